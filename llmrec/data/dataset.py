@@ -1,0 +1,134 @@
+"""The Dataset: every event of every user in canonical order, as flat arrays.
+
+Axis convention: `E` events, `U` users, `N` items. Events of user `u` are `start[u]:start[u + 1]`, ordered by time, then basket,
+then a seeded shuffle (never by id: in public sets ties are sorted by id, and a model learns that).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.data.ids import Ids
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The items. Row `i` of `table` describes the item with internal index `i`.
+
+    ids: `Ids` of length N, as the user wrote them.
+    table: Arrow table of N rows with at least `title`; optional `text`, `category`, `price`, `image`, ...
+    """
+
+    ids: Ids
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def column(self, name: str) -> list:
+        """Values of one column as Python objects, length N; a KeyError names a column that is not there."""
+        return self.table.column(name).to_pylist()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Users' events over a catalogue.
+
+    users: `Ids` of length U.
+    start: int64 (U + 1,), offsets of each user's events.
+    item: int32 (E,), internal item index.
+    time: float64 (E,), seconds since 1970-01-01 UTC (float: sub-second events keep their order).
+    basket: int32 (E,), ordinal of the basket within its user: 0, 1, 2, ..., non-decreasing.
+    attributes: name -> float32 (E,), any of rating, weight, price, quantity, and `event_type` as a code; NaN where unknown.
+    event_types: names of the codes in `attributes["event_type"]`, empty without event types.
+    scene: None, or int32 (E,) code into `scenes`; -1 where the event names none.
+    scenes: names of the scene codes.
+    """
+
+    users: Ids
+    catalogue: Catalogue
+    start: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+    basket: np.ndarray
+    attributes: dict[str, np.ndarray]
+    event_types: tuple[str, ...] = ()
+    scene: np.ndarray | None = None
+    scenes: tuple[str, ...] = ()
+
+    @property
+    def n_users(self) -> int:
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.catalogue)
+
+    @property
+    def n_events(self) -> int:
+        return len(self.item)
+
+    @cached_property
+    def user(self) -> np.ndarray:
+        """int32 (E,): internal user index of every event."""
+        return np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.start))
+
+    @cached_property
+    def basket_start(self) -> np.ndarray:
+        """int64 (B + 1,): offsets of every basket of every user in the flat event arrays."""
+        if self.n_events == 0:
+            return np.zeros(1, np.int64)
+        fresh = np.ones(self.n_events, bool)
+        fresh[1:] = (np.diff(self.basket) != 0) | (np.diff(self.user) != 0)
+        return np.append(np.flatnonzero(fresh), self.n_events).astype(np.int64)
+
+    @cached_property
+    def first_basket(self) -> np.ndarray:
+        """int64 (U + 1,): number of baskets before each user; user `u` has `first_basket[u + 1] - first_basket[u]` baskets."""
+        return np.searchsorted(self.basket_start, self.start).astype(np.int64)
+
+    @property
+    def n_baskets(self) -> np.ndarray:
+        """int64 (U,): baskets of each user."""
+        return np.diff(self.first_basket)
+
+    def take(self, users: np.ndarray) -> Dataset:
+        """The dataset of some users (int indices, in the order given) over the same catalogue; arrays are copied."""
+        users = np.asarray(users, np.int64)
+        counts = np.diff(self.start)[users]
+        start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        rows = np.repeat(self.start[users] - start[:-1], counts) + np.arange(start[-1])
+        return self._rows(self.users.take(users), start, rows)
+
+    def keep(self, mask: np.ndarray) -> Dataset:
+        """The same users and catalogue with only the events where `mask` (bool, (E,)) is true; baskets are renumbered."""
+        rows = np.flatnonzero(mask)
+        start = np.concatenate([[0], np.cumsum(mask)])[self.start].astype(np.int64)
+        kept = self._rows(self.users, start, rows)
+        user, first = kept.user, kept.start[:-1]
+        step = np.zeros(kept.n_events, np.int32)
+        step[1:] = (np.diff(kept.basket) != 0) & (np.diff(user) == 0)
+        ordinal = np.cumsum(step)
+        base = np.repeat(ordinal[np.minimum(first, max(kept.n_events - 1, 0))] if kept.n_events else first, np.diff(kept.start))
+        return Dataset(**{**kept._fields(), "basket": (ordinal - base).astype(np.int32)})
+
+    def _fields(self) -> dict:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def _rows(self, users: Ids, start: np.ndarray, rows: np.ndarray) -> Dataset:
+        return Dataset(
+            users=users,
+            catalogue=self.catalogue,
+            start=start,
+            item=self.item[rows],
+            time=self.time[rows],
+            basket=self.basket[rows],
+            attributes={name: values[rows] for name, values in self.attributes.items()},
+            event_types=self.event_types,
+            scene=None if self.scene is None else self.scene[rows],
+            scenes=self.scenes,
+        )

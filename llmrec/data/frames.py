@@ -1,0 +1,187 @@
+"""The one gate for tables: whatever the user has comes in as an Arrow table and goes out as what came in."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from llmrec.errors import DataError, MissingExtraError, SchemaError
+
+
+def to_arrow(table: Any, what: str) -> pa.Table:
+    """An Arrow table from pandas, polars, pyarrow, a dict of columns, a list of dict rows, a path to .csv or .parquet, or
+    a Hugging Face dataset.
+
+    what: the name of the table in messages, such as "events".
+    Raises SchemaError for a type that is not a table or a column of mixed types, DataError for a file that cannot be read.
+    """
+    if isinstance(table, pa.Table):
+        arrow = table
+    elif isinstance(table, (str, Path)):
+        arrow = _read(Path(table), what)
+    elif isinstance(table, dict):
+        arrow = _columns(table, what)
+    elif isinstance(table, list):
+        if not all(isinstance(row, dict) for row in table):
+            raise SchemaError(f"{what} is a list whose rows are not all dicts; pass [{{'user_id': ..., 'item_id': ...}}, ...]")
+        arrow = _columns({name: [row.get(name) for row in table] for name in (table[0] if table else ())}, what)
+    elif _is_huggingface(table):
+        arrow = table.with_format("arrow")[:]  # through the format, so that a selected or shuffled view is honoured
+    else:
+        arrow = _through_narwhals(table, what)
+    return arrow.replace_schema_metadata(None)
+
+
+def like(table: pa.Table, native: Any) -> Any:
+    """`table` as the type of `native`: pandas, polars, pyarrow or Hugging Face; a path, a dict or a list gives pandas."""
+    if isinstance(native, pa.Table):
+        return table
+    if _is_huggingface(native):
+        return type(native)(table)  # its constructor takes an Arrow table: no import needed
+    if not isinstance(native, (str, Path, dict, list)):
+        implementation = nw.from_native(native).implementation
+        if implementation.is_polars():
+            return nw.from_native(table, eager_only=True).to_polars()
+        if not implementation.is_pandas_like():
+            return table
+    try:
+        return table.to_pandas()
+    except ImportError as error:
+        raise MissingExtraError(
+            "a path, dict or list is answered with a pandas frame, and pandas is not installed: "
+            "pip install pandas, or pass a pyarrow table"
+        ) from error
+
+
+def id_column(column: pa.ChunkedArray, name: str, what: str) -> tuple[pa.ChunkedArray, int]:
+    """Ids as int64, large_string or arrow.uuid with nulls, and how many were repaired.
+
+    Repaired are whole-numbered floats (pandas turns ints into floats where some are missing) and empty strings (to null).
+    Raises SchemaError for any other type.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if pa.types.is_null(kind):
+        return column.cast(pa.large_string()), 0
+    if pa.types.is_integer(kind):
+        try:
+            return column.cast(pa.int64()), 0
+        except pa.ArrowInvalid as error:
+            raise SchemaError(f"{what}: column {name!r} holds ids above 2**63 - 1; convert them to str first") from error
+    if _is_text(kind):
+        column = column.cast(pa.large_string())
+        empty = pc.sum(pc.equal(column, "")).as_py() or 0
+        return (pc.if_else(pc.equal(column, ""), None, column), empty) if empty else (column, 0)
+    if kind == pa.uuid():
+        return column, 0
+    if pa.types.is_floating(kind):
+        values = column.to_numpy().astype(np.float64)
+        missing = np.isnan(values)
+        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
+        if (whole | missing).all():
+            ints = pa.array(np.where(missing, 0, values).astype(np.int64), mask=missing)
+            return pa.chunked_array([ints]), int(whole.sum())
+        example = values[~(whole | missing)][0]
+        raise SchemaError(f"{what}: column {name!r} holds ids, expected str, int or UUID, came floats such as {example!r}")
+    raise SchemaError(
+        f"{what}: column {name!r} holds ids, expected str, int or UUID, came {kind}. Convert it first, for instance to str"
+    )
+
+
+def storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column with arrow.uuid as its 16 bytes: Arrow's kernels do not compute on extension types."""
+    if column.type != pa.uuid():
+        return column
+    return pa.chunked_array([chunk.storage for chunk in column.chunks], pa.binary(16))
+
+
+def coded(column: pa.ChunkedArray) -> tuple[np.ndarray, list]:
+    """Codes and the distinct values, ascending, as Python objects (int, str, uuid.UUID, ...).
+
+    Returns int64 (rows,) codes into the values, -1 for null.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)  # a categorical may hold values that no row has
+    encoded = storage(column).combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    values = encoded.dictionary.to_pylist()
+    order = sorted(range(len(values)), key=values.__getitem__)
+    rank = np.empty(len(values) + 1, np.int64)
+    rank[order] = np.arange(len(values))
+    rank[-1] = -1
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    values = [values[index] for index in order]
+    if column.type == pa.uuid():
+        values = [uuid.UUID(bytes=value) for value in values]
+    return rank[codes], values
+
+
+def _read(path: Path, what: str) -> pa.Table:
+    if not path.is_file():
+        raise DataError(f"{what}: there is no file {str(path)!r}; pass the path of a .csv or .parquet file")
+    ending = path.suffix.lower()
+    if ending not in (".csv", ".parquet"):
+        raise DataError(
+            f"{what}: {str(path)!r} ends in {ending!r}, expected .csv or .parquet; read it yourself and pass the table"
+        )
+    try:
+        return pyarrow.csv.read_csv(path) if ending == ".csv" else pyarrow.parquet.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{what}: {str(path)!r} is not a readable {ending} file: {error}") from error
+
+
+def _columns(columns: dict, what: str) -> pa.Table:
+    arrays = {str(name): _array(values, str(name), what) for name, values in columns.items()}
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise SchemaError(f"{what}: columns differ in length, expected one length, came {lengths}")
+    return pa.table(arrays)
+
+
+def _array(values: Any, name: str, what: str) -> pa.Array:
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        kinds = sorted({type(value).__name__ for value in values if value is not None})
+        raise SchemaError(
+            f"{what}: column {name!r} mixes {' and '.join(kinds)}, expected one type. Convert it first, for instance to str"
+        ) from error
+
+
+def _through_narwhals(table: Any, what: str) -> pa.Table:
+    frame = nw.from_native(table, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        frame = frame.collect()
+    if not isinstance(frame, nw.DataFrame):
+        raise SchemaError(
+            f"{what} is a {type(table).__name__}, expected a pandas, polars or pyarrow table, a Hugging Face dataset, "
+            "a dict of columns, or a path to a .csv or .parquet file"
+        )
+    objects = [name for name, kind in frame.schema.items() if kind == nw.Object]
+    if not objects:
+        return frame.to_arrow()
+    # Python objects (UUIDs, or types mixed by accident) go one column at a time, so that an error can name the column.
+    plain = [name for name in frame.columns if name not in objects]
+    arrays = {name: _array(frame[name].to_list(), name, what) for name in objects}
+    if plain:
+        rest = frame.select(plain).to_arrow()
+        arrays.update({name: rest.column(name) for name in plain})
+    return pa.table({name: arrays[name] for name in frame.columns})
+
+
+def _is_huggingface(table: Any) -> bool:
+    return hasattr(table, "with_format") and isinstance(getattr(getattr(table, "data", None), "table", None), pa.Table)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

@@ -1,0 +1,42 @@
+"""Ids as the user wrote them, beside the internal integers that never leave the library."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Hashable, Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+
+class Ids:
+    """An ordered set of distinct ids: str, int or UUID, one kind per set. Position = internal index."""
+
+    def __init__(self, values: Sequence[Hashable]):
+        self.values = values if isinstance(values, list) else list(values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: int):
+        return self.values[index]
+
+    @cached_property
+    def _position(self) -> dict:
+        return {value: index for index, value in enumerate(self.values)}
+
+    def find(self, wanted: Iterable[Hashable]) -> np.ndarray:
+        """int64 array of positions; -1 where an id is not in the set."""
+        position = self._position
+        return np.fromiter((position.get(plain(value), -1) for value in wanted), np.int64)
+
+    def take(self, index: Iterable[int]) -> Ids:
+        """The ids at some positions, in that order."""
+        return Ids([self.values[int(i)] for i in index])
+
+
+def plain(value):
+    """NumPy scalars as Python's own, so that `np.int64(5)` finds 5; str, int and UUID pass through."""
+    if isinstance(value, (str, int, uuid.UUID)):
+        return value
+    return value.item() if isinstance(value, np.generic) else value

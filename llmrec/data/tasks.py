@@ -1,0 +1,96 @@
+"""Tasks: what is known (support) and what comes later (query), by user or by scene.
+
+A task is three cuts into the flat event arrays of a Dataset, always between baskets:
+
+    start ──── support ──── split ──── query ──── stop
+
+so that support and query share no event and the query is later in the canonical order by construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmrec.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """`T` tasks over one dataset.
+
+    dataset: where the events are.
+    start, split, stop: int64 (T,), cuts into the dataset's event arrays.
+    """
+
+    dataset: Dataset
+    start: np.ndarray
+    split: np.ndarray
+    stop: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def user(self) -> np.ndarray:
+        """int32 (T,): internal index of each task's user."""
+        return self.dataset.user[self.start]
+
+    def take(self, index: np.ndarray) -> Tasks:
+        """Some of the tasks, in the order given."""
+        return Tasks(self.dataset, self.start[index], self.split[index], self.stop[index])
+
+    def support(self, task: int) -> slice:
+        """Slice of the event arrays that is known."""
+        return slice(int(self.start[task]), int(self.split[task]))
+
+    def query(self, task: int) -> slice:
+        """Slice of the event arrays to be predicted."""
+        return slice(int(self.split[task]), int(self.stop[task]))
+
+    def relevant(self, new_only: bool = False) -> list[np.ndarray]:
+        """Per task the distinct items of its query, int32 ascending; with `new_only` those absent from its support."""
+        item, found = self.dataset.item, []
+        for task in range(len(self)):
+            wanted = np.unique(item[self.query(task)])
+            if new_only:
+                wanted = np.setdiff1d(wanted, item[self.support(task)])
+            found.append(wanted)
+        return found
+
+
+def first_baskets(dataset: Dataset, users: np.ndarray, known: int, horizon: int) -> Tasks:
+    """One task per user: the first `known` baskets are support, the next `horizon` baskets the query.
+
+    Users with fewer than `known + horizon` baskets have no task; ask `Tasks.user` who is left.
+    """
+    users = np.asarray(users, np.int64)
+    users = users[dataset.n_baskets[users] >= known + horizon]
+    first = dataset.first_basket[users]
+    return _cut(dataset, first, first + known, first + known + horizon)
+
+
+def sample_windows(
+    dataset: Dataset, users: np.ndarray, known: tuple[int, int], horizon: int, count: int, rng: np.random.Generator
+) -> Tasks:
+    """`count` tasks at random: a user (uniform over those long enough), a support of `known[0]..known[1]` consecutive
+    baskets anywhere in the history, and the `horizon` baskets that follow as query.
+
+    The support's length is drawn uniformly; where a history is too short for the draw, the support is cut to what fits.
+    Raises ValueError when no user has `known[0] + horizon` baskets.
+    """
+    users = np.asarray(users, np.int64)
+    users = users[dataset.n_baskets[users] >= known[0] + horizon]
+    if len(users) == 0:
+        raise ValueError(f"no user has {known[0]} + {horizon} baskets: shorten `known` or `horizon`")
+    chosen = rng.choice(users, count)
+    length = np.minimum(rng.integers(known[0], known[1] + 1, count), dataset.n_baskets[chosen] - horizon)
+    offset = (rng.random(count) * (dataset.n_baskets[chosen] - horizon - length + 1)).astype(np.int64)
+    first = dataset.first_basket[chosen] + offset
+    return _cut(dataset, first, first + length, first + length + horizon)
+
+
+def _cut(dataset: Dataset, first: np.ndarray, split: np.ndarray, stop: np.ndarray) -> Tasks:
+    edge = dataset.basket_start
+    return Tasks(dataset, edge[first], edge[split], edge[stop])

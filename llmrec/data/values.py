@@ -1,0 +1,70 @@
+"""Values of columns: compared row by row, and read as numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.data.frames import coded, storage
+from llmrec.errors import SchemaError
+
+
+def repeated(table: pa.Table) -> np.ndarray:
+    """bool (rows,): the row equals an earlier one in every column."""
+    codes = [_comparable(column) for column in table.columns]
+    mixed = np.zeros(len(table), np.uint64)
+    for code in codes:  # a hash brings candidates side by side; equality is then checked on the values themselves
+        mixed = (mixed ^ code.view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    order = np.argsort(mixed, kind="stable")
+    pair = np.flatnonzero(mixed[order][1:] == mixed[order][:-1])
+    same = np.ones(len(pair), bool)
+    for code in codes:
+        same &= code[order[pair]] == code[order[pair + 1]]
+    result = np.zeros(len(table), bool)
+    result[order[pair[same] + 1]] = True
+    return result
+
+
+def _comparable(column: pa.ChunkedArray) -> np.ndarray:
+    """int64 (rows,) equal where the values are equal."""
+    kind = column.type
+    if pa.types.is_nested(kind):
+        column = pa.chunked_array([pa.array([repr(value) for value in column.to_pylist()], pa.large_string())])
+    elif kind == pa.int64() and column.null_count == 0:
+        return column.to_numpy()
+    elif kind == pa.float64() and column.null_count == 0:
+        return (column.to_numpy() + 0.0).view(np.int64)  # + 0.0: minus zero equals zero
+    encoded = storage(column).combine_chunks()
+    encoded = encoded if pa.types.is_dictionary(kind) else encoded.dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    return encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+
+
+def numbers(column: pa.ChunkedArray, name: str, what: str) -> tuple[np.ndarray, np.ndarray, object]:
+    """float64 values, bool of those that were there and are no number, and an example of them."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind, none = column.type, np.zeros(len(column), bool)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        code, texts = coded(column.cast(pa.large_string()))
+        values = np.array([_number(text) for text in texts] + [np.nan])
+        bad = np.isnan(values) & np.array([text.strip().lower() not in ("", "nan") for text in texts] + [False])
+        if bad.any() and np.isnan(values).all():
+            example = texts[int(np.argmax(bad))]
+            raise SchemaError(f"{what}: column {name!r} should hold numbers, came text such as {example!r}; convert it first")
+        return values[code], bad[code], texts[int(np.argmax(bad))] if bad.any() else None
+    if pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        values = column.cast(pa.float64(), safe=False).to_numpy()
+        return np.where(np.isnan(values), np.nan, values), none, None  # one kind of NaN: rows are compared and hashed by bits
+    if pa.types.is_boolean(kind):
+        return column.cast(pa.int8()).cast(pa.float64()).to_numpy(), none, None
+    raise SchemaError(f"{what}: column {name!r} should hold numbers, came {kind}; convert or drop it first")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan

@@ -1,0 +1,238 @@
+"""The gate to transformers: load pretrained weights and run them block by block, whatever the family.
+
+Two families stand behind one small interface. Encoders (BERT) read item text with attention both ways; for histories the same
+weights run with a causal mask, as `config.is_decoder` makes transformers itself do, so that a saved body behaves the same in
+`AutoModel` and under PEFT. Decoders (Llama, Mistral, Qwen2) are causal for both jobs.
+
+A causal mask and padding on the right: no state depends on a later slot, on padding, or on the rows beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from llmrec.encoder.weights import Weights
+from llmrec.errors import WeightsError
+
+Delta = Callable[[str, Tensor], "Tensor | None"]
+"""Given a linear layer's path and its input (T, L, d_in): what to add to its output (T, L, d_out), or None for nothing."""
+
+# Which delta the running forward pass adds. A context variable, so that threads that serve different users never see each
+# other's adapters, and so that nothing has to be attached to or removed from the shared modules.
+_DELTA: ContextVar[Delta | None] = ContextVar("llmrec_delta", default=None)
+
+ENCODERS = ("bert",)
+DECODERS = ("llama", "mistral", "qwen2")
+
+
+class Body(nn.Module):
+    """A causal transformer over input embeddings, run in two parts: lower blocks (shared, cacheable) and upper blocks.
+
+    model: the Hugging Face model; its state dict is the body's, under `model.`.
+    """
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+        for path, module in model.named_modules():
+            if isinstance(module, nn.Linear):
+                module.register_forward_hook(partial(_add_delta, path))
+
+    @property
+    def width(self) -> int:
+        """Size d of an input embedding and of a hidden state."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    def max_length(self) -> int:
+        """Longest prompt, in tokens and slots."""
+        return int(self.model.config.max_position_embeddings)
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self._blocks)
+
+    def words(self, ids: Tensor) -> Tensor:
+        """Input embeddings (..., d) of token ids."""
+        return self.model.get_input_embeddings()(ids)
+
+    def forward(self, embeds: Tensor, delta: Delta | None = None) -> Tensor:
+        """Last hidden states (T, L, d) of input embeddings (T, L, d)."""
+        return self.upper(self.lower(embeds, self.n_blocks), self.n_blocks, delta)
+
+    def lower(self, embeds: Tensor, upper: int) -> Tensor:
+        """States (T, L, d) below the last `upper` blocks."""
+        hidden, rest = self._enter(embeds), self._blocks[: self.n_blocks - upper]
+        return self._run(rest, hidden)
+
+    def upper(self, hidden: Tensor, upper: int, delta: Delta | None = None) -> Tensor:
+        """Last hidden states (T, L, d) from the states below the last `upper` blocks; `delta` is added where it applies."""
+        with _adding(delta):
+            return self._leave(self._run(self._blocks[self.n_blocks - upper :], hidden))
+
+    def block_path(self, index: int) -> str:
+        """Path of block `index` in the model's own names, as PEFT writes it."""
+        return f"{'encoder.layer' if self._is_encoder else 'layers'}.{index}"
+
+    def linear_paths(self, upper: int) -> dict[str, tuple[int, int]]:
+        """Paths of the linear layers in the last `upper` blocks -> (d_in, d_out)."""
+        wanted = tuple(self.block_path(i) + "." for i in range(self.n_blocks - upper, self.n_blocks))
+        return {
+            path: (module.in_features, module.out_features)
+            for path, module in self.model.named_modules()
+            if isinstance(module, nn.Linear) and path.startswith(wanted)
+        }
+
+    @property
+    def _is_encoder(self) -> bool:
+        return self.model.config.model_type in ENCODERS
+
+    @property
+    def _blocks(self) -> Any:
+        return self.model.encoder.layer if self._is_encoder else self.model.layers
+
+    def _enter(self, embeds: Tensor) -> Tensor:
+        return self.model.embeddings(inputs_embeds=embeds) if self._is_encoder else embeds
+
+    def _leave(self, hidden: Tensor) -> Tensor:
+        return hidden if self._is_encoder else self.model.norm(hidden)
+
+    def _run(self, blocks: Any, hidden: Tensor) -> Tensor:
+        length = hidden.shape[1]
+        # Eager attention adds this mask to its logits. SDPA would have a slow bf16 backward on CPU and no double backward.
+        mask = torch.full((length, length), torch.finfo(torch.float32).min, device=hidden.device).triu(1)[None, None]
+        if self._is_encoder:
+            for block in blocks:
+                hidden = block(hidden, mask)
+        else:
+            place = torch.arange(length, device=hidden.device)[None]
+            rotary = self.model.rotary_emb(hidden, position_ids=place)
+            for block in blocks:
+                hidden = block(hidden, attention_mask=mask, position_ids=place, position_embeddings=rotary)
+        return hidden
+
+
+class TextModel:
+    """Tokenizer and transformer for item texts.
+
+    width: size of a text vector.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.width = int(model.config.hidden_size)
+
+    def tokenize(self, texts: list[str], max_tokens: int) -> list[list[int]]:
+        """Token ids of each text, cut at `max_tokens`."""
+        return self.tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
+
+    def words(self, text: str) -> list[int]:
+        """Token ids of a piece of a prompt, without the model's special tokens."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def pool(self, rows: list[list[int]]) -> Tensor:
+        """Mean of the last hidden states over each row's own tokens, float32 (T, d)."""
+        device = self.model.device
+        length = torch.tensor([len(row) for row in rows], device=device)
+        ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(device)
+        mask = torch.arange(ids.shape[1], device=device)[None] < length[:, None]
+        states = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float()
+        return (states * mask[..., None]).sum(1) / length[:, None].clamp(min=1)
+
+
+def load_text(weights: Weights, device: str = "cpu") -> TextModel:
+    """The pretrained transformer as it was trained, frozen, for item texts. Raises WeightsError."""
+    model = _model(weights, {}).eval().requires_grad_(False).to(device)
+    return TextModel(model, _pretrained(AutoTokenizer, weights))
+
+
+def load_body(weights: Weights, layers: int | None = None) -> Body:
+    """The same weights as a causal transformer over slots, on the CPU in float32.
+
+    layers: use only the first `layers` blocks; None for all. Raises WeightsError, also when there are fewer.
+    """
+    options = {} if layers is None else {"num_hidden_layers": layers}
+    config = _pretrained(AutoConfig, weights)
+    if layers is not None and not 0 < layers <= config.num_hidden_layers:
+        raise WeightsError(f"{weights.location!r} has {config.num_hidden_layers} blocks, {layers} were asked for: ask for fewer")
+    return Body(_model(weights, options | ({"is_decoder": True} if config.model_type in ENCODERS else {})))
+
+
+def random_body(body: Body, seed: int) -> Body:
+    """A body of the same shape from random weights: the control that says what pretraining is worth."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Body(AutoModel.from_config(body.model.config, attn_implementation="eager"))
+
+
+def _model(weights: Weights, options: dict) -> Any:
+    config = _pretrained(AutoConfig, weights)
+    if config.model_type not in ENCODERS + DECODERS:
+        raise WeightsError(
+            f"{weights.location!r} is a {config.model_type!r} model; expected one of {', '.join(ENCODERS + DECODERS)}"
+        )
+    if config.model_type in ENCODERS:
+        options = options | {"add_pooling_layer": False}
+    model = _pretrained(AutoModel, weights, {"attn_implementation": "eager", "dtype": torch.float32} | options)
+    # Regularisation is ours (slot dropout): drawing dropout masks inside every block costs a third of a step on a CPU.
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def _pretrained(kind: Any, weights: Weights, options: dict | None = None) -> Any:
+    where = {"revision": weights.revision} if weights.from_hub else {"local_files_only": True}
+    try:
+        with _quiet():
+            return kind.from_pretrained(weights.location, **where, **(options or {}))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"cannot load {kind.__name__} from {weights.location!r}: {error}. Check the name or folder, or use Weights.packaged()"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own bar and load report: the pooling head, which we do not use, is 'unexpected' to it."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _adding(delta: Delta | None) -> Iterator[None]:
+    token = _DELTA.set(delta)
+    try:
+        yield
+    finally:
+        _DELTA.reset(token)
+
+
+def _add_delta(path: str, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    delta = _DELTA.get()
+    extra = delta(path, inputs[0]) if delta is not None else None
+    return None if extra is None else output + extra
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """Write a Hugging Face model (and nothing else) as config and safetensors."""
+    with _quiet():
+        model.save_pretrained(folder)

@@ -1,0 +1,91 @@
+"""The slot model: items and users in one space, from one pretrained transformer.
+
+Axis convention: `N` items, `T` prompts, `L` slots, `W` words of the template before the slots, `d` width of the transformer,
+`F` slot attributes.
+
+    item vector   v_i = project(text_i) + delta_i            (delta_i starts at zero; text alone for an item never trained on)
+    item slot     e   = gain * v_i + attributes
+    user vector   u   = last hidden state at the last slot of  [words, e_1, ..., e_L]
+    score             = temperature * <u, v_i> + bias_i
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llmrec.encoder.backbone import Body
+from llmrec.encoder.slots import SLOT_ATTRIBUTES, Slots
+
+
+@dataclass(frozen=True)
+class Items:
+    """The item side of a model over one catalogue, as tensors.
+
+    vectors: (N, d), what a slot is filled with and what a user vector is multiplied by.
+    bias: (N,), what an item scores before anything is known of the user.
+    """
+
+    vectors: Tensor
+    bias: Tensor
+
+    def search_matrix(self, temperature: Tensor) -> Tensor:
+        """(N, d + 1): `<[u, 1], row>` is the score, so that one inner-product index serves it."""
+        return torch.cat([self.vectors * temperature, self.bias[:, None]], 1)
+
+
+class SlotModel(nn.Module):
+    """See the module's docstring.
+
+    body: causal transformer of width d.
+    words: int64 (W,), token ids of the template before the slots.
+    text: float32 (N, d_text), frozen text vectors of the catalogue, centred and of unit length.
+    popularity: float32 (N,), events of each item in the training part; 0 for an item never seen.
+    """
+
+    def __init__(self, body: Body, words: Tensor, text: Tensor, popularity: Tensor):
+        super().__init__()
+        n, d_text = text.shape
+        self.body = body
+        self.register_buffer("words", words)
+        self.register_buffer("text", text)
+        self.register_buffer("trained", popularity > 0)
+        self.project = nn.Linear(d_text, body.width, bias=False)
+        nn.init.eye_(self.project.weight)
+        self.delta = nn.Parameter(torch.zeros(n, body.width))
+        self.bias = nn.Parameter(torch.log(popularity.clamp(min=0.5) / popularity.sum().clamp(min=1.0)) + np.log(n))
+        self.cold_bias = nn.Parameter(self.bias.detach().min().clone())
+        self.attributes = nn.Linear(len(SLOT_ATTRIBUTES), body.width, bias=False)
+        nn.init.normal_(self.attributes.weight, std=0.005)
+        # A slot arrives as long as a word does, or the transformer's first layer norm drowns it or is drowned by it.
+        table = body.model.get_input_embeddings().weight
+        self.gain = nn.Parameter(table.detach().norm(dim=1).mean())
+        self.temperature = nn.Parameter(torch.tensor(0.3))
+
+    def items(self, text_only: Tensor | None = None) -> Items:
+        """Items of the catalogue.
+
+        text_only: bool (N,), items that are to be known by their text alone (dropped in training, or a held-out scene), on top
+            of those that were never trained on.
+        """
+        known = self.trained if text_only is None else self.trained & ~text_only
+        vectors = self.project(self.text) + self.delta * known[:, None]
+        return Items(vectors, torch.where(known, self.bias, self.cold_bias))
+
+    def embed(self, items: Items, item: Tensor, attributes: Tensor) -> Tensor:
+        """Input embeddings (T, W + L, d) of slots: item (T, L), attributes (T, L, F)."""
+        filled = items.vectors[item] * self.gain + self.attributes(attributes)
+        words = self.body.words(self.words).expand(len(item), -1, -1)
+        return torch.cat([words, filled], 1)
+
+    def logits(self, users: Tensor, items: Items) -> Tensor:
+        """Scores (..., N) of every item for user vectors (..., d)."""
+        return self.temperature * users @ items.vectors.T + items.bias
+
+    def prompt(self, items: Items, batch: Slots) -> Tensor:
+        """Input embeddings (T, W + L, d) of a batch of prompts."""
+        device = self.delta.device
+        return self.embed(items, torch.from_numpy(batch.item).to(device), torch.from_numpy(batch.attributes).to(device))

@@ -1,0 +1,162 @@
+"""Histories as padded arrays of slots: which item, and what else the event tells.
+
+Axis convention: `T` tasks (one prompt each), `L` slots (the longest support in the batch), `F` attributes, `M` readouts.
+Everything a slot carries is known when its event happens, relative to the start of the prompt: no attribute looks ahead, and none
+looks at what the task does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmrec.data.tasks import Tasks
+
+DAY = 86_400.0
+SLOT_ATTRIBUTES = ("gap", "since_first", "repeat", "times_before", "basket", "quantity", "price", "rating", "weight", "event_type")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A batch of prompts.
+
+    item: int64 (T, L), internal item index; 0 where padded.
+    attributes: float32 (T, L, F), columns as in SLOT_ATTRIBUTES; 0 where unknown or padded.
+    basket: int32 (T, L), ordinal of the basket within the prompt, from 0; -1 where padded.
+    length: int64 (T,), slots that are filled, from the left.
+    """
+
+    item: np.ndarray
+    attributes: np.ndarray
+    basket: np.ndarray
+    length: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    @property
+    def filled(self) -> np.ndarray:
+        """bool (T, L): which slots hold an event."""
+        return np.arange(self.item.shape[1])[None] < self.length[:, None]
+
+
+def slots(tasks: Tasks, most: int) -> Slots:
+    """The supports of tasks as slots; of a support longer than `most` events the last `most` are used."""
+    data = tasks.dataset
+    start = np.maximum(tasks.start, tasks.split - most)
+    length = tasks.split - start
+    width = max(int(length.max(initial=1)), 1)
+    filled = np.arange(width)[None] < length[:, None]
+    row = np.where(filled, start[:, None] + np.arange(width)[None], 0)
+
+    item = np.where(filled, data.item[row], -1)
+    basket = np.where(filled, data.basket[row], 0).astype(np.int32)
+    basket = np.where(filled, basket - basket[:, :1], -1).astype(np.int32)
+    time = np.where(filled, data.time[row], 0.0)
+    # Earlier slots of the same item: a (T, L, L) comparison, cheap for prompts of up to a few hundred slots.
+    before = ((item[:, :, None] == item[:, None, :]) & np.tri(width, k=-1, dtype=bool)).sum(-1).astype(np.float32)
+
+    columns = {
+        "gap": np.log1p(_since_previous_basket(time, basket) / DAY),
+        "since_first": np.log1p(np.maximum(time - time[:, :1], 0) / DAY) / 3.0,
+        "repeat": (before > 0).astype(np.float32),
+        "times_before": np.log1p(before),
+        "basket": np.log1p(np.maximum(basket, 0)),
+        "quantity": np.log1p(np.maximum(_given(data, "quantity", row), 0)) - np.log(2.0),
+        "price": np.log1p(np.maximum(_given(data, "price", row), 0)) - 1.0,
+        "rating": (_given(data, "rating", row) - 3.0) / 2.0,
+        "weight": _given(data, "weight", row),
+        "event_type": _given(data, "event_type", row),
+    }
+    stacked = np.stack([np.nan_to_num(columns[name]) for name in SLOT_ATTRIBUTES], -1).astype(np.float32)
+    stacked[~filled] = 0.0
+    return Slots(np.maximum(item, 0).astype(np.int64), stacked, basket, length.astype(np.int64))
+
+
+def _given(data, name: str, row: np.ndarray) -> np.ndarray:
+    values = data.attributes.get(name)
+    return np.full(row.shape, np.nan, np.float32) if values is None else values[row]
+
+
+def _since_previous_basket(time: np.ndarray, basket: np.ndarray) -> np.ndarray:
+    """Seconds (T, L) between the first event of each slot's basket and the first event of the basket before it."""
+    fresh = np.ones(basket.shape, bool)
+    fresh[:, 1:] = basket[:, 1:] != basket[:, :-1]
+    column = np.arange(basket.shape[1])[None]
+    opened = np.maximum.accumulate(np.where(fresh, column, 0), 1)  # column where this slot's basket begins
+    before = np.maximum(opened - 1, 0)
+    opened_before = np.take_along_axis(opened, before, 1)
+    gap = np.take_along_axis(time, opened, 1) - np.take_along_axis(time, opened_before, 1)
+    return np.maximum(gap, 0.0)
+
+
+@dataclass(frozen=True)
+class Readouts:
+    """Where in a batch of prompts a prediction is made, and what came after it.
+
+    task, slot: int64 (M,), position of each readout.
+    target: int64 (P,), items that came after, concatenated; `owner` int64 (P,) says of which readout.
+    """
+
+    task: np.ndarray
+    slot: np.ndarray
+    target: np.ndarray
+    owner: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+
+def query_readouts(tasks: Tasks, batch: Slots) -> Readouts:
+    """One readout a task: at its last slot, with the distinct items of its query as targets."""
+    every = np.arange(len(tasks))
+    return _readouts(tasks, every, batch.length - 1, tasks.split, tasks.stop)
+
+
+def basket_readouts(tasks: Tasks, batch: Slots, horizon: int) -> Readouts:
+    """A readout at the end of each basket of the support, with the distinct items of the `horizon` baskets after it.
+
+    Baskets of the query serve as targets of the last ones, so this is for training only.
+    """
+    last = np.zeros(batch.basket.shape, bool)
+    last[:, :-1] = batch.basket[:, :-1] != batch.basket[:, 1:]
+    last[:, -1] = True
+    task, slot = np.nonzero(last & batch.filled)
+    begin = tasks.split[task] - batch.length[task] + slot + 1
+    return _readouts(tasks, task, slot, begin, _after(tasks, begin, tasks.stop[task], horizon))
+
+
+def support_readouts(tasks: Tasks, batch: Slots, horizon: int) -> Readouts:
+    """A readout at every slot but the last, with the distinct *support* items that came after it, within `horizon` baskets
+    after the slot's own. Nothing of the query is used: this is what the inner loop may see."""
+    task, slot = np.nonzero(batch.filled)
+    keep = slot < batch.length[task] - 1
+    task, slot = task[keep], slot[keep]
+    begin = tasks.split[task] - batch.length[task] + slot + 1
+    own = tasks.dataset.basket[begin - 1]
+    stop = np.minimum(_basket_end(tasks, begin - 1, own + horizon), tasks.split[task])
+    return _readouts(tasks, task, slot, begin, stop)
+
+
+def _after(tasks: Tasks, begin: np.ndarray, limit: np.ndarray, horizon: int) -> np.ndarray:
+    inside = np.minimum(begin, tasks.dataset.n_events - 1)
+    return np.minimum(_basket_end(tasks, inside, tasks.dataset.basket[inside] + horizon - 1), limit)
+
+
+def _basket_end(tasks: Tasks, event: np.ndarray, basket: np.ndarray) -> np.ndarray:
+    """End offset of basket number `basket` of the user who owns `event`; clipped to that user's last basket."""
+    data = tasks.dataset
+    user = data.user[event]
+    ordinal = np.minimum(data.first_basket[user] + basket, data.first_basket[user + 1] - 1)
+    return data.basket_start[ordinal + 1]
+
+
+def _readouts(tasks: Tasks, task: np.ndarray, slot: np.ndarray, begin: np.ndarray, stop: np.ndarray) -> Readouts:
+    count = np.maximum(stop - begin, 0)
+    owner = np.repeat(np.arange(len(task)), count)
+    row = np.repeat(begin - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
+    # Distinct items per readout: an item bought twice in the query counts once, as in the metric.
+    n = tasks.dataset.n_items
+    pair = np.unique(owner.astype(np.int64) * n + tasks.dataset.item[row])
+    return Readouts(task, slot, pair % n, pair // n)

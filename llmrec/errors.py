@@ -1,0 +1,40 @@
+"""Typed errors. Each message names the field or file, what was expected, what came, and the remedy."""
+
+
+class LlmrecError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class SchemaError(LlmrecError, ValueError):
+    """A table lacks a column, or a column has the wrong type or meaning."""
+
+
+class DataError(LlmrecError, ValueError):
+    """Values that cannot be used: empty tables, duplicated catalogue ids, timestamps that do not parse."""
+
+
+class UnknownItemError(LlmrecError, KeyError):
+    """An item id that the catalogue does not hold."""
+
+    def __str__(self) -> str:  # KeyError would quote the message
+        return str(self.args[0]) if self.args else ""
+
+
+class TemplateError(LlmrecError, ValueError):
+    """A prompt template names a variable that the item or event does not have, or is not there."""
+
+
+class WeightsError(LlmrecError, OSError):
+    """Model weights that are not where they were said to be."""
+
+
+class ArtefactError(LlmrecError, OSError):
+    """A saved folder that is incomplete, changed since it was written, or of another kind."""
+
+
+class AdapterError(LlmrecError, ValueError):
+    """An adapter that does not belong to this base, or whose files are not what PEFT's format says."""
+
+
+class MissingExtraError(LlmrecError, ImportError):
+    """An optional package is not installed; the message says which extra brings it."""

@@ -1,0 +1,1 @@
+"""Metrics, intervals, report rows, and the simple controls that every table needs. numpy and scipy only."""

@@ -1,0 +1,93 @@
+"""Sparse counts that the simple controls are made of.
+
+Axis convention: `T` tasks, `U` users, `B` baskets, `N` items. A basket counts an item once however many of its events name
+it; without basket ids each event is its own basket, and counting baskets is counting events.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks
+from llmrec.errors import DataError
+
+
+def support_counts(tasks: Tasks, decay: float = 1.0, last: int | None = None) -> sparse.csr_array:
+    """float64 (T, N): over the support baskets that hold the item, the sum of `decay ** baskets_back`.
+
+    The last support basket is 0 baskets back; `decay` = 1 counts them all alike. `last` leaves only that many of the
+    last support baskets. The query is not read. Raises DataError for a decay outside (0, 1] and `last` below 1.
+    """
+    check_decay(decay)
+    if last is not None and last < 1:
+        raise DataError(f"last: expected at least 1 basket, or None for all, got {last}")
+    dataset = tasks.dataset
+    length = tasks.split - tasks.start
+    first = np.cumsum(length) - length
+    task = np.repeat(np.arange(len(tasks)), length)
+    event = np.repeat(tasks.start - first, length) + np.arange(length.sum())
+    basket = basket_of_events(dataset)
+    back = basket[np.repeat(tasks.split - 1, length)] - basket[event]
+    item = dataset.item[event].astype(np.int64)
+    if last is not None:
+        near = back < last
+        task, back, item = task[near], back[near], item[near]
+    # one entry a (task, basket, item): several events of an item in one basket are one purchase
+    deepest = int(back.max(initial=0)) + 1
+    key = _distinct((task * deepest + back) * dataset.n_items + item)
+    rest, item = np.divmod(key, max(dataset.n_items, 1))
+    task, back = np.divmod(rest, deepest)
+    counts = sparse.coo_array((decay ** back.astype(np.float64), (task, item)), shape=(len(tasks), dataset.n_items))
+    return counts.tocsr()  # adds up what falls on one cell
+
+
+def basket_items(dataset: Dataset) -> sparse.csr_array:
+    """float64 (B, N): 1 where the basket holds the item."""
+    basket, items = basket_of_events(dataset), dataset.n_items
+    key = _distinct(basket * items + dataset.item)
+    rows, columns = np.divmod(key, max(items, 1))
+    shape = (len(dataset.basket_start) - 1, items)
+    return sparse.coo_array((np.ones(len(key)), (rows, columns)), shape=shape).tocsr()
+
+
+def user_items(dataset: Dataset) -> sparse.csr_array:
+    """float64 (U, N): number of the user's baskets that hold the item."""
+    return (_members(dataset) @ basket_items(dataset)).tocsr()
+
+
+def basket_of_events(dataset: Dataset) -> np.ndarray:
+    """int64 (E,): basket of each event, counted 0 ... B - 1 over all users."""
+    return np.repeat(np.arange(len(dataset.basket_start) - 1), np.diff(dataset.basket_start))
+
+
+def user_of_baskets(dataset: Dataset) -> np.ndarray:
+    """int64 (B,): user of each basket."""
+    return np.repeat(np.arange(dataset.n_users), dataset.n_baskets)
+
+
+def check_decay(decay: float) -> None:
+    """Raises DataError unless 0 < decay <= 1."""
+    if not 0 < decay <= 1:
+        raise DataError(f"decay: expected 0 < decay <= 1, the weight of one basket back, got {decay}; 1 counts all alike")
+
+
+def same_catalogue(tasks: Tasks, items: int) -> None:
+    """Raises DataError where the tasks are over a catalogue of another length than the control was fitted on."""
+    if tasks.dataset.n_items != items:
+        remedy = "fit on users of the dataset that the tasks are cut from"
+        raise DataError(f"tasks: expected a catalogue of {items} items, got {tasks.dataset.n_items}; {remedy}")
+
+
+def _members(dataset: Dataset) -> sparse.csr_array:
+    """float64 (U, B): 1 where the basket is the user's."""
+    baskets = int(dataset.n_baskets.sum())
+    where = (np.ones(baskets), np.arange(baskets), dataset.first_basket)
+    return sparse.csr_array(where, shape=(dataset.n_users, baskets))
+
+
+def _distinct(key: np.ndarray) -> np.ndarray:
+    """np.unique of whole numbers, by sorting: many times faster than its hashing where most are distinct."""
+    key = np.sort(key)
+    return key[np.diff(key, prepend=-1) != 0]

@@ -1,0 +1,85 @@
+"""Bootstrap intervals of means over users and, where there are several, over seeds.
+
+Axis convention: `S` seeds, `T` users. The percentile interval of resampled means: every draw takes `T` users and `S` seeds
+with replacement, so that what is uncertain about the users met and about the runs made are both inside. A few seeds
+understate the spread between runs by about (S - 1) / S; nothing but more seeds repairs that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmrec.errors import DataError
+
+_CELLS = 1 << 22  # cells of the weight matrix held at once
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, the ends of its interval, and the number of users behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def excludes_zero(self) -> bool:
+        """True where the whole interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+def bootstrap_mean(values: np.ndarray, rng: np.random.Generator, draws: int = 2000, level: float = 0.95) -> Interval:
+    """Interval of the mean of `values`: float (T,), or (S, T) with the same users in every seed's row.
+
+    A user whose value is NaN (in any seed) has no part in it. One user gives an interval of no width, which says
+    nothing. Raises DataError for other shapes, for infinite values and when no user is left.
+    """
+    values = _seeds_by_users(values, "values")
+    return _bootstrap(values[:, ~np.isnan(values).any(axis=0)], rng, draws, level)
+
+
+def paired(a: np.ndarray, b: np.ndarray, rng: np.random.Generator, draws: int = 2000, level: float = 0.95) -> Interval:
+    """Interval of the mean of `a - b`, user by user and seed by seed; above zero where `a` is higher.
+
+    a, b: float (T,) or (S, T). One row against `S` rows is a method without a seed: it is compared with each of them.
+    A user who is NaN in either has no part in it. Raises DataError as `bootstrap_mean`, and where users or seeds differ.
+    """
+    a, b = _seeds_by_users(a, "a"), _seeds_by_users(b, "b")
+    if a.shape[1] != b.shape[1] or (len(a) != len(b) and 1 not in (len(a), len(b))):
+        raise DataError(f"paired: a {a.shape} and b {b.shape} must hold the same users, and as many seeds or one row")
+    return bootstrap_mean(a - b, rng, draws, level)
+
+
+def _bootstrap(values: np.ndarray, rng: np.random.Generator, draws: int, level: float) -> Interval:
+    seeds, users = values.shape
+    if draws < 1 or not 0 < level < 1:
+        raise DataError(f"expected draws >= 1 and 0 < level < 1, got draws={draws} and level={level}")
+    if seeds == 0 or users == 0:
+        raise DataError("no user has a value: every one is NaN or the array is empty, so there is no mean to report")
+    means = np.empty(draws)
+    block = max(1, _CELLS // users)
+    for first in range(0, draws, block):
+        count = min(block, draws - first)
+        by_seed = _times_drawn(rng, count, users) @ values.T / users  # (count, S)
+        chosen = _times_drawn(rng, count, seeds) if seeds > 1 else np.ones((count, 1))
+        means[first : first + count] = (by_seed * chosen).sum(axis=1) / seeds
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(values.mean()), float(low), float(high), users)
+
+
+def _times_drawn(rng: np.random.Generator, draws: int, size: int) -> np.ndarray:
+    """float64 (draws, size): how often each of `size` things comes in `size` draws with replacement (a multinomial, by
+    counting indices: three times as fast as `rng.multinomial`)."""
+    index = rng.integers(0, size, (draws, size)) + np.arange(draws)[:, None] * size
+    return np.bincount(index.ravel(), minlength=draws * size).reshape(draws, size).astype(np.float64)
+
+
+def _seeds_by_users(values: np.ndarray, name: str) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    if values.ndim not in (1, 2):
+        raise DataError(f"{name}: expected shape (users,) or (seeds, users), got {values.shape}")
+    if np.isinf(values).any():
+        raise DataError(f"{name}: holds infinite values; a mean over users needs finite ones (NaN leaves a user out)")
+    return np.atleast_2d(values)

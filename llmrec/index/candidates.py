@@ -1,0 +1,277 @@
+"""Candidates: the union of what is near in text, bought together, bought before and bought by everyone.
+
+Whatever no source brings, no ranker can put on top: `recall` caps everything after it. Report it always, in all and by source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from llmrec.data.dataset import Dataset
+from llmrec.errors import DataError
+from llmrec.index.filters import among
+from llmrec.index.flat import Index, search
+
+REPEAT, TOGETHER, TEXT, POPULAR = 1, 2, 4, 8
+NAMES = {REPEAT: "repeat", TOGETHER: "co-occurrence", TEXT: "text", POPULAR: "popular"}
+ROWS = 1024  # items whose neighbours are counted at a time
+
+
+@dataclass(frozen=True)
+class Sources:
+    """How many candidates each source brings at most; 0 turns it off.
+
+    text_k: items nearest to the user vector.
+    knn_k: items bought by those who bought what is in the support.
+    popular_k: items with the highest popularity.
+    repeats: True brings every item of the support; False asks for new items only, so no source brings an item of the support.
+    """
+
+    text_k: int = 100
+    knn_k: int = 100
+    popular_k: int = 100
+    repeats: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Candidates of `T` tasks as flat arrays; those of task `t` are `start[t]:start[t + 1]`, distinct and ascending.
+
+    start: int64 (T + 1,).
+    item: int32 (C,), internal item index.
+    source: uint8 (C,), the sources that brought it: a sum of REPEAT, TOGETHER, TEXT and POPULAR.
+    """
+
+    start: np.ndarray
+    item: np.ndarray
+    source: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    @cached_property
+    def task(self) -> np.ndarray:
+        """int32 (C,): the task of each candidate."""
+        return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.start))
+
+    def of(self, task: int) -> np.ndarray:
+        """int32: the candidates of one task."""
+        return self.item[self.start[task] : self.start[task + 1]]
+
+    def padded(self) -> np.ndarray:
+        """int32 (T, width of the longest): the candidates of each task, then -1."""
+        counts = np.diff(self.start)
+        table = np.full((len(self), int(counts.max(initial=0))), -1, np.int32)
+        table[np.arange(table.shape[1]) < counts[:, None]] = self.item
+        return table
+
+
+def names(source: np.ndarray) -> list[str]:
+    """What the column `source` of an answer says, as "repeat+text"; "popular" alone is the one that is not personal."""
+    known = ["+".join(name for bit, name in NAMES.items() if code & bit) for code in range(1 + sum(NAMES))]
+    return [known[code] for code in source]
+
+
+def candidates(
+    user_vectors: np.ndarray | None,
+    index: Index | None,
+    support: sparse.csr_array,
+    together: sparse.csr_array | None,
+    popularity: np.ndarray | None,
+    sources: Sources,
+    allowed: np.ndarray | None = None,
+) -> Candidates:
+    """The candidates of `T` tasks over `N` items. A source that is turned off may be given None.
+
+    user_vectors, index: float32 (T, d) and the items' index, for text.
+    support: csr (T, N), how often (or how much) each task's support holds each item; zeros are not in it.
+    together: csr (N, N) from `neighbours`; an item scores the sum over the support of weight times similarity.
+    popularity: (N,); items with none are not popular.
+    allowed: bool (N,) or (T, N), items that may be recommended (in stock, in the scene); it holds for every source.
+    Ties everywhere go to the lower item, so that the answer is always the same.
+    Raises DataError for shapes that do not fit and values that are not finite.
+    """
+    support = _support(support)
+    tasks, items = support.shape
+    _check(support.shape, user_vectors, index, together, popularity, sources, allowed)
+    seen = support if not sources.repeats else None
+    found: list[tuple[int, np.ndarray, np.ndarray]] = []  # source, tasks, items
+    if sources.repeats:
+        row, item = _coordinates(support)
+        found.append((REPEAT, *_let(row, item, allowed)))
+    if sources.knn_k and together is not None:
+        found.append((TOGETHER, *_bought_together(support, together, sources.knn_k, allowed, seen)))
+    if sources.text_k and index is not None and user_vectors is not None:
+        excluded = None if seen is None else np.split(seen.indices, seen.indptr[1:-1])
+        if tasks:
+            _, near = search(index, user_vectors, min(sources.text_k, len(index)), allowed, excluded)
+            row, place = np.nonzero(near >= 0)
+            found.append((TEXT, row, near[row, place]))
+    if sources.popular_k and popularity is not None:
+        found.append((POPULAR, *_popular(tasks, np.asarray(popularity), sources.popular_k, allowed, seen)))
+    key = np.concatenate([np.zeros(0, np.int64), *(row.astype(np.int64) * items + item for _, row, item in found)])
+    bits = np.repeat(np.array([bit for bit, _, _ in found], np.uint8), np.array([len(row) for _, row, _ in found], np.int64))
+    order = np.argsort(key, kind="stable")
+    key, bits = key[order], bits[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    source = np.bitwise_or.reduceat(bits, first) if len(first) else bits
+    start = np.searchsorted(key[first], np.arange(tasks + 1, dtype=np.int64) * items)
+    return Candidates(start.astype(np.int64), (key[first] % max(items, 1)).astype(np.int32), source)
+
+
+def recall(found: Candidates, relevant: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Per task the share of its relevant items that are candidates: float64 (T,), NaN for a task without relevant items.
+
+    relevant: per task an array of distinct internal item indices, as `Tasks.relevant` gives.
+    Returns "all" and every source by name, what it alone would reach.
+    """
+    if len(relevant) != len(found):
+        raise DataError(
+            f"relevant: expected one array for each of {len(found)} tasks, got {len(relevant)}; pass the same tasks"
+        )
+    counts = np.array([len(items) for items in relevant], np.int64)
+    wanted = np.concatenate([np.zeros(0, np.int64), *relevant]).astype(np.int64)
+    span = 1 + max(wanted.max(initial=0), found.item.max(initial=0))
+    hit = np.isin(found.task.astype(np.int64) * span + found.item, np.repeat(np.arange(len(found)), counts) * span + wanted)
+    whole = np.where(counts > 0, counts, np.nan)
+    answer = {"all": np.bincount(found.task[hit], minlength=len(found)) / whole}
+    for bit, name in NAMES.items():
+        answer[name] = np.bincount(found.task[hit & (found.source & bit > 0)], minlength=len(found)) / whole
+    return answer
+
+
+def neighbours(dataset: Dataset, users: np.ndarray, k: int = 100, shrink: float = 10.0) -> sparse.csr_array:
+    """Which items the same users have: csr float32 (N, N), row by row the k most similar other items, columns ascending.
+
+    Similarity is c_ij / (sqrt(c_i c_j) + shrink), c_i users with item i and c_ij with both: the cosine, pulled to zero where
+    few users speak for it. Ties go to the lower item.
+
+    users: indices of the users to count: training users, never those to be tested on.
+    Raises DataError for k below 1 or a negative shrink.
+    """
+    if k < 1 or not shrink >= 0:
+        raise DataError(f"k, shrink: expected k >= 1 and shrink >= 0, got {k} and {shrink}")
+    part = dataset.take(users)
+    cells = np.unique(part.user.astype(np.int64) * part.n_items + part.item)
+    row, item = np.divmod(cells, max(part.n_items, 1))
+    bought = sparse.csr_array((np.ones(len(cells), np.float32), (row, item)), shape=(part.n_users, part.n_items))
+    root = np.sqrt(np.bincount(item, minlength=part.n_items))
+    by_item, blocks = bought.T.tocsr(), []
+    for first in range(0, part.n_items, ROWS):
+        both = (by_item[first : first + ROWS] @ bought).tocsr()
+        row, item = _coordinates(both)
+        both.data = np.where(row + first == item, 0, both.data / (root[row + first] * root[item] + shrink)).astype(np.float32)
+        blocks.append(_top(both, k))
+    found = sparse.vstack(blocks, format="csr") if blocks else sparse.csr_array((0, 0), dtype=np.float32)
+    found.sort_indices()
+    return found
+
+
+def _top(scores: sparse.csr_array, k: int) -> sparse.csr_array:
+    """The k largest positive entries of each row; of equal ones those in the lower columns. Columns come in no order."""
+    keep = scores.data > 0
+    for row in np.flatnonzero(np.diff(scores.indptr) > k):
+        part = slice(scores.indptr[row], scores.indptr[row + 1])
+        data = scores.data[part]
+        edge = np.partition(data, len(data) - k)[len(data) - k]
+        if edge > 0:
+            above, level = data > edge, np.flatnonzero(data == edge)
+            level = level[np.argsort(scores.indices[part][level])]
+            above[level[: k - np.count_nonzero(above)]] = True
+            keep[part] = above
+    indptr = np.concatenate([[0], np.cumsum(keep)])[scores.indptr]
+    return sparse.csr_array((scores.data[keep], scores.indices[keep], indptr), shape=scores.shape)
+
+
+def _bought_together(
+    support: sparse.csr_array, together: sparse.csr_array, k: int, allowed: np.ndarray | None, seen: sparse.csr_array | None
+) -> tuple[np.ndarray, np.ndarray]:
+    scores = (support @ together).tocsr()
+    if allowed is not None or seen is not None:
+        scores.data[~_may(*_coordinates(scores), allowed, seen)] = 0
+    return _coordinates(_top(scores, k))
+
+
+def _popular(
+    tasks: int, popularity: np.ndarray, k: int, allowed: np.ndarray | None, seen: sparse.csr_array | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Down one list for all, best first, each task takes the first k that it may have."""
+    best = np.argsort(-popularity, kind="stable")
+    best = best[popularity[best] > 0]
+    if allowed is not None and allowed.ndim == 1:
+        best, allowed = best[allowed[best]], None
+    if allowed is None:  # none has to look further than this
+        best = best[: k + (0 if seen is None else int(np.diff(seen.indptr).max(initial=0)))]
+    row, item = np.repeat(np.arange(tasks), len(best)), np.tile(best, tasks)
+    may = _may(row, item, allowed, seen).reshape(tasks, len(best))
+    row, place = np.nonzero(may & (np.cumsum(may, axis=1) <= k))
+    return row, best[place]
+
+
+def _may(row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None, seen: sparse.csr_array | None) -> np.ndarray:
+    """bool: which (task, item) pairs are allowed and not seen."""
+    may = np.ones(len(row), bool)
+    if allowed is not None:
+        may &= allowed[item] if allowed.ndim == 1 else allowed[row, item]
+    if seen is not None and seen.nnz:
+        known_row, known = _coordinates(seen)
+        keys = known_row.astype(np.int64) * seen.shape[1] + known  # ascending: rows in order, columns sorted
+        may &= ~among(row.astype(np.int64) * seen.shape[1] + item, keys)
+    return may
+
+
+def _let(row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    may = _may(row, item, allowed, None)
+    return row[may], item[may]
+
+
+def _coordinates(table: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    return np.repeat(np.arange(table.shape[0]), np.diff(table.indptr)), table.indices
+
+
+def _support(support: sparse.csr_array) -> sparse.csr_array:
+    support = sparse.csr_array(support, dtype=np.float32, copy=True)
+    support.sum_duplicates()
+    support.eliminate_zeros()
+    support.sort_indices()
+    return support
+
+
+def _check(
+    shape: tuple[int, int],
+    user_vectors: np.ndarray | None,
+    index: Index | None,
+    together: sparse.csr_array | None,
+    popularity: np.ndarray | None,
+    sources: Sources,
+    allowed: np.ndarray | None,
+) -> None:
+    tasks, items = shape
+    if min(sources.text_k, sources.knn_k, sources.popular_k) < 0:
+        raise DataError(f"sources: expected counts from 0 on, got {sources}; 0 turns a source off")
+    if sources.text_k:
+        if index is None or user_vectors is None:
+            raise DataError("index, user_vectors: expected both for text candidates, got None; pass them or set text_k=0")
+        if len(user_vectors) != tasks or index.ids[-1] >= items:
+            raise DataError(
+                f"user_vectors, index: expected {tasks} vectors and items below {items} as in support, "
+                f"got {len(user_vectors)} and an item {index.ids[-1]}; make both from the same tasks and catalogue"
+            )
+    for name, count, table, expected in (
+        ("together", sources.knn_k, together, (items, items)),
+        ("popularity", sources.popular_k, popularity, (items,)),
+    ):
+        if count and (table is None or np.shape(table) != expected):
+            got = None if table is None else np.shape(table)
+            raise DataError(
+                f"{name}: expected shape {expected}, got {got}; make it from the same catalogue, or turn the source off"
+            )
+    if sources.popular_k and popularity is not None and not np.isfinite(popularity).all():
+        raise DataError("popularity: expected finite numbers, got NaN or infinity; count events, 0 for none")
+    if allowed is not None and (allowed.dtype != bool or allowed.shape not in ((items,), (tasks, items))):
+        raise DataError(f"allowed: expected bool ({items},) or ({tasks}, {items}), got {allowed.dtype} {allowed.shape}")

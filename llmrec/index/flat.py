@@ -1,0 +1,281 @@
+"""Nearest items by inner product: the one place that imports faiss.
+
+An `Index` is a snapshot that never changes: `add` and `remove` return a new one, and the caller swaps it in. faiss on a CPU
+allows searches side by side but none beside a write, so any number of threads may search one snapshot. Never fork a process
+that has searched: faiss's threads do not survive it. An index is derived from its vectors and quickly rebuilt, so it is never
+saved.
+
+Order. Results come by score descending; equal scores by internal item index ascending, which is catalogue order. faiss's own
+scores differ in the last bits with the size of the batch, and among equal scores (two products with one text) it keeps the one
+that comes first. So faiss only fetches: a few more than asked for, scored again one pair at a time, and fetched wider whenever
+what was left out could still belong. The answer to a query hence does not depend on the queries beside it, and the best k begin
+the best k + 1.
+
+Kinds. Below `exact_below` items every item is compared (`IndexFlatIP`). Above, inverted lists (`IndexIVFFlat`) compare those of
+the `probes` nearest lists: approximate, several times faster. A graph (HNSW) would be faster still but cannot remove items.
+A query whose lists hold fewer than k of what the filters leave is answered exactly; only there may a larger k change the first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from llmrec.errors import DataError, MissingExtraError, UnknownItemError
+from llmrec.index.exact import best_of, multiply, scan, score
+from llmrec.index.filters import Filter, item_ids, matrix, some
+
+SPARE = 16  # fetched beyond what is asked for, to tell near ties at the edge apart
+MANY = 16  # from this many queries on a product of matrices beats faiss's scan, which reads every vector for every query
+GPU_WIDTH = 2048  # the most neighbours that faiss returns on a GPU
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """How to search.
+
+    exact_below: catalogues smaller than this are searched exactly.
+    lists: inverted lists of larger ones; None is twice the square root of the number of items.
+    probes: how many of the lists a query looks into.
+    seed: of the k-means that makes the lists.
+    device: "cuda" fetches on the first GPU where no filter is shared and few enough are wanted (needs `llmrec[gpu]`).
+    """
+
+    exact_below: int = 200_000
+    lists: int | None = None
+    probes: int = 64
+    seed: int = 0
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """A snapshot of items that can be searched; made by `build`, `add` and `remove`.
+
+    ids: int64 (n,), internal item indices, ascending.
+    vectors: float32 (n, d), row by row those items' vectors; read-only.
+    settings: how it was built.
+    engine: the faiss index on the CPU.
+    card: the same on a GPU, or None.
+    """
+
+    ids: np.ndarray
+    vectors: np.ndarray
+    settings: IndexSettings
+    engine: Any
+    card: _Card | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every item is compared."""
+        return len(self) < self.settings.exact_below
+
+    @cached_property
+    def reach(self) -> float:
+        """The length of the longest vector."""
+        return float(_lengths(self.vectors).max())
+
+
+def build(vectors: np.ndarray, ids: np.ndarray | None = None, settings: IndexSettings = IndexSettings()) -> Index:
+    """An index of `vectors` (float32 (n, d)), which are copied.
+
+    ids: int64 (n,), distinct internal item indices; None is 0, 1, ..., n - 1.
+    Raises DataError: no items, wrong shapes, values that are not finite, ids negative or given twice.
+    Raises MissingExtraError without faiss.
+    """
+    vectors = matrix(vectors, "vectors")
+    ids = np.arange(len(vectors)) if ids is None else item_ids(ids, len(vectors))
+    if len(vectors) == 0:
+        raise DataError("vectors: expected at least one item, got none; an empty catalogue has nothing to search")
+    order = np.argsort(ids)
+    if not np.array_equal(order, np.arange(len(order))):
+        ids, vectors = ids[order], vectors[order]
+    faiss, dimension = _faiss(), vectors.shape[1]
+    if len(ids) < settings.exact_below:
+        engine = faiss.IndexFlatIP(dimension)
+        engine.add(vectors)
+        vectors = np.asarray(_Storage(engine, faiss))  # no second copy
+    else:
+        lists = settings.lists or max(1, min(int(2 * len(ids) ** 0.5), len(ids) // 39))  # faiss wants 39 vectors a list
+        engine = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT)
+        engine.cp.seed, engine.cp.niter, engine.cp.spherical = settings.seed, 10, True
+        engine.cp.min_points_per_centroid, engine.cp.max_points_per_centroid = 1, 64
+        engine.train(vectors)
+        engine.add_with_ids(vectors, ids)
+        vectors = vectors.copy()
+        vectors.flags.writeable = False
+    return _index(ids, vectors, settings, engine)
+
+
+def add(index: Index, vectors: np.ndarray, ids: np.ndarray) -> Index:
+    """A new index that also holds `vectors` (float32 (n, d)) under `ids` (int64 (n,)); to replace an item, remove it first.
+
+    Inverted lists keep their centres: after the catalogue has changed beyond recognition, `build` anew.
+    Raises DataError: as `build`, another d, ids that the index already holds.
+    """
+    vectors = matrix(vectors, "vectors", index.vectors.shape[1])
+    ids = item_ids(ids, len(vectors))
+    held = ids[np.isin(ids, index.ids)]
+    if len(held):
+        raise DataError(f"ids: {some(held)} are in the index already; remove them first")
+    joined = np.concatenate([index.ids, ids])
+    order = np.argsort(joined)
+    merged = np.concatenate([index.vectors, vectors])[order]
+    if index.exact:
+        return build(merged, joined[order], index.settings)
+    engine = _faiss().clone_index(index.engine)
+    engine.add_with_ids(vectors, ids)
+    merged.flags.writeable = False
+    return _index(joined[order], merged, index.settings, engine)
+
+
+def remove(index: Index, ids: np.ndarray) -> Index:
+    """A new index without `ids` (int64). Raises UnknownItemError for ids it does not hold, DataError if none is left."""
+    ids = np.unique(np.asarray(ids, np.int64))
+    absent = ids[~np.isin(ids, index.ids)]
+    if len(absent):
+        raise UnknownItemError(f"ids: {some(absent)} are not in the index; remove only what was added")
+    keep = ~np.isin(index.ids, ids)
+    if index.exact or keep.sum() < index.settings.exact_below:
+        return build(index.vectors[keep], index.ids[keep], index.settings)
+    engine = _faiss().clone_index(index.engine)
+    engine.remove_ids(ids)
+    vectors = index.vectors[keep]
+    vectors.flags.writeable = False
+    return _index(index.ids[keep], vectors, index.settings, engine)
+
+
+def search(
+    index: Index,
+    queries: np.ndarray,
+    k: int,
+    allowed: np.ndarray | None = None,
+    excluded: Sequence[np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best items of each query.
+
+    queries: float32 (m, d).
+    k: 1 .. len(index).
+    allowed: bool (n_items,) for all queries, or (m, n_items) for each; indexed by internal item index. None allows every item.
+    excluded: per query an int array of items that it must not get, as those already seen.
+    Returns scores float32 (m, k) and items int64 (m, k), best first; -inf and -1 where the filters leave fewer than k.
+    Raises DataError: shapes that do not fit, values that are not finite, k out of range, a mask that is not bool or too short.
+    """
+    queries = matrix(queries, "queries", index.vectors.shape[1])
+    if not 1 <= k <= len(index):
+        raise DataError(f"k: expected 1 to {len(index)}, the number of items in the index, got {k}; use min(k, len(index))")
+    barred = Filter(index.ids, len(queries), allowed, excluded)
+    lengths = _lengths(queries)
+    if not np.isfinite(index.reach * lengths).all():
+        raise DataError("queries: inner products exceed float32; scale vectors and queries down, to length 1 say")
+    scores, items = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
+    if len(barred.rows) == 0:
+        return scores, items
+    # How far two float32 sums of d products may be apart; what faiss scored this near the edge might belong to the best k.
+    doubt = (index.vectors.shape[1] + 2) * np.finfo(np.float32).eps * index.reach * lengths
+    todo, wide, all_rows = np.arange(len(queries)), k + SPARE, len(barred.rows)
+    while len(todo):
+        width = min(wide + barred.allowance, all_rows)
+        if index.exact and wide > k + SPARE and width > all_rows // 16:
+            break  # one by one costs less than ever wider fetches
+        rough, rows = _fetch(index, queries[todo], width, barred)
+        drop = barred.drops(todo, rows)
+        order = np.argsort(drop, axis=1, kind="stable")[:, :wide]  # the first that pass, as faiss ranks them
+        passed = width - np.count_nonzero(drop, axis=1)
+        ended = (rows[:, -1] < 0) | (width == all_rows)  # faiss gave all that it could
+        edge = np.where(passed > wide, rough[np.arange(len(todo)), order[:, -1]], rough[:, -1])
+        held = np.where(np.take_along_axis(drop, order, axis=1), -1, np.take_along_axis(rows, order, axis=1))
+        best, found = best_of(score(index.vectors, queries[todo], held), held, k)
+        settled = (ended & (passed <= wide)) | (best[:, -1] > edge + doubt[todo])
+        for at in np.flatnonzero(settled & (found[:, -1] < 0) & (rows[:, -1] < 0)):  # the lists looked into held too few
+            best[at], found[at] = scan(index.vectors, queries[todo[at]], barred.of(int(todo[at])), k)
+        scores[todo[settled]], items[todo[settled]] = best[settled], found[settled]
+        todo, wide = todo[~settled], 4 * wide
+    for query in todo:
+        scores[query], items[query] = scan(index.vectors, queries[query], barred.of(int(query)), k)
+    return scores, np.where(items < 0, -1, index.ids[items])
+
+
+def _fetch(index: Index, queries: np.ndarray, width: int, barred: Filter) -> tuple[np.ndarray, np.ndarray]:
+    """faiss's own scores (m, width), descending, and rows (m, width), -1 where there are no more."""
+    faiss = _faiss()
+    if index.card is not None and barred.whole and width <= GPU_WIDTH:
+        scores, labels = index.card.search(queries, width)
+    elif index.exact and len(queries) >= MANY:
+        return multiply(index.vectors, None if barred.whole else barred.rows, queries, width)
+    else:
+        wanted: dict[str, Any] = {}
+        if not barred.whole:
+            mask = np.zeros(int(len(index) if index.exact else index.ids[-1] + 1), bool)
+            mask[barred.rows if index.exact else index.ids[barred.rows]] = True
+            wanted["sel"] = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        if index.exact:
+            params = faiss.SearchParameters(**wanted)
+        else:  # as a parameter of the search, not a state of the index that another thread could change
+            params = faiss.SearchParametersIVF(nprobe=min(index.settings.probes, index.engine.nlist), **wanted)
+        scores, labels = index.engine.search(queries, width, params=params)
+    if not index.exact:  # inverted lists know items, not rows
+        labels = np.where(labels < 0, -1, np.searchsorted(index.ids, labels))
+    return scores, labels
+
+
+class _Storage:
+    """faiss's own memory as a read-only NumPy array that keeps the faiss index alive."""
+
+    def __init__(self, engine: Any, faiss: Any):
+        self.engine = engine
+        view = faiss.rev_swig_ptr(engine.get_xb(), engine.ntotal * engine.d).reshape(engine.ntotal, engine.d)
+        self.__array_interface__ = {**view.__array_interface__, "data": (view.ctypes.data, True)}
+
+
+class _Card:
+    """An index on the first GPU; faiss allows one search at a time there."""
+
+    def __init__(self, engine: Any, probes: int, faiss: Any):
+        self.resources, self.lock = faiss.StandardGpuResources(), threading.Lock()
+        self.engine = faiss.index_cpu_to_gpu(self.resources, 0, engine)
+        if hasattr(self.engine, "nprobe"):
+            self.engine.nprobe = probes
+
+    def search(self, queries: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+        with self.lock:
+            return self.engine.search(queries, width)
+
+
+def _index(ids: np.ndarray, vectors: np.ndarray, settings: IndexSettings, engine: Any) -> Index:
+    card = None
+    if settings.device == "cuda":
+        faiss = _faiss()
+        if not hasattr(faiss, "StandardGpuResources"):
+            raise MissingExtraError(
+                "faiss: expected a build for GPUs for device='cuda', got one for CPUs; "
+                "pip uninstall faiss-cpu, then pip install 'llmrec[gpu]', or use device='cpu'"
+            )
+        card = _Card(engine, settings.probes, faiss)
+    index = Index(ids, vectors, settings, engine, card)
+    if not np.isfinite(index.reach):
+        raise DataError("vectors: their lengths exceed float32; scale them down, to length 1 say")
+    return index
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtraError(
+            "faiss is not installed: pip install 'llmrec[cpu]', or 'llmrec[gpu]' where there is a GPU"
+        ) from error
+    return faiss
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.sqrt(np.vecdot(vectors, vectors))

@@ -1,0 +1,107 @@
+"""What a person sees while waiting: a bar for long loops, a line when a stage begins and when it ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TextIO
+
+from tqdm import tqdm
+
+LOG_SECONDS = 30.0  # between two states of a bar that goes to a file: a log must not get thousands of lines
+
+
+class _Bar(tqdm):
+    monitor_interval = 0  # no watching thread (threads and forking do not mix); `miniters=1` makes one unnecessary
+
+
+def bar(
+    iterable: Iterable[Any] | None = None,
+    desc: str = "",
+    total: int | None = None,
+    unit: str = "it",
+    stream: TextIO | None = None,
+) -> _Bar:
+    """A tqdm bar over `iterable`, or one to `update(n)` by hand up to `total`; also a context manager.
+
+    stream: where it is drawn, stderr by default. On a terminal it moves ten times a second and stays when it ends; in a log
+    there is one state every 30 seconds. Work that takes less than a second draws nothing.
+    """
+    out = sys.stderr if stream is None else stream
+    live = out.isatty()
+    return _Bar(
+        iterable,
+        desc=desc or None,
+        total=total,
+        unit=unit,
+        file=out,
+        delay=1.0,
+        miniters=1,
+        mininterval=0.1 if live else LOG_SECONDS,
+        ascii=not live,
+        dynamic_ncols=live,
+    )
+
+
+class Stage(NamedTuple):
+    """One finished stage: its name, how long it took in seconds, and what it worked on or brought, in words."""
+
+    name: str
+    seconds: float
+    detail: str
+
+
+class Stages:
+    """Named stages of a long command, each with its seconds; `done` is the list for a report.
+
+    >>> stages = Stages(sys.stdout, clock=iter([0.0, 3.2]).__next__)
+    >>> with stages("encode", "1,638 item texts"):
+    ...     pass
+    encode: 1,638 item texts ...
+    encode: 1,638 item texts, 3.2 s
+    >>> stages.done
+    [Stage(name='encode', seconds=3.2, detail='1,638 item texts')]
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter):
+        self.done: list[Stage] = []
+        self.stream = stream
+        self.clock = clock
+
+    @contextmanager
+    def __call__(self, name: str, detail: str = "") -> Iterator[Callable[[str], None]]:
+        """Time a `with` block. It receives a function that says what came out, which then replaces `detail`:
+
+        `with stages("read", "events.parquet") as found: ...; found(f"{rows:,} events")`
+
+        A block that raises prints that it failed, and is not in `done`. Stages may nest; the inner one is done first.
+        """
+        told = [detail]
+        self._say(f"{_label(name, detail)} ...")
+        began = self.clock()
+        try:
+            yield lambda text: told.append(text)
+        except BaseException:
+            self._say(f"{_label(name, told[-1])}, failed after {_duration(self.clock() - began)}")
+            raise
+        seconds = self.clock() - began
+        self.done.append(Stage(name, seconds, told[-1]))
+        self._say(f"{_label(name, told[-1])}, {_duration(seconds)}")
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr if self.stream is None else self.stream, flush=True)
+
+
+def _label(name: str, detail: str) -> str:
+    return f"{name}: {detail}" if detail else name
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"

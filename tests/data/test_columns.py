@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from llmrec.data.columns import event_columns, item_columns
+from llmrec.errors import SchemaError
+
+
+def table(*names: str) -> pa.Table:
+    return pa.table({name: pa.array([place]) for place, name in enumerate(names)})
+
+
+def test_own_names_pass_without_a_note():
+    came = table("user_id", "item_id", "timestamp", "rating")
+    renamed, notes = event_columns(came)
+    assert renamed.equals(came)
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("userId", "movieId", "ts"),
+        ("customer_id", "product_id", "datetime"),
+        ("household_id", "parent_asin", "date"),
+        ("User", "sku", "Time"),
+    ],
+)
+def test_known_aliases_are_renamed_in_place_and_said(names):
+    renamed, notes = event_columns(table(*names))
+    assert renamed.column_names == ["user_id", "item_id", "timestamp"]
+    assert [column.to_pylist() for column in renamed.columns] == [[0], [1], [2]]
+    for theirs, ours, note in zip(names, renamed.column_names, notes, strict=True):
+        assert repr(theirs) in note and repr(ours) in note
+
+
+def test_the_mapping_wins_over_aliases():
+    renamed, _ = event_columns(table("asin", "parent_asin", "user_id", "timestamp"), {"parent_asin": "item_id"})
+    assert renamed.column_names == ["asin", "item_id", "user_id", "timestamp"]
+
+
+def test_an_exact_name_wins_over_an_alias():
+    renamed, notes = item_columns(table("item_id", "asin", "title", "name"))
+    assert renamed.column_names == ["item_id", "asin", "title", "name"]
+    assert notes == ()
+
+
+def test_rating_never_becomes_weight_nor_weight_rating():
+    for name in ("rating", "weight"):
+        renamed, _ = event_columns(table("user_id", "item_id", "timestamp", name))
+        assert renamed.column_names[-1] == name
+
+
+def test_unknown_columns_are_kept():
+    renamed, _ = item_columns(table("id", "name", "colour"))
+    assert renamed.column_names == ["item_id", "title", "colour"]
+
+
+def test_item_text_is_read_from_events_only_when_wanted():
+    came = table("user_id", "item_id", "timestamp", "name")
+    assert event_columns(came)[0].column_names[-1] == "name"
+    assert event_columns(came, with_item_text=True)[0].column_names[-1] == "title"
+
+
+def test_a_misspelt_column_is_named_with_what_came_the_closest_and_the_remedy():
+    with pytest.raises(SchemaError) as caught:
+        event_columns(table("user_id", "item_id", "timestmap", "colour"))
+    message = str(caught.value)
+    assert "events has no column 'timestamp'" in message
+    assert "'colour'" in message
+    assert "Did you mean 'timestmap'?" in message
+    assert "columns={'timestmap': 'timestamp'}" in message
+
+
+def test_a_missing_column_without_a_close_name_guesses_nothing():
+    with pytest.raises(SchemaError, match="no column 'title'") as caught:
+        item_columns(table("item_id", "zzz"))
+    assert "Did you mean" not in str(caught.value)
+    assert "item_columns=" in str(caught.value)
+
+
+def test_two_aliases_of_one_name_are_ambiguous():
+    with pytest.raises(SchemaError, match="'asin', 'parent_asin' could each be 'item_id'"):
+        event_columns(table("user_id", "asin", "parent_asin", "timestamp"))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [
+        ({"nope": "price"}, "names 'nope', which events does not have"),
+        ({"item_id": "InvoiceNo"}, "expected one of"),
+        ({"basket_id": "InvoiceNo"}, "from your name to the library's: columns={'InvoiceNo': 'basket_id'}"),
+        ({"InvoiceNo": "baskt_id"}, "Did you mean 'basket_id'?"),
+        ({"InvoiceNo": "item_id"}, "would all be 'item_id'"),
+        ({"InvoiceNo": "scene", "timestamp": "scene"}, "to the one name 'scene'"),
+    ],
+)
+def test_a_wrong_mapping_says_what_is_wrong(mapping, said):
+    with pytest.raises(SchemaError) as caught:
+        event_columns(table("user_id", "item_id", "timestamp", "InvoiceNo"), mapping)
+    assert said in str(caught.value)
