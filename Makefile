@@ -15,7 +15,7 @@ VENV ?= .venv
 ARGS ?=
 TORCH_INDEX ?=
 
-# `python3` first, because it is what `pip` here belongs to; a name that is there but does not run is passed over.
+# `python3` first, the one people mean; a name that is there but does not run is passed over.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 FOUND := $(shell for name in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$name -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo $$name && break; done)
@@ -77,7 +77,8 @@ $(VENV)/.created:
 	@'$(PYTHON)' -c '$(NEW_ENOUGH)' 2>/dev/null || { \
 		echo "llmrec needs Python 3.11 or newer; $(PYTHON) is: `'$(PYTHON)' --version 2>&1`."; \
 		echo "Say another one: make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Installing into $(VENV) with `'$(PYTHON)' --version`: about SIZE to download; where torch's default build is for CUDA"
-	@echo "(Linux on x86-64), about 3 GB, unless you give TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+	@echo "Installing into $(VENV) with `'$(PYTHON)' --version`: about 0.4 GB to download, 2 GB on disk."
+	@echo "Where torch's default build is for CUDA (Linux on x86-64) it is about 3 GB, unless you add"
+	@echo "TORCH_INDEX=https://download.pytorch.org/whl/cpu to the command."
 	@'$(PYTHON)' -m venv $(VENV)
 	@touch $@

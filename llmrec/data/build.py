@@ -21,6 +21,7 @@ from llmrec.data.columns import item_columns as rename_item_columns
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.frames import coded, to_arrow
 from llmrec.data.ids import Ids
+from llmrec.data.values import mixed
 from llmrec.errors import DataError, SchemaError, UnknownItemError
 
 NUMBERS = ("rating", "weight", "price", "quantity")
@@ -171,7 +172,7 @@ def _assemble(
     content += [scene.astype(np.uint64)] if scene is not None else []
     shuffle = np.full(len(item), seed % 2**64, np.uint64)
     for part in content:
-        shuffle = _mixed(shuffle ^ part)
+        shuffle = mixed(shuffle ^ part)
 
     label = coded(table.column("basket_id"))[0] if "basket_id" in table.column_names else None
     order, basket = _canonical(user, time, shuffle, label)
@@ -206,7 +207,7 @@ def _canonical(
     together = np.zeros(len(pair), np.uint64)
     np.add.at(together, basket, shuffle)  # a sum does not depend on the order of the rows
     rank = np.empty(len(pair), np.int64)
-    rank[np.lexsort((_mixed(together), first, pair // width))] = np.arange(len(pair))
+    rank[np.lexsort((mixed(together), first, pair // width))] = np.arange(len(pair))
     order = np.lexsort((shuffle, time, rank[basket]))
     return order, rank[basket][order]
 
@@ -275,11 +276,3 @@ def _hashed(labels: list, only: np.ndarray | None = None) -> np.ndarray:
     for index in range(len(labels)) if only is None else only.tolist():
         result[index] = int.from_bytes(hashlib.blake2b(str(labels[index]).encode(), digest_size=8).digest(), "little")
     return result
-
-
-def _mixed(value: np.ndarray) -> np.ndarray:
-    """splitmix64's finaliser: every bit of the input moves about half of the output's."""
-    value = (value + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))

@@ -37,7 +37,9 @@ def to_arrow(table: Any, what: str) -> pa.Table:
         arrow = table.with_format("arrow")[:]  # through the format, so that a selected or shuffled view is honoured
     else:
         arrow = _through_narwhals(table, what)
-    return arrow.replace_schema_metadata(None)
+    # pandas hands over (and writes to Parquet) the row labels of a filtered frame, which would make equal rows differ.
+    labels = [name for name in arrow.column_names if name.startswith("__index_level_")]
+    return arrow.drop_columns(labels).replace_schema_metadata(None)
 
 
 def like(table: pa.Table, native: Any) -> Any:

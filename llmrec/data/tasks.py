@@ -72,10 +72,18 @@ def first_baskets(dataset: Dataset, users: np.ndarray, known: int, horizon: int)
 
 
 def sample_windows(
-    dataset: Dataset, users: np.ndarray, known: tuple[int, int], horizon: int, count: int, rng: np.random.Generator
+    dataset: Dataset,
+    users: np.ndarray,
+    known: tuple[int, int],
+    horizon: int,
+    count: int,
+    rng: np.random.Generator,
+    from_start: float = 0.0,
 ) -> Tasks:
     """`count` tasks at random: a user (uniform over those long enough), a support of `known[0]..known[1]` consecutive
     baskets anywhere in the history, and the `horizon` baskets that follow as query.
+
+    from_start: share of the tasks whose support begins with the user's first basket, as a new user's does.
 
     The support's length is drawn uniformly; where a history is too short for the draw, the support is cut to what fits.
     Raises ValueError when no user has `known[0] + horizon` baskets.
@@ -86,7 +94,8 @@ def sample_windows(
         raise ValueError(f"no user has {known[0]} + {horizon} baskets: shorten `known` or `horizon`")
     chosen = rng.choice(users, count)
     length = np.minimum(rng.integers(known[0], known[1] + 1, count), dataset.n_baskets[chosen] - horizon)
-    offset = (rng.random(count) * (dataset.n_baskets[chosen] - horizon - length + 1)).astype(np.int64)
+    late = rng.random(count) >= from_start
+    offset = (late * rng.random(count) * (dataset.n_baskets[chosen] - horizon - length + 1)).astype(np.int64)
     first = dataset.first_basket[chosen] + offset
     return _cut(dataset, first, first + length, first + length + horizon)
 

@@ -12,31 +12,43 @@ from llmrec.errors import SchemaError
 def repeated(table: pa.Table) -> np.ndarray:
     """bool (rows,): the row equals an earlier one in every column."""
     codes = [_comparable(column) for column in table.columns]
-    mixed = np.zeros(len(table), np.uint64)
-    for code in codes:  # a hash brings candidates side by side; equality is then checked on the values themselves
-        mixed = (mixed ^ code.view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
-    order = np.argsort(mixed, kind="stable")
-    pair = np.flatnonzero(mixed[order][1:] == mixed[order][:-1])
-    same = np.ones(len(pair), bool)
+    digest = np.zeros(len(table), np.uint64)
     for code in codes:
-        same &= code[order[pair]] == code[order[pair + 1]]
+        digest = mixed(digest ^ code.view(np.uint64))
+    # Few rows share a digest with another; only those are compared value by value.
+    order = np.argsort(digest, kind="stable")
+    pair = np.flatnonzero(digest[order][1:] == digest[order][:-1])
+    some = np.unique(order[np.concatenate([pair, pair + 1])])
+    some = some[np.lexsort([code[some] for code in codes])] if len(some) else some
+    same = np.ones(max(len(some) - 1, 0), bool)
+    for code in codes:
+        same &= code[some[1:]] == code[some[:-1]]
     result = np.zeros(len(table), bool)
-    result[order[pair[same] + 1]] = True
+    result[some[1:][same]] = True
     return result
 
 
+def mixed(value: np.ndarray) -> np.ndarray:
+    """uint64 to uint64, one to one (splitmix64's finaliser): every bit that comes moves about half of those that go."""
+    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
 def _comparable(column: pa.ChunkedArray) -> np.ndarray:
-    """int64 (rows,) equal where the values are equal."""
+    """int64 (rows,): equal where the values are equal; null equals null, and NaN is null."""
     kind = column.type
     if pa.types.is_nested(kind):
         column = pa.chunked_array([pa.array([repr(value) for value in column.to_pylist()], pa.large_string())])
     elif kind == pa.int64() and column.null_count == 0:
         return column.to_numpy()
-    elif kind == pa.float64() and column.null_count == 0:
-        return (column.to_numpy() + 0.0).view(np.int64)  # + 0.0: minus zero equals zero
-    encoded = storage(column).combine_chunks()
-    encoded = encoded if pa.types.is_dictionary(kind) else encoded.dictionary_encode()
+    elif pa.types.is_floating(kind):
+        values = column.cast(pa.float64()).to_numpy() + 0.0  # + 0.0: minus zero equals zero
+        return np.where(np.isnan(values), np.nan, values).view(np.int64)
+    elif pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    encoded = storage(column).combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()
     return encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)

@@ -6,7 +6,9 @@ Axis convention: `N` items, `T` prompts, `L` slots, `W` words of the template be
     item vector   v_i = project(text_i) + delta_i            (delta_i starts at zero; text alone for an item never trained on)
     item slot     e   = gain * v_i + attributes
     user vector   u   = last hidden state at the last slot of  [words, e_1, ..., e_L]
-    score             = temperature * <u, v_i> + bias_i
+    score             = temperature * <u, v_i> + bias_i + repeat_i * log(1 + times in the prompt) + again * (in the last basket)
+
+The first two terms are one inner product, which the index serves; the repeat terms touch only the user's own items.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from torch import Tensor, nn
 from llmrec.encoder.backbone import Body
 from llmrec.encoder.slots import SLOT_ATTRIBUTES, Slots
 
+TIMES_BEFORE = SLOT_ATTRIBUTES.index("times_before")
+
 
 @dataclass(frozen=True)
 class Items:
@@ -27,10 +31,12 @@ class Items:
 
     vectors: (N, d), what a slot is filled with and what a user vector is multiplied by.
     bias: (N,), what an item scores before anything is known of the user.
+    repeat: (N,), what having had it before adds.
     """
 
     vectors: Tensor
     bias: Tensor
+    repeat: Tensor
 
     def search_matrix(self, temperature: Tensor) -> Tensor:
         """(N, d + 1): `<[u, 1], row>` is the score, so that one inner-product index serves it."""
@@ -63,7 +69,11 @@ class SlotModel(nn.Module):
         # A slot arrives as long as a word does, or the transformer's first layer norm drowns it or is drowned by it.
         table = body.model.get_input_embeddings().weight
         self.gain = nn.Parameter(table.detach().norm(dim=1).mean())
-        self.temperature = nn.Parameter(torch.tensor(0.3))
+        # Small at first: a random user vector must not drown the popularities.
+        self.temperature = nn.Parameter(torch.tensor(0.1))
+        self.repeat = nn.Parameter(torch.tensor(1.0))
+        self.repeat_delta = nn.Parameter(torch.zeros(n))
+        self.again = nn.Parameter(torch.tensor(0.0))
 
     def items(self, text_only: Tensor | None = None) -> Items:
         """Items of the catalogue.
@@ -73,7 +83,7 @@ class SlotModel(nn.Module):
         """
         known = self.trained if text_only is None else self.trained & ~text_only
         vectors = self.project(self.text) + self.delta * known[:, None]
-        return Items(vectors, torch.where(known, self.bias, self.cold_bias))
+        return Items(vectors, torch.where(known, self.bias, self.cold_bias), self.repeat + self.repeat_delta * known)
 
     def embed(self, items: Items, item: Tensor, attributes: Tensor) -> Tensor:
         """Input embeddings (T, W + L, d) of slots: item (T, L), attributes (T, L, F)."""
@@ -81,11 +91,33 @@ class SlotModel(nn.Module):
         words = self.body.words(self.words).expand(len(item), -1, -1)
         return torch.cat([words, filled], 1)
 
-    def logits(self, users: Tensor, items: Items) -> Tensor:
-        """Scores (..., N) of every item for user vectors (..., d)."""
-        return self.temperature * users @ items.vectors.T + items.bias
-
     def prompt(self, items: Items, batch: Slots) -> Tensor:
         """Input embeddings (T, W + L, d) of a batch of prompts."""
-        device = self.delta.device
-        return self.embed(items, torch.from_numpy(batch.item).to(device), torch.from_numpy(batch.attributes).to(device))
+        return self.embed(items, self._tensor(batch.item), self._tensor(batch.attributes))
+
+    def logits(self, users: Tensor, items: Items) -> Tensor:
+        """Scores (..., N) of every item for user vectors (..., d), without the repeat terms."""
+        return (self.temperature * users @ items.vectors.T).float() + items.bias
+
+    def repeats(self, items: Items, batch: Slots, task: np.ndarray, slot: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The repeat terms of M readouts as (item (M, L), value (M, L)): what to add to the scores of which items.
+
+        task, slot: int64 (M,), where the predictions are made; slots after `slot` add nothing.
+        """
+        before = np.expm1(batch.attributes[..., TIMES_BEFORE])
+        gain = np.log((before + 2.0) / (before + 1.0))[task]  # sums to log(1 + times) over the slots of one item
+        index, place = batch.item[task], np.arange(batch.item.shape[1])[None]
+        live = (place <= slot[:, None]) & batch.filled[task]
+        # Of an item that stands twice in the last basket only the first slot there adds `again`.
+        last = live & (batch.basket[task] == batch.basket[task, slot][:, None]) & ~batch.doubled[task]
+        value = self._tensor((gain * live).astype(np.float32)) * items.repeat[self._tensor(index)]
+        return self._tensor(index), value + self._tensor(last.astype(np.float32)) * self.again
+
+    def scores(self, states: Tensor, items: Items, batch: Slots, task: np.ndarray, slot: np.ndarray) -> Tensor:
+        """All terms of the score (M, N) at readouts, from last hidden states (T, W + L, d)."""
+        users = states[self._tensor(task), len(self.words) + self._tensor(slot)]
+        index, value = self.repeats(items, batch, task, slot)
+        return self.logits(users, items).scatter_add(1, index, value)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.delta.device)

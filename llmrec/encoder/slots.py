@@ -24,12 +24,14 @@ class Slots:
     item: int64 (T, L), internal item index; 0 where padded.
     attributes: float32 (T, L, F), columns as in SLOT_ATTRIBUTES; 0 where unknown or padded.
     basket: int32 (T, L), ordinal of the basket within the prompt, from 0; -1 where padded.
+    doubled: bool (T, L), whether an earlier slot of the same basket holds the same item.
     length: int64 (T,), slots that are filled, from the left.
     """
 
     item: np.ndarray
     attributes: np.ndarray
     basket: np.ndarray
+    doubled: np.ndarray
     length: np.ndarray
 
     def __len__(self) -> int:
@@ -55,7 +57,9 @@ def slots(tasks: Tasks, most: int) -> Slots:
     basket = np.where(filled, basket - basket[:, :1], -1).astype(np.int32)
     time = np.where(filled, data.time[row], 0.0)
     # Earlier slots of the same item: a (T, L, L) comparison, cheap for prompts of up to a few hundred slots.
-    before = ((item[:, :, None] == item[:, None, :]) & np.tri(width, k=-1, dtype=bool)).sum(-1).astype(np.float32)
+    same = (item[:, :, None] == item[:, None, :]) & np.tri(width, k=-1, dtype=bool)
+    before = same.sum(-1).astype(np.float32)
+    doubled = (same & (basket[:, :, None] == basket[:, None, :])).any(-1)
 
     columns = {
         "gap": np.log1p(_since_previous_basket(time, basket) / DAY),
@@ -71,7 +75,7 @@ def slots(tasks: Tasks, most: int) -> Slots:
     }
     stacked = np.stack([np.nan_to_num(columns[name]) for name in SLOT_ATTRIBUTES], -1).astype(np.float32)
     stacked[~filled] = 0.0
-    return Slots(np.maximum(item, 0).astype(np.int64), stacked, basket, length.astype(np.int64))
+    return Slots(np.maximum(item, 0).astype(np.int64), stacked, basket, doubled, length.astype(np.int64))
 
 
 def _given(data, name: str, row: np.ndarray) -> np.ndarray:

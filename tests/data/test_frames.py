@@ -31,6 +31,13 @@ def test_every_kind_of_table_gives_the_same_rows(tmp_path):
         assert to_arrow(source, "events").to_pylist() == pa.table(ROWS).to_pylist(), type(source)
 
 
+def test_the_row_labels_of_a_pandas_frame_are_no_column(tmp_path):
+    frame = pd.DataFrame(ROWS).iloc[[2, 0]]
+    assert to_arrow(frame, "events").column_names == list(ROWS)
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert to_arrow(tmp_path / "t.parquet", "events").column_names == list(ROWS)
+
+
 def test_answers_come_in_the_type_that_was_asked_with(tmp_path):
     answer = pa.table({"score": [0.5]})
     kinds = [type(like(answer, source)) for source in sources(tmp_path)]

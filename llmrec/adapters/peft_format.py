@@ -1,0 +1,124 @@
+"""Adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors`.
+
+PEFT itself only warns on a wrong key prefix and then answers with the base's scores, and takes 8 for a missing rank. Here both are
+errors: what is loaded is what was saved, or nothing is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from llmrec.adapters.lora import Adapter
+from llmrec.encoder.backbone import Body
+from llmrec.errors import AdapterError, ArtefactError
+from llmrec.store import load_json, save_json
+
+CONFIG, TENSORS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
+# Options of PEFT that change what the two matrices mean; an adapter that uses one is not plain LoRA.
+UNSUPPORTED = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "lora_bias")
+
+
+def fingerprint(body: Body) -> str:
+    """SHA-256 of the body's weights by name: which base an adapter belongs to."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(body.model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_adapter(folder: Path, adapter: Adapter, body: Body) -> None:
+    """Write one user's adapter (U = 1) so that `peft.PeftModel.from_pretrained` loads it over the saved body.
+
+    Raises AdapterError when U is not 1.
+    """
+    if len(adapter) != 1:
+        raise AdapterError(f"expected the adapter of one user, got {len(adapter)}: save `adapter.take(...)` of one at a time")
+    tensors = {}
+    for path in adapter.paths:
+        tensors[f"{PREFIX}{path}.lora_A.weight"] = adapter.a[path][0].detach().cpu().contiguous()
+        tensors[f"{PREFIX}{path}.lora_B.weight"] = adapter.b[path][0].detach().cpu().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / TENSORS, metadata={"format": "pt", "llmrec_base": fingerprint(body)})
+    save_json(
+        folder / CONFIG,
+        {
+            "peft_type": "LORA",
+            "r": adapter.rank,
+            "lora_alpha": adapter.scale * adapter.rank,
+            "target_modules": list(adapter.paths),
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "inference_mode": True,
+            "task_type": None,
+            "base_model_name_or_path": None,
+        },
+    )
+
+
+def load_adapter(folder: Path, body: Body, foreign: bool = False) -> Adapter:
+    """The adapter (U = 1) of a folder in PEFT's format, checked against the body it is to be added to.
+
+    foreign: accept an adapter that does not say which base it belongs to (PEFT's own files do not); its shapes are checked.
+    Raises AdapterError, which names the file and the key.
+    """
+    config = _config(folder)
+    try:
+        with safe_open(folder / TENSORS, "pt") as file:
+            base = (file.metadata() or {}).get("llmrec_base")
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"{folder / TENSORS}: expected LoRA tensors, got {error}; save the adapter again") from error
+    if base is None and not foreign:
+        raise AdapterError(f"{folder / TENSORS}: does not say which base it belongs to; pass foreign=True to take it on trust")
+    if base is not None and base != (own := fingerprint(body)):
+        raise AdapterError(
+            f"{folder / TENSORS}: belongs to the base {base[:12]}…, this one is {own[:12]}…; load it over the base it was made on"
+        )
+    return _checked(folder, tensors, config["r"], config["lora_alpha"], body)
+
+
+def _config(folder: Path) -> dict:
+    try:
+        config = load_json(folder / CONFIG)
+    except ArtefactError as error:
+        raise AdapterError(str(error)) from error
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    if kind != "LORA":
+        raise AdapterError(f"{folder / CONFIG}: expected peft_type 'LORA', got {kind!r}; only LoRA adapters can be loaded")
+    for name in ("r", "lora_alpha"):
+        if not isinstance(config.get(name), (int, float)) or config[name] <= 0:
+            raise AdapterError(f"{folder / CONFIG}: expected a number above 0 in {name!r}, got {config.get(name)!r}")
+    if used := [name for name in UNSUPPORTED if config.get(name)]:
+        raise AdapterError(f"{folder / CONFIG}: uses {', '.join(used)}, which is not plain LoRA; save the adapter without")
+    if config.get("use_rslora"):
+        config["lora_alpha"] = config["lora_alpha"] * config["r"] ** 0.5  # rsLoRA divides by sqrt(r) where LoRA divides by r
+    return config
+
+
+def _checked(folder: Path, tensors: dict[str, torch.Tensor], rank: int, alpha: float, body: Body) -> Adapter:
+    layers, pairs = body.linear_paths(body.n_blocks), {}
+    for key, tensor in tensors.items():
+        path, _, side = key.removeprefix(PREFIX).partition(".lora_")
+        if not key.startswith(PREFIX) or path not in layers or side not in ("A.weight", "B.weight"):
+            raise AdapterError(
+                f"{folder / TENSORS}: {key!r} names no layer of this base; expected {PREFIX}<layer>.lora_A.weight or lora_B.weight, "
+                f"with layers such as {next(iter(layers))!r}"
+            )
+        d_in, d_out = layers[path]
+        expected = (rank, d_in) if side == "A.weight" else (d_out, rank)
+        if tuple(tensor.shape) != expected:
+            raise AdapterError(f"{folder / TENSORS}: {key!r} has shape {tuple(tensor.shape)}, expected {expected}")
+        if not torch.isfinite(tensor).all():
+            raise AdapterError(f"{folder / TENSORS}: {key!r} holds numbers that are not finite; adapt again")
+        pairs.setdefault(path, {})[side[0]] = tensor[None]
+    if lacking := [path for path, sides in pairs.items() if len(sides) < 2]:
+        raise AdapterError(f"{folder / TENSORS}: {lacking[0]!r} has only one of lora_A and lora_B; save the adapter again")
+    if not pairs:
+        raise AdapterError(f"{folder / TENSORS}: holds no tensors; save the adapter again")
+    return Adapter({p: s["A"] for p, s in pairs.items()}, {p: s["B"] for p, s in pairs.items()}, alpha / rank)

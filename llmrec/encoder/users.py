@@ -1,0 +1,63 @@
+"""User vectors: prompts run up to the block where adapters begin, once; then the upper blocks, as often as there are steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmrec.data.tasks import Tasks
+from llmrec.encoder.backbone import Delta
+from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.slots import Slots, slots
+
+ROWS = 128  # prompts that run side by side
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts of T tasks, run through the lower blocks; no gradient reaches below.
+
+    batch: the slots they were made from. lower: (T, W + L, d), states below the last `upper` blocks. upper: how many blocks remain.
+    """
+
+    batch: Slots
+    lower: Tensor
+    upper: int
+
+
+def prompts(model: SlotModel, items: Items, tasks: Tasks, most: int, upper: int) -> Prompts:
+    """The supports of tasks as prompts; of a support longer than `most` events the last ones are used."""
+    batch = slots(tasks, most)
+    with torch.no_grad():
+        return Prompts(batch, model.body.lower(model.prompt(items, batch), upper), upper)
+
+
+def states(model: SlotModel, made: Prompts, delta: Delta | None = None) -> Tensor:
+    """Last hidden states (T, W + L, d); differentiable in `delta`."""
+    return model.body.upper(made.lower, made.upper, delta)
+
+
+def user_vectors(model: SlotModel, made: Prompts, delta: Delta | None = None) -> Tensor:
+    """User vectors float32 (T, d): the last hidden state at each prompt's last slot."""
+    with torch.no_grad():
+        found = states(model, made, delta)
+        last = len(model.words) + torch.from_numpy(made.batch.length - 1).to(found.device)
+        return found[torch.arange(len(found), device=found.device), last].float()
+
+
+def user_scores(model: SlotModel, items: Items, vectors: Tensor, batch: Slots) -> np.ndarray:
+    """Scores float32 (T, N) of every item with all terms of the model, for user vectors (T, d) of prompts `batch`."""
+    with torch.no_grad():
+        every = np.arange(len(batch))
+        index, value = model.repeats(items, batch, every, batch.length - 1)
+        return model.logits(vectors, items).scatter_add(1, index, value).cpu().numpy()
+
+
+def chunks(tasks: Tasks, rows: int = ROWS) -> Iterator[Tasks]:
+    """Tasks in batches of at most `rows`, in order."""
+    for first in range(0, len(tasks), rows):
+        yield tasks.take(np.arange(first, min(first + rows, len(tasks))))

@@ -1,0 +1,126 @@
+"""Episodes from the slot model: the support and query losses of users, or of scenes, under any adapters.
+
+By user: one task is one history. Its support loss asks every slot for the support's own later items; its query loss asks the last
+slot for what the user took next. By scene: one task is many histories of many users in one scene, all under one adapter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmrec.adapters.lora import Adapter, delta
+from llmrec.data.tasks import Tasks
+from llmrec.encoder.loss import multi_target
+from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.precision import autocast, faster_dtype
+from llmrec.encoder.slots import Readouts, query_readouts, support_readouts
+from llmrec.encoder.users import Prompts, prompts, states
+from llmrec.meta.inner import SupportLoss
+from llmrec.meta.outer import Episode
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What the adapters touch and how far prompts and support targets reach.
+
+    upper: blocks from the top whose linear layers are adapted. most: slots of a prompt. horizon: baskets that a slot predicts.
+    """
+
+    upper: int = 1
+    most: int = 64
+    horizon: int = 3
+
+
+def user_support(model: SlotModel, items: Items, tasks: Tasks, reach: Reach) -> tuple[Prompts, SupportLoss]:
+    """The prompts of T users and their support loss (T,), which looks at nothing but the supports."""
+    made = prompts(model, items, tasks, reach.most, reach.upper)
+    reads = support_readouts(tasks, made.batch, reach.horizon)
+
+    def loss(adapter: Adapter) -> Tensor:
+        with autocast(*_kind(model)):
+            return _support(model, items, states(model, made, delta(adapter)), reads, len(tasks))
+
+    return made, loss
+
+
+def user_episode(model: SlotModel, items: Items, tasks: Tasks, reach: Reach) -> Episode:
+    """An episode of T users: one forward pass gives both losses."""
+    made = prompts(model, items, tasks, reach.most, reach.upper)
+    support, query = support_readouts(tasks, made.batch, reach.horizon), query_readouts(tasks, made.batch)
+
+    def loss(adapter: Adapter) -> tuple[Tensor, Tensor]:
+        with autocast(*_kind(model)):
+            found = states(model, made, delta(adapter))
+            after = model.scores(found, items, made.batch, query.task, query.slot)
+        return _support(model, items, found, support, len(tasks)), multi_target(after, *_targets(query, after))
+
+    return Episode(len(tasks), loss)
+
+
+@dataclass(frozen=True)
+class SceneRows:
+    """Histories whose query lies in scenes: row i belongs to scene `owner[i]` of S, with its items `allowed[owner[i]]`.
+
+    tasks: T histories. owner: int64 (T,). allowed: bool (S, N).
+    """
+
+    tasks: Tasks
+    owner: np.ndarray
+    allowed: np.ndarray
+
+
+def scene_loss(model: SlotModel, items: Items, rows: SceneRows, reach: Reach) -> SupportLoss:
+    """Loss (S,) of S scenes under S adapters: what its users take next among the scene's own items, mean over users."""
+    made = prompts(model, items, rows.tasks, reach.most, reach.upper)
+    reads = _inside(query_readouts(rows.tasks, made.batch), rows)
+    owner = torch.from_numpy(rows.owner).to(made.lower.device)
+    blocked = torch.from_numpy(~rows.allowed).to(made.lower.device)[owner]
+
+    def loss(adapter: Adapter) -> Tensor:
+        with autocast(*_kind(model)):
+            found = states(model, made, delta(adapter.take(owner)))
+            after = model.scores(found, items, made.batch, reads.task, reads.slot).masked_fill(blocked, -1e9)
+        return _mean_by(multi_target(after, *_targets(reads, after)), owner, len(adapter))
+
+    return loss
+
+
+def scene_episode(model: SlotModel, items: Items, support: SceneRows, query: SceneRows, reach: Reach) -> Episode:
+    """An episode of S scenes; the users of `support` and of `query` must be others, which is the caller's to see to."""
+    before, after = scene_loss(model, items, support, reach), scene_loss(model, items, query, reach)
+    return Episode(len(support.allowed), lambda adapter: (before(adapter), after(adapter)))
+
+
+def _inside(reads: Readouts, rows: SceneRows) -> Readouts:
+    """The readouts with only those targets that are items of the row's scene."""
+    keep = rows.allowed[rows.owner[reads.task[reads.owner]], reads.target]
+    return Readouts(reads.task, reads.slot, reads.target[keep], reads.owner[keep])
+
+
+def _support(model: SlotModel, items: Items, found: Tensor, reads: Readouts, users: int) -> Tensor:
+    if not len(reads):  # supports of one event hold nothing to predict: the initialisation stays as it is
+        return found.float().sum() * torch.zeros(users, device=found.device)
+    task = torch.from_numpy(reads.task).to(found.device)
+    vectors = found[task, len(model.words) + torch.from_numpy(reads.slot).to(found.device)]
+    # Without the repeat terms: inside one basket nothing comes twice, and a step must not unlearn what is bought again.
+    logits = model.logits(vectors, items)
+    return _mean_by(multi_target(logits, *_targets(reads, logits)), task, users)
+
+
+def _targets(reads: Readouts, like: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(reads.target).to(like.device), torch.from_numpy(reads.owner).to(like.device)
+
+
+def _mean_by(values: Tensor, group: Tensor, groups: int) -> Tensor:
+    """Mean (groups,) of values by group; 0 for a group without any."""
+    zero = torch.zeros(groups, device=values.device)
+    return zero.index_add(0, group, values) / zero.index_add(0, group, torch.ones_like(values)).clamp(min=1)
+
+
+def _kind(model: SlotModel) -> tuple[torch.dtype, str]:
+    device = str(model.delta.device)
+    return faster_dtype(device), device

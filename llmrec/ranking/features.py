@@ -1,0 +1,136 @@
+"""What a dot product does not see: how often, how lately, how cheap, what with, for each candidate of each task.
+
+Axis convention: `T` tasks, `C` candidates of all tasks as a flat list (as in `Candidates`), `N` items, `F` features.
+All counts come from training users and from the task's own support; nothing from a query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.index.candidates import Candidates, neighbours
+
+FEATURES = (
+    "times",  # log(1 + baskets of the support that hold the item)
+    "had",  # 1 when the support holds it
+    "recency",  # 1 / (1 + baskets since it was last there), 0 when never
+    "popularity",  # log of the share of training baskets that hold it
+    "repurchase",  # logit of how often training users who had it took it again soon
+    "together",  # log(1 + similarity by co-occurrence to the support)
+    "price",  # log price, centred over the catalogue
+    "price_gap",  # its distance from the support's mean log price
+    "known",  # log(1 + baskets known)
+    "events",  # log(1 + events known)
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was counted over training users.
+
+    popularity: float32 (N,), baskets that hold the item. baskets: how many baskets there were.
+    repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean.
+    together: csr float32 (N, N), similarity by co-occurrence.
+    log_price: float32 (N,), centred; 0 where unknown.
+    """
+
+    popularity: np.ndarray
+    baskets: int
+    repurchase: np.ndarray
+    together: sparse.csr_array
+    log_price: np.ndarray
+
+
+def count(dataset: Dataset, users: np.ndarray, horizon: int, rng: np.random.Generator) -> Counts:
+    """Count over `users` (int indices of training users)."""
+    part = dataset.take(users)
+    popularity = np.bincount(part.item, minlength=part.n_items).astype(np.float32)
+    return Counts(
+        popularity, len(part.basket_start) - 1, _repurchase(part, horizon, rng), neighbours(dataset, users), _prices(part)
+    )
+
+
+def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
+    """float32 (C, F), columns as in FEATURES."""
+    n, data = tasks.dataset.n_items, tasks.dataset
+    length = tasks.split - tasks.start
+    owner = np.repeat(np.arange(len(tasks)), length)
+    row = np.repeat(tasks.start - np.concatenate([[0], np.cumsum(length)[:-1]]), length) + np.arange(length.sum())
+    last = data.basket[tasks.split - 1] - data.basket[tasks.start]
+    cell = owner * n + data.item[row]
+    basket = data.basket[row] - data.basket[tasks.start][owner]
+    # One number per (task, item) of the support, at the places `cells`; a candidate finds its own by bisection.
+    visits = np.unique(np.stack([cell, basket]), axis=1)
+    cells, first, times = np.unique(visits[0], return_index=True, return_counts=True)
+    latest = np.maximum.reduceat(visits[1], first) if len(first) else visits[1]
+    wanted = found.task.astype(np.int64) * n + found.item
+    place = np.minimum(np.searchsorted(cells, wanted), max(len(cells) - 1, 0))
+    had = cells[place] == wanted if len(cells) else np.zeros(len(wanted), bool)
+    count_in = sparse.csr_array((np.log1p(times), (cells // n, cells % n)), shape=(len(tasks), n))
+    together = sparse.csr_array(count_in @ counts.together)
+    price = counts.log_price
+    level = np.bincount(owner, price[data.item[row]], len(tasks)) / np.maximum(length, 1)
+    columns = {
+        "times": np.where(had, np.log1p(times[place]), 0.0),
+        "had": had,
+        "recency": np.where(had, 1.0 / (1.0 + last[found.task] - latest[place]), 0.0),
+        "popularity": np.log((counts.popularity[found.item] + 0.5) / (counts.baskets + 1.0)),
+        "repurchase": np.where(had, counts.repurchase[found.item], 0.0),
+        "together": np.log1p(_cells(together, found)),
+        "price": price[found.item],
+        "price_gap": np.abs(price[found.item] - level[found.task]),
+        "known": np.log1p(last + 1)[found.task],
+        "events": np.log1p(length)[found.task],
+    }
+    return np.stack([columns[name] for name in FEATURES], 1).astype(np.float32)
+
+
+def _cells(table: sparse.csr_array, found: Candidates) -> np.ndarray:
+    """Entries (C,) of a sparse (T, N) table at the candidates."""
+    table.sort_indices()
+    n = table.shape[1]
+    keys = np.repeat(np.arange(table.shape[0], dtype=np.int64), np.diff(table.indptr)) * n + table.indices
+    wanted = found.task.astype(np.int64) * n + found.item
+    if not len(keys):
+        return np.zeros(len(wanted), np.float32)
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, table.data[place], 0.0)
+
+
+def _repurchase(part: Dataset, horizon: int, rng: np.random.Generator) -> np.ndarray:
+    """Over windows of one basket drawn from training users: of those that hold an item, how many have it in their query too."""
+    n = part.n_items
+    if not (part.n_baskets > horizon).any():
+        return np.zeros(n, np.float32)
+    tasks = sample_windows(part, np.arange(part.n_users), (1, 1), horizon, 20_000, rng)
+    had = _pairs(part, tasks.start, tasks.split)
+    again = np.intersect1d(had, _pairs(part, tasks.split, tasks.stop), assume_unique=True)
+    chances, hits = np.bincount(had % n, minlength=n), np.bincount(again % n, minlength=n)
+    mean = (hits.sum() + 1.0) / (chances.sum() + 2.0)
+    rate = (hits + 20.0 * mean) / (chances + 20.0)
+    return np.log(rate / (1 - rate)).astype(np.float32)
+
+
+def _pairs(data: Dataset, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Distinct task * N + item over the event ranges begin:end, ascending."""
+    count = end - begin
+    row = np.repeat(begin - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
+    return np.unique(np.repeat(np.arange(len(begin)), count) * data.n_items + data.item[row])
+
+
+def _prices(part: Dataset) -> np.ndarray:
+    price = part.attributes.get("price")
+    if price is None:
+        return np.zeros(part.n_items, np.float32)
+    there = np.isfinite(price)
+    total = np.bincount(part.item[there], np.log1p(np.maximum(price[there], 0)), part.n_items)
+    times = np.bincount(part.item[there], minlength=part.n_items)
+    if not there.any():
+        return np.zeros(part.n_items, np.float32)
+    mean = total.sum() / times.sum()
+    return np.where(times > 0, total / np.maximum(times, 1) - mean, 0.0).astype(np.float32)

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from llmrec.data import clean
+from llmrec.data.clean import CleaningReport, Step
+from llmrec.errors import DataError
+
+
+def orders(**columns) -> pa.Table:
+    rows = len(next(iter(columns.values())))
+    base = {"user_id": ["u"] * rows, "item_id": ["i"] * rows, "timestamp": np.arange(rows, dtype=np.float64)}
+    return pa.table({**base, **columns})
+
+
+def test_missing_values_are_counted_by_column():
+    table = pa.table({"user_id": ["a", None, "c", None], "timestamp": [1.0, 2.0, float("nan"), None]})
+    left, step = clean.drop_missing(table, ("user_id", "timestamp"), "events")
+    assert left.to_pylist() == [{"user_id": "a", "timestamp": 1.0}]
+    assert (step.rows_in, step.rows_dropped, step.rows_out) == (4, 3, 1)
+    assert step.detail == "user_id: 2; timestamp: 2"
+
+
+def test_ids_repaired_are_counted_and_days_and_flags_may_be_baskets_and_scenes():
+    table = pa.table({"user_id": [1.0, None], "basket_id": [datetime(2020, 1, 2)] * 2, "scene": [True, False]})
+    read, step = clean.read_ids(table, ("user_id", "basket_id", "scene"), "events")
+    assert read.column("user_id").to_pylist() == [1, None]
+    assert read.column("scene").to_pylist() == ["true", "false"]
+    assert read.column("basket_id")[0] == read.column("basket_id")[1]
+    assert (step.rows_changed, step.rows_dropped) == (1, 0)
+
+
+def test_times_that_do_not_parse_are_dropped_with_examples():
+    left, step = clean.parse_times(pa.table({"timestamp": ["2020-01-01", "soon", "1970-01-02"], "n": [0, 1, 2]}))
+    assert left.column("n").to_pylist() == [0, 2]
+    assert left.column("timestamp").to_pylist() == [1577836800.0, 86400.0]
+    assert step.rows_dropped == 1
+    assert "'soon'" in step.detail
+
+
+def test_no_time_at_all_is_an_error_with_examples_and_remedy():
+    with pytest.raises(DataError, match="came '13/01/2020', '14/01/2020'") as caught:
+        clean.parse_times(pa.table({"timestamp": ["13/01/2020", "14/01/2020"]}))
+    assert "pandas.to_datetime" in str(caught.value)
+
+
+def test_cancelled_orders_need_both_the_letter_and_the_sign():
+    table = orders(basket_id=["C12", "12", "C12", "Crate", None], quantity=[-1.0, -1.0, 1.0, -1.0, -1.0], n=[0, 1, 2, 3, 4])
+    table = clean.read_ids(table, ("basket_id",), "events")[0]
+    left, step = clean.drop_cancelled(table, with_purchases=False)
+    assert left.column("n").to_pylist() == [1, 2, 3, 4]
+    assert step.rows_dropped == 1
+    left, step = clean.drop_impossible(left)
+    assert left.column("n").to_pylist() == [2]
+    assert step.detail == "quantity: 3"
+
+
+def test_a_cancellation_takes_the_latest_open_purchase_of_that_quantity():
+    rows = [  # user, item, basket, quantity, time, kept
+        ("u", "i", "1", 2, 10, True),
+        ("u", "i", "2", 2, 20, False),  # closed by C3
+        ("u", "i", "C3", -2, 30, False),
+        ("u", "i", "4", 2, 40, True),  # later than the cancellation
+        ("u", "i", "5", 3, 25, True),  # another quantity
+        ("u", "j", "6", 2, 25, True),  # another item
+        ("v", "i", "7", 2, 25, True),  # another user
+        ("v", "i", "C8", -2, 5, False),  # cancels what came before the table
+    ]
+    user, item, basket, quantity, time, kept = (list(column) for column in zip(*rows, strict=True))
+    table = pa.table(
+        {
+            "user_id": user,
+            "item_id": item,
+            "basket_id": pa.array(basket, pa.large_string()),
+            "quantity": np.array(quantity, float),
+            "timestamp": np.array(time, float),
+            "kept": kept,
+        }
+    )
+    left, _ = clean.drop_cancelled(table, with_purchases=True)
+    assert left.column("kept").to_pylist() == [True] * sum(kept)
+
+
+def test_matching_cancellations_agrees_with_a_stack():
+    rng = np.random.default_rng(1)
+    n = 600
+    sign = rng.choice([1, 1, -1], n)
+    table = pa.table(
+        {
+            "user_id": rng.integers(0, 3, n),
+            "item_id": rng.integers(0, 4, n),
+            "basket_id": pa.array([f"C{k}" if sign[k] < 0 else str(k) for k in range(n)], pa.large_string()),
+            "quantity": (sign * rng.integers(1, 3, n)).astype(float),
+            "timestamp": rng.integers(0, n // 4, n).astype(float),
+            "row": np.arange(n),
+        }
+    )
+    rows, stacks, gone = table.to_pylist(), {}, set()
+    for row in sorted(rows, key=lambda row: (row["timestamp"], -row["quantity"])):
+        stack = stacks.setdefault((row["user_id"], row["item_id"], abs(row["quantity"])), [])
+        if row["quantity"] > 0:
+            stack.append(row["row"])
+        else:
+            gone |= {row["row"]} | ({stack.pop()} if stack else set())
+    left, _ = clean.drop_cancelled(table, with_purchases=True)
+    assert left.column("row").to_pylist() == [row["row"] for row in rows if row["row"] not in gone]
+
+
+def test_impossible_values_are_dropped_and_unknown_ones_kept():
+    nan, inf = float("nan"), float("inf")
+    table = orders(quantity=[1.0, 0.0, -1.0, inf, nan, 1.0, 1.0, 1.0], price=[0.0, 1.0, 1.0, 1.0, nan, -0.01, inf, nan])
+    left, step = clean.drop_impossible(table)
+    assert left.column("timestamp").to_pylist() == [0, 4, 7]
+    assert step.detail == "quantity: 3; price: 2"
+
+
+def test_outliers_become_unknown_and_the_rows_stay():
+    quantity = np.array([1.0] * 99 + [82.0])
+    price = np.linspace(1, 4, 100)
+    left, step = clean.clip_outliers(orders(quantity=quantity, price=price), spread=4)
+    # The median and the 95th percentile are 1, so the limit is 1 * 3**4 = 81.
+    assert np.isnan(left.column("quantity").to_numpy()).tolist() == [False] * 99 + [True]
+    np.testing.assert_array_equal(left.column("price").to_numpy(), price)
+    assert (len(left), step.rows_dropped, step.rows_changed) == (100, 0, 1)
+    assert "1 above 81, up to 82" in step.detail
+    assert clean.clip_outliers(orders(quantity=np.minimum(quantity, 81)), spread=4)[1].rows_changed == 0
+
+
+def crowd(*sizes: int) -> pa.Table:
+    user = np.repeat(np.arange(len(sizes)), sizes)
+    return pa.table({"user_id": user, "item_id": user, "timestamp": np.arange(len(user)) * 3600.0})
+
+
+def test_bots_are_reported_and_dropped_only_on_request():
+    table = crowd(*[20] * 50, 5000)
+    left, step = clean.find_bots(table, drop=False)
+    assert len(left) == len(table)
+    assert "1 users look like bots, kept: 50 (5,000 events)" in step.detail
+    left, step = clean.find_bots(table, drop=True)
+    assert step.rows_dropped == 5000
+    assert set(left.column("user_id").to_pylist()) == set(range(50))
+
+
+def test_a_long_history_alone_or_among_its_like_is_no_bot():
+    assert clean.find_bots(crowd(100_000), drop=True)[1] == Step("bot-like users", "events", 100_000)
+    assert clean.find_bots(crowd(4000, 5000, 6000), drop=True)[1].rows_dropped == 0
+    # Where all are alike, the spread of their counts is 0: one event more is no bot yet.
+    assert clean.find_bots(crowd(*[3000] * 20, 3001), drop=True)[1].rows_dropped == 0
+
+
+def test_a_busy_day_is_enough_for_a_bot():
+    user = np.concatenate([np.repeat(np.arange(60), 900), np.full(900, 60)])
+    time = np.concatenate([np.tile(np.arange(900) * 86400.0, 60), np.arange(900.0)])
+    _, step = clean.find_bots(pa.table({"user_id": user, "timestamp": time}), drop=False)
+    assert "1 users look like bots, kept: 60" in step.detail
+
+
+def test_unknown_items_are_counted_with_examples():
+    table = pa.table({"item_id": ["a", "x", "x", "b"]})
+    left, step = clean.drop_unknown_items(table, np.array([True, False, False, True]))
+    assert left.column("item_id").to_pylist() == ["a", "b"]
+    assert (step.rows_dropped, step.detail) == (2, "1 items, such as 'x'")
+
+
+def test_the_report_reads_as_a_table_and_as_json():
+    report = CleaningReport((Step("ids", "events", 12345), Step("missing values", "items", 10, 2, 3, "because")), ("a note",))
+    lines = str(report).splitlines()
+    assert len(lines) == 4
+    assert lines[0].split() == ["table", "step", "rows", "in", "dropped", "changed", "detail"]
+    assert lines[1].index("12,345") + len("12,345") == lines[2].index("10") + len("10")
+    assert lines[3] == "note: a note"
+    assert json.loads(json.dumps(report.to_dict()))["steps"][1]["rows_dropped"] == 2

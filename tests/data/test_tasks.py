@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from llmrec.data.build import build
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks, first_baskets, sample_windows
+
+
+def shop(rows: int = 500) -> Dataset:
+    rng = np.random.default_rng(0)
+    user = rng.integers(0, 30, rows)
+    basket = user * 10 + rng.integers(0, 8, rows)
+    # A basket happens at one time, and baskets of a user at different times.
+    time = np.random.default_rng(1).permutation(400)[basket]
+    return build({"user_id": user, "item_id": rng.integers(0, 20, rows), "timestamp": time, "basket_id": basket})[0]
+
+
+def hold_the_laws(tasks: Tasks, known: range, horizon: int) -> None:
+    dataset = tasks.dataset
+    for task in range(len(tasks)):
+        support, query = tasks.support(task), tasks.query(task)
+        assert support.stop == query.start
+        assert set(dataset.user[support.start : query.stop]) == {tasks.user[task]}
+        assert dataset.time[support].max() < dataset.time[query].min()  # later, not merely after
+        baskets = [set(dataset.basket[rows].tolist()) for rows in (support, query)]
+        assert not baskets[0] & baskets[1]
+        assert len(baskets[0]) in known
+        assert len(baskets[1]) == horizon
+
+
+def test_first_baskets_by_a_plain_loop():
+    dataset = shop()
+    everyone = np.arange(dataset.n_users)
+    tasks = first_baskets(dataset, everyone, known=3, horizon=2)
+    hold_the_laws(tasks, range(3, 4), 2)
+    assert tasks.user.tolist() == [user for user in everyone if len(set(dataset.basket[dataset.user == user])) >= 5]
+    assert tasks.start.tolist() == dataset.start[tasks.user].tolist()
+
+
+def test_sampled_windows_keep_the_laws_and_repeat_with_their_generator():
+    dataset = shop()
+    users = np.arange(5, 20)
+    tasks = sample_windows(dataset, users, known=(2, 4), horizon=1, count=400, rng=np.random.default_rng(3))
+    assert len(tasks) == 400
+    hold_the_laws(tasks, range(2, 5), 1)
+    assert set(tasks.user.tolist()) == {user for user in users if dataset.n_baskets[user] >= 3}
+    again = sample_windows(dataset, users, known=(2, 4), horizon=1, count=400, rng=np.random.default_rng(3))
+    np.testing.assert_array_equal(again.start, tasks.start)
+    np.testing.assert_array_equal(again.stop, tasks.stop)
+    # Anywhere in the history: also at its very end and its very beginning.
+    assert (tasks.stop == dataset.start[1:][tasks.user]).any()
+    assert (tasks.start == dataset.start[tasks.user]).any()
+
+
+def test_nobody_long_enough_is_an_error():
+    with pytest.raises(ValueError, match="no user has 50"):
+        sample_windows(shop(), np.arange(5), (50, 60), 1, 10, np.random.default_rng(0))
+    assert len(first_baskets(shop(), np.arange(5), 50, 1)) == 0
+
+
+def test_relevant_items_are_distinct_and_new_ones_are_not_in_the_support():
+    dataset = shop()
+    tasks = first_baskets(dataset, np.arange(dataset.n_users), known=2, horizon=3)
+    for task, (every, new) in enumerate(zip(tasks.relevant(), tasks.relevant(new_only=True), strict=True)):
+        wanted, had = set(dataset.item[tasks.query(task)].tolist()), set(dataset.item[tasks.support(task)].tolist())
+        assert every.tolist() == sorted(wanted)
+        assert new.tolist() == sorted(wanted - had)
+    some = tasks.take(np.array([2, 0]))
+    assert some.user.tolist() == [tasks.user[2], tasks.user[0]]
+    assert some.query(0) == tasks.query(2)
