@@ -63,7 +63,8 @@ class SlotModel(nn.Module):
         nn.init.eye_(self.project.weight)
         self.delta = nn.Parameter(torch.zeros(n, body.width))
         self.bias = nn.Parameter(torch.log(popularity.clamp(min=0.5) / popularity.sum().clamp(min=1.0)) + np.log(n))
-        self.cold_bias = nn.Parameter(self.bias.detach().min().clone())
+        # A new item is taken for a middling one: what it will sell is for the scene's support to say.
+        self.register_buffer("cold_bias", self.bias.detach().median())
         self.attributes = nn.Linear(len(SLOT_ATTRIBUTES), body.width, bias=False)
         nn.init.normal_(self.attributes.weight, std=0.005)
         # A slot arrives as long as a word does, or the transformer's first layer norm drowns it or is drowned by it.
@@ -78,12 +79,13 @@ class SlotModel(nn.Module):
     def items(self, text_only: Tensor | None = None) -> Items:
         """Items of the catalogue.
 
-        text_only: bool (N,), items that are to be known by their text alone (dropped in training, or a held-out scene), on top
-            of those that were never trained on.
+        text_only: bool (N,), items whose vectors are to come from their text alone (dropped in training), on top of those that
+            were never trained on, which have no popularity either.
         """
         known = self.trained if text_only is None else self.trained & ~text_only
         vectors = self.project(self.text) + self.delta * known[:, None]
-        return Items(vectors, torch.where(known, self.bias, self.cold_bias), self.repeat + self.repeat_delta * known)
+        bias = torch.where(self.trained, self.bias, self.cold_bias)
+        return Items(vectors, bias, self.repeat + self.repeat_delta * self.trained)
 
     def embed(self, items: Items, item: Tensor, attributes: Tensor) -> Tensor:
         """Input embeddings (T, W + L, d) of slots: item (T, L), attributes (T, L, F)."""

@@ -24,7 +24,8 @@ class TrainSettings:
     steps, batch: optimiser steps, and windows of history in each.
     known: shortest and longest support, in baskets. horizon: how many following baskets are to be predicted.
     most: slots of a prompt; of a longer support the last ones are used.
-    rate: step size of AdamW for the transformer; `head_rate` for everything that starts from nothing.
+    rate: step size of AdamW for the transformer and the item vectors; `bias_rate` for biases and scalars. (Adam moves every
+        number by its rate: at a bias's rate the deltas would outgrow the text within fifty steps.)
     drop: share of items known by their text alone in a batch, so that a new item works at once.
     from_start: share of windows that begin with a user's first basket.
     """
@@ -35,7 +36,7 @@ class TrainSettings:
     horizon: int = 3
     most: int = 64
     rate: float = 3e-4
-    head_rate: float = 2e-3
+    bias_rate: float = 5e-3
     drop: float = 0.15
     from_start: float = 0.5
 
@@ -85,9 +86,9 @@ def window_loss(model: SlotModel, items: Items, tasks: Tasks, settings: TrainSet
 
 def _groups(model: SlotModel, settings: TrainSettings) -> list[dict]:
     words = model.body.model.get_input_embeddings().weight.requires_grad_(False)  # the prompt's words stay words
-    body = [p for p in model.body.parameters() if p is not words]
-    heads = [p for name, p in model.named_parameters() if not name.startswith("body.")]
-    return [{"params": body, "lr": settings.rate}, {"params": heads, "lr": settings.head_rate}]
+    small = [p for name, p in model.named_parameters() if not name.startswith("body.") and p.dim() < 2]
+    large = [p for p in model.parameters() if p is not words and not any(p is other for other in small)]
+    return [{"params": large, "lr": settings.rate}, {"params": small, "lr": settings.bias_rate, "weight_decay": 0.0}]
 
 
 def _slope(progress: float, warm: bool) -> float:

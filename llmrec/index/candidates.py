@@ -236,7 +236,6 @@ def _coordinates(table: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
 
 def _support(support: sparse.csr_array) -> sparse.csr_array:
     support = sparse.csr_array(support, dtype=np.float32, copy=True)
-    support.sum_duplicates()
     support.eliminate_zeros()
     support.sort_indices()
     return support

@@ -43,7 +43,7 @@ def world(seed: int, tasks: int = 25, items: int = 60, d: int = 5):
         "index": build(rng.integers(-2, 3, (items, d)).astype(np.float32)),
         "support": sparse.csr_array(support.astype(np.float32)),
         "together": sparse.csr_array(together.astype(np.float32)),
-        "popularity": rng.integers(0, 6, items),
+        "popularity": rng.integers(1, 4, items) * (rng.random(items) < 0.12),
     }
 
 
@@ -123,6 +123,16 @@ def test_a_source_that_is_off_needs_nothing():
     assert recall(none, [])["all"].shape == (0,)
 
 
+def test_a_zero_in_the_support_is_nothing_and_a_repeated_entry_adds_up():
+    support = sparse.csr_array((np.array([1.0, 0, 2, 1]), np.array([4, 2, 0, 4]), np.array([0, 4])), shape=(1, 6))
+    together = sparse.csr_array(
+        np.array([[0, 1, 0, 0, 0, 0], [0] * 6, [0, 0, 0, 9, 0, 0], [0] * 6, [0, 0, 0, 0, 0, 1.5], [0] * 6])
+    )
+    found = candidates(None, None, support, together, None, replace(NONE, knn_k=1, repeats=True))
+    assert found.of(0).tolist() == [0, 4, 5] and found.source.tolist() == [REPEAT, REPEAT, TOGETHER]
+    assert support.nnz == 4  # the caller's table is left as it was
+
+
 def test_padded_holds_each_task_in_its_row():
     answer = candidates(**world(13), sources=Sources(3, 3, 3))
     table = answer.padded()
@@ -162,7 +172,8 @@ def test_names():
 
 @pytest.mark.parametrize("shrink", [0.0, 3.0])
 @pytest.mark.parametrize("k", [1, 4, 100])
-def test_neighbours_are_the_definition(k, shrink):
+def test_neighbours_are_the_definition(k, shrink, monkeypatch):
+    monkeypatch.setattr("llmrec.index.candidates.ROWS", 7)
     rng = np.random.default_rng(20)
     histories = [rng.integers(0, 28, rng.integers(1, 15)).tolist() for _ in range(50)]
     users = np.arange(0, 50, 2)

@@ -42,21 +42,9 @@ def same(answer, expected):
     np.testing.assert_array_equal(answer[0], expected[0])
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    n=st.integers(1, 150),
-    d=st.integers(1, 9),
-    m=st.sampled_from([0, 1, 3, 19, 20, 40]),
-    mask=st.sampled_from(["none", "shared", "own"]),
-    density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
-    seen=st.integers(0, 30),
-    kind=st.sampled_from([IndexSettings(), LISTS, FEW]),
-    data=st.data(),
-)
-def test_search_is_brute_force_under_every_filter(seed, n, d, m, mask, density, seen, kind, data):
+def check(seed, n, d, m, mask, density, seen, kind, k):
+    """A search of a world drawn from `seed` against the definition."""
     rng = np.random.default_rng(seed)
-    k = data.draw(st.integers(1, n))
     ids = rng.permutation(2 * n)[:n]
     vectors, queries = integers(rng, n, d), integers(rng, m, d)
     allowed = {"none": None, "shared": rng.random(2 * n) < density, "own": rng.random((m, 2 * n)) < density}[mask]
@@ -68,16 +56,72 @@ def test_search_is_brute_force_under_every_filter(seed, n, d, m, mask, density, 
     assert scores.dtype == np.float32 and items.dtype == np.int64
     if kind.probes >= (kind.lists or 1):
         same((scores, items), expected)
-    else:  # approximate: never fewer than there are, each with its true score, in order, none that is filtered
-        np.testing.assert_array_equal(items < 0, expected[1] < 0)
-        everything = brute(vectors, ids, queries, n, allowed, excluded)
-        for row in range(m):
-            true = dict(zip(everything[1][row].tolist(), everything[0][row].tolist(), strict=True))
-            assert [true[item] for item in items[row].tolist() if item >= 0] == scores[row][items[row] >= 0].tolist()
-            assert len(set(items[row][items[row] >= 0])) == (items[row] >= 0).sum()
-            assert np.array_equal(
-                np.lexsort((items[row], -scores[row]))[: (items[row] >= 0).sum()], np.flatnonzero(items[row] >= 0)
-            )
+        return
+    # Approximate: as many as there are, distinct, none that is filtered, each with its true score, and in order.
+    np.testing.assert_array_equal(items < 0, expected[1] < 0)
+    everything = brute(vectors, ids, queries, n, allowed, excluded)
+    for row in range(m):
+        true = dict(zip(everything[1][row].tolist(), everything[0][row].tolist(), strict=True))
+        got = items[row][items[row] >= 0].tolist()
+        assert [true[item] for item in got] == scores[row][: len(got)].tolist()
+        assert sorted(set(got), key=lambda item: (-true[item], item)) == got
+
+
+@pytest.mark.parametrize("seen", [0, 30])
+@pytest.mark.parametrize("mask", ["none", "shared", "own"])
+@pytest.mark.parametrize("m", [2, 21])
+@pytest.mark.parametrize("kind", [IndexSettings(), LISTS, FEW], ids=["flat", "lists", "few"])
+def test_search_is_brute_force(kind, m, mask, seen):
+    check(5, 120, 6, m, mask, 0.5, seen, kind, 25)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 150),
+    d=st.integers(1, 9),
+    m=st.sampled_from([0, 1, 3, 15, 16, 40]),
+    mask=st.sampled_from(["none", "shared", "own"]),
+    density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    seen=st.integers(0, 30),
+    kind=st.sampled_from([IndexSettings(), LISTS, FEW]),
+    data=st.data(),
+)
+def test_search_is_brute_force_for_any_size(seed, n, d, m, mask, density, seen, kind, data):
+    check(seed, n, d, m, mask, density, seen, kind, data.draw(st.integers(1, n)))
+
+
+def test_near_ties_go_by_the_score_that_is_reported():
+    rng = np.random.default_rng(9)
+    row = rng.normal(size=48)
+    vectors = np.array([rng.permutation(row) for _ in range(600)], np.float32)  # equal sums, but for rounding
+    queries = np.ones((40, 48), np.float32)
+    scores = np.array([np.vecdot(vector, queries[0]) for vector in vectors])
+    assert len(np.unique(scores)) > 5
+    order = np.lexsort((np.arange(600), -scores))
+    for kind in (IndexSettings(), LISTS):
+        index = build(vectors, settings=kind)
+        for part in (queries, queries[:1]):
+            for k in (1, 50):
+                same(search(index, part, k), ([scores[order[:k]]] * len(part), [order[:k]] * len(part)))
+
+
+@pytest.mark.parametrize(
+    "excluded", [list(range(60, 80)), [-1] * 20 + list(range(60, 80))], ids=["some fetched", "all fetched"]
+)
+def test_near_ties_are_settled_behind_exclusions_too(excluded):
+    rng = np.random.default_rng(10)
+    row = rng.normal(size=48)
+    row *= np.sign(row.sum())
+    vectors = np.array([rng.permutation(row) * (1 if at < 60 else 0.1) for at in range(80)], np.float32)
+    queries = np.ones((40, 48), np.float32)
+    scores = np.array([np.vecdot(vector, queries[0]) for vector in vectors[:60]])
+    order = np.lexsort((np.arange(60), -scores))[:10]
+    index = build(vectors)
+    for part in (queries, queries[:1]):
+        same(
+            search(index, part, 10, None, [np.array(excluded)] * len(part)), ([scores[order]] * len(part), [order] * len(part))
+        )
 
 
 @pytest.mark.parametrize("kind", [IndexSettings(), LISTS], ids=["flat", "lists"])
@@ -114,7 +158,9 @@ def test_adding_and_removing_again_changes_nothing(kind):
         same(search(larger, queries, 40), brute(np.vstack([vectors, more]), np.append(index.ids, ids), queries, 40))
     assert set(search(larger, more * 100, 1)[1].ravel()) & set(ids)
     same(search(remove(larger, ids), queries, 40), before)
+    before_odd = search(larger, queries, 40)
     odd = remove(larger, index.ids[::3])
+    same(search(larger, queries, 40), before_odd)
     assert not np.isin(search(odd, queries, len(odd))[1], index.ids[::3]).any()
     back = add(odd, vectors[::3], index.ids[::3])
     same(search(remove(back, ids), queries, 40), before)
@@ -128,6 +174,7 @@ def test_an_index_grows_into_lists_and_shrinks_back():
     larger = add(index, vectors[200:], np.arange(200, 300))
     assert index.exact and not larger.exact and remove(larger, np.arange(200, 300)).exact
     same(search(larger, queries, 20), brute(vectors, np.arange(300), queries, 20))
+    same(search(remove(larger, np.arange(100)), queries, 20), brute(vectors[100:], np.arange(100, 300), queries, 20))
 
 
 def test_more_probes_find_no_less():

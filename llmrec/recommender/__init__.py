@@ -1,0 +1,1 @@
+"""Fit, recommend, observe, save: the parts put together."""

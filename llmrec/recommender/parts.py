@@ -1,0 +1,149 @@
+"""The parts of a recommender, made one after the other; the demonstration makes the same ones with the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from llmrec.adapters.lora import Adapter, delta, fresh
+from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.encoder.backbone import Body, TextModel
+from llmrec.encoder.items import Centring, encode_texts, item_texts
+from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.precision import autocast, faster_dtype
+from llmrec.encoder.templates import history_words, load_template
+from llmrec.encoder.users import Prompts, chunks, prompts, user_scores, user_vectors
+from llmrec.index.candidates import Sources
+from llmrec.index.flat import build as build_index
+from llmrec.meta.episodes import user_episode, user_support
+from llmrec.meta.inner import Initialisation, adapt, initialisation
+from llmrec.meta.outer import Episode, meta_train
+from llmrec.ranking.features import Counts
+from llmrec.ranking.ranker import Ranker, fit_ranker
+from llmrec.ranking.stage import Retrieval, ranked, ranker_inputs, ranking, retrieve
+from llmrec.recommender.settings import Settings
+
+Vectors = Callable[[Tasks], tuple[np.ndarray, np.ndarray]]
+"""Tasks -> user vectors float32 (T, d) and the transformer's scores float32 (T, N): one way to read a history."""
+
+
+def text_vectors(model: TextModel, catalogue: Catalogue, settings: Settings, cache: Path | None) -> tuple[np.ndarray, Centring]:
+    """Centred text vectors float32 (N, d_text) of a catalogue, and what they were centred by."""
+    raw = encode_texts(model, item_texts(catalogue, load_template(settings.item_template)), cache)
+    centring = Centring(raw.mean(0))
+    return centring(raw), centring
+
+
+def new_model(
+    body: Body, text_model: TextModel, text: np.ndarray, dataset: Dataset, users: np.ndarray, settings: Settings, seed: int
+) -> SlotModel:
+    """A slot model before training; item popularities come from `users` alone."""
+    words = text_model.words(history_words(load_template(settings.history_template)))
+    popularity = np.bincount(dataset.take(users).item, minlength=dataset.n_items)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return SlotModel(body, torch.tensor(words), torch.from_numpy(text), torch.from_numpy(popularity).float())
+
+
+def frozen_items(model: SlotModel) -> Items:
+    """The item side of a trained model, without gradients."""
+    with torch.no_grad():
+        return model.items()
+
+
+def new_retrieval(model: SlotModel, items: Items, counts: Counts, sources: Sources) -> Retrieval:
+    """The index over a trained model's items, beside what was counted."""
+    with torch.no_grad():
+        matrix = items.search_matrix(model.temperature).cpu().numpy()
+    return Retrieval(build_index(np.ascontiguousarray(matrix)), counts, sources)
+
+
+def start_adapter(model: SlotModel, settings: Settings, seed: int, b_std: float) -> Initialisation:
+    """A random start for the upper blocks, with one rate for all layers and steps."""
+    lora = settings.lora
+    layers = model.body.linear_paths(lora.upper)
+    adapter = fresh(layers, lora.rank, lora.scale, torch.Generator().manual_seed(seed), b_std)
+    return initialisation(adapter, lora.steps, lora.rate, lora.pull)
+
+
+def episodes(
+    model: SlotModel, items: Items, dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator
+) -> Iterator[Episode]:
+    """Endless episodes of `users`, drawn as base training draws its windows."""
+    draw = settings.train
+    while True:
+        tasks = sample_windows(dataset, users, draw.known, draw.horizon, settings.lora.users, rng, draw.from_start)
+        yield user_episode(model, items, tasks, settings.reach)
+
+
+def learn_initialisation(
+    model: SlotModel,
+    items: Items,
+    dataset: Dataset,
+    users: np.ndarray,
+    settings: Settings,
+    rng: np.random.Generator,
+    seed: int,
+    watch: Callable[[int, list[float]], None] | None = None,
+) -> Initialisation:
+    """The meta-learned LoRA initialisation and its rates, on top of a frozen base."""
+    model.requires_grad_(False)
+    start = start_adapter(model, settings, seed, settings.lora.b_std)
+    return meta_train(start, episodes(model, items, dataset, users, settings, rng), settings.outer, watch)
+
+
+def reader(model: SlotModel, items: Items, settings: Settings, init: Initialisation | None, steps: int | None = None) -> Vectors:
+    """Read histories with the base alone (`init` None) or with adapters, `steps` inner steps from `init` (None: as learned)."""
+
+    def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
+        vectors, scores = [], []
+        for part in chunks(tasks):
+            made, adapter = adapted(model, items, part, settings, init, steps)
+            found, score = read_with(model, items, made, adapter)
+            vectors.append(found)
+            scores.append(score)
+        return np.concatenate(vectors), np.concatenate(scores)
+
+    return read
+
+
+def adapted(
+    model: SlotModel, items: Items, tasks: Tasks, settings: Settings, init: Initialisation | None, steps: int | None = None
+) -> tuple[Prompts, Adapter | None]:
+    """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports."""
+    if init is None:
+        with autocast(*_kind(model)):
+            return prompts(model, items, tasks, settings.train.most, settings.lora.upper), None
+    with autocast(*_kind(model)):
+        made, support = user_support(model, items, tasks, settings.reach)
+    return made, adapt(init, support, len(tasks), steps)
+
+
+def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | None) -> tuple[np.ndarray, np.ndarray]:
+    """User vectors (T, d) and scores (T, N) of prompts under adapters."""
+    with autocast(*_kind(model)):
+        vectors = user_vectors(model, made, None if adapter is None else delta(adapter))
+    return vectors.cpu().numpy(), user_scores(model, items, vectors, made.batch)
+
+
+def learn_ranker(read: Vectors, retrieval: Retrieval, tasks: Tasks, settings: Settings, seed: int) -> Ranker:
+    """A ranker for one way of reading histories, from tasks of users whom the base was not trained on."""
+    vectors, scores = read(tasks)
+    found = retrieve(retrieval, tasks, vectors, retrieval.sources, None)
+    return fit_ranker(ranking(tasks, found, ranker_inputs(tasks, found, retrieval.counts, scores)), settings.ranker, seed)
+
+
+def ranked_scores(read: Vectors, retrieval: Retrieval, ranker: Ranker, tasks: Tasks) -> np.ndarray:
+    """Scores float32 (T, N) of the whole chain: candidates by the ranker first, all other items after them."""
+    vectors, scores = read(tasks)
+    found = retrieve(retrieval, tasks, vectors, retrieval.sources, None)
+    return ranked(ranker, found, ranker_inputs(tasks, found, retrieval.counts, scores), scores)
+
+
+def _kind(model: SlotModel) -> tuple[torch.dtype, str]:
+    device = str(model.delta.device)
+    return faster_dtype(device), device

@@ -1,0 +1,56 @@
+"""All that can be set, with what the demonstration found to be sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmrec.encoder.train import TrainSettings
+from llmrec.index.candidates import Sources
+from llmrec.meta.episodes import Reach
+from llmrec.meta.outer import OuterSettings
+from llmrec.ranking.ranker import RankerSettings
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """What is adapted and how.
+
+    rank: of the update. scale: what the update is multiplied by. upper: blocks from the top that are adapted.
+    steps: inner steps. rate: step size that the learned rates begin with. pull: back to the initialisation.
+    b_std: spread of B at the start of meta-training; with 0 the first gradient would never reach A.
+    users: tasks in an episode.
+    """
+
+    rank: int = 4
+    scale: float = 2.0
+    upper: int = 1
+    steps: int = 3
+    rate: float = 0.1
+    pull: float = 0.0
+    b_std: float = 0.01
+    users: int = 32
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a recommender is built and trained.
+
+    layers: blocks of the pretrained transformer that read histories; None for all. Item text always goes through all of them.
+    item_template, history_template: packaged names or paths.
+    ranking_share: of the users, kept out of base training to fit the ranker on.
+    """
+
+    layers: int | None = 3
+    item_template: str = "item"
+    history_template: str = "history"
+    train: TrainSettings = TrainSettings()
+    lora: LoraSettings = LoraSettings()
+    outer: OuterSettings = OuterSettings()
+    ranker: RankerSettings = RankerSettings()
+    sources: Sources = Sources(text_k=200, knn_k=200, popular_k=200)
+    ranking_share: float = 0.15
+
+    @property
+    def reach(self) -> Reach:
+        """What the adapters touch, in the terms of the episodes."""
+        return Reach(self.lora.upper, self.train.most, self.train.horizon)
