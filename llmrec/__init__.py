@@ -1,1 +1,58 @@
 """llmrec: learn a new shopper or a new category in milliseconds."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmrec.data.build import build
+    from llmrec.data.clean import Cleaning, CleaningReport
+    from llmrec.data.dataset import Dataset
+    from llmrec.encoder.train import TrainSettings
+    from llmrec.encoder.weights import Weights
+    from llmrec.errors import LlmrecError, ShortAnswerWarning
+    from llmrec.meta.outer import OuterSettings
+    from llmrec.recommender.recommender import Recommender
+    from llmrec.recommender.settings import LoraSettings, Settings
+
+# Where each public name lives; it is imported when it is first asked for, so that `import llmrec` stays instant.
+_HOMES = {
+    "Recommender": "llmrec.recommender.recommender",
+    "Settings": "llmrec.recommender.settings",
+    "LoraSettings": "llmrec.recommender.settings",
+    "TrainSettings": "llmrec.encoder.train",
+    "OuterSettings": "llmrec.meta.outer",
+    "Weights": "llmrec.encoder.weights",
+    "Dataset": "llmrec.data.dataset",
+    "build": "llmrec.data.build",
+    "Cleaning": "llmrec.data.clean",
+    "CleaningReport": "llmrec.data.clean",
+    "LlmrecError": "llmrec.errors",
+    "ShortAnswerWarning": "llmrec.errors",
+}
+
+__all__ = [
+    "Cleaning",
+    "CleaningReport",
+    "Dataset",
+    "LlmrecError",
+    "LoraSettings",
+    "OuterSettings",
+    "Recommender",
+    "Settings",
+    "ShortAnswerWarning",
+    "TrainSettings",
+    "Weights",
+    "build",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'llmrec' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

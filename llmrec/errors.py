@@ -38,3 +38,7 @@ class AdapterError(LlmrecError, ValueError):
 
 class MissingExtraError(LlmrecError, ImportError):
     """An optional package is not installed; the message says which extra brings it."""
+
+
+class ShortAnswerWarning(UserWarning):
+    """Fewer than k items could be recommended; the message says to whom and why."""

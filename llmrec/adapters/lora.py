@@ -2,8 +2,8 @@
 
     output += scale * (x @ A^T) @ B^T        A: (U, r, d_in), B: (U, d_out, r)
 
-An adapter is never changed in place: every function returns a new one. One user is U = 1, and U = 1 broadcasts to any batch, which
-is how an initialisation or a scene's adapter serves everybody. Source: Hu et al., LoRA, arXiv 2106.09685.
+An adapter is never changed in place: every function returns a new one. One user is U = 1, and U = 1 broadcasts to any batch,
+which is how an initialisation or a scene's adapter serves everybody. Source: Hu et al., LoRA, arXiv 2106.09685.
 """
 
 from __future__ import annotations
@@ -76,8 +76,10 @@ class Adapter:
         return Adapter({p: a for p, (a, _) in pairs.items()}, {p: b for p, (_, b) in pairs.items()}, self.scale)
 
 
-def fresh(layers: Mapping[str, tuple[int, int]], rank: int, scale: float, generator: torch.Generator, b_std: float = 0.0) -> Adapter:
-    """A start for U = 1: A is Gaussian with variance 1 / d_in, B has standard deviation `b_std` (0, the usual, is the base exactly).
+def fresh(
+    layers: Mapping[str, tuple[int, int]], rank: int, scale: float, generator: torch.Generator, b_std: float = 0.0
+) -> Adapter:
+    """A start for U = 1: A is Gaussian with variance 1 / d_in, B has standard deviation `b_std`; 0, the usual, is the base.
 
     layers: path -> (d_in, d_out), as `Body.linear_paths` gives them.
 
@@ -105,5 +107,5 @@ def delta(adapter: Adapter) -> Delta:
 
 def distance(adapter: Adapter, other: Adapter) -> Tensor:
     """Euclidean distance (U,) between two adapters' numbers; 0 only where nothing was learned."""
-    squares = [(x - y).square().flatten(1).sum(1) for x, y in zip(adapter.leaves(), other.expand(len(adapter)).leaves(), strict=True)]
-    return torch.stack(squares).sum(0).sqrt()
+    pairs = zip(adapter.leaves(), other.expand(len(adapter)).leaves(), strict=True)
+    return torch.stack([(x - y).square().flatten(1).sum(1) for x, y in pairs]).sum(0).sqrt()

@@ -1,12 +1,13 @@
 """Adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors`.
 
-PEFT itself only warns on a wrong key prefix and then answers with the base's scores, and takes 8 for a missing rank. Here both are
-errors: what is loaded is what was saved, or nothing is.
+PEFT itself only warns on a wrong key prefix and then answers with the base's scores, and takes 8 for a missing rank. Here both
+are errors: what is loaded is what was saved, or nothing is.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import torch
@@ -20,7 +21,14 @@ from llmrec.store import load_json, save_json
 
 CONFIG, TENSORS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
 # Options of PEFT that change what the two matrices mean; an adapter that uses one is not plain LoRA.
-UNSUPPORTED = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "lora_bias")
+UNSUPPORTED = (
+    *("use_dora", "use_qalora", "use_bdlora", "fan_in_fan_out", "lora_bias", "rank_pattern", "alpha_pattern"),
+    *("modules_to_save", "layer_replication", "alora_invocation_tokens", "trainable_token_indices"),
+    *("arrow_config", "kasa_config", "monteclora_config"),
+)
+# Ways of beginning that leave the base's weights as they are; others (PiSSA, OLoRA, LoftQ, ...) take what they put into A and B
+# out of the base.
+PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
 
 def fingerprint(body: Body) -> str:
@@ -78,7 +86,8 @@ def load_adapter(folder: Path, body: Body, foreign: bool = False) -> Adapter:
         raise AdapterError(f"{folder / TENSORS}: does not say which base it belongs to; pass foreign=True to take it on trust")
     if base is not None and base != (own := fingerprint(body)):
         raise AdapterError(
-            f"{folder / TENSORS}: belongs to the base {base[:12]}…, this one is {own[:12]}…; load it over the base it was made on"
+            f"{folder / TENSORS}: belongs to the base {base[:12]}…, this one is {own[:12]}…; load it over the base that it was "
+            "made on"
         )
     return _checked(folder, tensors, config["r"], config["lora_alpha"], body)
 
@@ -92,23 +101,31 @@ def _config(folder: Path) -> dict:
     if kind != "LORA":
         raise AdapterError(f"{folder / CONFIG}: expected peft_type 'LORA', got {kind!r}; only LoRA adapters can be loaded")
     for name in ("r", "lora_alpha"):
-        if not isinstance(config.get(name), (int, float)) or config[name] <= 0:
-            raise AdapterError(f"{folder / CONFIG}: expected a number above 0 in {name!r}, got {config.get(name)!r}")
+        value = config.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise AdapterError(
+                f"{folder / CONFIG}: expected a number above 0 in {name!r}, got {value!r}; save the adapter again"
+            )
     if used := [name for name in UNSUPPORTED if config.get(name)]:
         raise AdapterError(f"{folder / CONFIG}: uses {', '.join(used)}, which is not plain LoRA; save the adapter without")
+    if (begun := config.get("init_lora_weights", True)) not in PLAIN_STARTS:
+        raise AdapterError(
+            f"{folder / CONFIG}: begun as {begun!r}, which changes the base; convert it to plain LoRA with PEFT first"
+        )
     if config.get("use_rslora"):
         config["lora_alpha"] = config["lora_alpha"] * config["r"] ** 0.5  # rsLoRA divides by sqrt(r) where LoRA divides by r
     return config
 
 
 def _checked(folder: Path, tensors: dict[str, torch.Tensor], rank: int, alpha: float, body: Body) -> Adapter:
-    layers, pairs = body.linear_paths(body.n_blocks), {}
+    layers = body.linear_paths(body.n_blocks)
+    pairs: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         path, _, side = key.removeprefix(PREFIX).partition(".lora_")
         if not key.startswith(PREFIX) or path not in layers or side not in ("A.weight", "B.weight"):
             raise AdapterError(
-                f"{folder / TENSORS}: {key!r} names no layer of this base; expected {PREFIX}<layer>.lora_A.weight or lora_B.weight, "
-                f"with layers such as {next(iter(layers))!r}"
+                f"{folder / TENSORS}: {key!r} names no layer of this base; expected {PREFIX}<layer>.lora_A.weight or "
+                f"lora_B.weight, with layers such as {next(iter(layers))!r}"
             )
         d_in, d_out = layers[path]
         expected = (rank, d_in) if side == "A.weight" else (d_out, rank)
@@ -121,4 +138,5 @@ def _checked(folder: Path, tensors: dict[str, torch.Tensor], rank: int, alpha: f
         raise AdapterError(f"{folder / TENSORS}: {lacking[0]!r} has only one of lora_A and lora_B; save the adapter again")
     if not pairs:
         raise AdapterError(f"{folder / TENSORS}: holds no tensors; save the adapter again")
-    return Adapter({p: s["A"] for p, s in pairs.items()}, {p: s["B"] for p, s in pairs.items()}, alpha / rank)
+    paths = [path for path in layers if path in pairs]  # the body's order, not the file's: learned rates go by it
+    return Adapter({p: pairs[p]["A"] for p in paths}, {p: pairs[p]["B"] for p in paths}, alpha / rank)

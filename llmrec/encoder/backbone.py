@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -71,14 +72,13 @@ class Body(nn.Module):
         return self.upper(self.lower(embeds, self.n_blocks), self.n_blocks, delta)
 
     def lower(self, embeds: Tensor, upper: int) -> Tensor:
-        """States (T, L, d) below the last `upper` blocks."""
-        hidden, rest = self._enter(embeds), self._blocks[: self.n_blocks - upper]
-        return self._run(rest, hidden)
+        """States (T, L, d) below the last `upper` blocks; more than there are is all of them, here and below."""
+        return self._run(self._blocks[: self._first(upper)], self._enter(embeds))
 
     def upper(self, hidden: Tensor, upper: int, delta: Delta | None = None) -> Tensor:
         """Last hidden states (T, L, d) from the states below the last `upper` blocks; `delta` is added where it applies."""
         with _adding(delta):
-            return self._leave(self._run(self._blocks[self.n_blocks - upper :], hidden))
+            return self._leave(self._run(self._blocks[self._first(upper) :], hidden))
 
     def block_path(self, index: int) -> str:
         """Path of block `index` in the model's own names, as PEFT writes it."""
@@ -86,12 +86,15 @@ class Body(nn.Module):
 
     def linear_paths(self, upper: int) -> dict[str, tuple[int, int]]:
         """Paths of the linear layers in the last `upper` blocks -> (d_in, d_out)."""
-        wanted = tuple(self.block_path(i) + "." for i in range(self.n_blocks - upper, self.n_blocks))
+        wanted = tuple(self.block_path(i) + "." for i in range(self._first(upper), self.n_blocks))
         return {
             path: (module.in_features, module.out_features)
             for path, module in self.model.named_modules()
             if isinstance(module, nn.Linear) and path.startswith(wanted)
         }
+
+    def _first(self, upper: int) -> int:
+        return max(0, self.n_blocks - upper)  # a negative one would count from the end
 
     @property
     def _is_encoder(self) -> bool:
@@ -135,17 +138,21 @@ class TextModel:
 
     def tokenize(self, texts: list[str], max_tokens: int) -> list[list[int]]:
         """Token ids of each text, cut at `max_tokens`."""
-        return self.tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
+        return self.tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"] if texts else []
 
     def words(self, text: str) -> list[int]:
         """Token ids of a piece of a prompt, without the model's special tokens."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def pool(self, rows: list[list[int]]) -> Tensor:
-        """Mean of the last hidden states over each row's own tokens, float32 (T, d)."""
+        """Mean of the last hidden states over each row's own tokens, float32 (T, d); zero for a row without tokens."""
         device = self.model.device
         length = torch.tensor([len(row) for row in rows], device=device)
-        ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(device)
+        # One column at least and whole numbers always, also where no text of the batch has a token.
+        ids = torch.zeros(len(rows), max(1, int(length.max())), dtype=torch.long)
+        for place, row in zip(ids, rows, strict=True):
+            place[: len(row)] = torch.tensor(row, dtype=torch.long)
+        ids = ids.to(device)
         mask = torch.arange(ids.shape[1], device=device)[None] < length[:, None]
         states = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float()
         return (states * mask[..., None]).sum(1) / length[:, None].clamp(min=1)
@@ -154,7 +161,13 @@ class TextModel:
 def load_text(weights: Weights, device: str = "cpu") -> TextModel:
     """The pretrained transformer as it was trained, frozen, for item texts. Raises WeightsError."""
     model = _model(weights, {}).eval().requires_grad_(False).to(device)
-    return TextModel(model, _pretrained(AutoTokenizer, weights))
+    tokenizer = _pretrained(AutoTokenizer, weights)
+    # transformers makes up an empty vocabulary where the tokenizer's files are missing: every text would be the same text.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise WeightsError(
+            f"{weights.location!r} has no tokenizer: expected its files, such as tokenizer.json, beside the model"
+        )
+    return TextModel(model, tokenizer)
 
 
 def load_body(weights: Weights, layers: int | None = None) -> Body:
@@ -165,7 +178,9 @@ def load_body(weights: Weights, layers: int | None = None) -> Body:
     options = {} if layers is None else {"num_hidden_layers": layers}
     config = _pretrained(AutoConfig, weights)
     if layers is not None and not 0 < layers <= config.num_hidden_layers:
-        raise WeightsError(f"{weights.location!r} has {config.num_hidden_layers} blocks, {layers} were asked for: ask for fewer")
+        raise WeightsError(
+            f"{weights.location!r} has {config.num_hidden_layers} blocks, {layers} were asked for: expected 1 to that many"
+        )
     return Body(_model(weights, options | ({"is_decoder": True} if config.model_type in ENCODERS else {})))
 
 
@@ -173,7 +188,8 @@ def random_body(body: Body, seed: int) -> Body:
     """A body of the same shape from random weights: the control that says what pretraining is worth."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Body(AutoModel.from_config(body.model.config, attn_implementation="eager"))
+        options = {"add_pooling_layer": False} if body.model.config.model_type in ENCODERS else {}
+        return Body(_without_dropout(AutoModel.from_config(body.model.config, attn_implementation="eager", **options)))
 
 
 def _model(weights: Weights, options: dict) -> Any:
@@ -184,7 +200,16 @@ def _model(weights: Weights, options: dict) -> Any:
         )
     if config.model_type in ENCODERS:
         options = options | {"add_pooling_layer": False}
-    model = _pretrained(AutoModel, weights, {"attn_implementation": "eager", "dtype": torch.float32} | options)
+    options = options | {"attn_implementation": "eager", "dtype": torch.float32, "output_loading_info": True}
+    model, report = _pretrained(AutoModel, weights, options)
+    if lacking := sorted(report["missing_keys"]):  # transformers would fill them with random numbers and go on
+        raise WeightsError(
+            f"{weights.location!r} lacks {len(lacking)} tensors, such as {lacking[0]!r}: get the model's files again"
+        )
+    return _without_dropout(model)
+
+
+def _without_dropout(model: Any) -> Any:
     # Regularisation is ours (slot dropout): drawing dropout masks inside every block costs a third of a step on a CPU.
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -197,9 +222,10 @@ def _pretrained(kind: Any, weights: Weights, options: dict | None = None) -> Any
     try:
         with _quiet():
             return kind.from_pretrained(weights.location, **where, **(options or {}))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(
-            f"cannot load {kind.__name__} from {weights.location!r}: {error}. Check the name or folder, or use Weights.packaged()"
+            f"cannot load {kind.__name__} from {weights.location!r}: {error}. Check the name or folder, or use "
+            "Weights.packaged()"
         ) from error
 
 

@@ -7,7 +7,8 @@ narrow cone, and without centring the frozen control loses a quarter of its NDCG
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,31 +47,35 @@ def item_texts(catalogue: Catalogue, template: Template) -> list[str]:
 def encode_texts(model: TextModel, texts: list[str], cache: Path | None = None) -> np.ndarray:
     """Raw text vectors, float32 (N, d), in the order given.
 
-    cache: folder in which the result is kept under a hash of the model's weights and the texts; None keeps nothing.
+    cache: folder in which the result is kept under a hash of the model's weights and the texts' tokens; None keeps nothing.
     """
-    place = None if cache is None else cache / "texts" / _key(model, texts)
-    if place is not None and (place / "manifest.json").is_file():
-        with suppress(ArtefactError):  # damaged: computed again and written anew below
+    distinct = list(dict.fromkeys(texts))
+    position = {text: i for i, text in enumerate(distinct)}
+    rows, index = model.tokenize(distinct, MAX_TOKENS), [position[text] for text in texts]
+    place = None if cache is None else cache / "texts" / _key(model, rows, index)
+    if place is not None and place.is_dir():
+        try:
             open_folder(place, "text vectors")
             return load_arrays(place / "vectors.safetensors")["vectors"]
-    vectors = _encode(model, texts)
+        except ArtefactError:
+            shutil.rmtree(place)  # damaged: computed again and written anew below
+    vectors = _encode(model, rows)[index]
     if place is not None:
-        write_folder(place, lambda folder: save_arrays(folder / "vectors.safetensors", {"vectors": vectors}), "text vectors", {})
+        write_folder(
+            place, lambda folder: save_arrays(folder / "vectors.safetensors", {"vectors": vectors}), "text vectors", {}
+        )
     return vectors
 
 
-def _encode(model: TextModel, texts: list[str]) -> np.ndarray:
-    distinct = list(dict.fromkeys(texts))
-    rows = model.tokenize(distinct, MAX_TOKENS)
+def _encode(model: TextModel, rows: list[list[int]]) -> np.ndarray:
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # alike lengths side by side: nearly no padding
-    found = np.zeros((len(distinct), model.width), np.float32)
+    found = np.zeros((len(rows), model.width), np.float32)
     dtype = faster_dtype(str(model.model.device))
     with torch.inference_mode(), autocast(dtype, str(model.model.device)), bar(desc="item texts", total=len(rows)) as progress:
         for batch in _batches(order, rows):
             found[batch] = model.pool([rows[i] for i in batch]).cpu().numpy()
             progress.update(len(batch))
-    position = {text: i for i, text in enumerate(distinct)}
-    return found[[position[text] for text in texts]]
+    return found
 
 
 def _batches(order: list[int], rows: list[list[int]]) -> list[list[int]]:
@@ -82,12 +87,11 @@ def _batches(order: list[int], rows: list[list[int]]) -> list[list[int]]:
     return [batch for batch in batches if batch]
 
 
-def _key(model: TextModel, texts: list[str]) -> str:
+def _key(model: TextModel, rows: list[list[int]], index: list[int]) -> str:
+    """Tokens rather than texts, for they are what the model reads: another tokenizer or another cut is another entry."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    for text in texts:
-        digest.update(text.encode("utf-8", "surrogatepass"))
-        digest.update(b"\0")
+    digest.update(json.dumps([rows, index]).encode())
     return digest.hexdigest()

@@ -52,6 +52,11 @@ class SlotModel(nn.Module):
     popularity: float32 (N,), events of each item in the training part; 0 for an item never seen.
     """
 
+    words: Tensor
+    text: Tensor
+    trained: Tensor
+    cold_bias: Tensor
+
     def __init__(self, body: Body, words: Tensor, text: Tensor, popularity: Tensor):
         super().__init__()
         n, d_text = text.shape

@@ -1,8 +1,8 @@
 """Histories as padded arrays of slots: which item, and what else the event tells.
 
 Axis convention: `T` tasks (one prompt each), `L` slots (the longest support in the batch), `F` attributes, `M` readouts.
-Everything a slot carries is known when its event happens, relative to the start of the prompt: no attribute looks ahead, and none
-looks at what the task does not know.
+Everything a slot carries is known when its event happens, relative to the start of the prompt: no attribute looks ahead, and
+none looks at what the task does not know.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 
 DAY = 86_400.0
-SLOT_ATTRIBUTES = ("gap", "since_first", "repeat", "times_before", "basket", "quantity", "price", "rating", "weight", "event_type")
+SLOT_ATTRIBUTES = (
+    *("gap", "since_first", "repeat", "times_before", "basket"),  # of the history; the rest as the event gives them
+    *("quantity", "price", "rating", "weight", "event_type"),
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def slots(tasks: Tasks, most: int) -> Slots:
     return Slots(np.maximum(item, 0).astype(np.int64), stacked, basket, doubled, length.astype(np.int64))
 
 
-def _given(data, name: str, row: np.ndarray) -> np.ndarray:
+def _given(data: Dataset, name: str, row: np.ndarray) -> np.ndarray:
     values = data.attributes.get(name)
     return np.full(row.shape, np.nan, np.float32) if values is None else values[row]
 
@@ -131,11 +135,18 @@ def basket_readouts(tasks: Tasks, batch: Slots, horizon: int) -> Readouts:
     return _readouts(tasks, task, slot, begin, _after(tasks, begin, tasks.stop[task], horizon))
 
 
-def support_readouts(tasks: Tasks, batch: Slots, horizon: int) -> Readouts:
+def support_readouts(tasks: Tasks, batch: Slots, horizon: int, most: int | None = None) -> Readouts:
     """A readout at every slot but the last, with the distinct *support* items that came after it, within `horizon` baskets
-    after the slot's own. Nothing of the query is used: this is what the inner loop may see."""
+    after the slot's own. Nothing of the query is used: this is what the inner loop may see.
+
+    most: at most so many readouts a task, evenly spaced from the last but one slot backwards; None for all. Each readout costs
+        a softmax over the catalogue.
+    """
     task, slot = np.nonzero(batch.filled)
     keep = slot < batch.length[task] - 1
+    if most is not None:
+        stride = -(-np.maximum(batch.length - 1, 1) // most)
+        keep &= (batch.length[task] - 2 - slot) % stride[task] == 0
     task, slot = task[keep], slot[keep]
     begin = tasks.split[task] - batch.length[task] + slot + 1
     own = tasks.dataset.basket[begin - 1]

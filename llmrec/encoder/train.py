@@ -66,7 +66,9 @@ def train(
             loss = window_loss(model, model.items(dropped), tasks, settings)
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if not torch.isfinite(norm):
+            optimiser.zero_grad()  # a batch that overflowed teaches nothing
         optimiser.step()
         schedule.step()
         if watch is not None:

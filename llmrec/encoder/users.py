@@ -21,7 +21,8 @@ ROWS = 128  # prompts that run side by side
 class Prompts:
     """Prompts of T tasks, run through the lower blocks; no gradient reaches below.
 
-    batch: the slots they were made from. lower: (T, W + L, d), states below the last `upper` blocks. upper: how many blocks remain.
+    batch: the slots they were made from. lower: (T, W + L, d), states below the last `upper` blocks. upper: how many blocks
+        remain.
     """
 
     batch: Slots

@@ -33,7 +33,9 @@ class Weights:
         """
         spec = importlib.util.find_spec(PACKAGED)  # finds the folder without importing the package and what it drags in
         if spec is None or not spec.submodule_search_locations:
-            raise WeightsError(f"the packaged MiniLM weights are not installed: expected the module {PACKAGED}; {PACKAGED_INSTALL}")
+            raise WeightsError(
+                f"the packaged MiniLM weights are not installed: expected the module {PACKAGED}; {PACKAGED_INSTALL}"
+            )
         return Weights.folder(Path(next(iter(spec.submodule_search_locations))) / "model")
 
     @staticmethod
@@ -41,8 +43,8 @@ class Weights:
         """A folder with `config.json`, safetensors and a tokenizer. Raises WeightsError when there is no `config.json`."""
         if not (Path(path) / "config.json").is_file():
             raise WeightsError(
-                f"no model in {str(path)!r}: expected a folder with config.json, model.safetensors and a tokenizer; for a name on "
-                f"the hub say Weights.hub({str(path)!r})"
+                f"no model in {str(path)!r}: expected a folder with config.json, model.safetensors and a tokenizer; for a name "
+                f"on the hub say Weights.hub({str(path)!r})"
             )
         return Weights(str(path))
 

@@ -1,7 +1,7 @@
 """Episodes from the slot model: the support and query losses of users, or of scenes, under any adapters.
 
-By user: one task is one history. Its support loss asks every slot for the support's own later items; its query loss asks the last
-slot for what the user took next. By scene: one task is many histories of many users in one scene, all under one adapter.
+By user: one task is one history. Its support loss asks every slot for the support's own later items; its query loss asks the
+last slot for what the user took next. By scene: one task is many histories of many users in one scene, all under one adapter.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ class Reach:
     """What the adapters touch and how far prompts and support targets reach.
 
     upper: blocks from the top whose linear layers are adapted. most: slots of a prompt. horizon: baskets that a slot predicts.
+    reads: slots of a support that predict, at most.
     """
 
     upper: int = 1
     most: int = 64
     horizon: int = 3
+    reads: int = 8
 
 
 def user_support(model: SlotModel, items: Items, tasks: Tasks, reach: Reach) -> tuple[Prompts, SupportLoss]:
     """The prompts of T users and their support loss (T,), which looks at nothing but the supports."""
     made = prompts(model, items, tasks, reach.most, reach.upper)
-    reads = support_readouts(tasks, made.batch, reach.horizon)
+    reads = support_readouts(tasks, made.batch, reach.horizon, reach.reads)
 
     def loss(adapter: Adapter) -> Tensor:
         with autocast(*_kind(model)):
@@ -50,7 +52,7 @@ def user_support(model: SlotModel, items: Items, tasks: Tasks, reach: Reach) -> 
 def user_episode(model: SlotModel, items: Items, tasks: Tasks, reach: Reach) -> Episode:
     """An episode of T users: one forward pass gives both losses."""
     made = prompts(model, items, tasks, reach.most, reach.upper)
-    support, query = support_readouts(tasks, made.batch, reach.horizon), query_readouts(tasks, made.batch)
+    support, query = support_readouts(tasks, made.batch, reach.horizon, reach.reads), query_readouts(tasks, made.batch)
 
     def loss(adapter: Adapter) -> tuple[Tensor, Tensor]:
         with autocast(*_kind(model)):

@@ -3,8 +3,8 @@
     theta_0 = init
     theta_k = theta_{k-1} - rate_k * (grad L_support(theta_{k-1}) + pull * (theta_{k-1} - init))
 
-Rates are learned per layer and step (Antoniou et al., How to train your MAML, arXiv 1810.09502); the pull to the initialisation is
-the proximal term of Rajeswaran et al., arXiv 1909.04630.
+Rates are learned per layer and step (Antoniou et al., How to train your MAML, arXiv 1810.09502); the pull to the initialisation
+is the proximal term of Rajeswaran et al., arXiv 1909.04630.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def step(theta: Adapter, init: Initialisation, loss: Tensor, k: int, first_order
     first_order: take the gradient as a constant when the outer loop differentiates through the step.
     """
     leaves = theta.leaves()
-    grads = torch.autograd.grad(loss.sum(), leaves, create_graph=not first_order, retain_graph=True)
-    grads = _bounded(list(grads), init.clip)
+    found = torch.autograd.grad(loss.sum(), leaves, create_graph=not first_order, retain_graph=True)
+    grads = _bounded(list(found), init.clip)
     home = init.adapter.leaves()
     rates = init.log_rate[min(k, init.steps - 1)].exp()
     moved = [t - rate * (g + init.pull * (t - h)) for t, g, h, rate in zip(leaves, grads, home, rates, strict=True)]

@@ -1,7 +1,7 @@
 """The outer loop: learn the initialisation and the rates from the query loss at every inner step.
 
-First-order MAML (Finn et al., arXiv 1703.03400; Nichol et al., arXiv 1803.02999) with the multi-step loss and the learned rates of
-MAML++ (arXiv 1810.09502). With `first_order=False` it differentiates through the inner gradients.
+First-order MAML (Finn et al., arXiv 1703.03400; Nichol et al., arXiv 1803.02999) with the multi-step loss and the learned rates
+of MAML++ (arXiv 1810.09502). With `first_order=False` it differentiates through the inner gradients.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def meta_train(
         total = (step_weights(init.steps, i / settings.episodes, settings.anneal).to(losses) * losses).sum()
         optimiser.zero_grad()
         total.backward()
-        torch.nn.utils.clip_grad_norm_([*adapter.leaves(), log_rate], 1.0)
+        norm = torch.nn.utils.clip_grad_norm_([*adapter.leaves(), log_rate], 1.0)
+        if not torch.isfinite(norm):
+            optimiser.zero_grad()  # one user's overflow must not spoil what all others taught: this episode teaches nothing
         optimiser.step()
         decay.step()
         if watch is not None:

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.evaluation.counts import basket_items
 from llmrec.index.candidates import Candidates, neighbours
 
 FEATURES = (
@@ -49,7 +50,7 @@ class Counts:
 def count(dataset: Dataset, users: np.ndarray, horizon: int, rng: np.random.Generator) -> Counts:
     """Count over `users` (int indices of training users)."""
     part = dataset.take(users)
-    popularity = np.bincount(part.item, minlength=part.n_items).astype(np.float32)
+    popularity = basket_items(part).sum(0).astype(np.float32)
     return Counts(
         popularity, len(part.basket_start) - 1, _repurchase(part, horizon, rng), neighbours(dataset, users), _prices(part)
     )
@@ -78,7 +79,7 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
     columns = {
         "times": np.where(had, np.log1p(times[place]), 0.0),
         "had": had,
-        "recency": np.where(had, 1.0 / (1.0 + last[found.task] - latest[place]), 0.0),
+        "recency": had / (1.0 + np.where(had, last[found.task] - latest[place], 0.0)),
         "popularity": np.log((counts.popularity[found.item] + 0.5) / (counts.baskets + 1.0)),
         "repurchase": np.where(had, counts.repurchase[found.item], 0.0),
         "together": np.log1p(_cells(together, found)),

@@ -1,8 +1,4 @@
-"""The ranker: a small network over a candidate's features and the transformer's score, fitted on users the base never saw.
-
-It is fitted on other users than the base because the base's scores are better on its own training users than they will be on new
-ones, and a ranker fitted there would trust them too much.
-"""
+"""A ranker: a small network over the numbers of each candidate, fitted by softmax over the candidates of a task."""
 
 from __future__ import annotations
 
@@ -14,14 +10,12 @@ from torch import Tensor, nn
 
 from llmrec.encoder.loss import multi_target
 
-HIDDEN = 16
-
 
 @dataclass(frozen=True)
 class Ranker:
-    """Weights of the ranker; `F` features beside the model's score, which comes first.
+    """Weights of a ranker over `F` numbers a candidate.
 
-    mean, spread: float32 (F + 1,), what inputs are normalised by. weights: the network's tensors by name.
+    mean, spread: float32 (F,), what inputs are normalised by. weights: the network's tensors by name.
     """
 
     mean: np.ndarray
@@ -31,18 +25,22 @@ class Ranker:
 
 @dataclass(frozen=True)
 class RankerSettings:
-    """steps: full-batch steps of Adam. rate: its step size. decay: weight decay, which keeps few users from being learned by heart."""
+    """hidden: units beside the straight line. steps: of Adam. rate: its step size. decay: weight decay, which keeps
+    few users from being learned by heart. batch: tasks a step."""
 
+    hidden: int = 16
     steps: int = 150
     rate: float = 2e-2
-    decay: float = 1e-3
+    decay: float = 1e-2
+    batch: int = 128
 
 
 @dataclass(frozen=True)
 class Ranking:
     """One batch of tasks to learn from, padded to `C` candidates.
 
-    inputs: float32 (T, C, F + 1). filled: bool (T, C). target: int64 (P,), column of a right candidate; owner: int64 (P,), its task.
+    inputs: float32 (T, C, F). filled: bool (T, C).
+    target: int64 (P,), column of a right candidate; owner: int64 (P,), its task, ascending.
     """
 
     inputs: np.ndarray
@@ -55,16 +53,21 @@ def fit_ranker(ranking: Ranking, settings: RankerSettings, seed: int) -> Ranker:
     """Fit by softmax over each task's candidates; tasks whose right items are no candidates teach nothing."""
     flat = ranking.inputs[ranking.filled]
     mean, spread = flat.mean(0), np.maximum(flat.std(0), 1e-3)
+    draw = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = _network(len(mean))
-    inputs = torch.from_numpy(((ranking.inputs - mean) / spread).astype(np.float32))
-    empty = torch.from_numpy(~ranking.filled)
-    target, owner = torch.from_numpy(ranking.target), torch.from_numpy(ranking.owner)
+        network = _network(len(mean), settings.hidden)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
-    slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: 1.0 - i / settings.steps)
+    slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: 1.0 - i / max(settings.steps, 1))
+    first = np.searchsorted(ranking.owner, np.arange(len(ranking.filled) + 1))  # owners ascend
     for _ in range(settings.steps):
-        loss = multi_target(_forward(network, inputs).masked_fill(empty, -1e9), target, owner).mean()
+        tasks = draw.permutation(len(ranking.filled))[: settings.batch]
+        inputs = torch.from_numpy(((ranking.inputs[tasks] - mean) / spread).astype(np.float32))
+        logits = _forward(network, inputs).masked_fill(torch.from_numpy(~ranking.filled[tasks]), -1e9)
+        count = first[tasks + 1] - first[tasks]
+        row = np.repeat(first[tasks] - np.cumsum(count) + count, count) + np.arange(count.sum())
+        owner = torch.from_numpy(np.repeat(np.arange(len(tasks)), count))
+        loss = multi_target(logits, torch.from_numpy(ranking.target[row]), owner).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -73,21 +76,21 @@ def fit_ranker(ranking: Ranking, settings: RankerSettings, seed: int) -> Ranker:
 
 
 def rank(ranker: Ranker, inputs: np.ndarray) -> np.ndarray:
-    """Scores float32 (C,) of candidates from inputs (C, F + 1); no candidate's score depends on another's."""
-    network = _network(len(ranker.mean))
+    """Scores float32 (C,) of candidates from inputs (C, F); no candidate's score depends on another's."""
+    network = _network(len(ranker.mean), len(ranker.weights["in.bias"]))
     network.load_state_dict({name: torch.from_numpy(values) for name, values in ranker.weights.items()})
     with torch.no_grad():
         return _forward(network, torch.from_numpy(((inputs - ranker.mean) / ranker.spread).astype(np.float32))).numpy()
 
 
-def _network(width: int) -> nn.ModuleDict:
-    network = nn.ModuleDict({"line": nn.Linear(width, 1), "in": nn.Linear(width, HIDDEN), "out": nn.Linear(HIDDEN, 1)})
-    with torch.no_grad():  # begins as the transformer's own order
-        for name in ("line", "out"):
-            network[name].weight.zero_()
-            network[name].bias.zero_()
-        network["line"].weight[0, 0] = 1.0
-    return network
+def _network(width: int, hidden: int) -> nn.ModuleDict:
+    line, inner, out = nn.Linear(width, 1), nn.Linear(width, hidden), nn.Linear(hidden, 1)
+    with torch.no_grad():  # begins as the order of the first input
+        for layer in (line, out):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        line.weight[0, 0] = 1.0
+    return nn.ModuleDict({"line": line, "in": inner, "out": out})
 
 
 def _forward(network: nn.ModuleDict, inputs: Tensor) -> Tensor:

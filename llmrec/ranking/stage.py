@@ -10,8 +10,10 @@ from llmrec.data.tasks import Tasks
 from llmrec.evaluation.counts import support_counts
 from llmrec.index.candidates import Candidates, Sources, candidates
 from llmrec.index.flat import Index
-from llmrec.ranking.features import Counts, features
+from llmrec.ranking.features import FEATURES, Counts, features
 from llmrec.ranking.ranker import Ranker, Ranking, rank
+
+HAD, KNOWN = FEATURES.index("had"), FEATURES.index("known")
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,38 @@ class Retrieval:
     sources: Sources
 
 
-def retrieve(retrieval: Retrieval, tasks: Tasks, vectors: np.ndarray, sources: Sources, allowed: np.ndarray | None) -> Candidates:
+def retrieve(
+    retrieval: Retrieval, tasks: Tasks, vectors: np.ndarray, sources: Sources, allowed: np.ndarray | None
+) -> Candidates:
     """Candidates of T tasks from user vectors (T, d); `allowed` is bool (N,) or None for all items."""
     query = np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], 1)
     counts = retrieval.counts
     return candidates(query, retrieval.index, support_counts(tasks), counts.together, counts.popularity, sources, allowed)
 
 
-def ranker_inputs(tasks: Tasks, found: Candidates, counts: Counts, scores: np.ndarray) -> np.ndarray:
-    """float32 (C, 1 + F): the transformer's score of each candidate, out of scores (T, N), then its features."""
-    return np.concatenate([scores[found.task, found.item][:, None], features(tasks, found, counts)], 1)
+@dataclass(frozen=True)
+class Rankers:
+    """Two small rankers, one after the other.
+
+    counts: over what a dot product does not see; learned from all training users, since counts of many others hardly know them.
+    blend: over the first one's score and the transformer's; learned from users whom the base was not trained on, because on its
+        own training users the transformer is better than it will be on new ones, and would be trusted too much.
+    """
+
+    counts: Ranker
+    blend: Ranker
+
+
+def blend_inputs(counts: Ranker, tasks: Tasks, found: Candidates, counted: Counts, scores: np.ndarray) -> np.ndarray:
+    """float32 (C, 4): score by counts, score by the transformer (out of scores (T, N)), whether had before, baskets known."""
+    seen = features(tasks, found, counted)
+    columns = [rank(counts, seen), scores[found.task, found.item], seen[:, HAD], seen[:, KNOWN]]
+    return np.stack(columns, 1)
+
+
+def candidate_scores(rankers: Rankers, tasks: Tasks, found: Candidates, counted: Counts, scores: np.ndarray) -> np.ndarray:
+    """Final scores float32 (C,) of candidates, out of the transformer's scores (T, N)."""
+    return rank(rankers.blend, blend_inputs(rankers.counts, tasks, found, counted, scores))
 
 
 def ranking(tasks: Tasks, found: Candidates, inputs: np.ndarray) -> Ranking:
@@ -51,12 +75,10 @@ def ranking(tasks: Tasks, found: Candidates, inputs: np.ndarray) -> Ranking:
     return Ranking(padded, filled, column[right], found.task[right].astype(np.int64))
 
 
-def ranked(ranker: Ranker, found: Candidates, inputs: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Scores float32 (T, N): candidates by the ranker, above all others, which stay in the order of `scores`."""
-    below = scores - scores.max(1, keepdims=True)
-    of_candidates = rank(ranker, inputs)
-    floor = np.full(len(scores), np.inf, np.float32)
-    np.minimum.at(floor, found.task, of_candidates)
-    out = below - 1.0 + np.where(np.isfinite(floor), floor, 0.0)[:, None]
-    out[found.task, found.item] = of_candidates
+def ranked(found: Candidates, value: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Scores float32 (T, N) of all items: candidates by `value` (C,), all others below them in the order of `scores`."""
+    floor = np.zeros(len(scores), np.float32)
+    np.minimum.at(floor, found.task, value)
+    out = scores - scores.max(1, keepdims=True) - 1.0 + floor[:, None]
+    out[found.task, found.item] = value
     return out.astype(np.float32)

@@ -17,14 +17,14 @@ from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.templates import history_words, load_template
 from llmrec.encoder.users import Prompts, chunks, prompts, user_scores, user_vectors
-from llmrec.index.candidates import Sources
+from llmrec.index.candidates import Candidates, Sources
 from llmrec.index.flat import build as build_index
 from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.outer import Episode, meta_train
-from llmrec.ranking.features import Counts
+from llmrec.ranking.features import Counts, features
 from llmrec.ranking.ranker import Ranker, fit_ranker
-from llmrec.ranking.stage import Retrieval, ranked, ranker_inputs, ranking, retrieve
+from llmrec.ranking.stage import Rankers, Retrieval, blend_inputs, candidate_scores, ranked, ranking, retrieve
 from llmrec.recommender.settings import Settings
 
 Vectors = Callable[[Tasks], tuple[np.ndarray, np.ndarray]]
@@ -130,18 +130,25 @@ def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | 
     return vectors.cpu().numpy(), user_scores(model, items, vectors, made.batch)
 
 
-def learn_ranker(read: Vectors, retrieval: Retrieval, tasks: Tasks, settings: Settings, seed: int) -> Ranker:
-    """A ranker for one way of reading histories, from tasks of users whom the base was not trained on."""
-    vectors, scores = read(tasks)
-    found = retrieve(retrieval, tasks, vectors, retrieval.sources, None)
-    return fit_ranker(ranking(tasks, found, ranker_inputs(tasks, found, retrieval.counts, scores)), settings.ranker, seed)
+def learn_counts_ranker(read: Vectors, retrieval: Retrieval, tasks: Tasks, settings: Settings, seed: int) -> Ranker:
+    """The ranker over counts, from tasks of training users; `read` only says which candidates they meet."""
+    found = retrieve(retrieval, tasks, read(tasks)[0], retrieval.sources, None)
+    return fit_ranker(ranking(tasks, found, features(tasks, found, retrieval.counts)), settings.counts_ranker, seed)
 
 
-def ranked_scores(read: Vectors, retrieval: Retrieval, ranker: Ranker, tasks: Tasks) -> np.ndarray:
-    """Scores float32 (T, N) of the whole chain: candidates by the ranker first, all other items after them."""
+def learn_blend(read: Vectors, retrieval: Retrieval, counts: Ranker, tasks: Tasks, settings: Settings, seed: int) -> Rankers:
+    """Both rankers for one way of reading histories, from tasks of users whom the base was not trained on."""
     vectors, scores = read(tasks)
     found = retrieve(retrieval, tasks, vectors, retrieval.sources, None)
-    return ranked(ranker, found, ranker_inputs(tasks, found, retrieval.counts, scores), scores)
+    inputs = blend_inputs(counts, tasks, found, retrieval.counts, scores)
+    return Rankers(counts, fit_ranker(ranking(tasks, found, inputs), settings.blend, seed))
+
+
+def ranked_scores(read: Vectors, retrieval: Retrieval, rankers: Rankers, tasks: Tasks) -> tuple[Candidates, np.ndarray]:
+    """Candidates and the scores float32 (T, N) of the whole chain: candidates by the rankers, all other items after them."""
+    vectors, scores = read(tasks)
+    found = retrieve(retrieval, tasks, vectors, retrieval.sources, None)
+    return found, ranked(found, candidate_scores(rankers, tasks, found, retrieval.counts, scores), scores)
 
 
 def _kind(model: SlotModel) -> tuple[torch.dtype, str]:

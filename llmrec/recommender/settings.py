@@ -37,7 +37,8 @@ class Settings:
 
     layers: blocks of the pretrained transformer that read histories; None for all. Item text always goes through all of them.
     item_template, history_template: packaged names or paths.
-    ranking_share: of the users, kept out of base training to fit the ranker on.
+    ranking_share: of the users, kept out of base training to learn the blend of counts and transformer on.
+    ranking_tasks: how many tasks each ranker learns from, at most.
     """
 
     layers: int | None = 3
@@ -46,9 +47,11 @@ class Settings:
     train: TrainSettings = TrainSettings()
     lora: LoraSettings = LoraSettings()
     outer: OuterSettings = OuterSettings()
-    ranker: RankerSettings = RankerSettings()
+    counts_ranker: RankerSettings = RankerSettings(hidden=16, steps=400)
+    blend: RankerSettings = RankerSettings(hidden=4, steps=300, decay=0.1)
     sources: Sources = Sources(text_k=200, knn_k=200, popular_k=200)
     ranking_share: float = 0.15
+    ranking_tasks: int = 3000
 
     @property
     def reach(self) -> Reach:

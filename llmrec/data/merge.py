@@ -1,0 +1,60 @@
+"""Histories put together: what was known, then what was observed since."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.ids import Ids
+
+
+def merge(known: Dataset, later: Dataset) -> Dataset:
+    """Both datasets' events over `known`'s catalogue, in canonical order: baskets by the time of their first event.
+
+    Users of `known` keep their index; new ones follow. Both must be over the same catalogue (the same internal items). Baskets of
+    `later` are baskets of their own, also where they happened at the same time as a known one. An attribute that only one side
+    has is NaN on the other; scenes are kept where both sides have them.
+    """
+    place = known.users.find(later.users.values)
+    fresh = np.flatnonzero(place < 0)
+    place[fresh] = known.n_users + np.arange(len(fresh))
+    user = np.concatenate([known.user, place[later.user]])
+    began = np.concatenate([_began(known), _began(later)])
+    side = np.repeat([0, 1], [known.n_events, later.n_events])
+    basket = np.concatenate([known.basket, later.basket])
+    inside = np.arange(len(user))  # events of a basket keep their order
+    order = np.lexsort((inside, basket, side, began, user))
+    user, side, basket = user[order], side[order], basket[order]
+    fresh_basket = np.ones(len(user), bool)
+    fresh_basket[1:] = (np.diff(user) != 0) | (np.diff(side) != 0) | (np.diff(basket) != 0)
+    ordinal = np.cumsum(fresh_basket)
+    n_users = known.n_users + len(fresh)
+    start = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users))]).astype(np.int64)
+    scene = None if known.scene is None or later.scene is None else np.concatenate([known.scene, later.scene])[order]
+    return Dataset(
+        users=Ids([*known.users.values, *later.users.take(fresh).values]),
+        catalogue=known.catalogue,
+        start=start,
+        item=np.concatenate([known.item, later.item])[order],
+        time=np.concatenate([known.time, later.time])[order],
+        basket=(ordinal - np.repeat(ordinal[start[:-1]], np.diff(start))).astype(np.int32),
+        attributes={name: np.concatenate([_values(known, name), _values(later, name)])[order] for name in _names(known, later)},
+        event_types=known.event_types,
+        scene=scene,
+        scenes=known.scenes,
+    )
+
+
+def _began(dataset: Dataset) -> np.ndarray:
+    """Time (E,) of the first event of each event's basket."""
+    edge = dataset.basket_start
+    return np.repeat(np.minimum.reduceat(dataset.time, edge[:-1]), np.diff(edge)) if dataset.n_events else dataset.time
+
+
+def _names(*sides: Dataset) -> list[str]:
+    return list(dict.fromkeys(name for side in sides for name in side.attributes))
+
+
+def _values(dataset: Dataset, name: str) -> np.ndarray:
+    values = dataset.attributes.get(name)
+    return np.full(dataset.n_events, np.nan, np.float32) if values is None else values

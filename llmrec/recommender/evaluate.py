@@ -1,0 +1,63 @@
+"""How good a state is for users it was not trained on, beside the two controls that every shop has."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import first_baskets
+from llmrec.errors import DataError
+from llmrec.evaluation.intervals import bootstrap_mean, paired
+from llmrec.evaluation.metrics import place
+from llmrec.evaluation.rows import Row
+from llmrec.recommender.parts import ranked_scores, reader
+from llmrec.recommender.state import State
+
+
+def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) -> list[Row]:
+    """Rows for one setting: the first `known` baskets of each user known, the items of the next `horizon` ones relevant.
+
+    Differences (`versus`) are those of the adapted model to each other method. Raises DataError when no history is long enough.
+    """
+    horizon = state.settings.train.horizon
+    tasks = first_baskets(held, np.arange(held.n_users), known, horizon)
+    if not len(tasks):
+        raise DataError(f"events: no user has {known} + {horizon} baskets; bring longer histories or set a smaller `known`")
+    counts = state.retrieval.counts.popularity
+    times = np.zeros((len(tasks), held.n_items), np.float32)
+    for i in range(len(tasks)):
+        np.add.at(times[i], held.item[tasks.support(i)], 1.0)
+    share = counts / (counts.max(initial=0.0) + 1.0)
+    ways = {
+        "meta_lora": lambda: _chain(state, tasks, None),
+        "zero_steps": lambda: _chain(state, tasks, 0),
+        "popularity": lambda: np.tile(share, (len(tasks), 1)),
+        "most_frequent": lambda: times + share,
+    }
+    relevant, found, seconds = tasks.relevant(), {}, {}
+    for method, way in ways.items():
+        began = time.perf_counter()
+        places = place(way(), relevant)
+        found[method] = {"ndcg@10": places.ndcg(10), "recall@10": places.recall(10), "auc": places.auc()}
+        seconds[method] = time.perf_counter() - began
+    rows = []
+    for method, metrics in found.items():
+        role = "ours" if method in ("meta_lora", "zero_steps") else "control"
+        for metric, values in metrics.items():
+            one = bootstrap_mean(values, rng)
+            rows.append(
+                Row("evaluate", method, role, f"known={known},all", metric, one.value, one.low, one.high, "", one.n, None, seconds[method])
+            )
+            if method != "meta_lora":
+                gap = paired(found["meta_lora"][metric], values, rng)
+                rows.append(
+                    Row("evaluate", "meta_lora", "ours", f"known={known},all", metric, gap.value, gap.low, gap.high, method, gap.n, None, None)
+                )
+    return rows
+
+
+def _chain(state: State, tasks, steps: int | None) -> np.ndarray:
+    read = reader(state.model, state.items, state.settings, state.init, steps)
+    return ranked_scores(read, state.retrieval, state.rankers, tasks)[1]

@@ -1,0 +1,122 @@
+"""From a dataset to a state: every part in its order, with a line for each stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llmrec.adapters.lora import distance
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.encoder.backbone import load_body, load_text
+from llmrec.encoder.model import SlotModel
+from llmrec.encoder.train import train
+from llmrec.encoder.weights import Weights
+from llmrec.errors import DataError
+from llmrec.progress import Stages, bar
+from llmrec.ranking.features import count
+from llmrec.recommender.parts import (
+    frozen_items,
+    learn_blend,
+    learn_counts_ranker,
+    learn_initialisation,
+    new_model,
+    new_retrieval,
+    reader,
+    start_adapter,
+    text_vectors,
+)
+from llmrec.recommender.settings import Settings
+from llmrec.recommender.state import State
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Who teaches what: int indices of users. base: transformer, counts and meta-learning. ranking: the blend."""
+
+    base: np.ndarray
+    ranking: np.ndarray
+
+
+def fit(dataset: Dataset, weights: Weights, settings: Settings, seed: int, stages: Stages, cache: Path | None) -> State:
+    """Train everything on all users of `dataset`. Raises DataError when no history is long enough to learn from."""
+    rng = np.random.default_rng(seed)
+    shares = share(dataset, np.arange(dataset.n_users), settings, rng)
+    model = fit_base(dataset, shares.base, weights, settings, seed, rng, stages, cache)
+    return fit_rest(dataset, shares, model, settings, seed, rng, stages)
+
+
+def share(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator) -> Shares:
+    """Divide `users` at random. With fewer than twenty long enough for the ranking share, all serve for both (and it is said
+    in `fit_rest`)."""
+    long = users[dataset.n_baskets[users] >= settings.train.known[0] + settings.train.horizon]
+    if not len(long):
+        raise DataError(
+            f"no user has {settings.train.known[0] + settings.train.horizon} baskets, which training needs; bring longer histories, "
+            "or set a shorter `horizon` in TrainSettings"
+        )
+    mixed = rng.permutation(users)
+    held = mixed[: int(len(mixed) * settings.ranking_share)]
+    if np.isin(held, long).sum() < 20:
+        return Shares(users, users)
+    return Shares(np.sort(mixed[len(held) :]), np.sort(held))
+
+
+def fit_base(
+    dataset: Dataset,
+    users: np.ndarray,
+    weights: Weights,
+    settings: Settings,
+    seed: int,
+    rng: np.random.Generator,
+    stages: Stages,
+    cache: Path | None,
+) -> SlotModel:
+    """Encode the catalogue and train the base on `users`."""
+    with stages("encode", f"{dataset.n_items:,} item texts by {Path(weights.location).name}"):
+        text_model = load_text(weights)
+        text, _ = text_vectors(text_model, dataset.catalogue, settings, cache)
+    model = new_model(load_body(weights, settings.layers), text_model, text, dataset, users, settings, seed)
+    plan = settings.train
+    with stages("base", f"{plan.steps} steps of {plan.batch} windows from {len(users):,} users") as say, bar(total=plan.steps) as b:
+        losses: list[float] = []
+
+        def watch(_: int, loss: float) -> None:
+            losses.append(loss)
+            b.update()
+
+        train(model, dataset, users, plan, rng, watch)
+        say(f"{plan.steps} steps, loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}")
+    return model
+
+
+def fit_rest(
+    dataset: Dataset, shares: Shares, model: SlotModel, settings: Settings, seed: int, rng: np.random.Generator, stages: Stages
+) -> State:
+    """Everything above a trained base: counts, index, initialisation, rankers."""
+    items = frozen_items(model)
+    with stages("count and index", f"{dataset.n_items:,} items"):
+        counts = count(dataset, shares.base, settings.train.horizon, rng)
+        retrieval = new_retrieval(model, items, counts, settings.sources)
+    plan = settings.outer
+    with stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.users} users") as say, bar(total=plan.episodes) as b:
+        init = learn_initialisation(model, items, dataset, shares.base, settings, rng, seed, lambda *_: b.update() and None)
+        moved = float(distance(init.adapter, start_adapter(model, settings, seed, settings.lora.b_std).adapter))
+        say(f"{plan.episodes} episodes, {init.adapter.numbers:,} numbers a user, moved by {moved:.2f}")
+    same = "the base's own users, for want of others" if shares.ranking is shares.base else f"{len(shares.ranking):,} other users"
+    with stages("rank", f"blend learned on {same}"):
+        read = reader(model, items, settings, init)
+        plain = reader(model, items, settings, None)
+        counted = learn_counts_ranker(plain, retrieval, ranking_tasks(dataset, shares.base, settings, rng), settings, seed)
+        rankers = learn_blend(read, retrieval, counted, ranking_tasks(dataset, shares.ranking, settings, rng), settings, seed)
+    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset)
+
+
+def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator) -> Tasks:
+    """Tasks to learn a ranker from: up to ten a user, drawn as base training draws its windows."""
+    draw = settings.train
+    count = min(settings.ranking_tasks, 10 * len(users))
+    return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
+

@@ -1,0 +1,216 @@
+"""The recommender: the one object that changes, and only by swapping its frozen state for another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.data.build import build, events_for
+from llmrec.data.clean import Cleaning, CleaningReport
+from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.frames import like
+from llmrec.data.ids import Ids
+from llmrec.data.merge import merge
+from llmrec.encoder.weights import Weights
+from llmrec.errors import DataError, UnknownItemError
+from llmrec.evaluation.rows import Row
+from llmrec.index.flat import search
+from llmrec.progress import Stages
+from llmrec.recommender.answer import Answer, answer, everything_known, fallback, joined
+from llmrec.recommender.evaluate import evaluate
+from llmrec.recommender.fit import fit
+from llmrec.recommender.saving import load_state, save_state
+from llmrec.recommender.settings import Settings
+from llmrec.recommender.state import State
+from llmrec.store import cache_folder
+
+
+class Recommender:
+    """Learns from events, recommends to users it knows, and to histories it has never seen.
+
+    weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
+
+    >>> recommender = Recommender().fit(events, items)                        # doctest: +SKIP
+    >>> recommender.recommend(["ann"], k=10)                                  # doctest: +SKIP
+    >>> recommender.recommend(histories=clicks_of_new_people, adapt=True)     # doctest: +SKIP
+    """
+
+    def __init__(self, weights: Weights | None = None, settings: Settings = Settings(), seed: int = 0):  # noqa: B008 (frozen)
+        self.weights = weights
+        self.settings = settings
+        self.seed = seed
+        self.report: CleaningReport | None = None
+        self._state: State | None = None
+        self._frame: Any = None  # an empty frame of the type that answers are given in
+        self._writing = threading.Lock()  # changes come one after the other; answers never wait
+
+    def fit(
+        self,
+        data: Any,
+        items: Any = None,
+        columns: dict[str, str] | None = None,
+        item_columns: dict[str, str] | None = None,
+        cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+    ) -> Recommender:
+        """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
+
+        columns, item_columns: the tables' names -> the library's, where the known aliases do not cover them.
+        Raises SchemaError and DataError for tables, WeightsError for weights. Returns itself.
+        """
+        stages = Stages()
+        if isinstance(data, Dataset):
+            dataset, report, frame = data, None, pa.table({})
+        else:
+            with stages("clean") as say:
+                dataset, report = build(data, items, columns, item_columns, cleaning, self.seed)
+                say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
+            frame = like(pa.table({}), data)
+        state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
+        with self._writing:
+            self.report, self._frame, self._state = report, frame, state
+        return self
+
+    @property
+    def state(self) -> State:
+        """What is known now, as a frozen value. Raises DataError before `fit` or `from_pretrained`."""
+        if self._state is None:
+            raise DataError("nothing is fitted yet: call fit(events, items) or Recommender.from_pretrained(folder) first")
+        return self._state
+
+    def recommend(
+        self,
+        users: Iterable[Any] | None = None,
+        k: int = 10,
+        filter_viewed: bool = True,
+        items_to_recommend: Iterable[Any] | None = None,
+        histories: Any = None,
+        columns: dict[str, str] | None = None,
+        adapt: bool = True,
+    ) -> Any:
+        """The k best items for users known by id, or for the users of a table of `histories`, who need not be known.
+
+        filter_viewed: leave out what a user has had. items_to_recommend: ids that may be recommended (in stock, in a scene).
+        columns: names in `histories`, as in `fit`. adapt: take the learned gradient steps on each history.
+
+        Returns a frame `user_id, item_id, score, rank, source` in the type of `histories`, or of what was fitted; best first.
+        `source` names the candidate sources, or the fallback for a user without history. Where fewer than k items are left, a
+        ShortAnswerWarning says why. Raises UnknownItemError for an id in `items_to_recommend` that is not in the catalogue.
+        """
+        if (users is None) == (histories is None):
+            raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
+        if k < 1:
+            raise DataError(f"k is {k}; expected at least 1")
+        state = self.state
+        allowed = None if items_to_recommend is None else self._allowed(state, items_to_recommend)
+        if histories is not None:
+            known, _ = events_for(
+                state.catalogue, histories, columns, state.histories.event_types, state.histories.scenes, seed=self.seed
+            )
+            asked, frame = known.users, like(pa.table({}), histories)
+        else:
+            known, asked, frame = state.histories, Ids(list(users or [])), self._frame
+        return like(self._table(self._answer(state, known, asked, k, filter_viewed, allowed, adapt), asked, state), frame)
+
+    def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
+        """Add events of users known or new to their histories; the next answer takes them into account.
+
+        Returns what was cleaned or left out. Raises UnknownItemError when no event has an item of the catalogue.
+        """
+        with self._writing:
+            state = self.state
+            later, report = events_for(
+                state.catalogue, events, columns, state.histories.event_types, state.histories.scenes, seed=self.seed
+            )
+            self._state = replace(state, histories=merge(state.histories, later), version=state.version + 1)
+        return report
+
+    def similar_items(self, items: Iterable[Any], k: int = 10) -> Any:
+        """The k items nearest to each of `items` by the cosine of their vectors: a frame `item_id, similar_item_id, score, rank`.
+
+        Raises UnknownItemError for an id that is not in the catalogue.
+        """
+        state = self.state
+        index = self._find(state, items)
+        most = min(k, len(state.catalogue) - 1)
+        score, found = search(state.likeness, state.likeness.vectors[index], most, None, [np.array([i]) for i in index])
+        ids = state.catalogue.ids
+        table = {
+            "item_id": [ids[i] for i in np.repeat(index, most)],
+            "similar_item_id": [ids[i] for i in found.ravel()],
+            "score": score.ravel(),
+            "rank": np.tile(np.arange(1, most + 1), len(index)),
+        }
+        return like(pa.table(table), self._frame)
+
+    def evaluate(self, events: Any, known: int = 1, columns: dict[str, str] | None = None, seed: int = 0) -> list[Row]:
+        """How well the later baskets of other users are ranked once `known` baskets are: rows of NDCG@10, Recall@10 and AUC for
+        the adapted model, for zero steps, popularity and most frequent, with paired bootstrap intervals.
+
+        events: histories of users who were not trained on; whether they were is the caller's to see to.
+        """
+        state = self.state
+        held, _ = events_for(state.catalogue, events, columns, state.histories.event_types, state.histories.scenes, seed=self.seed)
+        return evaluate(state, held, known, np.random.default_rng(seed))
+
+    def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
+        """Save everything needed to recommend, atomically and with a hash of every file.
+
+        histories: also the users' events. Left out by default: one person's trained base and initialisation serve another.
+        """
+        save_state(Path(folder), self.state, histories)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, seed: int = 0) -> Recommender:
+        """Load what `save_pretrained` saved. Raises ArtefactError when a byte of it has changed since."""
+        state = load_state(Path(folder))
+        recommender = cls(settings=state.settings, seed=seed)
+        recommender._state, recommender._frame = state, pa.table({})
+        return recommender
+
+    def _answer(
+        self, state: State, known: Dataset, asked: Ids, k: int, filter_viewed: bool, allowed: np.ndarray | None, adapt: bool
+    ) -> Answer:
+        place = known.users.find(asked.values)
+        here = np.flatnonzero(place >= 0)
+        here = here[np.diff(known.start)[place[here]] > 0]
+        strangers = np.setdiff1d(np.arange(len(asked)), here)
+        found = answer(state, everything_known(known, place[here]), k, filter_viewed, allowed, adapt)
+        return joined([replace(found, asker=here[found.asker]), fallback(state, strangers, k, allowed)])
+
+    def _table(self, found: Answer, asked: Ids, state: State) -> pa.Table:
+        order = np.lexsort((found.rank, found.asker))
+        return pa.table(
+            {
+                "user_id": [asked[i] for i in found.asker[order]],
+                "item_id": [state.catalogue.ids[i] for i in found.item[order]],
+                "score": found.score[order].astype(np.float64),
+                "rank": found.rank[order].astype(np.int64),
+                "source": [found.source[i] for i in order],
+            }
+        )
+
+    def _allowed(self, state: State, items: Iterable[Any]) -> np.ndarray:
+        mask = np.zeros(len(state.catalogue), bool)
+        mask[self._find(state, items)] = True
+        return mask
+
+    def _find(self, state: State, items: Iterable[Any]) -> np.ndarray:
+        wanted = list(items)
+        index = state.catalogue.ids.find(wanted)
+        if (index < 0).any():
+            unknown = [wanted[i] for i in np.flatnonzero(index < 0)[:3]]
+            raise UnknownItemError(
+                f"items {unknown!r} are not in the catalogue of {len(state.catalogue):,}; its ids look like "
+                f"{list(_some(state.catalogue))!r}"
+            )
+        return index
+
+
+def _some(catalogue: Catalogue) -> list[Any]:
+    return [catalogue.ids[i] for i in range(min(3, len(catalogue)))]

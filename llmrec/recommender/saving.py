@@ -1,0 +1,157 @@
+"""A state as a folder: safetensors, Arrow and JSON under one manifest of hashes; the adapter in PEFT's format.
+
+    body/                 the causal transformer, as Hugging Face saves it
+    adapter/              the initialisation (U = 1), which peft.PeftModel.from_pretrained loads over body/
+    arrays.safetensors    all other numbers
+    items.arrow, *.json   catalogue, ids, settings
+    histories/            only when asked for
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from scipy import sparse
+
+from llmrec.adapters.peft_format import load_adapter, save_adapter
+from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.ids import Ids
+from llmrec.encoder.backbone import load_body, save_model
+from llmrec.encoder.model import SlotModel
+from llmrec.encoder.train import TrainSettings
+from llmrec.encoder.weights import Weights
+from llmrec.index.candidates import Sources
+from llmrec.meta.inner import Initialisation
+from llmrec.meta.outer import OuterSettings
+from llmrec.ranking.features import Counts
+from llmrec.ranking.ranker import Ranker, RankerSettings
+from llmrec.ranking.stage import Rankers
+from llmrec.recommender.parts import frozen_items, new_retrieval
+from llmrec.recommender.settings import LoraSettings, Settings
+from llmrec.recommender.state import State
+from llmrec.store import load_arrays, load_ids, load_json, load_table, open_folder, save_arrays, save_ids, save_json, save_table
+from llmrec.store import write_folder
+
+KIND = "recommender"
+LISTS = ("user", "item", "time")
+
+
+def save_state(folder: Path, state: State, histories: bool) -> None:
+    """Write a state atomically; an older save at `folder` is replaced as a whole."""
+
+    def write(to: Path) -> None:
+        save_model(state.model.body.model, to / "body")
+        save_adapter(to / "adapter", state.init.adapter, state.model.body)
+        save_arrays(to / "arrays.safetensors", _arrays(state))
+        save_table(to / "items.arrow", _plain(state.catalogue.table))
+        save_ids(to / "items.json", state.catalogue.ids.values)
+        save_json(to / "settings.json", asdict(state.settings))
+        if histories:
+            _save_histories(to / "histories", state.histories)
+
+    meta = {
+        "version": state.version,
+        "pull": state.init.pull,
+        "clip": state.init.clip,
+        "baskets": state.retrieval.counts.baskets,
+        "event_types": list(state.histories.event_types),
+        "scenes": list(state.histories.scenes),
+        "histories": histories,
+    }
+    write_folder(folder, write, KIND, meta)
+
+
+def load_state(folder: Path) -> State:
+    """Read a state back; the index is built anew from the vectors. Raises ArtefactError for any byte that has changed."""
+    meta = open_folder(folder, KIND)
+    settings = _settings(load_json(folder / "settings.json"))
+    arrays = load_arrays(folder / "arrays.safetensors")
+    catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
+    body = load_body(Weights.folder(folder / "body"))
+    heads = {name: torch.from_numpy(values) for name, values in _under(arrays, "model.").items()}
+    model = SlotModel(body, heads["words"], heads["text"], torch.ones(len(catalogue)))
+    model.load_state_dict({**heads, **{f"body.{name}": value for name, value in body.state_dict().items()}})
+    model.eval().requires_grad_(False)
+    init = Initialisation(
+        load_adapter(folder / "adapter", body), torch.from_numpy(arrays["log_rate"]), meta["pull"], meta["clip"]
+    )
+    counts = Counts(
+        baskets=meta["baskets"],
+        together=_csr(_under(arrays, "together."), len(catalogue)),
+        **{name: arrays[f"counts.{name}"] for name in ("popularity", "repurchase", "log_price")},
+    )
+    items = frozen_items(model)
+    retrieval = new_retrieval(model, items, counts, settings.sources)
+    rankers = Rankers(*(_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend")))
+    nobody = _nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]))
+    known = _load_histories(folder / "histories", nobody) if meta["histories"] else nobody
+    return State(settings, model, items, init, retrieval, rankers, catalogue, known, meta["version"])
+
+
+def _arrays(state: State) -> dict[str, np.ndarray]:
+    counts, together = state.retrieval.counts, state.retrieval.counts.together
+    arrays = {
+        f"model.{name}": value.detach().cpu().numpy()
+        for name, value in state.model.state_dict().items()
+        if not name.startswith("body.")
+    }
+    arrays |= {f"counts.{name}": getattr(counts, name) for name in ("popularity", "repurchase", "log_price")}
+    arrays |= {f"together.{name}": getattr(together, name) for name in ("data", "indices", "indptr")}
+    for name, ranker in (("ranker", state.rankers.counts), ("blend", state.rankers.blend)):
+        arrays |= {f"{name}.mean": ranker.mean, f"{name}.spread": ranker.spread}
+        arrays |= {f"{name}.weights.{key}": value for key, value in ranker.weights.items()}
+    return {**arrays, "log_rate": state.init.log_rate.cpu().numpy()}
+
+
+def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
+
+
+def _ranker(arrays: dict[str, np.ndarray]) -> Ranker:
+    return Ranker(arrays["mean"], arrays["spread"], _under(arrays, "weights."))
+
+
+def _csr(arrays: dict[str, np.ndarray], n: int) -> sparse.csr_array:
+    return sparse.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n, n))
+
+
+def _settings(saved: dict[str, Any]) -> Settings:
+    parts = {
+        "train": TrainSettings, "lora": LoraSettings, "outer": OuterSettings,
+        "counts_ranker": RankerSettings, "blend": RankerSettings, "sources": Sources,
+    }  # fmt: skip
+    saved["train"]["known"] = tuple(saved["train"]["known"])  # JSON has no tuples
+    return Settings(**{name: parts[name](**value) if name in parts else value for name, value in saved.items()})
+
+
+def _nobody(catalogue: Catalogue, event_types: tuple[str, ...], scenes: tuple[str, ...]) -> Dataset:
+    none = np.zeros(0)
+    return Dataset(
+        Ids([]), catalogue, np.zeros(1, np.int64), none.astype(np.int32), none, none.astype(np.int32), {}, event_types, None, scenes
+    )
+
+
+def _save_histories(to: Path, known: Dataset) -> None:
+    to.mkdir()
+    save_ids(to / "users.json", known.users.values)
+    arrays = {name: getattr(known, name) for name in ("start", "item", "time", "basket")}
+    arrays |= {f"attributes.{name}": values for name, values in known.attributes.items()}
+    save_arrays(to / "events.safetensors", arrays | ({} if known.scene is None else {"scene": known.scene}))
+
+
+def _load_histories(folder: Path, nobody: Dataset) -> Dataset:
+    arrays = load_arrays(folder / "events.safetensors")
+    return Dataset(
+        Ids(load_ids(folder / "users.json")), nobody.catalogue, arrays["start"], arrays["item"], arrays["time"], arrays["basket"],
+        _under(arrays, "attributes."), nobody.event_types, arrays.get("scene"), nobody.scenes,
+    )  # fmt: skip
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The catalogue without its ids, which are saved apart with their kind."""
+    return table.drop_columns([name for name in ("item_id",) if name in table.column_names])

@@ -1,0 +1,42 @@
+"""What a recommender knows at one moment: one frozen value, replaced as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.encoder.model import Items, SlotModel
+from llmrec.index.flat import Index
+from llmrec.index.flat import build as build_index
+from llmrec.meta.inner import Initialisation
+from llmrec.ranking.stage import Rankers, Retrieval
+from llmrec.recommender.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The parts, none of which changes any more.
+
+    model, items: the trained base and its item side. init: the meta-learned start of every adapter.
+    retrieval, rankers: the two stages after it. catalogue: the items.
+    histories: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
+    """
+
+    settings: Settings
+    model: SlotModel
+    items: Items
+    init: Initialisation
+    retrieval: Retrieval
+    rankers: Rankers
+    catalogue: Catalogue
+    histories: Dataset
+    version: int = 0
+
+    @cached_property
+    def likeness(self) -> Index:
+        """Index of the items' unit vectors, for similar items."""
+        vectors = self.items.vectors.cpu().numpy()
+        return build_index(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from llmrec.meta.inner import Initialisation, adapt, initialisation, step
+
+RATES = np.array([[0.3, 0.1], [0.2, 0.4], [0.05, 0.6]])
+
+
+@pytest.fixture
+def init(start) -> Initialisation:
+    return Initialisation(start, torch.from_numpy(RATES).log(), pull=0.7, clip=1.5)
+
+
+@pytest.mark.parametrize("pull", [0.0, 0.7, 50.0])
+@pytest.mark.parametrize("clip", [0.3, 1.5, 1e9])
+def test_steps_against_the_formula(start, bowls, walk, numbers, pull, clip):
+    world = bowls(4, 0)
+    init = Initialisation(start, torch.from_numpy(RATES).log(), pull, clip)
+    home = numbers(start)[0]
+    for steps in range(4):
+        found = numbers(adapt(init, world.loss, 4, steps))
+        for user in range(4):
+            expected = walk(home, lambda x, u=user: world.slope(u, x), RATES[:steps], pull, clip)[-1]
+            np.testing.assert_allclose(found[user], expected, rtol=1e-9)
+
+
+def test_all_learned_steps_when_none_are_said(init, bowls, numbers):
+    world = bowls(3, 0)
+    assert init.steps == 3
+    assert np.array_equal(numbers(adapt(init, world.loss, 3)), numbers(adapt(init, world.loss, 3, 3)))
+
+
+def test_more_steps_than_were_learned_go_on_with_the_last_rates(init, bowls, walk, numbers):
+    world = bowls(1, 0)
+    rates = np.concatenate([RATES, RATES[-1:], RATES[-1:]])
+    expected = walk(numbers(init.adapter)[0], lambda x: world.slope(0, x), rates, init.pull, init.clip)[-1]
+    np.testing.assert_allclose(numbers(adapt(init, world.loss, 1, 5))[0], expected, rtol=1e-9)
+
+
+def test_zero_steps_is_the_initialisation(init, bowls):
+    found = adapt(init, bowls(3, 0).loss, 3, 0)
+    assert len(found) == 3
+    for tensor, home in zip(found.leaves(), init.adapter.leaves(), strict=True):
+        assert torch.equal(tensor, home.expand_as(tensor))
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_the_initialisation_is_never_changed(init, bowls, learning):
+    tensors = [*init.adapter.leaves(), init.log_rate]
+    for tensor in tensors:
+        tensor.requires_grad_(learning)
+    before = [tensor.detach().numpy().tobytes() for tensor in tensors]
+    for steps in (0, 1, 3):
+        found = adapt(init, bowls(3, 0).loss, 3, steps)
+        for leaf in found.leaves():
+            assert not leaf.requires_grad
+            leaf.add_(1.0)  # what comes back is its own
+    assert [tensor.detach().numpy().tobytes() for tensor in tensors] == before
+    assert all(tensor.grad is None for tensor in tensors)
+
+
+def test_each_user_in_a_batch_is_as_if_alone(init, bowls, numbers):
+    world = bowls(5, 1)
+    together = numbers(adapt(init, world.loss, 5))
+    for user in range(5):
+        np.testing.assert_allclose(numbers(adapt(init, world.take([user]).loss, 1))[0], together[user], rtol=1e-12)
+    assert np.linalg.norm(together[0] - together[1]) > 0.1
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_user_whose_loss_is_not_finite_stays_and_disturbs_nobody(init, bowls, numbers, bad):
+    world = bowls(3, 0)
+
+    def loss(adapter):
+        spoilt = world.loss(adapter)
+        return torch.stack([spoilt[0], spoilt[1] * bad, spoilt[2]])
+
+    found, expected = numbers(adapt(init, loss, 3)), numbers(adapt(init, world.loss, 3))
+    assert np.array_equal(found[1], numbers(init.adapter)[0])
+    assert np.array_equal(found[[0, 2]], expected[[0, 2]])
+
+
+def test_one_gradient_that_is_not_finite_holds_all_of_its_users_tensors(init, numbers):
+    def loss(adapter):
+        a, b = adapter.leaves()
+        return torch.sqrt(a - a).flatten(1).sum(1) + b.flatten(1).sum(1)  # the slope of a root at zero is infinite
+
+    assert np.array_equal(numbers(adapt(init, loss, 2)), np.repeat(numbers(init.adapter), 2, 0))
+
+
+def test_a_pull_alone_goes_home(start, numbers):
+    """With rate * pull = 1 and nothing to learn, one step is all the way back, wherever one stands."""
+    init = initialisation(start, 1, rate=0.25, pull=4.0)
+    away = start.expand(2).map(lambda tensor: (tensor + torch.randn(2, *tensor.shape[1:])).requires_grad_())
+    nothing = sum((leaf * 0).flatten(1).sum(1) for leaf in away.leaves())
+    np.testing.assert_allclose(numbers(step(away, init, nothing, 0)), np.repeat(numbers(start), 2, 0), atol=1e-12)
+
+
+def test_steps_go_down(init, bowls):
+    world = bowls(3, 0)
+    losses = [world.loss(adapt(Initialisation(init.adapter, init.log_rate), world.loss, 3, steps)) for steps in range(4)]
+    assert all((after < before).all() for before, after in pairwise(losses))
+
+
+def test_one_rate_for_every_layer_and_step(start):
+    init = initialisation(start, 4, rate=0.2, pull=0.1, clip=3.0)
+    assert init.steps == 4 and init.pull == 0.1 and init.clip == 3.0
+    np.testing.assert_allclose(init.log_rate.exp().numpy(), np.full((4, 2), 0.2), rtol=1e-6)

@@ -1,0 +1,148 @@
+"""What a dot product does not see, against a loop over one candidate at a time."""
+
+from __future__ import annotations
+
+from math import log, log1p
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks, first_baskets, sample_windows
+from llmrec.index.candidates import Candidates, neighbours
+from llmrec.ranking.features import FEATURES, Counts, count, features
+
+
+@pytest.fixture
+def tasks(random_shop) -> Tasks:
+    return sample_windows(random_shop, np.arange(20), (1, 4), 2, 30, np.random.default_rng(0))
+
+
+@pytest.fixture
+def counts() -> Counts:
+    rng = np.random.default_rng(1)
+    together = sparse.csr_array(np.where(rng.random((10, 10)) < 0.4, rng.random((10, 10)), 0).astype(np.float32))
+    popularity, repurchase, price = rng.integers(0, 30, 10).astype(np.float32), *rng.normal(size=(2, 10)).astype(np.float32)
+    return Counts(popularity, 50, repurchase, together, price)
+
+
+def some_candidates(tasks: int, seed: int = 2) -> Candidates:
+    """0 to 10 of 10 items for each task; the first task has none."""
+    rng = np.random.default_rng(seed)
+    chosen = [np.flatnonzero(rng.random(10) < 0.6 * (t > 0)) for t in range(tasks)]
+    start = np.concatenate([[0], np.cumsum([len(items) for items in chosen])])
+    return Candidates(start, np.concatenate(chosen).astype(np.int32), np.ones(start[-1], np.uint8))
+
+
+def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
+    data, rows = tasks.dataset, list(range(tasks.start[t], tasks.split[t]))
+    baskets = [{int(data.item[r]) for r in rows if data.basket[r] == number} for number in sorted(set(data.basket[rows]))]
+    times = {j: sum(j in basket for basket in baskets) for j in range(10)}
+    back = [place for place, basket in enumerate(reversed(baskets)) if item in basket]
+    together = counts.together.toarray()
+    return {
+        "times": log1p(times[item]),
+        "had": float(times[item] > 0),
+        "recency": 1 / (1 + back[0]) if back else 0.0,
+        "popularity": log((counts.popularity[item] + 0.5) / (counts.baskets + 1)),
+        "repurchase": float(counts.repurchase[item]) if back else 0.0,
+        "together": log1p(sum(log1p(times[j]) * together[j, item] for j in range(10))),
+        "price": float(counts.log_price[item]),
+        "price_gap": abs(float(counts.log_price[item]) - np.mean([counts.log_price[data.item[r]] for r in rows])),
+        "known": log1p(len(baskets)),
+        "events": log1p(len(rows)),
+    }
+
+
+def test_features_against_a_loop(tasks, counts):
+    found = some_candidates(len(tasks))
+    table = features(tasks, found, counts)
+    assert table.shape == (len(found.item), len(FEATURES)) and table.dtype == np.float32
+    for row, task, item in zip(table, found.task, found.item, strict=True):
+        expected = slow(tasks, int(task), int(item), counts)
+        assert dict(zip(FEATURES, row.tolist(), strict=True)) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_each_task_is_as_if_alone(tasks, counts):
+    found = some_candidates(len(tasks))
+    together = features(tasks, found, counts)
+    for t in range(len(tasks)):
+        part = slice(found.start[t], found.start[t + 1])
+        alone = Candidates(np.array([0, part.stop - part.start]), found.item[part], found.source[part])
+        np.testing.assert_allclose(features(tasks.take(np.array([t])), alone, counts), together[part], rtol=1e-6, atol=1e-6)
+
+
+def test_no_feature_changes_with_the_query(shop, counts):
+    known = [[[1, 2], [3, 1]], [[4], [5, 6]]]
+    found = some_candidates(3, seed=4)
+    found = Candidates(found.start[1:] - found.start[1], found.item, found.source)
+    tables = []
+    for later in ([[0, 7]], [[8], [1], [9]]):
+        data = shop([baskets + later for baskets in known], 10)
+        tasks = first_baskets(data, np.arange(2), 2, 1)
+        tables.append(features(tasks, found, counts))
+        tables.append(features(Tasks(data, tasks.start, tasks.split, tasks.split), found, counts))
+    assert all(np.array_equal(table, tables[0]) for table in tables)
+
+
+def test_without_co_occurrence_and_without_candidates(tasks, counts):
+    none = Counts(counts.popularity, 50, counts.repurchase, sparse.csr_array((10, 10), dtype=np.float32), counts.log_price)
+    table = features(tasks, some_candidates(len(tasks)), none)
+    assert (table[:, FEATURES.index("together")] == 0).all()
+    empty = Candidates(np.zeros(len(tasks) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
+    assert features(tasks, empty, counts).shape == (0, len(FEATURES))
+
+
+# ------------------------------------------------------------------------------------------------------------ counts
+
+
+def test_counts_against_a_loop(random_shop):
+    users, data = np.arange(3, 15), random_shop
+    found = count(data, users, 2, np.random.default_rng(0))
+    baskets = [
+        {int(item) for item in data.item[(data.user == user) & (data.basket == number)]}
+        for user in users
+        for number in range(data.n_baskets[user])
+    ]
+    assert found.popularity.tolist() == [sum(item in basket for basket in baskets) for item in range(10)]
+    assert found.popularity.dtype == np.float32
+    assert found.baskets == len(baskets)
+    assert (found.together != neighbours(data, users)).nnz == 0
+    mine = np.isin(data.user, users) & np.isfinite(data.attributes["price"])
+    prices = np.log1p(data.attributes["price"][mine])
+    expected = [prices[data.item[mine] == item].mean() - prices.mean() for item in range(10)]
+    np.testing.assert_allclose(found.log_price, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_repurchase_against_a_loop(random_shop):
+    part = random_shop.take(np.arange(3, 15))
+    windows = sample_windows(part, np.arange(12), (1, 1), 2, 20_000, np.random.default_rng(0))
+    chances, hits, item = np.zeros(10), np.zeros(10), part.item.tolist()
+    for start, split, stop in zip(windows.start, windows.split, windows.stop, strict=True):
+        had, later = set(item[start:split]), set(item[split:stop])
+        chances[list(had)] += 1
+        hits[list(had & later)] += 1
+    mean = (hits.sum() + 1) / (chances.sum() + 2)
+    rate = (hits + 20 * mean) / (chances + 20)
+    found = count(random_shop, np.arange(3, 15), 2, np.random.default_rng(0)).repurchase
+    np.testing.assert_allclose(found, np.log(rate / (1 - rate)), rtol=1e-4)
+
+
+def test_only_training_users_are_counted(random_shop):
+    item = random_shop.item.copy()
+    item[random_shop.start[12] :] = 0
+    fields = {name: getattr(random_shop, name) for name in random_shop.__dataclass_fields__}
+    one, other = (
+        count(data, np.arange(12), 2, np.random.default_rng(0)) for data in (random_shop, Dataset(**{**fields, "item": item}))
+    )
+    for name in ("popularity", "repurchase", "log_price"):
+        assert np.array_equal(getattr(one, name), getattr(other, name))
+    assert one.baskets == other.baskets and (one.together != other.together).nnz == 0
+
+
+def test_nothing_to_count(shop):
+    data = shop([[[0, 1]], [[1]]], 3)
+    found = count(data, np.arange(2), 2, np.random.default_rng(0))
+    assert found.repurchase.tolist() == [0, 0, 0] and found.log_price.tolist() == [0, 0, 0]
+    assert found.popularity.tolist() == [1, 2, 0]

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.evaluation.counts import support_counts
+from llmrec.index.candidates import Candidates, Sources
+from llmrec.index.flat import build
+from llmrec.ranking.features import count
+from llmrec.ranking.stage import Retrieval, ranked, ranking, retrieve
+
+
+@pytest.fixture
+def tasks(random_shop) -> Tasks:
+    return sample_windows(random_shop, np.arange(20), (1, 4), 2, 12, np.random.default_rng(0))
+
+
+def some_candidates(tasks: int) -> Candidates:
+    """The first task has none, the last all 10."""
+    rng = np.random.default_rng(2)
+    chosen = [np.flatnonzero(rng.random(10) < 2 * t / (tasks + 1)) for t in range(tasks - 1)] + [np.arange(10)]
+    start = np.concatenate([[0], np.cumsum([len(items) for items in chosen])])
+    return Candidates(start, np.concatenate(chosen).astype(np.int32), np.ones(start[-1], np.uint8))
+
+
+def test_ranking_is_the_candidates_of_each_task_and_which_are_right(tasks):
+    found = some_candidates(len(tasks))
+    inputs = np.random.default_rng(0).normal(size=(len(found.item), 3)).astype(np.float32)
+    made = ranking(tasks, found, inputs)
+    relevant = tasks.relevant()
+    for t in range(len(tasks)):
+        mine = found.of(t)
+        assert np.array_equal(made.inputs[t][made.filled[t]], inputs[found.start[t] : found.start[t + 1]])
+        assert made.filled[t].sum() == len(mine)
+        columns = made.target[made.owner == t]
+        assert sorted(mine[columns].tolist()) == sorted(set(mine.tolist()) & set(relevant[t].tolist()))
+    assert len(made.target) > 10
+
+
+def test_ranked_puts_candidates_first_and_all_others_behind_in_their_own_order(tasks):
+    found, rng = some_candidates(len(tasks)), np.random.default_rng(0)
+    for shift in (-100, 0, 100):
+        value = (rng.normal(size=len(found.item)) + shift).astype(np.float32)
+        scores = rng.normal(size=(len(tasks), 10)).astype(np.float32)
+        table = ranked(found, value, scores)
+        assert table.shape == scores.shape and table.dtype == np.float32
+        for t in range(len(tasks)):
+            mine, own = found.of(t), value[found.start[t] : found.start[t + 1]]
+            others = np.setdiff1d(np.arange(10), mine)
+            expected = [*mine[np.argsort(-own)], *others[np.argsort(-scores[t, others])]]
+            assert np.argsort(-table[t]).tolist() == expected
+            assert np.array_equal(table[t, mine], own)
+
+
+def test_retrieved_by_text_are_the_nearest_to_the_vector_and_one(random_shop, tasks):
+    rng = np.random.default_rng(0)
+    matrix, vectors = rng.normal(size=(10, 5)).astype(np.float32), rng.normal(size=(len(tasks), 4)).astype(np.float32)
+    counts = count(random_shop, np.arange(20), 2, rng)
+    retrieval = Retrieval(build(matrix), counts, Sources(3, 0, 0, repeats=False))
+    found = retrieve(retrieval, tasks, vectors, Sources(3, 0, 0, repeats=False), None)
+    seen = support_counts(tasks).toarray() > 0
+    for t in range(len(tasks)):
+        scores = np.where(seen[t], -np.inf, matrix[:, :4] @ vectors[t] + matrix[:, 4])
+        best = np.argsort(-scores)[: min(3, int((~seen[t]).sum()))]
+        assert found.of(t).tolist() == sorted(best.tolist())
+    allowed = np.arange(10) < 4
+    assert set(retrieve(retrieval, tasks, vectors, retrieval.sources, allowed).item) <= {0, 1, 2, 3}
