@@ -6,7 +6,6 @@ import socket
 from contextlib import nullcontext
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from torch import nn
@@ -262,7 +261,7 @@ def test_a_name_on_the_hub_is_not_asked_for_when_offline(monkeypatch):
     def connect(*args):
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(socket.socket, "connect", connect)
     with pytest.raises(WeightsError, match="nobody/nothing"):
         load_body(Weights.hub("nobody/nothing"))

@@ -1,0 +1,104 @@
+"""The methods that are compared: each turns tasks into scores (T, N) for the whole catalogue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmrec.data.tasks import Tasks
+from llmrec.evaluation.intervals import bootstrap_mean, paired
+from llmrec.evaluation.metrics import place
+from llmrec.evaluation.rows import Row
+
+Scores = Callable[[Tasks], np.ndarray]
+Arm = tuple[Scores, Scores]
+"""How a method scores the catalogue where all items count, and where only new ones do; most use one function for both."""
+
+ROLES = {"meta_lora": "ours", "zero_steps": "ours"}
+PRIMARY, AGAINST = "meta_lora", ("most_frequent", "item_knn", "ease", "zero_steps", "continued", "random_lora", "swapped")
+METRICS = ("ndcg@10", "recall@10", "auc")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of a benchmark: the tasks, what is relevant, which items are ranked (None: all), and whether they are new."""
+
+    benchmark: str
+    setting: str
+    tasks: Tasks
+    relevant: list[np.ndarray]
+    allowed: np.ndarray | None
+    new: bool = False
+
+
+def cells(benchmark: str, tasks: Mapping[int, Tasks]) -> list[Cell]:
+    """For each number of baskets known: all items, and only those that the support does not hold."""
+    made = []
+    for known, part in tasks.items():
+        made.append(Cell(benchmark, f"known={known},all", part, part.relevant(), None))
+        made.append(Cell(benchmark, f"known={known},new", part, part.relevant(new_only=True), unseen(part), True))
+    return made
+
+
+def unseen(tasks: Tasks) -> np.ndarray:
+    """bool (T, N): items that the support does not hold."""
+    mask = np.ones((len(tasks), tasks.dataset.n_items), bool)
+    for task in range(len(tasks)):
+        mask[task, tasks.dataset.item[tasks.support(task)]] = False
+    return mask
+
+
+def measure(cell: Cell, scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Each metric (T,) of scores (T, N); NaN for a task with nothing relevant."""
+    places = place(scores, cell.relevant, cell.allowed)
+    return {"ndcg@10": places.ndcg(10), "recall@10": places.recall(10), "auc": places.auc()}
+
+
+def compare(all_cells: list[Cell], arms: Mapping[str, Arm], seed: int, rng: np.random.Generator) -> list[Row]:
+    """Rows of every arm in every cell; first the paired differences of the primary method, then the plain means.
+
+    A task is scored once for all cells that share it. Users with several tasks count once, by their mean.
+    """
+    differences, means = [], []
+    by_tasks: dict[int, list[Cell]] = {}
+    for cell in all_cells:
+        by_tasks.setdefault(id(cell.tasks), []).append(cell)
+    for group in by_tasks.values():
+        found: dict[str, dict[str, dict[str, np.ndarray]]] = {cell.setting: {} for cell in group}
+        seconds = {}
+        for name, arm in arms.items():
+            began = time.perf_counter()
+            every = arm[0](group[0].tasks)
+            seconds[name] = time.perf_counter() - began
+            fresh = every if arm[1] == arm[0] else arm[1](group[0].tasks)
+            for cell in group:
+                measured = measure(cell, fresh if cell.new else every)
+                found[cell.setting][name] = {metric: by_user(values, cell.tasks) for metric, values in measured.items()}
+        for cell in group:
+            for metric in METRICS:
+                values = {name: metrics[metric] for name, metrics in found[cell.setting].items()}
+                for name in AGAINST:
+                    if name in values and PRIMARY in values:
+                        gap = paired(values[PRIMARY], values[name], rng)
+                        differences.append(
+                            Row(cell.benchmark, PRIMARY, "ours", cell.setting, metric, gap.value, gap.low, gap.high, name, gap.n, seed, None)
+                        )
+                for name, users in values.items():
+                    one, role = bootstrap_mean(users, rng), ROLES.get(name, "control")
+                    means.append(
+                        Row(cell.benchmark, name, role, cell.setting, metric, one.value, one.low, one.high, "", one.n, seed, seconds[name])
+                    )
+    return differences + means
+
+
+def by_user(values: np.ndarray, tasks: Tasks) -> np.ndarray:
+    """Mean over each user's tasks, NaN tasks left out; users ascending."""
+    user = tasks.user
+    there = ~np.isnan(values)
+    n = int(user.max()) + 1
+    total, count = np.bincount(user[there], values[there], n), np.bincount(user[there], minlength=n)
+    asked = np.unique(user)
+    return np.divide(total, count, out=np.full(n, np.nan), where=count > 0)[asked]

@@ -1,0 +1,42 @@
+"""The simple controls, with their constants chosen on validation users: separately for all items and for new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks
+from llmrec.demo.arms import Arm, cells, measure
+from llmrec.evaluation.controls import Control, fit_most_frequent, fit_popularity
+from llmrec.evaluation.item_item import fit_ease, fit_item_knn
+
+
+def fit_controls(dataset: Dataset, users: np.ndarray, validation: Mapping[int, Tasks]) -> dict[str, Arm]:
+    """Name -> the control's scores for all items, and for new ones; fitted on `users`, constants chosen on `validation`."""
+    knn = [
+        fit_item_knn(dataset, users, shrink=shrink, log=True, include_self=own)
+        for shrink in (0.0, 30.0)
+        for own in (False, True)
+    ]
+    # The diagonal that EASE forbids is what repeat purchases need; how much of it is a constant like any other.
+    ease = [fit_ease(dataset, users, ridge, log=True, repeat=own) for ridge in (300.0, 3000.0) for own in (0.0, 0.5, 2.0)]
+    popularity, frequent = fit_popularity(dataset, users), fit_most_frequent(dataset, users)
+    return {
+        "popularity": (popularity.scores, popularity.scores),
+        "most_frequent": (frequent.scores, frequent.scores),
+        "item_knn": _best(knn, validation),
+        "ease": _best(ease, validation),
+    }
+
+
+def _best(candidates: Sequence[Control], validation: Mapping[int, Tasks]) -> Arm:
+    values = np.zeros((len(candidates), 2))
+    for tasks in validation.values():
+        pair = cells("validation", {0: tasks})
+        for i, control in enumerate(candidates):
+            scores = control.scores(tasks)
+            values[i] += [np.nanmean(measure(cell, scores)["ndcg@10"]) for cell in pair]
+    every, new = values.argmax(0)
+    return candidates[every].scores, candidates[new].scores

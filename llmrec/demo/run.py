@@ -1,0 +1,230 @@
+"""`llmrec demo`: the whole flow on real data, with every control, a picture and a report."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+import numpy as np
+
+from llmrec.data.build import build
+from llmrec.data.clean import CleaningReport
+from llmrec.data.dataset import Dataset
+from llmrec.data.journey import journey_report, load_journey
+from llmrec.data.splits import cold_users
+from llmrec.data.tasks import Tasks
+from llmrec.demo.arms import Cell, cells, compare
+from llmrec.demo.cold import (
+    Trained,
+    adaptive_arms,
+    counts_arm,
+    first_tasks,
+    frozen_arm,
+    train_counts_ranker,
+)
+from llmrec.demo.controls import fit_controls
+from llmrec.demo.plan import MINUTES, Plan, fitted, full, quick
+from llmrec.demo.plot import plot
+from llmrec.demo.scene import held_out, scene_arms, scene_cell
+from llmrec.demo.story import story
+from llmrec.encoder.backbone import load_body, load_text
+from llmrec.encoder.model import SlotModel
+from llmrec.encoder.train import train
+from llmrec.encoder.weights import Weights
+from llmrec.evaluation.rows import Row, table, write_report
+from llmrec.index.candidates import recall
+from llmrec.progress import Stages, bar
+from llmrec.ranking.features import count
+from llmrec.recommender.fit import share
+from llmrec.recommender.parts import (
+    adapted,
+    frozen_items,
+    learn_initialisation,
+    new_model,
+    new_retrieval,
+    ranked_scores,
+    read_with,
+    reader,
+    text_vectors,
+)
+from llmrec.recommender.saving import save_state
+from llmrec.recommender.state import State
+from llmrec.store import cache_folder
+
+PRIMARY = "declared before test: journey-cold, known=1,all, ndcg@10: meta_lora against most_frequent, item_knn and ease, paired"
+
+
+def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: int, minutes: float | None) -> int:
+    """Run the demonstration and write `report.json`, `methods.png` and `model/` into `out`. Returns the exit code."""
+    began = time.perf_counter()
+    stages = Stages()
+    out.mkdir(parents=True, exist_ok=True)
+    dataset, reports = _read(events, items, stages)
+    for report in reports:
+        click.echo(str(report) + "\n")
+    plan = _plan(quick)
+    parts = _split(dataset, plan, seed)
+    rng = np.random.default_rng(seed)
+    shares = share(dataset, parts["train"], plan.settings, rng)
+    scene = held_out(dataset, parts["train"])
+    click.echo(
+        f"{len(parts['train']):,} users to learn from ({len(shares.ranking):,} of them for the blend), {len(parts['validation']):,} to "
+        f"choose on, {len(parts['test']):,} to test on; "
+        + (f"held out of training: category {scene.name!r} ({scene.items.sum()} items)" if scene else "no category fits to be held out")
+    )
+    taught = dataset if scene is None else dataset.keep(~scene.items[dataset.item])
+
+    model, plan, said = _base(taught, shares.base, plan, seed, rng, stages, minutes)
+    frozen = frozen_items(model)
+    with stages("count and index", f"{dataset.n_items:,} items") as say:
+        counts = count(dataset, shares.base, plan.settings.train.horizon, rng)
+        retrieval = new_retrieval(model, frozen, counts, plan.settings.sources)
+        ranker = train_counts_ranker(dataset, model, frozen, retrieval, shares.base, plan, seed)
+        say(f"{dataset.n_items:,} items, ranker over counts learned")
+    with stages("meta-learn", f"{plan.settings.outer.episodes} episodes of {plan.settings.lora.users} users") as say:
+        losses: list[list[float]] = []
+        with bar(desc="episodes", total=plan.settings.outer.episodes) as progress:
+
+            def watch(_: int, query: list[float]) -> None:
+                losses.append(query)
+                progress.update()
+
+            init = learn_initialisation(model, frozen, taught, shares.base, plan.settings, rng, seed, watch)
+        last = np.mean(losses[-20:], 0)
+        say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
+    trained = Trained(model, frozen, init, retrieval, ranker, shares.base, shares.ranking)
+
+    validation, test = first_tasks(dataset, parts["validation"], plan), first_tasks(dataset, parts["test"], plan)
+    with stages("controls", "constants chosen on validation users"):
+        arms = fit_controls(dataset, parts["train"], validation)
+    arms["frozen"] = frozen_arm(model)
+    arms["counts"] = counts_arm(trained, plan)
+    ours, rankers = adaptive_arms(dataset, trained, validation, plan, seed, stages)
+    arms |= ours
+    study = [cell for known, tasks in test.items() for cell in cells("journey-cold", {known: tasks})]
+    with stages("test", f"{len(arms)} methods, {len(study)} settings, {len(study[0].tasks)} users known by one basket"):
+        rows = compare(study, arms, seed, rng)
+    if scene is not None:
+        with stages("new category", f"{scene.name!r}: {plan.scene_episodes} episodes on other categories, then {plan.scene_support} users"):
+            support = rng.permutation(shares.ranking)[: plan.scene_support]
+            cell = scene_cell(dataset, parts["test"], scene, plan, rng)
+            rows += compare([cell], scene_arms(dataset, trained, scene, support, plan, seed, rng), seed, rng)
+
+    read = reader(model, frozen, plan.settings, init)
+    first = next(iter(test.values()))
+    found, after = ranked_scores(read, retrieval, rankers, first)
+    covered = {name: float(np.nanmean(values)) for name, values in recall(found, first.relevant()).items()}
+    latency = _latency(trained, plan, first)
+    _, before = ranked_scores(reader(model, frozen, plan.settings, init, 0), retrieval, rankers, first)
+    text, told = story(dataset, first, _protagonist(first), before[_protagonist(first)], after[_protagonist(first)])
+    state = State(plan.settings, model, frozen, init, retrieval, rankers, dataset.catalogue, dataset)
+    with stages("save", str(out)):
+        save_state(out / "model", state, histories=False)
+        plot(rows, out / "methods.png")
+    extra = {
+        "primary": PRIMARY,
+        "plan": {**asdict(plan), "note": said, "quick": quick},
+        "data": {"users": dataset.n_users, "items": dataset.n_items, "events": dataset.n_events, "held_out": scene.name if scene else None},
+        "cleaning": [report.to_dict() for report in reports],
+        "stages": [stage._asdict() for stage in stages.done],
+        "candidate_recall": covered,
+        "milliseconds_per_adapted_user": latency,
+        "story": told,
+        "seconds": time.perf_counter() - began,
+    }
+    write_report(out / "report.json", rows, extra)
+    _print(rows, study, text, covered, latency, said)
+    click.echo(f"\n{out / 'report.json'}, {out / 'methods.png'}, {out / 'model'}: {(time.perf_counter() - began) / 60:.1f} min in all")
+    return 0
+
+
+def _read(events: Path | None, items: Path | None, stages: Stages) -> tuple[Dataset, list[CleaningReport]]:
+    with stages("read and clean", "the Complete Journey data (84.51°)" if events is None else str(events)) as say:
+        if events is None:
+            tables, reports = load_journey(), [journey_report()]
+        else:
+            tables, reports = (events, items), []
+        dataset, report = build(*tables)
+        say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
+    return dataset, [*reports, report]
+
+
+def _plan(short: bool) -> Plan:
+    return quick() if short else full()
+
+
+def _split(dataset: Dataset, plan: Plan, seed: int) -> dict[str, np.ndarray]:
+    """Users by a fixed permutation, first fifth to test, next tenth to choose on: the split that others can repeat."""
+    order = np.random.RandomState(0).permutation(dataset.n_users)
+    if plan.users is not None:
+        order = order[: plan.users]
+        parts = cold_users(len(order), order=np.arange(len(order)))
+        return {name: np.sort(order[getattr(parts, name)]) for name in ("train", "validation", "test")}
+    parts = cold_users(dataset.n_users, order=order)
+    return {"train": np.sort(parts.train), "validation": np.sort(parts.validation), "test": np.sort(parts.test)}
+
+
+def _base(
+    taught: Dataset, users: np.ndarray, plan: Plan, seed: int, rng: np.random.Generator, stages: Stages, minutes: float | None
+) -> tuple[SlotModel, Plan, str]:
+    weights = Weights.packaged()
+    with stages("encode", f"{taught.n_items:,} item texts by {Path(weights.location).parent.name}"):
+        text_model = load_text(weights)
+        text, _ = text_vectors(text_model, taught.catalogue, plan.settings, cache_folder())
+    model = new_model(load_body(weights, plan.settings.layers), text_model, text, taught, users, plan.settings, seed)
+    with stages("estimate", "how long a step takes here") as say:
+        plan, said = fitted(plan, copy.deepcopy(model), taught, users, MINUTES if minutes is None else minutes)
+        say(said)
+    total = plan.settings.train.steps
+    with stages("base", f"{total} steps of {plan.settings.train.batch} windows of {len(users):,} users") as say:
+        losses: list[float] = []
+        with bar(desc="base", total=total) as progress:
+
+            def watch(_: int, loss: float) -> None:
+                losses.append(loss)
+                progress.update()
+
+            train(model, taught, users, plan.settings.train, rng, watch)
+        say(f"{total} steps, loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}")
+    return model, plan, said
+
+
+def _latency(trained: Trained, plan: Plan, tasks: Tasks) -> dict[str, float]:
+    """Milliseconds to adapt one user and read the vector, alone (median of ten) and in a batch of 64."""
+    times = []
+    for task in range(min(11, len(tasks))):
+        times.append(_time(trained, plan, tasks.take(np.array([task]))))
+    batch = tasks.take(np.arange(min(64, len(tasks))))
+    return {"alone": 1000 * float(np.median(times[1:])), "batched": 1000 * _time(trained, plan, batch) / len(batch)}
+
+
+def _time(trained: Trained, plan: Plan, tasks: Tasks) -> float:
+    began = time.perf_counter()
+    made, adapter = adapted(trained.model, trained.items, tasks, plan.settings, trained.init)
+    read_with(trained.model, trained.items, made, adapter)
+    return time.perf_counter() - began
+
+
+def _protagonist(tasks: Tasks) -> int:
+    """The first user with at least six known items: chosen before anything is scored."""
+    return int(np.argmax(tasks.split - tasks.start >= 6))
+
+
+def _print(rows: list[Row], study: list[Cell], text: str, covered: dict, latency: dict, said: str) -> None:
+    click.echo(f"\n{PRIMARY}\n{said}\n")
+    for benchmark in dict.fromkeys(row.benchmark for row in rows):
+        marked = [_turned(row) if row.versus else row for row in rows]
+        click.echo(f"{benchmark}, NDCG@10 [95% interval]; ▲ better, ▼ worse, = not told apart from meta_lora, paired over users")
+        click.echo(table(marked, benchmark, "ndcg@10", versus="meta_lora") + "\n")
+    click.echo("candidate recall, known=1: " + ", ".join(f"{name} {value:.3f}" for name, value in covered.items()))
+    click.echo(f"one user adapted in {latency['alone']:.1f} ms alone, {latency['batched']:.1f} ms in a batch of 64\n")
+    click.echo(text)
+
+
+def _turned(row: Row) -> Row:
+    """The difference `method - versus` as `versus - method`."""
+    low, high = (None, None) if row.low is None or row.high is None else (-row.high, -row.low)
+    return replace(row, method=row.versus, versus=row.method, value=-row.value, low=low, high=high)
