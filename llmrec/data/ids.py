@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +14,16 @@ class Ids:
     """An ordered set of distinct ids: str, int or UUID, one kind per set. Position = internal index."""
 
     def __init__(self, values: Sequence[Hashable]):
-        self.values = values if isinstance(values, list) else list(values)
+        self.values: list[Any] = values if isinstance(values, list) else list(values)
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> Any:
         return self.values[index]
 
     @cached_property
-    def _position(self) -> dict:
+    def _position(self) -> dict[Any, int]:
         return {value: index for index, value in enumerate(self.values)}
 
     def find(self, wanted: Iterable[Hashable]) -> np.ndarray:
@@ -35,7 +36,7 @@ class Ids:
         return Ids([self.values[int(i)] for i in index])
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """NumPy scalars as Python's own, so that `np.int64(5)` finds 5; str, int and UUID pass through."""
     if isinstance(value, (str, int, uuid.UUID)):
         return value

@@ -6,15 +6,17 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.ids import Ids
+from llmrec.errors import SchemaError
 
 
 def merge(known: Dataset, later: Dataset) -> Dataset:
     """Both datasets' events over `known`'s catalogue, in canonical order: baskets by the time of their first event.
 
-    Users of `known` keep their index; new ones follow. Both must be over the same catalogue (the same internal items). Baskets of
-    `later` are baskets of their own, also where they happened at the same time as a known one. An attribute that only one side
-    has is NaN on the other; scenes are kept where both sides have them.
+    Users of `known` keep their index; new ones follow. Both must be over the same catalogue (the same internal items). Baskets
+    of `later` are baskets of their own, also where they happened at the same time as a known one. An attribute that only one
+    side has is NaN on the other, and a scene -1. Raises SchemaError when the users' ids are of two kinds (str, int, UUID).
     """
+    _check_kinds(known.users, later.users)
     place = known.users.find(later.users.values)
     fresh = np.flatnonzero(place < 0)
     place[fresh] = known.n_users + np.arange(len(fresh))
@@ -30,7 +32,6 @@ def merge(known: Dataset, later: Dataset) -> Dataset:
     ordinal = np.cumsum(fresh_basket)
     n_users = known.n_users + len(fresh)
     start = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users))]).astype(np.int64)
-    scene = None if known.scene is None or later.scene is None else np.concatenate([known.scene, later.scene])[order]
     return Dataset(
         users=Ids([*known.users.values, *later.users.take(fresh).values]),
         catalogue=known.catalogue,
@@ -40,7 +41,7 @@ def merge(known: Dataset, later: Dataset) -> Dataset:
         basket=(ordinal - np.repeat(ordinal[start[:-1]], np.diff(start))).astype(np.int32),
         attributes={name: np.concatenate([_values(known, name), _values(later, name)])[order] for name in _names(known, later)},
         event_types=known.event_types,
-        scene=scene,
+        scene=None if known.scene is None and later.scene is None else np.concatenate([_scene(known), _scene(later)])[order],
         scenes=known.scenes,
     )
 
@@ -58,3 +59,15 @@ def _names(*sides: Dataset) -> list[str]:
 def _values(dataset: Dataset, name: str) -> np.ndarray:
     values = dataset.attributes.get(name)
     return np.full(dataset.n_events, np.nan, np.float32) if values is None else values
+
+
+def _scene(dataset: Dataset) -> np.ndarray:
+    return np.full(dataset.n_events, -1, np.int32) if dataset.scene is None else dataset.scene
+
+
+def _check_kinds(known: Ids, later: Ids) -> None:
+    if len(known) and len(later) and type(known[0]) is not type(later[0]):
+        raise SchemaError(
+            f"user_id: known are {type(known[0]).__name__} such as {known[0]!r}, came {type(later[0]).__name__} such as "
+            f"{later[0]!r}; expected one kind. Convert the column first"
+        )

@@ -18,7 +18,10 @@ Arm = tuple[Scores, Scores]
 """How a method scores the catalogue where all items count, and where only new ones do; most use one function for both."""
 
 ROLES = {"meta_lora": "ours", "zero_steps": "ours"}
-PRIMARY, AGAINST = "meta_lora", ("most_frequent", "item_knn", "ease", "zero_steps", "continued", "random_lora", "swapped")
+PRIMARY, AGAINST = (
+    "meta_lora",
+    ("most_frequent", "item_knn", "ease", "frozen", "counts", "zero_steps", "continued", "random_lora", "swapped"),
+)
 METRICS = ("ndcg@10", "recall@10", "auc")
 
 
@@ -84,12 +87,38 @@ def compare(all_cells: list[Cell], arms: Mapping[str, Arm], seed: int, rng: np.r
                     if name in values and PRIMARY in values:
                         gap = paired(values[PRIMARY], values[name], rng)
                         differences.append(
-                            Row(cell.benchmark, PRIMARY, "ours", cell.setting, metric, gap.value, gap.low, gap.high, name, gap.n, seed, None)
+                            Row(
+                                cell.benchmark,
+                                PRIMARY,
+                                "ours",
+                                cell.setting,
+                                metric,
+                                gap.value,
+                                gap.low,
+                                gap.high,
+                                name,
+                                gap.n,
+                                seed,
+                                None,
+                            )
                         )
                 for name, users in values.items():
                     one, role = bootstrap_mean(users, rng), ROLES.get(name, "control")
                     means.append(
-                        Row(cell.benchmark, name, role, cell.setting, metric, one.value, one.low, one.high, "", one.n, seed, seconds[name])
+                        Row(
+                            cell.benchmark,
+                            name,
+                            role,
+                            cell.setting,
+                            metric,
+                            one.value,
+                            one.low,
+                            one.high,
+                            "",
+                            one.n,
+                            seed,
+                            seconds[name],
+                        )
                     )
     return differences + means
 

@@ -41,8 +41,12 @@ RANDOM_RATES = (0.1, 1.0, 10.0)
 
 @dataclass(frozen=True)
 class Trained:
-    """What was trained, and on whom: base and initialisation on `base` users, blends on `ranking` users."""
+    """What was trained, and on whom: base and counts on `base` users, initialisation and blends on `ranking` users.
 
+    taught: the dataset without the held-out category, which everything here was trained on; users keep their index.
+    """
+
+    taught: Dataset
     model: SlotModel
     items: Items
     init: Initialisation
@@ -58,12 +62,14 @@ def first_tasks(dataset: Dataset, users: np.ndarray, plan: Plan) -> dict[int, Ta
 
 
 def adaptive_arms(
-    dataset: Dataset, trained: Trained, validation: Mapping[int, Tasks], plan: Plan, seed: int, stages: Stages
+    trained: Trained, validation: Mapping[int, Tasks], plan: Plan, seed: int, stages: Stages
 ) -> tuple[dict[str, Arm], Rankers]:
-    """The arms that read histories with the transformer, each with a blend learned in the same way on the same users."""
+    """The arms that read histories with the transformer, each with a blend learned in the same way on the same users; and the
+    rankers of meta_lora."""
     model, items, settings = trained.model, trained.items, plan.settings
     draw = np.random.default_rng(seed + 1)
-    tasks = ranking_tasks(dataset, trained.ranking, replace(settings, ranking_tasks=settings.ranking_tasks // 2), draw)
+    taught = model.trained.cpu().numpy()
+    tasks = ranking_tasks(trained.taught, trained.ranking, replace(settings, ranking_tasks=settings.ranking_tasks // 2), draw)
 
     def chain(read: Vectors, retrieval: Retrieval, rankers: Rankers) -> Arm:
         def scores(part: Tasks) -> np.ndarray:
@@ -72,7 +78,7 @@ def adaptive_arms(
         return scores, scores
 
     def blended(read: Vectors, retrieval: Retrieval = trained.retrieval) -> Rankers:
-        return learn_blend(read, retrieval, trained.counts_ranker, tasks, settings, seed)
+        return learn_blend(read, retrieval, trained.counts_ranker, tasks, settings, seed, taught)
 
     arms: dict[str, Arm] = {}
     with stages("blend", f"{len(tasks):,} tasks of {len(trained.ranking):,} users, for each way of reading"):
@@ -87,8 +93,10 @@ def adaptive_arms(
     with stages("continued", f"{plan.continued_steps} plain steps, the multiplications that meta-learning cost"):
         other = copy.deepcopy(model).requires_grad_(True)
         # The step size that base training had half-way down its slope: neither a restart nor a standstill.
-        gentle = replace(settings.train, steps=plan.continued_steps, rate=settings.train.rate / 2, bias_rate=settings.train.bias_rate / 2)
-        train(other, without_category(dataset, model), trained.base, gentle, np.random.default_rng(seed + 2), warm=False)
+        gentle = replace(
+            settings.train, steps=plan.continued_steps, rate=settings.train.rate / 2, bias_rate=settings.train.bias_rate / 2
+        )
+        train(other, trained.taught, trained.base, gentle, np.random.default_rng(seed + 2), warm=False)
         others = frozen_items(other)
         plain = reader(other, others, settings, None)
         retrieval = new_retrieval(other, others, trained.retrieval.counts, settings.sources)
@@ -152,12 +160,10 @@ def random_start(model: SlotModel, items: Items, validation: Mapping[int, Tasks]
     return starts[int(values.argmax())]
 
 
-def without_category(dataset: Dataset, model: SlotModel) -> Dataset:
-    """The dataset without the items that the model was never trained on; users keep their index."""
-    return dataset.keep(model.trained.cpu().numpy()[dataset.item])
-
-
-def train_counts_ranker(dataset: Dataset, model: SlotModel, items: Items, retrieval: Retrieval, users: np.ndarray, plan: Plan, seed: int) -> Ranker:
-    """The ranker over counts, from tasks of the base's users."""
-    tasks = ranking_tasks(dataset, users, plan.settings, np.random.default_rng(seed + 3))
-    return learn_counts_ranker(reader(model, items, plan.settings, None), retrieval, tasks, plan.settings, seed)
+def train_counts_ranker(
+    taught: Dataset, model: SlotModel, items: Items, retrieval: Retrieval, users: np.ndarray, plan: Plan, seed: int
+) -> Ranker:
+    """The ranker over counts, from tasks of the base's users among the items that they were trained on."""
+    tasks = ranking_tasks(taught, users, plan.settings, np.random.default_rng(seed + 3))
+    read = reader(model, items, plan.settings, None)
+    return learn_counts_ranker(read, retrieval, tasks, plan.settings, seed, model.trained.cpu().numpy())

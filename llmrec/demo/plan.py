@@ -63,7 +63,7 @@ def quick() -> Plan:
 
 
 def fitted(plan: Plan, model: SlotModel, dataset: Dataset, users: np.ndarray, minutes: float) -> tuple[Plan, str]:
-    """The plan, shrunk so that training takes about `minutes` here, and a line that says so; measured by three steps on `model`.
+    """The plan, shrunk so that training takes about `minutes` here, and a line that says so, from three steps on `model`.
 
     `model` is trained a little by this: give a copy.
     """
@@ -87,7 +87,7 @@ def fitted(plan: Plan, model: SlotModel, dataset: Dataset, users: np.ndarray, mi
     )
     shrunk = replace(plan, settings=settings, scene_episodes=max(2, int(plan.scene_episodes * share)))
     said = (
-        f"SHRUNK: a training step takes {step:.2f} s, the plan would take {wanted:.1f} min of training and {minutes:g} are given: "
+        f"SHRUNK: a training step takes {step:.2f} s, the plan is {wanted:.1f} min of training and {minutes:g} are given: "
         f"{settings.train.steps} steps instead of {plan.settings.train.steps}, {settings.outer.episodes} episodes instead of "
         f"{plan.settings.outer.episodes}. Expect lower numbers"
     )

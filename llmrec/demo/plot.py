@@ -28,7 +28,9 @@ def plot(rows: Sequence[Row], path: Path, metric: str = "ndcg@10") -> None:
         part = sorted((row for row in means if (row.benchmark, row.setting) == key), key=lambda row: row.value)
         axes = figure.add_subplot(down, across, place)
         spread = [[row.value - (row.low or row.value) for row in part], [(row.high or row.value) - row.value for row in part]]
-        axes.barh([row.method for row in part], [row.value for row in part], xerr=spread, color=[COLOURS[row.role] for row in part])
+        axes.barh(
+            [row.method for row in part], [row.value for row in part], xerr=spread, color=[COLOURS[row.role] for row in part]
+        )
         axes.set_title(f"{key[0]}  {key[1]}  (n={part[0].n})", fontsize=9)
         axes.set_xlabel(metric, fontsize=8)
         axes.tick_params(labelsize=8)

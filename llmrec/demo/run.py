@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 import numpy as np
+import torch
 
 from llmrec.data.build import build
 from llmrec.data.clean import CleaningReport
@@ -16,7 +18,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.journey import journey_report, load_journey
 from llmrec.data.splits import cold_users
 from llmrec.data.tasks import Tasks
-from llmrec.demo.arms import Cell, cells, compare
+from llmrec.demo.arms import cells, compare
 from llmrec.demo.cold import (
     Trained,
     adaptive_arms,
@@ -71,9 +73,13 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     shares = share(dataset, parts["train"], plan.settings, rng)
     scene = held_out(dataset, parts["train"])
     click.echo(
-        f"{len(parts['train']):,} users to learn from ({len(shares.ranking):,} of them for the blend), {len(parts['validation']):,} to "
-        f"choose on, {len(parts['test']):,} to test on; "
-        + (f"held out of training: category {scene.name!r} ({scene.items.sum()} items)" if scene else "no category fits to be held out")
+        f"{len(parts['train']):,} users to learn from ({len(shares.ranking):,} of them to learn to adapt and blend), "
+        f"{len(parts['validation']):,} to choose on, {len(parts['test']):,} to test on; "
+        + (
+            f"held out of training: category {scene.name!r} ({scene.items.sum()} items)"
+            if scene
+            else "no category fits to be held out"
+        )
     )
     taught = dataset if scene is None else dataset.keep(~scene.items[dataset.item])
 
@@ -82,7 +88,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     with stages("count and index", f"{dataset.n_items:,} items") as say:
         counts = count(dataset, shares.base, plan.settings.train.horizon, rng)
         retrieval = new_retrieval(model, frozen, counts, plan.settings.sources)
-        ranker = train_counts_ranker(dataset, model, frozen, retrieval, shares.base, plan, seed)
+        ranker = train_counts_ranker(taught, model, frozen, retrieval, shares.base, plan, seed)
         say(f"{dataset.n_items:,} items, ranker over counts learned")
     with stages("meta-learn", f"{plan.settings.outer.episodes} episodes of {plan.settings.lora.users} users") as say:
         losses: list[list[float]] = []
@@ -92,26 +98,29 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
                 losses.append(query)
                 progress.update()
 
-            init = learn_initialisation(model, frozen, taught, shares.base, plan.settings, rng, seed, watch)
+            init = learn_initialisation(model, frozen, taught, shares.ranking, plan.settings, rng, seed, watch)
         last = np.mean(losses[-20:], 0)
         say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
-    trained = Trained(model, frozen, init, retrieval, ranker, shares.base, shares.ranking)
+    trained = Trained(taught, model, frozen, init, retrieval, ranker, shares.base, shares.ranking)
 
     validation, test = first_tasks(dataset, parts["validation"], plan), first_tasks(dataset, parts["test"], plan)
     with stages("controls", "constants chosen on validation users"):
         arms = fit_controls(dataset, parts["train"], validation)
     arms["frozen"] = frozen_arm(model)
     arms["counts"] = counts_arm(trained, plan)
-    ours, rankers = adaptive_arms(dataset, trained, validation, plan, seed, stages)
+    ours, rankers = adaptive_arms(trained, validation, plan, seed, stages)
     arms |= ours
     study = [cell for known, tasks in test.items() for cell in cells("journey-cold", {known: tasks})]
     with stages("test", f"{len(arms)} methods, {len(study)} settings, {len(study[0].tasks)} users known by one basket"):
         rows = compare(study, arms, seed, rng)
     if scene is not None:
-        with stages("new category", f"{scene.name!r}: {plan.scene_episodes} episodes on other categories, then {plan.scene_support} users"):
+        with stages(
+            "new category",
+            f"{scene.name!r}: {plan.scene_episodes} episodes on other categories, then {plan.scene_support} users",
+        ):
             support = rng.permutation(shares.ranking)[: plan.scene_support]
             cell = scene_cell(dataset, parts["test"], scene, plan, rng)
-            rows += compare([cell], scene_arms(dataset, trained, scene, support, plan, seed, rng), seed, rng)
+            rows += compare([cell], scene_arms(dataset, trained, rankers, scene, support, plan, seed, rng), seed, rng)
 
     read = reader(model, frozen, plan.settings, init)
     first = next(iter(test.values()))
@@ -127,17 +136,26 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     extra = {
         "primary": PRIMARY,
         "plan": {**asdict(plan), "note": said, "quick": quick},
-        "data": {"users": dataset.n_users, "items": dataset.n_items, "events": dataset.n_events, "held_out": scene.name if scene else None},
+        "data": {
+            "users": dataset.n_users,
+            "items": dataset.n_items,
+            "events": dataset.n_events,
+            "held_out": scene.name if scene else None,
+        },
         "cleaning": [report.to_dict() for report in reports],
         "stages": [stage._asdict() for stage in stages.done],
         "candidate_recall": covered,
         "milliseconds_per_adapted_user": latency,
-        "story": told,
+        "story": {"text": text, **told},
+        "seed": seed,
+        "threads": torch.get_num_threads(),
         "seconds": time.perf_counter() - began,
     }
     write_report(out / "report.json", rows, extra)
-    _print(rows, study, text, covered, latency, said)
-    click.echo(f"\n{out / 'report.json'}, {out / 'methods.png'}, {out / 'model'}: {(time.perf_counter() - began) / 60:.1f} min in all")
+    _print(rows, text, covered, latency, said)
+    click.echo(
+        f"\n{out / 'report.json'}, {out / 'methods.png'}, {out / 'model'}: {(time.perf_counter() - began) / 60:.1f} min in all"
+    )
     return 0
 
 
@@ -213,12 +231,20 @@ def _protagonist(tasks: Tasks) -> int:
     return int(np.argmax(tasks.split - tasks.start >= 6))
 
 
-def _print(rows: list[Row], study: list[Cell], text: str, covered: dict, latency: dict, said: str) -> None:
-    click.echo(f"\n{PRIMARY}\n{said}\n")
+def tables(rows: Sequence[Row]) -> str:
+    """The tables of a report in Markdown: NDCG@10 of every benchmark, each method marked against meta_lora."""
+    marked = [_turned(row) if row.versus else row for row in rows]
+    parts = []
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
-        marked = [_turned(row) if row.versus else row for row in rows]
-        click.echo(f"{benchmark}, NDCG@10 [95% interval]; ▲ better, ▼ worse, = not told apart from meta_lora, paired over users")
-        click.echo(table(marked, benchmark, "ndcg@10", versus="meta_lora") + "\n")
+        parts.append(
+            f"{benchmark}, NDCG@10 [95% interval]; ▲ better, ▼ worse, = not told apart from meta_lora, paired over users:"
+        )
+        parts.append(table(marked, benchmark, "ndcg@10", versus="meta_lora"))
+    return "\n\n".join(parts)
+
+
+def _print(rows: list[Row], text: str, covered: dict[str, float], latency: dict[str, float], said: str) -> None:
+    click.echo(f"\n{PRIMARY}\n{said}\n\n{tables(rows)}\n")
     click.echo("candidate recall, known=1: " + ", ".join(f"{name} {value:.3f}" for name, value in covered.items()))
     click.echo(f"one user adapted in {latency['alone']:.1f} ms alone, {latency['batched']:.1f} ms in a batch of 64\n")
     click.echo(text)

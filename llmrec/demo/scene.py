@@ -1,8 +1,9 @@
-"""`journey-scene`: a category of which the model never saw an item; a few users' purchases in it are all there is to learn from.
+"""`journey-scene`: a category of which the model never saw an item; a few users' purchases are all there is to learn from.
 
-Every method gets the same support: the histories of `scene_support` training users, the category included. Test users are others.
-The items of the category are known by their text. What support users bought in it is the item bias of every arm of ours, so that
-the LoRA has to earn its place on top of simple popularity.
+Every method gets the same support: the histories of `scene_support` training users, the category included. Test users are
+others. The items of the category are known by their text. Every arm of ours ends in the same ranking stage as for new users: the
+rankers were learned on the other categories, and the counts that they look at come from the support users alone. So the LoRA has
+to earn its place on top of what 64 users' counts say.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from llmrec.adapters.lora import Adapter, delta
+from llmrec.adapters.lora import Adapter
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, sample_windows
-from llmrec.demo.arms import Arm, Cell
+from llmrec.demo.arms import Arm, Cell, Scores
 from llmrec.demo.cold import Trained, frozen_arm
 from llmrec.demo.plan import Plan
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.users import chunks, prompts
 from llmrec.evaluation.controls import fit_most_frequent, fit_popularity
 from llmrec.evaluation.item_item import fit_ease, fit_item_knn
 from llmrec.meta.episodes import SceneRows, scene_episode, scene_loss
 from llmrec.meta.inner import Initialisation, adapt
 from llmrec.meta.outer import Episode, meta_train
-from llmrec.recommender.parts import read_with, start_adapter
+from llmrec.ranking.features import count
+from llmrec.ranking.stage import Rankers
+from llmrec.recommender.parts import Vectors, new_retrieval, ranked_scores, read_with, start_adapter
 
 SMALLEST, LARGEST = 20, 0.05  # items of a category; share of all events
 
@@ -42,7 +44,7 @@ class Scene:
 
 
 def held_out(dataset: Dataset, users: np.ndarray) -> Scene | None:
-    """The category to hold out: of those with at least 20 items and at most 5% of the events of `users`, the one with most events.
+    """The category to hold out: of those with 20 items or more and at most 5% of the events of `users`, the one with most events.
 
     None without a `category` column, or where no category fits.
     """
@@ -81,7 +83,14 @@ def scene_cell(dataset: Dataset, users: np.ndarray, scene: Scene, plan: Plan, rn
 
 
 def scene_arms(
-    dataset: Dataset, trained: Trained, scene: Scene, support: np.ndarray, plan: Plan, seed: int, rng: np.random.Generator
+    dataset: Dataset,
+    trained: Trained,
+    rankers: Rankers,
+    scene: Scene,
+    support: np.ndarray,
+    plan: Plan,
+    seed: int,
+    rng: np.random.Generator,
 ) -> dict[str, Arm]:
     """Every method, given the histories of the `support` users (int indices) and nothing else of the scene."""
     model = trained.model
@@ -92,21 +101,30 @@ def scene_arms(
     mine = adapt_scene(model, items, init, known, scene.items, plan)
     foreign = next(iter(other_scenes(dataset, scene)))
     foreign_items = told(trained.items, dataset, support, foreign)
-    other = adapt_scene(model, foreign_items, init, tasks_in(dataset, support, foreign, 6 * len(support), plan, rng), foreign, plan)
+    other = adapt_scene(
+        model, foreign_items, init, tasks_in(dataset, support, foreign, 6 * len(support), plan, rng), foreign, plan
+    )
     popularity, frequent = fit_popularity(dataset, support), fit_most_frequent(dataset, support)
     knn = fit_item_knn(dataset, support, shrink=30.0, log=True, include_self=True)
     ease = fit_ease(dataset, support, 300.0, log=True, repeat=0.5)
+    counts = count(dataset, support, plan.settings.train.horizon, rng)
+
+    def chain(who: SlotModel, adapter: Adapter | None) -> Scores:
+        retrieval = new_retrieval(who, items, counts, plan.settings.sources)
+        read = read_scene(who, items, adapter, plan)
+        return lambda tasks: ranked_scores(read, retrieval, rankers, tasks, scene.items)[1]
+
     arms = {
         "popularity": popularity.scores,
         "most_frequent": frequent.scores,
         "item_knn": knn.scores,
         "ease": ease.scores,
         "frozen": frozen_arm(model)[0],
-        "zero_steps": read_scene(model, items, None, plan),
-        "random_lora": read_scene(model, items, adapt_scene(model, items, random, known, scene.items, plan), plan),
-        "continued": read_scene(continued(model, items, known, scene.items, plan, init.steps), items, None, plan),
-        "swapped": read_scene(model, items, other, plan),
-        "meta_lora": read_scene(model, items, mine, plan),
+        "zero_steps": chain(model, None),
+        "random_lora": chain(model, adapt_scene(model, items, random, known, scene.items, plan)),
+        "continued": chain(continued(model, items, known, scene.items, plan, init.steps), None),
+        "swapped": chain(model, other),
+        "meta_lora": chain(model, mine),
     }
     return {name: (scores, scores) for name, scores in arms.items()}
 
@@ -150,25 +168,22 @@ def rows(tasks: Tasks, scene: np.ndarray) -> SceneRows:
     return SceneRows(tasks, np.zeros(len(tasks), np.int64), scene[None])
 
 
-def adapt_scene(
-    model: SlotModel, items: Items, init: Initialisation, known: Tasks, scene: np.ndarray, plan: Plan
-) -> Adapter:
+def adapt_scene(model: SlotModel, items: Items, init: Initialisation, known: Tasks, scene: np.ndarray, plan: Plan) -> Adapter:
     """One adapter (U = 1) for the scene, from all its support."""
     return adapt(init, scene_loss(model, items, rows(known, scene), plan.settings.reach), 1)
 
 
-def read_scene(model: SlotModel, items: Items, adapter: Adapter | None, plan: Plan):
-    """Scores of the catalogue for tasks, with the scene's adapter for everybody."""
+def read_scene(model: SlotModel, items: Items, adapter: Adapter | None, plan: Plan) -> Vectors:
+    """Read histories with the scene's adapter for everybody."""
 
-    def scores(tasks: Tasks) -> np.ndarray:
+    def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
         found = []
         for part in chunks(tasks):
-            with autocast(faster_dtype()):
-                made = prompts(model, items, part, plan.settings.train.most, plan.settings.lora.upper)
-            found.append(read_with(model, items, made, adapter)[1])
-        return np.concatenate(found)
+            made = prompts(model, items, part, plan.settings.train.most, plan.settings.lora.upper)
+            found.append(read_with(model, items, made, adapter))
+        return np.concatenate([vectors for vectors, _ in found]), np.concatenate([scores for _, scores in found])
 
-    return scores
+    return read
 
 
 def continued(model: SlotModel, items: Items, known: Tasks, scene: np.ndarray, plan: Plan, steps: int) -> SlotModel:

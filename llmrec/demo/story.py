@@ -14,7 +14,9 @@ def story(dataset: Dataset, tasks: Tasks, task: int, before: np.ndarray, after: 
     tasks, task: whose story. before, after: scores (N,) by zero steps and after adapting.
     """
     titles = dataset.catalogue.column("title")
-    category = dataset.catalogue.column("category") if "category" in dataset.catalogue.table.column_names else [""] * len(titles)
+    category = (
+        dataset.catalogue.column("category") if "category" in dataset.catalogue.table.column_names else [""] * len(titles)
+    )
     support, query = (np.unique(dataset.item[part]) for part in (tasks.support(task), tasks.query(task)))
     was = np.empty(len(before), np.int64)
     was[np.argsort(-before, kind="stable")] = np.arange(1, len(before) + 1)
@@ -32,7 +34,23 @@ def story(dataset: Dataset, tasks: Tasks, task: int, before: np.ndarray, after: 
         sign = "=" if move == 0 else f"{'up' if move > 0 else 'down'} {abs(move)}"
         hit, again = item in query, item in support
         mark = "*" if hit else " "
-        lines.append(f"  {was[item]:>4} -> {rank:<3}{sign:<8}{mark} {titles[item]} [{category[item]}]{' (had it)' if again else ''}")
-        offered.append({"item": titles[item], "category": category[item], "before": int(was[item]), "after": rank, "hit": bool(hit), "had": bool(again)})
-    told = {"user": str(user), "known": [titles[i] for i in support], "offered": offered, "bought_next": [titles[i] for i in query]}
+        lines.append(
+            f"  {was[item]:>4} -> {rank:<3}{sign:<8}{mark} {titles[item]} [{category[item]}]{' (had it)' if again else ''}"
+        )
+        offered.append(
+            {
+                "item": titles[item],
+                "category": category[item],
+                "before": int(was[item]),
+                "after": rank,
+                "hit": bool(hit),
+                "had": bool(again),
+            }
+        )
+    told = {
+        "user": str(user),
+        "known": [titles[i] for i in support],
+        "offered": offered,
+        "bought_next": [titles[i] for i in query],
+    }
     return "\n".join(lines), told

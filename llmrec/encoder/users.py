@@ -1,8 +1,12 @@
-"""User vectors: prompts run up to the block where adapters begin, once; then the upper blocks, as often as there are steps."""
+"""User vectors: prompts run up to the block where adapters begin, once; then the upper blocks, as often as there are steps.
+
+The blocks run in the number type that is faster here; everything before and after them in float32.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +16,7 @@ from torch import Tensor
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import Delta
 from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.slots import Slots, slots
 
 ROWS = 128  # prompts that run side by side
@@ -33,13 +38,14 @@ class Prompts:
 def prompts(model: SlotModel, items: Items, tasks: Tasks, most: int, upper: int) -> Prompts:
     """The supports of tasks as prompts; of a support longer than `most` events the last ones are used."""
     batch = slots(tasks, most)
-    with torch.no_grad():
+    with torch.no_grad(), in_faster_dtype(model):
         return Prompts(batch, model.body.lower(model.prompt(items, batch), upper), upper)
 
 
 def states(model: SlotModel, made: Prompts, delta: Delta | None = None) -> Tensor:
     """Last hidden states (T, W + L, d); differentiable in `delta`."""
-    return model.body.upper(made.lower, made.upper, delta)
+    with in_faster_dtype(model):
+        return model.body.upper(made.lower, made.upper, delta).float()
 
 
 def user_vectors(model: SlotModel, made: Prompts, delta: Delta | None = None) -> Tensor:
@@ -47,7 +53,7 @@ def user_vectors(model: SlotModel, made: Prompts, delta: Delta | None = None) ->
     with torch.no_grad():
         found = states(model, made, delta)
         last = len(model.words) + torch.from_numpy(made.batch.length - 1).to(found.device)
-        return found[torch.arange(len(found), device=found.device), last].float()
+        return found[torch.arange(len(found), device=found.device), last]
 
 
 def user_scores(model: SlotModel, items: Items, vectors: Tensor, batch: Slots) -> np.ndarray:
@@ -56,6 +62,12 @@ def user_scores(model: SlotModel, items: Items, vectors: Tensor, batch: Slots) -
         every = np.arange(len(batch))
         index, value = model.repeats(items, batch, every, batch.length - 1)
         return model.logits(vectors, items).scatter_add(1, index, value).cpu().numpy()
+
+
+def in_faster_dtype(model: SlotModel) -> AbstractContextManager:
+    """Autocast to the number type that a probe found faster on the model's device."""
+    device = str(model.delta.device)
+    return autocast(faster_dtype(device), device)
 
 
 def chunks(tasks: Tasks, rows: int = ROWS) -> Iterator[Tasks]:

@@ -16,7 +16,6 @@ from llmrec.adapters.lora import Adapter, delta
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.loss import multi_target
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.slots import Readouts, query_readouts, support_readouts
 from llmrec.encoder.users import Prompts, prompts, states
 from llmrec.meta.inner import SupportLoss
@@ -43,8 +42,7 @@ def user_support(model: SlotModel, items: Items, tasks: Tasks, reach: Reach) -> 
     reads = support_readouts(tasks, made.batch, reach.horizon, reach.reads)
 
     def loss(adapter: Adapter) -> Tensor:
-        with autocast(*_kind(model)):
-            return _support(model, items, states(model, made, delta(adapter)), reads, len(tasks))
+        return _support(model, items, states(model, made, delta(adapter)), reads, len(tasks))
 
     return made, loss
 
@@ -55,9 +53,8 @@ def user_episode(model: SlotModel, items: Items, tasks: Tasks, reach: Reach) -> 
     support, query = support_readouts(tasks, made.batch, reach.horizon, reach.reads), query_readouts(tasks, made.batch)
 
     def loss(adapter: Adapter) -> tuple[Tensor, Tensor]:
-        with autocast(*_kind(model)):
-            found = states(model, made, delta(adapter))
-            after = model.scores(found, items, made.batch, query.task, query.slot)
+        found = states(model, made, delta(adapter))
+        after = model.scores(found, items, made.batch, query.task, query.slot)
         return _support(model, items, found, support, len(tasks)), multi_target(after, *_targets(query, after))
 
     return Episode(len(tasks), loss)
@@ -83,9 +80,8 @@ def scene_loss(model: SlotModel, items: Items, rows: SceneRows, reach: Reach) ->
     blocked = torch.from_numpy(~rows.allowed).to(made.lower.device)[owner]
 
     def loss(adapter: Adapter) -> Tensor:
-        with autocast(*_kind(model)):
-            found = states(model, made, delta(adapter.take(owner)))
-            after = model.scores(found, items, made.batch, reads.task, reads.slot).masked_fill(blocked, -1e9)
+        found = states(model, made, delta(adapter.take(owner)))
+        after = model.scores(found, items, made.batch, reads.task, reads.slot).masked_fill(blocked, -1e9)
         return _mean_by(multi_target(after, *_targets(reads, after)), owner, len(adapter))
 
     return loss
@@ -105,7 +101,7 @@ def _inside(reads: Readouts, rows: SceneRows) -> Readouts:
 
 def _support(model: SlotModel, items: Items, found: Tensor, reads: Readouts, users: int) -> Tensor:
     if not len(reads):  # supports of one event hold nothing to predict: the initialisation stays as it is
-        return found.float().sum() * torch.zeros(users, device=found.device)
+        return found.sum() * torch.zeros(users, device=found.device)
     task = torch.from_numpy(reads.task).to(found.device)
     vectors = found[task, len(model.words) + torch.from_numpy(reads.slot).to(found.device)]
     # Without the repeat terms: inside one basket nothing comes twice, and a step must not unlearn what is bought again.
@@ -121,8 +117,3 @@ def _mean_by(values: Tensor, group: Tensor, groups: int) -> Tensor:
     """Mean (groups,) of values by group; 0 for a group without any."""
     zero = torch.zeros(groups, device=values.device)
     return zero.index_add(0, group, values) / zero.index_add(0, group, torch.ones_like(values)).clamp(min=1)
-
-
-def _kind(model: SlotModel) -> tuple[torch.dtype, str]:
-    device = str(model.delta.device)
-    return faster_dtype(device), device

@@ -41,8 +41,8 @@ class OuterSettings:
     """
 
     episodes: int = 200
-    rate: float = 2e-3
-    rate_of_rates: float = 2e-2
+    rate: float = 1e-3
+    rate_of_rates: float = 5e-2
     anneal: float = 0.6
     first_order: bool = True
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from llmrec.data.dataset import Dataset
-from llmrec.data.tasks import first_baskets
+from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
 from llmrec.evaluation.intervals import bootstrap_mean, paired
 from llmrec.evaluation.metrics import place
@@ -15,12 +15,16 @@ from llmrec.evaluation.rows import Row
 from llmrec.recommender.parts import ranked_scores, reader
 from llmrec.recommender.state import State
 
+OURS = "meta_lora"
+
 
 def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) -> list[Row]:
     """Rows for one setting: the first `known` baskets of each user known, the items of the next `horizon` ones relevant.
 
     Differences (`versus`) are those of the adapted model to each other method. Raises DataError when no history is long enough.
     """
+    if known < 1:
+        raise DataError(f"known is {known}; expected at least 1 basket, for there is nothing to adapt to without")
     horizon = state.settings.train.horizon
     tasks = first_baskets(held, np.arange(held.n_users), known, horizon)
     if not len(tasks):
@@ -31,7 +35,7 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
         np.add.at(times[i], held.item[tasks.support(i)], 1.0)
     share = counts / (counts.max(initial=0.0) + 1.0)
     ways = {
-        "meta_lora": lambda: _chain(state, tasks, None),
+        OURS: lambda: _chain(state, tasks, None),
         "zero_steps": lambda: _chain(state, tasks, 0),
         "popularity": lambda: np.tile(share, (len(tasks), 1)),
         "most_frequent": lambda: times + share,
@@ -42,22 +46,20 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
         places = place(way(), relevant)
         found[method] = {"ndcg@10": places.ndcg(10), "recall@10": places.recall(10), "auc": places.auc()}
         seconds[method] = time.perf_counter() - began
-    rows = []
+    rows, setting = [], f"known={known},all"
     for method, metrics in found.items():
-        role = "ours" if method in ("meta_lora", "zero_steps") else "control"
+        role = "ours" if method in (OURS, "zero_steps") else "control"
         for metric, values in metrics.items():
-            one = bootstrap_mean(values, rng)
-            rows.append(
-                Row("evaluate", method, role, f"known={known},all", metric, one.value, one.low, one.high, "", one.n, None, seconds[method])
-            )
-            if method != "meta_lora":
-                gap = paired(found["meta_lora"][metric], values, rng)
+            one, took = bootstrap_mean(values, rng), seconds[method]
+            rows.append(Row("evaluate", method, role, setting, metric, one.value, one.low, one.high, "", one.n, None, took))
+            if method != OURS:
+                gap = paired(found[OURS][metric], values, rng)
                 rows.append(
-                    Row("evaluate", "meta_lora", "ours", f"known={known},all", metric, gap.value, gap.low, gap.high, method, gap.n, None, None)
+                    Row("evaluate", OURS, "ours", setting, metric, gap.value, gap.low, gap.high, method, gap.n, None, None)
                 )
     return rows
 
 
-def _chain(state: State, tasks, steps: int | None) -> np.ndarray:
+def _chain(state: State, tasks: Tasks, steps: int | None) -> np.ndarray:
     read = reader(state.model, state.items, state.settings, state.init, steps)
     return ranked_scores(read, state.retrieval, state.rankers, tasks)[1]

@@ -34,7 +34,10 @@ from llmrec.recommender.state import State
 
 @dataclass(frozen=True)
 class Shares:
-    """Who teaches what: int indices of users. base: transformer, counts and meta-learning. ranking: the blend."""
+    """Who teaches what: int indices of users. base: transformer and counts. ranking: the initialisation and the blend.
+
+    The base knows its own users' future: there a step on the support gains nothing, and an initialisation learned on them does not
+    learn to use one. Learned on others it does: validation loss 6.313 -> 6.306 in three steps, against 6.321 -> 6.320."""
 
     base: np.ndarray
     ranking: np.ndarray
@@ -54,8 +57,8 @@ def share(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.rando
     long = users[dataset.n_baskets[users] >= settings.train.known[0] + settings.train.horizon]
     if not len(long):
         raise DataError(
-            f"no user has {settings.train.known[0] + settings.train.horizon} baskets, which training needs; bring longer histories, "
-            "or set a shorter `horizon` in TrainSettings"
+            f"no user has {settings.train.known[0] + settings.train.horizon} baskets, which training needs; bring longer "
+            "histories, or set a shorter `horizon` in TrainSettings"
         )
     mixed = rng.permutation(users)
     held = mixed[: int(len(mixed) * settings.ranking_share)]
@@ -80,7 +83,8 @@ def fit_base(
         text, _ = text_vectors(text_model, dataset.catalogue, settings, cache)
     model = new_model(load_body(weights, settings.layers), text_model, text, dataset, users, settings, seed)
     plan = settings.train
-    with stages("base", f"{plan.steps} steps of {plan.batch} windows from {len(users):,} users") as say, bar(total=plan.steps) as b:
+    what = f"{plan.steps} steps of {plan.batch} windows from {len(users):,} users"
+    with stages("base", what) as say, bar(total=plan.steps) as b:
         losses: list[float] = []
 
         def watch(_: int, loss: float) -> None:
@@ -102,16 +106,17 @@ def fit_rest(
         retrieval = new_retrieval(model, items, counts, settings.sources)
     plan = settings.outer
     with stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.users} users") as say, bar(total=plan.episodes) as b:
-        init = learn_initialisation(model, items, dataset, shares.base, settings, rng, seed, lambda *_: b.update() and None)
+        init = learn_initialisation(model, items, dataset, shares.ranking, settings, rng, seed, lambda *_: b.update() and None)
         moved = float(distance(init.adapter, start_adapter(model, settings, seed, settings.lora.b_std).adapter))
         say(f"{plan.episodes} episodes, {init.adapter.numbers:,} numbers a user, moved by {moved:.2f}")
-    same = "the base's own users, for want of others" if shares.ranking is shares.base else f"{len(shares.ranking):,} other users"
+    own = shares.ranking is shares.base
+    same = "the base's own users, for want of others" if own else f"{len(shares.ranking):,} other users"
     with stages("rank", f"blend learned on {same}"):
         read = reader(model, items, settings, init)
         plain = reader(model, items, settings, None)
         counted = learn_counts_ranker(plain, retrieval, ranking_tasks(dataset, shares.base, settings, rng), settings, seed)
         rankers = learn_blend(read, retrieval, counted, ranking_tasks(dataset, shares.ranking, settings, rng), settings, seed)
-    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset)
+    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, seed=seed)
 
 
 def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator) -> Tasks:
@@ -119,4 +124,3 @@ def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: 
     draw = settings.train
     count = min(settings.ranking_tasks, 10 * len(users))
     return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
-

@@ -14,9 +14,9 @@ from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.backbone import Body, TextModel
 from llmrec.encoder.items import Centring, encode_texts, item_texts
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.templates import history_words, load_template
 from llmrec.encoder.users import Prompts, chunks, prompts, user_scores, user_vectors
+from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates, Sources
 from llmrec.index.flat import build as build_index
 from llmrec.meta.episodes import user_episode, user_support
@@ -41,8 +41,16 @@ def text_vectors(model: TextModel, catalogue: Catalogue, settings: Settings, cac
 def new_model(
     body: Body, text_model: TextModel, text: np.ndarray, dataset: Dataset, users: np.ndarray, settings: Settings, seed: int
 ) -> SlotModel:
-    """A slot model before training; item popularities come from `users` alone."""
+    """A slot model before training; item popularities come from `users` alone.
+
+    Raises DataError when prompts would be longer than the transformer reads.
+    """
     words = text_model.words(history_words(load_template(settings.history_template)))
+    if len(words) + settings.train.most > body.max_length:
+        raise DataError(
+            f"a prompt of {len(words)} words and {settings.train.most} slots is longer than the {body.max_length} that the "
+            f"transformer reads: set TrainSettings(most={body.max_length - len(words)}) or less"
+        )
     popularity = np.bincount(dataset.take(users).item, minlength=dataset.n_items)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -96,7 +104,9 @@ def learn_initialisation(
     return meta_train(start, episodes(model, items, dataset, users, settings, rng), settings.outer, watch)
 
 
-def reader(model: SlotModel, items: Items, settings: Settings, init: Initialisation | None, steps: int | None = None) -> Vectors:
+def reader(
+    model: SlotModel, items: Items, settings: Settings, init: Initialisation | None, steps: int | None = None
+) -> Vectors:
     """Read histories with the base alone (`init` None) or with adapters, `steps` inner steps from `init` (None: as learned)."""
 
     def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
@@ -116,41 +126,48 @@ def adapted(
 ) -> tuple[Prompts, Adapter | None]:
     """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports."""
     if init is None:
-        with autocast(*_kind(model)):
-            return prompts(model, items, tasks, settings.train.most, settings.lora.upper), None
-    with autocast(*_kind(model)):
-        made, support = user_support(model, items, tasks, settings.reach)
+        return prompts(model, items, tasks, settings.train.most, settings.lora.upper), None
+    made, support = user_support(model, items, tasks, settings.reach)
     return made, adapt(init, support, len(tasks), steps)
 
 
 def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | None) -> tuple[np.ndarray, np.ndarray]:
     """User vectors (T, d) and scores (T, N) of prompts under adapters."""
-    with autocast(*_kind(model)):
-        vectors = user_vectors(model, made, None if adapter is None else delta(adapter))
+    vectors = user_vectors(model, made, None if adapter is None else delta(adapter))
     return vectors.cpu().numpy(), user_scores(model, items, vectors, made.batch)
 
 
-def learn_counts_ranker(read: Vectors, retrieval: Retrieval, tasks: Tasks, settings: Settings, seed: int) -> Ranker:
-    """The ranker over counts, from tasks of training users; `read` only says which candidates they meet."""
-    found = retrieve(retrieval, tasks, read(tasks)[0], retrieval.sources, None)
+def learn_counts_ranker(
+    read: Vectors, retrieval: Retrieval, tasks: Tasks, settings: Settings, seed: int, allowed: np.ndarray | None = None
+) -> Ranker:
+    """The ranker over counts, from tasks of training users; `read` only says which candidates they meet.
+
+    allowed: bool (N,), items that may be candidates; None for all.
+    """
+    found = retrieve(retrieval, tasks, read(tasks)[0], retrieval.sources, allowed)
     return fit_ranker(ranking(tasks, found, features(tasks, found, retrieval.counts)), settings.counts_ranker, seed)
 
 
-def learn_blend(read: Vectors, retrieval: Retrieval, counts: Ranker, tasks: Tasks, settings: Settings, seed: int) -> Rankers:
+def learn_blend(
+    read: Vectors,
+    retrieval: Retrieval,
+    counts: Ranker,
+    tasks: Tasks,
+    settings: Settings,
+    seed: int,
+    allowed: np.ndarray | None = None,
+) -> Rankers:
     """Both rankers for one way of reading histories, from tasks of users whom the base was not trained on."""
     vectors, scores = read(tasks)
-    found = retrieve(retrieval, tasks, vectors, retrieval.sources, None)
+    found = retrieve(retrieval, tasks, vectors, retrieval.sources, allowed)
     inputs = blend_inputs(counts, tasks, found, retrieval.counts, scores)
     return Rankers(counts, fit_ranker(ranking(tasks, found, inputs), settings.blend, seed))
 
 
-def ranked_scores(read: Vectors, retrieval: Retrieval, rankers: Rankers, tasks: Tasks) -> tuple[Candidates, np.ndarray]:
+def ranked_scores(
+    read: Vectors, retrieval: Retrieval, rankers: Rankers, tasks: Tasks, allowed: np.ndarray | None = None
+) -> tuple[Candidates, np.ndarray]:
     """Candidates and the scores float32 (T, N) of the whole chain: candidates by the rankers, all other items after them."""
     vectors, scores = read(tasks)
-    found = retrieve(retrieval, tasks, vectors, retrieval.sources, None)
+    found = retrieve(retrieval, tasks, vectors, retrieval.sources, allowed)
     return found, ranked(found, candidate_scores(rankers, tasks, found, retrieval.counts, scores), scores)
-
-
-def _kind(model: SlotModel) -> tuple[torch.dtype, str]:
-    device = str(model.delta.device)
-    return faster_dtype(device), device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.data.build import build, events_for
-from llmrec.data.clean import Cleaning, CleaningReport
+from llmrec.data.clean import Cleaning, CleaningReport, read_ids
+from llmrec.data.columns import event_columns
 from llmrec.data.dataset import Catalogue, Dataset
-from llmrec.data.frames import like
-from llmrec.data.ids import Ids
+from llmrec.data.frames import coded, like, to_arrow
+from llmrec.data.ids import Ids, plain
 from llmrec.data.merge import merge
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, UnknownItemError
+from llmrec.errors import DataError, ShortAnswerWarning, UnknownItemError
 from llmrec.evaluation.rows import Row
 from llmrec.index.flat import search
 from llmrec.progress import Stages
@@ -98,24 +100,25 @@ class Recommender:
         filter_viewed: leave out what a user has had. items_to_recommend: ids that may be recommended (in stock, in a scene).
         columns: names in `histories`, as in `fit`. adapt: take the learned gradient steps on each history.
 
-        Returns a frame `user_id, item_id, score, rank, source` in the type of `histories`, or of what was fitted; best first.
-        `source` names the candidate sources, or the fallback for a user without history. Where fewer than k items are left, a
-        ShortAnswerWarning says why. Raises UnknownItemError for an id in `items_to_recommend` that is not in the catalogue.
+        Returns a frame `user_id, item_id, score, rank, source` in the type of `histories`, or of what was fitted; users in the
+        order given, best first. `source` names the candidate sources, or the fallback for a user without history. Where fewer
+        than k items are left, a ShortAnswerWarning says to whom and why. Raises UnknownItemError for an id in
+        `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is.
         """
         if (users is None) == (histories is None):
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
         if k < 1:
             raise DataError(f"k is {k}; expected at least 1")
         state = self.state
-        allowed = None if items_to_recommend is None else self._allowed(state, items_to_recommend)
-        if histories is not None:
-            known, _ = events_for(
-                state.catalogue, histories, columns, state.histories.event_types, state.histories.scenes, seed=self.seed
-            )
-            asked, frame = known.users, like(pa.table({}), histories)
+        allowed = None if items_to_recommend is None else _allowed(state.catalogue, items_to_recommend)
+        if users is not None:
+            known, asked, frame = state.histories, _listed(users, "users"), self._frame
         else:
-            known, asked, frame = state.histories, Ids(list(users or [])), self._frame
-        return like(self._table(self._answer(state, known, asked, k, filter_viewed, allowed, adapt), asked, state), frame)
+            known, asked = _events(state, histories, columns)[0], _askers(histories, columns)
+            frame = like(pa.table({}), histories)
+        found = _answer(state, known, asked, k, filter_viewed, allowed, adapt)
+        _warn_if_short(found, asked, k, filter_viewed, allowed is not None)
+        return like(_table(found, asked, state.catalogue), frame)
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
@@ -124,19 +127,18 @@ class Recommender:
         """
         with self._writing:
             state = self.state
-            later, report = events_for(
-                state.catalogue, events, columns, state.histories.event_types, state.histories.scenes, seed=self.seed
-            )
+            later, report = _events(state, events, columns)
             self._state = replace(state, histories=merge(state.histories, later), version=state.version + 1)
         return report
 
     def similar_items(self, items: Iterable[Any], k: int = 10) -> Any:
-        """The k items nearest to each of `items` by the cosine of their vectors: a frame `item_id, similar_item_id, score, rank`.
+        """The k items nearest to each of `items` by the cosine of their vectors.
 
+        Returns a frame `item_id, similar_item_id, score, rank` in the type of what was fitted.
         Raises UnknownItemError for an id that is not in the catalogue.
         """
         state = self.state
-        index = self._find(state, items)
+        index = _find(state.catalogue, _listed(items, "items"))
         most = min(k, len(state.catalogue) - 1)
         score, found = search(state.likeness, state.likeness.vectors[index], most, None, [np.array([i]) for i in index])
         ids = state.catalogue.ids
@@ -155,7 +157,7 @@ class Recommender:
         events: histories of users who were not trained on; whether they were is the caller's to see to.
         """
         state = self.state
-        held, _ = events_for(state.catalogue, events, columns, state.histories.event_types, state.histories.scenes, seed=self.seed)
+        held, _ = _events(state, events, columns)
         return evaluate(state, held, known, np.random.default_rng(seed))
 
     def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
@@ -173,44 +175,81 @@ class Recommender:
         recommender._state, recommender._frame = state, pa.table({})
         return recommender
 
-    def _answer(
-        self, state: State, known: Dataset, asked: Ids, k: int, filter_viewed: bool, allowed: np.ndarray | None, adapt: bool
-    ) -> Answer:
-        place = known.users.find(asked.values)
-        here = np.flatnonzero(place >= 0)
-        here = here[np.diff(known.start)[place[here]] > 0]
-        strangers = np.setdiff1d(np.arange(len(asked)), here)
-        found = answer(state, everything_known(known, place[here]), k, filter_viewed, allowed, adapt)
-        return joined([replace(found, asker=here[found.asker]), fallback(state, strangers, k, allowed)])
 
-    def _table(self, found: Answer, asked: Ids, state: State) -> pa.Table:
-        order = np.lexsort((found.rank, found.asker))
-        return pa.table(
-            {
-                "user_id": [asked[i] for i in found.asker[order]],
-                "item_id": [state.catalogue.ids[i] for i in found.item[order]],
-                "score": found.score[order].astype(np.float64),
-                "rank": found.rank[order].astype(np.int64),
-                "source": [found.source[i] for i in order],
-            }
-        )
-
-    def _allowed(self, state: State, items: Iterable[Any]) -> np.ndarray:
-        mask = np.zeros(len(state.catalogue), bool)
-        mask[self._find(state, items)] = True
-        return mask
-
-    def _find(self, state: State, items: Iterable[Any]) -> np.ndarray:
-        wanted = list(items)
-        index = state.catalogue.ids.find(wanted)
-        if (index < 0).any():
-            unknown = [wanted[i] for i in np.flatnonzero(index < 0)[:3]]
-            raise UnknownItemError(
-                f"items {unknown!r} are not in the catalogue of {len(state.catalogue):,}; its ids look like "
-                f"{list(_some(state.catalogue))!r}"
-            )
-        return index
+def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport]:
+    """Histories over the state's catalogue, in the state's terms."""
+    known = state.histories
+    return events_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
 
 
-def _some(catalogue: Catalogue) -> list[Any]:
-    return [catalogue.ids[i] for i in range(min(3, len(catalogue)))]
+def _askers(histories: Any, columns: dict[str, str] | None) -> Ids:
+    """The users of a table in order of appearance, also those without any event that can be used."""
+    table, _ = event_columns(to_arrow(histories, "events"), columns)
+    code, ids = coded(read_ids(table, ("user_id",), "events")[0].column("user_id"))
+    users, first = np.unique(code, return_index=True)
+    order = users[np.argsort(first)]
+    return Ids(ids).take(order[order >= 0])
+
+
+def _answer(
+    state: State, known: Dataset, asked: Ids, k: int, filter_viewed: bool, allowed: np.ndarray | None, adapt: bool
+) -> Answer:
+    place = known.users.find(asked.values)
+    here = np.flatnonzero(place >= 0)
+    here = here[np.diff(known.start)[place[here]] > 0]
+    strangers = np.setdiff1d(np.arange(len(asked)), here)
+    found = answer(state, everything_known(known, place[here]), k, filter_viewed, allowed, adapt)
+    return joined([replace(found, asker=here[found.asker]), fallback(state, strangers, k, allowed)])
+
+
+def _warn_if_short(found: Answer, asked: Ids, k: int, filter_viewed: bool, chosen: bool) -> None:
+    got = np.bincount(found.asker, minlength=len(asked))
+    short = np.flatnonzero(got < k)
+    if len(short):
+        who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
+        left = "items_to_recommend leaves" if chosen else "the catalogue holds"
+        without = ", without what they have had (filter_viewed)" if filter_viewed else ""
+        message = f"{who} fewer than k = {k} items, such as {asked[short[0]]!r} {got[short[0]]}: {left} no more{without}"
+        warnings.warn(message, ShortAnswerWarning, stacklevel=3)
+
+
+def _table(found: Answer, asked: Ids, catalogue: Catalogue) -> pa.Table:
+    order = np.lexsort((found.rank, found.asker))
+    return pa.table(
+        {
+            "user_id": _column([asked[i] for i in found.asker[order]]),
+            "item_id": _column([catalogue.ids[i] for i in found.item[order]]),
+            "score": found.score[order].astype(np.float64),
+            "rank": found.rank[order].astype(np.int64),
+            "source": pa.array([found.source[i] for i in order], pa.string()),
+        }
+    )
+
+
+def _column(ids: list[Any]) -> pa.Array:
+    try:
+        return pa.array(ids) if ids else pa.array([], pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        kinds = sorted({type(value).__name__ for value in ids})
+        raise DataError(f"users mix {' and '.join(kinds)}, expected ids of one kind: {error}") from error
+
+
+def _allowed(catalogue: Catalogue, items: Iterable[Any]) -> np.ndarray:
+    mask = np.zeros(len(catalogue), bool)
+    mask[_find(catalogue, _listed(items, "items_to_recommend"))] = True
+    return mask
+
+
+def _listed(ids: Iterable[Any], what: str) -> Ids:
+    if isinstance(ids, (str, bytes)):
+        raise DataError(f"{what} is the text {ids!r}, expected a list of ids; say [{ids!r}]")
+    return Ids([plain(value) for value in ids])
+
+
+def _find(catalogue: Catalogue, wanted: Ids) -> np.ndarray:
+    index = catalogue.ids.find(wanted.values)
+    if (index < 0).any():
+        unknown = [wanted[i] for i in np.flatnonzero(index < 0)[:3]]
+        some = [catalogue.ids[i] for i in range(min(3, len(catalogue)))]
+        raise UnknownItemError(f"items {unknown!r} are not in the catalogue of {len(catalogue):,}; its ids look like {some!r}")
+    return index

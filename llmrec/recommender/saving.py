@@ -1,15 +1,15 @@
 """A state as a folder: safetensors, Arrow and JSON under one manifest of hashes; the adapter in PEFT's format.
 
-    body/                 the causal transformer, as Hugging Face saves it
-    adapter/              the initialisation (U = 1), which peft.PeftModel.from_pretrained loads over body/
-    arrays.safetensors    all other numbers
-    items.arrow, *.json   catalogue, ids, settings
-    histories/            only when asked for
+body/                 the causal transformer, as Hugging Face saves it
+adapter/              the initialisation (U = 1), which peft.PeftModel.from_pretrained loads over body/
+arrays.safetensors    all other numbers
+items.arrow, *.json   catalogue, ids, settings
+histories/            only when asked for
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,20 @@ from llmrec.ranking.stage import Rankers
 from llmrec.recommender.parts import frozen_items, new_retrieval
 from llmrec.recommender.settings import LoraSettings, Settings
 from llmrec.recommender.state import State
-from llmrec.store import load_arrays, load_ids, load_json, load_table, open_folder, save_arrays, save_ids, save_json, save_table
-from llmrec.store import write_folder
+from llmrec.store import (
+    load_arrays,
+    load_ids,
+    load_json,
+    load_table,
+    open_folder,
+    save_arrays,
+    save_ids,
+    save_json,
+    save_table,
+    write_folder,
+)
 
 KIND = "recommender"
-LISTS = ("user", "item", "time")
 
 
 def save_state(folder: Path, state: State, histories: bool) -> None:
@@ -56,6 +65,7 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
 
     meta = {
         "version": state.version,
+        "seed": state.seed,
         "pull": state.init.pull,
         "clip": state.init.clip,
         "baskets": state.retrieval.counts.baskets,
@@ -90,7 +100,7 @@ def load_state(folder: Path) -> State:
     rankers = Rankers(*(_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend")))
     nobody = _nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]))
     known = _load_histories(folder / "histories", nobody) if meta["histories"] else nobody
-    return State(settings, model, items, init, retrieval, rankers, catalogue, known, meta["version"])
+    return State(settings, model, items, init, retrieval, rankers, catalogue, known, meta["version"], meta["seed"])
 
 
 def _arrays(state: State) -> dict[str, np.ndarray]:
@@ -130,10 +140,8 @@ def _settings(saved: dict[str, Any]) -> Settings:
 
 
 def _nobody(catalogue: Catalogue, event_types: tuple[str, ...], scenes: tuple[str, ...]) -> Dataset:
-    none = np.zeros(0)
-    return Dataset(
-        Ids([]), catalogue, np.zeros(1, np.int64), none.astype(np.int32), none, none.astype(np.int32), {}, event_types, None, scenes
-    )
+    start, item, time, basket = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
+    return Dataset(Ids([]), catalogue, start, item, time, basket, {}, event_types, None, scenes)
 
 
 def _save_histories(to: Path, known: Dataset) -> None:
@@ -146,10 +154,16 @@ def _save_histories(to: Path, known: Dataset) -> None:
 
 def _load_histories(folder: Path, nobody: Dataset) -> Dataset:
     arrays = load_arrays(folder / "events.safetensors")
-    return Dataset(
-        Ids(load_ids(folder / "users.json")), nobody.catalogue, arrays["start"], arrays["item"], arrays["time"], arrays["basket"],
-        _under(arrays, "attributes."), nobody.event_types, arrays.get("scene"), nobody.scenes,
-    )  # fmt: skip
+    return replace(
+        nobody,
+        users=Ids(load_ids(folder / "users.json")),
+        attributes=_under(arrays, "attributes."),
+        start=arrays["start"],
+        item=arrays["item"],
+        time=arrays["time"],
+        basket=arrays["basket"],
+        scene=arrays.get("scene"),
+    )
 
 
 def _plain(table: pa.Table) -> pa.Table:

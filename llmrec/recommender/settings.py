@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmrec.encoder.train import TrainSettings
 from llmrec.index.candidates import Sources
@@ -25,7 +25,7 @@ class LoraSettings:
     scale: float = 2.0
     upper: int = 1
     steps: int = 3
-    rate: float = 0.1
+    rate: float = 0.2
     pull: float = 0.0
     b_std: float = 0.01
     users: int = 32
@@ -37,20 +37,20 @@ class Settings:
 
     layers: blocks of the pretrained transformer that read histories; None for all. Item text always goes through all of them.
     item_template, history_template: packaged names or paths.
-    ranking_share: of the users, kept out of base training to learn the blend of counts and transformer on.
+    ranking_share: of the users, kept out of base training: the initialisation and the blend are learned on them.
     ranking_tasks: how many tasks each ranker learns from, at most.
     """
 
     layers: int | None = 3
     item_template: str = "item"
     history_template: str = "history"
-    train: TrainSettings = TrainSettings()
-    lora: LoraSettings = LoraSettings()
-    outer: OuterSettings = OuterSettings()
-    counts_ranker: RankerSettings = RankerSettings(hidden=16, steps=400)
-    blend: RankerSettings = RankerSettings(hidden=4, steps=300, decay=0.1)
-    sources: Sources = Sources(text_k=200, knn_k=200, popular_k=200)
-    ranking_share: float = 0.15
+    train: TrainSettings = field(default_factory=TrainSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    outer: OuterSettings = field(default_factory=OuterSettings)
+    counts_ranker: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=16, steps=400))
+    blend: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=4, steps=300, decay=0.1))
+    sources: Sources = field(default_factory=lambda: Sources(text_k=300, knn_k=300, popular_k=300))
+    ranking_share: float = 0.2
     ranking_tasks: int = 3000
 
     @property

@@ -23,6 +23,7 @@ class State:
     model, items: the trained base and its item side. init: the meta-learned start of every adapter.
     retrieval, rankers: the two stages after it. catalogue: the items.
     histories: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
+    seed: of the shuffle among events that share a time, so that a history is read in one order wherever it comes from.
     """
 
     settings: Settings
@@ -34,6 +35,7 @@ class State:
     catalogue: Catalogue
     histories: Dataset
     version: int = 0
+    seed: int = 0
 
     @cached_property
     def likeness(self) -> Index:

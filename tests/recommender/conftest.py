@@ -1,0 +1,94 @@
+"""One small shop with its fitted recommender, shared by the folder: fitting is what takes time.
+
+Every event of a user has a time of its own, so that no answer depends on the shuffle among ties.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+WORDS = ("red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent", "soap")
+USERS, ITEMS = 24, 30
+
+
+def event_table(users: list[Any], items: list[Any], seed: int = 1) -> dict[str, list[Any]]:
+    """Histories of 5 to 9 baskets of 1 to 3 distinct items; even users like the first half of the catalogue, odd ones the rest."""
+    rng, rows = np.random.default_rng(seed), []
+    for number, user in enumerate(users):
+        half = np.arange(len(items) // 2) + (number % 2) * (len(items) // 2)
+        for basket in range(rng.integers(5, 10)):
+            for place, item in enumerate(rng.choice(half, rng.integers(1, 4), replace=False)):
+                when = 1.6e9 + 86_400.0 * basket + 60.0 * place + number
+                rows.append((user, items[item], when, f"{number}-{basket}", 2.5 + item))
+    names = ("user_id", "item_id", "timestamp", "basket_id", "price")
+    return {name: [row[column] for row in rows] for column, name in enumerate(names)}
+
+
+def item_table(ids: list[Any]) -> dict[str, list[Any]]:
+    return {"item_id": ids, "title": [f"{WORDS[i % 5]} {WORDS[5 + i // 5 % 5]}" for i in range(len(ids))]}
+
+
+@pytest.fixture(scope="session")
+def world() -> Any:
+    """`world.events(users, items, seed)` and `world.items(ids)` are tables for any ids; `world.users`, `world.ids` the shop's."""
+    users, ids = [f"u{number:03}" for number in range(USERS)], [f"i{number:03}" for number in range(ITEMS)]
+    return SimpleNamespace(events=event_table, items=item_table, users=users, ids=ids)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> Any:
+    """Every part is trained, for moments; sources are so small that the rest of the catalogue has to fill in."""
+    from llmrec import LoraSettings, OuterSettings, Settings, TrainSettings
+    from llmrec.index.candidates import Sources
+    from llmrec.ranking.ranker import RankerSettings
+
+    return Settings(
+        layers=None,
+        train=TrainSettings(steps=12, batch=16, most=24),
+        lora=LoraSettings(rank=2, steps=2, rate=1.0, users=8, b_std=0.2),
+        outer=OuterSettings(episodes=4),
+        counts_ranker=RankerSettings(hidden=4, steps=20),
+        blend=RankerSettings(hidden=2, steps=20),
+        sources=Sources(text_k=6, knn_k=4, popular_k=3),
+        ranking_tasks=60,
+    )
+
+
+@pytest.fixture(scope="session")
+def fitting(
+    tiny_folders: dict[str, Path], tiny_settings: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Any]]:
+    """`fitting(events, items, settings=..., seed=0)` -> Recommender fitted on tables, with a cache of the session's own."""
+    from llmrec import Recommender, Weights
+
+    def fit(events: Any, items: Any = None, settings: Any = tiny_settings, seed: int = 0) -> Any:
+        return Recommender(Weights.folder(tiny_folders["bert"]), settings, seed).fit(events, items)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield fit
+
+
+@pytest.fixture(scope="session")
+def fitted(fitting: Callable[..., Any], world: Any) -> Any:
+    """Never changed by a test: one that observes takes `recommender`."""
+    return fitting(world.events(world.users, world.ids), world.items(world.ids))
+
+
+@pytest.fixture
+def recommender(fitted: Any) -> Any:
+    """A recommender of one's own over the shared state, which is a value."""
+    return copy.copy(fitted)
+
+
+@pytest.fixture(scope="session")
+def clicks(world: Any) -> dict[str, list[Any]]:
+    """Histories of five people whom the recommender has never met, in the order new4, ..., new0."""
+    return world.events([f"new{number}" for number in (4, 3, 2, 1, 0)], world.ids, seed=9)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmrec import Recommender, Weights, build
+from llmrec.errors import DataError, SchemaError, TemplateError, WeightsError
+from llmrec.recommender.fit import Shares, ranking_tasks, share
+
+
+@pytest.fixture(scope="module")
+def dataset(world):
+    return build(world.events([f"u{i:03}" for i in range(200)], world.ids), world.items(world.ids))[0]
+
+
+def test_those_who_teach_the_blend_did_not_teach_the_base(dataset, tiny_settings):
+    users = np.arange(10, 200)
+    shares = share(dataset, users, tiny_settings, np.random.default_rng(0))
+    assert np.array_equal(np.sort(np.concatenate([shares.base, shares.ranking])), users)
+    assert len(shares.ranking) == int(190 * tiny_settings.ranking_share)
+
+
+def test_few_users_teach_both(dataset, tiny_settings):
+    users = np.arange(30)
+    shares = share(dataset, users, tiny_settings, np.random.default_rng(0))
+    assert shares == Shares(users, users)
+
+
+def test_histories_that_are_too_short_are_refused(dataset, tiny_settings):
+    settings = replace(tiny_settings, train=replace(tiny_settings.train, horizon=30))
+    with pytest.raises(DataError, match=r"no user has 31 baskets.*shorter `horizon`"):
+        share(dataset, np.arange(200), settings, np.random.default_rng(0))
+
+
+def test_ranking_tasks_are_of_the_users_given_and_at_most_as_many_as_asked(dataset, tiny_settings):
+    users = np.array([3, 4, 5])
+    tasks = ranking_tasks(dataset, users, tiny_settings, np.random.default_rng(0))
+    assert len(tasks) == 30  # ten a user
+    assert set(tasks.user.tolist()) == set(users.tolist())
+    assert len(ranking_tasks(dataset, np.arange(200), tiny_settings, np.random.default_rng(0))) == tiny_settings.ranking_tasks
+
+
+def test_a_dataset_is_fitted_like_its_tables_and_answers_in_arrow(tiny_folders, fitting, fitted, world):
+    dataset, _ = build(world.events(world.users, world.ids), world.items(world.ids))
+    other = fitting(dataset)
+    answer = other.recommend(world.users, k=5)
+    assert answer.to_pydict() == {name: values.tolist() for name, values in fitted.recommend(world.users, k=5).items()}
+    assert other.report is None
+    assert fitted.report.steps
+
+
+def test_every_part_is_trained_on_the_users_it_is_for(fitted):
+    state = fitted.state
+    assert state.version == 0
+    assert state.histories.n_users == 24
+    assert not any(parameter.requires_grad for parameter in state.model.parameters())
+    assert float(state.model.delta.detach().abs().max()) > 0
+    known = state.histories
+    baskets = set(zip(known.user.tolist(), known.basket.tolist(), known.item.tolist(), strict=True))
+    assert state.retrieval.counts.popularity.sum() == len(baskets)
+
+
+def test_the_stages_are_told_and_counted(fitting, world, capsys):
+    fitting(world.events(world.users, world.ids), world.items(world.ids))
+    told = capsys.readouterr().err.splitlines()
+    done = [line.split(":")[0] for line in told if not line.endswith("...")]
+    assert done == ["clean", "encode", "base", "count and index", "meta-learn", "rank"]
+    assert any("events of 24 users with 30 items" in line for line in told)
+    assert any("for want of others" in line for line in told)
+
+
+def test_what_cannot_be_fitted_says_so_and_leaves_what_was(tiny_folders, tiny_settings, fitted, recommender, world, tmp_path):
+    state, events = recommender.state, world.events(world.users, world.ids)
+    with pytest.raises(SchemaError, match="no column 'timestamp'"):
+        recommender.fit({"user_id": ["a"], "item_id": ["b"]})
+    with pytest.raises(DataError, match="events is empty"):
+        recommender.fit({name: [] for name in events})
+    assert recommender.state is state
+    with pytest.raises(WeightsError):
+        Recommender(Weights(str(tmp_path)), tiny_settings).fit(events, world.items(world.ids))
+    with pytest.raises(WeightsError, match="2 blocks, 9 were asked for"):
+        Recommender(Weights.folder(tiny_folders["bert"]), replace(tiny_settings, layers=9)).fit(events, world.items(world.ids))
+    with pytest.raises(TemplateError):
+        Recommender(Weights.folder(tiny_folders["bert"]), replace(tiny_settings, item_template="none")).fit(
+            events, world.items(world.ids)
+        )
+    long = replace(tiny_settings, train=replace(tiny_settings.train, most=1000))
+    with pytest.raises(DataError, match=r"a prompt of \d+ words and 1000 slots is longer than the 256"):
+        Recommender(Weights.folder(tiny_folders["bert"]), long).fit(events, world.items(world.ids))
+
+
+def test_a_catalogue_of_ids_alone_and_the_least_that_training_needs_are_fitted(fitting):
+    rows = [(user, item, day) for user in (1, 2) for day, item in enumerate((1, 2, 3, 1))]
+    events = {name: [row[column] for row in rows] for column, name in enumerate(("user_id", "item_id", "timestamp"))}
+    answer = fitting(events).recommend([1, 3], k=3, filter_viewed=False)
+    assert answer["item_id"].nunique() == 3
+    assert len(answer) == 6

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from llmrec import Settings
+from llmrec.recommender.answer import everything_known
+from llmrec.recommender.parts import adapted, learn_initialisation, read_with, reader, start_adapter
+from llmrec.recommender.settings import LoraSettings
+
+
+@pytest.fixture(scope="module")
+def state(fitted):
+    return fitted.state
+
+
+def test_the_index_holds_what_the_model_scores(state):
+    """Without the repeat terms, the score of every item is one inner product with [u, 1]."""
+    tasks = everything_known(state.histories, np.arange(3))
+    vectors, _ = reader(state.model, state.items, state.settings, state.init)(tasks)
+    with torch.no_grad():
+        expected = state.model.logits(torch.from_numpy(vectors), state.items).numpy()
+    found = np.concatenate([vectors, np.ones((3, 1), np.float32)], 1) @ state.retrieval.index.vectors.T
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_reader_in_batches_reads_like_one_by_one(state):
+    users = np.resize(np.arange(state.histories.n_users), 150)  # more than run side by side
+    read = reader(state.model, state.items, state.settings, state.init)
+    vectors, scores = read(everything_known(state.histories, users))
+    for row in (0, 127, 128, 149):
+        alone = read(everything_known(state.histories, users[row : row + 1]))
+        np.testing.assert_allclose(vectors[row], alone[0][0], atol=1e-4)
+        np.testing.assert_allclose(scores[row], alone[1][0], atol=1e-4)
+
+
+def test_steps_move_the_adapter_and_no_steps_leave_the_initialisation(state):
+    tasks = everything_known(state.histories, np.arange(4))
+    base = adapted(state.model, state.items, tasks, state.settings, None)[1]
+    still = adapted(state.model, state.items, tasks, state.settings, state.init, 0)[1]
+    moved = adapted(state.model, state.items, tasks, state.settings, state.init)[1]
+    assert base is None
+    for start, zero, after in zip(state.init.adapter.leaves(), still.leaves(), moved.leaves(), strict=True):
+        assert torch.equal(zero, start.expand_as(zero))
+        assert not torch.equal(after, zero)
+        assert not torch.equal(after[0], after[1])  # to each user an adapter of their own
+
+
+def test_an_initialisation_is_learned_from_where_it_starts(state):
+    rng = np.random.default_rng(0)
+    none = replace(state.settings, outer=replace(state.settings.outer, episodes=0))
+    users = np.arange(state.histories.n_users)
+    start = start_adapter(state.model, state.settings, 5, state.settings.lora.b_std)
+    kept = learn_initialisation(state.model, state.items, state.histories, users, none, rng, 5)
+    learned = learn_initialisation(state.model, state.items, state.histories, users, state.settings, rng, 5)
+    assert all(torch.equal(*pair) for pair in zip(start.adapter.leaves(), kept.adapter.leaves(), strict=True))
+    assert not any(torch.equal(*pair) for pair in zip(start.adapter.leaves(), learned.adapter.leaves(), strict=True))
+    assert not torch.equal(start.log_rate, learned.log_rate)
+
+
+def test_a_start_with_b_at_zero_is_the_base(state):
+    tasks = everything_known(state.histories, np.arange(2))
+    plain = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, None))
+    start = start_adapter(state.model, state.settings, 0, 0.0)
+    zero = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, start, 0))
+    np.testing.assert_allclose(zero[0], plain[0], atol=1e-6)
+
+
+def test_settings_are_values_with_a_reach_of_their_own():
+    assert Settings() == Settings()
+    assert Settings().train is not Settings(layers=2).train
+    changed = Settings(lora=LoraSettings(upper=2))
+    assert changed.reach.upper == 2
+    assert changed.reach.most == changed.train.most
+    assert asdict(changed) != asdict(Settings())
+    with pytest.raises(AttributeError):
+        changed.layers = 4
+
+
+def test_a_state_makes_its_likeness_once_and_is_a_value(state):
+    assert state.likeness is state.likeness
+    np.testing.assert_allclose(np.linalg.norm(state.likeness.vectors, axis=1), 1.0, atol=1e-6)
+    with pytest.raises(AttributeError):
+        state.version = 3

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import peft
+import pytest
+import torch
+from safetensors.numpy import load_file
+from transformers import AutoModel
+
+from llmrec import Recommender, Weights
+from llmrec.errors import ArtefactError
+from llmrec.recommender.answer import FALLBACK, everything_known
+from llmrec.recommender.parts import adapted, read_with
+
+
+@pytest.fixture(scope="module")
+def saved(fitted, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saves") / "saved"
+    fitted.save_pretrained(folder)
+    return folder
+
+
+def pandas(table) -> pd.DataFrame:
+    return table.to_pandas()
+
+
+def test_what_is_loaded_answers_with_the_very_same_scores(fitted, saved, world, clicks):
+    loaded = Recommender.from_pretrained(saved)
+    people = pd.DataFrame(clicks)
+    for adapt in (True, False):
+        expected = fitted.recommend(histories=people, k=12, adapt=adapt)
+        pd.testing.assert_frame_equal(loaded.recommend(histories=people, k=12, adapt=adapt), expected)
+    pd.testing.assert_frame_equal(pandas(loaded.similar_items(world.ids)), fitted.similar_items(world.ids))
+    assert loaded.settings == fitted.settings
+    assert [row.value for row in loaded.evaluate(clicks)] == [row.value for row in fitted.evaluate(clicks)]
+
+
+def test_without_histories_the_folder_knows_nobody_and_can_get_to_know_them(fitted, saved, world, clicks):
+    loaded = Recommender.from_pretrained(saved)
+    assert loaded.state.histories.n_users == 0
+    assert set(pandas(loaded.recommend(world.users[:2], k=3))["source"]) == {FALLBACK}
+    loaded.observe(world.events(world.users, world.ids))
+    pd.testing.assert_frame_equal(pandas(loaded.recommend(world.users, k=6)), fitted.recommend(world.users, k=6))
+    names = [file.name for file in saved.rglob("*")]
+    assert not any(user.encode() in file.read_bytes() for user in world.users for file in saved.rglob("*") if file.is_file())
+    assert "histories" not in names
+
+
+def test_with_histories_it_knows_its_users(recommender, world, clicks, tmp_path):
+    recommender.observe(clicks)
+    recommender.save_pretrained(tmp_path / "whole", histories=True)
+    loaded = Recommender.from_pretrained(tmp_path / "whole")
+    users = [*world.users, "new0", "nobody"]
+    pd.testing.assert_frame_equal(pandas(loaded.recommend(users, k=6)), recommender.recommend(users, k=6))
+    assert loaded.state.version == 1
+    for name in ("start", "item", "time", "basket"):
+        assert np.array_equal(getattr(loaded.state.histories, name), getattr(recommender.state.histories, name))
+
+
+def test_saving_what_was_loaded_gives_the_same_folder(saved, tmp_path):
+    Recommender.from_pretrained(saved).save_pretrained(tmp_path / "again")
+    files = sorted(file.relative_to(saved) for file in saved.rglob("*") if file.is_file())
+    assert files == sorted(file.relative_to(tmp_path / "again") for file in (tmp_path / "again").rglob("*") if file.is_file())
+    for file in files:
+        if file.suffix == ".safetensors":  # the order of its metadata is the writer's whim
+            one, other = load_file(saved / file), load_file(tmp_path / "again" / file)
+            assert one.keys() == other.keys()
+            assert all(np.array_equal(one[name], other[name]) for name in one)
+        elif file.name != "manifest.json":
+            assert (saved / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
+
+
+def test_events_that_share_a_time_are_read_in_one_order_wherever(fitting, world, tmp_path):
+    """The seed of the shuffle among ties is part of what is saved: another order would be another history."""
+    events = world.events(world.users, world.ids)
+    events["timestamp"] = [86_400.0 * (when // 86_400) for when in events["timestamp"]]
+    fitted = fitting(events, world.items(world.ids), seed=7)
+    fitted.save_pretrained(tmp_path / "saved")
+    expected = fitted.recommend(world.users, k=8)
+    pd.testing.assert_frame_equal(fitted.recommend(histories=events, k=8), expected)
+    pd.testing.assert_frame_equal(Recommender.from_pretrained(tmp_path / "saved").recommend(histories=events, k=8), expected)
+
+
+def test_loading_needs_neither_the_first_weights_nor_the_cache(tiny_folders, tiny_settings, world, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    weights = tmp_path / "weights"
+    shutil.copytree(tiny_folders["bert"], weights)
+    fitted = Recommender(Weights.folder(weights), tiny_settings).fit(
+        world.events(world.users, world.ids), world.items(world.ids)
+    )
+    fitted.save_pretrained(tmp_path / "saved", histories=True)
+    expected = fitted.recommend(world.users, k=5)
+    shutil.rmtree(weights)
+    shutil.rmtree(tmp_path / "cache")
+    loaded = Recommender.from_pretrained(shutil.move(tmp_path / "saved", tmp_path / "moved"))
+    pd.testing.assert_frame_equal(pandas(loaded.recommend(world.users, k=5)), expected)
+    assert str(tmp_path) not in (tmp_path / "moved" / "body" / "config.json").read_text(encoding="utf-8")
+    assert "_name_or_path" not in json.loads((tmp_path / "moved" / "body" / "config.json").read_text(encoding="utf-8"))
+
+
+def test_one_changed_byte_in_any_file_is_noticed(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path / "saved", histories=True)
+    files = [file for file in (tmp_path / "saved").rglob("*") if file.is_file()]
+    assert {file.name for file in files} >= {"manifest.json", "arrays.safetensors", "users.json", "adapter_model.safetensors"}
+    for file in files:
+        whole = file.read_bytes()
+        for place in (0, len(whole) // 2, len(whole) - 1):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            with pytest.raises(ArtefactError, match=file.name):
+                Recommender.from_pretrained(tmp_path / "saved")
+        file.unlink()
+        with pytest.raises(ArtefactError, match=file.name):
+            Recommender.from_pretrained(tmp_path / "saved")
+        file.write_bytes(whole)
+    Recommender.from_pretrained(tmp_path / "saved")
+
+
+def test_another_kind_of_folder_is_refused(tiny_folders, tmp_path):
+    for folder in (tiny_folders["bert"], tmp_path / "nothing"):
+        with pytest.raises(ArtefactError, match="expected a saved folder"):
+            Recommender.from_pretrained(folder)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_peft_and_transformers_compute_the_same_user_vectors_from_the_folder(fitted, saved, world):
+    state = fitted.state
+    theirs = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(saved / "body"), saved / "adapter").eval()
+    for user in range(3):
+        tasks = everything_known(state.histories, np.array([user]))
+        made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init, 0)
+        ours, _ = read_with(state.model, state.items, made, adapter)
+        with torch.no_grad():
+            embeds = state.model.prompt(state.items, made.batch)
+            last = theirs(inputs_embeds=embeds).last_hidden_state[0, -1]
+            plain = theirs.get_base_model()
+            with theirs.disable_adapter():
+                base = plain(inputs_embeds=embeds).last_hidden_state[0, -1]
+        np.testing.assert_allclose(last.numpy(), ours[0], atol=1e-4)
+        assert np.abs(base.numpy() - ours[0]).max() > 1e-3  # without the adapter it is another vector
