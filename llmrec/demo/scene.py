@@ -1,9 +1,9 @@
 """`journey-scene`: a category of which the model never saw an item; a few users' purchases are all there is to learn from.
 
 Every method gets the same support: the histories of `scene_support` training users, the category included. Test users are
-others. The items of the category are known by their text. Every arm of ours ends in the same ranking stage as for new users: the
-rankers were learned on the other categories, and the counts that they look at come from the support users alone. So the LoRA has
-to earn its place on top of what 64 users' counts say.
+others. The items of the category are known by their text. Every arm of ours ends in the same ranking stage as for new users:
+the rankers were learned on the other categories, and the counts that they look at come from the support users alone. So the
+LoRA has to earn its place on top of what 64 users' counts say.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Scene:
 
 
 def held_out(dataset: Dataset, users: np.ndarray) -> Scene | None:
-    """The category to hold out: of those with 20 items or more and at most 5% of the events of `users`, the one with most events.
+    """The category to hold out: of those with 20 items or more and at most 5% of all events of `users`, the largest.
 
     None without a `category` column, or where no category fits.
     """

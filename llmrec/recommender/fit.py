@@ -36,8 +36,9 @@ from llmrec.recommender.state import State
 class Shares:
     """Who teaches what: int indices of users. base: transformer and counts. ranking: the initialisation and the blend.
 
-    The base knows its own users' future: there a step on the support gains nothing, and an initialisation learned on them does not
-    learn to use one. Learned on others it does: validation loss 6.313 -> 6.306 in three steps, against 6.321 -> 6.320."""
+    The base knows its own users' future: there a step on the support gains nothing, and an initialisation learned on them does
+    not learn to use one. Learned on others it does: validation loss 6.313 -> 6.306 in three steps, against 6.321 -> 6.320.
+    """
 
     base: np.ndarray
     ranking: np.ndarray

@@ -1,0 +1,37 @@
+"""The plan fits the time that is given, and says so when it had to shrink."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from llmrec.demo.plan import Plan, fitted, quick
+from llmrec.encoder.train import TrainSettings
+from llmrec.recommender.settings import Settings
+
+
+def test_plenty_of_time_changes_nothing(random_shop, slot_model):
+    plan = _tiny()
+    same, said = fitted(plan, slot_model, random_shop, np.arange(random_shop.n_users), minutes=1e6)
+    assert same == plan
+    assert "as planned" in said
+
+
+def test_too_little_time_shrinks_training_and_says_so(random_shop, slot_model):
+    plan = _tiny()
+    plan = replace(plan, settings=replace(plan.settings, train=replace(plan.settings.train, steps=10_000)))
+    less, said = fitted(plan, slot_model, random_shop, np.arange(random_shop.n_users), minutes=1e-3)
+    assert less.settings.train.steps < 10_000
+    assert less.known == plan.known
+    assert said.startswith("SHRUNK")
+
+
+def test_continued_training_costs_what_meta_learning_costs():
+    plan = quick()
+    twice = replace(plan, settings=replace(plan.settings, outer=replace(plan.settings.outer, episodes=6)))
+    assert abs(twice.continued_steps - 2 * plan.continued_steps) <= 1
+
+
+def _tiny() -> Plan:
+    return Plan(Settings(layers=2, train=TrainSettings(steps=8, batch=4, known=(1, 2), horizon=1, most=8)))
