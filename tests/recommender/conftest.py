@@ -19,7 +19,7 @@ USERS, ITEMS = 24, 30
 
 
 def event_table(users: list[Any], items: list[Any], seed: int = 1) -> dict[str, list[Any]]:
-    """Histories of 5 to 9 baskets of 1 to 3 distinct items; even users like the first half of the catalogue, odd ones the rest."""
+    """Histories of 5 to 9 baskets of 1 to 3 distinct items; even users like one half of the catalogue, odd ones the other."""
     rng, rows = np.random.default_rng(seed), []
     for number, user in enumerate(users):
         half = np.arange(len(items) // 2) + (number % 2) * (len(items) // 2)
@@ -37,7 +37,7 @@ def item_table(ids: list[Any]) -> dict[str, list[Any]]:
 
 @pytest.fixture(scope="session")
 def world() -> Any:
-    """`world.events(users, items, seed)` and `world.items(ids)` are tables for any ids; `world.users`, `world.ids` the shop's."""
+    """`world.events(users, items, seed)` and `world.items(ids)` make tables; `world.users` and `world.ids` are the shop's."""
     users, ids = [f"u{number:03}" for number in range(USERS)], [f"i{number:03}" for number in range(ITEMS)]
     return SimpleNamespace(events=event_table, items=item_table, users=users, ids=ids)
 

@@ -1,0 +1,55 @@
+"""The notebook runs from top to bottom, and what is stored in it is a whole run that shows nothing of a machine."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FILE = Path(__file__).resolve().parents[1] / "notebooks" / "01_a_new_shopper.ipynb"
+MACHINE = re.compile(r"/(home|root|tmp|Users|work|usr|opt|var)/|[A-Z]:\\\\|site-packages|Traceback")
+
+
+@pytest.fixture
+def notebook() -> nbformat.NotebookNode:
+    return nbformat.read(FILE, as_version=4)
+
+
+def printed(notebook: nbformat.NotebookNode) -> str:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    return "\n".join(output.get("text", "") + str(output.get("data", {}).get("text/plain", "")) for output in outputs)
+
+
+def test_the_stored_outputs_are_of_one_whole_run(notebook):
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert all(output.output_type != "error" for cell in code for output in cell.outputs)
+    assert any("image/png" in output.get("data", {}) for cell in code for output in cell.outputs)
+    assert not MACHINE.search(nbformat.writes(notebook))
+    assert MACHINE.search('"/home/somebody/x"')  # the probe sees
+
+
+@pytest.mark.filterwarnings("default")  # of what runs a kernel, not of the library: that runs in a process of its own
+def test_the_notebook_runs_and_tells_what_is_stored(notebook, tmp_path, monkeypatch):
+    for name in ("LLMREC_CACHE", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    again = nbformat.from_dict(notebook)
+    for cell in again.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    again.cells.append(nbformat.v4.new_code_cell("import sys\nprint(sys.executable)"))
+    NotebookClient(again, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    told = printed(again)
+    assert told.strip().endswith(sys.executable)  # it was this Python that ran
+    # The story does not depend on the machine's rounding: who the newcomer is, what it bought, and that feedback is used.
+    for line in ("631 items, 400 households", "same list as with histories: True", "version of the state: 1"):
+        assert line in told
+    first = next(line for line in printed(notebook).splitlines() if line.startswith("first trip: "))
+    assert first in told
+    assert told.count("popular (no history)") >= 10
+    assert len(re.findall(r"(no difference from|better than|worse than) \w+", told)) == 3
