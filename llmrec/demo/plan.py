@@ -28,7 +28,7 @@ class Plan:
 
     settings: Settings
     known: tuple[int, ...] = KNOWN
-    scene_episodes: int = 24
+    scene_episodes: int = 16
     scene_support: int = 64
     users: int | None = None
 

@@ -51,7 +51,7 @@ class Settings:
     blend: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=4, steps=300, decay=0.1))
     sources: Sources = field(default_factory=lambda: Sources(text_k=300, knn_k=300, popular_k=300))
     ranking_share: float = 0.2
-    ranking_tasks: int = 3000
+    ranking_tasks: int = 2000
 
     @property
     def reach(self) -> Reach:

@@ -1,0 +1,155 @@
+"""What the README says is so: its code runs, its tree is the tree, its links and commands are there."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrec import LoraSettings, OuterSettings, Recommender, Settings, TrainSettings, Weights
+from llmrec.ranking.ranker import RankerSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+WRITTEN = README.split("<!-- demo:begin -->")[0] + README.split("<!-- demo:end -->")[-1]  # by hand, not out of the report
+LISTED = ("llmrec/**/*.py", "prompts/*.txt", "notebooks/*.ipynb", "training/*.py", "training/*.md")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", WRITTEN, re.MULTILINE | re.DOTALL)
+
+
+def tree(block: str) -> list[str]:
+    """Paths of an indented tree: a line that ends its name in a slash is the folder of the deeper lines after it."""
+    found, above = [], {}
+    for line in block.splitlines():
+        depth, name = (len(line) - len(line.lstrip())) // 4, line.split()[0]
+        path = above.get(depth, "") + name
+        found.append(path)
+        if name.endswith("/"):
+            above[depth + 1] = path
+    return found
+
+
+# ---------------------------------------------------------------------------------------- the code
+
+
+def write(path: Path, names: list[str], rows: list[tuple]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([names, *rows])
+
+
+@pytest.fixture
+def shop(tmp_path, tiny_folders, monkeypatch):
+    """A folder with the files that the README names. The blocks are run as they stand: only the defaults are made small, the
+    weights to be those of a tiny transformer and the training to be moments long."""
+    small = Settings(
+        layers=None,
+        train=TrainSettings(steps=3, batch=8, most=16),
+        lora=LoraSettings(rank=2, steps=2, users=4),
+        outer=OuterSettings(episodes=2),
+        counts_ranker=RankerSettings(hidden=2, steps=5),
+        blend=RankerSettings(hidden=2, steps=5),
+        ranking_tasks=20,
+    )
+    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
+    monkeypatch.setattr(Recommender.__init__, "__defaults__", (None, small, 0))
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    rng, items = np.random.default_rng(0), ["mug", "tent", "lamp", "soap", "rope", "pan", "bowl", "sock", "pen", "kite"]
+    events = [
+        (user, items[i], f"2026-0{1 + n // 9}-{1 + n % 9:02}")
+        for user in ("ann", "bob")
+        for n, i in enumerate(rng.permutation(5))
+    ]
+    write(Path("items.csv"), ["item_id", "title"], [(item, f"large {item}") for item in items])
+    write(Path("events.csv"), ["user_id", "item_id", "timestamp"], events)
+    names = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
+    invoices = [
+        (
+            f"53{customer % 9}{trip}",
+            f"85{item:02}A",
+            f"RED MUG {item}",
+            6,
+            f"2010-12-0{trip + 1} 08:26:00",
+            2.55,
+            f"{customer}.0",
+            "UK",
+        )
+        for customer in (17850, 13047, 12583)
+        for trip in range(6)
+        for item in rng.choice(30, 2, replace=False)
+    ]
+    invoices += [("C536379", "D", "Discount", -1, "2010-12-01 09:41:00", 27.5, "17850.0", "UK")]  # a cancelled one
+    invoices += [("536414", "8500A", "RED MUG 0", 56, "2010-12-01 11:52:00", 0.0, "", "UK")]  # nobody's
+    write(Path("online_retail.csv"), names, invoices)
+
+
+def test_the_quickstart_runs_and_so_does_saving(shop, capsys):
+    quickstart, _, saving = blocks("python")
+    assert len(quickstart.strip().splitlines()) <= 10
+    names: dict = {}
+    exec(quickstart, names)
+    told = capsys.readouterr().out
+    assert re.search(r"^0 +ann +\w+ ", told, re.MULTILINE)
+    assert "popular (no history)" not in told  # a label that says that an answer is not personal
+    answer = names["rec"].recommend(["new"], k=5)
+    exec(saving, names)
+    loaded = names["rec"].recommend(histories=names["trip"], k=5)
+    assert loaded.to_dict() == answer.to_dict()
+
+
+def test_the_example_with_other_names_runs(shop, capsys):
+    names: dict = {}
+    exec(blocks("python")[1], names)
+    told = capsys.readouterr().out
+    assert len(re.findall(r"^\d +17850 +85\d\dA ", told, re.MULTILINE)) == 3
+    assert "column 'CustomerID' is read as 'user_id'" in told
+    assert "cancelled" in told
+
+
+# ---------------------------------------------------------------------------------------- the tree, links and commands
+
+
+def test_a_tree_is_read_as_it_is_meant():
+    block = "Makefile  x\na/\n    b.py   y\n    c/\n        d.py  z\n    e.py\nf/   w"
+    assert tree(block) == ["Makefile", "a/", "a/b.py", "a/c/", "a/c/d.py", "a/e.py", "f/"]
+
+
+def test_the_tree_is_the_tree():
+    block = WRITTEN.split("## What is where")[1].split("```")[1].strip()
+    listed = [path for path in tree(block) if not path.endswith("/")]
+    real = {file.relative_to(ROOT).as_posix() for pattern in LISTED for file in ROOT.glob(pattern)}
+    real = {path for path in real if not path.endswith("__init__.py")}
+    assert len(listed) == len(set(listed))
+    assert {path for path in listed if "/" in path} == real
+    assert all((ROOT / path).exists() for path in tree(block))
+    assert all(len(line.split(maxsplit=1)) == 2 or line.rstrip().endswith("/") for line in block.splitlines())  # a word on each
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert links
+    assert [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()] == []
+
+
+def test_commands_are_those_of_the_makefile_and_the_packages():
+    makefile, project = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "pyproject.toml"))
+    for target in re.findall(r"make (\w+)", "".join(blocks("sh"))):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for extras in re.findall(r"'\.\[([\w,]+)\]'", WRITTEN):
+        assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras.split(","))
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert set(re.findall(r"[\w-]+==[\w.]+", WRITTEN)) <= set(pins)
+    assert "0.4 GB to download, 2 GB on disk" in makefile
+    assert "about 0.4 GB to download and 2 GB on disk" in " ".join(WRITTEN.split())
+
+
+def test_it_is_short_has_a_place_for_the_demo_and_names_no_machine():
+    assert README.count("<!-- demo:begin -->") == README.count("<!-- demo:end -->") == 1
+    assert README.index("<!-- demo:begin -->") < README.index("<!-- demo:end -->")
+    assert len(WRITTEN.splitlines()) < 190
+    assert not re.search(r"/(home|root|tmp|Users|work)/", README)
