@@ -41,7 +41,8 @@ RANDOM_RATES = (0.1, 1.0, 10.0)
 
 @dataclass(frozen=True)
 class Trained:
-    """What was trained, and on whom: base and counts on `base` users, initialisation and blends on `ranking` users.
+    """What was trained, and on whom: base and counts on `base` users, the initialisation on `adapting` users, blends on
+    `ranking` users.
 
     taught: the dataset without the held-out category, which everything here was trained on; users keep their index.
     """
@@ -53,6 +54,7 @@ class Trained:
     retrieval: Retrieval
     counts_ranker: Ranker
     base: np.ndarray
+    adapting: np.ndarray
     ranking: np.ndarray
 
 

@@ -73,7 +73,8 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     shares = share(dataset, parts["train"], plan.settings, rng)
     scene = held_out(dataset, parts["train"])
     click.echo(
-        f"{len(parts['train']):,} users to learn from ({len(shares.ranking):,} of them to learn to adapt and blend), "
+        f"{len(parts['train']):,} users to learn from ({len(shares.adapting):,} of them to learn to adapt, "
+        f"{len(shares.ranking):,} to learn the blend), "
         f"{len(parts['validation']):,} to choose on, {len(parts['test']):,} to test on; "
         + (
             f"held out of training: category {scene.name!r} ({scene.items.sum()} items)"
@@ -98,10 +99,10 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
                 losses.append(query)
                 progress.update()
 
-            init = learn_initialisation(model, frozen, taught, shares.ranking, plan.settings, rng, seed, watch)
+            init = learn_initialisation(model, frozen, taught, shares.adapting, plan.settings, rng, seed, watch)
         last = np.mean(losses[-20:], 0)
         say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
-    trained = Trained(taught, model, frozen, init, retrieval, ranker, shares.base, shares.ranking)
+    trained = Trained(taught, model, frozen, init, retrieval, ranker, shares.base, shares.adapting, shares.ranking)
 
     validation, test = first_tasks(dataset, parts["validation"], plan), first_tasks(dataset, parts["test"], plan)
     with stages("controls", "constants chosen on validation users"):
@@ -118,7 +119,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
             "new category",
             f"{scene.name!r}: {plan.scene_episodes} episodes on other categories, then {plan.scene_support} users",
         ):
-            support = rng.permutation(shares.ranking)[: plan.scene_support]
+            support = rng.permutation(shares.adapting)[: plan.scene_support]
             cell = scene_cell(dataset, parts["test"], scene, plan, rng)
             rows += compare([cell], scene_arms(dataset, trained, rankers, scene, support, plan, seed, rng), seed, rng)
 

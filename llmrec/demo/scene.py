@@ -151,7 +151,7 @@ def learn_scenes(
             mask = scenes[int(rng.integers(len(scenes)))]
             part = np.zeros_like(mask)
             part[rng.choice(np.flatnonzero(mask), min(int(mask.sum()), 80), replace=False)] = True
-            users = rng.permutation(trained.base)[: 2 * plan.scene_support]
+            users = rng.permutation(trained.adapting)[: 2 * plan.scene_support]
             one, two = np.array_split(users, 2)
             with torch.no_grad():
                 items = told(model.items(torch.from_numpy(part)), dataset, one, part)

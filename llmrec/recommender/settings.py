@@ -37,7 +37,8 @@ class Settings:
 
     layers: blocks of the pretrained transformer that read histories; None for all. Item text always goes through all of them.
     item_template, history_template: packaged names or paths.
-    ranking_share: of the users, kept out of base training: the initialisation and the blend are learned on them.
+    adapting_share: of the users, kept out of base training to learn the initialisation on.
+    ranking_share: of the users, kept out of both to learn the blend of counts and transformer on.
     ranking_tasks: how many tasks each ranker learns from, at most.
     """
 
@@ -50,7 +51,8 @@ class Settings:
     counts_ranker: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=16, steps=400))
     blend: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=4, steps=300, decay=0.1))
     sources: Sources = field(default_factory=lambda: Sources(text_k=300, knn_k=300, popular_k=300))
-    ranking_share: float = 0.2
+    adapting_share: float = 0.15
+    ranking_share: float = 0.1
     ranking_tasks: int = 2000
 
     @property

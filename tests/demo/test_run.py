@@ -11,9 +11,8 @@ from llmrec.demo.run import run_demo, tables
 from llmrec.evaluation.rows import Row, read_rows
 from llmrec.recommender.recommender import Recommender
 
-METHODS = {
-    "popularity", "most_frequent", "item_knn", "ease", "frozen", "zero_steps", "random_lora", "continued", "swapped", "meta_lora",
-}  # fmt: skip
+CONTROLS = {"popularity", "most_frequent", "item_knn", "ease", "frozen"}
+METHODS = CONTROLS | {"zero_steps", "random_lora", "continued", "swapped", "meta_lora"}
 
 
 @pytest.fixture(scope="module")

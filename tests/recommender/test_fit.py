@@ -15,17 +15,18 @@ def dataset(world):
     return build(world.events([f"u{i:03}" for i in range(200)], world.ids), world.items(world.ids))[0]
 
 
-def test_those_who_teach_the_blend_did_not_teach_the_base(dataset, tiny_settings):
+def test_three_groups_teach_base_initialisation_and_blend(dataset, tiny_settings):
     users = np.arange(10, 200)
-    shares = share(dataset, users, tiny_settings, np.random.default_rng(0))
-    assert np.array_equal(np.sort(np.concatenate([shares.base, shares.ranking])), users)
-    assert len(shares.ranking) == int(190 * tiny_settings.ranking_share)
+    settings = replace(tiny_settings, adapting_share=0.2, ranking_share=0.15)
+    shares = share(dataset, users, settings, np.random.default_rng(0))
+    assert np.array_equal(np.sort(np.concatenate([shares.base, shares.adapting, shares.ranking])), users)
+    assert (len(shares.ranking), len(shares.adapting)) == (int(190 * 0.15), int(190 * 0.2))
 
 
-def test_few_users_teach_both(dataset, tiny_settings):
+def test_few_users_teach_everything(dataset, tiny_settings):
     users = np.arange(30)
     shares = share(dataset, users, tiny_settings, np.random.default_rng(0))
-    assert shares == Shares(users, users)
+    assert shares == Shares(users, users, users)
 
 
 def test_histories_that_are_too_short_are_refused(dataset, tiny_settings):
