@@ -130,7 +130,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     latency = _latency(trained, plan, first)
     _, before = ranked_scores(reader(model, frozen, plan.settings, init, 0), retrieval, rankers, first)
     text, told = story(dataset, first, _protagonist(first), before[_protagonist(first)], after[_protagonist(first)])
-    state = State(plan.settings, model, frozen, init, retrieval, rankers, dataset.catalogue, dataset)
+    state = State(plan.settings, model, frozen, init, retrieval, rankers, dataset.catalogue, dataset, seed=seed)
     with stages("save", str(out)):
         save_state(out / "model", state, histories=False)
         plot(rows, out / "methods.png")
