@@ -18,9 +18,10 @@ Arm = tuple[Scores, Scores]
 """How a method scores the catalogue where all items count, and where only new ones do; most use one function for both."""
 
 ROLES = {"meta_lora": "ours", "zero_steps": "ours"}
+# What a name means is in the README; `base` is the trained transformer without an adapter, `zero_steps` the initialisation as it is.
 PRIMARY, AGAINST = (
     "meta_lora",
-    ("most_frequent", "item_knn", "ease", "frozen", "counts", "zero_steps", "continued", "random_lora", "swapped"),
+    ("most_frequent", "item_knn", "ease", "frozen", "counts", "base", "zero_steps", "continued", "random_lora", "swapped"),
 )
 METRICS = ("ndcg@10", "recall@10", "auc")
 

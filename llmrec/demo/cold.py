@@ -84,8 +84,10 @@ def adaptive_arms(
 
     arms: dict[str, Arm] = {}
     with stages("blend", f"{len(tasks):,} tasks of {len(trained.ranking):,} users, for each way of reading"):
-        zero, meta = reader(model, items, settings, None), reader(model, items, settings, trained.init)
+        base, zero = reader(model, items, settings, None), reader(model, items, settings, trained.init, 0)
+        meta = reader(model, items, settings, trained.init)
         mine = blended(meta)
+        arms["base"] = chain(base, trained.retrieval, blended(base))
         arms["zero_steps"] = chain(zero, trained.retrieval, blended(zero))
         arms["meta_lora"] = chain(meta, trained.retrieval, mine)
         arms["swapped"] = chain(swapped(model, items, plan, trained.init), trained.retrieval, mine)
