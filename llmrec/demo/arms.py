@@ -18,10 +18,22 @@ Arm = tuple[Scores, Scores]
 """How a method scores the catalogue where all items count, and where only new ones do; most use one function for both."""
 
 ROLES = {"meta_lora": "ours", "zero_steps": "ours"}
-# What a name means is in the README; `base` is the trained transformer without an adapter, `zero_steps` the initialisation as it is.
+# `base` is the trained transformer without an adapter, `zero_steps` the initialisation as it is; the README explains every name.
 PRIMARY, AGAINST = (
     "meta_lora",
-    ("most_frequent", "item_knn", "ease", "frozen", "counts", "base", "zero_steps", "continued", "random_lora", "swapped"),
+    (
+        "popularity",
+        "most_frequent",
+        "item_knn",
+        "ease",
+        "frozen",
+        "counts",
+        "base",
+        "zero_steps",
+        "continued",
+        "random_lora",
+        "swapped",
+    ),
 )
 METRICS = ("ndcg@10", "recall@10", "auc")
 
