@@ -18,7 +18,7 @@ Arm = tuple[Scores, Scores]
 """How a method scores the catalogue where all items count, and where only new ones do; most use one function for both."""
 
 ROLES = {"meta_lora": "ours", "zero_steps": "ours"}
-# `base` is the trained transformer without an adapter, `zero_steps` the initialisation as it is; the README explains every name.
+# `base` is the trained transformer without an adapter, `zero_steps` the initialisation as it is; the README explains all names.
 PRIMARY, AGAINST = (
     "meta_lora",
     (

@@ -191,7 +191,7 @@ def _base(
 ) -> tuple[SlotModel, Plan, str]:
     weights = Weights.packaged()
     with stages("encode", f"{taught.n_items:,} item texts by {Path(weights.location).parent.name}"):
-        text_model = load_text(weights)
+        text_model = load_text(weights, plan.settings.device)
         text, _ = text_vectors(text_model, taught.catalogue, plan.settings, cache_folder())
     model = new_model(load_body(weights, plan.settings.layers), text_model, text, taught, users, plan.settings, seed)
     with stages("estimate", "how long a step takes here") as say:

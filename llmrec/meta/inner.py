@@ -10,7 +10,7 @@ is the proximal term of Rajeswaran et al., arXiv 1909.04630.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,10 @@ class Initialisation:
     log_rate: Tensor
     pull: float = 0.0
     clip: float = 1.0
+
+    def to(self, device: str) -> Initialisation:
+        """The same numbers on another device."""
+        return replace(self, adapter=self.adapter.map(lambda t: t.to(device)), log_rate=self.log_rate.to(device))
 
     @property
     def steps(self) -> int:

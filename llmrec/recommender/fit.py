@@ -85,7 +85,7 @@ def fit_base(
 ) -> SlotModel:
     """Encode the catalogue and train the base on `users`."""
     with stages("encode", f"{dataset.n_items:,} item texts by {Path(weights.location).name}"):
-        text_model = load_text(weights)
+        text_model = load_text(weights, settings.device)
         text, _ = text_vectors(text_model, dataset.catalogue, settings, cache)
     model = new_model(load_body(weights, settings.layers), text_model, text, dataset, users, settings, seed)
     plan = settings.train

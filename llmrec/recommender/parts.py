@@ -54,7 +54,8 @@ def new_model(
     popularity = np.bincount(dataset.take(users).item, minlength=dataset.n_items)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return SlotModel(body, torch.tensor(words), torch.from_numpy(text), torch.from_numpy(popularity).float())
+        model = SlotModel(body, torch.tensor(words), torch.from_numpy(text), torch.from_numpy(popularity).float())
+    return model.to(settings.device)
 
 
 def frozen_items(model: SlotModel) -> Items:
@@ -75,7 +76,7 @@ def start_adapter(model: SlotModel, settings: Settings, seed: int, b_std: float)
     lora = settings.lora
     layers = model.body.linear_paths(lora.upper)
     adapter = fresh(layers, lora.rank, lora.scale, torch.Generator().manual_seed(seed), b_std)
-    return initialisation(adapter, lora.steps, lora.rate, lora.pull)
+    return initialisation(adapter, lora.steps, lora.rate, lora.pull).to(settings.device)
 
 
 def episodes(

@@ -168,9 +168,9 @@ class Recommender:
         save_state(Path(folder), self.state, histories)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, seed: int = 0) -> Recommender:
-        """Load what `save_pretrained` saved. Raises ArtefactError when a byte of it has changed since."""
-        state = load_state(Path(folder))
+    def from_pretrained(cls, folder: str | Path, seed: int = 0, device: str = "cpu") -> Recommender:
+        """Load what `save_pretrained` saved, onto a device. Raises ArtefactError when a byte of it has changed since."""
+        state = load_state(Path(folder), device)
         recommender = cls(settings=state.settings, seed=seed)
         recommender._state, recommender._frame = state, pa.table({})
         return recommender

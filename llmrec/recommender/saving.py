@@ -76,20 +76,20 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
     write_folder(folder, write, KIND, meta)
 
 
-def load_state(folder: Path) -> State:
+def load_state(folder: Path, device: str) -> State:
     """Read a state back; the index is built anew from the vectors. Raises ArtefactError for any byte that has changed."""
     meta = open_folder(folder, KIND)
-    settings = _settings(load_json(folder / "settings.json"))
+    settings = replace(_settings(load_json(folder / "settings.json")), device=device)
     arrays = load_arrays(folder / "arrays.safetensors")
     catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
     body = load_body(Weights.folder(folder / "body"))
     heads = {name: torch.from_numpy(values) for name, values in _under(arrays, "model.").items()}
     model = SlotModel(body, heads["words"], heads["text"], torch.ones(len(catalogue)))
     model.load_state_dict({**heads, **{f"body.{name}": value for name, value in body.state_dict().items()}})
-    model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False).to(device)
     init = Initialisation(
         load_adapter(folder / "adapter", body), torch.from_numpy(arrays["log_rate"]), meta["pull"], meta["clip"]
-    )
+    ).to(device)
     counts = Counts(
         baskets=meta["baskets"],
         together=_csr(_under(arrays, "together."), len(catalogue)),

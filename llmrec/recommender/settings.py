@@ -40,6 +40,7 @@ class Settings:
     adapting_share: of the users, kept out of base training to learn the initialisation on.
     ranking_share: of the users, kept out of both to learn the blend of counts and transformer on.
     ranking_tasks: how many tasks each ranker learns from, at most.
+    device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda"). The index stays on the CPU.
     """
 
     layers: int | None = 3
@@ -54,6 +55,7 @@ class Settings:
     adapting_share: float = 0.15
     ranking_share: float = 0.1
     ranking_tasks: int = 2000
+    device: str = "cpu"
 
     @property
     def reach(self) -> Reach:
