@@ -72,7 +72,13 @@ def doctor(as_json: bool) -> None:
     "--items", type=EXISTING, help="Your items, CSV or Parquet: item_id, title, and text or category if you have them."
 )
 @click.option("--quick", is_flag=True, help="Train for moments only: shows that everything works, not how good it gets.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same numbers.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of all draws; sums over threads may still differ in the last bits.",
+)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train for about this long.")
 def demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: int, minutes: float | None) -> None:
     """Train, adapt to shoppers never seen before, recommend, and compare with simple controls.
