@@ -56,7 +56,7 @@ from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
 
-PRIMARY = "declared before test: journey-cold, known=1,all, ndcg@10: meta_lora against most_frequent, item_knn and ease, paired"
+PRIMARY = "declared before test: cold users, known=1,all, ndcg@10: meta_lora against most_frequent, item_knn and ease, paired"
 
 
 def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: int, minutes: float | None) -> int:
@@ -111,7 +111,8 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     arms["counts"] = counts_arm(trained, plan)
     ours, rankers = adaptive_arms(trained, validation, plan, seed, stages)
     arms |= ours
-    study = [cell for known, tasks in test.items() for cell in cells("journey-cold", {known: tasks})]
+    name = "journey" if events is None else "own"
+    study = [cell for known, tasks in test.items() for cell in cells(f"{name}-cold", {known: tasks})]
     with stages("test", f"{len(arms)} methods, {len(study)} settings, {len(study[0].tasks)} users known by one basket"):
         rows = compare(study, arms, seed, rng)
     if scene is not None:
@@ -120,7 +121,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
             f"{scene.name!r}: {plan.scene_episodes} episodes on other categories, then {plan.scene_support} users",
         ):
             support = rng.permutation(shares.adapting)[: plan.scene_support]
-            cell = scene_cell(dataset, parts["test"], scene, plan, rng)
+            cell = scene_cell(f"{name}-scene", dataset, parts["test"], scene, plan, rng)
             rows += compare([cell], scene_arms(dataset, trained, rankers, scene, support, plan, seed, rng), seed, rng)
 
     read = reader(model, frozen, plan.settings, init)

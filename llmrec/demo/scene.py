@@ -74,12 +74,12 @@ def tasks_in(dataset: Dataset, users: np.ndarray, scene: np.ndarray, count: int,
     return drawn.take(np.flatnonzero(some))
 
 
-def scene_cell(dataset: Dataset, users: np.ndarray, scene: Scene, plan: Plan, rng: np.random.Generator) -> Cell:
+def scene_cell(benchmark: str, dataset: Dataset, users: np.ndarray, scene: Scene, plan: Plan, rng: np.random.Generator) -> Cell:
     """Test tasks: four windows a user; ranked among the scene's items alone."""
     tasks = tasks_in(dataset, users, scene.items, 4 * len(users), plan, rng)
     relevant = [items[scene.items[items]] for items in tasks.relevant()]
     allowed = np.tile(scene.items, (len(tasks), 1))
-    return Cell("journey-scene", f"support={plan.scene_support},{scene.name.lower()}", tasks, relevant, allowed)
+    return Cell(benchmark, f"support={plan.scene_support},{scene.name.lower()}", tasks, relevant, allowed)
 
 
 def scene_arms(

@@ -17,6 +17,7 @@ def story(dataset: Dataset, tasks: Tasks, task: int, before: np.ndarray, after: 
     category = (
         dataset.catalogue.column("category") if "category" in dataset.catalogue.table.column_names else [""] * len(titles)
     )
+    shelf = [f" [{name}]" if name else "" for name in category]
     support, query = (np.unique(dataset.item[part]) for part in (tasks.support(task), tasks.query(task)))
     was = np.empty(len(before), np.int64)
     was[np.argsort(-before, kind="stable")] = np.arange(1, len(before) + 1)
@@ -24,7 +25,7 @@ def story(dataset: Dataset, tasks: Tasks, task: int, before: np.ndarray, after: 
     user = dataset.users[int(tasks.user[task])]
     lines = [
         f"User {user}: known are {len(support)} items in {dataset.basket[tasks.split[task] - 1] + 1} basket(s): "
-        + "; ".join(f"{titles[i]} [{category[i]}]" for i in support[:8])
+        + "; ".join(f"{titles[i]}{shelf[i]}" for i in support[:8])
         + (" ..." if len(support) > 8 else ""),
         f"  bought next: {len(query)} items. After adapting, the first {k} offered (rank before -> after; * bought next):",
     ]
@@ -34,9 +35,7 @@ def story(dataset: Dataset, tasks: Tasks, task: int, before: np.ndarray, after: 
         sign = "=" if move == 0 else f"{'up' if move > 0 else 'down'} {abs(move)}"
         hit, again = item in query, item in support
         mark = "*" if hit else " "
-        lines.append(
-            f"  {was[item]:>4} -> {rank:<3}{sign:<8}{mark} {titles[item]} [{category[item]}]{' (had it)' if again else ''}"
-        )
+        lines.append(f"  {was[item]:>4} -> {rank:<3}{sign:<8}{mark} {titles[item]}{shelf[item]}{' (had it)' if again else ''}")
         offered.append(
             {
                 "item": titles[item],
