@@ -19,6 +19,7 @@ from llmrec.data.clean_items import TEXT, clean_items, item_names
 from llmrec.data.columns import event_columns
 from llmrec.data.columns import item_columns as rename_item_columns
 from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.features import SLOT_FEATURES, fit_scaler, slot_attributes
 from llmrec.data.frames import coded, to_arrow
 from llmrec.data.ids import Ids
 from llmrec.data.values import mixed
@@ -76,7 +77,8 @@ def build(
             f"events: no item_id is in items (events hold {came}, items {item_table.schema.field('item_id').type}); "
             f"expected the same ids in both. Check that both are str or both are int.\n{CleaningReport(steps, notes)}"
         )
-    return _assemble(table, item, catalogue, None, None, seed), CleaningReport(steps, notes)
+    dataset = _assemble(table, item, catalogue, None, None, seed)
+    return dataset, CleaningReport((*steps, _features(dataset)), notes)
 
 
 def events_for(
@@ -113,6 +115,18 @@ def events_for(
             if new:
                 notes += (f"events: {name} {', '.join(map(repr, new[:3]))} is not among {known!r} and is left unknown",)
     return dataset, CleaningReport(steps, notes)
+
+
+def _features(dataset: Dataset) -> Step:
+    """What the features of the events look like: mean and spread, which normalise them, and how many are unknown."""
+    values = slot_attributes(dataset)
+    scaler, unknown = fit_scaler(values), np.isnan(values).mean(0)
+    told = [
+        f"{name} {mean:.2f} ± {scale:.2f}" + (f" ({share:.0%} unknown)" if share else "")
+        for name, mean, scale, share in zip(SLOT_FEATURES, scaler.mean, scaler.scale, unknown, strict=True)
+        if share < 1
+    ]
+    return Step("features", "events", dataset.n_events, detail=", ".join(told))
 
 
 def _clean_rows(table: pa.Table, cleaning: Cleaning) -> tuple[pa.Table, tuple[Step, ...]]:

@@ -1,4 +1,4 @@
-"""Features of single events for models of your own: gaps, repeats, quantity, price, rating, normalised by training statistics.
+"""Features of events beside the item: gaps, repeats, quantity, price, rating, normalised by training statistics.
 
 Every feature is causal: it looks at the event's own basket and at earlier baskets of the same user, never at later ones, and
 not at the order inside a basket, which is a shuffle.
