@@ -7,6 +7,7 @@ understate the spread between runs by about (S - 1) / S; nothing but more seeds 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +31,36 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """A mean and what it came to in each bootstrap draw; those of one `resampled` call met the same users in every draw.
+
+    value: the mean. draws: float64 (D,). n: users behind it.
+    """
+
+    value: float
+    draws: np.ndarray
+    n: int
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """The percentile interval. Raises DataError for a level outside (0, 1)."""
+        if not 0 < level < 1:
+            raise DataError(f"level: expected 0 < level < 1, got {level}")
+        low, high = np.quantile(self.draws, [(1 - level) / 2, (1 + level) / 2])
+        return Interval(self.value, float(low), float(high), self.n)
+
+    def minus(self, other: Resampled) -> Resampled:
+        """The paired difference; both out of one `resampled` call."""
+        return Resampled(self.value - other.value, self.draws - other.draws, self.n)
+
+
 def bootstrap_mean(values: np.ndarray, rng: np.random.Generator, draws: int = 2000, level: float = 0.95) -> Interval:
     """Interval of the mean of `values`: float (T,), or (S, T) with the same users in every seed's row.
 
     A user whose value is NaN (in any seed) has no part in it. One user gives an interval of no width, which says
     nothing. Raises DataError for other shapes, for infinite values and when no user is left.
     """
-    values = _seeds_by_users(values, "values")
-    return _bootstrap(values[:, ~np.isnan(values).any(axis=0)], rng, draws, level)
+    return resampled({"values": values}, rng, draws)["values"].interval(level)
 
 
 def paired(a: np.ndarray, b: np.ndarray, rng: np.random.Generator, draws: int = 2000, level: float = 0.95) -> Interval:
@@ -52,21 +75,37 @@ def paired(a: np.ndarray, b: np.ndarray, rng: np.random.Generator, draws: int = 
     return bootstrap_mean(a - b, rng, draws, level)
 
 
-def _bootstrap(values: np.ndarray, rng: np.random.Generator, draws: int, level: float) -> Interval:
-    seeds, users = values.shape
-    if draws < 1 or not 0 < level < 1:
-        raise DataError(f"expected draws >= 1 and 0 < level < 1, got draws={draws} and level={level}")
-    if seeds == 0 or users == 0:
+def resampled(methods: Mapping[str, np.ndarray], rng: np.random.Generator, draws: int = 2000) -> dict[str, Resampled]:
+    """Means of several methods under one and the same resampling of users, so that any two of them can be subtracted.
+
+    methods: name -> float (T,) or (S, T), the same users in all; the number of seeds may differ. Every draw takes the users
+        together and the seeds of each method by themselves, for a seed of one method has nothing to do with that of another.
+    A user who is NaN in any of them has no part. With one seed each, a difference is that of `paired`. Raises DataError as
+    `bootstrap_mean`, and where users differ.
+    """
+    tables = {name: _seeds_by_users(values, name) for name, values in methods.items()}
+    if draws < 1:
+        raise DataError(f"draws: expected at least 1, got {draws}")
+    if len({values.shape[1] for values in tables.values()}) != 1:
+        shapes = ", ".join(f"{name} {values.shape[1]}" for name, values in tables.items())
+        raise DataError(f"resampled: expected one or more methods with the same users, got {shapes or 'none'}")
+    stacked = np.concatenate(list(tables.values()))
+    stacked = stacked[:, ~np.isnan(stacked).any(axis=0)]
+    users = stacked.shape[1]
+    if users == 0 or any(len(values) == 0 for values in tables.values()):
         raise DataError("no user has a value: every one is NaN or the array is empty, so there is no mean to report")
-    means = np.empty(draws)
+    ends = np.cumsum([len(values) for values in tables.values()])
+    parts = {name: slice(end - len(values), end) for (name, values), end in zip(tables.items(), ends.tolist(), strict=True)}
+    means = {name: np.empty(draws) for name in tables}
     block = max(1, _CELLS // users)
     for first in range(0, draws, block):
         count = min(block, draws - first)
-        by_seed = _times_drawn(rng, count, users) @ values.T / users  # (count, S)
-        chosen = _times_drawn(rng, count, seeds) if seeds > 1 else np.ones((count, 1))
-        means[first : first + count] = (by_seed * chosen).sum(axis=1) / seeds
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high), users)
+        by_seed = _times_drawn(rng, count, users) @ stacked.T / users  # (count, seeds of all)
+        for name, part in parts.items():
+            seeds = part.stop - part.start
+            chosen = _times_drawn(rng, count, seeds) if seeds > 1 else np.ones((count, 1))
+            means[name][first : first + count] = (by_seed[:, part] * chosen).sum(axis=1) / seeds
+    return {name: Resampled(float(stacked[part].mean()), means[name], users) for name, part in parts.items()}
 
 
 def _times_drawn(rng: np.random.Generator, draws: int, size: int) -> np.ndarray:

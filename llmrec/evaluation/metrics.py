@@ -83,6 +83,21 @@ class Places:
             first[row] = (chance / (above[row] + 1.0 + j)).sum()  # not `@`: BLAS threads cost more than they do here
         return _fill(scored, first)
 
+    def mean_average_precision(self, k: int | None = None) -> np.ndarray:
+        """float64 (T,): see `mean_average_precision`."""
+        last = self._deepest if k is None else min(_at_least_one(k), self._deepest)
+        order = np.lexsort((self.above, self.user))  # a sum in order of rank does not depend on the names of the items
+        user, above, tied = self.user[order], self.above[order], self.tied[order]
+        higher, inside = _relevant_around(user, above)
+        # At rank r = above + j (j = 1 ... tied, equally likely) an item has j - 1 others of its tie before it, each of them
+        # relevant with the same chance; so r times its expected precision is 1 + higher + (j - 1) * share, linear in r.
+        share = (inside - 1) / np.maximum(tied - 1, 1)
+        harmonic = _cumulative(1 / np.arange(1, last + 1))
+        top, bottom = np.minimum(above, last), np.minimum(above + tied, last)
+        fixed = (1 + higher - share * (above + 1)) * (harmonic[bottom] - harmonic[top])
+        found = np.bincount(user, (fixed + share * (bottom - top)) / tied, minlength=len(self.relevant))
+        return _ratio(found, np.minimum(self.relevant, last))
+
     @property
     def _deepest(self) -> int:
         return int(self.ranked.max(initial=1))
@@ -184,6 +199,19 @@ def mrr(scores: np.ndarray, relevant: Sequence[np.ndarray], allowed: np.ndarray 
     return place(scores, relevant, allowed).mrr()
 
 
+def mean_average_precision(
+    scores: np.ndarray, relevant: Sequence[np.ndarray], k: int | None = None, allowed: np.ndarray | None = None
+) -> np.ndarray:
+    """float64 (T,): expected average precision of each user; their mean is MAP.
+
+    The sum, over the relevant items in the first `k` places, of the share of relevant items among the places down to that
+    item, over min(k, number of relevant). That is the best the sum can be, so that 1 can be reached where `k` places cannot
+    hold all relevant items, as for `ndcg`; TREC's definition (and that of ranx) divides by all of them, and the two are one
+    where `k` is None, which means the whole ranking. NaN for a user without any. Arguments and errors as for `place`.
+    """
+    return place(scores, relevant, allowed).mean_average_precision(k)
+
+
 def _pairs(relevant: Sequence[np.ndarray], items: int) -> tuple[np.ndarray, np.ndarray]:
     """Distinct (user, item) pairs, int64 (P,) each, users ascending."""
     counts = np.array([len(wanted) for wanted in relevant], np.int64)
@@ -205,6 +233,15 @@ def _search(ascending: np.ndarray, row: np.ndarray, value: np.ndarray, after: bo
         right = (here <= value if after else here < value) & (low < high)
         low, high = np.where(right, middle + 1, low), np.where(right, high, middle)
     return low
+
+
+def _relevant_around(user: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (P,) each: how many of a user's relevant items lie strictly higher, and how many share the score (itself too).
+    user, above: as in `Places`, sorted by both."""
+    new = np.ones(len(user), bool)
+    new[1:] = (np.diff(user) != 0) | (np.diff(above) != 0)
+    tie, first = np.cumsum(new) - 1, np.flatnonzero(new)
+    return first[tie] - np.searchsorted(user, user), np.diff(first, append=len(user))[tie]
 
 
 def _cumulative(gain: np.ndarray) -> np.ndarray:

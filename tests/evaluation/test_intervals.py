@@ -8,7 +8,7 @@ from scipy import stats
 
 from llmrec.errors import DataError
 from llmrec.evaluation import intervals
-from llmrec.evaluation.intervals import Interval, bootstrap_mean, paired
+from llmrec.evaluation.intervals import Interval, bootstrap_mean, paired, resampled
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -127,3 +127,57 @@ def test_what_has_no_mean_is_refused(values, options, says):
 def test_other_users_or_seeds_are_no_pair(a, b):
     with pytest.raises(DataError, match="same users"):
         paired(np.zeros(a), np.zeros(b), rng())
+
+
+# ---------------------------------------------------------------------------------------- several methods at once
+
+
+def test_with_one_seed_each_the_difference_is_the_paired_one():
+    a, b = rng(1).normal(size=(2, 60))
+    found = resampled({"a": a, "b": b}, rng())
+    ours, theirs = found["a"].minus(found["b"]).interval(), paired(a, b, rng())
+    np.testing.assert_allclose([ours.value, ours.low, ours.high], [theirs.value, theirs.low, theirs.high], rtol=1e-10)
+    assert ours.n == theirs.n
+
+
+def test_a_constant_advantage_has_no_width_beside_other_methods_with_more_seeds():
+    b = rng(1).normal(size=60) * 100
+    found = resampled({"a": b + 0.5, "other": rng(2).normal(size=(3, 60)), "b": b}, rng())
+    gap = found["a"].minus(found["b"]).interval()
+    np.testing.assert_allclose([gap.value, gap.low, gap.high], 0.5, rtol=1e-9)
+
+
+def test_the_mean_alone_does_not_depend_on_its_company():
+    a, b = rng(1).normal(size=50), rng(2).normal(size=(3, 50))
+    beside, alone = resampled({"a": a, "b": b}, rng())["a"].interval(), bootstrap_mean(a, rng())
+    np.testing.assert_allclose([beside.value, beside.low, beside.high], [alone.value, alone.low, alone.high], rtol=1e-10)
+
+
+def test_seeds_of_two_methods_are_drawn_by_themselves():
+    """The spread of a difference of seeds is that of independent ones, although the two arrays go up and down together."""
+    effect = rng(1).normal(size=8)
+    a = np.repeat(effect[:, None], 40, axis=1)
+    found = resampled({"a": a, "b": a}, rng(), draws=20_000)
+    assert found["a"].minus(found["b"]).draws.std() == pytest.approx(np.sqrt(2 / 8) * effect.std(), rel=0.03)
+    assert paired(a, a, rng()).high == 0
+
+
+def test_a_user_who_is_nan_in_one_method_has_no_part_in_any():
+    a, b = rng(1).normal(size=(2, 30))
+    b[4] = np.nan
+    found, kept = resampled({"a": a, "b": b}, rng()), np.delete(np.arange(30), 4)
+    assert found["a"].interval() == bootstrap_mean(a[kept], rng())
+    assert found["a"].n == 29
+
+
+@pytest.mark.parametrize(
+    ("methods", "says"),
+    [
+        ({}, "same users"),
+        ({"a": np.zeros(3), "b": np.zeros(4)}, "a 3, b 4"),
+        ({"a": np.array([np.nan, 1.0]), "b": np.array([1.0, np.nan])}, "no user"),
+    ],
+)
+def test_methods_that_share_no_users_are_refused(methods, says):
+    with pytest.raises(DataError, match=says):
+        resampled(methods, rng())

@@ -12,13 +12,19 @@ from hypothesis import strategies as st
 from llmrec.errors import DataError
 from llmrec.evaluation import metrics
 
-K_METRICS = [metrics.ndcg, metrics.recall, metrics.hit_rate]
-NAMES = ["ndcg", "recall", "hit_rate", "auc", "mrr"]
+K_METRICS = [metrics.ndcg, metrics.recall, metrics.hit_rate, metrics.mean_average_precision]
+NAMES = ["ndcg", "recall", "hit_rate", "mean_average_precision", "auc", "mrr", "whole_map"]
 
 
 def all_metrics(scores, relevant, k, allowed=None) -> dict[str, np.ndarray]:
     of_k = {metric.__name__: metric(scores, relevant, k, allowed) for metric in K_METRICS}
+    of_k["whole_map"] = metrics.mean_average_precision(scores, relevant, allowed=allowed)
     return of_k | {"auc": metrics.auc(scores, relevant, allowed), "mrr": metrics.mrr(scores, relevant, allowed)}
+
+
+def precisions(order: list[int], relevant: set[int], k: int) -> float:
+    """Sum over the relevant items among the first k of the share of relevant ones down to them."""
+    return sum(len(relevant.intersection(order[: r + 1])) / (r + 1) for r, item in enumerate(order[:k]) if item in relevant)
 
 
 def of_order(order: list[int], relevant: set[int], k: int) -> dict[str, float]:
@@ -36,6 +42,8 @@ def of_order(order: list[int], relevant: set[int], k: int) -> dict[str, float]:
         "hit_rate": float(hits > 0),
         "auc": sum(pairs) / len(pairs) if pairs else float("nan"),
         "mrr": 1 / (1 + min(order.index(i) for i in relevant)),
+        "mean_average_precision": precisions(order, relevant, k) / min(k, len(relevant)),
+        "whole_map": precisions(order, relevant, len(order)) / len(relevant),
     }
 
 
@@ -153,6 +161,13 @@ def test_recall_divides_by_all_relevant_items_and_ndcg_by_what_k_can_hold():
     scores, relevant = np.array([[4.0, 3.0, 2.0, 1.0]]), [np.array([0, 1, 2])]
     assert metrics.recall(scores, relevant, 2)[0] == pytest.approx(2 / 3)
     assert metrics.ndcg(scores, relevant, 2)[0] == pytest.approx(1)
+
+
+def test_average_precision_divides_by_what_k_can_hold():
+    scores, relevant = np.array([[4.0, 3.0, 2.0, 1.0]]), [np.array([0, 1, 3])]
+    assert metrics.mean_average_precision(scores, relevant, 2)[0] == pytest.approx(1)
+    assert metrics.mean_average_precision(scores, relevant, 3)[0] == pytest.approx(2 / 3)
+    assert metrics.mean_average_precision(scores, relevant)[0] == pytest.approx((1 + 1 + 3 / 4) / 3)
 
 
 def test_whole_numbers_half_floats_and_repeated_relevant_items():
