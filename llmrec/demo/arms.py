@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,22 @@ def measure(cell: Cell, scores: np.ndarray) -> dict[str, np.ndarray]:
     """Each metric (T,) of scores (T, N); NaN for a task with nothing relevant."""
     places = place(scores, cell.relevant, cell.allowed)
     return {"ndcg@10": places.ndcg(10), "recall@10": places.recall(10), "auc": places.auc()}
+
+
+def quality(cell: Cell, scores: np.ndarray) -> float:
+    """What constants are chosen by: NDCG@10 of scores (T, N), users counted once; 0 where no task has anything relevant."""
+    if not len(cell.tasks):
+        return 0.0
+    users = by_user(place(scores, cell.relevant, cell.allowed).ndcg(10), cell.tasks)
+    there = users[~np.isnan(users)]
+    return float(there.mean()) if len(there) else 0.0
+
+
+def best(cell: Cell, ways: Sequence[Scores]) -> int:
+    """Which of the ways ranks the tasks of validation users best; of equal ones, and where there is no task, the first."""
+    if not len(cell.tasks):
+        return 0
+    return int(np.argmax([quality(cell, way(cell.tasks)) for way in ways]))
 
 
 def compare(all_cells: list[Cell], arms: Mapping[str, Arm], seed: int, rng: np.random.Generator) -> list[Row]:

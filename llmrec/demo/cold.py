@@ -11,7 +11,7 @@ import torch
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, first_baskets
-from llmrec.demo.arms import Arm, measure
+from llmrec.demo.arms import Arm, quality
 from llmrec.demo.arms import cells as make_cells
 from llmrec.demo.plan import Plan
 from llmrec.encoder.model import Items, SlotModel
@@ -35,6 +35,7 @@ from llmrec.recommender.parts import (
     reader,
     start_adapter,
 )
+from llmrec.recommender.settings import Settings
 
 RANDOM_RATES = (0.1, 1.0, 10.0)
 
@@ -103,7 +104,7 @@ def adaptive_arms(
         train(other, trained.taught, trained.base, gentle, np.random.default_rng(seed + 2), warm=False)
         others = frozen_items(other)
         plain = reader(other, others, settings, None)
-        retrieval = new_retrieval(other, others, trained.retrieval.counts, settings.sources)
+        retrieval = new_retrieval(other, others, trained.retrieval.counts, settings)
         arms["continued"] = chain(plain, retrieval, blended(plain, retrieval))
     return arms, mine
 
@@ -143,24 +144,26 @@ def swapped(model: SlotModel, items: Items, plan: Plan, init: Initialisation) ->
         for part in chunks(tasks):
             made, adapter = adapted(model, items, part, plan.settings, init)
             assert adapter is not None
-            other = adapter.take(torch.arange(len(part)).roll(1))
+            other = adapter.take(torch.arange(len(part), device=model.delta.device).roll(1))
             found.append(read_with(model, items, made, other))
         return np.concatenate([v for v, _ in found]), np.concatenate([s for _, s in found])
 
     return read
 
 
+def random_starts(model: SlotModel, settings: Settings, seed: int) -> list[Initialisation]:
+    """LoRA from a random start (B = 0), at each of the rates that one is chosen from."""
+    return [start_adapter(model, replace(settings, lora=replace(settings.lora, rate=rate)), seed, 0.0) for rate in RANDOM_RATES]
+
+
 def random_start(model: SlotModel, items: Items, validation: Mapping[int, Tasks], plan: Plan, seed: int) -> Initialisation:
-    """LoRA from a random start (B = 0), its one rate chosen on validation users by NDCG@10 of the transformer's own scores."""
-    starts = [
-        start_adapter(model, replace(plan.settings, lora=replace(plan.settings.lora, rate=rate)), seed, 0.0)
-        for rate in RANDOM_RATES
-    ]
+    """LoRA from a random start, its one rate chosen on validation users by NDCG@10 of the transformer's own scores."""
+    starts = random_starts(model, plan.settings, seed)
     values = np.zeros(len(starts))
     for tasks in validation.values():
         cell = make_cells("validation", {0: tasks})[0]
         for i, start in enumerate(starts):
-            values[i] += np.nanmean(measure(cell, reader(model, items, plan.settings, start)(tasks)[1])["ndcg@10"])
+            values[i] += quality(cell, reader(model, items, plan.settings, start)(tasks)[1])
     return starts[int(values.argmax())]
 
 

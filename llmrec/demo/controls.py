@@ -1,4 +1,4 @@
-"""The simple controls, with their constants chosen on validation users: separately for all items and for new ones."""
+"""The simple controls, with their constants chosen on validation users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.demo.arms import Arm, cells, measure
+from llmrec.demo.arms import Arm, Cell, Scores, best, cells, quality
 from llmrec.evaluation.controls import Control, fit_most_frequent, fit_popularity
 from llmrec.evaluation.item_item import fit_ease, fit_item_knn
 
@@ -16,23 +16,44 @@ LARGE = 5_000  # items from which one EASE takes tens of seconds, and only one i
 
 
 def fit_controls(dataset: Dataset, users: np.ndarray, validation: Mapping[int, Tasks]) -> dict[str, Arm]:
-    """Name -> the control's scores for all items, and for new ones; fitted on `users`, constants chosen on `validation`."""
-    knn = [
-        fit_item_knn(dataset, users, shrink=shrink, log=True, include_self=own)
-        for shrink in (0.0, 30.0)
-        for own in (False, True)
-    ]
-    # The diagonal that EASE forbids is what repeat purchases need; how much of it is a constant like any other.
-    ridges = (300.0, 3000.0) if dataset.n_items < LARGE else (300.0,)
-    repeats = (0.0, 0.5, 2.0) if dataset.n_items < LARGE else (0.0,)
-    ease = [fit_ease(dataset, users, ridge, log=True, repeat=own) for ridge in ridges for own in repeats]
+    """Name -> the control's scores for all items, and for new ones; fitted on `users`, constants chosen on `validation`,
+    separately for all items and for new ones."""
     popularity, frequent = fit_popularity(dataset, users), fit_most_frequent(dataset, users)
     return {
         "popularity": (popularity.scores, popularity.scores),
         "most_frequent": (frequent.scores, frequent.scores),
-        "item_knn": _best(knn, validation),
-        "ease": _best(ease, validation),
+        "item_knn": _best(item_knns(dataset, users), validation),
+        "ease": _best(eases(dataset, users), validation),
     }
+
+
+def fit_scene_controls(dataset: Dataset, users: np.ndarray, validation: Cell) -> dict[str, Scores]:
+    """Name -> the control's scores; fitted on the support `users` of a scene, constants chosen on its validation tasks."""
+    popularity, frequent = fit_popularity(dataset, users), fit_most_frequent(dataset, users)
+    knn, ease = ([control.scores for control in fit(dataset, users)] for fit in (item_knns, eases))
+    return {
+        "popularity": popularity.scores,
+        "most_frequent": frequent.scores,
+        "item_knn": knn[best(validation, knn)],
+        "ease": ease[best(validation, ease)],
+    }
+
+
+def item_knns(dataset: Dataset, users: np.ndarray) -> list[Control]:
+    """Item-kNN with every choice of its constants."""
+    return [
+        fit_item_knn(dataset, users, shrink=shrink, log=True, include_self=own)
+        for shrink in (0.0, 30.0)
+        for own in (False, True)
+    ]
+
+
+def eases(dataset: Dataset, users: np.ndarray) -> list[Control]:
+    """EASE with every choice of its constants; a single one for a large catalogue."""
+    # The diagonal that EASE forbids is what repeat purchases need; how much of it is a constant like any other.
+    ridges = (300.0, 3000.0) if dataset.n_items < LARGE else (300.0,)
+    repeats = (0.0, 0.5, 2.0) if dataset.n_items < LARGE else (0.0,)
+    return [fit_ease(dataset, users, ridge, log=True, repeat=own) for ridge in ridges for own in repeats]
 
 
 def _best(candidates: Sequence[Control], validation: Mapping[int, Tasks]) -> Arm:
@@ -41,6 +62,6 @@ def _best(candidates: Sequence[Control], validation: Mapping[int, Tasks]) -> Arm
         pair = cells("validation", {0: tasks})
         for i, control in enumerate(candidates):
             scores = control.scores(tasks)
-            values[i] += [np.nanmean(measure(cell, scores)["ndcg@10"]) for cell in pair]
+            values[i] += [quality(cell, scores) for cell in pair]
     every, new = values.argmax(0)
     return candidates[every].scores, candidates[new].scores

@@ -88,7 +88,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     frozen = frozen_items(model)
     with stages("count and index", f"{dataset.n_items:,} items") as say:
         counts = count(dataset, shares.base, plan.settings.train.horizon, rng)
-        retrieval = new_retrieval(model, frozen, counts, plan.settings.sources)
+        retrieval = new_retrieval(model, frozen, counts, plan.settings)
         ranker = train_counts_ranker(taught, model, frozen, retrieval, shares.base, plan, seed)
         say(f"{dataset.n_items:,} items, ranker over counts learned")
     with stages("meta-learn", f"{plan.settings.outer.episodes} episodes of {plan.settings.lora.users} users") as say:
@@ -122,7 +122,10 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
         ):
             support = rng.permutation(shares.adapting)[: plan.scene_support]
             cell = scene_cell(f"{name}-scene", dataset, parts["test"], scene, plan, rng)
-            rows += compare([cell], scene_arms(dataset, trained, rankers, scene, support, plan, seed, rng), seed, rng)
+            # With a generator of its own: what it draws must not decide which tasks are tested.
+            choosing = scene_cell("validation", dataset, parts["validation"], scene, plan, np.random.default_rng(seed + 4))
+            scene_methods = scene_arms(dataset, trained, rankers, scene, support, choosing, plan, seed, rng)
+            rows += compare([cell], scene_methods, seed, rng)
 
     read = reader(model, frozen, plan.settings, init)
     first = next(iter(test.values()))

@@ -18,13 +18,12 @@ import torch
 from llmrec.adapters.lora import Adapter
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, sample_windows
-from llmrec.demo.arms import Arm, Cell, Scores
-from llmrec.demo.cold import Trained, frozen_arm
+from llmrec.demo.arms import Arm, Cell, Scores, best
+from llmrec.demo.cold import Trained, frozen_arm, random_starts
+from llmrec.demo.controls import fit_scene_controls
 from llmrec.demo.plan import Plan
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.users import chunks, prompts
-from llmrec.evaluation.controls import fit_most_frequent, fit_popularity
-from llmrec.evaluation.item_item import fit_ease, fit_item_knn
 from llmrec.meta.episodes import SceneRows, scene_episode, scene_loss
 from llmrec.meta.inner import Initialisation, adapt
 from llmrec.meta.outer import Episode, meta_train
@@ -75,7 +74,7 @@ def tasks_in(dataset: Dataset, users: np.ndarray, scene: np.ndarray, count: int,
 
 
 def scene_cell(benchmark: str, dataset: Dataset, users: np.ndarray, scene: Scene, plan: Plan, rng: np.random.Generator) -> Cell:
-    """Test tasks: four windows a user; ranked among the scene's items alone."""
+    """Tasks to test or to choose on: four windows a user; ranked among the scene's items alone."""
     tasks = tasks_in(dataset, users, scene.items, 4 * len(users), plan, rng)
     relevant = [items[scene.items[items]] for items in tasks.relevant()]
     allowed = np.tile(scene.items, (len(tasks), 1))
@@ -88,41 +87,37 @@ def scene_arms(
     rankers: Rankers,
     scene: Scene,
     support: np.ndarray,
+    validation: Cell,
     plan: Plan,
     seed: int,
     rng: np.random.Generator,
 ) -> dict[str, Arm]:
-    """Every method, given the histories of the `support` users (int indices) and nothing else of the scene."""
+    """Every method, given the histories of the `support` users (int indices) and nothing else of the scene; only that the
+    constants of the controls are chosen on `validation`, the scene's tasks of other users, which our own arms never see."""
     model = trained.model
     known = tasks_in(dataset, support, scene.items, 6 * len(support), plan, rng)
     items = told(trained.items, dataset, support, scene.items)
     init = learn_scenes(dataset, trained, scene, plan, seed, rng)
-    random = start_adapter(model, replace(plan.settings, lora=replace(plan.settings.lora, rate=1.0)), seed, 0.0)
+    random = random_adapter(model, items, known, scene.items, validation, plan, seed)
     mine = adapt_scene(model, items, init, known, scene.items, plan)
     foreign = next(iter(other_scenes(dataset, scene)))
     foreign_items = told(trained.items, dataset, support, foreign)
     other = adapt_scene(
         model, foreign_items, init, tasks_in(dataset, support, foreign, 6 * len(support), plan, rng), foreign, plan
     )
-    popularity, frequent = fit_popularity(dataset, support), fit_most_frequent(dataset, support)
-    knn = fit_item_knn(dataset, support, shrink=30.0, log=True, include_self=True)
-    ease = fit_ease(dataset, support, 300.0, log=True, repeat=0.5)
     counts = count(dataset, support, plan.settings.train.horizon, rng)
 
     def chain(who: SlotModel, adapter: Adapter | None) -> Scores:
-        retrieval = new_retrieval(who, items, counts, plan.settings.sources)
+        retrieval = new_retrieval(who, items, counts, plan.settings)
         read = read_scene(who, items, adapter, plan)
         return lambda tasks: ranked_scores(read, retrieval, rankers, tasks, scene.items)[1]
 
     arms = {
-        "popularity": popularity.scores,
-        "most_frequent": frequent.scores,
-        "item_knn": knn.scores,
-        "ease": ease.scores,
+        **fit_scene_controls(dataset, support, validation),
         "frozen": frozen_arm(model)[0],
         "base": chain(model, None),
         "zero_steps": chain(model, init.adapter),
-        "random_lora": chain(model, adapt_scene(model, items, random, known, scene.items, plan)),
+        "random_lora": chain(model, random),
         "continued": chain(continued(model, items, known, scene.items, plan, init.steps), None),
         "swapped": chain(model, other),
         "meta_lora": chain(model, mine),
@@ -134,8 +129,13 @@ def told(items: Items, dataset: Dataset, support: np.ndarray, scene: np.ndarray)
     """The items with the scene's biases set to what the support users bought there: log of a smoothed share."""
     counts = np.bincount(dataset.take(support).item, minlength=dataset.n_items)[scene] + 1.0
     bias = items.bias.clone()
-    bias[torch.from_numpy(scene)] = torch.from_numpy(np.log(counts / counts.mean())).float()
+    bias[on(scene, bias)] = on(np.log(counts / counts.mean()), bias).float()
     return replace(items, bias=bias)
+
+
+def on(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    """An array as a tensor where `like` is."""
+    return torch.from_numpy(values).to(like.device)
 
 
 def learn_scenes(
@@ -155,7 +155,7 @@ def learn_scenes(
             users = rng.permutation(trained.adapting)[: 2 * plan.scene_support]
             one, two = np.array_split(users, 2)
             with torch.no_grad():
-                items = told(model.items(torch.from_numpy(part)), dataset, one, part)
+                items = told(model.items(on(part, model.delta)), dataset, one, part)
             support, query = (tasks_in(dataset, who, part, 2 * len(who), plan, rng) for who in (one, two))
             if len(support) and len(query):
                 yield scene_episode(model, items, rows(support, part), rows(query, part), plan.settings.reach)
@@ -172,6 +172,18 @@ def rows(tasks: Tasks, scene: np.ndarray) -> SceneRows:
 def adapt_scene(model: SlotModel, items: Items, init: Initialisation, known: Tasks, scene: np.ndarray, plan: Plan) -> Adapter:
     """One adapter (U = 1) for the scene, from all its support."""
     return adapt(init, scene_loss(model, items, rows(known, scene), plan.settings.reach), 1)
+
+
+def random_adapter(
+    model: SlotModel, items: Items, known: Tasks, scene: np.ndarray, validation: Cell, plan: Plan, seed: int
+) -> Adapter:
+    """The scene's adapter from a random start, its one rate chosen by the transformer's own scores of the validation tasks."""
+    found = [adapt_scene(model, items, start, known, scene, plan) for start in random_starts(model, plan.settings, seed)]
+
+    def alone(adapter: Adapter) -> Scores:
+        return lambda tasks: read_scene(model, items, adapter, plan)(tasks)[1]
+
+    return found[best(validation, [alone(adapter) for adapter in found])]
 
 
 def read_scene(model: SlotModel, items: Items, adapter: Adapter | None, plan: Plan) -> Vectors:

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +32,8 @@ from llmrec.index.filters import Filter, item_ids, matrix, some
 
 SPARE = 16  # fetched beyond what is asked for, to tell near ties at the edge apart
 MANY = 16  # from this many queries on a product of matrices beats faiss's scan, which reads every vector for every query
-GPU_WIDTH = 2048  # the most neighbours that faiss returns on a GPU
+GPU_WIDTH = 2048  # the most neighbours that faiss returns on a GPU, and the most lists that it looks into there
+GPU_SCRATCH = 1 << 26  # bytes that each index sets aside there, beside a transformer; by itself faiss would take 1.5 GB
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,17 @@ class IndexSettings:
 
     exact_below: catalogues smaller than this are searched exactly.
     lists: inverted lists of larger ones; None is twice the square root of the number of items.
-    probes: how many of the lists a query looks into.
+    probes: how many of the lists a query looks into; on a GPU 2,048 at most.
     seed: of the k-means that makes the lists.
-    device: "cuda" fetches on the first GPU where no filter is shared and few enough are wanted (needs `llmrec[gpu]`).
+    device: "cuda" (the first GPU) or "cuda:1" fetches there where no filter is shared and few enough are wanted (needs
+        `llmrec[gpu]`). None is the CPU, but for a recommender the GPU that it runs on itself, if faiss can use it.
     """
 
     exact_below: int = 200_000
     lists: int | None = None
     probes: int = 64
     seed: int = 0
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +90,8 @@ def build(vectors: np.ndarray, ids: np.ndarray | None = None, settings: IndexSet
     """An index of `vectors` (float32 (n, d)), which are copied.
 
     ids: int64 (n,), distinct internal item indices; None is 0, 1, ..., n - 1.
-    Raises DataError: no items, wrong shapes, values that are not finite, ids negative or given twice.
-    Raises MissingExtraError without faiss.
+    Raises DataError: no items, wrong shapes, values that are not finite, ids negative or given twice, a GPU that is not there.
+    Raises MissingExtraError without faiss, and for a GPU with the faiss for CPUs.
     """
     vectors = matrix(vectors, "vectors")
     ids = np.arange(len(vectors)) if ids is None else item_ids(ids, len(vectors))
@@ -113,6 +115,29 @@ def build(vectors: np.ndarray, ids: np.ndarray | None = None, settings: IndexSet
         vectors = vectors.copy()
         vectors.flags.writeable = False
     return _index(ids, vectors, settings, engine)
+
+
+def usable(device: str) -> bool:
+    """Whether faiss can search on "cpu" (always), "cuda" (the first GPU), "cuda:1", ...; MissingExtraError without faiss."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return device == "cpu"
+    faiss, number = _faiss(), number or "0"
+    return hasattr(faiss, "StandardGpuResources") and number.isdecimal() and int(number) < faiss.get_num_gpus()
+
+
+def gpu_number(device: str | None) -> int | None:
+    """Number of the GPU that `IndexSettings.device` names, None for the CPU. Raises as `build` does."""
+    if device is None or device == "cpu":
+        return None
+    if device.startswith("cuda") and not hasattr(_faiss(), "StandardGpuResources"):
+        raise MissingExtraError(
+            f"faiss: expected a build for GPUs for device={device!r}, got one for CPUs; "
+            "pip uninstall faiss-cpu, then pip install 'llmrec[gpu]', or use device='cpu'"
+        )
+    if not usable(device):
+        raise DataError(f"IndexSettings.device: expected 'cpu' or a GPU faiss finds as 'cuda' or 'cuda:1', got {device!r}")
+    return int(device.partition(":")[2] or 0)
 
 
 def add(index: Index, vectors: np.ndarray, ids: np.ndarray) -> Index:
@@ -237,13 +262,14 @@ class _Storage:
 
 
 class _Card:
-    """An index on the first GPU; faiss allows one search at a time there."""
+    """An index on a GPU; faiss allows one search at a time there."""
 
-    def __init__(self, engine: Any, probes: int, faiss: Any):
+    def __init__(self, engine: Any, gpu: int, probes: int, faiss: Any):
         self.resources, self.lock = faiss.StandardGpuResources(), threading.Lock()
-        self.engine = faiss.index_cpu_to_gpu(self.resources, 0, engine)
+        self.resources.setTempMemory(GPU_SCRATCH)
+        self.engine = faiss.index_cpu_to_gpu(self.resources, gpu, engine)
         if hasattr(self.engine, "nprobe"):
-            self.engine.nprobe = probes
+            self.engine.nprobe = min(probes, engine.nlist, GPU_WIDTH)
 
     def search(self, queries: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
         with self.lock:
@@ -251,15 +277,8 @@ class _Card:
 
 
 def _index(ids: np.ndarray, vectors: np.ndarray, settings: IndexSettings, engine: Any) -> Index:
-    card = None
-    if settings.device == "cuda":
-        faiss = _faiss()
-        if not hasattr(faiss, "StandardGpuResources"):
-            raise MissingExtraError(
-                "faiss: expected a build for GPUs for device='cuda', got one for CPUs; "
-                "pip uninstall faiss-cpu, then pip install 'llmrec[gpu]', or use device='cpu'"
-            )
-        card = _Card(engine, settings.probes, faiss)
+    gpu = gpu_number(settings.device)
+    card = None if gpu is None else _Card(engine, gpu, settings.probes, _faiss())
     index = Index(ids, vectors, settings, engine, card)
     if not np.isfinite(index.reach):
         raise DataError("vectors: their lengths exceed float32; scale them down, to length 1 say")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from llmrec.adapters.lora import Adapter, delta, fresh
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.backbone import Body, TextModel
+from llmrec.encoder.dates import moments
 from llmrec.encoder.items import Centring, encode_texts, item_texts
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.templates import history_words, load_template
 from llmrec.encoder.users import Prompts, chunks, prompts, user_scores, user_vectors
 from llmrec.errors import DataError
-from llmrec.index.candidates import Candidates, Sources
+from llmrec.index.candidates import Candidates
+from llmrec.index.flat import Index, gpu_number, usable
 from llmrec.index.flat import build as build_index
 from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.inner import Initialisation, adapt, initialisation
@@ -51,10 +54,12 @@ def new_model(
             f"a prompt of {len(words)} words and {settings.train.most} slots is longer than the {body.max_length} that the "
             f"transformer reads: set TrainSettings(most={body.max_length - len(words)}) or less"
         )
-    popularity = np.bincount(dataset.take(users).item, minlength=dataset.n_items)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = SlotModel(body, torch.tensor(words), torch.from_numpy(text), torch.from_numpy(popularity).float())
+    part = dataset.take(users)
+    popularity = torch.from_numpy(np.bincount(part.item, minlength=dataset.n_items)).float()
+    kinds = len(dataset.event_types)
+    with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
+        torch.default_generator.manual_seed(seed)
+        model = SlotModel(body, torch.tensor(words), torch.from_numpy(text), popularity, moments(part.time), kinds)
     return model.to(settings.device)
 
 
@@ -64,11 +69,31 @@ def frozen_items(model: SlotModel) -> Items:
         return model.items()
 
 
-def new_retrieval(model: SlotModel, items: Items, counts: Counts, sources: Sources) -> Retrieval:
+def check_devices(settings: Settings) -> None:
+    """Say at once what else would be found out after minutes of training.
+
+    Raises DataError for a device that is not here, MissingExtraError for an index on a GPU with the faiss for CPUs.
+    """
+    try:
+        torch.zeros(1, device=settings.device)
+    except (AssertionError, RuntimeError) as error:  # torch's two ways to say so
+        raise DataError(f"device: {settings.device!r} cannot be used here ({error}); `llmrec doctor` lists what can") from error
+    gpu_number(settings.index.device)
+
+
+def new_index(vectors: np.ndarray, settings: Settings) -> Index:
+    """An index of float32 (N, d), where the settings say; unless they do, where the recommender runs, if faiss can use that."""
+    index = settings.index
+    if index.device is None:
+        index = replace(index, device=settings.device if usable(settings.device) else "cpu")
+    return build_index(vectors, settings=index)
+
+
+def new_retrieval(model: SlotModel, items: Items, counts: Counts, settings: Settings) -> Retrieval:
     """The index over a trained model's items, beside what was counted."""
     with torch.no_grad():
         matrix = items.search_matrix(model.temperature).cpu().numpy()
-    return Retrieval(build_index(np.ascontiguousarray(matrix)), counts, sources)
+    return Retrieval(new_index(matrix, settings), counts, settings.sources)
 
 
 def start_adapter(model: SlotModel, settings: Settings, seed: int, b_std: float) -> Initialisation:

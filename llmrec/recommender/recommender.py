@@ -169,7 +169,10 @@ class Recommender:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, seed: int = 0, device: str = "cpu") -> Recommender:
-        """Load what `save_pretrained` saved, onto a device. Raises ArtefactError when a byte of it has changed since."""
+        """Load what `save_pretrained` saved onto a device, wherever it was made; the index too, where faiss can use that one.
+
+        Raises ArtefactError when a byte of it has changed since, DataError for a device that is not here.
+        """
         state = load_state(Path(folder), device)
         recommender = cls(settings=state.settings, seed=seed)
         recommender._state, recommender._frame = state, pa.table({})

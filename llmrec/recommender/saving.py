@@ -25,13 +25,15 @@ from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
+from llmrec.evaluation.item_item import Markov
 from llmrec.index.candidates import Sources
+from llmrec.index.flat import IndexSettings
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.features import Counts
 from llmrec.ranking.ranker import Ranker, RankerSettings
 from llmrec.ranking.stage import Rankers
-from llmrec.recommender.parts import frozen_items, new_retrieval
+from llmrec.recommender.parts import check_devices, frozen_items, new_retrieval
 from llmrec.recommender.settings import LoraSettings, Settings
 from llmrec.recommender.state import State
 from llmrec.store import (
@@ -48,6 +50,7 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
+COUNTED = ("popularity", "repurchase", "log_price", "place")
 
 
 def save_state(folder: Path, state: State, histories: bool) -> None:
@@ -69,6 +72,7 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "pull": state.init.pull,
         "clip": state.init.clip,
         "baskets": state.retrieval.counts.baskets,
+        "markov": {name: _reach(getattr(state.retrieval.counts, name)) for name in ("near", "wide")},
         "event_types": list(state.histories.event_types),
         "scenes": list(state.histories.scenes),
         "histories": histories,
@@ -77,14 +81,23 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
 
 
 def load_state(folder: Path, device: str) -> State:
-    """Read a state back; the index is built anew from the vectors. Raises ArtefactError for any byte that has changed."""
+    """Read a state back; the index is built anew from the vectors. Raises ArtefactError for any byte that has changed,
+    DataError for a device that is not here.
+
+    Where it was made does not matter: everything goes to `device`, the index too if faiss can use that, unless it was kept
+    on the CPU on purpose.
+    """
     meta = open_folder(folder, KIND)
-    settings = replace(_settings(load_json(folder / "settings.json")), device=device)
+    saved = _settings(load_json(folder / "settings.json"))
+    index = saved.index if saved.index.device == "cpu" else replace(saved.index, device=None)
+    settings = replace(saved, device=device, index=index)
+    check_devices(settings)
     arrays = load_arrays(folder / "arrays.safetensors")
     catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
     body = load_body(Weights.folder(folder / "body"))
     heads = {name: torch.from_numpy(values) for name, values in _under(arrays, "model.").items()}
-    model = SlotModel(body, heads["words"], heads["text"], torch.ones(len(catalogue)))
+    kinds = len(heads["kinds.weight"]) - 1
+    model = SlotModel(body, heads["words"], heads["text"], torch.ones(len(catalogue)), heads["moments"], kinds)
     model.load_state_dict({**heads, **{f"body.{name}": value for name, value in body.state_dict().items()}})
     model.eval().requires_grad_(False).to(device)
     init = Initialisation(
@@ -93,10 +106,12 @@ def load_state(folder: Path, device: str) -> State:
     counts = Counts(
         baskets=meta["baskets"],
         together=_csr(_under(arrays, "together."), len(catalogue)),
-        **{name: arrays[f"counts.{name}"] for name in ("popularity", "repurchase", "log_price")},
+        near=_markov(_under(arrays, "near."), meta["markov"]["near"]),
+        wide=_markov(_under(arrays, "wide."), meta["markov"]["wide"]),
+        **{name: arrays[f"counts.{name}"] for name in COUNTED},
     )
     items = frozen_items(model)
-    retrieval = new_retrieval(model, items, counts, settings.sources)
+    retrieval = new_retrieval(model, items, counts, settings)
     rankers = Rankers(*(_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend")))
     nobody = _nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]))
     known = _load_histories(folder / "histories", nobody) if meta["histories"] else nobody
@@ -104,14 +119,17 @@ def load_state(folder: Path, device: str) -> State:
 
 
 def _arrays(state: State) -> dict[str, np.ndarray]:
-    counts, together = state.retrieval.counts, state.retrieval.counts.together
+    counts = state.retrieval.counts
     arrays = {
         f"model.{name}": value.detach().cpu().numpy()
         for name, value in state.model.state_dict().items()
         if not name.startswith("body.")
     }
-    arrays |= {f"counts.{name}": getattr(counts, name) for name in ("popularity", "repurchase", "log_price")}
-    arrays |= {f"together.{name}": getattr(together, name) for name in ("data", "indices", "indptr")}
+    arrays |= {f"counts.{name}": getattr(counts, name) for name in COUNTED}
+    for name, table in (("together", counts.together), ("near", counts.near.follows), ("wide", counts.wide.follows)):
+        arrays |= {f"{name}.{part}": getattr(table, part) for part in ("data", "indices", "indptr")}
+    for name, markov in (("near", counts.near), ("wide", counts.wide)):
+        arrays |= {f"{name}.taken": markov.taken, f"{name}.base": markov.base}
     for name, ranker in (("ranker", state.rankers.counts), ("blend", state.rankers.blend)):
         arrays |= {f"{name}.mean": ranker.mean, f"{name}.spread": ranker.spread}
         arrays |= {f"{name}.weights.{key}": value for key, value in ranker.weights.items()}
@@ -130,10 +148,18 @@ def _csr(arrays: dict[str, np.ndarray], n: int) -> sparse.csr_array:
     return sparse.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n, n))
 
 
+def _reach(markov: Markov) -> dict[str, Any]:
+    return {"last": markov.last, "decay": markov.decay}
+
+
+def _markov(arrays: dict[str, np.ndarray], reach: dict[str, Any]) -> Markov:
+    return Markov(_csr(arrays, len(arrays["base"])), arrays["taken"], arrays["base"], reach["last"], reach["decay"])
+
+
 def _settings(saved: dict[str, Any]) -> Settings:
     parts = {
         "train": TrainSettings, "lora": LoraSettings, "outer": OuterSettings,
-        "counts_ranker": RankerSettings, "blend": RankerSettings, "sources": Sources,
+        "counts_ranker": RankerSettings, "blend": RankerSettings, "sources": Sources, "index": IndexSettings,
     }  # fmt: skip
     saved["train"]["known"] = tuple(saved["train"]["known"])  # JSON has no tuples
     return Settings(**{name: parts[name](**value) if name in parts else value for name, value in saved.items()})

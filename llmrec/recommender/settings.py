@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from llmrec.encoder.train import TrainSettings
 from llmrec.index.candidates import Sources
+from llmrec.index.flat import IndexSettings
 from llmrec.meta.episodes import Reach
 from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.ranker import RankerSettings
@@ -40,7 +41,8 @@ class Settings:
     adapting_share: of the users, kept out of base training to learn the initialisation on.
     ranking_share: of the users, kept out of both to learn the blend of counts and transformer on.
     ranking_tasks: how many tasks each ranker learns from, at most.
-    device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda"). The index stays on the CPU.
+    index: how items are searched. Its `device` None is the GPU that `device` names, where faiss can use that, else the CPU.
+    device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda").
     """
 
     layers: int | None = 3
@@ -52,6 +54,7 @@ class Settings:
     counts_ranker: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=16, steps=400))
     blend: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=4, steps=300, decay=0.1))
     sources: Sources = field(default_factory=lambda: Sources(text_k=300, knn_k=300, popular_k=300))
+    index: IndexSettings = field(default_factory=IndexSettings)
     adapting_share: float = 0.15
     ranking_share: float = 0.1
     ranking_tasks: int = 2000

@@ -10,9 +10,9 @@ import numpy as np
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.index.flat import Index
-from llmrec.index.flat import build as build_index
 from llmrec.meta.inner import Initialisation
 from llmrec.ranking.stage import Rankers, Retrieval
+from llmrec.recommender.parts import new_index
 from llmrec.recommender.settings import Settings
 
 
@@ -41,4 +41,4 @@ class State:
     def likeness(self) -> Index:
         """Index of the items' unit vectors, for similar items."""
         vectors = self.items.vectors.cpu().numpy()
-        return build_index(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+        return new_index(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), self.settings)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llmrec.data.tasks import first_baskets
-from llmrec.demo.arms import by_user, cells, compare, unseen
+from llmrec.demo.arms import best, by_user, cells, compare, quality, unseen
 
 
 @pytest.fixture
@@ -65,3 +67,36 @@ def test_an_arm_may_have_another_function_for_new_items(tasks):
     one = named("one")
     compare(cells("world", {1: tasks}), {"a": (one, one), "b": (named("all"), named("new"))}, 0, np.random.default_rng(0))
     assert asked == ["one", "all", "new"]
+
+
+def test_quality_is_the_mean_over_users_of_what_they_have(tasks):
+    """User 0 has three tasks with the first place missed in none, user 1 one task with nothing right."""
+    doubled = tasks.take(np.array([0, 0, 0, 1]))
+    cell = cells("validation", {1: doubled})[0]
+    scores = np.zeros((4, tasks.dataset.n_items), np.float32)
+    for task in range(3):
+        scores[task, cell.relevant[task]] = 1.0
+    scores[3, cell.relevant[3]] = -1.0
+    last = quality(cells("validation", {1: tasks.take(np.array([1]))})[0], scores[3:])
+    assert last < 0.9
+    assert quality(cell, scores) == pytest.approx((1.0 + last) / 2)
+    nothing = replace(cell, relevant=[np.zeros(0, np.int64)] * 4)
+    assert quality(nothing, scores) == 0.0
+
+
+def test_the_best_way_is_found_and_the_first_where_nothing_tells(tasks):
+    cell = cells("validation", {1: tasks})[0]
+
+    def constant(part):
+        return np.zeros((len(part), part.dataset.n_items), np.float32)
+
+    def oracle(part):
+        scores = constant(part)
+        for task, items in enumerate(part.relevant()):
+            scores[task, items] = 1.0
+        return scores
+
+    assert best(cell, [constant, oracle, lambda part: -oracle(part)]) == 1
+    assert best(cell, [constant, constant]) == 0
+    nobody = replace(cell, tasks=tasks.take(np.zeros(0, np.int64)), relevant=[])
+    assert best(nobody, [constant, oracle]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.errors import DataError, MissingExtraError, UnknownItemError
-from llmrec.index.flat import Index, IndexSettings, add, build, remove, search
+from llmrec.index.flat import Index, IndexSettings, add, build, remove, search, usable
 
 LISTS = IndexSettings(exact_below=1, lists=8, probes=8)  # every list is looked into: has to be exact
 FEW = IndexSettings(exact_below=1, lists=16, probes=2)
@@ -292,6 +293,66 @@ def test_without_faiss_the_message_names_the_extra(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"pip install 'llmrec\[cpu\]'"):
         build(np.eye(3))
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """faiss as if built for GPUs, with two of them: (number, width) of each search there."""
+    faiss, asked = pytest.importorskip("faiss"), []
+
+    class Resources:
+        def setTempMemory(self, size):
+            self.size = size
+
+    class Gpu:
+        def __init__(self, number, engine):
+            self.number, self.engine = number, faiss.clone_index(engine)
+            if hasattr(engine, "nprobe"):
+                self.nprobe = engine.nprobe
+
+        def search(self, queries, width):
+            asked.append((self.number, width))
+            if hasattr(self, "nprobe"):
+                assert self.nprobe <= min(self.engine.nlist, 2048)
+                self.engine.nprobe = self.nprobe
+            assert width <= 2048  # more is an error on a GPU
+            return self.engine.search(queries, width)
+
+    monkeypatch.setattr(faiss, "StandardGpuResources", Resources, raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, number, engine: Gpu(number, engine), raising=False)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "kind", [IndexSettings(), LISTS, IndexSettings(1, 16, 99)], ids=["flat", "lists", "more than there are"]
+)
+def test_a_gpu_fetches_and_the_answer_is_the_cpus(two_gpus, kind):
+    rng = np.random.default_rng(13)
+    vectors, queries = rng.normal(size=(3000, 8)).astype(np.float32), rng.normal(size=(20, 8)).astype(np.float32)
+    here, there = build(vectors, settings=kind), build(vectors, settings=replace(kind, device="cuda:1"))
+    excluded = [rng.integers(0, 3000, 30) for _ in queries]
+    for part in (queries, queries[:1]):
+        same(search(there, part, 10, None, excluded[: len(part)]), search(here, part, 10, None, excluded[: len(part)]))
+    assert {number for number, _ in two_gpus} == {1}
+    asked = len(two_gpus)
+    same(search(there, queries, 2500), search(here, queries, 2500))  # wider than a GPU can
+    same(search(there, queries, 5, np.arange(3000) % 2 == 0), search(here, queries, 5, np.arange(3000) % 2 == 0))
+    assert len(two_gpus) == asked
+    later = remove(add(there, 3 * vectors[:2], np.array([3000, 3001])), np.array([0]))
+    same(
+        search(later, queries, 10),
+        search(remove(add(here, 3 * vectors[:2], np.array([3000, 3001])), np.array([0])), queries, 10),
+    )
+    assert len(two_gpus) > asked
+
+
+@pytest.mark.parametrize("device", ["cuda:2", "cuda:x", "gpu", "", "cuda2"])
+def test_a_gpu_that_is_not_there_is_refused(two_gpus, device):
+    with pytest.raises(DataError, match="IndexSettings.device: expected 'cpu' or a GPU faiss finds"):
+        build(np.eye(3), settings=IndexSettings(device=device))
+    assert not usable(device)
+    assert usable("cpu") and usable("cuda") and usable("cuda:1")
 
 
 def test_a_gpu_needs_the_build_for_gpus():
