@@ -197,6 +197,7 @@ def slot_model(body: Any, random_shop: Any) -> Any:
 def make_slot_model(body: Any, dataset: Any, untrained: tuple[int, ...] = (), moved: bool = True) -> Any:
     import torch
 
+    from llmrec.encoder.dates import moments
     from llmrec.encoder.model import SlotModel
 
     generator = torch.Generator().manual_seed(2)
@@ -205,7 +206,8 @@ def make_slot_model(body: Any, dataset: Any, untrained: tuple[int, ...] = (), mo
     popularity[list(untrained)] = 0
     with torch.random.fork_rng():
         torch.manual_seed(4)
-        model = SlotModel(body, torch.tensor([12, 13, 9]), text, torch.from_numpy(popularity))
+        kinds = len(dataset.event_types)
+        model = SlotModel(body, torch.tensor([12, 13, 9]), text, torch.from_numpy(popularity), moments(dataset.time), kinds)
     if moved:
         with torch.no_grad():
             for name, parameter in model.named_parameters():

@@ -79,25 +79,30 @@ def sample_windows(
     count: int,
     rng: np.random.Generator,
     from_start: float = 0.0,
+    least: int | None = None,
 ) -> Tasks:
     """`count` tasks at random: a user (uniform over those long enough), a support of `known[0]..known[1]` consecutive
     baskets anywhere in the history, and the `horizon` baskets that follow as query.
 
     from_start: share of the tasks whose support begins with the user's first basket, as a new user's does.
+    least: baskets of the query, where the history ends before the horizon; None for the whole horizon.
 
-    The support's length is drawn uniformly; where a history is too short for the draw, the support is cut to what fits.
-    Raises ValueError when no user has `known[0] + horizon` baskets.
+    The support's length is drawn log-uniformly, as many between 1 and 2 as between 8 and 16: what is asked later is asked
+    mostly of short histories, and a long one teaches its short beginnings only once. Where a history is too short for the
+    draw, the support is cut to what fits. Raises ValueError when no user has `known[0] + least` baskets.
     """
+    least = horizon if least is None else least
     users = np.asarray(users, np.int64)
-    users = users[dataset.n_baskets[users] >= known[0] + horizon]
+    users = users[dataset.n_baskets[users] >= known[0] + least]
     if len(users) == 0:
-        raise ValueError(f"no user has {known[0]} + {horizon} baskets: shorten `known` or `horizon`")
+        raise ValueError(f"no user has {known[0]} + {least} baskets: shorten `known` or `horizon`")
     chosen = rng.choice(users, count)
-    length = np.minimum(rng.integers(known[0], known[1] + 1, count), dataset.n_baskets[chosen] - horizon)
+    drawn = np.exp(rng.uniform(np.log(known[0]), np.log(known[1] + 1), count)).astype(np.int64)
+    length = np.minimum(drawn, dataset.n_baskets[chosen] - least)
     late = rng.random(count) >= from_start
-    offset = (late * rng.random(count) * (dataset.n_baskets[chosen] - horizon - length + 1)).astype(np.int64)
+    offset = (late * rng.random(count) * (dataset.n_baskets[chosen] - least - length + 1)).astype(np.int64)
     first = dataset.first_basket[chosen] + offset
-    return _cut(dataset, first, first + length, first + length + horizon)
+    return _cut(dataset, first, first + length, np.minimum(first + length + horizon, dataset.first_basket[chosen + 1]))
 
 
 def _cut(dataset: Dataset, first: np.ndarray, split: np.ndarray, stop: np.ndarray) -> Tasks:

@@ -4,7 +4,7 @@ Axis convention: `N` items, `T` prompts, `L` slots, `W` words of the template be
 `F` slot attributes.
 
     item vector   v_i = project(text_i) + delta_i            (delta_i starts at zero; text alone for an item never trained on)
-    item slot     e   = gain * v_i + attributes
+    item slot     e   = gain * v_i + attributes + date + kind of event
     user vector   u   = last hidden state at the last slot of  [words, e_1, ..., e_L]
     score             = temperature * <u, v_i> + bias_i + repeat_i * log(1 + times in the prompt) + again * (in the last basket)
 
@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from llmrec.encoder.backbone import Body
-from llmrec.encoder.slots import SLOT_ATTRIBUTES, Slots
+from llmrec.encoder.dates import DATE_FEATURES, KNOTS, date_features
+from llmrec.encoder.slots import SLOT_ATTRIBUTES, Readouts, Slots
+from llmrec.encoder.softmax import catalogue_loss
 
 TIMES_BEFORE = SLOT_ATTRIBUTES.index("times_before")
 
@@ -50,14 +52,19 @@ class SlotModel(nn.Module):
     words: int64 (W,), token ids of the template before the slots.
     text: float32 (N, d_text), frozen text vectors of the catalogue, centred and of unit length.
     popularity: float32 (N,), events of each item in the training part; 0 for an item never seen.
+    moments: float64 (KNOTS,), quantiles of the training events' times, by which a slot's date is told; None for all at one time.
+    kinds: how many event types there are.
     """
 
     words: Tensor
     text: Tensor
     trained: Tensor
     cold_bias: Tensor
+    moments: Tensor
 
-    def __init__(self, body: Body, words: Tensor, text: Tensor, popularity: Tensor):
+    def __init__(
+        self, body: Body, words: Tensor, text: Tensor, popularity: Tensor, moments: Tensor | None = None, kinds: int = 0
+    ):
         super().__init__()
         n, d_text = text.shape
         self.body = body
@@ -65,13 +72,19 @@ class SlotModel(nn.Module):
         self.register_buffer("text", text)
         self.register_buffer("trained", popularity > 0)
         self.project = nn.Linear(d_text, body.width, bias=False)
-        nn.init.eye_(self.project.weight)
+        # As it is, where text and transformer are equally wide; otherwise turned, so that distances are kept.
+        (nn.init.eye_ if d_text == body.width else nn.init.orthogonal_)(self.project.weight)
         self.delta = nn.Parameter(torch.zeros(n, body.width))
         self.bias = nn.Parameter(torch.log(popularity.clamp(min=0.5) / popularity.sum().clamp(min=1.0)) + np.log(n))
         # A new item is taken for a middling one: what it will sell is for the scene's support to say.
         self.register_buffer("cold_bias", self.bias.detach().median())
         self.attributes = nn.Linear(len(SLOT_ATTRIBUTES), body.width, bias=False)
         nn.init.normal_(self.attributes.weight, std=0.005)
+        self.register_buffer("moments", torch.zeros(KNOTS, dtype=torch.float64) if moments is None else moments)
+        self.dates = nn.Linear(DATE_FEATURES, body.width, bias=False)
+        nn.init.normal_(self.dates.weight, std=0.005)
+        self.kinds = nn.Embedding(1 + kinds, body.width)  # the first for a type unknown
+        nn.init.zeros_(self.kinds.weight)
         # A slot arrives as long as a word does, or the transformer's first layer norm drowns it or is drowned by it.
         table = body.model.get_input_embeddings().weight
         self.gain = nn.Parameter(table.detach().norm(dim=1).mean())
@@ -92,15 +105,14 @@ class SlotModel(nn.Module):
         bias = torch.where(self.trained, self.bias, self.cold_bias)
         return Items(vectors, bias, self.repeat + self.repeat_delta * self.trained)
 
-    def embed(self, items: Items, item: Tensor, attributes: Tensor) -> Tensor:
-        """Input embeddings (T, W + L, d) of slots: item (T, L), attributes (T, L, F)."""
-        filled = items.vectors[item] * self.gain + self.attributes(attributes)
-        words = self.body.words(self.words).expand(len(item), -1, -1)
-        return torch.cat([words, filled], 1)
-
     def prompt(self, items: Items, batch: Slots) -> Tensor:
         """Input embeddings (T, W + L, d) of a batch of prompts."""
-        return self.embed(items, self._tensor(batch.item), self._tensor(batch.attributes))
+        filled = items.vectors[self._tensor(batch.item)] * self.gain + self.attributes(self._tensor(batch.attributes))
+        filled = filled + self.dates(date_features(self._tensor(batch.time), self.moments))
+        kind = self._tensor(batch.kind)
+        filled = filled + self.kinds(kind * (kind < self.kinds.num_embeddings))  # a type that training never met is unknown
+        words = self.body.words(self.words).expand(len(filled), -1, -1)
+        return torch.cat([words, filled], 1)
 
     def logits(self, users: Tensor, items: Items) -> Tensor:
         """Scores (..., N) of every item for user vectors (..., d), without the repeat terms."""
@@ -125,6 +137,16 @@ class SlotModel(nn.Module):
         users = states[self._tensor(task), len(self.words) + self._tensor(slot)]
         index, value = self.repeats(items, batch, task, slot)
         return self.logits(users, items).scatter_add(1, index, value)
+
+    def loss(self, states: Tensor, items: Items, batch: Slots, reads: Readouts, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Scalar: mean over the readouts of the full-softmax loss of `scores`; the matrix of all scores is never held.
+
+        dtype: of the matrix products. The gradient is exact, but can be taken only once.
+        """
+        users = states[self._tensor(reads.task), len(self.words) + self._tensor(reads.slot)].float() * self.temperature
+        extra = self.repeats(items, batch, reads.task, reads.slot)
+        target, owner = self._tensor(reads.target), self._tensor(reads.owner)
+        return catalogue_loss(users, items.vectors, target, owner, items.bias, extra, dtype)
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.delta.device)

@@ -17,7 +17,7 @@ from llmrec.data.tasks import Tasks
 DAY = 86_400.0
 SLOT_ATTRIBUTES = (
     *("gap", "since_first", "repeat", "times_before", "basket"),  # of the history; the rest as the event gives them
-    *("quantity", "price", "rating", "weight", "event_type"),
+    *("quantity", "price", "rating", "weight"),
 )
 
 
@@ -30,6 +30,8 @@ class Slots:
     basket: int32 (T, L), ordinal of the basket within the prompt, from 0; -1 where padded.
     doubled: bool (T, L), whether an earlier slot of the same basket holds the same item.
     length: int64 (T,), slots that are filled, from the left.
+    time: float64 (T, L), seconds since 1970-01-01 UTC; 0 where padded.
+    kind: int64 (T, L), 1 + code of the event type; 0 where unknown or padded.
     """
 
     item: np.ndarray
@@ -37,6 +39,8 @@ class Slots:
     basket: np.ndarray
     doubled: np.ndarray
     length: np.ndarray
+    time: np.ndarray
+    kind: np.ndarray
 
     def __len__(self) -> int:
         return len(self.length)
@@ -75,11 +79,11 @@ def slots(tasks: Tasks, most: int) -> Slots:
         "price": np.log1p(np.maximum(_given(data, "price", row), 0)) - 1.0,
         "rating": (_given(data, "rating", row) - 3.0) / 2.0,
         "weight": _given(data, "weight", row),
-        "event_type": _given(data, "event_type", row),
     }
     stacked = np.stack([np.nan_to_num(columns[name]) for name in SLOT_ATTRIBUTES], -1).astype(np.float32)
     stacked[~filled] = 0.0
-    return Slots(np.maximum(item, 0).astype(np.int64), stacked, basket, doubled, length.astype(np.int64))
+    kind = np.where(filled, np.nan_to_num(_given(data, "event_type", row), nan=-1.0) + 1, 0).astype(np.int64)
+    return Slots(np.maximum(item, 0).astype(np.int64), stacked, basket, doubled, length.astype(np.int64), time, kind)
 
 
 def _given(data: Dataset, name: str, row: np.ndarray) -> np.ndarray:

@@ -54,6 +54,24 @@ def test_sampled_windows_keep_the_laws_and_repeat_with_their_generator():
     assert (tasks.start == dataset.start[tasks.user]).any()
 
 
+def test_lengths_are_drawn_log_uniformly():
+    user, time = np.divmod(np.arange(50 * 40), 40)
+    dataset = build({"user_id": user, "item_id": time % 3, "timestamp": time})[0]
+    tasks = sample_windows(dataset, np.arange(50), (2, 31), 1, 20_000, np.random.default_rng(0))
+    length = dataset.basket[tasks.split - 1] - dataset.basket[tasks.start] + 1
+    octaves = np.histogram(length, [2, 4, 8, 16, 32])[0] / len(tasks)
+    np.testing.assert_allclose(octaves, 0.25, atol=0.02)
+
+
+def test_a_query_may_end_with_the_history():
+    dataset = shop()
+    tasks = sample_windows(dataset, np.arange(dataset.n_users), (1, 4), 3, 500, np.random.default_rng(0), least=1)
+    end, first = dataset.first_basket[1:][tasks.user], np.searchsorted(dataset.basket_start, tasks.split)
+    asked = np.searchsorted(dataset.basket_start, tasks.stop) - first
+    assert np.array_equal(asked, np.minimum(3, end - first)) and set(asked) == {1, 2, 3}
+    assert set(tasks.user.tolist()) == set(np.flatnonzero(dataset.n_baskets >= 2).tolist())
+
+
 def test_nobody_long_enough_is_an_error():
     with pytest.raises(ValueError, match="no user has 50"):
         sample_windows(shop(), np.arange(5), (50, 60), 1, 10, np.random.default_rng(0))

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.encoder.dates import date_features
+from llmrec.encoder.loss import multi_target
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.slots import Slots, basket_readouts, slots
 
@@ -45,6 +47,8 @@ def test_scores_against_a_loop(slot_model, tasks, most):
             [
                 slot_model.gain * items.vectors[batch.item[task, place]]
                 + slot_model.attributes.weight @ torch.from_numpy(batch.attributes[task, place])
+                + slot_model.dates.weight @ date_features(torch.tensor(batch.time[task, place]), slot_model.moments)
+                + slot_model.kinds.weight[batch.kind[task, place]]
                 for place in range(slot + 1)
             ]
         )
@@ -122,4 +126,28 @@ def test_a_prompt_is_the_words_and_then_the_slots(slot_model, tasks):
 
 
 def test_what_belongs_to_the_catalogue_is_saved_with_it(slot_model):
-    assert {"words", "text", "trained", "cold_bias", "delta", "bias"} <= set(slot_model.state_dict())
+    assert {"words", "text", "trained", "cold_bias", "delta", "bias", "moments"} <= set(slot_model.state_dict())
+
+
+def test_the_loss_is_that_of_the_scores(slot_model, tasks):
+    items, batch = slot_model.items(), slots(tasks, 64)
+    reads = basket_readouts(tasks, batch, 1)
+    states = slot_model.body(slot_model.prompt(items, batch))
+    scores = slot_model.scores(states, items, batch, reads.task, reads.slot)
+    expected = multi_target(scores, torch.from_numpy(reads.target), torch.from_numpy(reads.owner)).mean()
+    found = slot_model.loss(states, items, batch, reads)
+    torch.testing.assert_close(found, expected)
+    learned = [p for p in slot_model.parameters() if p is not slot_model.body.model.get_input_embeddings().weight]
+    mine = torch.autograd.grad(found, learned, retain_graph=True, allow_unused=True)
+    other = torch.autograd.grad(expected, learned, allow_unused=True)
+    for one, two in zip(mine, other, strict=True):
+        assert (one is None) == (two is None)
+        if one is not None:
+            torch.testing.assert_close(one, two, **CLOSE)
+
+
+def test_an_event_type_that_training_never_met_is_an_unknown_one(slot_model, tasks):
+    items, batch = slot_model.items(), slots(tasks, 64)
+    far, unknown = replace(batch, kind=np.full_like(batch.kind, 99)), replace(batch, kind=np.zeros_like(batch.kind))
+    assert torch.equal(slot_model.prompt(items, far), slot_model.prompt(items, unknown))
+    assert not torch.equal(slot_model.prompt(items, batch), slot_model.prompt(items, unknown))

@@ -51,10 +51,15 @@ def described(data: Dataset, rows: list[int]) -> list[dict[str, float]]:
                 "price": given("price", row, lambda value: log1p(value) - 1),
                 "rating": given("rating", row, lambda value: (value - 3) / 2),
                 "weight": given("weight", row, lambda value: value),
-                "event_type": given("event_type", row, lambda value: value),
             }
         )
     return found
+
+
+def kinds(data: Dataset, rows: list[int]) -> list[int]:
+    """1 + code of each event's type, 0 where it has none."""
+    codes = data.attributes.get("event_type", np.full(data.n_events, np.nan))[rows]
+    return [0 if np.isnan(code) else 1 + int(code) for code in codes]
 
 
 @pytest.mark.parametrize("most", [1, 3, 7, 64])
@@ -73,6 +78,8 @@ def test_slots_against_a_loop(tasks, most):
         assert batch.doubled[t, :n].tolist() == [pair in seen[:place] for place, pair in enumerate(seen)]
         expected = [[slot[name] for name in SLOT_ATTRIBUTES] for slot in described(data, rows)]
         np.testing.assert_allclose(batch.attributes[t, :n], expected, rtol=1e-5, atol=1e-5)
+        assert batch.time[t].tolist() == [*data.time[rows].tolist(), *[0.0] * (longest - n)]
+        assert batch.kind[t].tolist() == [*kinds(data, rows), *[0] * (longest - n)]
         assert (batch.item[t, n:] == 0).all() and (batch.basket[t, n:] == -1).all() and (batch.attributes[t, n:] == 0).all()
 
 
@@ -107,7 +114,7 @@ def test_no_slot_looks_ahead(tasks):
 def test_without_attributes_they_are_zero(shop):
     data = shop([[[0, 1], [1]]], 2)
     batch = slots(first_baskets(data, np.array([0]), 1, 1), 8)
-    given = [SLOT_ATTRIBUTES.index(name) for name in ("quantity", "price", "rating", "weight", "event_type")]
+    given = [SLOT_ATTRIBUTES.index(name) for name in ("quantity", "price", "rating", "weight")]
     assert (batch.attributes[..., given] == 0).all()
 
 
