@@ -13,7 +13,8 @@ from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, sample_windows
-from llmrec.evaluation.counts import basket_items
+from llmrec.evaluation.counts import basket_items, support_counts
+from llmrec.evaluation.item_item import Markov, fit_markov
 from llmrec.index.candidates import Candidates, neighbours
 
 FEATURES = (
@@ -23,11 +24,17 @@ FEATURES = (
     "popularity",  # log of the share of training baskets that hold it
     "repurchase",  # logit of how often training users who had it took it again soon
     "together",  # log(1 + similarity by co-occurrence to the support)
+    "follows",  # log of the chance to come soon after the last three baskets, over that of any item
+    "follows_wide",  # the same after the last ten
+    "place",  # log of how often others took it at this point of their history
     "price",  # log price, centred over the catalogue
     "price_gap",  # its distance from the support's mean log price
     "known",  # log(1 + baskets known)
     "events",  # log(1 + events known)
 )
+
+
+PLACES = np.array([1, 2, 3, 4, 5, 7, 10, 14, 20, 30, 45, 70, 100, 150, 200])  # baskets had, at which `place` is counted
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Counts:
     repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean.
     together: csr float32 (N, N), similarity by co-occurrence.
     log_price: float32 (N,), centred; 0 where unknown.
+    near, wide: what comes soon after the last three, and the last ten, baskets.
+    place: float32 (len(PLACES), N), log share of an item in the baskets that follow so many baskets.
     """
 
     popularity: np.ndarray
@@ -45,14 +54,23 @@ class Counts:
     repurchase: np.ndarray
     together: sparse.csr_array
     log_price: np.ndarray
+    near: Markov
+    wide: Markov
+    place: np.ndarray
 
 
 def count(dataset: Dataset, users: np.ndarray, horizon: int, rng: np.random.Generator) -> Counts:
     """Count over `users` (int indices of training users)."""
     part = dataset.take(users)
-    popularity = basket_items(part).sum(0).astype(np.float32)
     return Counts(
-        popularity, len(part.basket_start) - 1, _repurchase(part, horizon, rng), neighbours(dataset, users), _prices(part)
+        popularity=basket_items(part).sum(0).astype(np.float32),
+        baskets=len(part.basket_start) - 1,
+        repurchase=_repurchase(part, horizon, rng),
+        together=neighbours(dataset, users),
+        log_price=_prices(part),
+        near=fit_markov(dataset, users, last=3, horizon=horizon, decay=0.8),
+        wide=fit_markov(dataset, users, last=10, horizon=horizon, decay=0.8),
+        place=_place(part, horizon),
     )
 
 
@@ -83,12 +101,42 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
         "popularity": np.log((counts.popularity[found.item] + 0.5) / (counts.baskets + 1.0)),
         "repurchase": np.where(had, counts.repurchase[found.item], 0.0),
         "together": np.log1p(_cells(together, found)),
+        "follows": _follows(counts.near, tasks, found),
+        "follows_wide": _follows(counts.wide, tasks, found),
+        "place": counts.place[_nearest_place(tasks)[found.task], found.item],
         "price": price[found.item],
         "price_gap": np.abs(price[found.item] - level[found.task]),
         "known": np.log1p(last + 1)[found.task],
         "events": np.log1p(length)[found.task],
     }
     return np.stack([columns[name] for name in FEATURES], 1).astype(np.float32)
+
+
+def _follows(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
+    """log((chance + mean chance) / mean chance), (C,): 0 for what never follows."""
+    history = support_counts(tasks, markov.decay, markov.last)
+    given = history @ markov.taken + (np.diff(history.indptr) == 0)
+    chance = _cells(sparse.csr_array(history @ markov.follows), found) + given[found.task] * markov.base[found.item]
+    return np.log1p(chance / max(markov.base.mean(), 1e-12))
+
+
+def _nearest_place(tasks: Tasks) -> np.ndarray:
+    """int64 (T,): row of PLACES, counted from the user's very first basket, for the query's first one."""
+    had = tasks.dataset.basket[tasks.split - 1] + 1
+    return np.searchsorted(PLACES, had, side="right") - 1
+
+
+def _place(part: Dataset, horizon: int) -> np.ndarray:
+    """What the training users took in the `horizon` baskets after so many; smoothed by their popularity at large."""
+    baskets, ordinal = basket_items(part), part.basket[part.basket_start[:-1]]
+    overall = np.asarray(baskets.sum(0)) + 0.5
+    overall = overall / overall.sum()
+    found = np.empty((len(PLACES), part.n_items), np.float32)
+    for row, had in enumerate(PLACES):
+        here = baskets.T @ ((ordinal >= had) & (ordinal < had + horizon)).astype(np.float64)
+        weight = 0.1 * here.sum() + 10.0
+        found[row] = np.log((here + weight * overall) / (here.sum() + weight))
+    return found
 
 
 def _cells(table: sparse.csr_array, found: Candidates) -> np.ndarray:

@@ -13,7 +13,7 @@ from llmrec.index.flat import Index
 from llmrec.ranking.features import FEATURES, Counts, features
 from llmrec.ranking.ranker import Ranker, Ranking, rank
 
-HAD, KNOWN = FEATURES.index("had"), FEATURES.index("known")
+BESIDE = [FEATURES.index(name) for name in ("had", "known", "popularity", "together", "follows", "follows_wide", "place")]
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,11 @@ class Rankers:
 
 
 def blend_inputs(counts: Ranker, tasks: Tasks, found: Candidates, counted: Counts, scores: np.ndarray) -> np.ndarray:
-    """float32 (C, 4): score by counts, score by the transformer (out of scores (T, N)), whether had before, baskets known."""
+    """float32 (C, 2 + len(BESIDE)): score by counts, score by the transformer (out of scores (T, N)), and what tells how far to
+    trust either."""
     seen = features(tasks, found, counted)
-    columns = [rank(counts, seen), scores[found.task, found.item], seen[:, HAD], seen[:, KNOWN]]
-    return np.stack(columns, 1)
+    columns = [rank(counts, seen), scores[found.task, found.item]]
+    return np.concatenate([np.stack(columns, 1), seen[:, BESIDE]], 1)
 
 
 def candidate_scores(rankers: Rankers, tasks: Tasks, found: Candidates, counted: Counts, scores: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log, log1p
 
 import numpy as np
@@ -11,7 +12,8 @@ from scipy import sparse
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.index.candidates import Candidates, neighbours
-from llmrec.ranking.features import FEATURES, Counts, count, features
+from llmrec.evaluation.item_item import Markov, fit_markov
+from llmrec.ranking.features import FEATURES, PLACES, Counts, count, features
 
 
 @pytest.fixture
@@ -24,7 +26,16 @@ def counts() -> Counts:
     rng = np.random.default_rng(1)
     together = sparse.csr_array(np.where(rng.random((10, 10)) < 0.4, rng.random((10, 10)), 0).astype(np.float32))
     popularity, repurchase, price = rng.integers(0, 30, 10).astype(np.float32), *rng.normal(size=(2, 10)).astype(np.float32)
-    return Counts(popularity, 50, repurchase, together, price)
+    return Counts(popularity, 50, repurchase, together, price, markov(rng, 3), markov(rng, 10), place(rng))
+
+
+def markov(rng: np.random.Generator, last: int) -> Markov:
+    follows = sparse.csr_array(np.where(rng.random((10, 10)) < 0.4, rng.random((10, 10)), 0))
+    return Markov(follows, rng.random(10), rng.random(10) / 10, last, 0.8)
+
+
+def place(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(len(PLACES), 10)).astype(np.float32)
 
 
 def some_candidates(tasks: int, seed: int = 2) -> Candidates:
@@ -48,11 +59,23 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
         "popularity": log((counts.popularity[item] + 0.5) / (counts.baskets + 1)),
         "repurchase": float(counts.repurchase[item]) if back else 0.0,
         "together": log1p(sum(log1p(times[j]) * together[j, item] for j in range(10))),
+        "follows": follows(counts.near, baskets, item),
+        "follows_wide": follows(counts.wide, baskets, item),
+        "place": float(counts.place[[n for n, had in enumerate(PLACES) if had <= data.basket[rows[-1]] + 1][-1], item]),
         "price": float(counts.log_price[item]),
         "price_gap": abs(float(counts.log_price[item]) - np.mean([counts.log_price[data.item[r]] for r in rows])),
         "known": log1p(len(baskets)),
         "events": log1p(len(rows)),
     }
+
+
+def follows(markov: Markov, baskets: list[set[int]], item: int) -> float:
+    """What each item of the last baskets says of `item`, weighed .8 per basket back."""
+    chance = 0.0
+    for back, basket in enumerate(reversed(baskets[-markov.last :])):
+        for j in basket:
+            chance += 0.8**back * (markov.follows[j, item] + markov.taken[j] * markov.base[item])
+    return log1p(chance / markov.base.mean())
 
 
 def test_features_against_a_loop(tasks, counts):
@@ -87,7 +110,7 @@ def test_no_feature_changes_with_the_query(shop, counts):
 
 
 def test_without_co_occurrence_and_without_candidates(tasks, counts):
-    none = Counts(counts.popularity, 50, counts.repurchase, sparse.csr_array((10, 10), dtype=np.float32), counts.log_price)
+    none = replace(counts, together=sparse.csr_array((10, 10), dtype=np.float32))
     table = features(tasks, some_candidates(len(tasks)), none)
     assert (table[:, FEATURES.index("together")] == 0).all()
     empty = Candidates(np.zeros(len(tasks) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
@@ -115,6 +138,28 @@ def test_counts_against_a_loop(random_shop):
     np.testing.assert_allclose(found.log_price, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_what_follows_is_the_windowed_markov_and_place_is_popularity_there(random_shop):
+    users, data = np.arange(3, 15), random_shop
+    found = count(data, users, 2, np.random.default_rng(0))
+    for markov, last in ((found.near, 3), (found.wide, 10)):
+        assert (markov.follows != fit_markov(data, users, last=last, horizon=2, decay=0.8).follows).nnz == 0
+    overall = np.zeros(10) + 0.5
+    for row, had in enumerate([0, *PLACES[:4]]):
+        here = np.zeros(10)
+        for user in users:
+            for number in range(data.n_baskets[user]):
+                basket = np.unique(data.item[(data.user == user) & (data.basket == number)])
+                if row == 0:
+                    overall[basket] += 1
+                elif had <= number < had + 2:
+                    here[basket] += 1
+        if row:
+            weight = 0.1 * here.sum() + 10
+            expected = (here + weight * overall / overall.sum()) / (here.sum() + weight)
+            np.testing.assert_allclose(np.exp(found.place[row - 1]), expected, rtol=1e-5)
+            assert np.exp(found.place[row - 1]).sum() == pytest.approx(1)
+
+
 def test_repurchase_against_a_loop(random_shop):
     part = random_shop.take(np.arange(3, 15))
     windows = sample_windows(part, np.arange(12), (1, 1), 2, 20_000, np.random.default_rng(0))
@@ -136,7 +181,7 @@ def test_only_training_users_are_counted(random_shop):
     one, other = (
         count(data, np.arange(12), 2, np.random.default_rng(0)) for data in (random_shop, Dataset(**{**fields, "item": item}))
     )
-    for name in ("popularity", "repurchase", "log_price"):
+    for name in ("popularity", "repurchase", "log_price", "place"):
         assert np.array_equal(getattr(one, name), getattr(other, name))
     assert one.baskets == other.baskets and (one.together != other.together).nnz == 0
 
