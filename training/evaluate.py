@@ -1,0 +1,134 @@
+"""Measure methods on a benchmark and write its report: controls with constants chosen on validation, and llmrec.
+
+python training/evaluate.py --benchmark ml1m-cold --data FOLDER --method controls --validation_only
+python training/evaluate.py --benchmark ml1m-cold --data FOLDER --method all --seeds 0,1,2 \\
+    --output training/results/ml1m-cold.json
+
+What each method comes to for every user is kept under --runs, so that methods and seeds of several sessions add up: the
+report is made of all that is there. The benchmark's primary cell stands in its protocol, before any test.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from llmrec.benchmarks.controls import families, tune
+from llmrec.benchmarks.measure import report_extra, report_rows, run
+from llmrec.benchmarks.named import NAMES, load
+from llmrec.benchmarks.protocol import Benchmark, Part
+from llmrec.benchmarks.runs import load_runs, save_run
+from llmrec.errors import LlmrecError
+from llmrec.evaluation.rows import table, write_report
+from llmrec.progress import Stages
+from llmrec.store import cache_folder
+
+DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
+
+
+def controls(benchmark: Benchmark, runs: Path, part: Part, only: tuple[str, ...], stages: Stages) -> None:
+    """Every control, or only some, tuned, measured and kept."""
+    vectors = text_vectors(benchmark, stages) if not only or "frozen text" in only else None
+    there = families(benchmark, vectors)
+    if unknown := sorted(set(only) - {family.name for family in there}):
+        raise click.BadParameter(
+            f"no control {unknown[0]!r}; there are {', '.join(f.name for f in there)}", param_hint="--only"
+        )
+    for family in there:
+        if only and family.name not in only:
+            continue
+        with stages(family.name, "constants on validation") as found:
+            method = tune(benchmark, family, final=part == "test")
+            if method is not None:
+                save_run(runs, run(benchmark, method, None, part))
+            found("; ".join(f"{name}: {said}" for name, said in method.constants.items()) if method else "not asked here")
+
+
+def text_vectors(benchmark: Benchmark, stages: Stages) -> np.ndarray:
+    """float32 (N, d): centred vectors of the catalogue by the packaged encoder, untrained here."""
+    from llmrec.encoder.backbone import load_text  # here, for other controls do without transformers
+    from llmrec.encoder.items import Centring, encode_texts, item_texts
+    from llmrec.encoder.templates import load_template
+    from llmrec.encoder.weights import Weights
+    from llmrec.recommender.settings import Settings
+
+    with stages("item texts"):
+        texts = item_texts(benchmark.train.catalogue, load_template(Settings().item_template))
+        raw = encode_texts(load_text(Weights.packaged()), texts, cache_folder())
+        return Centring(raw.mean(0))(raw)
+
+
+def llmrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
+    """Our methods with every seed, measured and kept."""
+    from llmrec.benchmarks import ours  # here, for the same reason
+
+    for seed in seeds:
+        with stages("llmrec", f"seed {seed}"):
+            for method in ours.fit(benchmark, seed, part == "test", stages):
+                save_run(runs, run(benchmark, method, seed, part))
+
+
+def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) -> None:
+    """Rows of all runs that are there, as a table, and with `output` as the report's file."""
+    there = load_runs(runs, benchmark, part)
+    rows = report_rows(benchmark, there, np.random.default_rng(DRAWS_SEED))
+    click.echo(f"{benchmark.name}, {part} users, {benchmark.primary[1]}; primary cell: {benchmark.primary[0]}\n")
+    click.echo(table(rows, benchmark.name, benchmark.primary[1], versus=""))
+    if output is not None:
+        machine = {"part": part, "threads": torch.get_num_threads(), "cpus": os.cpu_count()}
+        write_report(output, rows, report_extra(benchmark, there, rows) | machine)
+        click.echo(f"\nwritten: {output}")
+
+
+def _seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(int(seed) for seed in value.split(",")))
+    except ValueError as error:
+        raise click.BadParameter(f"expected whole numbers such as 0,1,2, got {value!r}") from error
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--benchmark", "name", type=click.Choice(NAMES), required=True, help="What is measured.")
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
+@click.option("--method", type=click.Choice(["controls", "llmrec", "all", "none"]), default="all", show_default=True)
+@click.option("--only", multiple=True, help='One control by its name, such as "EASE"; may be given several times.')
+@click.option("--seeds", callback=_seeds, default="0", show_default=True, help="Seeds of llmrec, with commas between.")
+@click.option("--runs", type=click.Path(path_type=Path), help="Where values are kept.  [default: runs/benchmarks/NAME]")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+@click.option("--validation_only", is_flag=True, help="Measure on validation users; nothing is read of test users.")
+def main(
+    name: str,
+    data: Path,
+    method: str,
+    only: tuple[str, ...],
+    seeds: tuple[int, ...],
+    runs: Path | None,
+    output: Path | None,
+    validation_only: bool,
+) -> None:
+    """Measure methods on a benchmark; `--method none` only makes the report anew out of what is kept."""
+    part: Part = "validation" if validation_only else "test"
+    place = runs or Path("runs") / "benchmarks" / name
+    stages, began = Stages(), time.perf_counter()
+    click.echo(f"threads: {torch.get_num_threads()} of {os.cpu_count()}; values are kept in {place}", err=True)
+    try:
+        with stages("data", name) as found:
+            benchmark = load(name, data)
+            found(f"{name}: {benchmark.train.n_items:,} items, {len(benchmark.users):,} users to train on")
+        if method in ("controls", "all"):
+            controls(benchmark, place, part, only, stages)
+        if method in ("llmrec", "all"):
+            llmrec(benchmark, place, part, seeds, stages)
+        report(benchmark, place, part, output)
+    except LlmrecError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{time.perf_counter() - began:.0f} s in all", err=True)
+
+
+if __name__ == "__main__":
+    main()
