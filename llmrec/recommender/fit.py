@@ -18,6 +18,7 @@ from llmrec.errors import DataError
 from llmrec.progress import Stages, bar
 from llmrec.ranking.features import count
 from llmrec.recommender.parts import (
+    check_devices,
     frozen_items,
     learn_blend,
     learn_counts_ranker,
@@ -48,7 +49,9 @@ class Shares:
 
 
 def fit(dataset: Dataset, weights: Weights, settings: Settings, seed: int, stages: Stages, cache: Path | None) -> State:
-    """Train everything on all users of `dataset`. Raises DataError when no history is long enough to learn from."""
+    """Train everything on all users of `dataset`. Raises DataError when no history is long enough to learn from, and for a
+    device that is not here."""
+    check_devices(settings)
     rng = np.random.default_rng(seed)
     shares = share(dataset, np.arange(dataset.n_users), settings, rng)
     model = fit_base(dataset, shares.base, weights, settings, seed, rng, stages, cache)
@@ -73,6 +76,16 @@ def share(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.rando
     return Shares(base, adapting, ranking)
 
 
+def new_base(
+    dataset: Dataset, users: np.ndarray, weights: Weights, settings: Settings, seed: int, stages: Stages, cache: Path | None
+) -> SlotModel:
+    """Encode the catalogue, and put an untrained model over it; popularities come from `users`."""
+    with stages("encode", f"{dataset.n_items:,} item texts by {Path(weights.location).name}"):
+        text_model = load_text(weights, settings.device)
+        text, _ = text_vectors(text_model, dataset.catalogue, settings, cache)
+    return new_model(load_body(weights, settings.layers), text_model, text, dataset, users, settings, seed)
+
+
 def fit_base(
     dataset: Dataset,
     users: np.ndarray,
@@ -84,10 +97,7 @@ def fit_base(
     cache: Path | None,
 ) -> SlotModel:
     """Encode the catalogue and train the base on `users`."""
-    with stages("encode", f"{dataset.n_items:,} item texts by {Path(weights.location).name}"):
-        text_model = load_text(weights, settings.device)
-        text, _ = text_vectors(text_model, dataset.catalogue, settings, cache)
-    model = new_model(load_body(weights, settings.layers), text_model, text, dataset, users, settings, seed)
+    model = new_base(dataset, users, weights, settings, seed, stages, cache)
     plan = settings.train
     what = f"{plan.steps} steps of {plan.batch} windows from {len(users):,} users"
     with stages("base", what) as say, bar(total=plan.steps) as b:
@@ -109,7 +119,7 @@ def fit_rest(
     items = frozen_items(model)
     with stages("count and index", f"{dataset.n_items:,} items"):
         counts = count(dataset, shares.base, settings.train.horizon, rng)
-        retrieval = new_retrieval(model, items, counts, settings.sources)
+        retrieval = new_retrieval(model, items, counts, settings)
     plan = settings.outer
     with stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.users} users") as say, bar(total=plan.episodes) as b:
         init = learn_initialisation(model, items, dataset, shares.adapting, settings, rng, seed, lambda *_: b.update() and None)

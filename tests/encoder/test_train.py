@@ -13,7 +13,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import first_baskets, sample_windows
 from llmrec.encoder.loss import multi_target
 from llmrec.encoder.slots import basket_readouts, slots
-from llmrec.encoder.train import TrainSettings, train, window_loss
+from llmrec.encoder.train import Share, TrainSettings, advance, begin, learned, n_readouts, train, window_loss
 from llmrec.encoder.users import prompts, user_scores, user_vectors
 
 SETTINGS = TrainSettings(steps=60, batch=16, known=(1, 3), horizon=2, most=16, rate=3e-3, bias_rate=1e-2)
@@ -118,3 +118,97 @@ def test_a_batch_that_is_not_finite_teaches_nothing(body, two_groups, new_slot_m
     monkeypatch.setattr("llmrec.encoder.train.window_loss", broken)
     train(model, two_groups, np.arange(40), replace(SETTINGS, steps=2), np.random.default_rng(0))
     assert all(torch.equal(x, y) for x, y in zip(weights(model), before, strict=True))
+
+
+def test_readouts_are_counted_without_making_them(random_shop):
+    for most in (1, 2, 3, 7, 30):
+        tasks = sample_windows(random_shop, np.arange(20), (1, 4), 2, 50, np.random.default_rng(most))
+        assert n_readouts(tasks, most) == len(basket_readouts(tasks, slots(tasks, most), 2))
+
+
+def test_the_gradients_of_the_processes_add_up_to_that_of_the_whole_batch(body, random_shop, new_slot_model):
+    settings, users = replace(SETTINGS, batch=7, most=5), np.arange(20)
+    sent = {}
+    for world in (1, 2, 3, 7):
+        sent[world] = []
+        for rank in range(world):
+            model = new_slot_model(copy.deepcopy(body), random_shop)
+            keep = lambda flat, world=world: sent[world].append(flat.clone()) or flat  # noqa: E731
+            advance(begin(model, settings), random_shop, users, settings, 3, Share(rank, world, keep))
+    plain = new_slot_model(copy.deepcopy(body), random_shop)
+    loss = advance(begin(plain, settings), random_shop, users, settings, 3)
+    whole = sent.pop(1)[0]
+    assert whole[0].item() == loss
+    assert len(whole) == 1 + sum(parameter.numel() for _, parameter in learned(plain))
+    for parts in sent.values():
+        torch.testing.assert_close(sum(parts), whole, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(len(parts) * parts[0], whole, rtol=1e-2, atol=1e-6)  # each has a part of its own
+
+
+def test_what_is_reduced_is_what_is_stepped_with(body, two_groups, new_slot_model):
+    """Processes that send back a gradient of zero move nothing but by AdamW's decay, and report the loss that came back."""
+    model, settings = new_slot_model(body, two_groups), replace(SETTINGS, steps=1)
+    before = {name: p.detach().clone() for name, p in learned(model)}
+    nothing = lambda flat: torch.zeros_like(flat)  # noqa: E731
+    assert advance(begin(model, settings), two_groups, np.arange(40), settings, 0, Share(0, 2, nothing)) == 0.0
+    for name, parameter in learned(model):
+        torch.testing.assert_close(parameter.detach(), before[name], rtol=1e-4, atol=0.0)
+
+
+def test_the_average_is_that_of_the_weights_after_each_step(body, two_groups, new_slot_model):
+    settings = replace(SETTINGS, steps=12, average=0.4)
+    model, seen = new_slot_model(body, two_groups, moved=False), []
+    seen.append({name: p.detach().clone().double() for name, p in learned(model)})
+    note = lambda *_: seen.append({name: p.detach().clone().double() for name, p in learned(model)})  # noqa: E731
+    train(model, two_groups, np.arange(40), settings, np.random.default_rng(0), note)
+    for name, parameter in learned(model):
+        expected = seen[0][name]
+        for t, step in enumerate(seen[1:]):
+            decay = min(0.4, (1 + t) / (10 + t))
+            expected = decay * expected + (1 - decay) * step[name]
+        torch.testing.assert_close(parameter.detach().double(), expected, rtol=1e-5, atol=1e-6)
+    assert any((seen[-1][name] - p.detach()).abs().max() > 1e-5 for name, p in learned(model))
+
+
+def test_the_last_weights_are_kept_without_an_average(body, two_groups, new_slot_model):
+    model, last = new_slot_model(body, two_groups, moved=False), {}
+    note = lambda *_: last.update({name: p.detach().clone() for name, p in learned(model)})  # noqa: E731
+    train(model, two_groups, np.arange(40), replace(SETTINGS, steps=3), np.random.default_rng(0), note)
+    assert all(torch.equal(p, last[name]) for name, p in learned(model))
+
+
+def test_torchs_own_draws_belong_to_the_step_and_the_process(body, two_groups, new_slot_model, monkeypatch):
+    """A loss with dropout of its own: the same in every run, another at every step and on every process; nothing outside it
+    is touched."""
+    drawn: list[float] = []
+
+    def noisy(*args):
+        drawn.append(torch.rand(()).item())
+        return window_loss(*args)
+
+    monkeypatch.setattr("llmrec.encoder.train.window_loss", noisy)
+    settings, keep = replace(SETTINGS, batch=4), lambda flat: flat
+    state, strict = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
+    for _ in range(2):
+        for rank in range(2):
+            training = begin(new_slot_model(copy.deepcopy(body), two_groups), settings)
+            for _ in range(2):
+                advance(training, two_groups, np.arange(40), settings, 9, Share(rank, 2, keep))
+    assert torch.equal(torch.get_rng_state(), state) and torch.are_deterministic_algorithms_enabled() == strict
+    assert drawn[:4] == drawn[4:] and len(set(drawn[:4])) == 4
+
+
+def test_threads_that_add_as_they_come_do_not_show(lively_bodies, new_slot_model, shop):
+    """Gradients of vectors that stand in many slots: threads that add at their own speed give other last bits in every run."""
+    rng = np.random.default_rng(0)
+    dataset = shop([[rng.integers(0, 8, 12).tolist() for _ in range(6)] for _ in range(30)], 8)
+    model, found = new_slot_model(lively_bodies["bert"], dataset), []
+    settings = replace(SETTINGS, batch=32, most=40)
+    keep = lambda flat: found.append(flat.clone()) or torch.zeros_like(flat)  # noqa: E731
+    torch.set_num_threads(2)
+    try:
+        for _ in range(3):
+            advance(begin(copy.deepcopy(model), settings), dataset, np.arange(30), settings, 0, Share(0, 1, keep))
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])

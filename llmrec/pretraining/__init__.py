@@ -1,0 +1,1 @@
+"""Base training at length: in several processes, resumable after a kill, tracked."""

@@ -1,0 +1,151 @@
+"""A training under way as a folder: weights, AdamW's moments and the average as safetensors, the rest as JSON.
+
+Whatever the next step depends on is here or in what the caller gives again, which `identity` holds against what was given then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmrec.data.dataset import Dataset
+from llmrec.encoder.model import SlotModel
+from llmrec.encoder.train import Training, TrainSettings, learned
+from llmrec.errors import ArtefactError
+from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
+
+KIND = "training"
+ARRAYS = "training.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of a parameter
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What went into the steps so far. seconds: wall-clock time. processes, threads: of the last save; bits depend on both."""
+
+    seconds: float = 0.0
+    processes: int = 1
+    threads: int = 1
+
+
+def identity(model: SlotModel, dataset: Dataset, users: np.ndarray, settings: TrainSettings, seed: int) -> dict[str, Any]:
+    """What makes a run this run and no other, as flat JSON: settings, seed, counts and SHA-256 of the data and of the words."""
+    table = model.body.model.get_input_embeddings().weight  # never trained, so it tells the pretrained weights apart
+    events = [np.asarray(users, np.int64), dataset.start, dataset.item, dataset.time, dataset.basket]
+    events += [dataset.attributes[name] for name in sorted(dataset.attributes)]
+    return json.loads(
+        json.dumps(
+            {
+                **asdict(settings),
+                "seed": seed,
+                "users": len(users),
+                "items": dataset.n_items,
+                "events": dataset.n_events,
+                "titles": _hash(np.frombuffer("\n".join(map(str, dataset.catalogue.column("title"))).encode(), np.uint8)),
+                "data": _hash(*events),
+                "weights": _hash(table.detach().cpu().numpy(), model.words.cpu().numpy()),
+            }
+        )
+    )
+
+
+def saved(path: Path) -> bool:
+    """Whether a training was saved at `path`, also when a crash left it under the name of the older save."""
+    return path.exists() or path.with_name(f".{path.name}.previous").exists()
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run's folder. Raises ArtefactError where another one holds it.
+
+    The system lets go when a process dies, however it dies. A launcher that is killed with -9 leaves its workers running: then
+    the same command would save over them. (On Windows nothing is held.)
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".running").open("a") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ArtefactError(
+                    f"{folder}: another process is training into it, perhaps a worker whose launcher was killed; wait for it "
+                    "or end it, or give another folder"
+                ) from error
+        yield
+
+
+def save(path: Path, training: Training, run: Mapping[str, Any], effort: Effort) -> None:
+    """Save atomically; an older save at `path` is replaced. run: its `identity`."""
+    arrays = {f"model.{name}": value for name, value in training.model.state_dict().items()}
+    for name, parameter in learned(training.model):
+        moments = training.optimiser.state.get(parameter, {})
+        arrays |= {f"adamw.{key}.{name}": value for key, value in moments.items()}
+    arrays |= {f"average.{name}": value for name, value in (training.average or {}).items()}
+    dtype = next(name for name, value in DTYPES.items() if value == training.dtype)
+    meta = {"run": dict(run), "warm": training.warm, "dtype": dtype, **asdict(effort)}
+
+    def write(to: Path) -> None:
+        plain = {name: value.detach().cpu().numpy() for name, value in arrays.items()}
+        save_arrays(to / ARRAYS, plain | {"losses": np.array(training.losses, np.float64)})
+
+    write_folder(path, write, KIND, meta)
+
+
+def restore(path: Path, training: Training, run: Mapping[str, Any]) -> Effort:
+    """Put a saved training into a fresh one of the same run, and say what has gone into it.
+
+    Raises ArtefactError when a byte has changed since, and when it is a save of another run: the message names what differs.
+    """
+    meta = open_folder(path, KIND)
+    for name in [*run, *sorted(meta["run"].keys() - run.keys())]:  # settings and counts first: they say more than a hash
+        then, now = meta["run"].get(name), run.get(name)
+        if then != now:
+            raise ArtefactError(
+                f"{path}: a run begun with {name} = {then!r} cannot go on with {name} = {now!r}; give what was given then, or "
+                "another folder for a new run"
+            )
+    arrays = {name: torch.from_numpy(values) for name, values in load_arrays(path / ARRAYS).items()}
+    model, weights = training.model, _under(arrays, "model.")
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    if shapes != wanted:
+        name = min(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+        raise ArtefactError(
+            f"{path}: weight {name!r} was {shapes.get(name, 'not there')} and is {wanted.get(name, 'not there')}: a run cannot "
+            "go on with another transformer; give the one it began with, or another folder for a new run"
+        )
+    model.load_state_dict(weights)
+    for name, parameter in learned(model):
+        moments = {key: arrays[f"adamw.{key}.{name}"] for key in MOMENTS if f"adamw.{key}.{name}" in arrays}
+        if moments:
+            on = {key: value.to(parameter.device) for key, value in moments.items() if key != "step"}  # AdamW counts on the CPU
+            training.optimiser.state[parameter] = {"step": moments["step"], **on}
+        if training.average is not None:
+            training.average[name] = arrays[f"average.{name}"].to(parameter.device)
+    training.losses[:] = arrays["losses"].tolist()
+    training.dtype, training.warm = DTYPES[meta["dtype"]], meta["warm"]
+    return Effort(meta["seconds"], meta["processes"], meta["threads"])
+
+
+def _under(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
+
+
+def _hash(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for values in arrays:
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()[:16]
