@@ -1,4 +1,4 @@
-"""When a slot's event happened, as numbers that a transformer can use: a place in the training period, and in year, week and day."""
+"""When an event happened, as numbers that a transformer can use: a place in the training period, in year, week and day."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def moments(time: np.ndarray) -> Tensor:
 def date_features(time: Tensor, knots: Tensor) -> Tensor:
     """float32 (..., DATE_FEATURES): sines and cosines of times float64 (...), in seconds.
 
-    A time beyond the training period counts as its nearer end, since what came after it nobody has learned; the seasons of year,
-    week and day go on.
+    A time beyond the training period counts as its nearer end, since what came after it nobody has learned; the seasons of
+    year, week and day go on.
     """
     right = torch.searchsorted(knots, time.contiguous(), right=True).clamp(1, len(knots) - 1)
     low, high = knots[right - 1], knots[right]

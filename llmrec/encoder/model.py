@@ -52,7 +52,7 @@ class SlotModel(nn.Module):
     words: int64 (W,), token ids of the template before the slots.
     text: float32 (N, d_text), frozen text vectors of the catalogue, centred and of unit length.
     popularity: float32 (N,), events of each item in the training part; 0 for an item never seen.
-    moments: float64 (KNOTS,), quantiles of the training events' times, by which a slot's date is told; None for all at one time.
+    moments: float64 (KNOTS,), quantiles of the training events' times, by which a slot's date is told; None for one time.
     kinds: how many event types there are.
     """
 

@@ -27,6 +27,7 @@ FEATURES = (
     "follows",  # log of the chance to come soon after the last three baskets, over that of any item
     "follows_wide",  # the same after the last ten
     "place",  # log of how often others took it at this point of their history
+    "lately",  # the same among those who were there at about the same time
     "price",  # log price, centred over the catalogue
     "price_gap",  # its distance from the support's mean log price
     "known",  # log(1 + baskets known)
@@ -34,7 +35,8 @@ FEATURES = (
 )
 
 
-PLACES = np.array([1, 2, 3, 4, 5, 7, 10, 14, 20, 30, 45, 70, 100, 150, 200])  # baskets had, at which `place` is counted
+PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets had, at which `place` and `lately` are counted
+DATES = 8  # parts of the training period for `lately`, with as many baskets in each
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Counts:
     log_price: float32 (N,), centred; 0 where unknown.
     near, wide: what comes soon after the last three, and the last ten, baskets.
     place: float32 (len(PLACES), N), log share of an item in the baskets that follow so many baskets.
+    lately: float32 (DATES, len(PLACES), N), the same by date. dates: float64 (DATES,), the middle of each part, in seconds.
     """
 
     popularity: np.ndarray
@@ -57,11 +60,14 @@ class Counts:
     near: Markov
     wide: Markov
     place: np.ndarray
+    lately: np.ndarray
+    dates: np.ndarray
 
 
 def count(dataset: Dataset, users: np.ndarray, horizon: int, rng: np.random.Generator) -> Counts:
     """Count over `users` (int indices of training users)."""
     part = dataset.take(users)
+    place, lately, dates = _places(part, horizon)
     return Counts(
         popularity=basket_items(part).sum(0).astype(np.float32),
         baskets=len(part.basket_start) - 1,
@@ -70,7 +76,9 @@ def count(dataset: Dataset, users: np.ndarray, horizon: int, rng: np.random.Gene
         log_price=_prices(part),
         near=fit_markov(dataset, users, last=3, horizon=horizon, decay=0.8),
         wide=fit_markov(dataset, users, last=10, horizon=horizon, decay=0.8),
-        place=_place(part, horizon),
+        place=place,
+        lately=lately,
+        dates=dates,
     )
 
 
@@ -104,6 +112,7 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
         "follows": _follows(counts.near, tasks, found),
         "follows_wide": _follows(counts.wide, tasks, found),
         "place": counts.place[_nearest_place(tasks)[found.task], found.item],
+        "lately": _lately(counts, tasks, found),
         "price": price[found.item],
         "price_gap": np.abs(price[found.item] - level[found.task]),
         "known": np.log1p(last + 1)[found.task],
@@ -126,17 +135,39 @@ def _nearest_place(tasks: Tasks) -> np.ndarray:
     return np.searchsorted(PLACES, had, side="right") - 1
 
 
-def _place(part: Dataset, horizon: int) -> np.ndarray:
-    """What the training users took in the `horizon` baskets after so many; smoothed by their popularity at large."""
-    baskets, ordinal = basket_items(part), part.basket[part.basket_start[:-1]]
+def _lately(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
+    """`Counts.lately` (C,) at the time of each support's last event, between the two nearest dates in proportion."""
+    at = np.interp(tasks.dataset.time[tasks.split - 1], counts.dates, np.arange(DATES))
+    low = np.minimum(at.astype(np.int64), DATES - 2)
+    part, task, place = (at - low)[found.task], low[found.task], _nearest_place(tasks)[found.task]
+    return (1 - part) * counts.lately[task, place, found.item] + part * counts.lately[task + 1, place, found.item]
+
+
+def _places(part: Dataset, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`place`, `lately` and `dates` of Counts: what the training users took in the `horizon` baskets after so many.
+
+    A table that few baskets fill is smoothed by the one above it: all dates, and then all places.
+    """
+    baskets, ordinal, time = basket_items(part), part.basket[part.basket_start[:-1]], part.time[part.basket_start[:-1]]
     overall = np.asarray(baskets.sum(0)) + 0.5
     overall = overall / overall.sum()
-    found = np.empty((len(PLACES), part.n_items), np.float32)
+    edges = np.quantile(time, np.linspace(0, 1, 2 * DATES + 1)) if len(time) else np.zeros(2 * DATES + 1)
+    dates = edges[1::2]
+    date = np.searchsorted(edges[2:-1:2], time, side="right")
+    place = np.empty((len(PLACES), part.n_items), np.float32)
+    lately = np.empty((DATES, len(PLACES), part.n_items), np.float32)
     for row, had in enumerate(PLACES):
-        here = baskets.T @ ((ordinal >= had) & (ordinal < had + horizon)).astype(np.float64)
-        weight = 0.1 * here.sum() + 10.0
-        found[row] = np.log((here + weight * overall) / (here.sum() + weight))
-    return found
+        here = (ordinal >= had) & (ordinal < had + horizon)
+        every = _smoothed(baskets.T @ here.astype(np.float64), overall)
+        place[row] = np.log(every)
+        for number in range(DATES):
+            lately[number, row] = np.log(_smoothed(baskets.T @ (here & (date == number)).astype(np.float64), every))
+    return place, lately, dates
+
+
+def _smoothed(count: np.ndarray, toward: np.ndarray) -> np.ndarray:
+    weight = 0.1 * count.sum() + 10.0
+    return (count + weight * toward) / (count.sum() + weight)
 
 
 def _cells(table: sparse.csr_array, found: Candidates) -> np.ndarray:

@@ -13,7 +13,9 @@ from llmrec.index.flat import Index
 from llmrec.ranking.features import FEATURES, Counts, features
 from llmrec.ranking.ranker import Ranker, Ranking, rank
 
-BESIDE = [FEATURES.index(name) for name in ("had", "known", "popularity", "together", "follows", "follows_wide", "place")]
+BESIDE = [
+    FEATURES.index(name) for name in ("had", "known", "popularity", "together", "follows", "follows_wide", "place", "lately")
+]
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
-COUNTED = ("popularity", "repurchase", "log_price", "place")
+COUNTED = ("popularity", "repurchase", "log_price", "place", "lately", "dates")
 
 
 def save_state(folder: Path, state: State, histories: bool) -> None:

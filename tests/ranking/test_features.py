@@ -11,9 +11,9 @@ from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
-from llmrec.index.candidates import Candidates, neighbours
 from llmrec.evaluation.item_item import Markov, fit_markov
-from llmrec.ranking.features import FEATURES, PLACES, Counts, count, features
+from llmrec.index.candidates import Candidates, neighbours
+from llmrec.ranking.features import DATES, FEATURES, PLACES, Counts, count, features
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def counts() -> Counts:
     rng = np.random.default_rng(1)
     together = sparse.csr_array(np.where(rng.random((10, 10)) < 0.4, rng.random((10, 10)), 0).astype(np.float32))
     popularity, repurchase, price = rng.integers(0, 30, 10).astype(np.float32), *rng.normal(size=(2, 10)).astype(np.float32)
-    return Counts(popularity, 50, repurchase, together, price, markov(rng, 3), markov(rng, 10), place(rng))
+    return Counts(popularity, 50, repurchase, together, price, markov(rng, 3), markov(rng, 10), *places(rng))
 
 
 def markov(rng: np.random.Generator, last: int) -> Markov:
@@ -34,8 +34,9 @@ def markov(rng: np.random.Generator, last: int) -> Markov:
     return Markov(follows, rng.random(10), rng.random(10) / 10, last, 0.8)
 
 
-def place(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(len(PLACES), 10)).astype(np.float32)
+def places(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    place = rng.normal(size=(len(PLACES), 10)).astype(np.float32)
+    return place, rng.normal(size=(DATES, len(PLACES), 10)).astype(np.float32), np.sort(rng.random(DATES)) * 1e9
 
 
 def some_candidates(tasks: int, seed: int = 2) -> Candidates:
@@ -52,6 +53,7 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
     times = {j: sum(j in basket for basket in baskets) for j in range(10)}
     back = [place for place, basket in enumerate(reversed(baskets)) if item in basket]
     together = counts.together.toarray()
+    here = [n for n, had in enumerate(PLACES) if had <= data.basket[rows[-1]] + 1][-1]
     return {
         "times": log1p(times[item]),
         "had": float(times[item] > 0),
@@ -61,7 +63,8 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
         "together": log1p(sum(log1p(times[j]) * together[j, item] for j in range(10))),
         "follows": follows(counts.near, baskets, item),
         "follows_wide": follows(counts.wide, baskets, item),
-        "place": float(counts.place[[n for n, had in enumerate(PLACES) if had <= data.basket[rows[-1]] + 1][-1], item]),
+        "place": float(counts.place[here, item]),
+        "lately": float(np.interp(data.time[rows[-1]], counts.dates, counts.lately[:, here, item])),
         "price": float(counts.log_price[item]),
         "price_gap": abs(float(counts.log_price[item]) - np.mean([counts.log_price[data.item[r]] for r in rows])),
         "known": log1p(len(baskets)),
@@ -160,6 +163,19 @@ def test_what_follows_is_the_windowed_markov_and_place_is_popularity_there(rando
             assert np.exp(found.place[row - 1]).sum() == pytest.approx(1)
 
 
+def test_lately_is_what_was_taken_at_the_time(shop):
+    """Everybody's second basket holds item 0 in the first half of the period and item 1 in the second."""
+    data = shop([[[2], [int(user >= 40)]] for user in range(80)], 3)
+    time = data.user.astype(np.float64) * 1e6 + data.basket
+    data = replace(data, time=time)
+    found = count(data, np.arange(80), 1, np.random.default_rng(0))
+    assert (np.diff(found.dates) > 0).all()
+    share = np.exp(found.lately[:, 0, :])
+    assert (share[:4, 0] > share[:4, 1]).all() and (share[4:, 1] > share[4:, 0]).all()
+    np.testing.assert_allclose(np.exp(found.place[0, :2]), np.exp(found.place[0, :2]).mean(), rtol=1e-6)
+    np.testing.assert_allclose(share.sum(1), 1, rtol=1e-5)
+
+
 def test_repurchase_against_a_loop(random_shop):
     part = random_shop.take(np.arange(3, 15))
     windows = sample_windows(part, np.arange(12), (1, 1), 2, 20_000, np.random.default_rng(0))
@@ -181,7 +197,7 @@ def test_only_training_users_are_counted(random_shop):
     one, other = (
         count(data, np.arange(12), 2, np.random.default_rng(0)) for data in (random_shop, Dataset(**{**fields, "item": item}))
     )
-    for name in ("popularity", "repurchase", "log_price", "place"):
+    for name in ("popularity", "repurchase", "log_price", "place", "lately", "dates"):
         assert np.array_equal(getattr(one, name), getattr(other, name))
     assert one.baskets == other.baskets and (one.together != other.together).nnz == 0
 
