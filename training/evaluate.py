@@ -63,14 +63,26 @@ def text_vectors(benchmark: Benchmark, stages: Stages) -> np.ndarray:
         return Centring(raw.mean(0))(raw)
 
 
-def llmrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
+def llmrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], body: str, stages: Stages) -> None:
     """Our methods with every seed, measured and kept."""
-    from llmrec.benchmarks import ours  # here, for the same reason
+    from llmrec.benchmarks import ours, recipes  # here, for the same reason
 
     for seed in seeds:
-        with stages("llmrec", f"seed {seed}"):
-            for method in ours.fit(benchmark, seed, part == "test", stages):
+        with stages("llmrec", f"{body}, seed {seed}"):
+            folder, plan = runs / "training" / f"{body}-{seed}", recipes.recipe(benchmark.name)
+            final = part == "test"
+            for method in ours.fit(benchmark, plan, seed, final, stages, folder, cache_folder(), ours.kind(body)):
                 save_run(runs, run(benchmark, method, seed, part))
+
+
+def sasrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
+    """SASRec with every seed, its constants chosen on validation, measured and kept."""
+    from llmrec.benchmarks import neural  # here, for the same reason
+
+    for seed in seeds:
+        with stages("SASRec", f"seed {seed}"):
+            method = neural.tuned_sasrec(benchmark, seed, part == "test")
+            save_run(runs, run(benchmark, method, seed, part))
 
 
 def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) -> None:
@@ -95,7 +107,14 @@ def _seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--benchmark", "name", type=click.Choice(NAMES), required=True, help="What is measured.")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
-@click.option("--method", type=click.Choice(["controls", "llmrec", "all", "none"]), default="all", show_default=True)
+@click.option("--method", type=click.Choice(["controls", "sasrec", "llmrec", "all", "none"]), default="all", show_default=True)
+@click.option(
+    "--body",
+    type=click.Choice(["pretrained", "random", "small"]),
+    default="pretrained",
+    show_default=True,
+    help="What llmrec's transformer begins from: pretrained weights, random ones of the same shape, 2 layers of width 128.",
+)
 @click.option("--only", multiple=True, help='One control by its name, such as "EASE"; may be given several times.')
 @click.option("--seeds", callback=_seeds, default="0", show_default=True, help="Seeds of llmrec, with commas between.")
 @click.option("--runs", type=click.Path(path_type=Path), help="Where values are kept.  [default: runs/benchmarks/NAME]")
@@ -105,6 +124,7 @@ def main(
     name: str,
     data: Path,
     method: str,
+    body: str,
     only: tuple[str, ...],
     seeds: tuple[int, ...],
     runs: Path | None,
@@ -122,8 +142,10 @@ def main(
             found(f"{name}: {benchmark.train.n_items:,} items, {len(benchmark.users):,} users to train on")
         if method in ("controls", "all"):
             controls(benchmark, place, part, only, stages)
+        if method in ("sasrec", "all"):
+            sasrec(benchmark, place, part, seeds, stages)
         if method in ("llmrec", "all"):
-            llmrec(benchmark, place, part, seeds, stages)
+            llmrec(benchmark, place, part, seeds, body, stages)
         report(benchmark, place, part, output)
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

@@ -22,7 +22,6 @@ from llmrec.progress import Stages
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, rank
 from llmrec.ranking.stage import Rankers, Retrieval, ranked, retrieve
-from llmrec.recommender.fit import ranking_tasks
 from llmrec.recommender.parts import (
     Vectors,
     adapted,
@@ -31,6 +30,7 @@ from llmrec.recommender.parts import (
     learn_counts_ranker,
     new_retrieval,
     ranked_scores,
+    ranking_tasks,
     read_with,
     reader,
     start_adapter,
@@ -171,6 +171,6 @@ def train_counts_ranker(
     taught: Dataset, model: SlotModel, items: Items, retrieval: Retrieval, users: np.ndarray, plan: Plan, seed: int
 ) -> Ranker:
     """The ranker over counts, from tasks of the base's users among the items that they were trained on."""
-    tasks = ranking_tasks(taught, users, plan.settings, np.random.default_rng(seed + 3))
     read = reader(model, items, plan.settings, None)
-    return learn_counts_ranker(read, retrieval, tasks, plan.settings, seed, model.trained.cpu().numpy())
+    draw = np.random.default_rng(seed + 3)
+    return learn_counts_ranker(read, retrieval, taught, users, plan.settings, draw, seed, model.trained.cpu().numpy())

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig
 from transformers.utils import logging as transformers_logging
 
 from llmrec.encoder.weights import Weights
@@ -186,10 +186,26 @@ def load_body(weights: Weights, layers: int | None = None) -> Body:
 
 def random_body(body: Body, seed: int) -> Body:
     """A body of the same shape from random weights: the control that says what pretraining is worth."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        options = {"add_pooling_layer": False} if body.model.config.model_type in ENCODERS else {}
-        return Body(_without_dropout(AutoModel.from_config(body.model.config, attn_implementation="eager", **options)))
+    return _from_config(body.model.config, seed)
+
+
+def small_body(width: int, layers: int, heads: int, seed: int) -> Body:
+    """A body of BERT's kind from random weights, for slots alone; its few word embeddings are those of any vocabulary."""
+    config = BertConfig(
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        is_decoder=True,
+    )
+    return _from_config(config, seed)
+
+
+def _from_config(config: Any, seed: int) -> Body:
+    with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
+        torch.default_generator.manual_seed(seed)
+        options = {"add_pooling_layer": False} if config.model_type in ENCODERS else {}
+        return Body(_without_dropout(AutoModel.from_config(config, attn_implementation="eager", **options)))
 
 
 def _model(weights: Weights, options: dict) -> Any:

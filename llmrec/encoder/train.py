@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import dropout
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, sample_windows
-from llmrec.encoder.loss import multi_target
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.slots import basket_readouts, slots
@@ -32,6 +32,7 @@ class TrainSettings:
     rate: step size of AdamW for the transformer and the item vectors; `bias_rate` for biases and scalars. (Adam moves every
         number by its rate: at a bias's rate the deltas would outgrow the text within fifty steps.)
     drop: share of items known by their text alone in a batch, so that a new item works at once.
+    dropout: share of the numbers of a slot's embedding that are set to zero in training.
     from_start: share of windows that begin with a user's first basket.
     average: decay of the exponential moving average of the weights, which is then what training returns; 0 for the last ones.
         After t steps it is min(average, (1 + t) / (10 + t)), so that the random start is soon forgotten.
@@ -45,6 +46,7 @@ class TrainSettings:
     rate: float = 3e-4
     bias_rate: float = 5e-3
     drop: float = 0.15
+    dropout: float = 0.0
     from_start: float = 0.5
     average: float = 0.0
 
@@ -101,14 +103,15 @@ def advance(
     model, optimiser, step = training.model, training.optimiser, training.step
     device = str(model.delta.device)
     rng = np.random.default_rng((seed, step))
-    tasks = sample_windows(dataset, users, settings.known, settings.horizon, settings.batch, rng, settings.from_start)
+    draw = settings.known, settings.horizon, settings.batch, rng, settings.from_start
+    tasks = sample_windows(dataset, users, *draw, least=1)  # the end of a history teaches too, with a shorter horizon
     dropped = torch.from_numpy(rng.random(dataset.n_items) < settings.drop).to(device)
     mine = tasks.take(np.arange(share.rank, len(tasks), share.world))
     part = n_readouts(mine, settings.most) / n_readouts(tasks, settings.most)  # a mean of means would weigh them otherwise
     optimiser.zero_grad()
     with _repeatable(device, (seed, step, 1 + share.rank)):
         with autocast(training.dtype, device):
-            loss = part * window_loss(model, model.items(dropped), mine, settings)
+            loss = part * window_loss(model, model.items(dropped), mine, settings, training.dtype)
         loss.backward()
     value = _summed(model, loss, share)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -157,14 +160,17 @@ def train(
     finish(training)
 
 
-def window_loss(model: SlotModel, items: Items, tasks: Tasks, settings: TrainSettings) -> Tensor:
-    """Mean loss over the ends of all baskets of the supports; each predicts the `horizon` baskets after it."""
+def window_loss(
+    model: SlotModel, items: Items, tasks: Tasks, settings: TrainSettings, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Mean loss over the ends of all baskets of the supports; each predicts the `horizon` baskets after it.
+
+    dtype: of the products with the catalogue. Numbers of the slots are dropped while the model is in training mode.
+    """
     batch = slots(tasks, settings.most)
     reads = basket_readouts(tasks, batch, settings.horizon)
-    states = model.body(model.prompt(items, batch))
-    logits = model.scores(states, items, batch, reads.task, reads.slot)
-    target, owner = torch.from_numpy(reads.target), torch.from_numpy(reads.owner)
-    return multi_target(logits, target.to(logits.device), owner.to(logits.device)).mean()
+    states = model.body(dropout(model.prompt(items, batch), settings.dropout, model.training))
+    return model.loss(states, items, batch, reads, dtype)
 
 
 def n_readouts(tasks: Tasks, most: int) -> int:

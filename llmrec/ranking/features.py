@@ -24,6 +24,7 @@ FEATURES = (
     "popularity",  # log of the share of training baskets that hold it
     "repurchase",  # logit of how often training users who had it took it again soon
     "together",  # log(1 + similarity by co-occurrence to the support)
+    "together_lately",  # the same with .8 of the weight for each basket back
     "follows",  # log of the chance to come soon after the last three baskets, over that of any item
     "follows_wide",  # the same after the last ten
     "place",  # log of how often others took it at this point of their history
@@ -36,6 +37,7 @@ FEATURES = (
 
 
 PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets had, at which `place` and `lately` are counted
+LATELY = 0.8  # weight of a basket against the one after it
 DATES = 8  # parts of the training period for `lately`, with as many baskets in each
 
 
@@ -74,8 +76,8 @@ def count(dataset: Dataset, users: np.ndarray, horizon: int, rng: np.random.Gene
         repurchase=_repurchase(part, horizon, rng),
         together=neighbours(dataset, users),
         log_price=_prices(part),
-        near=fit_markov(dataset, users, last=3, horizon=horizon, decay=0.8),
-        wide=fit_markov(dataset, users, last=10, horizon=horizon, decay=0.8),
+        near=fit_markov(dataset, users, last=3, horizon=horizon, decay=LATELY),
+        wide=fit_markov(dataset, users, last=10, horizon=horizon, decay=LATELY),
         place=place,
         lately=lately,
         dates=dates,
@@ -100,6 +102,7 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
     had = cells[place] == wanted if len(cells) else np.zeros(len(wanted), bool)
     count_in = sparse.csr_array((np.log1p(times), (cells // n, cells % n)), shape=(len(tasks), n))
     together = sparse.csr_array(count_in @ counts.together)
+    late = sparse.csr_array(support_counts(tasks, LATELY) @ counts.together)
     price = counts.log_price
     level = np.bincount(owner, price[data.item[row]], len(tasks)) / np.maximum(length, 1)
     columns = {
@@ -109,6 +112,7 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
         "popularity": np.log((counts.popularity[found.item] + 0.5) / (counts.baskets + 1.0)),
         "repurchase": np.where(had, counts.repurchase[found.item], 0.0),
         "together": np.log1p(_cells(together, found)),
+        "together_lately": np.log1p(_cells(late, found)),
         "follows": _follows(counts.near, tasks, found),
         "follows_wide": _follows(counts.wide, tasks, found),
         "place": counts.place[_nearest_place(tasks)[found.task], found.item],

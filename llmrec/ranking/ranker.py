@@ -54,8 +54,8 @@ def fit_ranker(ranking: Ranking, settings: RankerSettings, seed: int) -> Ranker:
     flat = ranking.inputs[ranking.filled]
     mean, spread = flat.mean(0), np.maximum(flat.std(0), 1e-3)
     draw = np.random.default_rng(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
+        torch.default_generator.manual_seed(seed)
         network = _network(len(mean), settings.hidden)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
     slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: 1.0 - i / max(settings.steps, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,8 @@ from llmrec.ranking.features import FEATURES, Counts, features
 from llmrec.ranking.ranker import Ranker, Ranking, rank
 
 BESIDE = [
-    FEATURES.index(name) for name in ("had", "known", "popularity", "together", "follows", "follows_wide", "place", "lately")
+    FEATURES.index(name)
+    for name in ("had", "known", "popularity", "together", "together_lately", "follows", "follows_wide", "place", "lately")
 ]
 
 
@@ -76,6 +78,17 @@ def ranking(tasks: Tasks, found: Candidates, inputs: np.ndarray) -> Ranking:
     wanted = np.concatenate([t * n + items.astype(np.int64) for t, items in enumerate(tasks.relevant())])
     right = np.isin(found.task.astype(np.int64) * n + found.item, wanted)
     return Ranking(padded, filled, column[right], found.task[right].astype(np.int64))
+
+
+def together(parts: Sequence[Ranking]) -> Ranking:
+    """Several rankings over the same inputs as one."""
+    width = max(part.filled.shape[1] for part in parts)
+    padded = [np.pad(part.inputs, ((0, 0), (0, width - part.filled.shape[1]), (0, 0))) for part in parts]
+    filled = [np.pad(part.filled, ((0, 0), (0, width - part.filled.shape[1]))) for part in parts]
+    before = np.cumsum([0, *(len(part.filled) for part in parts[:-1])])
+    owner = [part.owner + first for part, first in zip(parts, before, strict=True)]
+    target = np.concatenate([part.target for part in parts])
+    return Ranking(np.concatenate(padded), np.concatenate(filled), target, np.concatenate(owner))
 
 
 def ranked(found: Candidates, value: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 
 from llmrec.adapters.lora import distance
 from llmrec.data.dataset import Dataset
-from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.backbone import load_body, load_text
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import train
@@ -25,6 +24,7 @@ from llmrec.recommender.parts import (
     learn_initialisation,
     new_model,
     new_retrieval,
+    ranking_tasks,
     reader,
     start_adapter,
     text_vectors,
@@ -130,13 +130,6 @@ def fit_rest(
     with stages("rank", f"blend learned on {same}"):
         read = reader(model, items, settings, init)
         plain = reader(model, items, settings, None)
-        counted = learn_counts_ranker(plain, retrieval, ranking_tasks(dataset, shares.base, settings, rng), settings, seed)
+        counted = learn_counts_ranker(plain, retrieval, dataset, shares.base, settings, rng, seed)
         rankers = learn_blend(read, retrieval, counted, ranking_tasks(dataset, shares.ranking, settings, rng), settings, seed)
     return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, seed=seed)
-
-
-def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator) -> Tasks:
-    """Tasks to learn a ranker from: up to ten a user, drawn as base training draws its windows."""
-    draw = settings.train
-    count = min(settings.ranking_tasks, 10 * len(users))
-    return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)

@@ -25,9 +25,9 @@ from llmrec.index.flat import build as build_index
 from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.outer import Episode, meta_train
-from llmrec.ranking.features import Counts, features
+from llmrec.ranking.features import Counts, count, features
 from llmrec.ranking.ranker import Ranker, fit_ranker
-from llmrec.ranking.stage import Rankers, Retrieval, blend_inputs, candidate_scores, ranked, ranking, retrieve
+from llmrec.ranking.stage import Rankers, Retrieval, blend_inputs, candidate_scores, ranked, ranking, retrieve, together
 from llmrec.recommender.settings import Settings
 
 Vectors = Callable[[Tasks], tuple[np.ndarray, np.ndarray]]
@@ -163,15 +163,44 @@ def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | 
     return vectors.cpu().numpy(), user_scores(model, items, vectors, made.batch)
 
 
+def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator, share: float = 1) -> Tasks:
+    """Tasks to learn a ranker from: up to ten a user, drawn as base training draws its windows.
+
+    share: of `settings.ranking_tasks`, how many at most.
+    """
+    draw = settings.train
+    count = min(int(share * settings.ranking_tasks), 10 * len(users))
+    return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
+
+
 def learn_counts_ranker(
-    read: Vectors, retrieval: Retrieval, tasks: Tasks, settings: Settings, seed: int, allowed: np.ndarray | None = None
+    read: Vectors,
+    retrieval: Retrieval,
+    dataset: Dataset,
+    users: np.ndarray,
+    settings: Settings,
+    rng: np.random.Generator,
+    seed: int,
+    allowed: np.ndarray | None = None,
 ) -> Ranker:
-    """The ranker over counts, from tasks of training users; `read` only says which candidates they meet.
+    """The ranker over counts, from tasks of `users`; `read` only says which candidates they meet.
+
+    Each half of the users meets what was counted over the other half: counts that hold a user's own later events foresee them
+    better than they will foresee a stranger's, and would be trusted too much.
 
     allowed: bool (N,), items that may be candidates; None for all.
     """
-    found = retrieve(retrieval, tasks, read(tasks)[0], retrieval.sources, allowed)
-    return fit_ranker(ranking(tasks, found, features(tasks, found, retrieval.counts)), settings.counts_ranker, seed)
+    mixed, horizon = rng.permutation(users), settings.train.horizon
+    halves = [mixed[::2], mixed[1::2]]
+    if not all((dataset.n_baskets[half] >= settings.train.known[0] + horizon).any() for half in halves):
+        halves = [users, users]  # one user with a history is all there is
+    parts = []
+    for mine, others in (halves, halves[::-1]):
+        counts = count(dataset, others, horizon, rng)
+        tasks = ranking_tasks(dataset, mine, settings, rng, 0.5)
+        found = retrieve(replace(retrieval, counts=counts), tasks, read(tasks)[0], retrieval.sources, allowed)
+        parts.append(ranking(tasks, found, features(tasks, found, counts)))
+    return fit_ranker(together(parts), settings.counts_ranker, seed)
 
 
 def learn_blend(

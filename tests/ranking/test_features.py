@@ -61,6 +61,9 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
         "popularity": log((counts.popularity[item] + 0.5) / (counts.baskets + 1)),
         "repurchase": float(counts.repurchase[item]) if back else 0.0,
         "together": log1p(sum(log1p(times[j]) * together[j, item] for j in range(10))),
+        "together_lately": log1p(
+            sum(0.8**back * together[j, item] for back, basket in enumerate(reversed(baskets)) for j in basket)
+        ),
         "follows": follows(counts.near, baskets, item),
         "follows_wide": follows(counts.wide, baskets, item),
         "place": float(counts.place[here, item]),

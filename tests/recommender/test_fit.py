@@ -7,7 +7,8 @@ import pytest
 
 from llmrec import Recommender, Weights, build
 from llmrec.errors import DataError, SchemaError, TemplateError, WeightsError
-from llmrec.recommender.fit import Shares, ranking_tasks, share
+from llmrec.recommender.fit import Shares, share
+from llmrec.recommender.parts import ranking_tasks
 
 
 @pytest.fixture(scope="module")
