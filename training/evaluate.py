@@ -69,9 +69,9 @@ def llmrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...],
 
     for seed in seeds:
         with stages("llmrec", f"{body}, seed {seed}"):
-            folder, plan = runs / "training" / f"{body}-{seed}", recipes.recipe(benchmark.name)
-            final = part == "test"
-            for method in ours.fit(benchmark, plan, seed, final, stages, folder, cache_folder(), ours.kind(body)):
+            kind, folder = ours.kind(body), runs / "training" / f"{body}-{seed}"
+            plan, final = recipes.recipe(benchmark.name, kind), part == "test"
+            for method in ours.fit(benchmark, plan, seed, final, stages, folder, cache_folder(), kind):
                 save_run(runs, run(benchmark, method, seed, part))
 
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from llmrec.benchmarks.protocol import Benchmark, Method, Setting
-from llmrec.benchmarks.recipes import Recipe
+from llmrec.benchmarks.recipes import Kind, Recipe
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import Body, load_body, load_text, random_body, small_body
 from llmrec.encoder.weights import Weights
@@ -40,7 +39,6 @@ from llmrec.recommender.parts import (
     text_vectors,
 )
 
-Kind = Literal["pretrained", "random", "small"]
 NAMES: dict[Kind, str] = {"pretrained": "llmrec", "random": "llmrec, random weights", "small": "llmrec, 2 layers of 128"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from llmrec.encoder.train import TrainSettings
 from llmrec.index.candidates import Sources
@@ -18,49 +19,57 @@ class Recipe:
     blend_tasks: int = 6000
 
 
-def movielens() -> Recipe:
+Kind = Literal["pretrained", "random", "small"]
+"""What the body begins from: the first three blocks of the packaged MiniLM (width 384), random weights of the same shape, or
+two blocks of width 128 from random weights. Item texts always go through the whole pretrained transformer."""
+
+
+def movielens(small: bool) -> Recipe:
     """Long histories of single events; several next events count alike."""
+    steps, rate = (2400, 1e-3) if small else (1600, 4e-4)
     train = TrainSettings(
-        steps=2400,
+        steps=steps,
         batch=64,
         known=(5, 110),
         horizon=10,
         most=110,
-        rate=3e-4,
-        dropout=0.2,
+        rate=rate,
+        dropout=0.3,
         from_start=0.7,
         average=0.999,
     )
     return Recipe(_settings(train, ranking_tasks=4000))
 
 
-def amazon() -> Recipe:
+def amazon(small: bool) -> Recipe:
     """Short histories, many items: the next event alone counts."""
+    steps, rate = (2000, 1e-3) if small else (1600, 4e-4)
     train = TrainSettings(
-        steps=2400,
+        steps=steps,
         batch=128,
         known=(1, 50),
         horizon=1,
         most=50,
-        rate=3e-4,
+        rate=rate,
         drop=0.2,
-        dropout=0.4,
+        dropout=0.5,
         average=0.999,
     )
     return Recipe(_settings(train, ranking_tasks=6000))
 
 
-def journey() -> Recipe:
-    """Baskets, most of which holds what was bought before."""
-    train = TrainSettings(steps=600, batch=64, known=(1, 12), horizon=3, most=128, dropout=0.1, average=0.995)
+def journey(small: bool) -> Recipe:
+    """Baskets, most of which hold what was bought before."""
+    rate = 1e-3 if small else 3e-4
+    train = TrainSettings(steps=600, batch=64, known=(1, 12), horizon=3, most=128, rate=rate, dropout=0.1, average=0.995)
     return Recipe(_settings(train, ranking_tasks=4000))
 
 
-def recipe(benchmark: str) -> Recipe:
-    """The recipe for the benchmark of that name."""
+def recipe(benchmark: str, kind: Kind) -> Recipe:
+    """The recipe for the benchmark of that name and a kind of body."""
     if benchmark.startswith("ml1m"):
-        return movielens()
-    return journey() if benchmark.startswith("journey") else amazon()
+        return movielens(kind == "small")
+    return journey(kind == "small") if benchmark.startswith("journey") else amazon(kind == "small")
 
 
 def _settings(train: TrainSettings, ranking_tasks: int) -> Settings:

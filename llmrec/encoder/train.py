@@ -21,7 +21,6 @@ from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.slots import basket_readouts, slots
 
-
 GROUPS = 4  # parts of a batch, by length
 
 

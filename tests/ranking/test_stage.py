@@ -8,7 +8,7 @@ from llmrec.evaluation.counts import support_counts
 from llmrec.index.candidates import Candidates, Sources
 from llmrec.index.flat import build
 from llmrec.ranking.features import count
-from llmrec.ranking.stage import Retrieval, ranked, ranking, retrieve
+from llmrec.ranking.stage import Retrieval, ranked, ranking, retrieve, together
 
 
 @pytest.fixture
@@ -36,6 +36,22 @@ def test_ranking_is_the_candidates_of_each_task_and_which_are_right(tasks):
         columns = made.target[made.owner == t]
         assert sorted(mine[columns].tolist()) == sorted(set(mine.tolist()) & set(relevant[t].tolist()))
     assert len(made.target) > 10
+
+
+def test_rankings_put_together_are_one_after_the_other(tasks):
+    found, rng = some_candidates(len(tasks)), np.random.default_rng(0)
+    whole = ranking(tasks, found, rng.normal(size=(len(found.item), 3)).astype(np.float32))
+    halves = [np.arange(5), np.arange(5, len(tasks))]
+    parts = []
+    for rows in halves:
+        edge = found.start[rows[0]], found.start[rows[-1] + 1]
+        part = Candidates(found.start[rows[0] : rows[-1] + 2] - edge[0], found.item[slice(*edge)], found.source[slice(*edge)])
+        inputs = whole.inputs[rows][whole.filled[rows]]
+        parts.append(ranking(tasks.take(rows), part, inputs))
+    assert parts[0].filled.shape[1] < parts[1].filled.shape[1]  # of different widths
+    made = together(parts)
+    for name in ("inputs", "filled", "target", "owner"):
+        assert np.array_equal(getattr(made, name), getattr(whole, name)), name
 
 
 def test_ranked_puts_candidates_first_and_all_others_behind_in_their_own_order(tasks):

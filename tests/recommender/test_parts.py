@@ -7,6 +7,10 @@ import pytest
 import torch
 
 from llmrec import Settings
+from llmrec.index.candidates import Sources
+from llmrec.index.flat import build
+from llmrec.ranking.stage import Retrieval
+from llmrec.recommender import parts
 from llmrec.recommender.answer import everything_known
 from llmrec.recommender.parts import adapted, learn_initialisation, read_with, reader, start_adapter
 from llmrec.recommender.settings import LoraSettings
@@ -85,3 +89,23 @@ def test_a_state_makes_its_likeness_once_and_is_a_value(state):
     np.testing.assert_allclose(np.linalg.norm(state.likeness.vectors, axis=1), 1.0, atol=1e-6)
     with pytest.raises(AttributeError):
         state.version = 3
+
+
+def test_the_ranker_over_counts_meets_the_counts_of_other_users(random_shop, tiny_settings, monkeypatch):
+    """Whoever is ranked for is never among those who were counted, and everybody is ranked for once."""
+    counted, ranked_for = [], []
+    count, tasks = parts.count, parts.ranking_tasks
+    monkeypatch.setattr(parts, "count", lambda data, users, *rest: counted.append(set(users)) or count(data, users, *rest))
+    monkeypatch.setattr(
+        parts, "ranking_tasks", lambda data, users, *rest: ranked_for.append(set(users)) or tasks(data, users, *rest)
+    )
+    rng, users = np.random.default_rng(0), np.arange(20)
+    retrieval = Retrieval(
+        build(rng.normal(size=(10, 5)).astype(np.float32)), count(random_shop, users, 1, rng), Sources(3, 3, 3)
+    )
+    settings = replace(tiny_settings, train=replace(tiny_settings.train, horizon=1))
+    read = lambda some: (rng.normal(size=(len(some), 4)).astype(np.float32), np.zeros((len(some), 10), np.float32))  # noqa: E731
+    parts.learn_counts_ranker(read, retrieval, random_shop, users, settings, rng, 0)
+    assert len(counted) == len(ranked_for) == 2
+    assert not any(a & b for a, b in zip(counted, ranked_for, strict=True))
+    assert ranked_for[0] | ranked_for[1] == set(users.tolist())
