@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -218,15 +219,18 @@ def _summed(model: SlotModel, loss: Tensor, share: Share) -> float:
 @contextmanager
 def _repeatable(device: str, key: tuple[int, ...]) -> Iterator[None]:
     """torch's randomness drawn from `key`; on a CPU also sums in one order, where threads would add as they come."""
-    before = torch.are_deterministic_algorithms_enabled()
+    flags: Any = torch.utils.deterministic  # its type stub lacks the flag
+    before, filling = torch.are_deterministic_algorithms_enabled(), flags.fill_uninitialized_memory
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
         torch.use_deterministic_algorithms(before or not cuda)
+        flags.fill_uninitialized_memory = False  # nothing here reads what it has not written
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
+            flags.fill_uninitialized_memory = filling
 
 
 def _slope(progress: float, warm: bool) -> float:
