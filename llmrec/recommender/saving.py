@@ -25,6 +25,7 @@ from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
+from llmrec.errors import ArtefactError
 from llmrec.evaluation.item_item import Markov
 from llmrec.index.candidates import Sources
 from llmrec.index.flat import IndexSettings
@@ -50,6 +51,7 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
+LAYOUT = 2  # of the arrays; one more whenever what is saved changes its meaning
 COUNTED = ("popularity", "repurchase", "log_price", "place", "lately", "dates")
 
 
@@ -67,6 +69,7 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
             _save_histories(to / "histories", state.histories)
 
     meta = {
+        "layout": LAYOUT,
         "version": state.version,
         "seed": state.seed,
         "pull": state.init.pull,
@@ -88,6 +91,11 @@ def load_state(folder: Path, device: str) -> State:
     on the CPU on purpose.
     """
     meta = open_folder(folder, KIND)
+    if (layout := meta.get("layout", 1)) != LAYOUT:
+        raise ArtefactError(
+            f"{folder}: expected a recommender in layout {LAYOUT}, got {layout}: another version of llmrec saved it; fit and "
+            "save it again, or load it with that version"
+        )
     saved = _settings(load_json(folder / "settings.json"))
     index = saved.index if saved.index.device == "cpu" else replace(saved.index, device=None)
     settings = replace(saved, device=device, index=index)

@@ -13,6 +13,7 @@ from transformers import AutoModel
 
 from llmrec import Recommender, Weights
 from llmrec.errors import ArtefactError
+from llmrec.recommender import saving
 from llmrec.recommender.answer import FALLBACK, everything_known
 from llmrec.recommender.parts import adapted, read_with
 
@@ -48,6 +49,14 @@ def test_without_histories_the_folder_knows_nobody_and_can_get_to_know_them(fitt
     names = [file.name for file in saved.rglob("*")]
     assert not any(user.encode() in file.read_bytes() for user in world.users for file in saved.rglob("*") if file.is_file())
     assert "histories" not in names
+
+
+def test_another_layout_is_refused_by_name(fitted, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "LAYOUT", 1)
+        fitted.save_pretrained(tmp_path / "old")
+    with pytest.raises(ArtefactError, match=r"old: expected a recommender in layout 2, got 1: .* fit and save it again"):
+        Recommender.from_pretrained(tmp_path / "old")
 
 
 def test_with_histories_it_knows_its_users(recommender, world, clicks, tmp_path):
