@@ -26,7 +26,7 @@ two blocks of width 128 from random weights. Item texts always go through the wh
 
 def movielens(small: bool) -> Recipe:
     """Long histories of single events; several next events count alike."""
-    steps, rate = (2400, 1e-3) if small else (1600, 4e-4)
+    steps, rate = (1800, 1e-3) if small else (1600, 4e-4)
     train = TrainSettings(
         steps=steps,
         batch=64,
