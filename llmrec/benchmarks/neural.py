@@ -24,7 +24,7 @@ def grid(benchmark: Benchmark) -> tuple[SasrecSettings, ...]:
     if asked > 1:
         base = SasrecSettings(most=110, windows="first", dropout=0.3, batch=64, epochs=40)
         return tuple(replace(base, width=128, horizon=horizon) for horizon in (1, min(asked, 10)))
-    return tuple(SasrecSettings(width=width, dropout=0.5, epochs=60) for width in (64, 128))
+    return tuple(SasrecSettings(width=64, dropout=dropout, epochs=60) for dropout in (0.3, 0.5))
 
 
 def tuned_sasrec(benchmark: Benchmark, seed: int, final: bool) -> Method:
