@@ -238,6 +238,8 @@ def _sha256(file: Path) -> str:
 def _flush(folder: Path) -> None:
     """Everything under a folder, and the folder, onto the disk: a rename must not be there before what it names."""
     for entry in [*folder.rglob("*"), folder]:
+        if entry.is_file():
+            entry.chmod(0o644)  # safetensors writes for the owner alone; who else may read is for the folder above to say
         _fsync(entry)
 
 

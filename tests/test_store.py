@@ -66,6 +66,17 @@ def test_what_was_saved_is_opened_and_nothing_else_is_left(tmp_path):
         assert beside(path) == ["folder [1]"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_others_may_read_what_was_saved(tmp_path):
+    def write(folder: Path) -> None:
+        save_arrays(folder / "a.safetensors", {"x": np.zeros(3)})
+        (folder / "b.txt").touch(mode=0o600)
+
+    write_folder(tmp_path / "save", write, "thing", {})
+    files = [file for file in (tmp_path / "save").rglob("*") if file.is_file()]
+    assert len(files) == 3 and {file.stat().st_mode & 0o777 for file in files} == {0o644}
+
+
 def test_meta_comes_back_as_json_has_it(tmp_path):
     meta = {"text": "ä\ud800", "list": (1, 2.5, None), "keys": {10: True, 9: False}, "tiny": 5e-324}
     write_folder(tmp_path / "a", lambda folder: None, KIND, meta)
