@@ -15,6 +15,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.evaluation.counts import basket_items, support_counts
 from llmrec.evaluation.item_item import Markov, fit_markov
+from llmrec.evaluation.text_match import fit_tfidf
 from llmrec.index.candidates import Candidates, neighbours
 
 FEATURES = (
@@ -25,6 +26,7 @@ FEATURES = (
     "repurchase",  # logit of how often training users who had it took it again soon
     "together",  # log(1 + similarity by co-occurrence to the support)
     "together_lately",  # the same with .8 of the weight for each basket back
+    "wording",  # log(1 + similarity of its title and category to the support's, by TF-IDF), lately
     "follows",  # log of the chance to come soon after the last three baskets, over that of any item
     "follows_wide",  # the same after the last ten
     "place",  # log of how often others took it at this point of their history
@@ -38,6 +40,7 @@ FEATURES = (
 
 PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets had, at which `place` and `lately` are counted
 LATELY = 0.8  # weight of a basket against the one after it
+TASKS = 256  # whose words are compared at a time
 DATES = 8  # parts of the training period for `lately`, with as many baskets in each
 
 
@@ -49,6 +52,7 @@ class Counts:
     repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean.
     together: csr float32 (N, N), similarity by co-occurrence.
     log_price: float32 (N,), centred; 0 where unknown.
+    words: csr float64 (N, V), TF-IDF of titles and categories, rows of length 1.
     near, wide: what comes soon after the last three, and the last ten, baskets.
     place: float32 (len(PLACES), N), log share of an item in the baskets that follow so many baskets.
     lately: float32 (DATES, len(PLACES), N), the same by date. dates: float64 (DATES,), the middle of each part, in seconds.
@@ -59,6 +63,7 @@ class Counts:
     repurchase: np.ndarray
     together: sparse.csr_array
     log_price: np.ndarray
+    words: sparse.csr_array
     near: Markov
     wide: Markov
     place: np.ndarray
@@ -76,6 +81,7 @@ def count(dataset: Dataset, users: np.ndarray, horizon: int, rng: np.random.Gene
         repurchase=_repurchase(part, horizon, rng),
         together=neighbours(dataset, users),
         log_price=_prices(part),
+        words=fit_tfidf(dataset, _titles(dataset), log=True).document,
         near=fit_markov(dataset, users, last=3, horizon=horizon, decay=LATELY),
         wide=fit_markov(dataset, users, last=10, horizon=horizon, decay=LATELY),
         place=place,
@@ -113,6 +119,7 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
         "repurchase": np.where(had, counts.repurchase[found.item], 0.0),
         "together": np.log1p(_cells(together, found)),
         "together_lately": np.log1p(_cells(late, found)),
+        "wording": np.log1p(_wording(counts.words, tasks, found)),
         "follows": _follows(counts.near, tasks, found),
         "follows_wide": _follows(counts.wide, tasks, found),
         "place": counts.place[_nearest_place(tasks)[found.task], found.item],
@@ -131,6 +138,24 @@ def _follows(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
     given = history @ markov.taken + (np.diff(history.indptr) == 0)
     chance = _cells(sparse.csr_array(history @ markov.follows), found) + given[found.task] * markov.base[found.item]
     return np.log1p(chance / max(markov.base.mean(), 1e-12))
+
+
+def _titles(dataset: Dataset) -> list[str]:
+    names = [name for name in ("title", "category") if name in dataset.catalogue.table.column_names]
+    columns = [dataset.catalogue.column(name) for name in names]
+    return [" ".join(str(value) for value in values if value is not None) for values in zip(*columns, strict=True)]
+
+
+def _wording(words: sparse.csr_array, tasks: Tasks, found: Candidates) -> np.ndarray:
+    """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it."""
+    support, column = support_counts(tasks, LATELY), words.T.tocsr()
+    value = np.empty(len(found.item), np.float32)
+    for first in range(0, len(tasks), TASKS):  # in parts: nearly every item shares some word with a support
+        stop = min(first + TASKS, len(tasks))
+        part = slice(found.start[first], found.start[stop])
+        dense = (support[first:stop] @ words @ column).toarray()
+        value[part] = dense[found.task[part] - first, found.item[part]]
+    return np.maximum(value - _cells(support, found), 0.0)
 
 
 def _nearest_place(tasks: Tasks) -> np.ndarray:

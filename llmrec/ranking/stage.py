@@ -16,7 +16,18 @@ from llmrec.ranking.ranker import Ranker, Ranking, rank
 
 BESIDE = [
     FEATURES.index(name)
-    for name in ("had", "known", "popularity", "together", "together_lately", "follows", "follows_wide", "place", "lately")
+    for name in (
+        "had",
+        "known",
+        "popularity",
+        "together",
+        "together_lately",
+        "wording",
+        "follows",
+        "follows_wide",
+        "place",
+        "lately",
+    )
 ]
 
 
