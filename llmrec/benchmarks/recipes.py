@@ -16,7 +16,11 @@ class Recipe:
     """settings: of the parts. blend_tasks: validation tasks that the blend is learned from, at most."""
 
     settings: Settings
-    blend_tasks: int = 6000
+    blend_tasks: int = 12_000
+
+
+FEW = RankerSettings(hidden=8, steps=400, decay=0.1)  # blend of a few hundred validation users
+MANY = RankerSettings(hidden=16, steps=1200, rate=1e-2, decay=0.1)  # of thousands
 
 
 Kind = Literal["pretrained", "random", "small"]
@@ -38,7 +42,7 @@ def movielens(small: bool) -> Recipe:
         from_start=0.7,
         average=0.999,
     )
-    return Recipe(_settings(train, ranking_tasks=4000))
+    return Recipe(_settings(train, ranking_tasks=4000, blend=FEW))
 
 
 def amazon(small: bool) -> Recipe:
@@ -55,14 +59,14 @@ def amazon(small: bool) -> Recipe:
         dropout=0.5,
         average=0.999,
     )
-    return Recipe(_settings(train, ranking_tasks=6000))
+    return Recipe(_settings(train, ranking_tasks=6000, blend=MANY))
 
 
 def journey(small: bool) -> Recipe:
     """Baskets, most of which hold what was bought before."""
     rate = 1e-3 if small else 3e-4
     train = TrainSettings(steps=600, batch=64, known=(1, 12), horizon=3, most=128, rate=rate, dropout=0.1, average=0.995)
-    return Recipe(_settings(train, ranking_tasks=4000))
+    return Recipe(_settings(train, ranking_tasks=4000, blend=FEW))
 
 
 def recipe(benchmark: str, kind: Kind) -> Recipe:
@@ -72,11 +76,11 @@ def recipe(benchmark: str, kind: Kind) -> Recipe:
     return journey(kind == "small") if benchmark.startswith("journey") else amazon(kind == "small")
 
 
-def _settings(train: TrainSettings, ranking_tasks: int) -> Settings:
+def _settings(train: TrainSettings, ranking_tasks: int, blend: RankerSettings) -> Settings:
     return Settings(
         train=train,
         counts_ranker=RankerSettings(hidden=16, steps=400),
-        blend=RankerSettings(hidden=8, steps=400, decay=0.1),
+        blend=blend,
         sources=Sources(text_k=300, knn_k=300, popular_k=300),
         ranking_tasks=ranking_tasks,
     )

@@ -75,6 +75,7 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "pull": state.init.pull,
         "clip": state.init.clip,
         "baskets": state.retrieval.counts.baskets,
+        "words": state.retrieval.counts.words.shape[1],
         "markov": {name: _reach(getattr(state.retrieval.counts, name)) for name in ("near", "wide")},
         "event_types": list(state.histories.event_types),
         "scenes": list(state.histories.scenes),
@@ -114,6 +115,7 @@ def load_state(folder: Path, device: str) -> State:
     counts = Counts(
         baskets=meta["baskets"],
         together=_csr(_under(arrays, "together."), len(catalogue)),
+        words=_csr(_under(arrays, "words."), len(catalogue), meta["words"]),
         near=_markov(_under(arrays, "near."), meta["markov"]["near"]),
         wide=_markov(_under(arrays, "wide."), meta["markov"]["wide"]),
         **{name: arrays[f"counts.{name}"] for name in COUNTED},
@@ -134,7 +136,8 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         if not name.startswith("body.")
     }
     arrays |= {f"counts.{name}": getattr(counts, name) for name in COUNTED}
-    for name, table in (("together", counts.together), ("near", counts.near.follows), ("wide", counts.wide.follows)):
+    tables = {"together": counts.together, "words": counts.words, "near": counts.near.follows, "wide": counts.wide.follows}
+    for name, table in tables.items():
         arrays |= {f"{name}.{part}": getattr(table, part) for part in ("data", "indices", "indptr")}
     for name, markov in (("near", counts.near), ("wide", counts.wide)):
         arrays |= {f"{name}.taken": markov.taken, f"{name}.base": markov.base}
@@ -152,8 +155,8 @@ def _ranker(arrays: dict[str, np.ndarray]) -> Ranker:
     return Ranker(arrays["mean"], arrays["spread"], _under(arrays, "weights."))
 
 
-def _csr(arrays: dict[str, np.ndarray], n: int) -> sparse.csr_array:
-    return sparse.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n, n))
+def _csr(arrays: dict[str, np.ndarray], n: int, columns: int | None = None) -> sparse.csr_array:
+    return sparse.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(n, n if columns is None else columns))
 
 
 def _reach(markov: Markov) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from scipy import sparse
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.evaluation.item_item import Markov, fit_markov
+from llmrec.evaluation.text_match import words
 from llmrec.index.candidates import Candidates, neighbours
 from llmrec.ranking.features import DATES, FEATURES, PLACES, Counts, count, features
 
@@ -26,7 +27,12 @@ def counts() -> Counts:
     rng = np.random.default_rng(1)
     together = sparse.csr_array(np.where(rng.random((10, 10)) < 0.4, rng.random((10, 10)), 0).astype(np.float32))
     popularity, repurchase, price = rng.integers(0, 30, 10).astype(np.float32), *rng.normal(size=(2, 10)).astype(np.float32)
-    return Counts(popularity, 50, repurchase, together, price, markov(rng, 3), markov(rng, 10), *places(rng))
+    words = np.where(rng.random((10, 7)) < 0.5, rng.random((10, 7)), 0)
+    words[1:] /= np.maximum(np.linalg.norm(words[1:], axis=1, keepdims=True), 1e-9)
+    words[0] = 0  # an item without words
+    return Counts(
+        popularity, 50, repurchase, together, price, sparse.csr_array(words), markov(rng, 3), markov(rng, 10), *places(rng)
+    )
 
 
 def markov(rng: np.random.Generator, last: int) -> Markov:
@@ -52,7 +58,7 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
     baskets = [{int(data.item[r]) for r in rows if data.basket[r] == number} for number in sorted(set(data.basket[rows]))]
     times = {j: sum(j in basket for basket in baskets) for j in range(10)}
     back = [place for place, basket in enumerate(reversed(baskets)) if item in basket]
-    together = counts.together.toarray()
+    together, words = counts.together.toarray(), counts.words.toarray()
     here = [n for n, had in enumerate(PLACES) if had <= data.basket[rows[-1]] + 1][-1]
     return {
         "times": log1p(times[item]),
@@ -63,6 +69,13 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
         "together": log1p(sum(log1p(times[j]) * together[j, item] for j in range(10))),
         "together_lately": log1p(
             sum(0.8**back * together[j, item] for back, basket in enumerate(reversed(baskets)) for j in basket)
+        ),
+        "wording": log1p(
+            sum(
+                0.8**back * float(words[j] @ words[item])
+                for back, basket in enumerate(reversed(baskets))
+                for j in basket - {item}
+            )
         ),
         "follows": follows(counts.near, baskets, item),
         "follows_wide": follows(counts.wide, baskets, item),
@@ -177,6 +190,18 @@ def test_lately_is_what_was_taken_at_the_time(shop):
     assert (share[:4, 0] > share[:4, 1]).all() and (share[4:, 1] > share[4:, 0]).all()
     np.testing.assert_allclose(np.exp(found.place[0, :2]), np.exp(found.place[0, :2]).mean(), rtol=1e-6)
     np.testing.assert_allclose(share.sum(1), 1, rtol=1e-5)
+
+
+def test_words_are_those_of_title_and_category(random_shop):
+    found = count(random_shop, np.arange(20), 2, np.random.default_rng(0))
+    length = np.sqrt(found.words.multiply(found.words).sum(axis=1))
+    assert found.words.shape[0] == 10 and np.all(np.isclose(length, 1) | (length == 0))
+    titles = [set(words(str(title))) for title in random_shop.catalogue.column("title")]
+    shared = (found.words @ found.words.T).toarray() > 0
+    for i in range(10):
+        for j in range(10):
+            everywhere = set.intersection(*titles)  # a word of all titles tells nothing
+            assert shared[i, j] == bool((titles[i] & titles[j]) - everywhere)
 
 
 def test_repurchase_against_a_loop(random_shop):
