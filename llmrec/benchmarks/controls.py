@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 from scipy import sparse
 
+from llmrec.benchmarks.contemporaries import fit_contemporaries
 from llmrec.benchmarks.measure import measure
 from llmrec.benchmarks.protocol import Benchmark, Method, Setting
 from llmrec.data.dataset import Catalogue, Dataset
@@ -29,6 +30,7 @@ from llmrec.progress import bar
 SAMPLE, SAMPLE_SEED = 3000, 0
 DAYS = (1, 3, 7, 14, 30, 90, 180, 365, 730)
 DECAYS = (0.4, 0.6, 0.8, 1.0)
+NEAR = (125, 250, 500, 1000)  # users who count as contemporaries
 LARGE = 8_000  # items from which a fit takes tens of seconds, and the grid has fewer of them
 
 Variants = Mapping[str, Control]
@@ -156,6 +158,7 @@ def families(benchmark: Benchmark, vectors: np.ndarray | None = None) -> tuple[F
     places = sorted({place for setting in benchmark.settings if (place := position(setting.validation)) is not None})
     if places:
         found.insert(2, Family("popularity by position", (_by_position(places),)))
+        found.insert(3, Family("popularity by position, lately", (_lately(places),)))
     if vectors is not None:
         found.append(Family("frozen text", (_frozen(vectors),)))
     return tuple(found)
@@ -194,6 +197,17 @@ def _by_position(places: Sequence[tuple[int, int]]) -> Fit:
                 fit_popularity(dataset, users, position=(first, stop)), name="popularity by position"
             )
             for first, stop in places
+        }
+
+    return fit
+
+
+def _lately(places: Sequence[tuple[int, int]]) -> Fit:
+    def fit(dataset: Dataset, users: np.ndarray) -> Variants:
+        return {
+            f"baskets {place[0]} to {place[1] - 1}, {near} users": fit_contemporaries(dataset, users, place, near)
+            for place in places
+            for near in NEAR
         }
 
     return fit
