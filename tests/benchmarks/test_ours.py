@@ -47,7 +47,7 @@ def benchmark(random_shop) -> Benchmark:
     return Benchmark("made", random_shop, np.arange(10), settings, ("all", "ndcg@10"))
 
 
-def fit(benchmark: Benchmark, folder: Path, seed: int = 0, final: bool = False, kind: ours.Kind = "small") -> dict:
+def fit(benchmark: Benchmark, folder: Path, seed: int = 0, final: bool = False, kind: ours.Kind = "pretrained") -> dict:
     methods = ours.fit(benchmark, RECIPE, seed, final, Stages(io.StringIO()), folder, None, kind)
     return {method.name: method for method in methods}
 
@@ -112,9 +112,9 @@ def test_only_where_all_items_are_ranked_repeats_are_candidates(benchmark, tmp_p
 
 
 def test_other_bodies_have_names_of_their_own(benchmark, tmp_path):
-    for kind, name in (("random", "llmrec, random MiniLM body"), ("pretrained", "llmrec, MiniLM body")):
+    for kind, name in (("random", "llmrec, random weights"), ("small", "llmrec, 2 layers of 128")):
         assert set(fit(benchmark, tmp_path / kind, kind=ours.kind(kind))) == {name, f"{name}, transformer alone"}
-    with pytest.raises(DataError, match="body: expected one of small, pretrained, random, got 'large'"):
+    with pytest.raises(DataError, match="body: expected one of pretrained, random, small, got 'large'"):
         ours.kind("large")
 
 
