@@ -7,6 +7,7 @@ All counts come from training users and from the task's own support; nothing fro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -70,6 +71,11 @@ class Counts:
     lately: np.ndarray
     dates: np.ndarray
 
+    @cached_property
+    def by_word(self) -> sparse.csr_array:
+        """`words` turned round, (V, N): turning it takes longer than one user's answer."""
+        return self.words.T.tocsr()
+
 
 def count(dataset: Dataset, users: np.ndarray, horizon: int, rng: np.random.Generator) -> Counts:
     """Count over `users` (int indices of training users)."""
@@ -119,7 +125,7 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
         "repurchase": np.where(had, counts.repurchase[found.item], 0.0),
         "together": np.log1p(_cells(together, found)),
         "together_lately": np.log1p(_cells(late, found)),
-        "wording": np.log1p(_wording(counts.words, tasks, found)),
+        "wording": np.log1p(_wording(counts, tasks, found)),
         "follows": _follows(counts.near, tasks, found),
         "follows_wide": _follows(counts.wide, tasks, found),
         "place": counts.place[_nearest_place(tasks)[found.task], found.item],
@@ -146,14 +152,14 @@ def _titles(dataset: Dataset) -> list[str]:
     return [" ".join(str(value) for value in values if value is not None) for values in zip(*columns, strict=True)]
 
 
-def _wording(words: sparse.csr_array, tasks: Tasks, found: Candidates) -> np.ndarray:
+def _wording(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
     """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it."""
-    support, column = support_counts(tasks, LATELY), words.T.tocsr()
+    support = support_counts(tasks, LATELY)
     value = np.empty(len(found.item), np.float32)
     for first in range(0, len(tasks), TASKS):  # in parts: nearly every item shares some word with a support
         stop = min(first + TASKS, len(tasks))
         part = slice(found.start[first], found.start[stop])
-        dense = (support[first:stop] @ words @ column).toarray()
+        dense = (support[first:stop] @ counts.words @ counts.by_word).toarray()
         value[part] = dense[found.task[part] - first, found.item[part]]
     return np.maximum(value - _cells(support, found), 0.0)
 
