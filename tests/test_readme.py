@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import re
 from pathlib import Path
 
@@ -155,3 +156,12 @@ def test_it_is_short_has_a_place_for_the_demo_and_names_no_machine():
     text = re.sub(r"^```\nMakefile.*?^```$", "", WRITTEN, flags=re.MULTILINE | re.DOTALL)  # the tree is looked up, not read
     assert len(text.splitlines()) < 160
     assert not re.search(r"/(home|root|tmp|Users|work)/", README)
+
+
+def test_its_figures_are_those_of_the_reports():
+    """What `training/readme_table.py` would write is what is there."""
+    spec = importlib.util.spec_from_file_location("readme_table", ROOT / "training" / "readme_table.py")
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.written(README) == README

@@ -79,13 +79,23 @@ def put(text: str, place: str, block: str) -> str:
     return f"{head}{begin}\n{block}\n{end}{tail}"
 
 
+def written(text: str) -> str:
+    """The README with the tables of all reports in their places."""
+    text = put(text, "demo", demo(RESULTS / "demo.json"))
+    return put(text, "benchmarks", "\n\n".join(benchmark(path) for path in reports()))
+
+
+def reports() -> list[Path]:
+    """The benchmarks' reports."""
+    return sorted(path for path in RESULTS.glob("*.json") if path.stem != "demo")
+
+
 def main() -> None:
     readme = ROOT / "README.md"
-    text = put(readme.read_text(encoding="utf-8"), "demo", demo(RESULTS / "demo.json"))
-    reports = sorted(path for path in RESULTS.glob("*.json") if path.stem != "demo")
-    text = put(text, "benchmarks", "\n\n".join(benchmark(path) for path in reports))
-    readme.write_text(text, encoding="utf-8")
-    print(f"{readme.name}: the tables are those of demo.json and {', '.join(path.name for path in reports) or 'no benchmark'}")
+    readme.write_text(written(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    print(
+        f"{readme.name}: the tables are those of demo.json and {', '.join(path.name for path in reports()) or 'no benchmark'}"
+    )
 
 
 if __name__ == "__main__":

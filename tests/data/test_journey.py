@@ -42,7 +42,7 @@ def write(folder):
 
 def test_a_small_journey_whose_answer_is_known(tmp_path, monkeypatch):
     write(tmp_path)
-    monkeypatch.setattr(journey, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(journey, "data_folder", lambda: tmp_path)
     events, items = load_journey(buyers=2)
     rows = sorted(events.drop_columns("timestamp").to_pylist(), key=lambda row: row["user_id"])
     assert rows == [
