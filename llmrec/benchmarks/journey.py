@@ -11,7 +11,7 @@ from llmrec.benchmarks.files import AS_IT_IS
 from llmrec.benchmarks.protocol import Aim, Benchmark, Setting, first_known
 from llmrec.data.build import build
 from llmrec.data.dataset import Dataset
-from llmrec.data.journey import data_folder, kept, merged, readable, load_journey
+from llmrec.data.journey import data_folder, kept, load_journey, merged, readable
 from llmrec.data.splits import cold_users
 
 KNOWN, HORIZON = (1, 3, 5, 10), 3
