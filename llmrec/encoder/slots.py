@@ -15,6 +15,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 
 DAY = 86_400.0
+WIDTH = 8
 SLOT_ATTRIBUTES = (
     *("gap", "since_first", "repeat", "times_before", "basket"),  # of the history; the rest as the event gives them
     *("quantity", "price", "rating", "weight"),
@@ -52,11 +53,16 @@ class Slots:
 
 
 def slots(tasks: Tasks, most: int) -> Slots:
-    """The supports of tasks as slots; of a support longer than `most` events the last `most` are used."""
+    """The supports of tasks as slots; of a support longer than `most` events the last `most` are used.
+
+    L is a multiple of WIDTH where `most` allows: a matrix product of a shape that was there before needs no new kernel, and on
+    a CPU each kernel is made, and kept, for its shape alone.
+    """
     data = tasks.dataset
     start = np.maximum(tasks.start, tasks.split - most)
     length = tasks.split - start
-    width = max(int(length.max(initial=1)), 1)
+    longest = max(int(length.max(initial=1)), 1)
+    width = max(longest, min(most, -(-longest // WIDTH) * WIDTH))
     filled = np.arange(width)[None] < length[:, None]
     row = np.where(filled, start[:, None] + np.arange(width)[None], 0)
 

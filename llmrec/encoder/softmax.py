@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 CELLS = {"cpu": 1 << 22, "cuda": 1 << 27}  # logits held at once
+ROWS = 64  # readouts are filled up to a multiple: see `slots.slots` on shapes that were there before
 
 Extra = tuple[Tensor, Tensor]
 """What else a few items score at each readout: item int64 (M, L), value float32 (M, L), added up where an item stands twice."""
@@ -40,7 +42,10 @@ def catalogue_loss(
     if extra is None:
         empty = torch.zeros(len(users), 0, device=users.device)
         extra = empty.long(), empty
-    return _CatalogueLoss.apply(users.float(), vectors.float(), bias.float(), extra[0], extra[1].float(), target, owner, dtype)
+    more = -len(users) % ROWS
+    users, index, value = (pad(part, (0, 0, 0, more)) for part in (users.float(), extra[0], extra[1].float()))
+    whole = _CatalogueLoss.apply(users, vectors.float(), bias.float(), index, value, target, owner, dtype)
+    return whole * (len(users) / max(len(users) - more, 1))  # the mean is over the readouts that there are
 
 
 class _CatalogueLoss(torch.autograd.Function):
@@ -57,7 +62,7 @@ class _CatalogueLoss(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Tensor:
         m, n = len(users), len(vectors)
-        rows = max(1, min(m, CELLS.get(users.device.type, 1 << 22) // max(n, 1)))
+        rows = max(ROWS, CELLS.get(users.device.type, 1 << 22) // max(n, 1) // ROWS * ROWS)
         count = torch.bincount(owner, minlength=m)
         weight = (count > 0).float() / max(m, 1)  # of a readout
         share = (weight / count.clamp(min=1))[owner]  # of a target
@@ -66,7 +71,7 @@ class _CatalogueLoss(torch.autograd.Function):
         by_user, by_item = torch.empty_like(users), torch.zeros_like(vectors)
         by_bias, by_value = torch.zeros_like(bias), torch.empty_like(value)
         # The same two buffers for every block: fresh ones of this size cost more in page faults than the arithmetic.
-        logits, low = users.new_empty(rows, n), left.new_empty(rows, n)
+        logits, low = users.new_empty(min(rows, m), n), left.new_empty(min(rows, m), n)
         loss = users.new_zeros((), dtype=torch.float64)
         for first in range(0, m, rows):
             block = slice(first, min(first + rows, m))

@@ -11,9 +11,11 @@ from llmrec.encoder.softmax import catalogue_loss
 M, N, D, L = 23, 31, 5, 4
 
 
-@pytest.fixture(params=[1, 3 * N, 1 << 22], ids=["a row", "three rows", "at once"])
+@pytest.fixture(params=[(1, 1), (3, 3 * N), (8, 9 * N), (64, 1 << 22)], ids=["a row", "three rows", "eight", "at once"])
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(softmax, "CELLS", {"cpu": request.param})
+    rows, cells = request.param
+    monkeypatch.setattr(softmax, "ROWS", rows)
+    monkeypatch.setattr(softmax, "CELLS", {"cpu": cells})
 
 
 def world() -> dict[str, torch.Tensor]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -28,8 +30,9 @@ def test_a_user_vector_is_the_last_state_of_the_whole_prompt(slot_model, tasks, 
     items = slot_model.items()
     found = user_vectors(slot_model, prompts(slot_model, items, tasks, 6, upper))
     for t in range(len(tasks)):
-        whole = slot_model.body(slot_model.prompt(items, slots(tasks.take(np.array([t])), 6)))
-        torch.testing.assert_close(found[t], whole[0, -1], **CLOSE)
+        batch = slots(tasks.take(np.array([t])), 6)
+        whole = slot_model.body(slot_model.prompt(items, batch))
+        torch.testing.assert_close(found[t], whole[0, len(slot_model.words) + batch.length[0] - 1], **CLOSE)
     assert found.dtype == torch.float32 and not found.requires_grad
 
 
@@ -62,6 +65,7 @@ def test_later_events_never_change_an_earlier_answer(slot_model, shop):
 def test_the_last_events_are_the_ones_that_count(slot_model, shop):
     """With `most` = 3 the events before do not matter."""
     data = shop([[[7, 8], [1, 2, 3], [0]], [[1, 2, 3], [0]]], 10)
+    data = replace(data, time=86_400.0 * np.array([0, 0, 1, 1, 1, 2, 1, 1, 1, 2]))  # the same days for both
     tasks = Tasks(data, np.array([0, 6]), np.array([5, 9]), np.array([6, 10]))
     items = slot_model.items()
     same = user_vectors(slot_model, prompts(slot_model, items, tasks, 3, 1))
