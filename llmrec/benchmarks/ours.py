@@ -56,10 +56,12 @@ def kind(name: str) -> Kind:
 
 @dataclass(frozen=True)
 class Trained:
-    """What was learned from training users alone. read: their histories by the base."""
+    """What was learned from training users alone. read: histories by the base. resumed: seconds of base training that an earlier
+    run had done."""
 
     read: Vectors
     retrieval: Retrieval
+    resumed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def fit(
     last = benchmark.final()
     if final and last is not benchmark:
         trained = train(last, recipe, seed, rng, stages, folder / "final", cache, kind)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - began + trained.resumed
     name, found = NAMES[kind], []
 
     def method(label: str, control: type[Chain] | type[CountsAlone]) -> Method:
@@ -164,14 +166,16 @@ def train(
         stages("base", f"{plan.steps:,} steps of {plan.batch} windows from {len(users):,} users") as say,
         bar(total=plan.steps, desc="base") as progress,
     ):
+        began = time.perf_counter()
         run = pretrain(model, dataset, users, plan, seed, folder, save_every=200, watch=lambda *_: progress.update() and None)
+        resumed = max(0.0, run.seconds - (time.perf_counter() - began))
         first, last = np.mean(run.losses[:20]), np.mean(run.losses[-20:])
         say(f"{plan.steps:,} steps, loss {first:.3f} -> {last:.3f}, {run.seconds:.0f} s of training")
     model.requires_grad_(False)
     items = frozen_items(model)
     with stages("count and index", f"{dataset.n_items:,} items"):
         counts = count(dataset, users, plan.horizon, rng)
-        return Trained(reader(model, items, settings, None), new_retrieval(model, items, counts, settings))
+        return Trained(reader(model, items, settings, None), new_retrieval(model, items, counts, settings), resumed)
 
 
 def learn_rankers(
