@@ -56,8 +56,8 @@ def kind(name: str) -> Kind:
 
 @dataclass(frozen=True)
 class Trained:
-    """What was learned from training users alone. read: histories by the base. resumed: seconds of base training that an earlier
-    run had done."""
+    """What was learned from training users alone. read: histories by the base. resumed: seconds of base training that an
+    earlier run had done."""
 
     read: Vectors
     retrieval: Retrieval
