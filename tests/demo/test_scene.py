@@ -72,10 +72,13 @@ def cell(state, scene, plan):
     return scene_cell("validation", state.histories, np.arange(8, 16), scene, plan, np.random.default_rng(1))
 
 
-def favour(cell, scores):
-    """The same tasks, where what `scores` put first is what is right."""
-    inside = np.where(cell.allowed, scores, -np.inf)
-    return replace(cell, relevant=[np.array([item]) for item in inside.argmax(1)])
+def favour(cell, scores, right):
+    """The same tasks, where that item is right which `scores[right]` put furthest ahead of where all others put it."""
+    places = [np.where(cell.allowed, -one, np.inf).argsort(1).argsort(1) for one in scores]
+    gains = [np.where(place < 10, 1 / np.log2(place + 2), 0.0) for place in places]
+    ahead = np.min([gains[right] - gain for other, gain in enumerate(gains) if other != right], axis=0)
+    assert ahead.max(1).mean() > 0
+    return replace(cell, relevant=[np.array([item]) for item in np.where(cell.allowed, ahead, -np.inf).argmax(1)])
 
 
 def test_only_the_constants_of_controls_follow_the_validation_tasks(state, scene, plan, cell):
@@ -116,7 +119,7 @@ def test_the_random_start_takes_the_rate_that_is_right_for_validation_users(stat
     starts = random_starts(model, plan.settings, 5)
     made = [adapt_scene(model, items, start, known, scene.items, plan) for start in starts]
     scores = [read_scene(model, items, adapter, plan)(cell.tasks)[1] for adapter in made]
-    found = random_adapter(model, items, known, scene.items, favour(cell, scores[right]), plan, 5)
+    found = random_adapter(model, items, known, scene.items, favour(cell, scores, right), plan, 5)
     np.testing.assert_array_equal(read_scene(model, items, found, plan)(cell.tasks)[1], scores[right])
     assert not any(np.array_equal(scores[right], scores[other]) for other in {0, 1, 2} - {right})
 
