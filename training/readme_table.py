@@ -68,7 +68,7 @@ def _primary(rows: list[Row], extra: dict) -> str:
 
 
 def _missed(aim: dict) -> str:
-    return f"{aim['setting']} {aim['metric']} {aim['value']:.3f} of {aim['wanted']:.3f}"
+    return f"{aim['setting']} {aim['metric']} {aim['value']:.4f} of {aim['wanted']:.4f}"
 
 
 def put(text: str, place: str, block: str) -> str:
