@@ -114,7 +114,7 @@ def _seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
     default="pretrained",
     show_default=True,
     help="What reads the slots: 3 layers of the pretrained MiniLM, random weights of that shape, or 2 layers of width 128 "
-    "from random weights, which train six times as fast. Item texts go through the whole MiniLM always.",
+    "from random weights, a smaller model that trains faster. Item texts go through the whole MiniLM always.",
 )
 @click.option("--only", multiple=True, help='One control by its name, such as "EASE"; may be given several times.')
 @click.option("--seeds", callback=_seeds, default="0", show_default=True, help="Seeds of llmrec, with commas between.")

@@ -66,7 +66,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Chain:
-    """Retrieve, then rank. repeats: whether items of the support are candidates."""
+    """Retrieve, then rank: what a `Recommender` without adapters answers."""
 
     name: str
     trained: Trained

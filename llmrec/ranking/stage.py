@@ -56,7 +56,7 @@ def retrieve(
 class Rankers:
     """Two small rankers, one after the other.
 
-    counts: over what a dot product does not see; learned from all training users, since counts of many others hardly know them.
+    counts: over what a dot product does not see; learned from the training users, each half with the counts of the other half.
     blend: over the first one's score and the transformer's; learned from users whom the base was not trained on, because on its
         own training users the transformer is better than it will be on new ones, and would be trusted too much.
     """
