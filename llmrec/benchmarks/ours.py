@@ -24,7 +24,8 @@ from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.pretraining.loop import pretrain
 from llmrec.progress import Stages, bar
-from llmrec.ranking.features import count, features
+from llmrec.ranking.counting import count, title_words
+from llmrec.ranking.features import features
 from llmrec.ranking.ranker import rank
 from llmrec.ranking.stage import Rankers, Retrieval, ranked, retrieve
 from llmrec.recommender.parts import (
@@ -174,7 +175,7 @@ def train(
     model.requires_grad_(False)
     items = frozen_items(model)
     with stages("count and index", f"{dataset.n_items:,} items"):
-        counts = count(dataset, users, plan.horizon, rng)
+        counts = count(dataset, users, plan.horizon, title_words(dataset), rng)
         return Trained(reader(model, items, settings, None), new_retrieval(model, items, counts, settings), resumed)
 
 

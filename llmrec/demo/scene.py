@@ -27,7 +27,7 @@ from llmrec.encoder.users import chunks, prompts
 from llmrec.meta.episodes import SceneRows, scene_episode, scene_loss
 from llmrec.meta.inner import Initialisation, adapt
 from llmrec.meta.outer import Episode, meta_train
-from llmrec.ranking.features import count
+from llmrec.ranking.counting import count
 from llmrec.ranking.stage import Rankers
 from llmrec.recommender.parts import Vectors, new_retrieval, ranked_scores, read_with, start_adapter
 
@@ -105,7 +105,7 @@ def scene_arms(
     other = adapt_scene(
         model, foreign_items, init, tasks_in(dataset, support, foreign, 6 * len(support), plan, rng), foreign, plan
     )
-    counts = count(dataset, support, plan.settings.train.horizon, rng)
+    counts = count(dataset, support, plan.settings.train.horizon, trained.retrieval.counts.words, rng)
 
     def chain(who: SlotModel, adapter: Adapter | None) -> Scores:
         retrieval = new_retrieval(who, items, counts, plan.settings)

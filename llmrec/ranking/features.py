@@ -6,18 +6,14 @@ All counts come from training users and from the task's own support; nothing fro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
 from scipy import sparse
 
-from llmrec.data.dataset import Dataset
-from llmrec.data.tasks import Tasks, sample_windows
-from llmrec.evaluation.counts import basket_items, support_counts
-from llmrec.evaluation.item_item import Markov, fit_markov
-from llmrec.evaluation.text_match import fit_tfidf
-from llmrec.index.candidates import Candidates, neighbours
+from llmrec.data.tasks import Tasks
+from llmrec.evaluation.counts import support_counts
+from llmrec.evaluation.item_item import Markov
+from llmrec.index.candidates import Candidates
+from llmrec.ranking.counting import DATES, LATELY, PLACES, Counts
 
 FEATURES = (
     "times",  # log(1 + baskets of the support that hold the item)
@@ -39,61 +35,7 @@ FEATURES = (
 )
 
 
-PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets had, at which `place` and `lately` are counted
-LATELY = 0.8  # weight of a basket against the one after it
 TASKS = 256  # whose words are compared at a time
-DATES = 8  # parts of the training period for `lately`, with as many baskets in each
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What was counted over training users.
-
-    popularity: float32 (N,), baskets that hold the item. baskets: how many baskets there were.
-    repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean.
-    together: csr float32 (N, N), similarity by co-occurrence.
-    log_price: float32 (N,), centred; 0 where unknown.
-    words: csr float64 (N, V), TF-IDF of titles and categories, rows of length 1.
-    near, wide: what comes soon after the last three, and the last ten, baskets.
-    place: float32 (len(PLACES), N), log share of an item in the baskets that follow so many baskets.
-    lately: float32 (DATES, len(PLACES), N), the same by date. dates: float64 (DATES,), the middle of each part, in seconds.
-    """
-
-    popularity: np.ndarray
-    baskets: int
-    repurchase: np.ndarray
-    together: sparse.csr_array
-    log_price: np.ndarray
-    words: sparse.csr_array
-    near: Markov
-    wide: Markov
-    place: np.ndarray
-    lately: np.ndarray
-    dates: np.ndarray
-
-    @cached_property
-    def by_word(self) -> sparse.csr_array:
-        """`words` turned round, (V, N): turning it takes longer than one user's answer."""
-        return self.words.T.tocsr()
-
-
-def count(dataset: Dataset, users: np.ndarray, horizon: int, rng: np.random.Generator) -> Counts:
-    """Count over `users` (int indices of training users)."""
-    part = dataset.take(users)
-    place, lately, dates = _places(part, horizon)
-    return Counts(
-        popularity=basket_items(part).sum(0).astype(np.float32),
-        baskets=len(part.basket_start) - 1,
-        repurchase=_repurchase(part, horizon, rng),
-        together=neighbours(dataset, users),
-        log_price=_prices(part),
-        words=fit_tfidf(dataset, _titles(dataset), log=True).document,
-        near=fit_markov(dataset, users, last=3, horizon=horizon, decay=LATELY),
-        wide=fit_markov(dataset, users, last=10, horizon=horizon, decay=LATELY),
-        place=place,
-        lately=lately,
-        dates=dates,
-    )
 
 
 def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
@@ -146,12 +88,6 @@ def _follows(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
     return np.log1p(chance / max(markov.base.mean(), 1e-12))
 
 
-def _titles(dataset: Dataset) -> list[str]:
-    names = [name for name in ("title", "category") if name in dataset.catalogue.table.column_names]
-    columns = [dataset.catalogue.column(name) for name in names]
-    return [" ".join(str(value) for value in values if value is not None) for values in zip(*columns, strict=True)]
-
-
 def _wording(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
     """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it."""
     support = support_counts(tasks, LATELY)
@@ -178,33 +114,6 @@ def _lately(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
     return (1 - part) * counts.lately[task, place, found.item] + part * counts.lately[task + 1, place, found.item]
 
 
-def _places(part: Dataset, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`place`, `lately` and `dates` of Counts: what the training users took in the `horizon` baskets after so many.
-
-    A table that few baskets fill is smoothed by the one above it: all dates, and then all places.
-    """
-    baskets, ordinal, time = basket_items(part), part.basket[part.basket_start[:-1]], part.time[part.basket_start[:-1]]
-    overall = np.asarray(baskets.sum(0)) + 0.5
-    overall = overall / overall.sum()
-    edges = np.quantile(time, np.linspace(0, 1, 2 * DATES + 1)) if len(time) else np.zeros(2 * DATES + 1)
-    dates = edges[1::2]
-    date = np.searchsorted(edges[2:-1:2], time, side="right")
-    place = np.empty((len(PLACES), part.n_items), np.float32)
-    lately = np.empty((DATES, len(PLACES), part.n_items), np.float32)
-    for row, had in enumerate(PLACES):
-        here = (ordinal >= had) & (ordinal < had + horizon)
-        every = _smoothed(baskets.T @ here.astype(np.float64), overall)
-        place[row] = np.log(every)
-        for number in range(DATES):
-            lately[number, row] = np.log(_smoothed(baskets.T @ (here & (date == number)).astype(np.float64), every))
-    return place, lately, dates
-
-
-def _smoothed(count: np.ndarray, toward: np.ndarray) -> np.ndarray:
-    weight = 0.1 * count.sum() + 10.0
-    return (count + weight * toward) / (count.sum() + weight)
-
-
 def _cells(table: sparse.csr_array, found: Candidates) -> np.ndarray:
     """Entries (C,) of a sparse (T, N) table at the candidates."""
     table.sort_indices()
@@ -215,37 +124,3 @@ def _cells(table: sparse.csr_array, found: Candidates) -> np.ndarray:
         return np.zeros(len(wanted), np.float32)
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[place] == wanted, table.data[place], 0.0)
-
-
-def _repurchase(part: Dataset, horizon: int, rng: np.random.Generator) -> np.ndarray:
-    """Over windows of one basket drawn from training users: of those that hold an item, how many have it in their query too."""
-    n = part.n_items
-    if not (part.n_baskets > horizon).any():
-        return np.zeros(n, np.float32)
-    tasks = sample_windows(part, np.arange(part.n_users), (1, 1), horizon, 20_000, rng)
-    had = _pairs(part, tasks.start, tasks.split)
-    again = np.intersect1d(had, _pairs(part, tasks.split, tasks.stop), assume_unique=True)
-    chances, hits = np.bincount(had % n, minlength=n), np.bincount(again % n, minlength=n)
-    mean = (hits.sum() + 1.0) / (chances.sum() + 2.0)
-    rate = (hits + 20.0 * mean) / (chances + 20.0)
-    return np.log(rate / (1 - rate)).astype(np.float32)
-
-
-def _pairs(data: Dataset, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Distinct task * N + item over the event ranges begin:end, ascending."""
-    count = end - begin
-    row = np.repeat(begin - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
-    return np.unique(np.repeat(np.arange(len(begin)), count) * data.n_items + data.item[row])
-
-
-def _prices(part: Dataset) -> np.ndarray:
-    price = part.attributes.get("price")
-    if price is None:
-        return np.zeros(part.n_items, np.float32)
-    there = np.isfinite(price)
-    total = np.bincount(part.item[there], np.log1p(np.maximum(price[there], 0)), part.n_items)
-    times = np.bincount(part.item[there], minlength=part.n_items)
-    if not there.any():
-        return np.zeros(part.n_items, np.float32)
-    mean = total.sum() / times.sum()
-    return np.where(times > 0, total / np.maximum(times, 1) - mean, 0.0).astype(np.float32)

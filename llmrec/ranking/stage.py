@@ -11,7 +11,8 @@ from llmrec.data.tasks import Tasks
 from llmrec.evaluation.counts import support_counts
 from llmrec.index.candidates import Candidates, Sources, candidates
 from llmrec.index.flat import Index
-from llmrec.ranking.features import FEATURES, Counts, features
+from llmrec.ranking.counting import Counts
+from llmrec.ranking.features import FEATURES, features
 from llmrec.ranking.ranker import Ranker, Ranking, rank
 
 BESIDE = [

@@ -15,7 +15,7 @@ from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.progress import Stages, bar
-from llmrec.ranking.features import count
+from llmrec.ranking.counting import count, title_words
 from llmrec.recommender.parts import (
     check_devices,
     frozen_items,
@@ -118,7 +118,7 @@ def fit_rest(
     """Everything above a trained base: counts, index, initialisation, rankers."""
     items = frozen_items(model)
     with stages("count and index", f"{dataset.n_items:,} items"):
-        counts = count(dataset, shares.base, settings.train.horizon, rng)
+        counts = count(dataset, shares.base, settings.train.horizon, title_words(dataset), rng)
         retrieval = new_retrieval(model, items, counts, settings)
     plan = settings.outer
     with stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.users} users") as say, bar(total=plan.episodes) as b:

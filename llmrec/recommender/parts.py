@@ -25,7 +25,8 @@ from llmrec.index.flat import build as build_index
 from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.outer import Episode, meta_train
-from llmrec.ranking.features import Counts, count, features
+from llmrec.ranking.counting import Counts, count
+from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, fit_ranker
 from llmrec.ranking.stage import Rankers, Retrieval, blend_inputs, candidate_scores, ranked, ranking, retrieve, together
 from llmrec.recommender.settings import Settings
@@ -196,7 +197,7 @@ def learn_counts_ranker(
         halves = [users, users]  # one user with a history is all there is
     parts = []
     for mine, others in (halves, halves[::-1]):
-        counts = count(dataset, others, horizon, rng)
+        counts = count(dataset, others, horizon, retrieval.counts.words, rng)
         tasks = ranking_tasks(dataset, mine, settings, rng, 0.5)
         found = retrieve(replace(retrieval, counts=counts), tasks, read(tasks)[0], retrieval.sources, allowed)
         parts.append(ranking(tasks, found, features(tasks, found, counts)))

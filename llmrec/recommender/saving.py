@@ -31,7 +31,7 @@ from llmrec.index.candidates import Sources
 from llmrec.index.flat import IndexSettings
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.outer import OuterSettings
-from llmrec.ranking.features import Counts
+from llmrec.ranking.counting import Counts
 from llmrec.ranking.ranker import Ranker, RankerSettings
 from llmrec.ranking.stage import Rankers
 from llmrec.recommender.parts import check_devices, frozen_items, new_retrieval

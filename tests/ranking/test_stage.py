@@ -7,7 +7,7 @@ from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.evaluation.counts import support_counts
 from llmrec.index.candidates import Candidates, Sources
 from llmrec.index.flat import build
-from llmrec.ranking.features import count
+from llmrec.ranking.counting import count, title_words
 from llmrec.ranking.stage import Retrieval, ranked, ranking, retrieve, together
 
 
@@ -72,7 +72,7 @@ def test_ranked_puts_candidates_first_and_all_others_behind_in_their_own_order(t
 def test_retrieved_by_text_are_the_nearest_to_the_vector_and_one(random_shop, tasks):
     rng = np.random.default_rng(0)
     matrix, vectors = rng.normal(size=(10, 5)).astype(np.float32), rng.normal(size=(len(tasks), 4)).astype(np.float32)
-    counts = count(random_shop, np.arange(20), 2, rng)
+    counts = count(random_shop, np.arange(20), 2, title_words(random_shop), rng)
     retrieval = Retrieval(build(matrix), counts, Sources(3, 0, 0, repeats=False))
     found = retrieve(retrieval, tasks, vectors, Sources(3, 0, 0, repeats=False), None)
     seen = support_counts(tasks).toarray() > 0

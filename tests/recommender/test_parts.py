@@ -9,6 +9,7 @@ import torch
 from llmrec import Settings
 from llmrec.index.candidates import Sources
 from llmrec.index.flat import build
+from llmrec.ranking.counting import title_words
 from llmrec.ranking.stage import Retrieval
 from llmrec.recommender import parts
 from llmrec.recommender.answer import everything_known
@@ -101,7 +102,9 @@ def test_the_ranker_over_counts_meets_the_counts_of_other_users(random_shop, tin
     )
     rng, users = np.random.default_rng(0), np.arange(20)
     retrieval = Retrieval(
-        build(rng.normal(size=(10, 5)).astype(np.float32)), count(random_shop, users, 1, rng), Sources(3, 3, 3)
+        build(rng.normal(size=(10, 5)).astype(np.float32)),
+        count(random_shop, users, 1, title_words(random_shop), rng),
+        Sources(3, 3, 3),
     )
     settings = replace(tiny_settings, train=replace(tiny_settings.train, horizon=1))
     read = lambda some: (rng.normal(size=(len(some), 4)).astype(np.float32), np.zeros((len(some), 10), np.float32))  # noqa: E731

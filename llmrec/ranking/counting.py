@@ -1,0 +1,147 @@
+"""What is counted over training users, once, for ranking to look up: popularity, repurchase, what follows what, prices, words.
+
+Axis convention: `N` items, `V` words. Nothing is counted over a query of a validation or test user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import sample_windows
+from llmrec.evaluation.counts import basket_items
+from llmrec.evaluation.item_item import Markov, fit_markov
+from llmrec.evaluation.text_match import fit_tfidf
+from llmrec.index.candidates import neighbours
+
+PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets had, at which `place` and `lately` are counted
+LATELY = 0.8  # weight of a basket against the one after it
+DATES = 8  # parts of the training period for `lately`, with as many baskets in each
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was counted over training users; `words` alone comes from the catalogue.
+
+    popularity: float32 (N,), baskets that hold the item. baskets: how many baskets there were.
+    repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean.
+    together: csr float32 (N, N), similarity by co-occurrence.
+    log_price: float32 (N,), centred; 0 where unknown.
+    words: csr float64 (N, V), TF-IDF of titles and categories, rows of length 1.
+    near, wide: what comes soon after the last three, and the last ten, baskets.
+    place: float32 (len(PLACES), N), log share of an item in the baskets that follow so many baskets.
+    lately: float32 (DATES, len(PLACES), N), the same by date. dates: float64 (DATES,), the middle of each part, in seconds.
+    """
+
+    popularity: np.ndarray
+    baskets: int
+    repurchase: np.ndarray
+    together: sparse.csr_array
+    log_price: np.ndarray
+    words: sparse.csr_array
+    near: Markov
+    wide: Markov
+    place: np.ndarray
+    lately: np.ndarray
+    dates: np.ndarray
+
+    @cached_property
+    def by_word(self) -> sparse.csr_array:
+        """`words` turned round, (V, N): turning it takes longer than one user's answer."""
+        return self.words.T.tocsr()
+
+
+def count(dataset: Dataset, users: np.ndarray, horizon: int, words: sparse.csr_array, rng: np.random.Generator) -> Counts:
+    """Count over `users` (int indices of training users).
+
+    horizon: baskets after which something still counts as soon. words: of the catalogue, see `title_words`.
+    """
+    part = dataset.take(users)
+    place, lately, dates = _places(part, horizon)
+    return Counts(
+        popularity=basket_items(part).sum(0).astype(np.float32),
+        baskets=len(part.basket_start) - 1,
+        repurchase=_repurchase(part, horizon, rng),
+        together=neighbours(dataset, users),
+        log_price=_prices(part),
+        words=words,
+        near=fit_markov(dataset, users, last=3, horizon=horizon, decay=LATELY),
+        wide=fit_markov(dataset, users, last=10, horizon=horizon, decay=LATELY),
+        place=place,
+        lately=lately,
+        dates=dates,
+    )
+
+
+def title_words(dataset: Dataset) -> sparse.csr_array:
+    """TF-IDF of the items' titles and categories, csr float64 (N, V), rows of length 1 (0 for an item without a word that tells
+    anything). It depends on no user: made once, it serves every count over the catalogue."""
+    names = [name for name in ("title", "category") if name in dataset.catalogue.table.column_names]
+    columns = [dataset.catalogue.column(name) for name in names]
+    texts = [" ".join(str(value) for value in values if value is not None) for values in zip(*columns, strict=True)]
+    return fit_tfidf(dataset, texts, log=True).document
+
+
+def _places(part: Dataset, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`place`, `lately` and `dates` of Counts: what the training users took in the `horizon` baskets after so many.
+
+    A table that few baskets fill is smoothed by the one above it: all dates, and then all places.
+    """
+    baskets, ordinal, time = basket_items(part), part.basket[part.basket_start[:-1]], part.time[part.basket_start[:-1]]
+    overall = np.asarray(baskets.sum(0)) + 0.5
+    overall = overall / overall.sum()
+    edges = np.quantile(time, np.linspace(0, 1, 2 * DATES + 1)) if len(time) else np.zeros(2 * DATES + 1)
+    dates = edges[1::2]
+    date = np.searchsorted(edges[2:-1:2], time, side="right")
+    place = np.empty((len(PLACES), part.n_items), np.float32)
+    lately = np.empty((DATES, len(PLACES), part.n_items), np.float32)
+    for row, had in enumerate(PLACES):
+        here = (ordinal >= had) & (ordinal < had + horizon)
+        every = _smoothed(baskets.T @ here.astype(np.float64), overall)
+        place[row] = np.log(every)
+        for number in range(DATES):
+            lately[number, row] = np.log(_smoothed(baskets.T @ (here & (date == number)).astype(np.float64), every))
+    return place, lately, dates
+
+
+def _smoothed(count: np.ndarray, toward: np.ndarray) -> np.ndarray:
+    weight = 0.1 * count.sum() + 10.0
+    return (count + weight * toward) / (count.sum() + weight)
+
+
+def _repurchase(part: Dataset, horizon: int, rng: np.random.Generator) -> np.ndarray:
+    """Over windows of one basket drawn from training users: of those that hold an item, how many have it in their query too."""
+    n = part.n_items
+    if not (part.n_baskets > horizon).any():
+        return np.zeros(n, np.float32)
+    tasks = sample_windows(part, np.arange(part.n_users), (1, 1), horizon, 20_000, rng)
+    had = _pairs(part, tasks.start, tasks.split)
+    again = np.intersect1d(had, _pairs(part, tasks.split, tasks.stop), assume_unique=True)
+    chances, hits = np.bincount(had % n, minlength=n), np.bincount(again % n, minlength=n)
+    mean = (hits.sum() + 1.0) / (chances.sum() + 2.0)
+    rate = (hits + 20.0 * mean) / (chances + 20.0)
+    return np.log(rate / (1 - rate)).astype(np.float32)
+
+
+def _pairs(data: Dataset, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Distinct task * N + item over the event ranges begin:end, ascending."""
+    count = end - begin
+    row = np.repeat(begin - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
+    return np.unique(np.repeat(np.arange(len(begin)), count) * data.n_items + data.item[row])
+
+
+def _prices(part: Dataset) -> np.ndarray:
+    price = part.attributes.get("price")
+    if price is None:
+        return np.zeros(part.n_items, np.float32)
+    there = np.isfinite(price)
+    total = np.bincount(part.item[there], np.log1p(np.maximum(price[there], 0)), part.n_items)
+    times = np.bincount(part.item[there], minlength=part.n_items)
+    if not there.any():
+        return np.zeros(part.n_items, np.float32)
+    mean = total.sum() / times.sum()
+    return np.where(times > 0, total / np.maximum(times, 1) - mean, 0.0).astype(np.float32)

@@ -1,0 +1,114 @@
+"""What is counted over training users, against a loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import sample_windows
+from llmrec.evaluation.item_item import fit_markov
+from llmrec.evaluation.text_match import words
+from llmrec.index.candidates import neighbours
+from llmrec.ranking.counting import PLACES, count, title_words
+
+
+def test_counts_against_a_loop(random_shop):
+    users, data = np.arange(3, 15), random_shop
+    found = count(data, users, 2, title_words(data), np.random.default_rng(0))
+    baskets = [
+        {int(item) for item in data.item[(data.user == user) & (data.basket == number)]}
+        for user in users
+        for number in range(data.n_baskets[user])
+    ]
+    assert found.popularity.tolist() == [sum(item in basket for basket in baskets) for item in range(10)]
+    assert found.popularity.dtype == np.float32
+    assert found.baskets == len(baskets)
+    assert (found.together != neighbours(data, users)).nnz == 0
+    mine = np.isin(data.user, users) & np.isfinite(data.attributes["price"])
+    prices = np.log1p(data.attributes["price"][mine])
+    expected = [prices[data.item[mine] == item].mean() - prices.mean() for item in range(10)]
+    np.testing.assert_allclose(found.log_price, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_follows_is_the_windowed_markov_and_place_is_popularity_there(random_shop):
+    users, data = np.arange(3, 15), random_shop
+    found = count(data, users, 2, title_words(data), np.random.default_rng(0))
+    for markov, last in ((found.near, 3), (found.wide, 10)):
+        assert (markov.follows != fit_markov(data, users, last=last, horizon=2, decay=0.8).follows).nnz == 0
+    overall = np.zeros(10) + 0.5
+    for row, had in enumerate([0, *PLACES[:4]]):
+        here = np.zeros(10)
+        for user in users:
+            for number in range(data.n_baskets[user]):
+                basket = np.unique(data.item[(data.user == user) & (data.basket == number)])
+                if row == 0:
+                    overall[basket] += 1
+                elif had <= number < had + 2:
+                    here[basket] += 1
+        if row:
+            weight = 0.1 * here.sum() + 10
+            expected = (here + weight * overall / overall.sum()) / (here.sum() + weight)
+            np.testing.assert_allclose(np.exp(found.place[row - 1]), expected, rtol=1e-5)
+            assert np.exp(found.place[row - 1]).sum() == pytest.approx(1)
+
+
+def test_lately_is_what_was_taken_at_the_time(shop):
+    """Everybody's second basket holds item 0 in the first half of the period and item 1 in the second."""
+    data = shop([[[2], [int(user >= 40)]] for user in range(80)], 3)
+    time = data.user.astype(np.float64) * 1e6 + data.basket
+    data = replace(data, time=time)
+    found = count(data, np.arange(80), 1, title_words(data), np.random.default_rng(0))
+    assert (np.diff(found.dates) > 0).all()
+    share = np.exp(found.lately[:, 0, :])
+    assert (share[:4, 0] > share[:4, 1]).all() and (share[4:, 1] > share[4:, 0]).all()
+    np.testing.assert_allclose(np.exp(found.place[0, :2]), np.exp(found.place[0, :2]).mean(), rtol=1e-6)
+    np.testing.assert_allclose(share.sum(1), 1, rtol=1e-5)
+
+
+def test_words_are_those_of_title_and_category(random_shop):
+    found = count(random_shop, np.arange(20), 2, title_words(random_shop), np.random.default_rng(0))
+    length = np.sqrt(found.words.multiply(found.words).sum(axis=1))
+    assert found.words.shape[0] == 10 and np.all(np.isclose(length, 1) | (length == 0))
+    titles = [set(words(str(title))) for title in random_shop.catalogue.column("title")]
+    shared = (found.words @ found.words.T).toarray() > 0
+    for i in range(10):
+        for j in range(10):
+            everywhere = set.intersection(*titles)  # a word of all titles tells nothing
+            assert shared[i, j] == bool((titles[i] & titles[j]) - everywhere)
+
+
+def test_repurchase_against_a_loop(random_shop):
+    part = random_shop.take(np.arange(3, 15))
+    windows = sample_windows(part, np.arange(12), (1, 1), 2, 20_000, np.random.default_rng(0))
+    chances, hits, item = np.zeros(10), np.zeros(10), part.item.tolist()
+    for start, split, stop in zip(windows.start, windows.split, windows.stop, strict=True):
+        had, later = set(item[start:split]), set(item[split:stop])
+        chances[list(had)] += 1
+        hits[list(had & later)] += 1
+    mean = (hits.sum() + 1) / (chances.sum() + 2)
+    rate = (hits + 20 * mean) / (chances + 20)
+    found = count(random_shop, np.arange(3, 15), 2, title_words(random_shop), np.random.default_rng(0)).repurchase
+    np.testing.assert_allclose(found, np.log(rate / (1 - rate)), rtol=1e-4)
+
+
+def test_only_training_users_are_counted(random_shop):
+    item = random_shop.item.copy()
+    item[random_shop.start[12] :] = 0
+    fields = {name: getattr(random_shop, name) for name in random_shop.__dataclass_fields__}
+    one, other = (
+        count(data, np.arange(12), 2, title_words(data), np.random.default_rng(0))
+        for data in (random_shop, Dataset(**{**fields, "item": item}))
+    )
+    for name in ("popularity", "repurchase", "log_price", "place", "lately", "dates"):
+        assert np.array_equal(getattr(one, name), getattr(other, name))
+    assert one.baskets == other.baskets and (one.together != other.together).nnz == 0
+
+
+def test_nothing_to_count(shop):
+    data = shop([[[0, 1]], [[1]]], 3)
+    found = count(data, np.arange(2), 2, title_words(data), np.random.default_rng(0))
+    assert found.repurchase.tolist() == [0, 0, 0] and found.log_price.tolist() == [0, 0, 0]
+    assert found.popularity.tolist() == [1, 2, 0]
