@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet
 
 from llmrec.benchmarks.files import AS_IT_IS
 from llmrec.benchmarks.protocol import Aim, Benchmark, Setting, first_known
 from llmrec.data.build import build
 from llmrec.data.dataset import Dataset
-from llmrec.data.journey import data_folder, kept, load_journey, merged, readable
+from llmrec.data.journey import load_journey, merged, popular, purchases, readable, type_of
 from llmrec.data.splits import cold_users
 
 KNOWN, HORIZON = (1, 3, 5, 10), 3
@@ -66,31 +64,18 @@ def product_tables(buyers: int) -> tuple[pa.Table, pa.Table]:
 
     items: item_id, title (the readable product type), category (department), brand, package_size.
     """
-    folder = data_folder()
-    wanted = ["household_id", "basket_id", "product_id", "quantity", "sales_value", "transaction_timestamp"]
-    rows = pyarrow.parquet.read_table(folder / "transactions.parquet", columns=wanted)
-    products = pyarrow.parquet.read_table(folder / "products.parquet")
-    typed = pc.and_(pc.is_valid(products.column("product_category")), pc.is_valid(products.column("product_type")))
-    known = products.filter(typed)
-    place = pc.index_in(rows.column("product_id"), known.column("product_id").combine_chunks())
-    item = place.fill_null(-1).to_numpy().astype(np.int64)
-    rows, item, _ = kept(rows, item, item >= 0, "product without category or type")
-    sold = (rows.column("quantity").to_numpy() > 0) & (rows.column("sales_value").to_numpy() > 0)
-    rows, item, _ = kept(rows, item, sold, "quantity or value not positive")
-    household = rows.column("household_id").to_numpy()
-    pairs = np.unique(item * (household.max() + 1) + household)
-    popular = np.bincount(pairs // (household.max() + 1), minlength=len(known)) >= buyers
-    rows, item, _ = kept(rows, item, popular[item], f"fewer than {buyers} households")
+    rows, product, known, _ = purchases()
+    rows, product, _ = popular(rows, product, buyers)
     names = [str(value) for value in known.column("product_id").to_pylist()]
-    bought = known.filter(pa.array(popular))
-    key = pc.binary_join_element_wise(bought.column("product_category"), bought.column("product_type"), " | ").to_pylist()
+    wanted = np.unique(product)
+    bought = known.take(pa.array(wanted))
     items = pa.table(
         {
-            "item_id": pa.array([name for name, kept in zip(names, popular.tolist(), strict=True) if kept]),
-            "title": pa.array([readable(kind) for kind in key]),
+            "item_id": pa.array([names[index] for index in wanted]),
+            "title": pa.array([readable(kind) for kind in type_of(bought).to_pylist()]),
             "category": pa.array([None if value is None else value.capitalize() for value in bought["department"].to_pylist()]),
             "brand": bought.column("brand"),
             "package_size": bought.column("package_size"),
         }
     )
-    return merged(rows, item, names), items
+    return merged(rows, product, names), items

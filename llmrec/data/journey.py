@@ -36,33 +36,48 @@ def journey_report(buyers: int = 20) -> CleaningReport:
 
 
 def _load(buyers: int) -> tuple[pa.Table, pa.Table, CleaningReport]:
+    rows, product, known, steps = purchases()
+    kind, kinds = coded(type_of(known))
+    rows, item, step = popular(rows, kind[product], buyers)
+    events = merged(rows, item, kinds)
+    steps += [step, Step("one row a basket and type", "events", len(rows), len(rows) - len(events))]
+    return events, _items(known, kind, kinds, np.unique(item)), CleaningReport(tuple(steps))
+
+
+def purchases() -> tuple[pa.Table, np.ndarray, pa.Table, list[Step]]:
+    """What was really sold of products that are described: transactions, the row of each one's product in the third, int64 (one
+    for each transaction), the products whose category and type are known, and the steps that count what was left out.
+
+    Raises MissingExtraError when the package is not installed.
+    """
     folder = data_folder()
     wanted = ["household_id", "basket_id", "product_id", "quantity", "sales_value", "transaction_timestamp"]
     rows = pyarrow.parquet.read_table(folder / "transactions.parquet", columns=wanted)
     products = pyarrow.parquet.read_table(folder / "products.parquet")
-
-    typed = pc.and_(pc.is_valid(products.column("product_category")), pc.is_valid(products.column("product_type")))
-    known = products.filter(typed)
-    key = pc.binary_join_element_wise(known.column("product_category"), known.column("product_type"), " | ")
-    kind, kinds = coded(key)
-    place = pc.index_in(rows.column("product_id"), known.column("product_id").combine_chunks()).fill_null(-1).to_numpy()
-    item = np.append(kind, -1)[place]
-
+    known = products.filter(
+        pc.and_(pc.is_valid(products.column("product_category")), pc.is_valid(products.column("product_type")))
+    )
+    place = pc.index_in(rows.column("product_id"), known.column("product_id").combine_chunks())
+    product = place.fill_null(-1).to_numpy().astype(np.int64)
     steps = [Step("product without category or type", "products", len(products), len(products) - len(known))]
-    rows, item, step = kept(rows, item, item >= 0, "item without category or type")
+    rows, product, step = _kept(rows, product, product >= 0, "item without category or type")
     steps.append(step)
     sold = (rows.column("quantity").to_numpy() > 0) & (rows.column("sales_value").to_numpy() > 0)
-    rows, item, step = kept(rows, item, sold, "quantity or value not positive")
-    steps.append(step)
+    rows, product, step = _kept(rows, product, sold, "quantity or value not positive")
+    return rows, product, known, [*steps, step]
+
+
+def popular(rows: pa.Table, item: np.ndarray, buyers: int) -> tuple[pa.Table, np.ndarray, Step]:
+    """Transactions and their items (int64), of items that at least `buyers` households bought, and how many were left out."""
     household = rows.column("household_id").to_numpy()
     pairs = np.unique(item * (household.max() + 1) + household)
-    popular = np.bincount(pairs // (household.max() + 1), minlength=len(kinds)) >= buyers
-    rows, item, step = kept(rows, item, popular[item], f"fewer than {buyers} households")
-    steps.append(step)
+    enough = np.bincount(pairs // (household.max() + 1)) >= buyers
+    return _kept(rows, item, enough[item], f"fewer than {buyers} households")
 
-    events = merged(rows, item, kinds)
-    steps.append(Step("one row a basket and type", "events", len(rows), len(rows) - len(events)))
-    return events, _items(known, kind, kinds, np.unique(item)), CleaningReport(tuple(steps))
+
+def type_of(products: pa.Table) -> pa.ChunkedArray:
+    """Category and type of each product as one name, which `readable` turns round."""
+    return pc.binary_join_element_wise(products.column("product_category"), products.column("product_type"), " | ")
 
 
 def data_folder() -> Path:
@@ -73,7 +88,7 @@ def data_folder() -> Path:
     return Path(found.submodule_search_locations[0]) / "data"
 
 
-def kept(rows: pa.Table, item: np.ndarray, keep: np.ndarray, name: str) -> tuple[pa.Table, np.ndarray, Step]:
+def _kept(rows: pa.Table, item: np.ndarray, keep: np.ndarray, name: str) -> tuple[pa.Table, np.ndarray, Step]:
     """The rows where `keep` is true, their items, and the step that counts what was left out."""
     return rows.filter(pa.array(keep)), item[keep], Step(name, "events", len(keep), int((~keep).sum()))
 

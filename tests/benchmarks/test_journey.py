@@ -61,7 +61,7 @@ def package(tmp_path, monkeypatch):
         "package_size": ["1 LB"] * 4,
     }
     pyarrow.parquet.write_table(pa.table(products), tmp_path / "products.parquet")
-    monkeypatch.setattr(journey, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr("llmrec.data.journey.data_folder", lambda: tmp_path)
 
 
 def test_products_are_those_with_a_type_and_enough_buyers(package):
