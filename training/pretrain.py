@@ -29,7 +29,7 @@ from llmrec.pretraining.loop import Pretrained, pretrain
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages, bar
 from llmrec.recommender.fit import fit_rest, new_base, share
-from llmrec.recommender.parts import check_devices
+from llmrec.recommender.parts import check_settings
 from llmrec.recommender.saving import KIND, save_state
 from llmrec.recommender.settings import Settings
 from llmrec.store import cache_folder, library_version, load_json, open_folder
@@ -55,7 +55,7 @@ def run(
     """
     told = sys.stderr if processes.main else io.StringIO()
     stages = Stages(told)
-    check_devices(settings)
+    check_settings(settings)
     with stages("read and clean", "the Complete Journey data (84.51°)" if tables is None else str(tables[0])) as say:
         events, items = tables or load_journey()
         dataset, _ = build(events, items, seed=seed)

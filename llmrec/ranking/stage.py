@@ -8,28 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmrec.data.tasks import Tasks
+from llmrec.errors import DataError
 from llmrec.evaluation.counts import support_counts
 from llmrec.index.candidates import Candidates, Sources, candidates
 from llmrec.index.flat import Index
 from llmrec.ranking.counting import Counts
 from llmrec.ranking.features import FEATURES, features
 from llmrec.ranking.ranker import Ranker, Ranking, rank
-
-BESIDE = [
-    FEATURES.index(name)
-    for name in (
-        "had",
-        "known",
-        "popularity",
-        "together",
-        "together_lately",
-        "wording",
-        "follows",
-        "follows_wide",
-        "place",
-        "lately",
-    )
-]
 
 
 @dataclass(frozen=True)
@@ -60,23 +45,35 @@ class Rankers:
     counts: over what a dot product does not see; learned from the training users, each half with the counts of the other half.
     blend: over the first one's score and the transformer's; learned from users whom the base was not trained on, because on its
         own training users the transformer is better than it will be on new ones, and would be trusted too much.
+    beside: names out of FEATURES that the blend sees as well.
     """
 
     counts: Ranker
     blend: Ranker
+    beside: tuple[str, ...] = ()
 
 
-def blend_inputs(counts: Ranker, tasks: Tasks, found: Candidates, counted: Counts, scores: np.ndarray) -> np.ndarray:
-    """float32 (C, 2 + len(BESIDE)): score by counts, score by the transformer (out of scores (T, N)), and what tells how far to
+def blend_inputs(
+    counts: Ranker, beside: Sequence[str], tasks: Tasks, found: Candidates, counted: Counts, scores: np.ndarray
+) -> np.ndarray:
+    """float32 (C, 2 + len(beside)): score by counts, score by the transformer (out of scores (T, N)), and what tells how far to
     trust either."""
     seen = features(tasks, found, counted)
     columns = [rank(counts, seen), scores[found.task, found.item]]
-    return np.concatenate([np.stack(columns, 1), seen[:, BESIDE]], 1)
+    return np.concatenate([np.stack(columns, 1), seen[:, columns_of(beside)]], 1)
+
+
+def columns_of(names: Sequence[str]) -> list[int]:
+    """Where features of those names are. Raises DataError for a name that is none."""
+    for name in names:
+        if name not in FEATURES:
+            raise DataError(f"Settings.beside: expected names out of {', '.join(FEATURES)}, got {name!r}")
+    return [FEATURES.index(name) for name in names]
 
 
 def candidate_scores(rankers: Rankers, tasks: Tasks, found: Candidates, counted: Counts, scores: np.ndarray) -> np.ndarray:
     """Final scores float32 (C,) of candidates, out of the transformer's scores (T, N)."""
-    return rank(rankers.blend, blend_inputs(rankers.counts, tasks, found, counted, scores))
+    return rank(rankers.blend, blend_inputs(rankers.counts, rankers.beside, tasks, found, counted, scores))
 
 
 def ranking(tasks: Tasks, found: Candidates, inputs: np.ndarray) -> Ranking:

@@ -17,7 +17,7 @@ from llmrec.errors import DataError
 from llmrec.progress import Stages, bar
 from llmrec.ranking.counting import count, title_words
 from llmrec.recommender.parts import (
-    check_devices,
+    check_settings,
     frozen_items,
     learn_blend,
     learn_counts_ranker,
@@ -51,7 +51,7 @@ class Shares:
 def fit(dataset: Dataset, weights: Weights, settings: Settings, seed: int, stages: Stages, cache: Path | None) -> State:
     """Train everything on all users of `dataset`. Raises DataError when no history is long enough to learn from, and for a
     device that is not here."""
-    check_devices(settings)
+    check_settings(settings)
     rng = np.random.default_rng(seed)
     shares = share(dataset, np.arange(dataset.n_users), settings, rng)
     model = fit_base(dataset, shares.base, weights, settings, seed, rng, stages, cache)

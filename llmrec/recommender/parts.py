@@ -28,7 +28,17 @@ from llmrec.meta.outer import Episode, meta_train
 from llmrec.ranking.counting import Counts, count
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, fit_ranker
-from llmrec.ranking.stage import Rankers, Retrieval, blend_inputs, candidate_scores, ranked, ranking, retrieve, together
+from llmrec.ranking.stage import (
+    Rankers,
+    Retrieval,
+    blend_inputs,
+    candidate_scores,
+    columns_of,
+    ranked,
+    ranking,
+    retrieve,
+    together,
+)
 from llmrec.recommender.settings import Settings
 
 Vectors = Callable[[Tasks], tuple[np.ndarray, np.ndarray]]
@@ -70,11 +80,13 @@ def frozen_items(model: SlotModel) -> Items:
         return model.items()
 
 
-def check_devices(settings: Settings) -> None:
+def check_settings(settings: Settings) -> None:
     """Say at once what else would be found out after minutes of training.
 
-    Raises DataError for a device that is not here, MissingExtraError for an index on a GPU with the faiss for CPUs.
+    Raises DataError for a device that is not here and for a feature that there is none of, MissingExtraError for an index on a
+    GPU with the faiss for CPUs.
     """
+    columns_of(settings.beside)
     try:
         torch.zeros(1, device=settings.device)
     except (AssertionError, RuntimeError) as error:  # torch's two ways to say so
@@ -216,8 +228,8 @@ def learn_blend(
     """Both rankers for one way of reading histories, from tasks of users whom the base was not trained on."""
     vectors, scores = read(tasks)
     found = retrieve(retrieval, tasks, vectors, retrieval.sources, allowed)
-    inputs = blend_inputs(counts, tasks, found, retrieval.counts, scores)
-    return Rankers(counts, fit_ranker(ranking(tasks, found, inputs), settings.blend, seed))
+    inputs = blend_inputs(counts, settings.beside, tasks, found, retrieval.counts, scores)
+    return Rankers(counts, fit_ranker(ranking(tasks, found, inputs), settings.blend, seed), settings.beside)
 
 
 def ranked_scores(

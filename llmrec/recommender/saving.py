@@ -34,7 +34,7 @@ from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.counting import Counts
 from llmrec.ranking.ranker import Ranker, RankerSettings
 from llmrec.ranking.stage import Rankers
-from llmrec.recommender.parts import check_devices, frozen_items, new_retrieval
+from llmrec.recommender.parts import check_settings, frozen_items, new_retrieval
 from llmrec.recommender.settings import LoraSettings, Settings
 from llmrec.recommender.state import State
 from llmrec.store import (
@@ -51,7 +51,7 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
-LAYOUT = 2  # of the arrays; one more whenever what is saved changes its meaning
+LAYOUT = 3  # of the arrays; one more whenever what is saved changes its meaning
 COUNTED = ("popularity", "repurchase", "log_price", "place", "lately", "dates")
 
 
@@ -100,7 +100,7 @@ def load_state(folder: Path, device: str) -> State:
     saved = _settings(load_json(folder / "settings.json"))
     index = saved.index if saved.index.device == "cpu" else replace(saved.index, device=None)
     settings = replace(saved, device=device, index=index)
-    check_devices(settings)
+    check_settings(settings)
     arrays = load_arrays(folder / "arrays.safetensors")
     catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
     body = load_body(Weights.folder(folder / "body"))
@@ -122,7 +122,8 @@ def load_state(folder: Path, device: str) -> State:
     )
     items = frozen_items(model)
     retrieval = new_retrieval(model, items, counts, settings)
-    rankers = Rankers(*(_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend")))
+    counts_ranker, blend = (_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend"))
+    rankers = Rankers(counts_ranker, blend, settings.beside)
     nobody = _nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]))
     known = _load_histories(folder / "histories", nobody) if meta["histories"] else nobody
     return State(settings, model, items, init, retrieval, rankers, catalogue, known, meta["version"], meta["seed"])
@@ -172,7 +173,7 @@ def _settings(saved: dict[str, Any]) -> Settings:
         "train": TrainSettings, "lora": LoraSettings, "outer": OuterSettings,
         "counts_ranker": RankerSettings, "blend": RankerSettings, "sources": Sources, "index": IndexSettings,
     }  # fmt: skip
-    saved["train"]["known"] = tuple(saved["train"]["known"])  # JSON has no tuples
+    saved["train"]["known"], saved["beside"] = tuple(saved["train"]["known"]), tuple(saved["beside"])  # JSON has no tuples
     return Settings(**{name: parts[name](**value) if name in parts else value for name, value in saved.items()})
 
 

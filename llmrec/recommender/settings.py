@@ -40,6 +40,8 @@ class Settings:
     item_template, history_template: packaged names or paths.
     adapting_share: of the users, kept out of base training to learn the initialisation on.
     ranking_share: of the users, kept out of both to learn the blend of counts and transformer on.
+    counts_ranker, blend: the two small rankers, see `Rankers`. beside: what the blend sees beside the two scores, names out of
+        `llmrec.ranking.features.FEATURES`. With hundreds of users to learn from, fewer inputs and steps do better.
     ranking_tasks: how many tasks each ranker learns from, at most.
     index: how items are searched. Its `device` None is the GPU that `device` names, where faiss can use that, else the CPU.
     device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda").
@@ -51,8 +53,9 @@ class Settings:
     train: TrainSettings = field(default_factory=TrainSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     outer: OuterSettings = field(default_factory=OuterSettings)
-    counts_ranker: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=16, steps=400))
+    counts_ranker: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=16, steps=400, decay=1.0))
     blend: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=4, steps=300, decay=0.1))
+    beside: tuple[str, ...] = ()
     sources: Sources = field(default_factory=lambda: Sources(text_k=300, knn_k=300, popular_k=300))
     index: IndexSettings = field(default_factory=IndexSettings)
     adapting_share: float = 0.15

@@ -5,10 +5,13 @@ import pytest
 
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.evaluation.counts import support_counts
+from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates, Sources
 from llmrec.index.flat import build
 from llmrec.ranking.counting import count, title_words
-from llmrec.ranking.stage import Retrieval, ranked, ranking, retrieve, together
+from llmrec.ranking.features import FEATURES, features
+from llmrec.ranking.ranker import RankerSettings, fit_ranker, rank
+from llmrec.ranking.stage import Retrieval, blend_inputs, ranked, ranking, retrieve, together
 
 
 @pytest.fixture
@@ -82,3 +85,20 @@ def test_retrieved_by_text_are_the_nearest_to_the_vector_and_one(random_shop, ta
         assert found.of(t).tolist() == sorted(best.tolist())
     allowed = np.arange(10) < 4
     assert set(retrieve(retrieval, tasks, vectors, retrieval.sources, allowed).item) <= {0, 1, 2, 3}
+
+
+def test_the_blend_sees_both_scores_and_the_features_that_are_named_in_their_order(random_shop, tasks):
+    found, rng = some_candidates(len(tasks)), np.random.default_rng(0)
+    counted = count(random_shop, np.arange(20), 2, title_words(random_shop), rng)
+    seen = features(tasks, found, counted)
+    ranker = fit_ranker(ranking(tasks, found, seen), RankerSettings(steps=3), 0)
+    scores = rng.normal(size=(len(tasks), random_shop.n_items)).astype(np.float32)
+    for names in ((), ("known", "had")):
+        made = blend_inputs(ranker, names, tasks, found, counted, scores)
+        assert made.shape == (len(found.item), 2 + len(names))
+        assert np.array_equal(made[:, 0], rank(ranker, seen))
+        assert np.array_equal(made[:, 1], scores[found.task, found.item])
+        for column, name in enumerate(names):
+            assert np.array_equal(made[:, 2 + column], seen[:, FEATURES.index(name)])
+    with pytest.raises(DataError, match="Settings.beside: expected names out of times, .*, got 'colour'"):
+        blend_inputs(ranker, ("colour",), tasks, found, counted, scores)

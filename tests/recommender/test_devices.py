@@ -18,7 +18,7 @@ import torch
 from llmrec import Recommender, Settings
 from llmrec.errors import DataError, MissingExtraError
 from llmrec.index.flat import IndexSettings
-from llmrec.recommender.parts import check_devices, new_index
+from llmrec.recommender.parts import check_settings, new_index
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,4 +135,4 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_trained(
         with pytest.raises(MissingExtraError, match=r"llmrec\[gpu\]"):
             fitting(*tables, settings=replace(tiny_settings, index=IndexSettings(device="cuda")))
     assert "encode" not in capsys.readouterr().err
-    check_devices(tiny_settings)
+    check_settings(tiny_settings)

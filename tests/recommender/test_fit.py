@@ -7,7 +7,8 @@ import pytest
 
 from llmrec import Recommender, Weights, build
 from llmrec.errors import DataError, SchemaError, TemplateError, WeightsError
-from llmrec.recommender.fit import Shares, share
+from llmrec.progress import Stages
+from llmrec.recommender.fit import Shares, fit, share
 from llmrec.recommender.parts import ranking_tasks
 
 
@@ -34,6 +35,11 @@ def test_histories_that_are_too_short_are_refused(dataset, tiny_settings):
     settings = replace(tiny_settings, train=replace(tiny_settings.train, horizon=30))
     with pytest.raises(DataError, match=r"no user has 31 baskets.*shorter `horizon`"):
         share(dataset, np.arange(200), settings, np.random.default_rng(0))
+
+
+def test_a_feature_that_there_is_none_of_is_refused_before_anything_is_trained(dataset, tiny_settings):
+    with pytest.raises(DataError, match="Settings.beside: .* got 'colour'"):
+        fit(dataset, Weights("nowhere"), replace(tiny_settings, beside=("colour",)), 0, Stages(), None)
 
 
 def test_ranking_tasks_are_of_the_users_given_and_at_most_as_many_as_asked(dataset, tiny_settings):
