@@ -1,7 +1,8 @@
 """Episodes from the slot model: the support and query losses of users, or of scenes, under any adapters.
 
-By user: one task is one history. Its support loss asks every slot for the support's own later items; its query loss asks the
-last slot for what the user took next. By scene: one task is many histories of many users in one scene, all under one adapter.
+By user: one task is one history. Its support loss asks every slot for the support's own later items, or, for small supports,
+asks for each event from all the others; its query loss asks the last slot for what the user took next. By scene: one task is
+many histories of many users in one scene, all under one adapter. The scores are judged by a `Loss` of `losses.py`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from llmrec.adapters.lora import Adapter, delta
 from llmrec.data.tasks import Tasks
-from llmrec.encoder.loss import multi_target
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.slots import Readouts, query_readouts, support_readouts
 from llmrec.encoder.users import Prompts, prompts, states
 from llmrec.meta.inner import SupportLoss
+from llmrec.meta.leave_out import LeftOut, leave_one_out
+from llmrec.meta.losses import Loss, mean_by, softmax
 from llmrec.meta.outer import Episode
 
 
@@ -36,28 +38,70 @@ class Reach:
     reads: int = 8
 
 
-def user_support(model: SlotModel, items: Items, tasks: Tasks, reach: Reach) -> tuple[Prompts, SupportLoss]:
+def user_support(
+    model: SlotModel, items: Items, tasks: Tasks, reach: Reach, loss: Loss = softmax
+) -> tuple[Prompts, SupportLoss[Adapter]]:
     """The prompts of T users and their support loss (T,), which looks at nothing but the supports."""
     made = prompts(model, items, tasks, reach.most, reach.upper)
     reads = support_readouts(tasks, made.batch, reach.horizon, reach.reads)
 
-    def loss(adapter: Adapter) -> Tensor:
-        return _support(model, items, states(model, made, delta(adapter)), reads, len(tasks))
+    def support(adapter: Adapter) -> Tensor:
+        return _support(model, items, states(model, made, delta(adapter)), reads, len(tasks), loss)
 
-    return made, loss
+    return made, support
 
 
-def user_episode(model: SlotModel, items: Items, tasks: Tasks, reach: Reach) -> Episode:
+def user_episode(model: SlotModel, items: Items, tasks: Tasks, reach: Reach, loss: Loss = softmax) -> Episode[Adapter]:
     """An episode of T users: one forward pass gives both losses."""
     made = prompts(model, items, tasks, reach.most, reach.upper)
     support, query = support_readouts(tasks, made.batch, reach.horizon, reach.reads), query_readouts(tasks, made.batch)
 
-    def loss(adapter: Adapter) -> tuple[Tensor, Tensor]:
+    def both(adapter: Adapter) -> tuple[Tensor, Tensor]:
         found = states(model, made, delta(adapter))
         after = model.scores(found, items, made.batch, query.task, query.slot)
-        return _support(model, items, found, support, len(tasks)), multi_target(after, *_targets(query, after))
+        return _support(model, items, found, support, len(tasks), loss), loss(after, *_targets(query, after), None)
 
-    return Episode(len(tasks), loss)
+    return Episode(len(tasks), both)
+
+
+def left_out_support(
+    model: SlotModel, items: Items, left: LeftOut, users: int, reach: Reach, loss: Loss = softmax
+) -> SupportLoss[Adapter]:
+    """Support loss (U,) of users whose supports were left one out: mean over a user's questions; 0 for a user without any."""
+    if not len(left.tasks):
+        return lambda adapter: torch.stack([0.0 * leaf.sum() for leaf in adapter.leaves()]).sum().expand(users)
+    made = prompts(model, items, left.tasks, reach.most, reach.upper)
+    reads = query_readouts(left.tasks, made.batch)
+    owner = torch.from_numpy(left.owner).to(made.lower.device)
+
+    def support(adapter: Adapter) -> Tensor:
+        found = states(model, made, delta(adapter if len(adapter) == 1 else adapter.take(owner)))
+        task, slot = (torch.from_numpy(part).to(found.device) for part in (reads.task, reads.slot))
+        logits = model.logits(found[task, len(model.words) + slot], items)  # without the repeat terms, as below
+        return mean_by(loss(logits, *_targets(reads, logits), None), owner, users)
+
+    return support
+
+
+def left_out_episode(
+    model: SlotModel,
+    items: Items,
+    tasks: Tasks,
+    reach: Reach,
+    rng: np.random.Generator,
+    loss: Loss = softmax,
+) -> Episode[Adapter]:
+    """An episode of T users whose supports are left one out, `reach.reads` questions each at most; the query as ever."""
+    left = leave_one_out(tasks, rng, reach.reads, reach.most)
+    support = left_out_support(model, items, left, len(tasks), reach, loss)
+    made = prompts(model, items, tasks, reach.most, reach.upper)
+    query = query_readouts(tasks, made.batch)
+
+    def both(adapter: Adapter) -> tuple[Tensor, Tensor]:
+        after = model.scores(states(model, made, delta(adapter)), items, made.batch, query.task, query.slot)
+        return support(adapter), loss(after, *_targets(query, after), None)
+
+    return Episode(len(tasks), both)
 
 
 @dataclass(frozen=True)
@@ -72,24 +116,26 @@ class SceneRows:
     allowed: np.ndarray
 
 
-def scene_loss(model: SlotModel, items: Items, rows: SceneRows, reach: Reach) -> SupportLoss:
+def scene_loss(model: SlotModel, items: Items, rows: SceneRows, reach: Reach, loss: Loss = softmax) -> SupportLoss[Adapter]:
     """Loss (S,) of S scenes under S adapters: what its users take next among the scene's own items, mean over users."""
     made = prompts(model, items, rows.tasks, reach.most, reach.upper)
     reads = _inside(query_readouts(rows.tasks, made.batch), rows)
     owner = torch.from_numpy(rows.owner).to(made.lower.device)
-    blocked = torch.from_numpy(~rows.allowed).to(made.lower.device)[owner]
+    among = torch.from_numpy(rows.allowed).to(made.lower.device)[owner]
 
-    def loss(adapter: Adapter) -> Tensor:
+    def mean(adapter: Adapter) -> Tensor:
         found = states(model, made, delta(adapter.take(owner)))
-        after = model.scores(found, items, made.batch, reads.task, reads.slot).masked_fill(blocked, -1e9)
-        return _mean_by(multi_target(after, *_targets(reads, after)), owner, len(adapter))
+        after = model.scores(found, items, made.batch, reads.task, reads.slot)
+        return mean_by(loss(after, *_targets(reads, after), among), owner, len(adapter))
 
-    return loss
+    return mean
 
 
-def scene_episode(model: SlotModel, items: Items, support: SceneRows, query: SceneRows, reach: Reach) -> Episode:
+def scene_episode(
+    model: SlotModel, items: Items, support: SceneRows, query: SceneRows, reach: Reach, loss: Loss = softmax
+) -> Episode[Adapter]:
     """An episode of S scenes; the users of `support` and of `query` must be others, which is the caller's to see to."""
-    before, after = scene_loss(model, items, support, reach), scene_loss(model, items, query, reach)
+    before, after = scene_loss(model, items, support, reach, loss), scene_loss(model, items, query, reach, loss)
     return Episode(len(support.allowed), lambda adapter: (before(adapter), after(adapter)))
 
 
@@ -99,21 +145,15 @@ def _inside(reads: Readouts, rows: SceneRows) -> Readouts:
     return Readouts(reads.task, reads.slot, reads.target[keep], reads.owner[keep])
 
 
-def _support(model: SlotModel, items: Items, found: Tensor, reads: Readouts, users: int) -> Tensor:
+def _support(model: SlotModel, items: Items, found: Tensor, reads: Readouts, users: int, loss: Loss) -> Tensor:
     if not len(reads):  # supports of one event hold nothing to predict: the initialisation stays as it is
         return found.sum() * torch.zeros(users, device=found.device)
     task = torch.from_numpy(reads.task).to(found.device)
     vectors = found[task, len(model.words) + torch.from_numpy(reads.slot).to(found.device)]
     # Without the repeat terms: inside one basket nothing comes twice, and a step must not unlearn what is bought again.
     logits = model.logits(vectors, items)
-    return _mean_by(multi_target(logits, *_targets(reads, logits)), task, users)
+    return mean_by(loss(logits, *_targets(reads, logits), None), task, users)
 
 
 def _targets(reads: Readouts, like: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(reads.target).to(like.device), torch.from_numpy(reads.owner).to(like.device)
-
-
-def _mean_by(values: Tensor, group: Tensor, groups: int) -> Tensor:
-    """Mean (groups,) of values by group; 0 for a group without any."""
-    zero = torch.zeros(groups, device=values.device)
-    return zero.index_add(0, group, values) / zero.index_add(0, group, torch.ones_like(values)).clamp(min=1)

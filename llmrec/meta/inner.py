@@ -3,83 +3,121 @@
     theta_0 = init
     theta_k = theta_{k-1} - rate_k * (grad L_support(theta_{k-1}) + pull * (theta_{k-1} - init))
 
-Rates are learned per layer and step (Antoniou et al., How to train your MAML, arXiv 1810.09502); the pull to the initialisation
-is the proximal term of Rajeswaran et al., arXiv 1909.04630.
+MAML's (Finn et al., arXiv 1703.03400). Rates may be one for all, one per layer and step (Antoniou et al., How to train your
+MAML, arXiv 1810.09502) or one per number (Li et al., Meta-SGD, arXiv 1707.09835); all leaves move, or only some (Raghu et al.,
+ANIL, arXiv 1909.09157); the pull to the initialisation is the proximal term of Rajeswaran et al., arXiv 1909.04630.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from llmrec.adapters.lora import Adapter
+from llmrec.meta.values import Shared, Value
 
-SupportLoss = Callable[[Adapter], Tensor]
-"""Adapter of U users -> support loss (U,) of each; user u's loss depends on user u's tensors alone."""
+V = TypeVar("V", bound=Value)
+SupportLoss = Callable[[V], Tensor]
+"""Value of U users -> support loss (U,) of each; user u's loss depends on user u's rows, and on what all share, alone."""
 
 
 @dataclass(frozen=True)
-class Initialisation:
+class Initialisation(Generic[V]):
     """Where every adaptation starts, and how far it goes. Learned by the outer loop, never changed by adapting.
 
-    adapter: U = 1.
+    adapter: U = 1; a LoRA adapter, or any other `Value`.
     log_rate: (steps, tensors): log of the step size for each step and each of `adapter.leaves()`.
     pull: strength of the pull back to the initialisation.
-    clip: largest norm of one user's gradient over all its numbers.
+    clip: largest norm of one user's gradient over all its numbers that move; `math.inf` for none.
+    factor: what each number's step is multiplied by on top (Meta-SGD; it may be negative), one (1, ...) per leaf; None for 1.
+    inner: which leaves adapting moves; None for all. What users share never moves.
+    outer: which leaves the outer loop learns; None for all.
     """
 
-    adapter: Adapter
+    adapter: V
     log_rate: Tensor
     pull: float = 0.0
     clip: float = 1.0
+    factor: tuple[Tensor, ...] | None = None
+    inner: tuple[bool, ...] | None = None
+    outer: tuple[bool, ...] | None = None
 
-    def to(self, device: str) -> Initialisation:
+    def to(self, device: str) -> Initialisation[V]:
         """The same numbers on another device."""
-        return replace(self, adapter=self.adapter.map(lambda t: t.to(device)), log_rate=self.log_rate.to(device))
+        factor = None if self.factor is None else tuple(t.to(device) for t in self.factor)
+        return replace(self, adapter=self.adapter.map(lambda t: t.to(device)), log_rate=self.log_rate.to(device), factor=factor)
 
     @property
     def steps(self) -> int:
         return len(self.log_rate)
 
+    @property
+    def moving(self) -> list[int]:
+        """Places of the leaves that adapting moves."""
+        own = self.adapter.own if isinstance(self.adapter, Shared) else len(self.adapter.leaves())
+        return [i for i in range(own) if self.inner is None or self.inner[i]]
 
-def initialisation(adapter: Adapter, steps: int, rate: float, pull: float = 0.0, clip: float = 1.0) -> Initialisation:
+    def rate(self, k: int, leaf: int) -> Tensor:
+        """Step size of step k (of the last one after that) for one leaf: (), or (1, ...) with a factor."""
+        rate = self.log_rate[min(k, self.steps - 1), leaf].exp()
+        return rate if self.factor is None else rate * self.factor[leaf]
+
+
+def initialisation(adapter: V, steps: int, rate: float, pull: float = 0.0, clip: float = 1.0) -> Initialisation[V]:
     """An initialisation with one rate for every layer and step, to be learned from or used as it is."""
     return Initialisation(adapter, torch.full((steps, len(adapter.leaves())), rate).log(), pull, clip)
 
 
-def adapt(init: Initialisation, support: SupportLoss, users: int, steps: int | None = None) -> Adapter:
-    """Adapters of `users` after `steps` gradient steps on their support (all that were learned when None); detached.
+def adapt(
+    init: Initialisation[V], support: SupportLoss[V], users: int, steps: int | None = None, share: Tensor | None = None
+) -> V:
+    """Values of `users` after `steps` gradient steps on their support (all that were learned when None); detached.
 
+    share: (steps, users), what each user's rates are multiplied by in each step; 0 where a user stays. None for 1.
     Zero steps is the initialisation.
     """
     theta = init.adapter.expand(users)
     for k in range(init.steps if steps is None else steps):
-        theta = theta.map(lambda tensor: tensor.detach().requires_grad_())
-        theta = step(theta, init, support(theta), k)
+        theta = ready(init, theta.map(torch.Tensor.detach))
+        theta = step(theta, init, support(theta), k, share=None if share is None else share[k])
     return theta.detach()
 
 
-def step(theta: Adapter, init: Initialisation, loss: Tensor, k: int, first_order: bool = True) -> Adapter:
+def ready(init: Initialisation[V], theta: V) -> V:
+    """The same value, with the leaves that a step moves fit to be differentiated by."""
+    leaves = theta.leaves()
+    for i in init.moving:
+        leaves[i] = leaves[i] if leaves[i].requires_grad else leaves[i].detach().requires_grad_()
+    return theta.with_leaves(leaves)
+
+
+def step(theta: V, init: Initialisation[V], loss: Tensor, k: int, first_order: bool = True, share: Tensor | None = None) -> V:
     """One step from `theta`, whose support loss (U,) is `loss`; differentiable in the initialisation and the rates.
 
     first_order: take the gradient as a constant when the outer loop differentiates through the step.
+    share: (U,), what each user's rates are multiplied by; None for 1.
     """
-    leaves = theta.leaves()
-    found = torch.autograd.grad(loss.sum(), leaves, create_graph=not first_order, retain_graph=True)
-    grads = _bounded(list(found), init.clip)
-    home = init.adapter.leaves()
-    rates = init.log_rate[min(k, init.steps - 1)].exp()
-    moved = [t - rate * (g + init.pull * (t - h)) for t, g, h, rate in zip(leaves, grads, home, rates, strict=True)]
-    return theta.with_leaves(moved)
+    leaves, home = theta.leaves(), init.adapter.leaves()
+    through = [leaves[i] for i in init.moving]
+    found = torch.autograd.grad(loss.sum(), through, create_graph=not first_order, retain_graph=True)
+    for i, gradient in zip(init.moving, _bounded(list(found), init.clip), strict=True):
+        rate = init.rate(k, i)
+        if share is not None:
+            rate = rate * _as(share, leaves[i])
+        leaves[i] = leaves[i] - rate * (gradient + init.pull * (leaves[i] - home[i]))
+    return theta.with_leaves(leaves)
 
 
 def _bounded(grads: list[Tensor], most: float) -> list[Tensor]:
     """Gradients with each user's norm over all tensors at most `most`; a user with a non-finite gradient does not move."""
     square = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0)
     finite = torch.isfinite(square)
+    if math.isinf(most):  # inf / norm has no derivative, and nothing needs one
+        return [torch.where(_as(finite, g), g, 0.0) for g in grads]
     shrink = torch.where(finite, (most / square.clamp(min=1e-24).sqrt()).clamp(max=1.0), 0.0)
     return [torch.where(_as(finite, g), g, 0.0) * _as(shrink, g) for g in grads]
 

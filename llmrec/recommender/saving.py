@@ -25,7 +25,7 @@ from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
-from llmrec.errors import ArtefactError
+from llmrec.errors import ArtefactError, DataError
 from llmrec.evaluation.item_item import Markov
 from llmrec.index.candidates import Sources
 from llmrec.index.flat import IndexSettings
@@ -56,7 +56,15 @@ COUNTED = ("popularity", "repurchase", "log_price", "place", "lately", "dates")
 
 
 def save_state(folder: Path, state: State, histories: bool) -> None:
-    """Write a state atomically; an older save at `folder` is replaced as a whole."""
+    """Write a state atomically; an older save at `folder` is replaced as a whole.
+
+    Raises DataError for an initialisation that this layout has no place for.
+    """
+    if not (state.init.factor is state.init.inner is state.init.outer is None):
+        raise DataError(
+            "initialisation: expected one whose leaves all move at a learned rate a layer, as `fit` makes it, got one with `factor`, "
+            "`inner` or `outer`; save its tensors with llmrec.store.save_arrays"
+        )
 
     def write(to: Path) -> None:
         save_model(state.model.body.model, to / "body")

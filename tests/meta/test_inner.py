@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
+from llmrec.meta.core import core
 from llmrec.meta.inner import Initialisation, adapt, initialisation, step
 
 RATES = np.array([[0.3, 0.1], [0.2, 0.4], [0.05, 0.6]])
@@ -111,3 +114,35 @@ def test_one_rate_for_every_layer_and_step(start):
     init = initialisation(start, 4, rate=0.2, pull=0.1, clip=3.0)
     assert init.steps == 4 and init.pull == 0.1 and init.clip == 3.0
     np.testing.assert_allclose(init.log_rate.exp().numpy(), np.full((4, 2), 0.2), rtol=1e-6)
+
+
+def test_each_users_rates_may_be_multiplied(init, bowls, numbers):
+    """By nothing, which holds them; by one, which changes nothing; by two, which is twice the rates."""
+    world = bowls(3, 0)
+    found = numbers(adapt(init, world.loss, 3, share=torch.tensor([[0.0, 1.0, 2.0]]).double().expand(3, -1)))
+    assert np.array_equal(found[0], numbers(init.adapter)[0])
+    assert np.array_equal(found[1], numbers(adapt(init, world.loss, 3))[1])
+    faster = replace(init, log_rate=init.log_rate + np.log(2.0))
+    np.testing.assert_allclose(found[2], numbers(adapt(faster, world.loss, 3))[2], rtol=1e-12)
+
+
+def test_without_a_clip_the_steps_are_those_of_a_clip_too_large_to_matter(init, bowls, numbers):
+    world = bowls(3, 0)
+    free, wide = (numbers(adapt(replace(init, clip=clip), world.loss, 3)) for clip in (math.inf, 1e9))
+    assert np.array_equal(free, wide)
+
+
+def test_what_users_share_never_moves(exact):
+    """A core's features are everybody's: one user's support must not change another's."""
+    start = core(torch.randn(7, 3, generator=torch.Generator().manual_seed(0)))
+    found = adapt(initialisation(start, 2, 0.5), lambda theta: (theta.add() - 1).square().sum(1), 4)
+    assert torch.equal(found.features, start.features) and torch.equal(found.log_spread, start.log_spread)
+    assert found.z.abs().min() > 0 and len(found) == 4
+
+
+def test_moving_to_a_device_keeps_all_that_was_said(init):
+    ones = tuple(torch.ones_like(leaf) for leaf in init.adapter.leaves())
+    made = replace(init, factor=ones, inner=(True, False), outer=(False, True)).to("cpu")
+    assert made.inner == (True, False) and made.outer == (False, True) and made.pull == init.pull
+    assert all(torch.equal(x, y) for x, y in zip(made.factor, ones, strict=True))
+    assert made.moving == [0]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModel
 
 from llmrec import Recommender, Weights
-from llmrec.errors import ArtefactError
+from llmrec.errors import ArtefactError, DataError
 from llmrec.recommender import saving
 from llmrec.recommender.answer import FALLBACK, everything_known
 from llmrec.recommender.parts import adapted, read_with
@@ -49,6 +50,13 @@ def test_without_histories_the_folder_knows_nobody_and_can_get_to_know_them(fitt
     names = [file.name for file in saved.rglob("*")]
     assert not any(user.encode() in file.read_bytes() for user in world.users for file in saved.rglob("*") if file.is_file())
     assert "histories" not in names
+
+
+def test_an_initialisation_that_would_be_saved_in_part_is_not_saved(fitted, tmp_path):
+    partly = replace(fitted.state.init, inner=(True,) * len(fitted.state.init.adapter.leaves()))
+    with pytest.raises(DataError, match="initialisation: .* got one with `factor`, `inner` or `outer`"):
+        saving.save_state(tmp_path / "half", replace(fitted.state, init=partly), histories=False)
+    assert not (tmp_path / "half").exists()
 
 
 def test_another_layout_is_refused_by_name(fitted, tmp_path, monkeypatch):

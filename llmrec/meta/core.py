@@ -1,0 +1,157 @@
+"""Few numbers: a core of 16 to 64 per user on features that all share, under a Gaussian prior.
+
+    scores_u = base_u + sum_d spread_d * z_ud * feature_d,        z_u ~ N(0, 1)
+
+The user adapts z alone, as the context of Zintgraf et al. (CAVIA, arXiv 1810.03642); features and spreads are what the outer
+loop learns (`algorithms.cavia`). With few events the prior is most of what is known, so z shrinks by itself, and unlike LoRA's
+B = 0 a start at z = 0 hides nothing from the first gradient. z goes by gradient steps (`choice_loss` in the inner loop), or in
+closed form: for choices by Newton's step (Laplace's approximation; the loss is convex in z), for ratings by `head.py`, exactly.
+
+Axis convention: `U` users, `N` items, `D` numbers of a user, `M` readouts of several users, `P` targets.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from llmrec.meta.head import Prior, Rows, posterior_mean
+from llmrec.meta.losses import Loss, softmax
+from llmrec.meta.outer import Episode
+from llmrec.meta.values import Shared
+
+CONTEXT = (True, False, False)
+"""Which of a core's leaves are the user's, for `algorithms.cavia`."""
+
+
+@dataclass(frozen=True)
+class Core(Shared):
+    """Cores of U users and what they share.
+
+    z: (U, D), in units of the prior's spread: 0 is the base. features: (1, N, D). log_spread: (1, D).
+    """
+
+    own: ClassVar[int] = 1
+
+    z: Tensor
+    features: Tensor
+    log_spread: Tensor
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def leaves(self) -> list[Tensor]:
+        return [self.z, self.features, self.log_spread]
+
+    def with_leaves(self, leaves: list[Tensor]) -> Core:
+        return Core(*leaves)
+
+    @property
+    def reach(self) -> Tensor:
+        """(N, D): what one unit of z adds to each item's score."""
+        return self.features[0] * self.log_spread.exp()
+
+    def add(self) -> Tensor:
+        """(U, N): what each user's core adds to the scores of all items."""
+        return self.z @ self.reach.T
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What U users took, out of all items.
+
+    base: (M, N), scores of each readout before any core. user: int64 (M,), whose readout it is.
+    target: int64 (P,), items taken; owner: int64 (P,), the readout each belongs to. Every readout has a target.
+    """
+
+    base: Tensor
+    user: Tensor
+    target: Tensor
+    owner: Tensor
+
+
+def core(features: Tensor, spread: float = 1.0) -> Core:
+    """The start of U = 1: z = 0, which is the base, on features (N, D)."""
+    size = features.shape[1]
+    return Core(features.new_zeros(1, size), features[None], features.new_full((1, size), math.log(spread)))
+
+
+def random_core(items: int, size: int, generator: torch.Generator, spread: float = 1.0) -> Core:
+    """A start on random features, each of unit length over the `size` numbers on average."""
+    return core(torch.randn(items, size, generator=generator) / size**0.5, spread)
+
+
+def choice_loss(core: Core, choices: Choices, loss: Loss = softmax) -> Tensor:
+    """(U,): what z costs each user, a readout: the choices' loss and the prior's z^2 / 2, divided by the readouts (at least 1).
+
+    Its minimum is the most likely z; a user without choices has it at 0, the prior's.
+    """
+    each = loss(choices.base + core.add()[choices.user], choices.target, choices.owner, None).to(core.z.dtype)
+    total = (core.z.square().sum(1) / 2).index_add(0, choices.user, each)
+    return total / _count(choices, core).clamp(min=1)
+
+
+def choice_posterior(core: Core, choices: Choices, users: int, steps: int = 1) -> Core:
+    """Cores of `users` after Newton's steps from where `core` is on the full softmax and the prior; differentiable in all.
+
+    One step is the closed form; more go on to the most likely z. Far from it a step may overshoot, the more so the larger the
+    spread: then take `choice_loss` in the inner loop instead.
+    """
+    core = core.expand(users)
+    reach, zero = core.reach, torch.zeros_like(core.z)
+    hit = _mean_target(choices, reach)
+    for _ in range(steps):
+        share = torch.softmax(choices.base + core.add()[choices.user], 1)
+        mean = share @ reach
+        slope = core.z - zero.index_add(0, choices.user, hit - mean)
+        taken = torch.zeros(users, len(reach), dtype=zero.dtype, device=zero.device).index_add(0, choices.user, share)
+        square = (taken[:, None] * reach.T) @ reach
+        square = square.index_add(0, choices.user, mean[:, :, None] * mean[:, None], alpha=-1)
+        curve = square + torch.eye(reach.shape[1], dtype=zero.dtype, device=zero.device)
+        core = replace(core, z=core.z - torch.linalg.solve(curve, slope))
+    return core
+
+
+def rating_posterior(core: Core, item: Tensor, rest: Tensor, weight: Tensor, noise: float) -> Core:
+    """Cores of U users after ratings, exactly.
+
+    item: int64 (U, S), padded with any item. rest: (U, S), ratings less what the base says. weight: (U, S), 0 where padded.
+    noise: standard deviation of a rating around what it should be.
+    """
+    size = core.z.shape[1]
+    flat = core.log_spread.new_zeros(1, size)
+    one = Prior(flat, flat, core.log_spread.new_full((1, 1), math.log(noise)))
+    return replace(core, z=posterior_mean(one, Rows(core.reach[item], rest, weight)))
+
+
+def choice_episode(
+    support: Choices, query: Choices, users: int, steps: int | None = None, loss: Loss = softmax
+) -> Episode[Core]:
+    """An episode of U users; those of `query` without the prior's cost, for it is what z is for.
+
+    steps: None for the inner loop to go down `choice_loss`; otherwise the query is met after so many of Newton's: then the
+        initialisation has no inner steps.
+    """
+
+    def both(theta: Core) -> tuple[Tensor, Tensor]:
+        adapted = theta if steps is None else choice_posterior(theta, support, users, steps)
+        each = loss(query.base + adapted.add()[query.user], query.target, query.owner, None)
+        total = torch.zeros(users, dtype=each.dtype, device=each.device).index_add(0, query.user, each)
+        return choice_loss(theta.expand(users), support, loss), total / _count(query, theta.expand(users)).clamp(min=1)
+
+    return Episode(users, both)
+
+
+def _count(choices: Choices, core: Core) -> Tensor:
+    return torch.bincount(choices.user, minlength=len(core)).to(core.z.dtype)
+
+
+def _mean_target(choices: Choices, reach: Tensor) -> Tensor:
+    """(M, D): mean over each readout's targets of their reach."""
+    count = torch.bincount(choices.owner, minlength=len(choices.user)).to(reach.dtype).clamp(min=1)
+    total = torch.zeros(len(choices.user), reach.shape[1], dtype=reach.dtype, device=reach.device)
+    return total.index_add(0, choices.owner, reach[choices.target]) / count[:, None]

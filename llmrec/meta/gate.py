@@ -1,0 +1,179 @@
+"""The gate: how far to adapt, or not at all, by how much is known of a user.
+
+A gate is a plain value: for each range of support sizes one `Choice`, with the gain that was measured for it on users of
+meta-validation, and zero steps wherever no gain was beyond noise. `choosing.py` learns it. The choice is a number that can be
+reported with a recommendation; `choices[number]` says what it stands for.
+
+Axis convention: `T` users, `C` choices (0 is zero steps), `B` bins of support sizes, ascending.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from llmrec.errors import DataError
+from llmrec.meta.inner import Initialisation, SupportLoss, V, adapt
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to adapt.
+
+    steps: inner steps. rate: what the learned rates are multiplied by. keep: the share of the way that is kept, so that the
+    answer lies at initialisation + keep * (adapted - initialisation).
+    """
+
+    steps: int = 0
+    rate: float = 1.0
+    keep: float = 1.0
+
+
+@dataclass(frozen=True)
+class Bin:
+    """What was chosen for supports of `least` events or more, up to the next bin's.
+
+    chosen: number of the choice. about: the choice whose gain is given: the one chosen, or where that is zero steps, the best
+    of those refused. gain: over zero steps, paired over users; bins that are alike borrow from each other. low, high: its
+    bounds, one-sided each, for all choices in all bins at once. users: how many it was measured on.
+    """
+
+    least: int
+    chosen: int
+    about: int
+    gain: float
+    low: float
+    high: float
+    users: int
+
+
+@dataclass(frozen=True)
+class Personal:
+    """A choice by the user's own held-back support events, for supports of `least` events or more.
+
+    mean: (C,), gain of each choice over zero steps on users of that size. centre: (C,), the same on their held-back events.
+    trust: (C,), how much of a user's difference from the centre comes back on later events. gain, low: of choosing so over the
+    bins' choices, on users who had no part in the fit, and its one-sided bound. users: how many.
+    """
+
+    least: int
+    mean: tuple[float, ...]
+    trust: tuple[float, ...]
+    centre: tuple[float, ...]
+    gain: float
+    low: float
+    users: int
+
+
+@dataclass(frozen=True)
+class Gate:
+    """choices: C, the first of zero steps. bins: B. personal: None where it did not pay."""
+
+    choices: tuple[Choice, ...]
+    bins: tuple[Bin, ...]
+    personal: Personal | None = None
+
+    def choose(self, sizes: np.ndarray, held: np.ndarray | None = None) -> np.ndarray:
+        """Number of the choice for each user, int64 (T,); zero steps for supports smaller than the first bin's.
+
+        sizes: int (T,), events of each support. held: (T, C), what each choice is worth on events held back from the support,
+        higher is better, adapted on the rest; NaN rows for users without. Only a gate with a personal part looks at it.
+        """
+        sizes = np.asarray(sizes)
+        place = np.searchsorted([b.least for b in self.bins], sizes, side="right")
+        found = np.array([0, *(b.chosen for b in self.bins)], np.int64)[place]
+        if self.personal is None or held is None:
+            return found
+        own = personal_choice(self.personal, held)
+        return np.where((sizes >= self.personal.least) & ~np.isnan(held).any(1), own, found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, as JSON holds them."""
+        return asdict(self)
+
+
+def personal_choice(personal: Personal, held: np.ndarray) -> np.ndarray:
+    """Number of the choice (T,) that each user's held-back events (T, C) speak for; of equal ones the first."""
+    mean, trust, centre = (np.array(part) for part in (personal.mean, personal.trust, personal.centre))
+    worth = mean + trust * (held - held[:, :1] - centre)
+    worth[:, 0] = 0.0
+    return np.argmax(np.nan_to_num(worth), 1)
+
+
+def adapt_by(init: Initialisation[V], support: SupportLoss[V], choices: Sequence[Choice]) -> V:
+    """Values of U users, each adapted by a choice of its own; zero steps is the initialisation, exactly."""
+    users, home = len(choices), init.adapter.leaves()
+    steps, rate, keep = (home[0].new_tensor([getattr(c, f.name) for c in choices]) for f in fields(Choice))
+    share = rate * (torch.arange(int(steps.max()), device=steps.device)[:, None] < steps)
+    theta = adapt(init, support, users, len(share), share)
+    leaves = theta.leaves()
+    for i in init.moving:
+        part = keep.view(-1, *(1,) * (leaves[i].dim() - 1))
+        leaves[i] = torch.where(part == 1, leaves[i], torch.lerp(home[i].detach().expand_as(leaves[i]), leaves[i], part))
+    return theta.with_leaves(leaves)
+
+
+def from_dict(saved: dict[str, Any]) -> Gate:
+    """What `to_dict` gave, back from JSON. Raises DataError, naming the field, for anything that it would not give."""
+    _keys(saved, "gate", {"choices", "bins", "personal"})
+    choices = tuple(Choice(**_numbers(c, f"choices[{i}]", Choice)) for i, c in enumerate(_list(saved["choices"], "choices")))
+    bins = tuple(Bin(**_numbers(b, f"bins[{i}]", Bin)) for i, b in enumerate(_list(saved["bins"], "bins")))
+    personal = saved["personal"]
+    gate = Gate(choices, bins, None if personal is None else Personal(**_numbers(personal, "personal", Personal)))
+    return checked(gate)
+
+
+def checked(gate: Gate) -> Gate:
+    """The gate itself. Raises DataError where it contradicts itself."""
+    if not gate.choices or gate.choices[0].steps != 0:
+        raise DataError("choices: expected the first to be of zero steps; put Choice() first")
+    for i, choice in enumerate(gate.choices):
+        if choice.steps < 0 or choice.rate < 0 or not 0 <= choice.keep <= 1:
+            raise DataError(f"choices[{i}]: expected steps >= 0, rate >= 0 and keep from 0 to 1, got {choice}; correct it")
+    if any(one.least >= other.least for one, other in pairwise(gate.bins)):
+        raise DataError(f"bins: expected ascending `least`, got {[b.least for b in gate.bins]}; sort them")
+    for i, b in enumerate(gate.bins):
+        if not (0 <= b.chosen < len(gate.choices) and 0 <= b.about < len(gate.choices)):
+            raise DataError(f"bins[{i}]: expected choices from 0 to {len(gate.choices) - 1}, got {b.chosen} and {b.about}")
+    if gate.personal is not None:
+        for name in ("mean", "trust", "centre"):
+            if len(getattr(gate.personal, name)) != len(gate.choices):
+                raise DataError(
+                    f"personal.{name}: expected a number for each of {len(gate.choices)} choices; fit the gate again"
+                )
+    return gate
+
+
+def _numbers(saved: Any, where: str, kind: type) -> dict[str, Any]:
+    """The fields of a dataclass of numbers, each of the type that it is declared with."""
+    names = {f.name: f.type for f in fields(kind)}
+    _keys(saved, where, set(names))
+    return {name: _number(saved[name], f"{where}.{name}", declared) for name, declared in names.items()}
+
+
+def _number(value: Any, where: str, declared: Any) -> Any:
+    if declared == "tuple[float, ...]":
+        return tuple(_number(v, f"{where}[{i}]", "float") for i, v in enumerate(_list(value, where)))
+    whole = declared == "int"
+    right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not right:
+        raise DataError(f"{where}: expected {'a whole' if whole else 'a finite'} number, got {value!r}; save the gate again")
+    return value if whole else float(value)
+
+
+def _list(value: Any, where: str) -> Sequence[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise DataError(f"{where}: expected a list, got {type(value).__name__}; save the gate again with to_dict")
+    return value
+
+
+def _keys(saved: Any, where: str, wanted: set[str]) -> None:
+    there = set(saved) if isinstance(saved, dict) else set()
+    if there != wanted:
+        raise DataError(f"{where}: missing {sorted(wanted - there)}, unknown {sorted(there - wanted)}; save the gate again")
