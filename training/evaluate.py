@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -23,18 +24,19 @@ from llmrec.benchmarks.measure import report_extra, report_rows, run
 from llmrec.benchmarks.named import NAMES, load
 from llmrec.benchmarks.protocol import Benchmark, Part
 from llmrec.benchmarks.runs import load_runs, save_run
+from llmrec.data.dataset import Catalogue
 from llmrec.errors import LlmrecError
 from llmrec.evaluation.rows import table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 
+METHODS = ("controls", "sasrec", "llmrec", "reference", "all", "none")
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 
 
 def controls(benchmark: Benchmark, runs: Path, part: Part, only: tuple[str, ...], stages: Stages) -> None:
     """Every control, or only some, tuned, measured and kept."""
-    vectors = text_vectors(benchmark, stages) if not only or "frozen text" in only else None
-    there = families(benchmark, vectors)
+    there = families(benchmark, text_vectors)
     if unknown := sorted(set(only) - {family.name for family in there}):
         raise click.BadParameter(
             f"no control {unknown[0]!r}; there are {', '.join(f.name for f in there)}", param_hint="--only"
@@ -49,36 +51,57 @@ def controls(benchmark: Benchmark, runs: Path, part: Part, only: tuple[str, ...]
             found("; ".join(f"{name}: {said}" for name, said in method.constants.items()) if method else "not asked here")
 
 
-def text_vectors(benchmark: Benchmark, stages: Stages) -> np.ndarray:
-    """float32 (N, d): centred vectors of the catalogue by the packaged encoder, untrained here."""
+def text_vectors(catalogue: Catalogue) -> np.ndarray:
+    """float32 (N, d): centred vectors of a catalogue by the packaged encoder, untrained here."""
     from llmrec.encoder.backbone import load_text  # here, for other controls do without transformers
-    from llmrec.encoder.items import Centring, encode_texts, item_texts
-    from llmrec.encoder.templates import load_template
     from llmrec.encoder.weights import Weights
+    from llmrec.recommender import parts
     from llmrec.recommender.settings import Settings
 
-    with stages("item texts"):
-        texts = item_texts(benchmark.train.catalogue, load_template(Settings().item_template))
-        raw = encode_texts(load_text(Weights.packaged()), texts, cache_folder())
-        return Centring(raw.mean(0))(raw)
+    return parts.text_vectors(load_text(Weights.packaged()), catalogue, Settings(), cache_folder())[0]
 
 
-def llmrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], body: str, stages: Stages) -> None:
+def llmrec(
+    benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], body: str | None, steps: int | None, stages: Stages
+) -> None:
     """Our methods with every seed, measured and kept."""
-    from llmrec.benchmarks import ours, recipes  # here, for the same reason
+    from llmrec.benchmarks import ours, recipes, shops  # here, for the same reason
 
+    kind = recipes.body(benchmark.name) if body is None else ours.kind(body)
+    plan, fit = recipes.recipe(benchmark.name, kind, steps), ours.fit if benchmark.shops is None else shops.fit
     for seed in seeds:
-        with stages("llmrec", f"{body}, seed {seed}"):
-            kind, folder = ours.kind(body), runs / "training" / f"{body}-{seed}"
-            plan, final = recipes.recipe(benchmark.name, kind), part == "test"
-            for method in ours.fit(benchmark, plan, seed, final, stages, folder, cache_folder(), kind):
+        with stages("llmrec", f"{kind}, seed {seed}"):
+            folder = runs / "training" / f"{kind}-{seed}"
+            for method in fit(benchmark, plan, seed, part == "test", stages, folder, cache_folder(), kind):
                 save_run(runs, run(benchmark, method, seed, part))
 
 
+def reference(
+    benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], body: str | None, steps: int | None, stages: Stages
+) -> None:
+    """What our method comes to where it may train on what the benchmark holds back, with every seed, measured and kept."""
+    from llmrec.benchmarks import ours, recipes, references  # here, for the same reason
+
+    if benchmark.reference is None:
+        return
+    held, final = benchmark.reference.of(part), part == "test"
+    kind = recipes.body(benchmark.name) if body is None else ours.kind(body)
+    with stages("controls", held.label):
+        for method in references.tuned_reference(held, final):
+            save_run(runs, run(benchmark, method, None, part))
+    for seed in seeds:
+        folder, name = runs / "training" / f"reference-{part}-{kind}-{seed}", ours.named(kind, benchmark.name)
+        plan = partial(recipes.recipe, kind=kind, steps=steps)
+        for method in references.fit_reference(held, plan, name, seed, final, stages, folder, cache_folder(), kind):
+            save_run(runs, run(benchmark, method, seed, part))
+
+
 def sasrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
-    """SASRec with every seed, its constants chosen on validation, measured and kept."""
+    """SASRec with every seed, its constants chosen on validation, measured and kept; not where it cannot know the items."""
     from llmrec.benchmarks import neural  # here, for the same reason
 
+    if benchmark.by_text_alone:
+        return
     for seed in seeds:
         with stages("SASRec", f"seed {seed}"):
             method = neural.tuned_sasrec(benchmark, seed, part == "test")
@@ -107,17 +130,17 @@ def _seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--benchmark", "name", type=click.Choice(NAMES), required=True, help="What is measured.")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
-@click.option("--method", type=click.Choice(["controls", "sasrec", "llmrec", "all", "none"]), default="all", show_default=True)
+@click.option("--method", type=click.Choice(METHODS), default="all", show_default=True, help="What is fitted.")
 @click.option(
     "--body",
     type=click.Choice(["pretrained", "random", "small"]),
-    default="pretrained",
-    show_default=True,
-    help="What reads the slots: 3 layers of the pretrained MiniLM, random weights of that shape, or 2 layers of width 128 "
+    help="What reads the slots, by default what is called llmrec on the benchmark: 3 layers of the pretrained MiniLM, random "
+    "weights of that shape, or 2 layers of width 128 "
     "from random weights, a smaller model that trains faster. Item texts go through the whole MiniLM always.",
 )
 @click.option("--only", multiple=True, help='One control by its name, such as "EASE"; may be given several times.')
 @click.option("--seeds", callback=_seeds, default="0", show_default=True, help="Seeds of llmrec, with commas between.")
+@click.option("--steps", type=click.IntRange(1), help="Training steps other than the recipe's, to try things on validation.")
 @click.option("--runs", type=click.Path(path_type=Path), help="Where values are kept.  [default: runs/benchmarks/NAME]")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 @click.option("--validation_only", is_flag=True, help="Measure on validation users; nothing is read of test users.")
@@ -125,14 +148,17 @@ def main(
     name: str,
     data: Path,
     method: str,
-    body: str,
+    body: str | None,
     only: tuple[str, ...],
     seeds: tuple[int, ...],
+    steps: int | None,
     runs: Path | None,
     output: Path | None,
     validation_only: bool,
 ) -> None:
     """Measure methods on a benchmark; `--method none` only makes the report anew out of what is kept."""
+    if steps is not None and not validation_only:
+        raise click.BadParameter("what is measured on test follows the recipe; add --validation_only", param_hint="--steps")
     part: Part = "validation" if validation_only else "test"
     place = runs or Path("runs") / "benchmarks" / name
     stages, began = Stages(), time.perf_counter()
@@ -146,7 +172,9 @@ def main(
         if method in ("sasrec", "all"):
             sasrec(benchmark, place, part, seeds, stages)
         if method in ("llmrec", "all"):
-            llmrec(benchmark, place, part, seeds, body, stages)
+            llmrec(benchmark, place, part, seeds, body, steps, stages)
+        if method in ("reference", "all"):
+            reference(benchmark, place, part, seeds, body, steps, stages)
         report(benchmark, place, part, output)
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

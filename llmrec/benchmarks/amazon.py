@@ -64,7 +64,7 @@ def cut_in_time(whole: Dataset, name: str, aims: tuple[Aim, ...] = ()) -> Benchm
     late = by_time(whole, 0.9)
     # Only what came before the later moment may be known when constants are chosen.
     early = by_time(late.train, time=by_time(whole, 0.8).time)
-    settings = (Setting("next", _next_one(early.test), _next_one(late.test), "unseen"),)
+    settings = (Setting("next", next_one(early.test), next_one(late.test), "unseen"),)
     users, users_final = np.arange(early.train.n_users), np.arange(late.train.n_users)
     return Benchmark(name, early.train, users, settings, ("next", METRIC), aims, late.train, users_final)
 
@@ -91,5 +91,6 @@ def category_last_out(data: str | Path, category: str) -> Benchmark:
     return last_out(dataset(data, category), category)
 
 
-def _next_one(tasks: Tasks) -> Tasks:
+def next_one(tasks: Tasks) -> Tasks:
+    """The same tasks with the first event of each query alone."""
     return Tasks(tasks.dataset, tasks.start, tasks.split, tasks.split + 1)

@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 from scipy import sparse
 
+from llmrec.benchmarks.carried import alike, carried
 from llmrec.benchmarks.contemporaries import fit_contemporaries
 from llmrec.benchmarks.measure import measure
 from llmrec.benchmarks.protocol import Benchmark, Method, Setting
@@ -33,6 +34,10 @@ DECAYS = (0.4, 0.6, 0.8, 1.0)
 NEAR = (125, 250, 500, 1000)  # users who count as contemporaries
 LARGE = 8_000  # items from which a fit takes tens of seconds, and the grid has fewer of them
 
+ALIKE = (1, 5, 20, 50)  # warm items that a cold one is scored by
+
+Texts = Callable[[Catalogue], np.ndarray]
+"""A catalogue's texts as float32 (N, d), centred, of length 1."""
 Variants = Mapping[str, Control]
 Fit = Callable[[Dataset, np.ndarray], Variants]
 
@@ -128,40 +133,59 @@ def tune(benchmark: Benchmark, family: Family, final: bool) -> Method | None:
 
 
 def sample(setting: Setting) -> Tasks:
-    """The validation tasks that constants are chosen on: all, or a fixed 3,000 of them in their order."""
-    tasks = setting.validation
+    """The validation tasks that constants are chosen on, or what stands for them as for our blend (`Setting.learn`): all, or a
+    fixed 3,000 of them in their order."""
+    tasks = setting.validation if setting.learn is None else setting.learn
     if len(tasks) <= SAMPLE:
         return tasks
     return tasks.take(np.sort(np.random.default_rng(SAMPLE_SEED).choice(len(tasks), SAMPLE, replace=False)))
 
 
-def families(benchmark: Benchmark, vectors: np.ndarray | None = None) -> tuple[Family, ...]:
+def families(benchmark: Benchmark, vectors: Texts | None = None) -> tuple[Family, ...]:
     """Every counting control and its grid for a benchmark.
 
-    vectors: float32 (N, d), centred text vectors of the catalogue for the frozen encoder; None leaves it out.
+    vectors: gives a catalogue's centred text vectors, for the frozen encoder; None leaves that out.
     """
+    if benchmark.by_text_alone:
+        return _for_items_known_by_text(benchmark, vectors)
     large = benchmark.train.n_items >= LARGE
     again = any(setting.rank == "all" for setting in benchmark.settings)
     own = (0.0, 0.3, 1.0, 3.0) if again else (0.0,)
     logs = (False, True) if again else (False,)
-    texts = _texts(benchmark.train.catalogue)
     found = [
-        Family("popularity", (lambda data, users: {"": fit_popularity(data, users)},)),
+        Family("popularity", (_popularity,)),
         Family("recent popularity", (_recent,)),
         Family("most frequent", (lambda data, users: {"": fit_most_frequent(data, users)},), repeats_only=True),
         Family("item kNN", tuple(_knn(*grid, own) for grid in product(_neighbours(large), (0.0, 10.0, 50.0, 200.0), logs))),
         Family("EASE", tuple(_ease(r, log, own) for r, log in product(_ridges(large), logs[-1:] if large else logs))),
         Family("windowed Markov", tuple(_markov(last, horizon, _shrinks(large)) for last, horizon in _windows(benchmark))),
-        Family("TF-IDF", (_tfidf(texts, again),)),
-        Family("BM25", tuple(_bm25(texts, k1, b, again) for k1, b in ((1.2, 0.75), (2.0, 0.75), (1.2, 0.3)))),
+        *_text_families(again, vectors),
     ]
     places = sorted({place for setting in benchmark.settings if (place := position(setting.validation)) is not None})
     if places:
         found.insert(2, Family("popularity by position", (_by_position(places),)))
         found.insert(3, Family("popularity by position, lately", (_lately(places),)))
-    if vectors is not None:
-        found.append(Family("frozen text", (_frozen(vectors),)))
     return tuple(found)
+
+
+def _for_items_known_by_text(benchmark: Benchmark, vectors: Texts | None) -> tuple[Family, ...]:
+    """What can tell items apart that nobody had: their texts, and with training users what such texts go with."""
+    texts = _text_families(again=False, vectors=vectors)
+    if not len(benchmark.users):
+        return texts
+    sources: dict[str, Callable[[Dataset], np.ndarray | sparse.csr_array]] = {"words": _words}
+    if vectors is not None:
+        sources["frozen text"] = lambda dataset: vectors(dataset.catalogue)
+    knn = Family("attribute kNN", tuple(_carried(*one, itself) for one in sources.items() for itself in (False, True)))
+    return (Family("popularity", (_popularity,)), *texts, knn)
+
+
+def _text_families(again: bool, vectors: Texts | None) -> tuple[Family, ...]:
+    found = (
+        Family("TF-IDF", (_tfidf(again),)),
+        Family("BM25", tuple(_bm25(k1, b, again) for k1, b in ((1.2, 0.75), (2.0, 0.75), (1.2, 0.3)))),
+    )
+    return found if vectors is None else (*found, Family("frozen text", (_frozen(vectors),)))
 
 
 def position(tasks: Tasks) -> tuple[int, int] | None:
@@ -184,6 +208,10 @@ def reshrunk(markov: Markov, fitted: float, wanted: float) -> Markov:
     other = np.maximum(cuts + wanted, np.finfo(float).tiny)
     taken = np.where(cuts + wanted > 0, wanted / other, 1.0)
     return replace(markov, follows=(sparse.diags_array(whole / other) @ markov.follows).tocsr(), taken=taken)
+
+
+def _popularity(dataset: Dataset, users: np.ndarray) -> Variants:
+    return {"": fit_popularity(dataset, users)}
 
 
 def _recent(dataset: Dataset, users: np.ndarray) -> Variants:
@@ -253,9 +281,10 @@ def _markov(last: int, horizon: int, shrinks: Sequence[float]) -> Fit:
     return fit
 
 
-def _tfidf(texts: Sequence[str], again: bool) -> Fit:
+def _tfidf(again: bool) -> Fit:
     def fit(dataset: Dataset, users: np.ndarray) -> Variants:
         found: dict[str, Control] = {}
+        texts = texts_of(dataset.catalogue)
         for log, itself in product((False, True), (False, True) if again else (False,)):
             whole = fit_tfidf(dataset, texts, log, include_self=itself)
             label = f"log {log}" + (", own text" if itself else "")
@@ -265,9 +294,10 @@ def _tfidf(texts: Sequence[str], again: bool) -> Fit:
     return fit
 
 
-def _bm25(texts: Sequence[str], k1: float, b: float, again: bool) -> Fit:
+def _bm25(k1: float, b: float, again: bool) -> Fit:
     def fit(dataset: Dataset, users: np.ndarray) -> Variants:
         found: dict[str, Control] = {}
+        texts = texts_of(dataset.catalogue)
         for itself in (False, True) if again else (False,):
             whole = fit_bm25(dataset, texts, k1, b, include_self=itself)
             label = f"k1 {k1:g}, b {b:g}" + (", own text" if itself else "")
@@ -277,14 +307,36 @@ def _bm25(texts: Sequence[str], k1: float, b: float, again: bool) -> Fit:
     return fit
 
 
-def _frozen(vectors: np.ndarray) -> Fit:
+def _frozen(vectors: Texts) -> Fit:
     def fit(dataset: Dataset, users: np.ndarray) -> Variants:
+        made = vectors(dataset.catalogue)
         return {
-            f"last {last}, decay {decay:g}": FrozenText(vectors, decay, last)
-            for last, decay in product((10, 50), (*DECAYS, 0.9))
+            f"last {last}, decay {decay:g}": FrozenText(made, decay, last) for last, decay in product((10, 50), (*DECAYS, 0.9))
         }
 
     return fit
+
+
+def _carried(kind: str, source: Callable[[Dataset], np.ndarray | sparse.csr_array], itself: bool) -> Fit:
+    """itself: an item of the history counts as its own neighbour, so that what is worded like it gets its likeness too."""
+
+    def fit(dataset: Dataset, users: np.ndarray) -> Variants:
+        whole = fit_item_knn(dataset, users, neighbours=200, shrink=10.0, include_self=itself)
+        warm = np.unique(dataset.take(users).item)
+        found = alike(dataset, users, source(dataset), min(max(ALIKE), len(warm)))
+        return {
+            f"{kind}, nearest {k}, power {power:g}, decay {decay:g}" + (", itself" if itself else ""): carried(
+                replace(whole, decay=decay), found, k, power
+            )
+            for k, power, decay in product(ALIKE, (1.0, 3.0), (0.6, 0.8, 1.0))
+        }
+
+    return fit
+
+
+def _words(dataset: Dataset) -> sparse.csr_array:
+    """TF-IDF of the items' texts, rows of length 1."""
+    return fit_tfidf(dataset, texts_of(dataset.catalogue), log=True).document
 
 
 def _ridges(large: bool) -> tuple[float, ...]:
@@ -309,7 +361,7 @@ def _windows(benchmark: Benchmark) -> tuple[tuple[int, int], ...]:
     return tuple(product((1, 3) if whole_trips else (1, 2, 5, 10, 20), horizons))
 
 
-def _texts(catalogue: Catalogue) -> list[str]:
+def texts_of(catalogue: Catalogue) -> list[str]:
     """Title, category and text of every item, as far as there are."""
     columns = [catalogue.column(name) for name in ("title", "category", "text") if name in catalogue.table.column_names]
     return [" ".join(value for value in values if value) for values in zip(*columns, strict=True)]

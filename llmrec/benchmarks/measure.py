@@ -30,7 +30,8 @@ def value(places: Places, metric: str, items: int) -> np.ndarray:
     """float64 (T,): one metric by its name in reports, `ndcg@10`, `recall@5%`, `mrr` and so on; the definitions are those of
     `llmrec.evaluation.metrics`.
 
-    `recall@5%` is recall among as many items as are 5% of the catalogue of `items`, rounded. Raises DataError for other names.
+    `recall@5%` is recall among as many items as are 5% of the `items` that may be ranked, rounded. Raises DataError for other
+    names.
     """
     name, _, depth = metric.partition("@")
     if not depth and name in ("auc", "mrr"):
@@ -46,19 +47,27 @@ def value(places: Places, metric: str, items: int) -> np.ndarray:
 
 
 def measure(
-    control: Control, setting: Setting, tasks: Tasks, metrics: Sequence[str] = METRICS, chunk: int = CHUNK, desc: str = ""
+    control: Control,
+    setting: Setting,
+    tasks: Tasks,
+    metrics: Sequence[str] = METRICS,
+    chunk: int = CHUNK,
+    desc: str = "",
+    part: Part = "validation",
 ) -> dict[str, np.ndarray]:
     """Metric -> float64 (T,), NaN for a task without a relevant item that is ranked.
 
-    tasks: `setting.validation`, `setting.test` or some of them. Scores and masks are made for `chunk` tasks at a time.
+    tasks: `setting.asked(part)` or some of them. Scores and masks are made for `chunk` tasks at a time.
     """
     found: dict[str, list[np.ndarray]] = {metric: [] for metric in metrics}
+    only = setting.only(part)
+    items = tasks.dataset.n_items if only is None else int(only.sum())
     with bar(desc=desc or control.name, total=len(tasks), unit="user") as progress:
         for first in range(0, len(tasks), chunk):
             some = tasks.take(np.arange(first, min(first + chunk, len(tasks))))
-            places = place(control.scores(some), setting.relevant(some), setting.allowed(some))
+            places = place(control.scores(some), setting.relevant(some, part), setting.allowed(some, part))
             for metric in metrics:
-                found[metric].append(value(places, metric, tasks.dataset.n_items))
+                found[metric].append(value(places, metric, items))
             progress.update(len(some))
     return {metric: np.concatenate([np.zeros(0), *parts]) for metric, parts in found.items()}
 
@@ -69,7 +78,7 @@ def run(benchmark: Benchmark, method: Method, seed: int | None, part: Part) -> R
     for name, control in method.by_setting.items():
         setting = benchmark.setting(name)
         began = time.perf_counter()
-        values[name] = measure(control, setting, setting.asked(part), desc=f"{method.name}, {name}")
+        values[name] = measure(control, setting, setting.asked(part), desc=f"{method.name}, {name}", part=part)
         seconds[name] = method.seconds + time.perf_counter() - began
         keys[name] = setting.key(part)
     return Run(benchmark.name, method.name, method.role, seed, part, values, keys, seconds, dict(method.constants))
@@ -132,7 +141,8 @@ def _wanted(least: float, times: str, here: Mapping[str, Row]) -> float | None:
     """The figure that an aim comes to beside these rows of its cell; None where what it is measured by is not there."""
     if not times:
         return least
-    rivals = [row.value for row in here.values() if row.role == "control" and times in ("best control", row.method)]
+    best = times == "best control"
+    rivals = [row.value for row in here.values() if (row.role == "control" if best else row.method == times)]
     return least * max(rivals) if rivals else None
 
 

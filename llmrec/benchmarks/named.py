@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from llmrec.benchmarks import amazon, journey, movielens
+from llmrec.benchmarks import amazon, item_cold, journey, movielens, transfer
 from llmrec.benchmarks.protocol import Benchmark
 
 _ON_FILES: dict[str, Callable[[str | Path], Benchmark]] = {
@@ -14,6 +14,8 @@ _ON_FILES: dict[str, Callable[[str | Path], Benchmark]] = {
     "beauty-published": amazon.beauty_published,
     "beauty-time": amazon.beauty_time,
     **{name: partial(amazon.category_last_out, category=name) for name in ("clothing", "health", "electronic", "book")},
+    **{f"item-cold-{name}": partial(item_cold.item_cold, category=name) for name in item_cold.CATEGORIES},
+    transfer.NAME: transfer.transfer,
     "ml1m-cold": movielens.ml1m_cold,
     "ml1m-taste": movielens.ml1m_taste,
 }

@@ -14,12 +14,16 @@ from scipy import sparse
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import sample_windows
 from llmrec.evaluation.counts import basket_items
-from llmrec.evaluation.item_item import Markov, fit_markov
+from llmrec.evaluation.item_item import Markov, fit_ease, fit_markov
 from llmrec.evaluation.text_match import fit_tfidf
 from llmrec.index.candidates import neighbours
 
 PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets had, at which `place` and `lately` are counted
 LATELY = 0.8  # weight of a basket against the one after it
+RIDGE = 5.0  # of `linear`, times the number of users that an item has on average
+HELD = 300  # items that speak for one in `linear`
+LINEAR_ITEMS = 16_000  # above it `linear` says nothing: its fit would take minutes and gigabytes
+_COLUMNS = 1024  # looked through at a time
 DATES = 8  # parts of the training period for `lately`, with as many baskets in each
 
 
@@ -30,6 +34,8 @@ class Counts:
     popularity: float32 (N,), baskets that hold the item. baskets: how many baskets there were.
     repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean.
     together: csr float32 (N, N), similarity by co-occurrence.
+    linear: csr float32 (N, N), how much the row speaks for the column beside all else that is known (EASE), the largest weights
+        of each column; empty above LINEAR_ITEMS items.
     log_price: float32 (N,), centred; 0 where unknown.
     words: csr float64 (N, V), TF-IDF of titles and categories, rows of length 1.
     near, wide: what comes soon after the last three, and the last ten, baskets.
@@ -41,6 +47,7 @@ class Counts:
     baskets: int
     repurchase: np.ndarray
     together: sparse.csr_array
+    linear: sparse.csr_array
     log_price: np.ndarray
     words: sparse.csr_array
     near: Markov
@@ -67,6 +74,7 @@ def count(dataset: Dataset, users: np.ndarray, horizon: int, words: sparse.csr_a
         baskets=len(part.basket_start) - 1,
         repurchase=_repurchase(part, horizon, rng),
         together=neighbours(dataset, users),
+        linear=_linear(dataset, users),
         log_price=_prices(part),
         words=words,
         near=fit_markov(dataset, users, last=3, horizon=horizon, decay=LATELY),
@@ -84,6 +92,21 @@ def title_words(dataset: Dataset) -> sparse.csr_array:
     columns = [dataset.catalogue.column(name) for name in names]
     texts = [" ".join(str(value) for value in values if value is not None) for values in zip(*columns, strict=True)]
     return fit_tfidf(dataset, texts, log=True).document
+
+
+def _linear(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
+    """EASE with a ridge in proportion to how often items are had, of which each column keeps its HELD largest weights."""
+    n = dataset.n_items
+    part = dataset.take(users)
+    held = len(np.unique(part.user.astype(np.int64) * n + part.item))
+    if n > LINEAR_ITEMS or not held:
+        return sparse.csr_array((n, n), dtype=np.float32)
+    weight = fit_ease(dataset, users, RIDGE * held / n).weight
+    for first in range(0, n, _COLUMNS) if n > HELD else ():  # a copy of a part at a time
+        size = np.abs(weight[:, first : first + _COLUMNS])
+        least = np.partition(size, n - HELD, axis=0)[n - HELD]
+        weight[:, first : first + _COLUMNS][size < least] = 0
+    return sparse.csr_array(weight)
 
 
 def _places(part: Dataset, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -23,6 +23,8 @@ FEATURES = (
     "repurchase",  # logit of how often training users who had it took it again soon
     "together",  # log(1 + similarity by co-occurrence to the support)
     "together_lately",  # the same with .8 of the weight for each basket back
+    "linear",  # log of what EASE says of it, given the support, 0.001 at least
+    "linear_lately",  # the same with .8 of the weight for each basket back
     "wording",  # log(1 + similarity of its title and category to the support's, by TF-IDF), lately
     "follows",  # log of the chance to come soon after the last three baskets, over that of any item
     "follows_wide",  # the same after the last ten
@@ -36,6 +38,7 @@ FEATURES = (
 
 
 TASKS = 256  # whose words are compared at a time
+LEAST = 1e-3  # of what EASE says: below it is noise
 
 
 def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
@@ -67,6 +70,8 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
         "repurchase": np.where(had, counts.repurchase[found.item], 0.0),
         "together": np.log1p(_cells(together, found)),
         "together_lately": np.log1p(_cells(late, found)),
+        "linear": _linear(counts, count_in, found),
+        "linear_lately": _linear(counts, support_counts(tasks, LATELY), found),
         "wording": np.log1p(_wording(counts, tasks, found)),
         "follows": _follows(counts.near, tasks, found),
         "follows_wide": _follows(counts.wide, tasks, found),
@@ -86,6 +91,17 @@ def _follows(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
     given = history @ markov.taken + (np.diff(history.indptr) == 0)
     chance = _cells(sparse.csr_array(history @ markov.follows), found) + given[found.task] * markov.base[found.item]
     return np.log1p(chance / max(markov.base.mean(), 1e-12))
+
+
+def _linear(counts: Counts, history: sparse.csr_array, found: Candidates) -> np.ndarray:
+    """log of the sum (C,) over the history's items of what each says of the candidate by `Counts.linear`."""
+    value = np.zeros(len(found.item), np.float32)
+    for first in range(0, history.shape[0] if counts.linear.nnz else 0, TASKS):  # in parts: nearly every item is spoken of
+        stop = min(first + TASKS, history.shape[0])
+        part = slice(found.start[first], found.start[stop])
+        dense = (history[first:stop].astype(np.float32) @ counts.linear).toarray()
+        value[part] = dense[found.task[part] - first, found.item[part]]
+    return np.log(np.maximum(value, 0) + LEAST)
 
 
 def _wording(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:

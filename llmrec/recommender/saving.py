@@ -62,8 +62,8 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
     """
     if not (state.init.factor is state.init.inner is state.init.outer is None):
         raise DataError(
-            "initialisation: expected one whose leaves all move at a learned rate a layer, as `fit` makes it, got one with `factor`, "
-            "`inner` or `outer`; save its tensors with llmrec.store.save_arrays"
+            "initialisation: expected one whose leaves all move at a learned rate a layer, as `fit` makes it, got one with "
+            "`factor`, `inner` or `outer`; save its tensors with llmrec.store.save_arrays"
         )
 
     def write(to: Path) -> None:
@@ -123,6 +123,7 @@ def load_state(folder: Path, device: str) -> State:
     counts = Counts(
         baskets=meta["baskets"],
         together=_csr(_under(arrays, "together."), len(catalogue)),
+        linear=_csr(_under(arrays, "linear."), len(catalogue)),
         words=_csr(_under(arrays, "words."), len(catalogue), meta["words"]),
         near=_markov(_under(arrays, "near."), meta["markov"]["near"]),
         wide=_markov(_under(arrays, "wide."), meta["markov"]["wide"]),
@@ -145,7 +146,13 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         if not name.startswith("body.")
     }
     arrays |= {f"counts.{name}": getattr(counts, name) for name in COUNTED}
-    tables = {"together": counts.together, "words": counts.words, "near": counts.near.follows, "wide": counts.wide.follows}
+    tables = {
+        "together": counts.together,
+        "linear": counts.linear,
+        "words": counts.words,
+        "near": counts.near.follows,
+        "wide": counts.wide.follows,
+    }
     for name, table in tables.items():
         arrays |= {f"{name}.{part}": getattr(table, part) for part in ("data", "indices", "indptr")}
     for name, markov in (("near", counts.near), ("wide", counts.wide)):

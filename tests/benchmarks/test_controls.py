@@ -90,7 +90,7 @@ def test_the_metric_is_the_one_of_the_measure(benchmark):
 
 def test_every_family_runs_in_every_setting(benchmark):
     vectors = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
-    found = [tune(benchmark, family, final=False) for family in families(benchmark, vectors)]
+    found = [tune(benchmark, family, final=False) for family in families(benchmark, lambda catalogue: vectors)]
     names = {method.name for method in found if method is not None}
     assert {"popularity", "popularity by position", "most frequent", "item kNN", "EASE", "windowed Markov"} <= names
     assert {"TF-IDF", "BM25", "frozen text", "recent popularity"} <= names

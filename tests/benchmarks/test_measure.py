@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmrec.benchmarks.measure import METRICS, measure, report_extra, report_rows, run, value
-from llmrec.benchmarks.protocol import Aim, Benchmark, Method, Setting, everywhere, first_known
+from llmrec.benchmarks.protocol import Aim, Benchmark, ByPart, Method, Setting, everywhere, first_known
 from llmrec.benchmarks.runs import Run
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
@@ -68,6 +68,18 @@ def test_a_share_is_of_the_catalogue():
             value(places, wrong, 200)
 
 
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_part_is_measured_among_its_own_items(benchmark, part):
+    among = ByPart(np.arange(10) < 6, np.arange(10) >= 3)
+    setting = replace(benchmark.setting("unseen"), name="few", among=among)
+    tasks, only = setting.asked(part), among.of(part)
+    scores, relevant = ByHash().scores(tasks), tasks.relevant(new_only=True)
+    allowed = np.tile(only, (len(tasks), 1)) & benchmark.setting("unseen").allowed(tasks)
+    found = run(replace(benchmark, settings=(setting,)), Method("hash", "control", {"few": ByHash()}, 0.0), None, part)
+    np.testing.assert_allclose(found.values["few"]["ndcg@10"], metrics.ndcg(scores, relevant, 10, allowed))
+    np.testing.assert_allclose(found.values["few"]["mrr"], metrics.mrr(scores, relevant, allowed))
+
+
 def test_a_run_has_the_values_of_the_part_that_is_asked(benchmark):
     method = everywhere(benchmark, ByHash(), "control", 2.0)
     for part in ("validation", "test"):
@@ -80,6 +92,16 @@ def test_a_run_has_the_values_of_the_part_that_is_asked(benchmark):
             assert one.seconds[setting.name] >= 2
     only = Method("hash", "control", {"all": ByHash()}, 0.0)
     assert set(run(benchmark, only, None, "test").values) == {"all"}
+
+
+def test_an_aim_may_be_held_against_a_reference_which_is_no_control(benchmark):
+    aims = (Aim("all", "ndcg@10", 0.6, "trained there"), Aim("all", "ndcg@10", 1.0, "best control"))
+    there = runs({("trained there", 0): np.full(30, 0.8)}, role="reference")
+    there += runs({("weak", None): np.full(30, 0.4), ("llmrec", 0): np.full(30, 0.5)})
+    judged = replace(benchmark, aims=aims)
+    extra = report_extra(judged, there, report_rows(judged, there, np.random.default_rng(5)))
+    assert [aim["wanted"] for aim in extra["aims"]] == pytest.approx([0.48, 0.4])
+    assert [aim["reached"] for aim in extra["aims"]] == [True, True]
 
 
 def runs(values: dict[tuple[str, int | None], np.ndarray], setting: str = "all", role: str = "control") -> list[Run]:

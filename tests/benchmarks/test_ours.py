@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from llmrec.benchmarks import ours
-from llmrec.benchmarks.protocol import Benchmark, Setting, first_known
+from llmrec.benchmarks.protocol import Benchmark, ByPart, Setting, first_known
 from llmrec.benchmarks.recipes import Recipe, recipe
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
@@ -118,15 +118,78 @@ def test_other_bodies_have_names_of_their_own(benchmark, tmp_path):
         ours.kind("large")
 
 
-def test_validation_tasks_are_those_of_the_settings_that_rank_alike(benchmark):
-    rng = np.random.default_rng(0)
-    assert len(ours.validation_tasks(benchmark, True, 100, rng)) == len(benchmark.setting("all").validation)
+def test_a_blend_is_learned_from_all_settings_that_rank_alike(benchmark):
+    rng, (new, every) = np.random.default_rng(0), ours.ranked_alike(benchmark)
+    assert [[setting.name for setting in alike] for alike in (new, every)] == [["new", "later"], ["all"]]
+    assert len(ours.blend_tasks(every, 100, rng)) == len(benchmark.setting("all").validation)
     both = len(benchmark.setting("new").validation) + len(benchmark.setting("later").validation)
-    assert len(ours.validation_tasks(benchmark, False, 100, rng)) == both
-    assert len(ours.validation_tasks(benchmark, False, 3, rng)) == 3
+    assert len(ours.blend_tasks(new, 100, rng)) == both
+    assert len(ours.blend_tasks(new, 3, rng)) == 3
+    instead = replace(every[0], learn=benchmark.setting("later").validation)
+    np.testing.assert_array_equal(ours.blend_tasks([instead], 100, rng).split, benchmark.setting("later").validation.split)
+
+
+@pytest.fixture
+def arrivals(benchmark) -> Benchmark:
+    """Items 0, 1 and 2 are new to those who train: ranked alone on validation, with item 3 on test; and among all."""
+    data = benchmark.train
+    part = data.keep((data.item > 2) | (data.user >= 10)).take(np.arange(10))
+    fresh, (one, _, later) = np.arange(10), benchmark.settings
+    few = replace(one, name="few", rank="unseen", among=ByPart(fresh < 3, fresh < 4))
+    return replace(benchmark, train=part, settings=(few, replace(one, name="all", rank="unseen", learn=later.validation)))
+
+
+def test_among_new_items_candidates_are_new_and_the_two_have_blends_of_their_own(arrivals, tmp_path):
+    for final, limit in ((False, 3), (True, 4)):
+        chain = fit(arrivals, tmp_path, final=final)["llmrec"].by_setting
+        few, every = chain["few"], chain["all"]
+        assert few.rankers.counts is every.rankers.counts and few.rankers.blend is not every.rankers.blend
+        assert np.flatnonzero(few.among).tolist() == list(range(limit)) and every.among is None
+        tasks = arrivals.setting("few").test
+        scores, alone = few.scores(tasks), few.trained.read(tasks)[1]
+        outside = np.arange(10) >= limit  # in the order of the transformer, which ranks what is no candidate
+        np.testing.assert_array_equal(scores[:, outside].argsort(1), alone[:, outside].argsort(1))
+
+
+def test_new_items_together_get_the_chance_that_they_had(arrivals, tmp_path):
+    early = fit(arrivals, tmp_path)["llmrec"].by_setting["all"]
+    tasks, new = arrivals.setting("all").learn, np.arange(10) < 3
+    scores = early.trained.read(tasks)[1].astype(np.float64)
+    allowed = arrivals.setting("all").allowed(tasks)
+    chance = np.where(allowed, np.exp(scores), 0.0)
+    share = (chance[:, new].sum(1) / chance.sum(1)).mean()
+    assert share == pytest.approx(new[tasks.dataset.item[tasks.split]].mean(), abs=1e-3)
+
+
+def test_a_shift_gives_the_mean_chance_that_is_asked_for():
+    odds = np.random.default_rng(0).normal(size=50) - 4
+    for share in (0.01, 0.3, 0.9):
+        assert (1 / (1 + np.exp(-odds - ours.shift(odds, share)))).mean() == pytest.approx(share)
+    assert ours.shift(odds, 0.0) == pytest.approx(-10) and ours.shift(odds, 1.0) == pytest.approx(10)
+
+
+def test_what_is_called_llmrec_is_the_body_of_the_benchmark():
+    assert (
+        ours.named("pretrained", "beauty")
+        == ours.named("small", "item-cold-beauty")
+        == ours.named("small", "transfer")
+        == "llmrec"
+    )
+    assert ours.named("small", "beauty") == "llmrec, 2 layers of 128"
+    assert ours.named("pretrained", "transfer") == "llmrec, 3 layers of MiniLM"
 
 
 def test_every_benchmark_has_a_recipe_that_its_prompts_fit_into():
-    for name in ("ml1m-cold", "ml1m-taste", "journey-cold", "journey-cold-products", "beauty", "beauty-time", "book"):
+    for name in (
+        "ml1m-cold",
+        "ml1m-taste",
+        "journey-cold",
+        "journey-cold-products",
+        "beauty",
+        "beauty-time",
+        "book",
+        "item-cold-beauty",
+        "transfer",
+    ):
         for kind in ("pretrained", "random", "small"):
             assert recipe(name, ours.kind(kind)).settings.train.most < 500

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmrec.benchmarks.protocol import Benchmark, Setting, everywhere, fingerprint, first_known
+from llmrec.benchmarks.protocol import Benchmark, ByPart, Setting, everywhere, fingerprint, first_known
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
 from llmrec.evaluation.controls import fit_popularity
@@ -72,6 +72,30 @@ def test_the_key_names_the_part_and_the_rank(random_shop):
     assert len({new.key("validation"), new.key("test"), every.key("test")}) == 3
     assert new.asked("validation") is first
     assert new.asked("test") is second
+
+
+def test_the_key_of_a_setting_without_a_limit_is_as_it_was_when_the_first_runs_were_kept(random_shop):
+    tasks = first_known(random_shop, np.arange(20), 2, 3, 1)
+    for rank in ("all", "unseen"):
+        assert Setting("x", tasks, tasks, rank).key("test") == f"{rank} {fingerprint(tasks)}"
+        assert Setting("x", tasks, tasks, rank, learn=tasks.take(np.arange(3))).key("test") == f"{rank} {fingerprint(tasks)}"
+
+
+@pytest.mark.parametrize("rank", ["all", "unseen"])
+def test_among_limits_what_is_ranked_and_relevant_part_by_part(random_shop, rank):
+    tasks = first_known(random_shop, np.arange(20), 2, 3, 1)
+    plain, among = Setting("x", tasks, tasks, rank), ByPart(np.arange(10) < 4, np.arange(10) >= 4)
+    limited = replace(plain, among=among)
+    for part in ("validation", "test"):
+        only, before = among.of(part), plain.allowed(tasks)
+        allowed = limited.allowed(tasks, part)
+        assert allowed is not None and limited.only(part) is only
+        np.testing.assert_array_equal(allowed, np.tile(only, (len(tasks), 1)) & (True if before is None else before))
+        assert [items.tolist() for items in limited.relevant(tasks, part)] == [
+            [item for item in items.tolist() if only[item]] for items in plain.relevant(tasks)
+        ]
+    assert len({limited.key("validation"), limited.key("test"), plain.key("test")}) == 3
+    assert limited.key("test").startswith(plain.key("test"))
 
 
 def test_final_is_the_later_fit_or_the_same_benchmark(random_shop):

@@ -9,9 +9,10 @@ import pytest
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import sample_windows
-from llmrec.evaluation.item_item import fit_markov
+from llmrec.evaluation.item_item import fit_ease, fit_markov
 from llmrec.evaluation.text_match import words
 from llmrec.index.candidates import neighbours
+from llmrec.ranking import counting
 from llmrec.ranking.counting import PLACES, count, title_words
 
 
@@ -31,6 +32,21 @@ def test_counts_against_a_loop(random_shop):
     prices = np.log1p(data.attributes["price"][mine])
     expected = [prices[data.item[mine] == item].mean() - prices.mean() for item in range(10)]
     np.testing.assert_allclose(found.log_price, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_spoken_for_is_ease_with_the_largest_weights_of_each_column(random_shop, monkeypatch):
+    users, data = np.arange(3, 15), random_shop
+    held = len({(int(u), int(i)) for u, i in zip(data.user, data.item, strict=True) if u in users})
+    whole = fit_ease(data, users, 5.0 * held / 10).weight
+    assert np.array_equal(count(data, users, 2, title_words(data), np.random.default_rng(0)).linear.toarray(), whole)
+    monkeypatch.setattr(counting, "HELD", 4)
+    few = count(data, users, 2, title_words(data), np.random.default_rng(0)).linear.toarray()
+    for column in range(10):
+        largest = np.argsort(-np.abs(whole[:, column]))[:4]
+        assert np.array_equal(few[largest, column], whole[largest, column])
+        assert np.count_nonzero(few[:, column]) == 4
+    monkeypatch.setattr(counting, "LINEAR_ITEMS", 9)
+    assert count(data, users, 2, title_words(data), np.random.default_rng(0)).linear.nnz == 0
 
 
 def test_what_follows_is_the_windowed_markov_and_place_is_popularity_there(random_shop):

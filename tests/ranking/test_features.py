@@ -25,12 +25,22 @@ def tasks(random_shop) -> Tasks:
 def counts() -> Counts:
     rng = np.random.default_rng(1)
     together = sparse.csr_array(np.where(rng.random((10, 10)) < 0.4, rng.random((10, 10)), 0).astype(np.float32))
+    linear = sparse.csr_array(np.where(rng.random((10, 10)) < 0.6, rng.normal(size=(10, 10)), 0).astype(np.float32))
     popularity, repurchase, price = rng.integers(0, 30, 10).astype(np.float32), *rng.normal(size=(2, 10)).astype(np.float32)
     words = np.where(rng.random((10, 7)) < 0.5, rng.random((10, 7)), 0)
     words[1:] /= np.maximum(np.linalg.norm(words[1:], axis=1, keepdims=True), 1e-9)
     words[0] = 0  # an item without words
     return Counts(
-        popularity, 50, repurchase, together, price, sparse.csr_array(words), markov(rng, 3), markov(rng, 10), *places(rng)
+        popularity,
+        50,
+        repurchase,
+        together,
+        linear,
+        price,
+        sparse.csr_array(words),
+        markov(rng, 3),
+        markov(rng, 10),
+        *places(rng),
     )
 
 
@@ -57,7 +67,7 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
     baskets = [{int(data.item[r]) for r in rows if data.basket[r] == number} for number in sorted(set(data.basket[rows]))]
     times = {j: sum(j in basket for basket in baskets) for j in range(10)}
     back = [place for place, basket in enumerate(reversed(baskets)) if item in basket]
-    together, words = counts.together.toarray(), counts.words.toarray()
+    together, linear, words = counts.together.toarray(), counts.linear.toarray(), counts.words.toarray()
     here = [n for n, had in enumerate(PLACES) if had <= data.basket[rows[-1]] + 1][-1]
     return {
         "times": log1p(times[item]),
@@ -68,6 +78,10 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
         "together": log1p(sum(log1p(times[j]) * together[j, item] for j in range(10))),
         "together_lately": log1p(
             sum(0.8**back * together[j, item] for back, basket in enumerate(reversed(baskets)) for j in basket)
+        ),
+        "linear": log(1e-3 + max(0.0, sum(log1p(times[j]) * linear[j, item] for j in range(10)))),
+        "linear_lately": log(
+            1e-3 + max(0.0, sum(0.8**back * linear[j, item] for back, b in enumerate(reversed(baskets)) for j in b))
         ),
         "wording": log1p(
             sum(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from llmrec.data.tasks import Tasks, sample_windows
-from llmrec.evaluation.counts import support_counts
 from llmrec.errors import DataError
+from llmrec.evaluation.counts import support_counts
 from llmrec.index.candidates import Candidates, Sources
 from llmrec.index.flat import build
 from llmrec.ranking.counting import count, title_words

@@ -12,9 +12,14 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from llmrec.benchmarks import movielens
+from llmrec.benchmarks import amazon, controls, movielens, recipes
 from llmrec.benchmarks.files import Counts
+from llmrec.benchmarks.recipes import Recipe
+from llmrec.encoder.train import TrainSettings
+from llmrec.encoder.weights import Weights
 from llmrec.evaluation.rows import read_rows
+from llmrec.ranking.ranker import RankerSettings
+from llmrec.recommender.settings import Settings
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "evaluate.py"
 
@@ -69,6 +74,66 @@ def test_validation_only_leaves_no_figure_of_test(call, tmp_path):
     assert done.exit_code == 0, done.output
     assert "validation users, ndcg@10; primary cell: known=10" in done.output
     assert [place.name for place in (tmp_path / "runs").iterdir()] == ["validation"]
+
+
+@pytest.fixture
+def shops(evaluate, tmp_path, monkeypatch, tiny_folders):
+    """Five shops of 40 items, of which the later ones appear over time; the tiny transformer reads."""
+    rng = np.random.default_rng(0)
+    for name in amazon.PUBLISHED:
+        user = np.sort(np.tile(np.arange(60), 8))
+        day = np.concatenate([np.sort(rng.integers(0, 200, 8)) for _ in range(60)])
+        item = np.array([rng.integers(max(0, 15 + at // 8 - 15), 15 + at // 8) for at in day])
+        table = {"user_id": user, "item_id": item, "timestamp": 1_300_000_000 + 86_400 * day}
+        pyarrow.parquet.write_table(pa.table(table), tmp_path / f"amazon2014-{name}.events.parquet")
+        titles = {"item_id": list(range(40)), "title": [f"{'red' if i % 3 else 'blue'} mug {i}" for i in range(40)]}
+        pyarrow.parquet.write_table(pa.table(titles), tmp_path / f"amazon2014-{name}.items.parquet")
+        monkeypatch.setitem(amazon.PUBLISHED, name, Counts(60, len(set(item.tolist())), 480))
+    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
+    monkeypatch.setattr(evaluate, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(controls, "ALIKE", (1, 3))
+    train = TrainSettings(steps=9, batch=8, most=12, horizon=1, known=(1, 4))
+    quick = RankerSettings(hidden=2, steps=10)
+    short = Recipe(Settings(layers=None, train=train, counts_ranker=quick, blend=quick, ranking_tasks=40))
+    monkeypatch.setattr(recipes, "_recipe", lambda benchmark, small: short)
+
+    def run(name: str, *options: str) -> Result:
+        fixed = ["--benchmark", name, "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]
+        return CliRunner().invoke(evaluate.main, [*fixed, *options], catch_exceptions=False)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "expected"),
+    [
+        (
+            "item-cold-beauty",
+            {"cold", "all"},
+            {"popularity", "attribute kNN", "llmrec, counts alone", "llmrec, trained with them"},
+        ),
+        ("transfer", {"last"}, {"llmrec, trained on electronic", "item kNN, trained on electronic"}),
+    ],
+)
+def test_what_is_known_by_text_alone_is_one_report_with_its_references(shops, tmp_path, name, settings, expected):
+    output = tmp_path / "report.json"
+    done = shops(name, "--steps", "2", "--validation_only", "--output", str(output))
+    assert done.exit_code == 0, done.output
+    rows = read_rows(output)
+    everywhere = {"TF-IDF", "BM25", "frozen text", "llmrec", "llmrec, transformer alone"}
+    label = next(method for method in expected if method.startswith("llmrec, trained"))
+    assert {row.method for row in rows} == everywhere | expected | {f"{label}, transformer alone"}
+    assert {row.setting for row in rows} == settings
+    assert {row.role for row in rows if "trained" in row.method} == {"reference"}
+    aims = json.loads(output.read_text())["aims"]
+    wanted = [aim["wanted"] for aim in aims if aim["times"] in {row.method for row in rows} | {"best control"}]
+    assert wanted and None not in wanted
+    again = shops(name, "--method", "none", "--validation_only", "--output", str(output))
+    assert again.exit_code == 0 and read_rows(output) == rows
+
+
+def test_steps_are_for_validation(call):
+    assert "follows the recipe; add --validation_only" in call("--steps", "3").output
 
 
 def test_mistakes_are_explained(call, tmp_path):

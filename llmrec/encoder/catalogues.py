@@ -1,0 +1,93 @@
+"""One model over several catalogues: all that it learns is shared, and items are known by their texts alone.
+
+A catalogue is a task of its own: each step reads histories of one of them, and its softmax is over that one's items only. So
+what is learned is how to tell apart what stands side by side in one shop, whichever it is, and `over` puts the model onto a
+catalogue that it has never seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmrec.data.dataset import Dataset
+from llmrec.encoder.model import SlotModel
+from llmrec.encoder.train import Training, TrainSettings, advance, begin, finish, learned
+from llmrec.errors import DataError
+
+SHARED_MODULES = ("project", "attributes", "dates", "kinds")
+SHARED_NUMBERS = ("gain", "temperature", "repeat", "again")
+OWN = ("delta", "bias", "repeat_delta")
+
+
+def over(model: SlotModel, text: Tensor) -> SlotModel:
+    """The same model over the catalogue of N items whose text vectors are `text`, float32 (N, d_text), centred and of unit
+    length: it shares the transformer and all that `model` learned but what belongs to single items, and what either of the two
+    learns later.
+
+    An item is its text: what would be its own (delta, bias, repeat_delta) is there, but is not learned. Dates are told by the
+    moments of `model`. Raises DataError where text vectors are not as wide as those that `model` was made for.
+    """
+    if text.ndim != 2 or text.shape[1] != model.text.shape[1]:
+        raise DataError(
+            f"text: expected vectors of width {model.text.shape[1]}, got shape {tuple(text.shape)}; encode it alike"
+        )
+    device = model.delta.device
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is thrown away
+        made = SlotModel(model.body, model.words, text, torch.zeros(len(text)), model.moments, model.kinds.num_embeddings - 1)
+    made.to(device)
+    for name in SHARED_MODULES + SHARED_NUMBERS:
+        setattr(made, name, getattr(model, name))
+    for name in OWN:
+        getattr(made, name).requires_grad_(False)
+    return made.train(model.training)
+
+
+def keep_likeness(model: SlotModel, text: Tensor | None = None) -> None:
+    """Begin with the projection that keeps most of the inner products of texts: onto their principal directions.
+
+    A random one, which `SlotModel` begins with where the transformer is narrower than the text model, loses what items that are
+    known by their texts alone live on. text: float32 (M, d_text), of other catalogues too; None for the model's own.
+    """
+    text = model.text if text is None else text
+    width, wide = model.project.weight.shape
+    if width < wide:  # otherwise nothing is lost
+        _, directions = torch.linalg.eigh((text.T @ text).double())  # ascending
+        with torch.no_grad():
+            model.project.weight.copy_(directions[:, -width:].T)
+
+
+def begin_together(models: Sequence[SlotModel], settings: TrainSettings, warm: bool = True) -> list[Training]:
+    """Training at step 0 of models that `over` made of one: of each, with one optimiser, one average and one list of losses.
+
+    The first holds all that is learned, for a checkpoint. Raises DataError where the models do not share it.
+    """
+    first = begin(models[0], settings, warm)
+    mine = [id(parameter) for _, parameter in learned(models[0])]
+    for place, model in enumerate(models):
+        model.train()
+        if [id(parameter) for _, parameter in learned(model)] != mine:
+            raise DataError(f"models[{place}]: expected one that shares all it learns with the first; make both by `over`")
+    return [Training(model, first.optimiser, first.average, first.dtype, warm, first.losses) for model in models]
+
+
+def advance_together(
+    trainings: Sequence[Training],
+    datasets: Sequence[Dataset],
+    users: Sequence[np.ndarray],
+    settings: TrainSettings,
+    seed: int,
+) -> float:
+    """One step on one catalogue, each in its turn; returns the loss. datasets, users: of each, in the order of `trainings`."""
+    turn = trainings[0].step % len(trainings)
+    return advance(trainings[turn], datasets[turn], users[turn], settings, seed)
+
+
+def finish_together(trainings: Sequence[Training]) -> None:
+    """Put the averaged weights, if there are any, into all models, and take them out of training mode."""
+    finish(trainings[0])
+    for training in trainings:
+        training.model.eval()
