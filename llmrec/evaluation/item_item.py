@@ -103,20 +103,21 @@ def fit_ease(
     log: bool = False,
     decay: float = 1.0,
     repeat: float = 0.0,
+    exact: bool | None = None,
 ) -> Ease:
     """The closed form of EASE: with P the inverse of X'X + ridge I, weights -P[i, j] / P[j, j] and a zero diagonal.
 
     ridge: above zero; about 10 to 1,000. log, decay: as for `fit_item_knn`.
     repeat: weight of an item's own history count. 0 is EASE, which scores a bought item by its company only; where
         people buy again it has to be above zero (1 makes a purchase count like a perfect predictor of itself).
-    Solved in float64 up to 12,500 items (about a minute and 3 GB at 12,000), above that in float32 to save memory.
+    exact: solve in float64; None up to 12,500 items (about a minute and 3 GB at 12,000), above that in float32 to save memory.
     Raises DataError for a ridge of zero or below.
     """
     check_decay(decay)
     if not ridge > 0:
         raise DataError(f"ridge: expected a number above 0, got {ridge}; without it an unbought item makes the system singular")
     matrix = _interactions(dataset, users, log)
-    exact = matrix.shape[1] <= _EXACT_ITEMS
+    exact = matrix.shape[1] <= _EXACT_ITEMS if exact is None else exact
     gram = (matrix.T @ matrix).astype(np.float64 if exact else np.float32).toarray(order="F")
     gram[np.diag_indices_from(gram)] += ridge
     factor, invert = (lapack.dpotrf, lapack.dpotri) if exact else (lapack.spotrf, lapack.spotri)

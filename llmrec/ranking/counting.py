@@ -101,7 +101,7 @@ def _linear(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
     held = len(np.unique(part.user.astype(np.int64) * n + part.item))
     if n > LINEAR_ITEMS or not held:
         return sparse.csr_array((n, n), dtype=np.float32)
-    weight = fit_ease(dataset, users, RIDGE * held / n).weight
+    weight = fit_ease(dataset, users, RIDGE * held / n, exact=False).weight
     for first in range(0, n, _COLUMNS) if n > HELD else ():  # a copy of a part at a time
         size = np.abs(weight[:, first : first + _COLUMNS])
         least = np.partition(size, n - HELD, axis=0)[n - HELD]
