@@ -13,6 +13,7 @@ from llmrec.demo.run import tables
 from llmrec.evaluation.rows import Row, read_rows, table
 
 ROOT = Path(__file__).resolve().parents[1]
+ERRORS = ("mae", "rmse")  # metrics of which less is better
 RESULTS = ROOT / "training" / "results"
 
 
@@ -40,24 +41,26 @@ def benchmark(report: Path) -> str:
     """The README's lines for a benchmark: the table of its primary metric, and its primary cell in words."""
     extra, rows = json.loads(report.read_text(encoding="utf-8")), read_rows(report)
     name, metric = extra["benchmark"], extra["primary"]["metric"]
-    seeds = len(extra["seeds"].get(OURS, []))
+    sign = -1 if metric in ERRORS else 1
+    seeds = len(extra["seeds"].get(OURS, []) if isinstance(extra["seeds"], dict) else extra["seeds"])
     missed = [aim for aim in extra["aims"] if aim["reached"] is False]
     lines = [
-        f"**{name}**, {metric}, {seeds} seed{'s' * (seeds != 1)}. {_primary(rows, extra)} "
+        f"**{name}**, {metric}{', lower is better' * (sign < 0)}, {seeds} seed{'s' * (seeds != 1)}. {_primary(rows, extra, sign)} "
         f"Aims reached: {sum(aim['reached'] is True for aim in extra['aims'])} of {len(extra['aims'])}"
-        + ("." if not missed else "; missed: " + ", ".join(_missed(aim) for aim in missed) + "."),
-        *(["Under 500 users, exploratory: " + ", ".join(extra["exploratory"]) + "."] if extra["exploratory"] else []),
+        + ("." if not missed else "; missed: " + ", ".join(_missed(aim, metric) for aim in missed) + "."),
+        *(["Under 500 users, exploratory: " + ", ".join(extra["exploratory"]) + "."] if extra.get("exploratory") else []),
         "",
-        table(rows, name, metric),
+        table(rows, name, metric, higher_is_better=sign > 0),
     ]
     return "\n".join(lines)
 
 
-def _primary(rows: list[Row], extra: dict) -> str:
+def _primary(rows: list[Row], extra: dict, sign: int) -> str:
     setting, metric = extra["primary"]["setting"], extra["primary"]["metric"]
     here = [row for row in rows if row.setting == setting and row.metric == metric]
     means = {row.method: row for row in here if not row.versus}
-    rival = max((row for row in means.values() if row.role == "control"), key=lambda row: row.value)
+    others = (row for row in means.values() if row.role == "control" and not row.method.startswith(OURS))
+    rival = max(others, key=lambda row: sign * row.value)
     gap = next((row for row in here if row.versus == rival.method), None)
     if gap is None:
         return f"Primary cell, declared before test: {setting}."
@@ -67,8 +70,8 @@ def _primary(rows: list[Row], extra: dict) -> str:
     )
 
 
-def _missed(aim: dict) -> str:
-    return f"{aim['setting']} {aim['metric']} {aim['value']:.4f} of {aim['wanted']:.4f}"
+def _missed(aim: dict, metric: str) -> str:
+    return f"{aim['setting']} {aim.get('metric', metric)} {aim['value']:.4f} of {aim['wanted']:.4f}"
 
 
 def put(text: str, place: str, block: str) -> str:
