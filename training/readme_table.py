@@ -44,8 +44,9 @@ def benchmark(report: Path) -> str:
     sign = -1 if metric in ERRORS else 1
     seeds = len(extra["seeds"].get(OURS, []) if isinstance(extra["seeds"], dict) else extra["seeds"])
     missed = [aim for aim in extra["aims"] if aim["reached"] is False]
+    what = f"{metric}{', lower is better' * (sign < 0)}, {seeds} seed{'s' * (seeds != 1)}"
     lines = [
-        f"**{name}**, {metric}{', lower is better' * (sign < 0)}, {seeds} seed{'s' * (seeds != 1)}. {_primary(rows, extra, sign)} "
+        f"**{name}**, {what}. {_primary(rows, extra, sign)} "
         f"Aims reached: {sum(aim['reached'] is True for aim in extra['aims'])} of {len(extra['aims'])}"
         + ("." if not missed else "; missed: " + ", ".join(_missed(aim, metric) for aim in missed) + "."),
         *(["Under 500 users, exploratory: " + ", ".join(extra["exploratory"]) + "."] if extra.get("exploratory") else []),
