@@ -6,6 +6,7 @@ llmrec demo && cp runs/demo/report.json training/results/demo.json && python tra
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from llmrec.benchmarks.measure import OURS
@@ -56,6 +57,21 @@ def benchmark(report: Path) -> str:
     return "\n".join(lines)
 
 
+def recognition(report: Path) -> str:
+    """The README's lines for the recognition of new scenes: windows of 100 events."""
+    extra, rows = json.loads(report.read_text(encoding="utf-8")), read_rows(report)
+    setting, metric = extra["primary"]
+    size = setting.rpartition(", ")[2]
+    shown = [
+        replace(row, setting=row.setting.removesuffix(f", {size}"))
+        for row in rows
+        if row.metric == metric and row.setting.endswith(f", {size}") and not row.versus
+    ]
+    told = f"Primary cell, declared before test: {setting}, `signature, directed`."
+    head = f"**recognition** of new scenes, {metric}, windows of {size}, {extra['seeds']} seeds. {told}"
+    return "\n".join([head, "", table(shown, "recognition", metric, digits=3)])
+
+
 def _primary(rows: list[Row], extra: dict, sign: int) -> str:
     setting, metric = extra["primary"]["setting"], extra["primary"]["metric"]
     here = [row for row in rows if row.setting == setting and row.metric == metric]
@@ -86,12 +102,13 @@ def put(text: str, place: str, block: str) -> str:
 def written(text: str) -> str:
     """The README with the tables of all reports in their places."""
     text = put(text, "demo", demo(RESULTS / "demo.json"))
-    return put(text, "benchmarks", "\n\n".join(benchmark(path) for path in reports()))
+    blocks = [benchmark(path) for path in reports()]
+    return put(text, "benchmarks", "\n\n".join([*blocks, recognition(RESULTS / "recognition.json")]))
 
 
 def reports() -> list[Path]:
     """The benchmarks' reports."""
-    return sorted(path for path in RESULTS.glob("*.json") if path.stem != "demo")
+    return sorted(path for path in RESULTS.glob("*.json") if path.stem not in ("demo", "recognition"))
 
 
 def main() -> None:
