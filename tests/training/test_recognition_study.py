@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from llmrec.benchmarks import recognition_cases as cases
+from llmrec.benchmarks.recognition import cases
 from llmrec.evaluation.rows import read_rows
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "recognition_study.py"

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec.benchmarks.ratings_films import Kernel, combined, descriptions, film_kernels, hot, people, recollections
+from llmrec.benchmarks.ratings.films import Kernel, combined, descriptions, film_kernels, hot, people, recollections
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrec.benchmarks.recognition_streams import STREAMS, watch
+from llmrec.benchmarks.recognition.streams import STREAMS, watch
 
 
 def world(jump: float, calm: int = 150, changed: int = 80):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrec.benchmarks.recognition_cases import Case, Fold
-from llmrec.benchmarks.recognition_windows import ASK, CALIBRATE, FIT, lay, user_groups
+from llmrec.benchmarks.recognition.cases import Case, Fold
+from llmrec.benchmarks.recognition.windows import ASK, CALIBRATE, FIT, lay, user_groups
 from llmrec.data.build import build
 from llmrec.errors import DataError
 

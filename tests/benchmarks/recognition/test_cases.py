@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from llmrec.benchmarks import recognition_cases as cases
+from llmrec.benchmarks.recognition import cases
 from llmrec.data.build import build
 from llmrec.errors import DataError
 

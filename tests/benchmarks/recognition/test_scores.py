@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrec.benchmarks.recognition_scores import CHAINED, cosine, count_loss, energy
+from llmrec.benchmarks.recognition.scores import CHAINED, cosine, count_loss, energy
 from llmrec.data.build import build
 from llmrec.scenes.surprise import scene_shares
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec.benchmarks.melu import Episode, Ratings, World
-from llmrec.benchmarks.ratings_films import Kernel
-from llmrec.benchmarks.ratings_floors import film_mean, global_mean, kernel_ridge, matrix_factorisation, user_mean
+from llmrec.benchmarks.ratings.films import Kernel
+from llmrec.benchmarks.ratings.floors import film_mean, global_mean, kernel_ridge, matrix_factorisation, user_mean
+from llmrec.benchmarks.ratings.melu import Episode, Ratings, World
 
 ASKED = Episode(999, np.arange(5), np.array([5.0, 3, 5, 3, 4]), np.array([5, 6, 19]), np.zeros(3))
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from llmrec.benchmarks.melu import years
+from llmrec.benchmarks.ratings.melu import years
 
 _FEW = 32
 _UNKNOWN = ("", "N/A", None)
@@ -50,7 +50,7 @@ def film_kernels(
     """The kernels of a table of films.
 
     texts: name -> float (N, d), raw text vectors; each gives a linear and a local kernel. memory: name -> (N, d), states of a
-    language model, see `ratings_memory`; each gives a local kernel, or a linear one where it has few columns.
+    language model, see `memory.py`; each gives a local kernel, or a linear one where it has few columns.
     """
     genres, year = hot(people(films, "genres")), years(films).astype(np.float64)[:, None]
     kernels = [

@@ -10,7 +10,7 @@ import pyarrow.compute
 import pyarrow.parquet
 import pytest
 
-from llmrec.benchmarks import melu
+from llmrec.benchmarks.ratings import melu
 from llmrec.errors import DataError
 
 YEARS = [1990, 1995, 1996, 1997, 1998, 1999] * 25

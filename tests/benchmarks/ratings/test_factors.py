@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrec.benchmarks.melu import Ratings
-from llmrec.benchmarks.ratings_factors import factorise
+from llmrec.benchmarks.ratings.factors import factorise
+from llmrec.benchmarks.ratings.melu import Ratings
 
 
 def planted(seed: int = 0, noise: float = 0.1) -> tuple[Ratings, np.ndarray, np.ndarray, np.ndarray]:

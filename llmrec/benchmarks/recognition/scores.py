@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmrec.benchmarks.recognition_windows import FIT, Laid
+from llmrec.benchmarks.recognition.windows import FIT, Laid
 from llmrec.data.dataset import Dataset
 from llmrec.scenes.reference import deviations, fit_references, together
 from llmrec.scenes.signature import fit_space, names, signatures

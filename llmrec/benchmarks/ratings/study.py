@@ -13,9 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from llmrec.benchmarks.melu import METRICS, NAME, PRIMARY, STATES, Episode, Ratings, World, answers, episodes, measures
-from llmrec.benchmarks.ratings_films import film_kernels
-from llmrec.benchmarks.ratings_floors import (
+from llmrec.benchmarks.ratings.films import film_kernels
+from llmrec.benchmarks.ratings.floors import (
     METADATA,
     Predict,
     film_mean,
@@ -24,7 +23,8 @@ from llmrec.benchmarks.ratings_floors import (
     matrix_factorisation,
     user_mean,
 )
-from llmrec.benchmarks.ratings_ours import Belief, Beliefs, fit, histories
+from llmrec.benchmarks.ratings.melu import METRICS, NAME, PRIMARY, STATES, Episode, Ratings, World, answers, episodes, measures
+from llmrec.benchmarks.ratings.ours import Belief, Beliefs, fit, histories
 from llmrec.evaluation.intervals import Resampled, resampled
 from llmrec.evaluation.rows import Row
 from llmrec.progress import Stages, bar

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve
 
-from llmrec.benchmarks.melu import FEWEST, MOST, Episode, Ratings, World, by_user
-from llmrec.benchmarks.ratings_factors import Factors, factorise
-from llmrec.benchmarks.ratings_films import Kernel, combined
-from llmrec.benchmarks.ratings_gaussian import (
+from llmrec.benchmarks.ratings.factors import Factors, factorise
+from llmrec.benchmarks.ratings.films import Kernel, combined
+from llmrec.benchmarks.ratings.gaussian import (
     BIAS,
     COVARIANCE,
     NOISE,
@@ -33,6 +32,7 @@ from llmrec.benchmarks.ratings_gaussian import (
     learn_film_prior,
     learn_user_prior,
 )
+from llmrec.benchmarks.ratings.melu import FEWEST, MOST, Episode, Ratings, World, by_user
 from llmrec.errors import DataError
 
 TASTE = "taste"

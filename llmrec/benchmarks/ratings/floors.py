@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from llmrec.benchmarks.melu import Episode, World
-from llmrec.benchmarks.ratings_factors import factorise
-from llmrec.benchmarks.ratings_films import Kernel, combined
-from llmrec.benchmarks.ratings_gaussian import film_effects, film_posterior
-from llmrec.benchmarks.ratings_ours import Belief
+from llmrec.benchmarks.ratings.factors import factorise
+from llmrec.benchmarks.ratings.films import Kernel, combined
+from llmrec.benchmarks.ratings.gaussian import film_effects, film_posterior
+from llmrec.benchmarks.ratings.melu import Episode, World
+from llmrec.benchmarks.ratings.ours import Belief
 
 Predict = Callable[[Episode], np.ndarray]
 METADATA = ("genres", "directors", "writers", "actors", "mpaa", "decade")

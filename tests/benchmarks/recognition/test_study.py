@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrec.benchmarks.recognition import ACTIONS, ask, aurocs, known_p, measure, median
-from llmrec.benchmarks.recognition_cases import Case, Fold
-from llmrec.benchmarks.recognition_scores import OURS
-from llmrec.benchmarks.recognition_windows import Laid
+from llmrec.benchmarks.recognition.cases import Case, Fold
+from llmrec.benchmarks.recognition.scores import OURS
+from llmrec.benchmarks.recognition.study import ACTIONS, ask, aurocs, known_p, measure, median
+from llmrec.benchmarks.recognition.windows import Laid
 from llmrec.data.build import build
 from llmrec.data.features import slot_attributes
 from llmrec.scenes.windows import Windows

@@ -1,7 +1,7 @@
 """Recognition of new scenes: windows of a scene that was never seen against held-out windows of those known.
 
 What it declared before test was looked at: the primary cell with the score DIRECTED, the aims, and the folds in
-`recognition_cases` on which constants (axes of text, ridge, clip, users a group, the direction itself) were chosen. OURS adds
+`cases` on which constants (axes of text, ridge, clip, users a group, the direction itself) were chosen. OURS adds
 surprise at items, and without a home scene it takes the distance among directions for the direction itself: that came after
 DIRECTED was seen to fail seasons and households on test, and was chosen on folds tried (of months, July and August as well).
 """
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmrec.benchmarks.recognition_cases import Case, Fold
-from llmrec.benchmarks.recognition_scores import DIRECTED, LOSS, OURS, all_scores
-from llmrec.benchmarks.recognition_streams import Watched, watch
-from llmrec.benchmarks.recognition_windows import ASK, CALIBRATE, FIT, MOST, Laid, lay
+from llmrec.benchmarks.recognition.cases import Case, Fold
+from llmrec.benchmarks.recognition.scores import DIRECTED, LOSS, OURS, all_scores
+from llmrec.benchmarks.recognition.streams import Watched, watch
+from llmrec.benchmarks.recognition.windows import ASK, CALIBRATE, FIT, MOST, Laid, lay
 from llmrec.data.features import slot_attributes
 from llmrec.evaluation.intervals import Interval, bootstrap_mean
 from llmrec.evaluation.rows import Row

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec.benchmarks.ratings_memory import LAST, MEAN, WORDS, remember
+from llmrec.benchmarks.ratings.memory import LAST, MEAN, WORDS, remember
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.weights import Weights
 from llmrec.errors import WeightsError

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from llmrec.benchmarks.melu import Ratings
+from llmrec.benchmarks.ratings.melu import Ratings
 
 FLOOR = 1e-4  # least variance of a prior: keeps precisions finite where a factor dies out
 

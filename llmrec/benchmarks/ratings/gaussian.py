@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from scipy.linalg import solve_triangular
 
-from llmrec.benchmarks.melu import Ratings
-from llmrec.benchmarks.ratings_films import Kernel, combined
+from llmrec.benchmarks.ratings.films import Kernel, combined
+from llmrec.benchmarks.ratings.melu import Ratings
 
 CONSTANT, OWN, COVARIANCE, BIAS, NOISE = "constant", "own", "covariance", "bias", "noise"
 OFFSET, SLOPE = "offset", "slope"

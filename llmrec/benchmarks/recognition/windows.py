@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmrec.benchmarks.recognition_cases import Case, Fold
+from llmrec.benchmarks.recognition.cases import Case, Fold
 from llmrec.errors import DataError
 from llmrec.scenes.windows import Windows, cut
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from llmrec.benchmarks.melu import Ratings
-from llmrec.benchmarks.ratings_films import Kernel
-from llmrec.benchmarks.ratings_gaussian import (
+from llmrec.benchmarks.ratings.films import Kernel
+from llmrec.benchmarks.ratings.gaussian import (
     BIAS,
     CONSTANT,
     COVARIANCE,
@@ -23,6 +22,7 @@ from llmrec.benchmarks.ratings_gaussian import (
     learn_film_prior,
     learn_user_prior,
 )
+from llmrec.benchmarks.ratings.melu import Ratings
 
 
 def test_offsets_and_effects_come_apart():

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec.benchmarks.melu import Episode, Ratings, World, answers, episodes, measures
-from llmrec.benchmarks.ratings_films import Kernel
-from llmrec.benchmarks.ratings_ours import HISTORY, Belief, fit, histories
+from llmrec.benchmarks.ratings.films import Kernel
+from llmrec.benchmarks.ratings.melu import Episode, Ratings, World, answers, episodes, measures
+from llmrec.benchmarks.ratings.ours import HISTORY, Belief, fit, histories
 
 N, NEW = 100, 20  # films, of which the last are new
 

@@ -1,0 +1,1 @@
+"""Ratings of new users and new films, on the split of MeLU."""

@@ -1,0 +1,1 @@
+"""Whether a new scene is recognised in windows of behaviour."""
