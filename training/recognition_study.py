@@ -4,8 +4,8 @@ python training/recognition_study.py --data FOLDER --output training/results/rec
 
 The hard cases: other countries and another season in one shop, other households and another season in another; the easy one: a
 department never seen. Rows of each case are kept under --runs; the report is made of all that are there. The primary cell and
-the scenes on which constants were chosen stand in `study.py` and `cases.py` of `llmrec.benchmarks.recognition`; --tried measures
-on those and nothing else.
+the scenes on which constants were chosen stand in `llmrec.benchmarks.recognition`, study.py and cases.py; --tried measures on
+those and nothing else.
 """
 
 from __future__ import annotations
