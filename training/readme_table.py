@@ -68,6 +68,12 @@ def recognition(report: Path) -> str:
         if row.metric == metric and row.setting.endswith(f", {size}") and not row.versus
     ]
     told = f"Primary cell, declared before test: {setting}, `signature, directed`."
+    few = [
+        name.removesuffix(f", {size}")
+        for name, cell in extra["cells"].items()
+        if cell["exploratory"] and name.endswith(f", {size}")
+    ]
+    told += f"\nUnder 500 users, exploratory: {', '.join(few)}." if few else ""
     head = f"**recognition** of new scenes, {metric}, windows of {size}, {extra['seeds']} seeds. {told}"
     return "\n".join([head, "", table(shown, "recognition", metric, digits=3)])
 

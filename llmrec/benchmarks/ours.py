@@ -29,7 +29,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.pretraining.loop import pretrain
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, title_words
+from llmrec.ranking.counting import count, extent, title_words
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, rank
 from llmrec.ranking.stage import Rankers, Retrieval, ranked, retrieve
@@ -203,7 +203,7 @@ def train(
         say(f"{plan.steps:,} steps, loss {first:.3f} -> {last:.3f}, {run.seconds:.0f} s of training")
     model.requires_grad_(False)
     items = frozen_items(model)
-    with stages("count and index", f"{dataset.n_items:,} items"):
+    with stages("count and index", extent(dataset)):
         counts = count(dataset, users, plan.horizon, title_words(dataset), rng)
         retrieval = new_retrieval(model, items, counts, settings)
         return Trained(model, settings, reader(model, items, settings, None), retrieval, resumed)

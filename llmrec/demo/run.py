@@ -39,7 +39,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.evaluation.rows import Row, table, write_report
 from llmrec.index.candidates import recall
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, title_words
+from llmrec.ranking.counting import count, extent, title_words
 from llmrec.recommender.fit import share
 from llmrec.recommender.parts import (
     adapted,
@@ -86,7 +86,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
 
     model, plan, said = _base(taught, shares.base, plan, seed, rng, stages, minutes)
     frozen = frozen_items(model)
-    with stages("count and index", f"{dataset.n_items:,} items") as say:
+    with stages("count and index", extent(dataset)) as say:
         counts = count(dataset, shares.base, plan.settings.train.horizon, title_words(dataset), rng)
         retrieval = new_retrieval(model, frozen, counts, plan.settings)
         ranker = train_counts_ranker(taught, model, frozen, retrieval, shares.base, plan, seed)

@@ -85,6 +85,12 @@ def count(dataset: Dataset, users: np.ndarray, horizon: int, words: sparse.csr_a
     )
 
 
+def extent(dataset: Dataset) -> str:
+    """How many items are counted, for a stage's line, and what is left out because they are many."""
+    many = f"; too many for EASE, which ranks up to {LINEAR_ITEMS:,}" if dataset.n_items > LINEAR_ITEMS else ""
+    return f"{dataset.n_items:,} items{many}"
+
+
 def title_words(dataset: Dataset) -> sparse.csr_array:
     """TF-IDF of the items' titles and categories, csr float64 (N, V), rows of length 1 (0 for an item without a word that tells
     anything). It depends on no user: made once, it serves every count over the catalogue."""

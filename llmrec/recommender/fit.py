@@ -15,7 +15,7 @@ from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, title_words
+from llmrec.ranking.counting import count, extent, title_words
 from llmrec.recommender.parts import (
     check_settings,
     frozen_items,
@@ -117,7 +117,7 @@ def fit_rest(
 ) -> State:
     """Everything above a trained base: counts, index, initialisation, rankers."""
     items = frozen_items(model)
-    with stages("count and index", f"{dataset.n_items:,} items"):
+    with stages("count and index", extent(dataset)):
         counts = count(dataset, shares.base, settings.train.horizon, title_words(dataset), rng)
         retrieval = new_retrieval(model, items, counts, settings)
     plan = settings.outer

@@ -45,7 +45,9 @@ def test_what_is_spoken_for_is_ease_with_the_largest_weights_of_each_column(rand
         largest = np.argsort(-np.abs(whole[:, column]))[:4]
         assert np.array_equal(few[largest, column], whole[largest, column])
         assert np.count_nonzero(few[:, column]) == 4
+    assert counting.extent(data) == "10 items"
     monkeypatch.setattr(counting, "LINEAR_ITEMS", 9)
+    assert counting.extent(data) == "10 items; too many for EASE, which ranks up to 9"
     assert count(data, users, 2, title_words(data), np.random.default_rng(0)).linear.nnz == 0
 
 
