@@ -8,18 +8,19 @@ which is how an initialisation or a scene's adapter serves everybody. Source: Hu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from llmrec.adapters.values import Value
 from llmrec.encoder.backbone import Delta
 from llmrec.errors import AdapterError
 
 
 @dataclass(frozen=True)
-class Adapter:
+class Adapter(Value):
     """Low-rank updates of some linear layers, for U users.
 
     a: path of the layer -> (U, r, d_in).
@@ -56,21 +57,6 @@ class Adapter:
         """The same layers with other tensors, in the order of `leaves()`."""
         pairs = zip(self.a, leaves[0::2], leaves[1::2], strict=True)
         return self._of({path: (a, b) for path, a, b in pairs})
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Adapter:
-        """Every tensor changed by one function."""
-        return self.with_leaves([change(tensor) for tensor in self.leaves()])
-
-    def expand(self, users: int) -> Adapter:
-        """U = 1 repeated for `users`, without copying; an adapter that already has that many is returned as it is."""
-        return self if len(self) == users else self.map(lambda t: t.expand(users, *t.shape[1:]))
-
-    def take(self, users: Tensor) -> Adapter:
-        """The adapters of some users, int64 (V,)."""
-        return self.map(lambda t: t[users])
-
-    def detach(self) -> Adapter:
-        return self.map(lambda t: t.detach().clone())
 
     def _of(self, pairs: dict[str, tuple[Tensor, Tensor]]) -> Adapter:
         return Adapter({p: a for p, (a, _) in pairs.items()}, {p: b for p, (_, b) in pairs.items()}, self.scale)

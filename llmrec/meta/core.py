@@ -19,10 +19,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from llmrec.adapters.values import Shared
 from llmrec.meta.head import Prior, Rows, posterior_mean
 from llmrec.meta.losses import Loss, softmax
 from llmrec.meta.outer import Episode
-from llmrec.meta.values import Shared
 
 CONTEXT = (True, False, False)
 """Which of a core's leaves are the user's, for `algorithms.cavia`."""

@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llmrec.adapters.values import Shared
 from llmrec.errors import DataError
 from llmrec.meta.algorithms import anil
 from llmrec.meta.inner import Initialisation, adapt
 from llmrec.meta.outer import Episode, OuterSettings, meta_train
-from llmrec.meta.values import Shared
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmrec.meta.values import Value
+from llmrec.adapters.values import Value
 
 
 @dataclass(frozen=True)

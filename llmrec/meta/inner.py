@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from llmrec.meta.values import Shared, Value
+from llmrec.adapters.values import Shared, Value
 
 V = TypeVar("V", bound=Value)
 SupportLoss = Callable[[V], Tensor]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from llmrec.adapters.values import Plain
 from llmrec.meta.algorithms import anil, cavia, fomaml, maml, maml_pp, meta_sgd
 from llmrec.meta.inner import adapt, initialisation, ready
 from llmrec.meta.outer import Episode, OuterSettings, meta_train, query_losses, step_weights
-from llmrec.meta.values import Plain
 
 STEPS, RATE = 3, 0.2
 SETTINGS = OuterSettings(episodes=4, rate=0.05)

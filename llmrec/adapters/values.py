@@ -1,8 +1,7 @@
-"""What the loops need of a value: tensors for U users side by side, and a few ways to make others of its kind.
+"""What can be adapted: tensors for U users side by side, and a few ways to make others of its kind.
 
 Axis convention: the first axis of every leaf is the user's, U long, or 1 where all users share the leaf. Values are never
-changed in place. A LoRA `Adapter` is one as it stands; a new kind says `__len__`, `leaves` and `with_leaves`, and the rest
-follows.
+changed in place. A LoRA `Adapter` is one; a new kind says `__len__`, `leaves` and `with_leaves`, and the rest follows.
 """
 
 from __future__ import annotations

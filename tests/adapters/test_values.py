@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import torch
 
+from llmrec.adapters.lora import fresh
+from llmrec.adapters.values import Plain
 from llmrec.meta.core import Core
-from llmrec.meta.values import Plain
 
 
 def plain(users: int) -> Plain:
@@ -11,7 +12,8 @@ def plain(users: int) -> Plain:
     return Plain((torch.randn(users, 2, 3, generator=generator), torch.randn(users, 4, generator=generator)))
 
 
-def test_a_lora_adapter_and_a_plain_value_do_the_same(start):
+def test_a_lora_adapter_and_a_plain_value_do_the_same():
+    start = fresh({"query": (3, 4), "value": (4, 2)}, 2, 2.0, torch.Generator().manual_seed(0), b_std=1.0)
     leaves = [tensor.clone() for tensor in start.leaves()]
     for value in (start, Plain(tuple(leaves))):
         wide = value.expand(3)
