@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, and what is stored in it is a whole run that shows nothing of a machine."""
+"""The notebooks run from top to bottom, and what is stored in each is a whole run that shows nothing of a machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-FILE = Path(__file__).resolve().parents[1] / "notebooks" / "01_a_new_shopper.ipynb"
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+FILES = ("01_a_new_shopper.ipynb", "02_a_new_scene.ipynb")
 MACHINE = re.compile(r"/(home|root|tmp|Users|work|usr|opt|var)/|[A-Z]:\\\\|site-packages|Traceback")
 
 
+@pytest.fixture(params=FILES)
+def name(request) -> str:
+    return request.param
+
+
 @pytest.fixture
-def notebook() -> nbformat.NotebookNode:
-    return nbformat.read(FILE, as_version=4)
+def notebook(name) -> nbformat.NotebookNode:
+    return nbformat.read(FOLDER / name, as_version=4)
+
+
+def test_every_notebook_is_asked_about():
+    assert sorted(file.name for file in FOLDER.glob("*.ipynb")) == list(FILES)
 
 
 def printed(notebook: nbformat.NotebookNode) -> str:
@@ -35,9 +45,9 @@ def test_the_stored_outputs_are_of_one_whole_run(notebook):
 
 
 @pytest.mark.filterwarnings("default")  # of what runs a kernel, not of the library: that runs in a process of its own
-def test_the_notebook_runs_and_tells_what_is_stored(notebook, tmp_path, monkeypatch):
-    for name in ("LLMREC_CACHE", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+def test_the_notebook_runs_and_tells_what_is_stored(name, notebook, tmp_path, monkeypatch):
+    for variable in ("LLMREC_CACHE", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
     again = nbformat.from_dict(notebook)
     for cell in again.cells:
         if cell.cell_type == "code":
@@ -46,10 +56,28 @@ def test_the_notebook_runs_and_tells_what_is_stored(notebook, tmp_path, monkeypa
     NotebookClient(again, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     told = printed(again)
     assert told.strip().endswith(sys.executable)  # it was this Python that ran
-    # The story does not depend on the machine's rounding: who the newcomer is, what it bought, and that feedback is used.
+    {"01_a_new_shopper.ipynb": shopper, "02_a_new_scene.ipynb": scene}[name](printed(notebook), told)
+
+
+# What the stories say does not depend on the machine's rounding.
+
+
+def shopper(stored: str, told: str) -> None:
+    """Who the newcomer is, what it bought, and that feedback is used."""
     for line in ("631 items, 400 households", "same list as with histories: True", "version of the state: 1"):
         assert line in told
-    first = next(line for line in printed(notebook).splitlines() if line.startswith("first trip: "))
+    first = next(line for line in stored.splitlines() if line.startswith("first trip: "))
     assert first in told
     assert told.count("popular (no history)") >= 10
     assert len(re.findall(r"(no difference from|better than|worse than) \w+", told)) == 3
+
+
+def scene(stored: str, told: str) -> None:
+    """Who is asked about what, that windows of the new department are seen, and that a scene is a value."""
+    for line in ("631 items, 2465 households", "same scores after loading: True", "day one is as it was: True"):
+        assert line in told
+    first = next(line for line in stored.splitlines() if "households to ask; this one took" in line)
+    assert first in told
+    assert len(re.findall(r"(is better than|is worse than|no difference can be seen)", told)) == 3
+    known, new = (int(share) for share in re.search(r"(\d+)% of known departments, (\d+)% of the new one", told).groups())
+    assert known < 15 and new > 85

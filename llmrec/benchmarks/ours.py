@@ -29,7 +29,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.pretraining.loop import pretrain
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, extent, title_words
+from llmrec.ranking.counting import Texts, count, extent
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, rank
 from llmrec.ranking.stage import Rankers, Retrieval, ranked, retrieve
@@ -43,6 +43,7 @@ from llmrec.recommender.parts import (
     ranked_scores,
     reader,
     text_vectors,
+    texts_of,
 )
 from llmrec.recommender.settings import Settings
 
@@ -75,6 +76,7 @@ class Trained:
     settings: Settings
     read: Vectors
     retrieval: Retrieval
+    texts: Texts
     resumed: float = 0.0
 
     def with_new_items(self, worth: float) -> Trained:
@@ -204,9 +206,10 @@ def train(
     model.requires_grad_(False)
     items = frozen_items(model)
     with stages("count and index", extent(dataset)):
-        counts = count(dataset, users, plan.horizon, title_words(dataset), rng)
+        texts = texts_of(model, dataset, rng)
+        counts = count(dataset, users, plan.horizon, texts, rng)
         retrieval = new_retrieval(model, items, counts, settings)
-        return Trained(model, settings, reader(model, items, settings, None), retrieval, resumed)
+        return Trained(model, settings, reader(model, items, settings, None), retrieval, texts, resumed)
 
 
 def worth_of_new_items(benchmark: Benchmark, trained: Trained, stages: Stages) -> float:
@@ -256,7 +259,7 @@ def learn_rankers(
         with stages("rank", which if among is None else f"{which}, {among.sum():,} of them"):
             if repeats not in counted:
                 counted[repeats] = learn_counts_ranker(
-                    here.read, here.retrieval, benchmark.train, benchmark.users, settings, rng, seed
+                    here.read, here.retrieval, here.texts, benchmark.train, benchmark.users, settings, rng, seed
                 )
             tasks = blend_tasks(alike, recipe.blend_tasks, rng)
             rankers = learn_blend(here.read, here.retrieval, counted[repeats], tasks, settings, seed, among)

@@ -28,6 +28,7 @@ BESIDE = (
     "linear",
     "linear_lately",
     "wording",
+    "text_follows",
     "follows",
     "follows_wide",
     "place",

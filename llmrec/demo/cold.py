@@ -19,6 +19,7 @@ from llmrec.encoder.train import train
 from llmrec.encoder.users import chunks
 from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages
+from llmrec.ranking.counting import Texts
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, rank
 from llmrec.ranking.stage import Rankers, Retrieval, ranked, retrieve
@@ -53,6 +54,7 @@ class Trained:
     items: Items
     init: Initialisation
     retrieval: Retrieval
+    texts: Texts
     counts_ranker: Ranker
     base: np.ndarray
     adapting: np.ndarray
@@ -168,9 +170,16 @@ def random_start(model: SlotModel, items: Items, validation: Mapping[int, Tasks]
 
 
 def train_counts_ranker(
-    taught: Dataset, model: SlotModel, items: Items, retrieval: Retrieval, users: np.ndarray, plan: Plan, seed: int
+    taught: Dataset,
+    model: SlotModel,
+    items: Items,
+    retrieval: Retrieval,
+    texts: Texts,
+    users: np.ndarray,
+    plan: Plan,
+    seed: int,
 ) -> Ranker:
     """The ranker over counts, from tasks of the base's users among the items that they were trained on."""
     read = reader(model, items, plan.settings, None)
     draw = np.random.default_rng(seed + 3)
-    return learn_counts_ranker(read, retrieval, taught, users, plan.settings, draw, seed, model.trained.cpu().numpy())
+    return learn_counts_ranker(read, retrieval, texts, taught, users, plan.settings, draw, seed, model.trained.cpu().numpy())

@@ -39,7 +39,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.evaluation.rows import Row, table, write_report
 from llmrec.index.candidates import recall
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, extent, title_words
+from llmrec.ranking.counting import count, extent
 from llmrec.recommender.fit import share
 from llmrec.recommender.parts import (
     adapted,
@@ -51,6 +51,7 @@ from llmrec.recommender.parts import (
     read_with,
     reader,
     text_vectors,
+    texts_of,
 )
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
@@ -87,9 +88,10 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     model, plan, said = _base(taught, shares.base, plan, seed, rng, stages, minutes)
     frozen = frozen_items(model)
     with stages("count and index", extent(dataset)) as say:
-        counts = count(dataset, shares.base, plan.settings.train.horizon, title_words(dataset), rng)
+        texts = texts_of(model, dataset, rng)
+        counts = count(dataset, shares.base, plan.settings.train.horizon, texts, rng)
         retrieval = new_retrieval(model, frozen, counts, plan.settings)
-        ranker = train_counts_ranker(taught, model, frozen, retrieval, shares.base, plan, seed)
+        ranker = train_counts_ranker(taught, model, frozen, retrieval, texts, shares.base, plan, seed)
         say(f"{dataset.n_items:,} items, ranker over counts learned")
     with stages("meta-learn", f"{plan.settings.outer.episodes} episodes of {plan.settings.lora.users} users") as say:
         losses: list[list[float]] = []
@@ -102,7 +104,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
             init = learn_initialisation(model, frozen, taught, shares.adapting, plan.settings, rng, seed, watch)
         last = np.mean(losses[-20:], 0)
         say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
-    trained = Trained(taught, model, frozen, init, retrieval, ranker, shares.base, shares.adapting, shares.ranking)
+    trained = Trained(taught, model, frozen, init, retrieval, texts, ranker, shares.base, shares.adapting, shares.ranking)
 
     validation, test = first_tasks(dataset, parts["validation"], plan), first_tasks(dataset, parts["test"], plan)
     with stages("controls", "constants chosen on validation users"):

@@ -105,7 +105,7 @@ def scene_arms(
     other = adapt_scene(
         model, foreign_items, init, tasks_in(dataset, support, foreign, 6 * len(support), plan, rng), foreign, plan
     )
-    counts = count(dataset, support, plan.settings.train.horizon, trained.retrieval.counts.words, rng)
+    counts = count(dataset, support, plan.settings.train.horizon, trained.texts, rng)
 
     def chain(who: SlotModel, adapter: Adapter | None) -> Scores:
         retrieval = new_retrieval(who, items, counts, plan.settings)

@@ -17,6 +17,7 @@ from llmrec.evaluation.counts import basket_items
 from llmrec.evaluation.item_item import Markov, fit_ease, fit_markov
 from llmrec.evaluation.text_match import fit_tfidf
 from llmrec.index.candidates import neighbours
+from llmrec.ranking.flow import Flow, fit_flow, item_features
 
 PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets had, at which `place` and `lately` are counted
 LATELY = 0.8  # weight of a basket against the one after it
@@ -25,6 +26,18 @@ HELD = 300  # items that speak for one in `linear`
 LINEAR_ITEMS = 16_000  # above it `linear` says nothing: its fit would take minutes and gigabytes
 _COLUMNS = 1024  # looked through at a time
 DATES = 8  # parts of the training period for `lately`, with as many baskets in each
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is read of the catalogue, once, for every count over it; it depends on no user.
+
+    words: csr float64 (N, V), TF-IDF of titles and categories, rows of length 1 (0 for an item without a word that tells
+    anything). features: float32 (N, F), what `flow` maps.
+    """
+
+    words: sparse.csr_array
+    features: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,8 @@ class Counts:
     linear: csr float32 (N, N), how much the row speaks for the column beside all else that is known (EASE), the largest weights
         of each column; empty above LINEAR_ITEMS items.
     log_price: float32 (N,), centred; 0 where unknown.
-    words: csr float64 (N, V), TF-IDF of titles and categories, rows of length 1.
+    words: as of `Texts`.
+    flow: which texts are taken after which.
     near, wide: what comes soon after the last three, and the last ten, baskets.
     place: float32 (len(PLACES), N), log share of an item in the baskets that follow so many baskets.
     lately: float32 (DATES, len(PLACES), N), the same by date. dates: float64 (DATES,), the middle of each part, in seconds.
@@ -50,6 +64,7 @@ class Counts:
     linear: sparse.csr_array
     log_price: np.ndarray
     words: sparse.csr_array
+    flow: Flow
     near: Markov
     wide: Markov
     place: np.ndarray
@@ -62,10 +77,10 @@ class Counts:
         return self.words.T.tocsr()
 
 
-def count(dataset: Dataset, users: np.ndarray, horizon: int, words: sparse.csr_array, rng: np.random.Generator) -> Counts:
+def count(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: np.random.Generator) -> Counts:
     """Count over `users` (int indices of training users).
 
-    horizon: baskets after which something still counts as soon. words: of the catalogue, see `title_words`.
+    horizon: baskets after which something still counts as soon. texts: of the catalogue, see `read_texts`.
     """
     part = dataset.take(users)
     place, lately, dates = _places(part, horizon)
@@ -76,7 +91,8 @@ def count(dataset: Dataset, users: np.ndarray, horizon: int, words: sparse.csr_a
         together=neighbours(dataset, users),
         linear=_linear(dataset, users),
         log_price=_prices(part),
-        words=words,
+        words=texts.words,
+        flow=fit_flow(dataset, users, texts.features, rng),
         near=fit_markov(dataset, users, last=3, horizon=horizon, decay=LATELY),
         wide=fit_markov(dataset, users, last=10, horizon=horizon, decay=LATELY),
         place=place,
@@ -91,13 +107,13 @@ def extent(dataset: Dataset) -> str:
     return f"{dataset.n_items:,} items{many}"
 
 
-def title_words(dataset: Dataset) -> sparse.csr_array:
-    """TF-IDF of the items' titles and categories, csr float64 (N, V), rows of length 1 (0 for an item without a word that tells
-    anything). It depends on no user: made once, it serves every count over the catalogue."""
+def read_texts(dataset: Dataset, text: np.ndarray, rng: np.random.Generator) -> Texts:
+    """The texts of a catalogue. text: float32 (N, d), its vectors by the encoder."""
     names = [name for name in ("title", "category") if name in dataset.catalogue.table.column_names]
     columns = [dataset.catalogue.column(name) for name in names]
     texts = [" ".join(str(value) for value in values if value is not None) for values in zip(*columns, strict=True)]
-    return fit_tfidf(dataset, texts, log=True).document
+    words = fit_tfidf(dataset, texts, log=True).document
+    return Texts(words, item_features(text, words, rng))
 
 
 def _linear(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:

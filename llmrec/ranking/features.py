@@ -13,6 +13,7 @@ from llmrec.data.tasks import Tasks
 from llmrec.evaluation.counts import support_counts
 from llmrec.evaluation.item_item import Markov
 from llmrec.index.candidates import Candidates
+from llmrec.ranking import flow
 from llmrec.ranking.counting import DATES, LATELY, PLACES, Counts
 
 FEATURES = (
@@ -26,6 +27,7 @@ FEATURES = (
     "linear",  # log of what EASE says of it, given the support, 0.001 at least
     "linear_lately",  # the same with .8 of the weight for each basket back
     "wording",  # log(1 + similarity of its title and category to the support's, by TF-IDF), lately
+    "text_follows",  # how well its text goes with what is taken after such texts as the support's
     "follows",  # log of the chance to come soon after the last three baskets, over that of any item
     "follows_wide",  # the same after the last ten
     "place",  # log of how often others took it at this point of their history
@@ -73,6 +75,7 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
         "linear": _linear(counts, count_in, found),
         "linear_lately": _linear(counts, support_counts(tasks, LATELY), found),
         "wording": np.log1p(_wording(counts, tasks, found)),
+        "text_follows": _text_follows(counts, tasks, found),
         "follows": _follows(counts.near, tasks, found),
         "follows_wide": _follows(counts.wide, tasks, found),
         "place": counts.place[_nearest_place(tasks)[found.task], found.item],
@@ -106,7 +109,7 @@ def _linear(counts: Counts, history: sparse.csr_array, found: Candidates) -> np.
 
 def _wording(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
     """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it."""
-    support = support_counts(tasks, LATELY)
+    support = support_counts(tasks, flow.LATELY)
     value = np.empty(len(found.item), np.float32)
     for first in range(0, len(tasks), TASKS):  # in parts: nearly every item shares some word with a support
         stop = min(first + TASKS, len(tasks))
@@ -114,6 +117,16 @@ def _wording(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
         dense = (support[first:stop] @ counts.words @ counts.by_word).toarray()
         value[part] = dense[found.task[part] - first, found.item[part]]
     return np.maximum(value - _cells(support, found), 0.0)
+
+
+def _text_follows(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
+    """(C,)"""
+    value, histories = np.empty(len(found.item), np.float32), counts.flow.histories(tasks)
+    for first in range(0, len(tasks), TASKS):
+        part = slice(found.start[first], found.start[min(first + TASKS, len(tasks))])
+        dense = histories[first : first + TASKS] @ counts.flow.answer.T
+        value[part] = dense[found.task[part] - first, found.item[part]]
+    return value
 
 
 def _nearest_place(tasks: Tasks) -> np.ndarray:

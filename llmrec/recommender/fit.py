@@ -15,7 +15,7 @@ from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, extent, title_words
+from llmrec.ranking.counting import count, extent
 from llmrec.recommender.parts import (
     check_settings,
     frozen_items,
@@ -28,6 +28,7 @@ from llmrec.recommender.parts import (
     reader,
     start_adapter,
     text_vectors,
+    texts_of,
 )
 from llmrec.recommender.settings import Settings
 from llmrec.recommender.state import State
@@ -118,7 +119,8 @@ def fit_rest(
     """Everything above a trained base: counts, index, initialisation, rankers."""
     items = frozen_items(model)
     with stages("count and index", extent(dataset)):
-        counts = count(dataset, shares.base, settings.train.horizon, title_words(dataset), rng)
+        texts = texts_of(model, dataset, rng)
+        counts = count(dataset, shares.base, settings.train.horizon, texts, rng)
         retrieval = new_retrieval(model, items, counts, settings)
     plan = settings.outer
     with stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.users} users") as say, bar(total=plan.episodes) as b:
@@ -130,6 +132,6 @@ def fit_rest(
     with stages("rank", f"blend learned on {same}"):
         read = reader(model, items, settings, init)
         plain = reader(model, items, settings, None)
-        counted = learn_counts_ranker(plain, retrieval, dataset, shares.base, settings, rng, seed)
+        counted = learn_counts_ranker(plain, retrieval, texts, dataset, shares.base, settings, rng, seed)
         rankers = learn_blend(read, retrieval, counted, ranking_tasks(dataset, shares.ranking, settings, rng), settings, seed)
     return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, seed=seed)

@@ -25,7 +25,7 @@ from llmrec.index.flat import build as build_index
 from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.outer import Episode, meta_train
-from llmrec.ranking.counting import Counts, count
+from llmrec.ranking.counting import Counts, Texts, count, read_texts
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, fit_ranker
 from llmrec.ranking.stage import (
@@ -186,9 +186,15 @@ def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: 
     return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
 
 
+def texts_of(model: SlotModel, dataset: Dataset, rng: np.random.Generator) -> Texts:
+    """What the ranking stage reads of the catalogue, the text vectors as the model has them."""
+    return read_texts(dataset, model.text.cpu().numpy(), rng)
+
+
 def learn_counts_ranker(
     read: Vectors,
     retrieval: Retrieval,
+    texts: Texts,
     dataset: Dataset,
     users: np.ndarray,
     settings: Settings,
@@ -209,7 +215,7 @@ def learn_counts_ranker(
         halves = [users, users]  # one user with a history is all there is
     parts = []
     for mine, others in (halves, halves[::-1]):
-        counts = count(dataset, others, horizon, retrieval.counts.words, rng)
+        counts = count(dataset, others, horizon, texts, rng)
         tasks = ranking_tasks(dataset, mine, settings, rng, 0.5)
         found = retrieve(replace(retrieval, counts=counts), tasks, read(tasks)[0], retrieval.sources, allowed)
         parts.append(ranking(tasks, found, features(tasks, found, counts)))

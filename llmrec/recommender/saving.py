@@ -32,6 +32,7 @@ from llmrec.index.flat import IndexSettings
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.counting import Counts
+from llmrec.ranking.flow import Flow
 from llmrec.ranking.ranker import Ranker, RankerSettings
 from llmrec.ranking.stage import Rankers
 from llmrec.recommender.parts import check_settings, frozen_items, new_retrieval
@@ -51,7 +52,7 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
-LAYOUT = 3  # of the arrays; one more whenever what is saved changes its meaning
+LAYOUT = 4  # of the arrays; one more whenever what is saved changes its meaning
 COUNTED = ("popularity", "repurchase", "log_price", "place", "lately", "dates")
 
 
@@ -125,6 +126,7 @@ def load_state(folder: Path, device: str) -> State:
         together=_csr(_under(arrays, "together."), len(catalogue)),
         linear=_csr(_under(arrays, "linear."), len(catalogue)),
         words=_csr(_under(arrays, "words."), len(catalogue), meta["words"]),
+        flow=Flow(**_under(arrays, "flow.")),
         near=_markov(_under(arrays, "near."), meta["markov"]["near"]),
         wide=_markov(_under(arrays, "wide."), meta["markov"]["wide"]),
         **{name: arrays[f"counts.{name}"] for name in COUNTED},
@@ -157,6 +159,7 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         arrays |= {f"{name}.{part}": getattr(table, part) for part in ("data", "indices", "indptr")}
     for name, markov in (("near", counts.near), ("wide", counts.wide)):
         arrays |= {f"{name}.taken": markov.taken, f"{name}.base": markov.base}
+    arrays |= {f"flow.{name}": getattr(counts.flow, name) for name in ("ask", "answer", "centre")}
     for name, ranker in (("ranker", state.rankers.counts), ("blend", state.rankers.blend)):
         arrays |= {f"{name}.mean": ranker.mean, f"{name}.spread": ranker.spread}
         arrays |= {f"{name}.weights.{key}": value for key, value in ranker.weights.items()}

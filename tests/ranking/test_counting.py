@@ -13,12 +13,17 @@ from llmrec.evaluation.item_item import fit_ease, fit_markov
 from llmrec.evaluation.text_match import words
 from llmrec.index.candidates import neighbours
 from llmrec.ranking import counting
-from llmrec.ranking.counting import PLACES, count, title_words
+from llmrec.ranking.counting import PLACES, Texts, count, read_texts
+
+
+def texts(data: Dataset) -> Texts:
+    rng = np.random.default_rng(5)
+    return read_texts(data, rng.normal(size=(data.n_items, 6)).astype(np.float32), rng)
 
 
 def test_counts_against_a_loop(random_shop):
     users, data = np.arange(3, 15), random_shop
-    found = count(data, users, 2, title_words(data), np.random.default_rng(0))
+    found = count(data, users, 2, texts(data), np.random.default_rng(0))
     baskets = [
         {int(item) for item in data.item[(data.user == user) & (data.basket == number)]}
         for user in users
@@ -38,9 +43,9 @@ def test_what_is_spoken_for_is_ease_with_the_largest_weights_of_each_column(rand
     users, data = np.arange(3, 15), random_shop
     held = len({(int(u), int(i)) for u, i in zip(data.user, data.item, strict=True) if u in users})
     whole = fit_ease(data, users, 5.0 * held / 10, exact=False).weight
-    assert np.array_equal(count(data, users, 2, title_words(data), np.random.default_rng(0)).linear.toarray(), whole)
+    assert np.array_equal(count(data, users, 2, texts(data), np.random.default_rng(0)).linear.toarray(), whole)
     monkeypatch.setattr(counting, "HELD", 4)
-    few = count(data, users, 2, title_words(data), np.random.default_rng(0)).linear.toarray()
+    few = count(data, users, 2, texts(data), np.random.default_rng(0)).linear.toarray()
     for column in range(10):
         largest = np.argsort(-np.abs(whole[:, column]))[:4]
         assert np.array_equal(few[largest, column], whole[largest, column])
@@ -48,12 +53,12 @@ def test_what_is_spoken_for_is_ease_with_the_largest_weights_of_each_column(rand
     assert counting.extent(data) == "10 items"
     monkeypatch.setattr(counting, "LINEAR_ITEMS", 9)
     assert counting.extent(data) == "10 items; too many for EASE, which ranks up to 9"
-    assert count(data, users, 2, title_words(data), np.random.default_rng(0)).linear.nnz == 0
+    assert count(data, users, 2, texts(data), np.random.default_rng(0)).linear.nnz == 0
 
 
 def test_what_follows_is_the_windowed_markov_and_place_is_popularity_there(random_shop):
     users, data = np.arange(3, 15), random_shop
-    found = count(data, users, 2, title_words(data), np.random.default_rng(0))
+    found = count(data, users, 2, texts(data), np.random.default_rng(0))
     for markov, last in ((found.near, 3), (found.wide, 10)):
         assert (markov.follows != fit_markov(data, users, last=last, horizon=2, decay=0.8).follows).nnz == 0
     overall = np.zeros(10) + 0.5
@@ -78,7 +83,7 @@ def test_lately_is_what_was_taken_at_the_time(shop):
     data = shop([[[2], [int(user >= 40)]] for user in range(80)], 3)
     time = data.user.astype(np.float64) * 1e6 + data.basket
     data = replace(data, time=time)
-    found = count(data, np.arange(80), 1, title_words(data), np.random.default_rng(0))
+    found = count(data, np.arange(80), 1, texts(data), np.random.default_rng(0))
     assert (np.diff(found.dates) > 0).all()
     share = np.exp(found.lately[:, 0, :])
     assert (share[:4, 0] > share[:4, 1]).all() and (share[4:, 1] > share[4:, 0]).all()
@@ -87,7 +92,7 @@ def test_lately_is_what_was_taken_at_the_time(shop):
 
 
 def test_words_are_those_of_title_and_category(random_shop):
-    found = count(random_shop, np.arange(20), 2, title_words(random_shop), np.random.default_rng(0))
+    found = count(random_shop, np.arange(20), 2, texts(random_shop), np.random.default_rng(0))
     length = np.sqrt(found.words.multiply(found.words).sum(axis=1))
     assert found.words.shape[0] == 10 and np.all(np.isclose(length, 1) | (length == 0))
     titles = [set(words(str(title))) for title in random_shop.catalogue.column("title")]
@@ -108,7 +113,7 @@ def test_repurchase_against_a_loop(random_shop):
         hits[list(had & later)] += 1
     mean = (hits.sum() + 1) / (chances.sum() + 2)
     rate = (hits + 20 * mean) / (chances + 20)
-    found = count(random_shop, np.arange(3, 15), 2, title_words(random_shop), np.random.default_rng(0)).repurchase
+    found = count(random_shop, np.arange(3, 15), 2, texts(random_shop), np.random.default_rng(0)).repurchase
     np.testing.assert_allclose(found, np.log(rate / (1 - rate)), rtol=1e-4)
 
 
@@ -117,7 +122,7 @@ def test_only_training_users_are_counted(random_shop):
     item[random_shop.start[12] :] = 0
     fields = {name: getattr(random_shop, name) for name in random_shop.__dataclass_fields__}
     one, other = (
-        count(data, np.arange(12), 2, title_words(data), np.random.default_rng(0))
+        count(data, np.arange(12), 2, texts(data), np.random.default_rng(0))
         for data in (random_shop, Dataset(**{**fields, "item": item}))
     )
     for name in ("popularity", "repurchase", "log_price", "place", "lately", "dates"):
@@ -127,6 +132,6 @@ def test_only_training_users_are_counted(random_shop):
 
 def test_nothing_to_count(shop):
     data = shop([[[0, 1]], [[1]]], 3)
-    found = count(data, np.arange(2), 2, title_words(data), np.random.default_rng(0))
+    found = count(data, np.arange(2), 2, texts(data), np.random.default_rng(0))
     assert found.repurchase.tolist() == [0, 0, 0] and found.log_price.tolist() == [0, 0, 0]
     assert found.popularity.tolist() == [1, 2, 0]

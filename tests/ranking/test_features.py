@@ -14,6 +14,7 @@ from llmrec.evaluation.item_item import Markov
 from llmrec.index.candidates import Candidates
 from llmrec.ranking.counting import DATES, PLACES, Counts
 from llmrec.ranking.features import FEATURES, features
+from llmrec.ranking.flow import Flow
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def counts() -> Counts:
         linear,
         price,
         sparse.csr_array(words),
+        Flow(*(rng.normal(size=shape).astype(np.float32) for shape in ((10, 4), (10, 4), 4))),
         markov(rng, 3),
         markov(rng, 10),
         *places(rng),
@@ -85,11 +87,12 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
         ),
         "wording": log1p(
             sum(
-                0.8**back * float(words[j] @ words[item])
+                0.9**back * float(words[j] @ words[item])
                 for back, basket in enumerate(reversed(baskets))
                 for j in basket - {item}
             )
         ),
+        "text_follows": text_follows(counts.flow, baskets, item),
         "follows": follows(counts.near, baskets, item),
         "follows_wide": follows(counts.wide, baskets, item),
         "place": float(counts.place[here, item]),
@@ -99,6 +102,13 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
         "known": log1p(len(baskets)),
         "events": log1p(len(rows)),
     }
+
+
+def text_follows(flow: Flow, baskets: list[set[int]], item: int) -> float:
+    """How well an item answers to the mean of the baskets, weighed .9 per basket back."""
+    asked = [(0.9**back, flow.ask[j]) for back, basket in enumerate(reversed(baskets)) for j in basket]
+    mean = sum(weight * row for weight, row in asked) / sum(weight for weight, _ in asked)
+    return float((mean - flow.centre) @ flow.answer[item])
 
 
 def follows(markov: Markov, baskets: list[set[int]], item: int) -> float:

@@ -28,6 +28,7 @@ from llmrec.demo.scene import Scene, scene_arms, scene_cell
 from llmrec.encoder import precision
 from llmrec.progress import Stages
 from llmrec.ranking.ranker import RankerSettings
+from llmrec.recommender.parts import texts_of
 
 aten = torch.ops.aten
 INDEXED = (aten.index, aten.index_put, aten.index_put_)  # their second argument is the indices
@@ -114,8 +115,9 @@ def answers(world: dict[str, Any], saved: str, weights: str, device: str) -> Ite
     state = fitted.state
     data, users = state.histories, np.arange(state.histories.n_users)
     plan = Plan(settings, known=(1,), scene_episodes=2, scene_support=8)
+    texts = texts_of(state.model, data, np.random.default_rng(0))
     trained = Trained(
-        data, state.model, state.items, state.init, state.retrieval, state.rankers.counts, users, users, users
+        data, state.model, state.items, state.init, state.retrieval, texts, state.rankers.counts, users, users, users
     )  # fmt: skip
     tasks = first_tasks(data, users, plan)
     arms, rankers = adaptive_arms(trained, tasks, plan, 0, Stages())

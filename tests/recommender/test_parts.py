@@ -9,7 +9,7 @@ import torch
 from llmrec import Settings
 from llmrec.index.candidates import Sources
 from llmrec.index.flat import build
-from llmrec.ranking.counting import title_words
+from llmrec.ranking.counting import read_texts
 from llmrec.ranking.stage import Retrieval
 from llmrec.recommender import parts
 from llmrec.recommender.answer import everything_known
@@ -101,14 +101,15 @@ def test_the_ranker_over_counts_meets_the_counts_of_other_users(random_shop, tin
         parts, "ranking_tasks", lambda data, users, *rest: ranked_for.append(set(users)) or tasks(data, users, *rest)
     )
     rng, users = np.random.default_rng(0), np.arange(20)
+    texts = read_texts(random_shop, np.eye(10, 6, dtype=np.float32), rng)
     retrieval = Retrieval(
         build(rng.normal(size=(10, 5)).astype(np.float32)),
-        count(random_shop, users, 1, title_words(random_shop), rng),
+        count(random_shop, users, 1, texts, rng),
         Sources(3, 3, 3),
     )
     settings = replace(tiny_settings, train=replace(tiny_settings.train, horizon=1))
     read = lambda some: (rng.normal(size=(len(some), 4)).astype(np.float32), np.zeros((len(some), 10), np.float32))  # noqa: E731
-    parts.learn_counts_ranker(read, retrieval, random_shop, users, settings, rng, 0)
+    parts.learn_counts_ranker(read, retrieval, texts, random_shop, users, settings, rng, 0)
     assert len(counted) == len(ranked_for) == 2
     assert not any(a & b for a, b in zip(counted, ranked_for, strict=True))
     assert ranked_for[0] | ranked_for[1] == set(users.tolist())
