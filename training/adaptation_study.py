@@ -1,0 +1,190 @@
+"""What adapting adds to a base that has read the prompt: long histories, few events, and one factor at a time.
+
+python training/adaptation_study.py --data FOLDER --only long --validation_only
+python training/adaptation_study.py --data FOLDER --seeds 0,1,2 --output training/results/adaptation.json
+
+    long      known = 50, 100, 200 events, prompts of the last 10, 20, 50, on ml1m-taste: the older events are the support
+    order     the same with 100 known on ml1m-cold, where the site's own order leaves the older events worth nothing
+    cold      5, 10, 20 events (or 1, 3, 5 trips), all in the prompt: the support asks for each from all the others
+    factors   one factor at a time around the default, on validation users only
+
+A small base (two blocks of 128) is trained for each benchmark and seed without 15% of the training users, which the outer loop
+learns from; constants and gates come from validation users. Values are kept by study, method and seed, so that sessions add up;
+`--only none` makes the report out of what is kept. A seed takes about 10 minutes of one core, base training included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from llmrec.benchmarks.adaptation import cold, long, report, study
+from llmrec.benchmarks.adaptation.arms import Effort
+from llmrec.benchmarks.adaptation.bank import Base
+from llmrec.benchmarks.adaptation.base import KIND, trained
+from llmrec.benchmarks.adaptation.regimes import cells, kept_out
+from llmrec.benchmarks.movielens import shuffled
+from llmrec.benchmarks.named import load
+from llmrec.benchmarks.protocol import Part
+from llmrec.benchmarks.recipes import recipe
+from llmrec.benchmarks.runs import save_run
+from llmrec.errors import LlmrecError
+from llmrec.evaluation.rows import Row, write_report
+from llmrec.progress import Stages
+from llmrec.store import cache_folder
+
+STUDIES = ("long", "order", "cold", "factors")
+DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
+COLD = {
+    "ml1m-cold": {f"known={known}": known for known in (5, 10, 20)},
+    "ml1m-taste": {f"known={known}": known for known in (5, 10, 20)},
+    "journey-cold": {f"known={known},all": known for known in (1, 3, 5)},
+    "beauty": {},
+}
+
+
+def ground(name: str, data: Path, part: Part, everybody: bool = False) -> study.Ground:
+    """A benchmark with its users in parts. everybody: nobody is kept out of base training."""
+    benchmark = load(name, data)
+    share = 0.0 if everybody else study.SHARE
+    chosen, asked = study.users_of(benchmark, part)
+    people = kept_out(benchmark.users, share, study.SPLIT)
+    reorder = shuffled if name == "ml1m-taste" else None
+    return study.Ground(benchmark, recipe(name, KIND), people, part, chosen, asked, reorder)
+
+
+def base_of(on: study.Ground, seed: int, runs: Path, stages: Stages) -> Base:
+    """The base of a seed, trained or as it was kept."""
+    folder = runs / "bases" / f"{on.benchmark.name}-{seed}"
+    return trained(on.benchmark, on.people.base, on.recipe, seed, stages, folder, cache_folder())
+
+
+def measure_long(name: str, data: Path, seeds: tuple[int, ...], runs: Path, part: Part, stages: Stages) -> None:
+    """`long` on ml1m-taste, and `order` on ml1m-cold."""
+    benchmark, known = ("ml1m-taste", long.KNOWN) if name == "long" else ("ml1m-cold", long.KNOWN[1:2])
+    on = ground(benchmark, data, part)
+    for seed in seeds:
+        base = base_of(on, seed, runs, stages)
+        found = study.long_study(on, base, list(cells(known, long.PROMPTS)), Effort(), seed, stages)
+        keep(found, name, long.OURS, seed, part, runs)
+        if name == "long":
+            (runs / f"clock-{part}-{seed}.json").write_text(json.dumps(found.clock), encoding="utf-8")
+
+
+def measure_cold(
+    data: Path, seeds: tuple[int, ...], runs: Path, part: Part, benchmarks: tuple[str, ...], stages: Stages
+) -> None:
+    """`cold` on each benchmark."""
+    for name, settings in COLD.items():
+        if benchmarks and name not in benchmarks:
+            continue
+        on = ground(name, data, part, everybody=not settings)
+        rng = np.random.default_rng(study.SPLIT)
+        last = study.last_events(on.benchmark, on.recipe, part, rng) if not settings else None
+        matter = study.new_users(on, settings, rng) if last is None else last
+        for seed in seeds:
+            base = base_of(on, seed, runs, stages)
+            found = study.cold_study(on.benchmark, matter, base, Effort(), seed, stages)
+            keep(found, f"cold, {name}", cold.OURS, seed, part, runs)
+
+
+def measure_factors(data: Path, runs: Path, stages: Stages) -> None:
+    """`factors`, on validation users whatever the part of the other studies."""
+    on = ground("ml1m-taste", data, "validation")
+    found = study.factor_study(on, base_of(on, 0, runs, stages), 0, stages)
+    keep(found, "factors", (), 0, "validation", runs)
+
+
+def keep(found: study.Found, name: str, ours: tuple[str, ...], seed: int, part: Part, runs: Path) -> None:
+    """Every method's values, in the folder of their study."""
+    for run in found.runs(name, ours, seed, part):
+        save_run(runs / "values" / name.replace(", ", "-"), run)
+    for setting, taken in found.notes.items():
+        click.echo(f"{setting}, seed {seed}: the gate takes {taken}", err=True)
+
+
+def told(runs: Path, part: Part) -> tuple[list[Row], dict]:
+    """Rows of all that is kept, and what stands beside them."""
+    rows: list[Row] = []
+    gates: dict[str, list[str]] = {}
+    mine: dict[str, tuple[str, ...]] = {"long": (long.GATED, long.CORE), "order": (long.GATED,), "factors": ()}
+    names = ["long", "order", *(f"cold-{name}" for name in COLD), "factors"]
+    for name in names:
+        there = report.kept(runs / "values" / name, "validation" if name == "factors" else part)
+        if there:
+            rows += report.rows(there, mine.get(name, (cold.GATED,)), np.random.default_rng(DRAWS_SEED))
+        for run in there:
+            for setting, taken in run.constants.items():
+                gates.setdefault(f"{run.benchmark}, {setting}", []).append(f"seed {run.seed}: {taken}")
+    clocks = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(runs.glob(f"clock-{part}-*.json"))]
+    extra = {
+        "primary": {"setting": long.PRIMARY.name, "metric": report.METRIC, "method": long.GATED},
+        "aims": report.reached(rows, [*long.aims(), *cold.aims(rows)]),
+        "gates": gates,
+        "break_even": clocks[0] if clocks else None,
+    }
+    return rows, extra
+
+
+def _seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(int(seed) for seed in value.split(",")))
+    except ValueError as error:
+        raise click.BadParameter(f"expected whole numbers such as 0,1,2, got {value!r}") from error
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
+@click.option("--seeds", callback=_seeds, default="0,1,2", show_default=True, help="Seeds, with commas between.")
+@click.option(
+    "--only",
+    type=click.Choice([*STUDIES, "none"]),
+    multiple=True,
+    help="One study; may be given several times.  [default: all]",
+)
+@click.option("--benchmark", type=click.Choice(list(COLD)), multiple=True, help="One benchmark of `cold`; may be repeated.")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs/adaptation"), show_default=True, help="Where values are kept."
+)
+@click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+@click.option("--validation_only", is_flag=True, help="Choose on one half of the validation users and measure on the other.")
+def main(
+    data: Path,
+    seeds: tuple[int, ...],
+    only: tuple[str, ...],
+    benchmark: tuple[str, ...],
+    runs: Path,
+    output: Path | None,
+    validation_only: bool,
+) -> None:
+    """Measure what adapting adds, study by study, and write one report."""
+    stages, began = Stages(), time.perf_counter()
+    part: Part = "validation" if validation_only else "test"
+    try:
+        for name in only or STUDIES:
+            if name in ("long", "order"):
+                measure_long(name, data, seeds, runs, part, stages)
+            elif name == "cold":
+                measure_cold(data, seeds, runs, part, benchmark, stages)
+            elif name == "factors":
+                measure_factors(data, runs, stages)
+        rows, extra = told(runs, part)
+        for study_name in dict.fromkeys(row.benchmark for row in rows):
+            click.echo(f"{study_name}\n{report.markdown(rows, study_name)}\n")
+        if output is not None:
+            machine = {"part": part, "seeds": list(seeds), "threads": torch.get_num_threads(), "cpus": os.cpu_count()}
+            write_report(output, rows, extra | machine)
+            click.echo(f"written: {output}")
+    except LlmrecError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{time.perf_counter() - began:.0f} s in all", err=True)
+
+
+if __name__ == "__main__":
+    main()

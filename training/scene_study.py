@@ -1,0 +1,130 @@
+"""Study what a few users of a new scene are worth, and write its report.
+
+python training/scene_study.py --data FOLDER --output training/results/scenes.json
+
+Each catalogue of Amazon reviews is left out in turn, then each product category of the Complete Journey. What everybody
+who asks got is kept under --runs scene by scene, so that a study goes on where it was stopped; the report is made of all that
+is there. The primary cell and the aims stand in `llmrec.benchmarks.scenes.study`; --tried asks users of validation and nobody
+else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from llmrec.benchmarks.scenes import places, study
+from llmrec.errors import DataError, LlmrecError
+from llmrec.evaluation.rows import Row, table, write_report
+from llmrec.progress import Stages
+from llmrec.scenes.learning import LearnSettings
+from llmrec.store import cache_folder, load_arrays, load_json, save_arrays, save_json
+
+KINDS = ("catalogues", "categories")
+
+
+def keep(folder: Path, found: study.Found) -> None:
+    """The values of one scene: float32 (seeds, users) by size and method, in an order that `kept` knows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [[size, method] for size, methods in found.values.items() for method in methods]
+    arrays = {str(place): np.stack(found.values[size][method]) for place, (size, method) in enumerate(names)}
+    save_arrays(folder / "values.safetensors", arrays)
+    save_json(folder / "names.json", {"names": names, "chosen": found.chosen})
+
+
+def kept(folder: Path) -> study.Found:
+    """What `keep` wrote."""
+    found, said = study.Found(), load_json(folder / "names.json")
+    arrays = load_arrays(folder / "values.safetensors")
+    for place, (size, method) in enumerate(said["names"]):
+        for values in arrays[str(place)]:
+            found.add(size, method, values)
+    found.chosen += said["chosen"]
+    return found
+
+
+def said(rows: list[Row], benchmark: str) -> str:
+    """The table that a person reads, methods down and cells across."""
+    return table([row for row in rows if row.benchmark == benchmark], benchmark, study.METRIC, versus="")
+
+
+def aims(rows: list[Row]) -> list[dict]:
+    """In every cell ours, the best control, and their ratio."""
+    found = []
+    for setting in dict.fromkeys(row.setting for row in rows):
+        ours = [row for row in rows if row.setting == setting and row.method == study.OURS and not row.versus]
+        if ours:
+            best = study.best_control(rows, setting)
+            ratio = ours[0].value / max(best.value, 1e-12)
+            found.append({"setting": setting, "ours": ours[0].value, "best": best.method, "its": best.value, "ratio": ratio})
+    return found
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="One kind of scene alone.  [default: both]")
+@click.option("--scene", "only", multiple=True, help="Scenes that are left out; may be given several times.  [default: all]")
+@click.option("--with", "beside", multiple=True, help="Catalogues that there are at all.  [default: all five]")
+@click.option("--users", "sizes", type=click.IntRange(4), multiple=True, help="Support users.  [default: 16, 64, 256]")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Draws of support users.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "scenes", show_default=True)
+@click.option("--cache", type=click.Path(path_type=Path), help="Where text vectors are kept.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+@click.option("--tried", is_flag=True, help="Ask users of validation; nothing of the others is read.")
+def main(
+    data: Path,
+    kinds: tuple[str, ...],
+    only: tuple[str, ...],
+    beside: tuple[str, ...],
+    sizes: tuple[int, ...],
+    seeds: int,
+    runs: Path,
+    cache: Path | None,
+    output: Path | None,
+    tried: bool,
+) -> None:
+    """Leave every scene out once, or some, and report all that have been."""
+    stages, settings = Stages(), LearnSettings()
+    rows: list[Row] = []
+    notes: dict = {"primary": study.PRIMARY, "aims": study.AIMS, "part": "tried" if tried else "test"}
+    notes |= {"chosen": [], "ratios": {}}
+    try:
+        for kind in kinds or KINDS:
+            with stages("data", kind):
+                texts = cache or cache_folder()
+                there = (
+                    places.catalogues(data, beside or places.CATALOGUES, texts, tried)
+                    if kind == "catalogues"
+                    else places.categories(texts, tried)
+                )
+            folder = runs / notes["part"] / kind
+            for name in only or there:
+                file = "".join(letter if letter.isalnum() else "-" for letter in name)
+                if name not in there:
+                    raise DataError(f"--scene: expected {', '.join(there)}, got {name!r}; give its --kind too")
+                if not (folder / file / "names.json").is_file():
+                    with stages("learn", f"all but {name}"):
+                        left = study.leave_out(there, name, settings, 0)
+                    keep(folder / file, study.study(left, sizes or settings.sizes, range(seeds), settings, stages))
+            found = {path.name: kept(path) for path in sorted(folder.iterdir()) if (path / "names.json").is_file()}
+            benchmark = f"scenes, {kind}"
+            mine = study.report(found, np.random.default_rng(0), benchmark)
+            rows += mine
+            notes["chosen"] += [line for one in found.values() for line in one.chosen]
+            notes["ratios"][kind] = aims(mine)
+            click.echo(f"{said(mine, benchmark)}\n")
+        for kind, lines in notes["ratios"].items():
+            for line in lines:
+                against = f"{line['best']} {line['its']:.4f}, x {line['ratio']:.3f}"
+                click.echo(f"{kind}: {line['setting']}: {line['ours']:.4f}, {against}")
+        if output is not None:
+            write_report(output, rows, notes)
+            click.echo(f"\nwritten: {output}")
+    except LlmrecError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
