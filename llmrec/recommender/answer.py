@@ -11,7 +11,7 @@ from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import chunks
 from llmrec.index.candidates import names
 from llmrec.ranking.stage import candidate_scores, retrieve
-from llmrec.recommender.parts import adapted, read_with
+from llmrec.recommender.parts import adapted, choices, read_with
 from llmrec.recommender.state import State
 
 FALLBACK = "popular (no history)"
@@ -20,13 +20,15 @@ REST = "rest of the catalogue"
 
 @dataclass(frozen=True)
 class Answer:
-    """Rows of a recommendation: which asker (int64 position), item (internal index), score, rank from 1, source."""
+    """Rows of a recommendation: which asker (int64 position), item (internal index), score, rank from 1, source, and the
+    gradient steps that the asker's adapter took."""
 
     asker: np.ndarray
     item: np.ndarray
     score: np.ndarray
     rank: np.ndarray
     source: list[str]
+    steps: np.ndarray
 
 
 def everything_known(histories: Dataset, users: np.ndarray) -> Tasks:
@@ -59,7 +61,14 @@ def fallback(state: State, askers: np.ndarray, k: int, allowed: np.ndarray | Non
     best = may[np.argsort(-popularity[may], kind="stable")][:k]
     n, m = len(askers), len(best)
     score = np.tile(popularity[best], n).astype(np.float32)
-    return Answer(np.repeat(askers, m), np.tile(best, n), score, np.tile(np.arange(1, m + 1), n), [FALLBACK] * (n * m))
+    return Answer(
+        np.repeat(askers, m),
+        np.tile(best, n),
+        score,
+        np.tile(np.arange(1, m + 1), n),
+        [FALLBACK] * (n * m),
+        np.zeros(n * m, np.int64),
+    )
 
 
 def joined(parts: list[Answer]) -> Answer:
@@ -69,12 +78,14 @@ def joined(parts: list[Answer]) -> Answer:
         return np.concatenate([getattr(part, name) for part in parts]) if parts else np.zeros(0, np.int64)
 
     source = [source for part in parts for source in part.source]
-    return Answer(column("asker"), column("item"), column("score"), column("rank"), source)
+    return Answer(column("asker"), column("item"), column("score"), column("rank"), source, column("steps"))
 
 
 def _answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.ndarray | None, adapt: bool) -> Answer:
-    made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init, None if adapt else 0)
-    vectors, scores = read_with(state.model, state.items, made, adapter)
+    model, items, init, gate = state.model, state.items, state.init, state.gate
+    made, adapter = adapted(model, items, tasks, state.settings, init, None if adapt else 0, gate)
+    steps = np.array([choice.steps * adapt for choice in choices(init, gate, tasks)], np.int64)
+    vectors, scores = read_with(model, items, made, adapter)
     sources = replace(state.retrieval.sources, repeats=not filter_viewed)
     found = retrieve(state.retrieval, tasks, vectors, sources, allowed)
     value = candidate_scores(state.rankers, tasks, found, state.retrieval.counts, scores)
@@ -82,13 +93,22 @@ def _answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np
     rank = np.arange(len(best)) - found.start[found.task[best]] + 1
     keep = rank <= k
     best, rank = best[keep], rank[keep]
-    ranked = Answer(found.task[best].astype(np.int64), found.item[best], value[best], rank, names(found.source[best]))
+    asker = found.task[best].astype(np.int64)
+    ranked = Answer(asker, found.item[best], value[best], rank, names(found.source[best]), steps[asker])
     short = np.flatnonzero(np.diff(found.start) < k).tolist()
-    return joined([ranked, *(_rest(tasks, ranked, scores, task, k, filter_viewed, allowed) for task in short)])
+    rest = (_rest(tasks, ranked, scores, task, k, filter_viewed, allowed, int(steps[task])) for task in short)
+    return joined([ranked, *rest])
 
 
 def _rest(
-    tasks: Tasks, ranked: Answer, scores: np.ndarray, task: int, k: int, filter_viewed: bool, allowed: np.ndarray | None
+    tasks: Tasks,
+    ranked: Answer,
+    scores: np.ndarray,
+    task: int,
+    k: int,
+    filter_viewed: bool,
+    allowed: np.ndarray | None,
+    steps: int,
 ) -> Answer:
     """Items that no source brought, in the transformer's order, for a task that has fewer than k candidates."""
     may = np.ones(scores.shape[1], bool) if allowed is None else allowed.copy()
@@ -101,4 +121,5 @@ def _rest(
     # Below everything that was ranked, as `ranking.stage.ranked` puts them, so that scores fall with the rank.
     value = scores[task, left] - scores[task].max() - 1.0 + ranked.score[mine].min(initial=0.0)
     rank = mine.sum() + 1 + np.arange(len(left))
-    return Answer(np.full(len(left), task, np.int64), left, value.astype(np.float32), rank, [REST] * len(left))
+    asker = np.full(len(left), task, np.int64)
+    return Answer(asker, left, value.astype(np.float32), rank, [REST] * len(left), np.full(len(left), steps))

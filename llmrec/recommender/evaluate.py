@@ -61,5 +61,5 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
 
 
 def _chain(state: State, tasks: Tasks, steps: int | None) -> np.ndarray:
-    read = reader(state.model, state.items, state.settings, state.init, steps)
+    read = reader(state.model, state.items, state.settings, state.init, steps, state.gate)
     return ranked_scores(read, state.retrieval, state.rankers, tasks)[1]

@@ -16,6 +16,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.progress import Stages, bar
 from llmrec.ranking.counting import count, extent
+from llmrec.recommender.gating import learn_gate, said
 from llmrec.recommender.parts import (
     check_settings,
     frozen_items,
@@ -127,11 +128,15 @@ def fit_rest(
         init = learn_initialisation(model, items, dataset, shares.adapting, settings, rng, seed, lambda *_: b.update() and None)
         moved = float(distance(init.adapter, start_adapter(model, settings, seed, settings.lora.b_std).adapter))
         say(f"{plan.episodes} episodes, {init.adapter.numbers:,} numbers a user, moved by {moved:.2f}")
-    own = shares.ranking is shares.base
+    own, gate = shares.ranking is shares.base, None
+    if not own:
+        with stages("gate", f"from {len(shares.ranking):,} other users") as say:
+            gate = learn_gate(model, items, init, dataset, shares.ranking, settings, rng)
+            say(f"steps to take: {said(gate)}")
     same = "the base's own users, for want of others" if own else f"{len(shares.ranking):,} other users"
     with stages("rank", f"blend learned on {same}"):
-        read = reader(model, items, settings, init)
+        read = reader(model, items, settings, init, gate=gate)
         plain = reader(model, items, settings, None)
         counted = learn_counts_ranker(plain, retrieval, texts, dataset, shares.base, settings, rng, seed)
         rankers = learn_blend(read, retrieval, counted, ranking_tasks(dataset, shares.ranking, settings, rng), settings, seed)
-    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, seed=seed)
+    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, gate, seed=seed)

@@ -23,6 +23,7 @@ from llmrec.index.candidates import Candidates
 from llmrec.index.flat import Index, gpu_number, usable
 from llmrec.index.flat import build as build_index
 from llmrec.meta.episodes import user_episode, user_support
+from llmrec.meta.gate import Choice, Gate, adapt_by
 from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.outer import Episode, meta_train
 from llmrec.ranking.counting import Counts, Texts, count, read_texts
@@ -144,14 +145,19 @@ def learn_initialisation(
 
 
 def reader(
-    model: SlotModel, items: Items, settings: Settings, init: Initialisation | None, steps: int | None = None
+    model: SlotModel,
+    items: Items,
+    settings: Settings,
+    init: Initialisation | None,
+    steps: int | None = None,
+    gate: Gate | None = None,
 ) -> Vectors:
-    """Read histories with the base alone (`init` None) or with adapters, `steps` inner steps from `init` (None: as learned)."""
+    """Read histories with the base alone (`init` None) or with adapters, see `adapted`."""
 
     def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
         vectors, scores = [], []
         for part in chunks(tasks):
-            made, adapter = adapted(model, items, part, settings, init, steps)
+            made, adapter = adapted(model, items, part, settings, init, steps, gate)
             found, score = read_with(model, items, made, adapter)
             vectors.append(found)
             scores.append(score)
@@ -161,13 +167,29 @@ def reader(
 
 
 def adapted(
-    model: SlotModel, items: Items, tasks: Tasks, settings: Settings, init: Initialisation | None, steps: int | None = None
+    model: SlotModel,
+    items: Items,
+    tasks: Tasks,
+    settings: Settings,
+    init: Initialisation | None,
+    steps: int | None = None,
+    gate: Gate | None = None,
 ) -> tuple[Prompts, Adapter | None]:
-    """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports."""
+    """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports: `steps` inner steps from
+    `init`, or where None, as many as the gate says, or without one, as were learned."""
     if init is None:
         return prompts(model, items, tasks, settings.train.most, settings.lora.upper), None
     made, support = user_support(model, items, tasks, settings.reach)
+    if steps is None and gate is not None:
+        return made, adapt_by(init, support, choices(init, gate, tasks))
     return made, adapt(init, support, len(tasks), steps)
+
+
+def choices(init: Initialisation, gate: Gate | None, tasks: Tasks) -> list[Choice]:
+    """How each of T tasks is adapted: by the gate's choice for its support's size, or without one, as was learned."""
+    if gate is None:
+        return [Choice(init.steps)] * len(tasks)
+    return [gate.choices[number] for number in gate.choose(tasks.split - tasks.start)]
 
 
 def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | None) -> tuple[np.ndarray, np.ndarray]:

@@ -98,10 +98,12 @@ class Recommender:
         """The k best items for users known by id, or for the users of a table of `histories`, who need not be known.
 
         filter_viewed: leave out what a user has had. items_to_recommend: ids that may be recommended (in stock, in a scene).
-        columns: names in `histories`, as in `fit`. adapt: take the learned gradient steps on each history.
+        columns: names in `histories`, as in `fit`. adapt: take the gradient steps on each history that the gate
+            found worth taking.
 
-        Returns a frame `user_id, item_id, score, rank, source` in the type of `histories`, or of what was fitted; users in the
-        order given, best first. `source` names the candidate sources, or the fallback for a user without history. Where fewer
+        Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
+        in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
+        `steps` says how many gradient steps the user's adapter took, 0 where the gate found none worth taking. Where fewer
         than k items are left, a ShortAnswerWarning says to whom and why. Raises UnknownItemError for an id in
         `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is.
         """
@@ -225,6 +227,7 @@ def _table(found: Answer, asked: Ids, catalogue: Catalogue) -> pa.Table:
             "score": found.score[order].astype(np.float64),
             "rank": found.rank[order].astype(np.int64),
             "source": pa.array([found.source[i] for i in order], pa.string()),
+            "steps": found.steps[order].astype(np.int64),
         }
     )
 

@@ -29,6 +29,7 @@ from llmrec.errors import ArtefactError, DataError
 from llmrec.evaluation.item_item import Markov
 from llmrec.index.candidates import Sources
 from llmrec.index.flat import IndexSettings
+from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.counting import Counts
@@ -89,6 +90,7 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "event_types": list(state.histories.event_types),
         "scenes": list(state.histories.scenes),
         "histories": histories,
+        "gate": None if state.gate is None else state.gate.to_dict(),
     }
     write_folder(folder, write, KIND, meta)
 
@@ -137,7 +139,8 @@ def load_state(folder: Path, device: str) -> State:
     rankers = Rankers(counts_ranker, blend, settings.beside)
     nobody = _nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]))
     known = _load_histories(folder / "histories", nobody) if meta["histories"] else nobody
-    return State(settings, model, items, init, retrieval, rankers, catalogue, known, meta["version"], meta["seed"])
+    gate = None if meta["gate"] is None else from_dict(meta["gate"])
+    return State(settings, model, items, init, retrieval, rankers, catalogue, known, gate, meta["version"], meta["seed"])
 
 
 def _arrays(state: State) -> dict[str, np.ndarray]:

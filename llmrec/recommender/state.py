@@ -10,6 +10,7 @@ import numpy as np
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.index.flat import Index
+from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.ranking.stage import Rankers, Retrieval
 from llmrec.recommender.parts import new_index
@@ -20,7 +21,8 @@ from llmrec.recommender.settings import Settings
 class State:
     """The parts, none of which changes any more.
 
-    model, items: the trained base and its item side. init: the meta-learned start of every adapter.
+    model, items: the trained base and its item side. init: the meta-learned start of every adapter. gate: how many steps a
+        support of which size is worth; None where that could not be measured, and all that were learned are taken.
     retrieval, rankers: the two stages after it. catalogue: the items.
     histories: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
     seed: of the shuffle among events that share a time, so that a history is read in one order wherever it comes from.
@@ -34,6 +36,7 @@ class State:
     rankers: Rankers
     catalogue: Catalogue
     histories: Dataset
+    gate: Gate | None = None
     version: int = 0
     seed: int = 0
 

@@ -17,7 +17,7 @@ from llmrec import Recommender
 from llmrec.errors import DataError, SchemaError, ShortAnswerWarning, UnknownItemError
 from llmrec.recommender.answer import FALLBACK
 
-COLUMNS = ["user_id", "item_id", "score", "rank", "source"]
+COLUMNS = ["user_id", "item_id", "score", "rank", "source", "steps"]
 
 
 def lists(answer) -> dict:

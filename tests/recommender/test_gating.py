@@ -1,0 +1,112 @@
+"""The gate of a recommender: learned on others, followed by every answer, and saved with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from llmrec import Recommender
+from llmrec.adapters.lora import delta
+from llmrec.data.tasks import sample_windows
+from llmrec.encoder.slots import query_readouts
+from llmrec.encoder.users import states
+from llmrec.meta.gate import Bin, Choice, Gate
+from llmrec.meta.losses import softmax
+from llmrec.recommender import gating
+from llmrec.recommender.gating import EDGES, learn_gate, said, worth
+from llmrec.recommender.parts import adapted
+from llmrec.recommender.recommender import _events
+
+
+def gate_of(*steps: tuple[int, int]) -> Gate:
+    """A gate of bins (least, steps) over zero, one and two steps."""
+    return Gate((Choice(), Choice(1), Choice(2)), tuple(Bin(least, s, max(s, 1), 0.1, 0.0, 0.2, 50) for least, s in steps))
+
+
+@pytest.fixture
+def gated(fitted):
+    """The fitted recommender with a gate of one's own."""
+
+    def make(gate: Gate | None) -> Recommender:
+        other = Recommender(settings=fitted.settings)
+        other._state, other._frame = replace(fitted.state, gate=gate), fitted._frame
+        return other
+
+    return make
+
+
+def test_worth_is_minus_the_query_loss_after_each_number_of_steps(fitted):
+    state = fitted.state
+    model, items = state.model, state.items
+    tasks = sample_windows(state.histories, np.arange(12), (2, 4), 2, 9, np.random.default_rng(0))
+    found = worth(model, items, state.init, tasks, state.settings)
+    assert found.shape == (9, state.init.steps + 1) and found.dtype == np.float64
+    for steps in range(state.init.steps + 1):
+        made, adapter = adapted(model, items, tasks, state.settings, state.init, steps)
+        asked = query_readouts(tasks, made.batch)
+        with torch.no_grad():
+            scores = model.scores(states(model, made, delta(adapter)), items, made.batch, asked.task, asked.slot)
+            loss = softmax(scores, torch.from_numpy(asked.target), torch.from_numpy(asked.owner), None)
+        np.testing.assert_allclose(found[:, steps], -loss.numpy(), rtol=1e-4)
+    assert np.abs(np.diff(found, axis=1)).max() > 1e-6
+
+
+def test_steps_are_taken_at_the_sizes_where_they_helped_and_a_user_counts_once(fitted, monkeypatch):
+    """Two steps help supports of 10 events and more, and hurt smaller ones."""
+    state, seen = fitted.state, []
+
+    def planted(model, items, init, tasks, settings):
+        size = tasks.split - tasks.start
+        gain = np.where(size >= 10, 0.5, -0.5) + 0.1 * np.random.default_rng(0).normal(size=len(tasks))
+        seen.append(tasks)
+        return np.stack([np.zeros(len(tasks)), 0 * gain - 1, gain], 1)
+
+    rows = []
+    fit = gating.fit_gate
+    monkeypatch.setattr(gating, "worth", planted)
+    monkeypatch.setattr(gating, "fit_gate", lambda c, sizes, worth, *rest: rows.append(sizes) or fit(c, sizes, worth, *rest))
+    long = replace(state.settings, train=replace(state.settings.train, known=(1, 8), horizon=1))
+    users = np.arange(state.histories.n_users)
+    gate = learn_gate(state.model, state.items, state.init, state.histories, users, long, np.random.default_rng(0))
+    assert [c.steps for c in gate.choices] == [0, 1, 2]
+    assert [b.least for b in gate.bins] == list(EDGES)
+    chosen = {b.least: gate.choices[b.chosen].steps for b in gate.bins}
+    assert chosen[1] == chosen[4] == 0
+    assert said(gate) == ", ".join(f"{chosen[least]} from {least} events on" for least in EDGES)
+    place = np.searchsorted(EDGES, seen[0].split - seen[0].start, side="right")
+    assert len(rows[0]) == len(set(zip(seen[0].user.tolist(), place.tolist(), strict=True))) < len(seen[0])
+
+
+def test_every_answer_follows_the_gate_and_says_how_many_steps_it_took(gated, fitted, world):
+    trips = world.events(["new", "newer"], world.ids, seed=5)
+    some = {name: values[:2] + values[-12:] for name, values in trips.items()}  # two events of one, twelve of the other
+    known = _events(fitted.state, some, None)[0]
+    sizes = dict(zip((str(u) for u in known.users.values), np.diff(known.start).tolist(), strict=True))
+    assert sizes["new"] < 4 <= sizes["newer"]
+    plain = fitted.recommend(histories=some, k=20)
+    still = fitted.recommend(histories=some, k=20, adapt=False)
+    found = gated(gate_of((1, 0), (4, 2))).recommend(histories=some, k=20)
+    steps = dict(zip(found["user_id"], found["steps"], strict=True))
+    assert steps == {"new": 0, "newer": 2}
+    assert set(plain["steps"]) == {fitted.state.init.steps} and set(still["steps"]) == {0}
+    for user, like in (("new", still), ("newer", plain)):
+        mine, expected = (np.asarray(t["score"])[np.asarray(t["user_id"]) == user] for t in (found, like))
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5)
+    nobody = gated(gate_of((1, 2))).recommend(["stranger"], k=3)
+    assert set(nobody["steps"]) == {0}
+
+
+def test_a_gate_is_saved_and_loaded(gated, tmp_path):
+    gate = gate_of((1, 0), (4, 2))
+    gated(gate).save_pretrained(tmp_path / "shop")
+    assert Recommender.from_pretrained(tmp_path / "shop").state.gate == gate
+    gated(None).save_pretrained(tmp_path / "other")
+    assert Recommender.from_pretrained(tmp_path / "other").state.gate is None
+
+
+def test_without_other_users_there_is_no_gate(fitted):
+    """Two dozen users teach everything themselves: what steps are worth on them says nothing of strangers."""
+    assert fitted.state.gate is None
