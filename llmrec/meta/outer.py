@@ -14,6 +14,7 @@ from typing import Generic
 import torch
 from torch import Tensor
 
+from llmrec.encoder.train import WHOLE, Share
 from llmrec.meta.inner import Initialisation, V, ready, step
 
 EpisodeLoss = Callable[[V], tuple[Tensor, Tensor]]
@@ -51,6 +52,68 @@ class OuterSettings:
     first_order: bool = True
 
 
+@dataclass
+class Learning(Generic[V]):
+    """Meta-learning under way; `advance` changes it.
+
+    init: what is learned, whose tensors are the optimiser's. optimiser: Adam over them. losses: mean query loss after each
+        number of steps, of every episode so far.
+    """
+
+    init: Initialisation[V]
+    optimiser: torch.optim.Adam
+    losses: list[list[float]]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that is learned, in one order."""
+        return [tensor for group in self.optimiser.param_groups for tensor in group["params"]]
+
+
+def begin(init: Initialisation[V], settings: OuterSettings) -> Learning[V]:
+    """Meta-learning before its first episode; `init` itself never changes."""
+    fast = settings.rate_of_rates > 0
+    learns = init.outer or (True,) * len(init.adapter.leaves())
+    leaves = [_own(leaf, learn) for leaf, learn in zip(init.adapter.leaves(), learns, strict=True)]
+    factor = None if init.factor is None else tuple(_own(t, fast) for t in init.factor)
+    log_rate = _own(init.log_rate, fast and factor is None)
+    learned = replace(init, adapter=init.adapter.with_leaves(leaves), log_rate=log_rate, factor=factor)
+    slow, rates = ([t for t in tensors if t.requires_grad] for tensors in (leaves, [log_rate, *(factor or ())]))
+    groups = [(slow, settings.rate), (rates, settings.rate_of_rates)]
+    optimiser = torch.optim.Adam([{"params": tensors, "lr": lr, "rate": lr} for tensors, lr in groups if tensors])
+    return Learning(learned, optimiser, [])
+
+
+def advance(
+    learning: Learning[V], episode: Episode[V], settings: OuterSettings, share: Share = WHOLE, part: float = 1.0
+) -> list[float]:
+    """Learn from one episode; its mean query loss after 0, 1, ..., steps inner steps.
+
+    share, part: where several processes share an episode, how they add up, and which part of its tasks is here.
+    """
+    init, done = learning.init, len(learning.losses)
+    losses = query_losses(init, episode, settings.first_order)
+    weights = step_weights(init.steps, done / settings.episodes, settings.anneal).to(losses)
+    learning.optimiser.zero_grad()
+    (part * (weights * losses).sum()).backward()
+    mean = _summed(learning.tensors, part * losses.detach(), share)
+    norm = torch.nn.utils.clip_grad_norm_(learning.tensors, 1.0)
+    if not torch.isfinite(norm):
+        learning.optimiser.zero_grad()  # one user's overflow must not spoil what others taught: this episode teaches nothing
+    for group in learning.optimiser.param_groups:
+        group["lr"] = group["rate"] * (1.0 - done / max(settings.episodes, 1))
+    learning.optimiser.step()
+    learning.losses.append(mean.tolist())
+    return learning.losses[-1]
+
+
+def finish(learning: Learning[V]) -> Initialisation[V]:
+    """What was learned, as a value of its own."""
+    init = learning.init
+    factor = None if init.factor is None else tuple(t.detach().clone() for t in init.factor)
+    return replace(init, adapter=init.adapter.detach(), log_rate=init.log_rate.detach().clone(), factor=factor)
+
+
 def meta_train(
     init: Initialisation[V],
     episodes: Iterator[Episode[V]],
@@ -61,31 +124,12 @@ def meta_train(
 
     watch: told the episode's number and the mean query loss after 0, 1, ..., steps inner steps.
     """
-    fast = settings.rate_of_rates > 0
-    learns = init.outer or (True,) * len(init.adapter.leaves())
-    leaves = [_own(leaf, learn) for leaf, learn in zip(init.adapter.leaves(), learns, strict=True)]
-    factor = None if init.factor is None else tuple(_own(t, fast) for t in init.factor)
-    log_rate = _own(init.log_rate, fast and factor is None)
-    learned = replace(init, adapter=init.adapter.with_leaves(leaves), log_rate=log_rate, factor=factor)
-    slow, rates = ([t for t in tensors if t.requires_grad] for tensors in (leaves, [log_rate, *(factor or ())]))
-    optimiser = torch.optim.Adam(
-        [{"params": group, "lr": lr} for group, lr in ((slow, settings.rate), (rates, settings.rate_of_rates)) if group]
-    )
-    decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: 1.0 - i / max(settings.episodes, 1))
+    learning = begin(init, settings)
     for i in range(settings.episodes):
-        losses = query_losses(learned, next(episodes), settings.first_order)
-        total = (step_weights(init.steps, i / settings.episodes, settings.anneal).to(losses) * losses).sum()
-        optimiser.zero_grad()
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_([*slow, *rates], 1.0)
-        if not torch.isfinite(norm):
-            optimiser.zero_grad()  # one user's overflow must not spoil what all others taught: this episode teaches nothing
-        optimiser.step()
-        decay.step()
+        losses = advance(learning, next(episodes), settings)
         if watch is not None:
-            watch(i, losses.detach().tolist())
-    factor = None if factor is None else tuple(t.detach().clone() for t in factor)
-    return replace(init, adapter=learned.adapter.detach(), log_rate=log_rate.detach().clone(), factor=factor)
+            watch(i, losses)
+    return finish(learning)
 
 
 def query_losses(init: Initialisation[V], episode: Episode[V], first_order: bool = True) -> Tensor:
@@ -105,6 +149,18 @@ def step_weights(steps: int, progress: float, anneal: float) -> Tensor:
     weights = torch.full((steps + 1,), even / (steps + 1))
     weights[-1] += 1.0 - even
     return weights
+
+
+def _summed(tensors: list[Tensor], losses: Tensor, share: Share) -> Tensor:
+    """The losses summed over all processes, and every gradient too; all are sent at once."""
+    if share.reduce is None:
+        return losses
+    grads = [torch.zeros_like(t) if t.grad is None else t.grad for t in tensors]
+    flat = share.reduce(torch.cat([losses, *(g.flatten() for g in grads)]))
+    parts = flat.split([len(losses), *(g.numel() for g in grads)])
+    for tensor, grad in zip(tensors, parts[1:], strict=True):
+        tensor.grad = grad.view_as(tensor)
+    return parts[0]
 
 
 def _own(tensor: Tensor, learn: bool) -> Tensor:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from llmrec.adapters.lora import distance
+from llmrec.adapters.lora import Adapter, distance
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.backbone import load_body, load_text
-from llmrec.encoder.model import SlotModel
+from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
+from llmrec.meta.gate import Gate
+from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages, bar
 from llmrec.ranking.counting import count, extent
+from llmrec.ranking.ranker import Ranker
+from llmrec.ranking.stage import Rankers, Retrieval
 from llmrec.recommender.gating import learn_gate, said
 from llmrec.recommender.parts import (
     check_settings,
@@ -128,15 +132,43 @@ def fit_rest(
         init = learn_initialisation(model, items, dataset, shares.adapting, settings, rng, seed, lambda *_: b.update() and None)
         moved = float(distance(init.adapter, start_adapter(model, settings, seed, settings.lora.b_std).adapter))
         say(f"{plan.episodes} episodes, {init.adapter.numbers:,} numbers a user, moved by {moved:.2f}")
+    with stages("rank", f"over counts, learned on {len(shares.base):,} users"):
+        plain = reader(model, items, settings, None)
+        counted = learn_counts_ranker(plain, retrieval, texts, dataset, shares.base, settings, rng, seed)
+    gate, rankers = gate_and_blend(dataset, shares, model, items, init, retrieval, counted, settings, seed, rng, stages)
+    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, gate, seed=seed)
+
+
+def with_initialisation(
+    state: State, dataset: Dataset, shares: Shares, init: Initialisation[Adapter], rng: np.random.Generator, stages: Stages
+) -> State:
+    """The same base and counts under another initialisation, with a gate and a blend of its own."""
+    parts = state.model, state.items, init, state.retrieval, state.rankers.counts
+    gate, rankers = gate_and_blend(dataset, shares, *parts, state.settings, state.seed, rng, stages)
+    return replace(state, init=init, gate=gate, rankers=rankers)
+
+
+def gate_and_blend(
+    dataset: Dataset,
+    shares: Shares,
+    model: SlotModel,
+    items: Items,
+    init: Initialisation[Adapter],
+    retrieval: Retrieval,
+    counted: Ranker,
+    settings: Settings,
+    seed: int,
+    rng: np.random.Generator,
+    stages: Stages,
+) -> tuple[Gate | None, Rankers]:
+    """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor initialisation."""
     own, gate = shares.ranking is shares.base, None
     if not own:
         with stages("gate", f"from {len(shares.ranking):,} other users") as say:
             gate = learn_gate(model, items, init, dataset, shares.ranking, settings, rng)
             say(f"steps to take: {said(gate)}")
-    same = "the base's own users, for want of others" if own else f"{len(shares.ranking):,} other users"
-    with stages("rank", f"blend learned on {same}"):
+    same = "the base's own users, for want of others; no gate" if own else f"{len(shares.ranking):,} other users"
+    with stages("blend", f"learned on {same}"):
         read = reader(model, items, settings, init, gate=gate)
-        plain = reader(model, items, settings, None)
-        counted = learn_counts_ranker(plain, retrieval, texts, dataset, shares.base, settings, rng, seed)
-        rankers = learn_blend(read, retrieval, counted, ranking_tasks(dataset, shares.ranking, settings, rng), settings, seed)
-    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, gate, seed=seed)
+        tasks = ranking_tasks(dataset, shares.ranking, settings, rng)
+        return gate, learn_blend(read, retrieval, counted, tasks, settings, seed)
