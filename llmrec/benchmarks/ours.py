@@ -29,7 +29,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.pretraining.loop import pretrain
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import Texts, count, extent
+from llmrec.ranking.counting import Texts, count, extent, read_texts, with_vectors
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, rank
 from llmrec.ranking.stage import Rankers, Retrieval, ranked, retrieve
@@ -43,7 +43,6 @@ from llmrec.recommender.parts import (
     ranked_scores,
     reader,
     text_vectors,
-    texts_of,
 )
 from llmrec.recommender.settings import Settings
 
@@ -206,7 +205,9 @@ def train(
     model.requires_grad_(False)
     items = frozen_items(model)
     with stages("count and index", extent(dataset)):
-        texts = texts_of(model, dataset, rng)
+        texts = read_texts(dataset)
+        if benchmark.by_text_alone:
+            texts = with_vectors(texts, text, rng)
         counts = count(dataset, users, plan.horizon, texts, rng)
         retrieval = new_retrieval(model, items, counts, settings)
         return Trained(model, settings, reader(model, items, settings, None), retrieval, texts, resumed)

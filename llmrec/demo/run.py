@@ -39,7 +39,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.evaluation.rows import Row, table, write_report
 from llmrec.index.candidates import recall
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, extent
+from llmrec.ranking.counting import count, extent, read_texts
 from llmrec.recommender.fit import share
 from llmrec.recommender.parts import (
     adapted,
@@ -51,7 +51,6 @@ from llmrec.recommender.parts import (
     read_with,
     reader,
     text_vectors,
-    texts_of,
 )
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
@@ -88,7 +87,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     model, plan, said = _base(taught, shares.base, plan, seed, rng, stages, minutes)
     frozen = frozen_items(model)
     with stages("count and index", extent(dataset)) as say:
-        texts = texts_of(model, dataset, rng)
+        texts = read_texts(dataset)
         counts = count(dataset, shares.base, plan.settings.train.horizon, texts, rng)
         retrieval = new_retrieval(model, frozen, counts, plan.settings)
         ranker = train_counts_ranker(taught, model, frozen, retrieval, texts, shares.base, plan, seed)

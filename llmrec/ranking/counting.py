@@ -33,7 +33,8 @@ class Texts:
     """What is read of the catalogue, once, for every count over it; it depends on no user.
 
     words: csr float64 (N, V), TF-IDF of titles and categories, rows of length 1 (0 for an item without a word that tells
-    anything). features: float32 (N, F), what `flow` maps.
+    anything). features: float32 (N, F), what `flow` maps; F = 0 where all that is asked for has been had: there it tells
+        nothing beside what is counted, and its fit takes as long as all else.
     """
 
     words: sparse.csr_array
@@ -107,13 +108,18 @@ def extent(dataset: Dataset) -> str:
     return f"{dataset.n_items:,} items{many}"
 
 
-def read_texts(dataset: Dataset, text: np.ndarray, rng: np.random.Generator) -> Texts:
-    """The texts of a catalogue. text: float32 (N, d), its vectors by the encoder."""
+def read_texts(dataset: Dataset) -> Texts:
+    """The words of a catalogue; of which texts follow which nothing is learned from them, see `with_vectors`."""
     names = [name for name in ("title", "category") if name in dataset.catalogue.table.column_names]
     columns = [dataset.catalogue.column(name) for name in names]
     texts = [" ".join(str(value) for value in values if value is not None) for values in zip(*columns, strict=True)]
     words = fit_tfidf(dataset, texts, log=True).document
-    return Texts(words, item_features(text, words, rng))
+    return Texts(words, np.zeros((dataset.n_items, 0), np.float32))
+
+
+def with_vectors(texts: Texts, text: np.ndarray, rng: np.random.Generator) -> Texts:
+    """The same with what `flow` is learned from. text: float32 (N, d), vectors by the encoder."""
+    return Texts(texts.words, item_features(text, texts.words, rng))
 
 
 def _linear(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:

@@ -57,10 +57,10 @@ def fit_flow(dataset: Dataset, users: np.ndarray, item: np.ndarray, rng: np.rand
     """The map from the histories of `users` (int indices), each up to each of its baskets. item: float32 (N, F), see
     `item_features`.
 
-    Without a user of two baskets it says nothing: R = 0.
+    Without features, or without a user of two baskets, it says nothing: R = 0.
     """
     part = dataset.take(users)
-    if not (part.n_baskets > 1).any():
+    if not item.shape[1] or not (part.n_baskets > 1).any():
         none = np.zeros((dataset.n_items, 0), np.float32)
         return Flow(none, none, np.zeros(0, np.float32))
     tasks = _moments(part, rng)

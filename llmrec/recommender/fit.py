@@ -17,7 +17,7 @@ from llmrec.errors import DataError
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, extent
+from llmrec.ranking.counting import count, extent, read_texts
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.stage import Rankers, Retrieval
 from llmrec.recommender.gating import learn_gate, said
@@ -33,7 +33,6 @@ from llmrec.recommender.parts import (
     reader,
     start_adapter,
     text_vectors,
-    texts_of,
 )
 from llmrec.recommender.settings import Settings
 from llmrec.recommender.state import State
@@ -124,7 +123,7 @@ def fit_rest(
     """Everything above a trained base: counts, index, initialisation, rankers."""
     items = frozen_items(model)
     with stages("count and index", extent(dataset)):
-        texts = texts_of(model, dataset, rng)
+        texts = read_texts(dataset)
         counts = count(dataset, shares.base, settings.train.horizon, texts, rng)
         retrieval = new_retrieval(model, items, counts, settings)
     plan = settings.outer

@@ -26,7 +26,7 @@ from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.gate import Choice, Gate, adapt_by
 from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.outer import Episode, meta_train
-from llmrec.ranking.counting import Counts, Texts, count, read_texts
+from llmrec.ranking.counting import Counts, Texts, count
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, fit_ranker
 from llmrec.ranking.stage import (
@@ -206,11 +206,6 @@ def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: 
     draw = settings.train
     count = min(int(share * settings.ranking_tasks), 10 * len(users))
     return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
-
-
-def texts_of(model: SlotModel, dataset: Dataset, rng: np.random.Generator) -> Texts:
-    """What the ranking stage reads of the catalogue, the text vectors as the model has them."""
-    return read_texts(dataset, model.text.cpu().numpy(), rng)
 
 
 def learn_counts_ranker(

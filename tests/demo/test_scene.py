@@ -17,9 +17,9 @@ from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
 from llmrec.meta.outer import OuterSettings
 from llmrec.progress import Stages
+from llmrec.ranking.counting import read_texts
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.fit import fit
-from llmrec.recommender.parts import texts_of
 from llmrec.recommender.settings import LoraSettings, Settings
 
 USERS, ITEMS = 24, 44
@@ -84,7 +84,7 @@ def favour(cell, scores, right):
 
 def test_only_the_constants_of_controls_follow_the_validation_tasks(state, scene, plan, cell):
     data, users = state.histories, np.arange(USERS)
-    texts = texts_of(state.model, data, np.random.default_rng(0))
+    texts = read_texts(data)
     ranker = state.rankers.counts
     trained = Trained(data, state.model, state.items, state.init, state.retrieval, texts, ranker, users, users, users)
     test = scene_cell("test", data, np.arange(16, USERS), scene, plan, np.random.default_rng(2))

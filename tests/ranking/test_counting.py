@@ -13,12 +13,12 @@ from llmrec.evaluation.item_item import fit_ease, fit_markov
 from llmrec.evaluation.text_match import words
 from llmrec.index.candidates import neighbours
 from llmrec.ranking import counting
-from llmrec.ranking.counting import PLACES, Texts, count, read_texts
+from llmrec.ranking.counting import PLACES, Texts, count, read_texts, with_vectors
 
 
 def texts(data: Dataset) -> Texts:
     rng = np.random.default_rng(5)
-    return read_texts(data, rng.normal(size=(data.n_items, 6)).astype(np.float32), rng)
+    return with_vectors(read_texts(data), rng.normal(size=(data.n_items, 6)).astype(np.float32), rng)
 
 
 def test_counts_against_a_loop(random_shop):
@@ -135,3 +135,14 @@ def test_nothing_to_count(shop):
     found = count(data, np.arange(2), 2, texts(data), np.random.default_rng(0))
     assert found.repurchase.tolist() == [0, 0, 0] and found.log_price.tolist() == [0, 0, 0]
     assert found.popularity.tolist() == [1, 2, 0]
+
+
+def test_without_vectors_nothing_is_said_of_which_texts_follow_which(random_shop):
+    users = np.arange(3, 15)
+    words, both = (
+        count(random_shop, users, 2, read, np.random.default_rng(0)) for read in (read_texts(random_shop), texts(random_shop))
+    )
+    tasks = sample_windows(random_shop, users, (1, 3), 1, 8, np.random.default_rng(0))
+    assert words.flow.answer.shape == (10, 0) and not words.flow.scores(tasks).any()
+    assert both.flow.scores(tasks).any()
+    assert (words.words != both.words).nnz == 0

@@ -75,7 +75,7 @@ def test_ranked_puts_candidates_first_and_all_others_behind_in_their_own_order(t
 def test_retrieved_by_text_are_the_nearest_to_the_vector_and_one(random_shop, tasks):
     rng = np.random.default_rng(0)
     matrix, vectors = rng.normal(size=(10, 5)).astype(np.float32), rng.normal(size=(len(tasks), 4)).astype(np.float32)
-    counts = count(random_shop, np.arange(20), 2, read_texts(random_shop, np.eye(10, 6, dtype=np.float32), rng), rng)
+    counts = count(random_shop, np.arange(20), 2, read_texts(random_shop), rng)
     retrieval = Retrieval(build(matrix), counts, Sources(3, 0, 0, repeats=False))
     found = retrieve(retrieval, tasks, vectors, Sources(3, 0, 0, repeats=False), None)
     seen = support_counts(tasks).toarray() > 0
@@ -89,7 +89,7 @@ def test_retrieved_by_text_are_the_nearest_to_the_vector_and_one(random_shop, ta
 
 def test_the_blend_sees_both_scores_and_the_features_that_are_named_in_their_order(random_shop, tasks):
     found, rng = some_candidates(len(tasks)), np.random.default_rng(0)
-    counted = count(random_shop, np.arange(20), 2, read_texts(random_shop, np.eye(10, 6, dtype=np.float32), rng), rng)
+    counted = count(random_shop, np.arange(20), 2, read_texts(random_shop), rng)
     seen = features(tasks, found, counted)
     ranker = fit_ranker(ranking(tasks, found, seen), RankerSettings(steps=3), 0)
     scores = rng.normal(size=(len(tasks), random_shop.n_items)).astype(np.float32)

@@ -27,8 +27,8 @@ from llmrec.demo.plan import Plan
 from llmrec.demo.scene import Scene, scene_arms, scene_cell
 from llmrec.encoder import precision
 from llmrec.progress import Stages
+from llmrec.ranking.counting import read_texts
 from llmrec.ranking.ranker import RankerSettings
-from llmrec.recommender.parts import texts_of
 
 aten = torch.ops.aten
 INDEXED = (aten.index, aten.index_put, aten.index_put_)  # their second argument is the indices
@@ -115,7 +115,7 @@ def answers(world: dict[str, Any], saved: str, weights: str, device: str) -> Ite
     state = fitted.state
     data, users = state.histories, np.arange(state.histories.n_users)
     plan = Plan(settings, known=(1,), scene_episodes=2, scene_support=8)
-    texts = texts_of(state.model, data, np.random.default_rng(0))
+    texts = read_texts(data)
     trained = Trained(
         data, state.model, state.items, state.init, state.retrieval, texts, state.rankers.counts, users, users, users
     )  # fmt: skip

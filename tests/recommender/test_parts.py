@@ -101,7 +101,7 @@ def test_the_ranker_over_counts_meets_the_counts_of_other_users(random_shop, tin
         parts, "ranking_tasks", lambda data, users, *rest: ranked_for.append(set(users)) or tasks(data, users, *rest)
     )
     rng, users = np.random.default_rng(0), np.arange(20)
-    texts = read_texts(random_shop, np.eye(10, 6, dtype=np.float32), rng)
+    texts = read_texts(random_shop)
     retrieval = Retrieval(
         build(rng.normal(size=(10, 5)).astype(np.float32)),
         count(random_shop, users, 1, texts, rng),
