@@ -7,6 +7,7 @@ python training/adaptation_study.py --data FOLDER --seeds 0,1,2 --output trainin
     order     the same with 100 known on ml1m-cold, where the site's own order leaves the older events worth nothing
     cold      5, 10, 20 events (or 1, 3, 5 trips), all in the prompt: the support asks for each from all the others
     factors   one factor at a time around the default, on validation users only
+    clock     what a request costs with a short prompt and a core, and with the longest prompt; let nothing run beside it
 
 A small base (two blocks of 128) is trained for each benchmark and seed without 15% of the training users, which the outer loop
 learns from; constants and gates come from validation users. Values are kept by study, method and seed, so that sessions add up;
@@ -18,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -39,7 +41,7 @@ from llmrec.evaluation.rows import Row, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 
-STUDIES = ("long", "order", "cold", "factors")
+STUDIES = ("long", "order", "cold", "factors", "clock")
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 COLD = {
     "ml1m-cold": {f"known={known}": known for known in (5, 10, 20)},
@@ -65,20 +67,25 @@ def base_of(on: study.Ground, seed: int, runs: Path, stages: Stages) -> Base:
     return trained(on.benchmark, on.people.base, on.recipe, seed, stages, folder, cache_folder())
 
 
-def measure_long(name: str, data: Path, seeds: tuple[int, ...], runs: Path, part: Part, stages: Stages) -> None:
+def measure_long(name: str, data: Path, seeds: tuple[int, ...], runs: Path, part: Part, effort: Effort, stages: Stages) -> None:
     """`long` on ml1m-taste, and `order` on ml1m-cold."""
     benchmark, known = ("ml1m-taste", long.KNOWN) if name == "long" else ("ml1m-cold", long.KNOWN[1:2])
     on = ground(benchmark, data, part)
     for seed in seeds:
         base = base_of(on, seed, runs, stages)
-        found = study.long_study(on, base, list(cells(known, long.PROMPTS)), Effort(), seed, stages)
+        found = study.long_study(on, base, list(cells(known, long.PROMPTS)), effort, seed, stages)
         keep(found, name, long.OURS, seed, part, runs)
-        if name == "long":
-            (runs / f"clock-{part}-{seed}.json").write_text(json.dumps(found.clock), encoding="utf-8")
+
+
+def measure_clock(data: Path, runs: Path, effort: Effort, stages: Stages) -> None:
+    """`clock`, of the first seed's base."""
+    on = ground("ml1m-taste", data, "validation")
+    found = study.clock_study(on, base_of(on, 0, runs, stages), effort, stages)
+    (runs / "clock.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 def measure_cold(
-    data: Path, seeds: tuple[int, ...], runs: Path, part: Part, benchmarks: tuple[str, ...], stages: Stages
+    data: Path, seeds: tuple[int, ...], runs: Path, part: Part, benchmarks: tuple[str, ...], effort: Effort, stages: Stages
 ) -> None:
     """`cold` on each benchmark."""
     for name, settings in COLD.items():
@@ -90,7 +97,7 @@ def measure_cold(
         matter = study.new_users(on, settings, rng) if last is None else last
         for seed in seeds:
             base = base_of(on, seed, runs, stages)
-            found = study.cold_study(on.benchmark, matter, base, Effort(), seed, stages)
+            found = study.cold_study(on.benchmark, matter, base, effort, seed, stages)
             keep(found, f"cold, {name}", cold.OURS, seed, part, runs)
 
 
@@ -113,6 +120,7 @@ def told(runs: Path, part: Part) -> tuple[list[Row], dict]:
     """Rows of all that is kept, and what stands beside them."""
     rows: list[Row] = []
     gates: dict[str, list[str]] = {}
+    seeds: dict[str, dict[str, list[int]]] = {}
     mine: dict[str, tuple[str, ...]] = {"long": (long.GATED, long.CORE), "order": (long.GATED,), "factors": ()}
     names = ["long", "order", *(f"cold-{name}" for name in COLD), "factors"]
     for name in names:
@@ -120,14 +128,16 @@ def told(runs: Path, part: Part) -> tuple[list[Row], dict]:
         if there:
             rows += report.rows(there, mine.get(name, (cold.GATED,)), np.random.default_rng(DRAWS_SEED))
         for run in there:
+            seeds.setdefault(run.benchmark, {}).setdefault(run.method, []).append(run.seed or 0)
             for setting, taken in run.constants.items():
                 gates.setdefault(f"{run.benchmark}, {setting}", []).append(f"seed {run.seed}: {taken}")
-    clocks = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(runs.glob(f"clock-{part}-*.json"))]
+    clock = runs / "clock.json"
     extra = {
         "primary": {"setting": long.PRIMARY.name, "metric": report.METRIC, "method": long.GATED},
         "aims": report.reached(rows, [*long.aims(), *cold.aims(rows)]),
         "gates": gates,
-        "break_even": clocks[0] if clocks else None,
+        "seeds": seeds,
+        "break_even": json.loads(clock.read_text(encoding="utf-8")) if clock.is_file() else None,
     }
     return rows, extra
 
@@ -153,6 +163,7 @@ def _seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
     "--runs", type=click.Path(path_type=Path), default=Path("runs/adaptation"), show_default=True, help="Where values are kept."
 )
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+@click.option("--core_only", is_flag=True, help="Leave out LoRA, gradient steps and the user vector: a third of the time.")
 @click.option("--validation_only", is_flag=True, help="Choose on one half of the validation users and measure on the other.")
 def main(
     data: Path,
@@ -161,24 +172,28 @@ def main(
     benchmark: tuple[str, ...],
     runs: Path,
     output: Path | None,
+    core_only: bool,
     validation_only: bool,
 ) -> None:
     """Measure what adapting adds, study by study, and write one report."""
     stages, began = Stages(), time.perf_counter()
     part: Part = "validation" if validation_only else "test"
+    effort = replace(Effort(), gradient=0, head=0, lora=0) if core_only else Effort()
     try:
         for name in only or STUDIES:
             if name in ("long", "order"):
-                measure_long(name, data, seeds, runs, part, stages)
+                measure_long(name, data, seeds, runs, part, effort, stages)
             elif name == "cold":
-                measure_cold(data, seeds, runs, part, benchmark, stages)
+                measure_cold(data, seeds, runs, part, benchmark, effort, stages)
             elif name == "factors":
                 measure_factors(data, runs, stages)
+            elif name == "clock":
+                measure_clock(data, runs, effort, stages)
         rows, extra = told(runs, part)
         for study_name in dict.fromkeys(row.benchmark for row in rows):
             click.echo(f"{study_name}\n{report.markdown(rows, study_name)}\n")
         if output is not None:
-            machine = {"part": part, "seeds": list(seeds), "threads": torch.get_num_threads(), "cpus": os.cpu_count()}
+            machine = {"part": part, "threads": torch.get_num_threads(), "cpus": os.cpu_count()}
             write_report(output, rows, extra | machine)
             click.echo(f"written: {output}")
     except LlmrecError as error:

@@ -1,0 +1,196 @@
+"""The studies, seed by seed: who trains on whom, and what each method came to for every user, as runs that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from llmrec.benchmarks.adaptation import cold, factors, long
+from llmrec.benchmarks.adaptation.arms import Effort
+from llmrec.benchmarks.adaptation.bank import Base
+from llmrec.benchmarks.adaptation.base import trained_on
+from llmrec.benchmarks.adaptation.clock import break_even
+from llmrec.benchmarks.adaptation.cores import core_on, of_company
+from llmrec.benchmarks.adaptation.counting import counting
+from llmrec.benchmarks.adaptation.long import Reorder
+from llmrec.benchmarks.adaptation.regimes import Cell, People
+from llmrec.benchmarks.adaptation.report import METRIC
+from llmrec.benchmarks.protocol import Benchmark, Part, fingerprint
+from llmrec.benchmarks.recipes import Recipe
+from llmrec.benchmarks.runs import Run
+from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.progress import Stages
+
+SHARE, SPLIT = 0.15, 4  # of the training users, kept out of base training; seed of who they are
+MOMENTS, MOST = 20_000, 3_000  # moments of training users to be neighbours; tasks of a lot where there are many more
+PRACTICE = 800  # tasks to learn from, for each cell
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the studies of one benchmark stand on.
+
+    people: whom bases are trained on, and whom the outer loop learns from. chosen, asked: int64, users that constants are
+    chosen on, and users that are measured. reorder: puts each history in a new order; None where its order means something.
+    """
+
+    benchmark: Benchmark
+    recipe: Recipe
+    people: People
+    part: Part
+    chosen: np.ndarray
+    asked: np.ndarray
+    reorder: Reorder | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one seed came to. values: setting -> method -> float64 (T,). keys: setting -> hash of who was asked what.
+    notes: setting -> what the gate took. seconds: method -> of learning."""
+
+    values: Mapping[str, Mapping[str, np.ndarray]]
+    keys: Mapping[str, str]
+    notes: Mapping[str, str]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def runs(self, study: str, ours: Sequence[str], seed: int, part: Part) -> list[Run]:
+        """One run a method; those of `ours` adapt, all others are controls."""
+        methods = list(dict.fromkeys(name for here in self.values.values() for name in here))
+        found = []
+        for name in methods:
+            here = {setting: {METRIC: values[name]} for setting, values in self.values.items() if name in values}
+            keys = {setting: self.keys[setting] for setting in here}
+            cost = dict.fromkeys(here, self.seconds.get(name, 0.0))
+            notes = {setting: self.notes[setting] for setting in here if "gated" in name and setting in self.notes}
+            found.append(Run(study, name, "ours" if name in ours else "control", seed, part, here, keys, cost, notes))
+        return found
+
+
+def users_of(benchmark: Benchmark, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Users to choose on and users to ask: validation and test, or for part "validation" the two halves of validation."""
+    setting = benchmark.settings[0]
+    validation = np.unique(setting.validation.user).astype(np.int64)
+    if part == "validation":
+        return validation[::2], validation[1::2]
+    return validation, np.unique(setting.test.user).astype(np.int64)
+
+
+def long_study(ground: Ground, base: Base, cells: Sequence[Cell], effort: Effort, seed: int, stages: Stages) -> Found:
+    """Every cell of `long`: one core and one adapter of each kind for all cells, learned on all of them."""
+    benchmark, people, rng = ground.benchmark, ground.people, np.random.default_rng((seed, 1))
+    with stages("count", "EASE and item kNN"):
+        counts = counting(benchmark.train, benchmark.users)
+        features = of_company(benchmark.train, benchmark.users, effort.size)
+    with stages("meta-train", f"seed {seed}, {len(people.meta):,} users"):
+        places = list(long.practices(base, benchmark.train, people.meta, cells, PRACTICE, ground.reorder, rng))
+        team = long.learn(base, features, places, effort, rng, seed)
+    with stages("train on", f"{effort.longer} steps"):
+        longer = trained_on(base, benchmark, benchmark.users, ground.recipe, seed, effort.longer)
+    values, keys, notes = {}, {}, {}
+    with stages("measure", f"seed {seed}, {len(cells)} cells"):
+        for cell in cells:
+            chosen, asked = (long.asked(base, benchmark.train, users, cell) for users in (ground.chosen, ground.asked))
+            heavy = cell.known == long.PRIMARY.known
+            values[cell.name], notes[cell.name] = long.measured(base, longer, team, counts, chosen, asked, heavy, rng)
+            keys[cell.name] = fingerprint(asked.long.tasks)
+    return Found(values, keys, notes, {arm.name: arm.seconds for arm in (*team.light, *team.heavy)})
+
+
+def clock_study(ground: Ground, base: Base, effort: Effort, stages: Stages) -> dict[str, float | None]:
+    """What requests and adapting cost in the primary cell; what a core has learned changes nothing of that."""
+    benchmark = ground.benchmark
+    with stages("clock", "one user at a time: let nothing else run"):
+        features = of_company(benchmark.train, benchmark.users, effort.size)
+        asked = long.asked(base, benchmark.train, ground.chosen, long.PRIMARY)
+        return break_even(base, core_on(features), effort.newton, asked.long)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A cell of `cold`. chosen, asked: tasks to choose on and tasks to measure. new_only: whether known items are left out."""
+
+    name: str
+    chosen: Tasks
+    asked: Tasks
+    new_only: bool
+
+
+@dataclass(frozen=True)
+class Matter:
+    """What `cold` asks of one benchmark. practice: tasks to meta-train on, a lot a size of support. moments: whose
+    continuations are the neighbours'."""
+
+    practice: tuple[Tasks, ...]
+    moments: Tasks
+    questions: tuple[Question, ...]
+
+
+def new_users(ground: Ground, names: Mapping[str, int], rng: np.random.Generator) -> Matter:
+    """Settings of a benchmark of new users. names: setting -> baskets known."""
+    benchmark, plan = ground.benchmark, ground.recipe.settings.train
+    mine = benchmark.train.take(ground.people.meta)
+    practice, questions = [], []
+    for known in sorted(set(names.values())):
+        data = mine if ground.reorder is None else ground.reorder(mine, rng)
+        draw = (known, known), plan.horizon, PRACTICE, rng, plan.from_start
+        practice.append(sample_windows(data, np.arange(data.n_users), *draw, least=1))
+    span = max(1, min(names.values()) // 2), 2 * max(names.values())
+    moments = sample_windows(benchmark.train, ground.people.base, span, plan.horizon, MOMENTS, rng, plan.from_start, least=1)
+    for name in names:
+        setting = benchmark.setting(name)
+        both = concatenated(setting.validation, setting.test)
+        chosen, asked = (both.take(np.flatnonzero(np.isin(both.user, users))) for users in (ground.chosen, ground.asked))
+        questions.append(Question(name, chosen, asked, setting.rank == "unseen"))
+    return Matter(tuple(practice), moments, tuple(questions))
+
+
+def last_events(benchmark: Benchmark, recipe: Recipe, part: Part, rng: np.random.Generator) -> Matter:
+    """A benchmark that asks everybody for the last event: a third of the validation tasks each to meta-train on, to choose on,
+    and, for part "validation", to measure. The base has met these users, but not what is asked."""
+    setting, plan = benchmark.settings[0], recipe.settings.train
+    thirds = np.array_split(rng.permutation(len(setting.validation)), 3)
+    practice, chosen, held = (setting.validation.take(np.sort(some[:MOST])) for some in thirds)
+    test = setting.test.take(np.sort(rng.permutation(len(setting.test))[:MOST]))
+    moments = sample_windows(benchmark.train, benchmark.users, plan.known, plan.horizon, MOMENTS, rng, plan.from_start, least=1)
+    asked = held if part == "validation" else test
+    return Matter((practice,), moments, (Question(setting.name, chosen, asked, setting.rank == "unseen"),))
+
+
+def concatenated(one: Tasks, other: Tasks) -> Tasks:
+    """Tasks of one dataset, one after the other."""
+    start, split, stop = (np.concatenate([getattr(t, name) for t in (one, other)]) for name in ("start", "split", "stop"))
+    return Tasks(one.dataset, start, split, stop)
+
+
+def cold_study(benchmark: Benchmark, matter: Matter, base: Base, effort: Effort, seed: int, stages: Stages) -> Found:
+    """Every question about a benchmark."""
+    features, rng = of_company(benchmark.train, benchmark.users, effort.size), np.random.default_rng((seed, 2))
+    with stages("meta-train", f"{benchmark.name}, seed {seed}"):
+        new_only = matter.questions[0].new_only
+        team = cold.learn(base, features, matter.practice, matter.moments, new_only, effort, rng, seed)
+    values, keys, notes = {}, {}, {}
+    with stages("measure", f"{benchmark.name}, seed {seed}, {len(matter.questions)} cells"):
+        for question in matter.questions:
+            name = f"{benchmark.name}, {question.name}"
+            parts = question.chosen, question.asked, question.new_only
+            values[name], notes[name] = cold.measured(base, team, *parts, effort, rng)
+            keys[name] = fingerprint(question.asked)
+    return Found(values, keys, notes, team.seconds)
+
+
+def factor_study(ground: Ground, base: Base, seed: int, stages: Stages) -> Found:
+    """Every factor, in the primary cell of `long`, on all users to choose on and to ask of a part "validation"."""
+    benchmark, people, rng = ground.benchmark, ground.people, np.random.default_rng((seed, 3))
+    users = np.sort(np.concatenate([ground.chosen, ground.asked]))
+    asked = long.asked(base, benchmark.train, users, long.PRIMARY)
+    cells = [long.PRIMARY] * 4  # four times, each in a new order
+    places = list(long.practices(base, benchmark.train, people.meta, cells, PRACTICE, ground.reorder, rng))
+
+    def features(size: int) -> np.ndarray:
+        return of_company(benchmark.train, benchmark.users, size)
+
+    with stages("factors", f"{len(asked.long.tasks):,} users"):
+        values = factors.measured(factors.Ground(base, features, places, asked.place, seed, factors.EFFORT))
+    return Found(values, dict.fromkeys(values, fingerprint(asked.long.tasks)), {})
