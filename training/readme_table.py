@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from llmrec.benchmarks.adaptation.readme import readme as adaptation
 from llmrec.benchmarks.measure import OURS
 from llmrec.demo.run import tables
 from llmrec.evaluation.rows import Row, read_rows, table
@@ -78,6 +79,37 @@ def recognition(report: Path) -> str:
     return "\n".join([head, "", table(shown, "recognition", metric, digits=3)])
 
 
+SCENES = {  # kind -> settings that are shown, and the methods, best known first
+    "scenes, catalogues": ("64 users", "256 users"),
+    "scenes, categories": ("64 users", "256 users"),
+    "scenes, seasons": ("64 users", "256 users"),
+}
+
+
+def scenes(report: Path) -> str:
+    """The README's lines for new scenes: each left out, with 64 and 256 users of it."""
+    extra, rows = json.loads(report.read_text(encoding="utf-8")), read_rows(report)
+    setting, metric = extra["primary"]
+    gap = {line["setting"]: line for line in extra["ratios"]}
+    here = gap[setting]
+    aims = ", ".join(f"{factor} at {size} users" for size, factor in extra["aims"].items())
+    head = (
+        f"**new scenes**, {metric}, 3 draws of support users. Primary cell, declared before test: {setting}, llmrec, chosen "
+        f"{here['ours']:.4f} against {here['its']:.4f} of the best control, {here['best']}: x {here['ratio']:.3f}. Aims, times "
+        f"the best control: {aims}; missed everywhere. `both` are popularity and co-occurrence of the support users."
+    )
+    left = {kind: sorted({r.setting.rpartition(", ")[0] for r in rows if r.benchmark == kind}) for kind in SCENES}
+    places = "; ".join(", ".join(name for name in names if not name.startswith("mean of")) for names in left.values())
+    head += f" Left out, each in turn: {places}."
+    tables = []
+    for kind, sizes in SCENES.items():
+        mine = [row for row in rows if row.benchmark == kind and not row.versus]
+        several = [row for row in mine if row.setting.startswith("mean of")] or mine
+        shown = [row for row in several if row.setting.endswith(sizes)]
+        tables.append(table(shown, kind, metric))
+    return "\n\n".join([head, *tables])
+
+
 def _primary(rows: list[Row], extra: dict, sign: int) -> str:
     setting, metric = extra["primary"]["setting"], extra["primary"]["metric"]
     here = [row for row in rows if row.setting == setting and row.metric == metric]
@@ -109,12 +141,13 @@ def written(text: str) -> str:
     """The README with the tables of all reports in their places."""
     text = put(text, "demo", demo(RESULTS / "demo.json"))
     blocks = [benchmark(path) for path in reports()]
-    return put(text, "benchmarks", "\n\n".join([*blocks, recognition(RESULTS / "recognition.json")]))
+    blocks = [adaptation(RESULTS / "adaptation.json"), *blocks, recognition(RESULTS / "recognition.json")]
+    return put(text, "benchmarks", "\n\n".join([*blocks, scenes(RESULTS / "scenes.json")]))
 
 
 def reports() -> list[Path]:
     """The benchmarks' reports."""
-    return sorted(path for path in RESULTS.glob("*.json") if path.stem not in ("demo", "recognition"))
+    return sorted(path for path in RESULTS.glob("*.json") if path.stem not in ("demo", "adaptation", "recognition", "scenes"))
 
 
 def main() -> None:

@@ -2,14 +2,15 @@
 
 python training/scene_study.py --data FOLDER --output training/results/scenes.json
 
-Each catalogue of Amazon reviews is left out in turn, then each product category of the Complete Journey. What everybody
-who asks got is kept under --runs scene by scene, so that a study goes on where it was stopped; the report is made of all that
-is there. The primary cell and the aims stand in `llmrec.benchmarks.scenes.study`; --tried asks users of validation and nobody
-else.
+Each catalogue of Amazon reviews is left out in turn, then each product category of the Complete Journey, then the Christmas of
+Online Retail. What everybody who asks got is kept under --runs scene by scene, so that a study goes on where it was stopped;
+the report is made of all that is there. The primary cell and the aims stand in `llmrec.benchmarks.scenes.study`; --tried asks
+users of validation and nobody else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -22,7 +23,15 @@ from llmrec.progress import Stages
 from llmrec.scenes.learning import LearnSettings
 from llmrec.store import cache_folder, load_arrays, load_json, save_arrays, save_json
 
-KINDS = ("catalogues", "categories")
+KINDS = ("catalogues", "categories", "seasons")
+PARTS = 8  # scenes made within each known catalogue; a category is one already
+
+
+def load(kind: str, data: Path, beside: tuple[str, ...], cache: Path, tried: bool) -> dict[str, places.Place]:
+    """All scenes of a kind."""
+    if kind == "catalogues":
+        return places.catalogues(data, beside or places.CATALOGUES, cache, tried)
+    return places.categories(cache, tried) if kind == "categories" else places.seasons(data, cache, tried)
 
 
 def keep(folder: Path, found: study.Found) -> None:
@@ -45,11 +54,6 @@ def kept(folder: Path) -> study.Found:
     return found
 
 
-def said(rows: list[Row], benchmark: str) -> str:
-    """The table that a person reads, methods down and cells across."""
-    return table([row for row in rows if row.benchmark == benchmark], benchmark, study.METRIC, versus="")
-
-
 def aims(rows: list[Row]) -> list[dict]:
     """In every cell ours, the best control, and their ratio."""
     found = []
@@ -64,7 +68,7 @@ def aims(rows: list[Row]) -> list[dict]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
-@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="One kind of scene alone.  [default: both]")
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="One kind of scene alone.  [default: all]")
 @click.option("--scene", "only", multiple=True, help="Scenes that are left out; may be given several times.  [default: all]")
 @click.option("--with", "beside", multiple=True, help="Catalogues that there are at all.  [default: all five]")
 @click.option("--users", "sizes", type=click.IntRange(4), multiple=True, help="Support users.  [default: 16, 64, 256]")
@@ -73,6 +77,7 @@ def aims(rows: list[Row]) -> list[dict]:
 @click.option("--cache", type=click.Path(path_type=Path), help="Where text vectors are kept.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 @click.option("--tried", is_flag=True, help="Ask users of validation; nothing of the others is read.")
+@click.option("--report", is_flag=True, help="Measure nothing; report what has been measured.")
 def main(
     data: Path,
     kinds: tuple[str, ...],
@@ -84,46 +89,47 @@ def main(
     cache: Path | None,
     output: Path | None,
     tried: bool,
+    report: bool,
 ) -> None:
     """Leave every scene out once, or some, and report all that have been."""
-    stages, settings = Stages(), LearnSettings()
-    rows: list[Row] = []
-    notes: dict = {"primary": study.PRIMARY, "aims": study.AIMS, "part": "tried" if tried else "test"}
-    notes |= {"chosen": [], "ratios": {}}
+    stages, part = Stages(), "tried" if tried else "test"
     try:
-        for kind in kinds or KINDS:
+        for kind in () if report else kinds or KINDS:
             with stages("data", kind):
-                texts = cache or cache_folder()
-                there = (
-                    places.catalogues(data, beside or places.CATALOGUES, texts, tried)
-                    if kind == "catalogues"
-                    else places.categories(texts, tried)
-                )
-            folder = runs / notes["part"] / kind
-            for name in only or there:
-                file = "".join(letter if letter.isalnum() else "-" for letter in name)
+                there = load(kind, data, beside, cache or cache_folder(), tried)
+            settings = LearnSettings(parts=PARTS if kind == "catalogues" else 0)
+            for name in only or ([places.CHRISTMAS] if kind == "seasons" else there):
                 if name not in there:
                     raise DataError(f"--scene: expected {', '.join(there)}, got {name!r}; give its --kind too")
-                if not (folder / file / "names.json").is_file():
+                folder = runs / part / kind / "".join(letter if letter.isalnum() else "-" for letter in name)
+                if not (folder / "names.json").is_file():
                     with stages("learn", f"all but {name}"):
                         left = study.leave_out(there, name, settings, 0)
-                    keep(folder / file, study.study(left, sizes or settings.sizes, range(seeds), settings, stages))
-            found = {path.name: kept(path) for path in sorted(folder.iterdir()) if (path / "names.json").is_file()}
-            benchmark = f"scenes, {kind}"
-            mine = study.report(found, np.random.default_rng(0), benchmark)
-            rows += mine
-            notes["chosen"] += [line for one in found.values() for line in one.chosen]
-            notes["ratios"][kind] = aims(mine)
-            click.echo(f"{said(mine, benchmark)}\n")
-        for kind, lines in notes["ratios"].items():
-            for line in lines:
-                against = f"{line['best']} {line['its']:.4f}, x {line['ratio']:.3f}"
-                click.echo(f"{kind}: {line['setting']}: {line['ours']:.4f}, {against}")
+                    keep(folder, study.study(left, sizes or settings.sizes, range(seeds), settings, stages))
+        rows, ratios, chosen = together(runs / part, kinds or KINDS)
+        for line in ratios:
+            against = f"{line['best']} {line['its']:.4f}, x {line['ratio']:.3f}"
+            click.echo(f"{line['setting']}: {line['ours']:.4f}, {against}")
         if output is not None:
+            notes = {"primary": study.PRIMARY, "aims": study.AIMS, "part": part, "ratios": ratios, "chosen": chosen}
             write_report(output, rows, notes)
             click.echo(f"\nwritten: {output}")
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
+
+
+def together(runs: Path, kinds: Sequence[str]) -> tuple[list[Row], list[dict], list[dict]]:
+    """Rows of all scenes measured so far, ours against the best control of every cell, and what `choose` did; shows tables."""
+    rows: list[Row] = []
+    chosen: list[dict] = []
+    for kind in kinds:
+        found = {path.parent.name: kept(path.parent) for path in sorted((runs / kind).glob("*/names.json"))}
+        if found:
+            mine = study.report(found, np.random.default_rng(0), f"scenes, {kind}")
+            click.echo(f"{table(mine, f'scenes, {kind}', study.METRIC)}\n")
+            rows += mine
+            chosen += [line for one in found.values() for line in one.chosen]
+    return rows, aims(rows), chosen
 
 
 if __name__ == "__main__":

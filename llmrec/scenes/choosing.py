@@ -1,0 +1,112 @@
+"""Which way to adapt a scene, if any: what known scenes gained, held against events of its own that were kept back.
+
+The gain of a design in a scene like the known ones is taken for normal, with the mean and the deviation that meta-validation
+found; the support users, each asked about by an adapter learned without them, measure it once more. A few of them hardly move
+what is expected, many do; and where the two contradict each other the scene is not like the known ones, and only its own events
+count. The best design is deployed if what is expected of it is above zero by half of its uncertainty.
+
+Axis convention: `D` designs, `U` support users.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks
+from llmrec.scenes.conformal import stream_p_values
+from llmrec.scenes.opening import Scene, adapt, zero_steps
+from llmrec.scenes.stream import LIMIT, alarms
+from llmrec.scenes.worlds import last_steps, right
+
+FOLDS = 4
+APART, BEYOND = 2.0, 0.5  # deviations between two that contradict each other, and above zero for what is deployed
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """scene: what is to be deployed. known: float64 (D,), gain over zero steps in known scenes, nats an event. held: the same
+    on events kept back, NaN without any. error: its standard error. expected: both together."""
+
+    scene: Scene
+    known: np.ndarray
+    held: np.ndarray
+    error: np.ndarray
+    expected: np.ndarray
+
+
+def choose(
+    scene: Scene, dataset: Dataset, users: np.ndarray, rng: np.random.Generator, again: bool = False, folds: int = FOLDS
+) -> Chosen:
+    """The scene adapted to its support users as their own kept-back events say, or with zero steps.
+
+    dataset, users: as of `adapt`. again: whether what a user had may come again. folds: parts of the users, each kept back
+    once.
+    """
+    learned, users = scene.learned, rng.permutation(np.asarray(users, np.int64))
+    size = learned.size(len(users))
+    known, spread = learned.gain[size], learned.spread[size]
+    gains = held_gains(scene, dataset, users, rng, again, folds)
+    if len(gains) < 2:
+        return Chosen(zero_steps(scene), known, np.full(len(known), np.nan), np.full(len(known), np.inf), known)
+    held, error = gains.mean(0), np.maximum(gains.std(0, ddof=1) / np.sqrt(len(gains)), 1e-9)
+    expected, unsure = both_together(known, spread, held, error)
+    best = int(expected.argmax())
+    deployed = adapt(scene, dataset, users, best) if expected[best] > BEYOND * unsure[best] else zero_steps(scene)
+    return Chosen(deployed, known, held, error, expected)
+
+
+def both_together(known: np.ndarray, spread: np.ndarray, held: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation (D,) of what is expected: of two normal measurements weighed by how sure they are, or where they lie
+    more than `APART` deviations from each other, of the second alone."""
+    weight = 1 / spread**2 + 1 / error**2
+    apart = np.abs(held - known) > APART * np.sqrt(spread**2 + error**2)
+    mean = (known / spread**2 + held / error**2) / weight
+    return np.where(apart, held, mean), np.where(apart, error, 1 / np.sqrt(weight))
+
+
+def held_gains(
+    scene: Scene, dataset: Dataset, users: np.ndarray, rng: np.random.Generator, again: bool, folds: int
+) -> np.ndarray:
+    """float64 (events kept back, D): gain of every design over zero steps; the last basket of each user, by adapters that were
+    learned from the other folds."""
+    found = []
+    for fold in range(min(folds, len(users)) if len(users) > 1 else 0):
+        asked = last_steps(dataset, users[fold::folds], scene.shelf.among)
+        target = right(asked, scene.shelf.among, rng)
+        if len(asked) == 0:
+            continue
+        rest = np.delete(users, np.s_[fold::folds])
+        base = surprise(zero_steps(scene), asked, target, again)
+        one = adapt(scene, dataset, rest, 0)
+        tried = [replace(one, design=design) for design in range(len(scene.learned.designs))]  # what they said is the same
+        found.append(np.stack([base - surprise(one, asked, target, again) for one in tried], axis=1))
+    return np.concatenate(found) if found else np.zeros((0, len(scene.learned.designs)))
+
+
+def surprise(scene: Scene, tasks: Tasks, target: np.ndarray, again: bool = False) -> np.ndarray:
+    """float64 (T,): minus log probability, in nats, of each task's target, int (T,), among the scene's items; without `again`
+    among those that the user has not had."""
+    score = scene.scores(tasks).astype(np.float64)
+    rows = np.arange(len(tasks))
+    own = score[rows, target]
+    if not again:
+        for task in range(len(tasks)):
+            score[task, tasks.dataset.item[tasks.support(task)]] = -np.inf
+        score[rows, target] = own
+    top = score.max(1)
+    return top + np.log(np.exp(score - top[:, None]).sum(1)) - own
+
+
+def watch(
+    scene: Scene, usual: np.ndarray, losses: np.ndarray, rng: np.random.Generator, limit: float = LIMIT
+) -> tuple[Scene, int | None]:
+    """The scene, rolled back to zero steps at the first alarm, and the event of that alarm; None where all went well.
+
+    usual: float (M,), surprise of a deployed scene at events that were kept back. losses: float (E,), at what followed, one by
+    one. limit: events between false alarms, at least and on average.
+    """
+    found = alarms(stream_p_values(usual, losses, rng), limit)
+    return (zero_steps(scene), int(found[0])) if len(found) else (scene, None)

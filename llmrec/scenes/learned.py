@@ -1,0 +1,57 @@
+"""What known scenes teach about any scene: the ground, a mix for each way to adapt, and what each way was worth.
+
+Axis convention: `D` designs, `S` support sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmrec.scenes.few import Ground
+from llmrec.scenes.mix import Mix
+from llmrec.scenes.readings import BIAS, CHANGE, COMPANY, TEXT
+
+
+@dataclass(frozen=True)
+class Design:
+    """A way to adapt: which columns of the support users it uses."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+ZERO = Design("zero steps", TEXT)
+DESIGNS = (
+    Design("bias", TEXT + BIAS),
+    Design("bias and company", TEXT + BIAS + COMPANY),
+    Design("bias, company and change", TEXT + BIAS + COMPANY + CHANGE),
+)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """ground: of all known scenes. designs: D. sizes: S support users, ascending.
+
+    zero: mix without support users. mixes: S rows of D. gain: float64 (S, D), nats an event over zero steps, mean over scenes
+    of meta-validation. spread: float64 (S, D), deviation of a scene's gain from that mean, its own noise included.
+    """
+
+    ground: Ground
+    designs: tuple[Design, ...]
+    sizes: tuple[int, ...]
+    zero: Mix
+    mixes: tuple[tuple[Mix, ...], ...]
+    gain: np.ndarray
+    spread: np.ndarray
+
+    def size(self, users: int) -> int:
+        """Place of the support size nearest to `users`, as a ratio. Many more than were learned at are no longer a few, and are
+        to be trained on."""
+        return int(np.argmin(np.abs(np.log(np.array(self.sizes)) - np.log(max(users, 1)))))
+
+    def best(self, users: int) -> int | None:
+        """Place of the design that meta-validation prefers for so many support users; None for zero steps."""
+        gain = self.gain[self.size(users)]
+        return int(gain.argmax()) if users and gain.max() > 0 else None

@@ -1,0 +1,148 @@
+"""Meta-learning over known scenes: mixes fitted by softmax on episodes, and every way to adapt tried on scenes left out.
+
+Axis convention: `W` known scenes, `S` support sizes, `D` designs, `T` tasks, `C` candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmrec.errors import DataError
+from llmrec.progress import bar
+from llmrec.scenes.learned import DESIGNS, ZERO, Design, Learned
+from llmrec.scenes.mix import CLIP, Mix
+from llmrec.scenes.readings import COLUMNS
+from llmrec.scenes.worlds import Episode, Moments, World, episode, ground, moments, parts
+
+
+@dataclass(frozen=True)
+class MixSettings:
+    """bends: beside the straight line. steps, rate: of AdamW. decay: weight decay. batch: tasks of each scene a step."""
+
+    bends: int = 16
+    steps: int = 160
+    rate: float = 2e-2
+    decay: float = 1e-2
+    batch: int = 32
+
+
+@dataclass(frozen=True)
+class LearnSettings:
+    """sizes: support users. draws: episodes of each size and scene. queries: users who ask in an episode. parts: scenes that
+    are made within each, of `items` items and with `users` users at least; an episode of each size in every one."""
+
+    sizes: tuple[int, ...] = (16, 64, 256)
+    draws: int = 3
+    queries: int = 250
+    parts: int = 0
+    items: tuple[int, int] = (1000, 4000)
+    users: int = 800
+    mix: MixSettings = MixSettings()
+
+
+def learn(worlds: Sequence[World], rng: np.random.Generator, settings: LearnSettings = LearnSettings()) -> Learned:
+    """Everything that scenes to come begin with, from known scenes alone; two at least, for each is left out once.
+
+    In its own episodes a scene is met on the ground of all others. Meta-validation fits the mixes without the scene as well.
+    """
+    if len(worlds) < 2:
+        raise DataError(f"worlds: expected two known scenes or more, got {len(worlds)}; cut one into parts with `parts`")
+    known = [moments(world) for world in worlds]
+    return learn_from(known, [play(worlds, known, place, rng, settings) for place in range(len(worlds))], rng, settings)
+
+
+def play(
+    worlds: Sequence[World], known: Sequence[Moments], place: int, rng: np.random.Generator, settings: LearnSettings
+) -> list[list[Episode]]:
+    """Episodes of one scene, of each size, on the ground of the others."""
+    others = ground([one for other, one in enumerate(known) if other != place])
+    scenes = [worlds[place]] * settings.draws + parts(worlds[place], settings.parts, settings.items, rng, settings.users)
+    return [
+        [episode(scene, others, size, settings.queries, rng) for scene in bar(scenes, desc="episodes")]
+        for size in settings.sizes
+    ]
+
+
+def learn_from(
+    known: Sequence[Moments], played: Sequence[list[list[Episode]]], rng: np.random.Generator, settings: LearnSettings
+) -> Learned:
+    """The same from the scenes' moments and episodes, W of each."""
+    seed, sizes = int(rng.integers(1 << 31)), settings.sizes
+
+    def fitted(scenes: Sequence[list[list[Episode]]]) -> tuple[Mix, tuple[tuple[Mix, ...], ...]]:
+        zero = fit_mix([[one for size in scene for one in size] for scene in scenes], ZERO, settings.mix, seed)
+        rows = [
+            [fit_mix([scene[s] for scene in scenes], one, settings.mix, seed) for one in DESIGNS] for s in range(len(sizes))
+        ]
+        return zero, tuple(tuple(row) for row in rows)
+
+    gains = np.zeros((len(played), len(sizes), len(DESIGNS)))
+    for left in bar(range(len(played)), desc="meta-validation"):
+        zero, mixes = fitted([scene for place, scene in enumerate(played) if place != left])
+        for s in range(len(sizes)):
+            whole = played[left][s][: settings.draws]  # parts teach; a few users say more of a part than of a whole scene
+            gains[left, s] = [worth(mix, whole).mean() - worth(zero, whole).mean() for mix in mixes[s]]
+    zero, mixes = fitted(played)
+    spread = gains.std(0, ddof=1) if len(played) > 1 else np.abs(gains[0])
+    return Learned(ground(known), DESIGNS, sizes, zero, mixes, gains.mean(0), np.maximum(spread, 1e-6))
+
+
+def fit_mix(scenes: Sequence[Sequence[Episode]], design: Design, settings: MixSettings, seed: int) -> Mix:
+    """A mix of the design's columns by softmax over candidates; every scene weighs the same in every step."""
+    at = [COLUMNS.index(name) for name in design.columns]
+    inputs = [np.concatenate([one.inputs[:, :, at] for one in scene]) for scene in scenes]
+    offsets = [np.concatenate([one.offset for one in scene]) for scene in scenes]
+    mean = np.mean([part.mean((0, 1)) for part in inputs], axis=0).astype(np.float32)
+    spread = np.mean([part.std((0, 1)) for part in inputs], axis=0).astype(np.float32)
+    spread[spread < 1e-6] = 1.0
+    ready = [np.clip((part - mean) / spread, -CLIP, CLIP) for part in inputs]
+    draw = np.random.default_rng(seed)
+    width, bends = len(at), settings.bends
+    bend = draw.normal(0, width**-0.5, (width, bends)).astype(np.float32)
+    weights = [np.zeros(width, np.float32), bend, np.zeros(bends, np.float32), np.zeros(bends, np.float32)]
+    moving = [(np.zeros_like(weight), np.zeros_like(weight)) for weight in weights]
+    for step in range(settings.steps):
+        total = [np.zeros_like(weight) for weight in weights]
+        for part, offset in zip(ready, offsets, strict=True):
+            rows = draw.integers(0, len(part), settings.batch)
+            for sum_, gradient in zip(total, slopes(weights, part[rows], offset[rows]), strict=True):
+                sum_ += gradient
+        rate = settings.rate * (1 - step / settings.steps)
+        for weight, gradient, (first, second) in zip(weights, total, moving, strict=True):  # AdamW, in place
+            weight *= 1 - rate * settings.decay
+            first += 0.1 * (gradient - first)
+            second += 0.001 * (gradient**2 - second)
+            unbiased = np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8
+            weight -= rate * first / (1 - 0.9 ** (step + 1)) / unbiased
+    return Mix(design.columns, mean, spread, *weights)
+
+
+def slopes(weights: Sequence[np.ndarray], inputs: np.ndarray, offset: np.ndarray) -> list[np.ndarray]:
+    """Gradient of the mean over tasks of minus log probability of the first candidate, by line, bend, at and out of a `Mix`.
+
+    inputs: float32 (T, C, F), normalised. offset: float32 (T, C).
+    """
+    line, bend, at, out = weights
+    tasks, candidates, width = inputs.shape
+    x = inputs.reshape(-1, width)
+    hidden = np.maximum(x @ bend + at, 0)
+    score = (x @ line + hidden @ out).reshape(tasks, candidates) + offset
+    chance = np.exp(score - score.max(1, keepdims=True))
+    chance /= chance.sum(1, keepdims=True)
+    chance[:, 0] -= 1
+    by_score = chance.reshape(-1) / tasks
+    by_hidden = np.where(hidden > 0, by_score[:, None] * out, 0)
+    return [by_score @ x, x.T @ by_hidden, by_hidden.sum(0), by_score @ hidden]
+
+
+def worth(mix: Mix, episodes: Sequence[Episode]) -> np.ndarray:
+    """float64 (T,): log probability of the right item of every task, in nats."""
+    found = []
+    for one in episodes:
+        score = mix({name: one.inputs[:, :, COLUMNS.index(name)] for name in mix.names}).astype(np.float64) + one.offset
+        top = score.max(1)
+        found.append(score[:, 0] - top - np.log(np.exp(score - top[:, None]).sum(1)))
+    return np.concatenate(found)

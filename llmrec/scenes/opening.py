@@ -1,0 +1,103 @@
+"""A new scene: opened with what known scenes teach, adapted to a few users, and rolled back without a trace.
+
+A scene is a value. Adapting gives another one and changes nothing: neither what it was adapted from, nor what was learned, nor
+any other scene, so no scene is forgotten when one is opened.
+
+Axis convention: `T` tasks, `N` items of the catalogue, `M` items of the scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks
+from llmrec.errors import DataError
+from llmrec.scenes.few import Few, learn_few
+from llmrec.scenes.learned import Learned
+from llmrec.scenes.mix import Mix
+from llmrec.scenes.readings import read_few, read_ground, read_shelf
+from llmrec.scenes.shelf import Shelf
+
+_TASKS = 128  # read at once
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene that can be asked. few: what its support users said; None for zero steps. design: which of the learned ones."""
+
+    learned: Learned
+    shelf: Shelf
+    few: Few | None = None
+    design: int | None = None
+
+    @property
+    def name(self) -> str:
+        """How it is adapted, as reports print it."""
+        return "zero steps" if self.design is None else self.learned.designs[self.design].name
+
+    def scores(self, tasks: Tasks) -> np.ndarray:
+        """float32 (T, N): log probability up to a constant a row; -inf for items outside the scene."""
+        found = np.full((len(tasks), len(self.shelf.among)), -np.inf, np.float32)
+        for first in range(0, len(tasks), _TASKS):
+            part = tasks.take(np.arange(first, min(first + _TASKS, len(tasks))))
+            found[first : first + len(part), self.shelf.items] = next(scores_of([self], part))
+        return found
+
+    @property
+    def mix(self) -> Mix:
+        """What scores its columns."""
+        if self.few is None or self.design is None:
+            return self.learned.zero
+        return self.learned.mixes[self.learned.size(self.few.users)][self.design]
+
+
+def scores_of(scenes: Sequence[Scene], tasks: Tasks) -> Iterator[np.ndarray]:
+    """Scores float32 (T, M) of several scenes over one shelf, one after the other; what they have in common is read once."""
+    shelf = scenes[0].shelf
+    common = read_shelf(shelf, tasks)
+    ground, few = None, None
+    for scene in scenes:
+        if scene.learned.ground is not ground:
+            ground = scene.learned.ground
+            common |= read_ground(ground, shelf, tasks)
+        if scene.few is not few and scene.few is not None:
+            few = scene.few
+            common |= read_few(few, shelf, tasks)
+        yield scene.mix(common)
+
+
+def open(learned: Learned, shelf: Shelf) -> Scene:
+    """A scene of which nothing is known but the texts of its items: zero steps.
+
+    Raises DataError where the text vectors are not as wide as those that were learned from.
+    """
+    width = learned.ground.map.shape[0]
+    if shelf.vectors.shape[1] != width:
+        raise DataError(f"shelf: expected text vectors of width {width}, got {shelf.vectors.shape[1]}; encode the texts alike")
+    return Scene(learned, shelf)
+
+
+def adapt(scene: Scene, dataset: Dataset, users: np.ndarray, design: int | None = None) -> Scene:
+    """The scene with an adapter of its own, from the histories of its support users; a new value.
+
+    users: int indices of the dataset, which is over the shelf's catalogue. design: None for the one that meta-validation
+    prefers for so many users, which may be zero steps. Nobody gives zero steps. Raises DataError for another catalogue.
+    """
+    if dataset.n_items != len(scene.shelf.among):
+        raise DataError(
+            f"dataset: expected a catalogue of {len(scene.shelf.among)} items, got {dataset.n_items}; use the scene's"
+        )
+    users = np.asarray(users, np.int64)
+    design = scene.learned.best(len(users)) if design is None else design
+    if design is None or len(users) == 0:
+        return zero_steps(scene)
+    return replace(scene, few=learn_few(scene.learned.ground, scene.shelf, dataset, users), design=design)
+
+
+def zero_steps(scene: Scene) -> Scene:
+    """The scene as it was opened, which is what an alarm rolls back to."""
+    return replace(scene, few=None, design=None)

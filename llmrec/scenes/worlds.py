@@ -1,0 +1,163 @@
+"""Known scenes to learn from, and episodes: a few users play the support, others ask.
+
+A known scene is a catalogue or any part of it; `parts` makes hundreds out of one, each around some item by text. In an episode
+what is known of all *other* catalogues is the ground, so that a known scene is met as a new one will be.
+
+Axis convention: `T` tasks, `N` items, `C` candidates of a task (the right one first), `F` columns, `d` width of text vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks
+from llmrec.errors import DataError
+from llmrec.scenes.few import Ground, learn_few
+from llmrec.scenes.histories import came, means, steps
+from llmrec.scenes.readings import COLUMNS, TEXT, read_few, read_text, stacked
+from llmrec.scenes.shelf import Shelf, part_of
+
+RIDGE = 0.03  # of the trace of what is regressed on
+HARD, DRAWN = 200, 100  # candidates of a task: those that text and the support put first, and others by chance
+
+
+@dataclass(frozen=True)
+class World:
+    """A known scene. dataset: its events. shelf: its items. users: int, whose events may be support or query. again: whether
+    what a user had may come again, and is ranked."""
+
+    dataset: Dataset
+    shelf: Shelf
+    users: np.ndarray
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a ground is made of, of one known scene: second moments float64 (d, d) of histories, of histories with what came
+    next, of items, and (d,) of items with how often they were bought."""
+
+    histories: np.ndarray
+    next: np.ndarray
+    items: np.ndarray
+    bought: np.ndarray
+
+
+@dataclass(frozen=True)
+class Episode:
+    """inputs: float32 (T, C, F), the columns `COLUMNS` (`TEXT` alone where nobody was the support) of candidates, the right one
+    first. offset: float32 (T, C), log of how many items a candidate stands for; -inf where it is none."""
+
+    inputs: np.ndarray
+    offset: np.ndarray
+
+
+def moments(world: World, most: int = 3000) -> Moments:
+    """Of the scene's first `most` users."""
+    dataset, shelf = world.dataset, world.shelf
+    asked = steps(dataset, world.users[:most])
+    places, after = came(shelf.vectors, shelf.among, asked)
+    if len(places) == 0:
+        raise DataError("world: no user has a second basket with an item of the scene, expected some; give more users")
+    given = means(shelf.vectors, asked.take(places))
+    at = shelf.vectors[shelf.among]
+    centred = at - at.mean(0)
+    count = np.log1p(np.bincount(dataset.take(world.users).item, minlength=dataset.n_items)[shelf.items])
+    n, m = len(given), len(at)
+    pairs = given.T @ given / n, given.T @ (after - at.mean(0)) / n
+    return Moments(*pairs, centred.T @ centred / m, centred.T @ ((count - count.mean()) / max(count.std(), 1e-6)) / m)
+
+
+def ground(known: Sequence[Moments], ridge: float = RIDGE) -> Ground:
+    """The ground of known scenes, each weighing the same: two ridge regressions. Raises DataError without any."""
+    if not known:
+        raise DataError("known: expected moments of at least one scene, got none; a ground is learned from known scenes")
+    histories, items = (sum(getattr(one, name) for one in known) for name in ("histories", "items"))
+    found = [
+        np.linalg.solve(square + ridge * np.trace(square) * np.eye(len(square)), sum(getattr(one, name) for one in known))
+        for square, name in ((histories, "next"), (items, "bought"))
+    ]
+    return Ground(found[0].astype(np.float32), found[1].astype(np.float32))
+
+
+def parts(world: World, count: int, sizes: tuple[int, int], rng: np.random.Generator, least: int = 600) -> list[World]:
+    """`count` scenes within one: an item drawn by chance and those most like it in text, log-uniformly many of `sizes`, with
+    the users who had two of them or more. Where these are fewer than `least`, another one is drawn."""
+    dataset = world.dataset.take(world.users)
+    found: list[World] = []
+    items = world.shelf.items
+    for _ in range(20 * count):
+        if len(found) == count:
+            break
+        many = min(int(np.exp(rng.uniform(*np.log(sizes)))), len(items))
+        near = world.shelf.vectors[items] @ world.shelf.vectors[rng.choice(items)]
+        among = np.zeros(dataset.n_items, bool)
+        among[items[np.argpartition(-near, many - 1)[:many]]] = True
+        had = np.bincount(dataset.user[among[dataset.item]], minlength=dataset.n_users)
+        users = np.flatnonzero(had >= 2)
+        if len(users) >= least:
+            found.append(World(dataset.keep(among[dataset.item]), part_of(world.shelf, among), users, world.again))
+    return found
+
+
+def last_steps(dataset: Dataset, users: np.ndarray, among: np.ndarray) -> Tasks:
+    """Of each user the last basket with an item `among` bool (N,), given all before it; users without one have no task. A first
+    basket is not asked for: nothing is known before it."""
+    there = np.logical_or.reduceat(among[dataset.item], dataset.basket_start[:-1]) if dataset.n_events else np.zeros(0, bool)
+    owner = np.repeat(np.arange(dataset.n_users), dataset.n_baskets)
+    there &= np.arange(len(there)) > dataset.first_basket[:-1][owner]
+    last = np.full(dataset.n_users, -1, np.int64)
+    np.maximum.at(last, owner[there], np.flatnonzero(there))
+    users = np.asarray(users, np.int64)
+    users = users[last[users] >= 0]
+    cut = dataset.basket_start
+    return Tasks(dataset, dataset.start[:-1][users], cut[last[users]], cut[last[users] + 1])
+
+
+def episode(
+    world: World, known: Ground, support: int, queries: int, rng: np.random.Generator, hard: int = HARD, drawn: int = DRAWN
+) -> Episode:
+    """Support users and others who ask, all drawn anew; `support` 0 is a scene without any."""
+    users = rng.permutation(world.users)
+    few = None if support == 0 else learn_few(known, world.shelf, world.dataset, users[:support])
+    asked = last_steps(world.dataset, users[support : support + queries], world.shelf.among)
+    target = right(asked, world.shelf.among, rng)
+    columns = read_text(known, world.shelf, asked)
+    if few is not None:
+        columns |= read_few(few, world.shelf, asked)
+    place = np.searchsorted(world.shelf.items, target)
+    barred = np.zeros((len(asked), len(world.shelf.items)), bool) if world.again else columns["own"] > 0
+    barred[np.arange(len(asked)), place] = True
+    chosen, offset = _candidates(columns, barred, min(hard, barred.shape[1] // 4), drawn, rng)
+    chosen = np.concatenate([place[:, None], chosen], axis=1)
+    offset = np.concatenate([np.zeros((len(asked), 1), np.float32), offset], axis=1)
+    names = TEXT if few is None else COLUMNS
+    return Episode(stacked({name: np.take_along_axis(columns[name], chosen, 1) for name in names}, names), offset)
+
+
+def right(tasks: Tasks, among: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """int64 (T,): one item of each query by chance, of those `among`; every query holds one."""
+    items = (tasks.dataset.item[tasks.query(task)] for task in range(len(tasks)))
+    return np.array([rng.choice(wanted[among[wanted]]) for wanted in items], np.int64)
+
+
+def _candidates(
+    columns: dict[str, np.ndarray], barred: np.ndarray, hard: int, drawn: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places (T, C - 1) of items that are not right, and the offset of each: those put first stand for themselves, those drawn
+    by chance for all the others."""
+    rough = 12 * columns["mean"] + columns["words"] + columns["map"]
+    if "bought" in columns:
+        rough = rough + columns["bought"] + columns["change"]
+    rough = np.where(barred, -np.inf, rough)
+    first = np.argpartition(-rough, hard, axis=1)[:, :hard]
+    chance = rng.integers(0, rough.shape[1], (len(rough), drawn))
+    taken = barred.copy()
+    np.put_along_axis(taken, first, True, axis=1)
+    stands = np.where(np.take_along_axis(taken, chance, 1), -np.inf, np.log(rough.shape[1] / drawn))
+    own = np.where(np.take_along_axis(barred, first, 1), -np.inf, 0.0)
+    return np.concatenate([first, chance], axis=1), np.concatenate([own, stands], axis=1).astype(np.float32)

@@ -1,0 +1,73 @@
+"""Where there is nothing to learn no adapter is deployed; where one does harm it is rolled back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from llmrec.scenes.choosing import both_together, choose, held_gains, surprise, watch
+from llmrec.scenes.opening import adapt, open
+from llmrec.scenes.worlds import last_steps, right
+
+SUPPORT, ASKED = np.arange(64), np.arange(64, 260)
+
+
+def test_a_world_without_habits_stays_at_zero_steps(aimless, shop):
+    for seed in (11, 12, 13):
+        world = shop(seed, False)
+        chosen = choose(open(aimless, world.shelf), world.dataset, SUPPORT, np.random.default_rng(seed))
+        assert chosen.scene.name == "zero steps"
+
+
+def test_a_world_with_habits_is_adapted(known, shop):
+    world = shop(11, True)
+    chosen = choose(open(known, world.shelf), world.dataset, SUPPORT, np.random.default_rng(0))
+    assert chosen.scene.design == int(chosen.expected.argmax())
+    assert chosen.expected.max() > 0 and chosen.scene.few.users == 64
+
+
+def test_own_events_overrule_what_known_scenes_promise(known, shop):
+    world = shop(11, False)  # known scenes have habits, this one has none
+    chosen = choose(open(known, world.shelf), world.dataset, np.arange(200), np.random.default_rng(0))
+    assert chosen.known.max() > 0 > chosen.held.max()
+    assert chosen.scene.name == "zero steps"
+
+
+def test_what_is_expected_is_the_posterior_unless_the_two_contradict_each_other():
+    one = np.ones(3)
+    mean, unsure = both_together(known=1 * one, spread=one, held=np.array([2.0, 0.0, -9.0]), error=np.array([1.0, 1e-3, 1.0]))
+    np.testing.assert_allclose(mean, [1.5, 0.0, -9.0], atol=1e-5)
+    np.testing.assert_allclose(unsure, [0.5**0.5, 1e-3, 1.0], atol=1e-6)
+
+
+def test_one_user_cannot_be_held_back_from_oneself(known, shop):
+    world = shop(11, True)
+    scene = open(known, world.shelf)
+    assert held_gains(scene, world.dataset, np.array([3]), np.random.default_rng(0), False, 4).shape == (0, 3)
+    chosen = choose(scene, world.dataset, np.array([3]), np.random.default_rng(0))
+    assert chosen.scene.name == "zero steps" and np.isnan(chosen.held).all()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_surprise_is_the_softmax_over_what_may_come(known, shop, again):
+    world = shop(11, True)
+    scene = adapt(open(known, world.shelf), world.dataset, SUPPORT, 2)
+    tasks = last_steps(world.dataset, ASKED[:9], world.shelf.among)
+    target = right(tasks, world.shelf.among, np.random.default_rng(0))
+    found, scores = surprise(scene, tasks, target, again), scene.scores(tasks).astype(np.float64)
+    for task in range(len(tasks)):
+        may = np.ones(scores.shape[1], bool)
+        may[world.dataset.item[tasks.support(task)]] = again
+        expected = np.log(np.exp(scores[task][may]).sum()) - scores[task, target[task]]
+        assert found[task] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_alarm_rolls_back_and_quiet_does_not(known, shop):
+    world = shop(11, True)
+    scene = adapt(open(known, world.shelf), world.dataset, SUPPORT, 2)
+    rng = np.random.default_rng(0)
+    usual, calm = rng.normal(3, 1, 400), rng.normal(3, 1, 60)
+    kept, alarm = watch(scene, usual, calm, np.random.default_rng(1))
+    assert kept is scene and alarm is None
+    rolled, alarm = watch(scene, usual, np.append(calm, rng.normal(7, 1, 60)), np.random.default_rng(1))
+    assert rolled.name == "zero steps" and 60 <= alarm < 90
