@@ -132,9 +132,10 @@ def told(runs: Path, part: Part) -> tuple[list[Row], dict]:
             for setting, taken in run.constants.items():
                 gates.setdefault(f"{run.benchmark}, {setting}", []).append(f"seed {run.seed}: {taken}")
     clock = runs / "clock.json"
+    of_long, of_cold = ([row for row in rows if row.benchmark.startswith(study)] for study in ("long", "cold"))
     extra = {
         "primary": {"setting": long.PRIMARY.name, "metric": report.METRIC, "method": long.GATED},
-        "aims": report.reached(rows, [*long.aims(), *cold.aims(rows)]),
+        "aims": report.reached(of_long, long.aims()) + report.reached(of_cold, cold.aims(of_cold)),
         "gates": gates,
         "seeds": seeds,
         "break_even": json.loads(clock.read_text(encoding="utf-8")) if clock.is_file() else None,

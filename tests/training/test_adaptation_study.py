@@ -83,7 +83,7 @@ def test_sessions_add_up_to_one_report(call, tmp_path):
     output = tmp_path / "report.json"
     call("--only", "long", "--seeds", "0")
     call("--only", "long", "--only", "cold", "--seeds", "1")
-    call("--only", "factors")
+    call("--only", "factors", "--only", "clock")
     done = call("--only", "none", "--seeds", "0,1", "--output", str(output))
     assert "known=10, prompt=3" in done.output
     rows, extra = read_rows(output), json.loads(output.read_text())
