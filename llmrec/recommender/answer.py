@@ -37,18 +37,18 @@ def everything_known(histories: Dataset, users: np.ndarray) -> Tasks:
     return Tasks(histories, start, stop, stop)
 
 
-def answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.ndarray | None, adapt: bool) -> Answer:
+def answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.ndarray | None, steps: int | None) -> Answer:
     """The k best items for each task, fewer only where no more are allowed.
 
     First the candidates as the rankers order them, then all other items in the transformer's order: what comes first does not
     depend on k. Of a support longer than the prompt the last events are read, and all are counted.
 
-    allowed: bool (N,), items that may be recommended; None for all. adapt: take the learned inner steps on each support, or
-        none, which is the initialisation.
+    allowed: bool (N,), items that may be recommended; None for all. steps: inner steps on each support, 0 for the
+        initialisation; None for as many as the gate says.
     """
     parts, first = [], 0
     for part in chunks(tasks):
-        found = _answer(state, part, k, filter_viewed, allowed, adapt)
+        found = _answer(state, part, k, filter_viewed, allowed, steps)
         parts.append(replace(found, asker=found.asker + first))
         first += len(part)
     return joined(parts)
@@ -81,10 +81,10 @@ def joined(parts: list[Answer]) -> Answer:
     return Answer(column("asker"), column("item"), column("score"), column("rank"), source, column("steps"))
 
 
-def _answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.ndarray | None, adapt: bool) -> Answer:
+def _answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.ndarray | None, steps: int | None) -> Answer:
     model, items, init, gate = state.model, state.items, state.init, state.gate
-    made, adapter = adapted(model, items, tasks, state.settings, init, None if adapt else 0, gate)
-    steps = np.array([choice.steps * adapt for choice in choices(init, gate, tasks)], np.int64)
+    made, adapter = adapted(model, items, tasks, state.settings, init, steps, gate)
+    took = np.array([c.steps for c in choices(init, gate, tasks)]) if steps is None else np.full(len(tasks), steps)
     vectors, scores = read_with(model, items, made, adapter)
     sources = replace(state.retrieval.sources, repeats=not filter_viewed)
     found = retrieve(state.retrieval, tasks, vectors, sources, allowed)
@@ -94,9 +94,9 @@ def _answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np
     keep = rank <= k
     best, rank = best[keep], rank[keep]
     asker = found.task[best].astype(np.int64)
-    ranked = Answer(asker, found.item[best], value[best], rank, names(found.source[best]), steps[asker])
+    ranked = Answer(asker, found.item[best], value[best], rank, names(found.source[best]), took[asker])
     short = np.flatnonzero(np.diff(found.start) < k).tolist()
-    rest = (_rest(tasks, ranked, scores, task, k, filter_viewed, allowed, int(steps[task])) for task in short)
+    rest = (_rest(tasks, ranked, scores, task, k, filter_viewed, allowed, int(took[task])) for task in short)
     return joined([ranked, *rest])
 
 

@@ -93,13 +93,13 @@ class Recommender:
         items_to_recommend: Iterable[Any] | None = None,
         histories: Any = None,
         columns: dict[str, str] | None = None,
-        adapt: bool = True,
+        adapt: bool | int = True,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories`, who need not be known.
 
         filter_viewed: leave out what a user has had. items_to_recommend: ids that may be recommended (in stock, in a scene).
-        columns: names in `histories`, as in `fit`. adapt: take the gradient steps on each history that the gate
-            found worth taking.
+        columns: names in `histories`, as in `fit`. adapt: True takes as many gradient steps on each history as the gate found
+            worth taking, False none, a number so many for everybody.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -111,6 +111,8 @@ class Recommender:
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
         if k < 1:
             raise DataError(f"k is {k}; expected at least 1")
+        if adapt < 0:
+            raise DataError(f"adapt is {adapt}; expected True, False or a number of gradient steps")
         state = self.state
         allowed = None if items_to_recommend is None else _allowed(state.catalogue, items_to_recommend)
         if users is not None:
@@ -118,7 +120,7 @@ class Recommender:
         else:
             known, asked = _events(state, histories, columns)[0], _askers(histories, columns)
             frame = like(pa.table({}), histories)
-        found = _answer(state, known, asked, k, filter_viewed, allowed, adapt)
+        found = _answer(state, known, asked, k, filter_viewed, allowed, None if adapt is True else int(adapt))
         _warn_if_short(found, asked, k, filter_viewed, allowed is not None)
         return like(_table(found, asked, state.catalogue), frame)
 
@@ -197,13 +199,13 @@ def _askers(histories: Any, columns: dict[str, str] | None) -> Ids:
 
 
 def _answer(
-    state: State, known: Dataset, asked: Ids, k: int, filter_viewed: bool, allowed: np.ndarray | None, adapt: bool
+    state: State, known: Dataset, asked: Ids, k: int, filter_viewed: bool, allowed: np.ndarray | None, steps: int | None
 ) -> Answer:
     place = known.users.find(asked.values)
     here = np.flatnonzero(place >= 0)
     here = here[np.diff(known.start)[place[here]] > 0]
     strangers = np.setdiff1d(np.arange(len(asked)), here)
-    found = answer(state, everything_known(known, place[here]), k, filter_viewed, allowed, adapt)
+    found = answer(state, everything_known(known, place[here]), k, filter_viewed, allowed, steps)
     return joined([replace(found, asker=here[found.asker]), fallback(state, strangers, k, allowed)])
 
 

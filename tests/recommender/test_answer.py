@@ -35,7 +35,7 @@ def test_the_order_is_the_one_that_is_evaluated(state, tasks, adapt, steps):
     """The whole catalogue, repeats and all, in the order of `ranked_scores`, which `evaluate` measures."""
     read = reader(state.model, state.items, state.settings, state.init, steps)
     _, scores = ranked_scores(read, state.retrieval, state.rankers, tasks)
-    found = answer(state, tasks, scores.shape[1], False, None, adapt)
+    found = answer(state, tasks, scores.shape[1], False, None, None if adapt else 0)
     for task in range(len(tasks)):
         mine = np.flatnonzero(found.asker == task)
         mine = mine[np.argsort(found.rank[mine])]
@@ -44,7 +44,7 @@ def test_the_order_is_the_one_that_is_evaluated(state, tasks, adapt, steps):
 
 
 def test_sources_say_where_a_candidate_came_from(state, tasks):
-    found = answer(state, tasks, 30, False, None, True)
+    found = answer(state, tasks, 30, False, None, None)
     read = reader(state.model, state.items, state.settings, state.init)
     brought = retrieve(state.retrieval, tasks, read(tasks)[0], state.retrieval.sources, None)
     expected = dict(zip(zip(brought.task.tolist(), brought.item.tolist(), strict=True), names(brought.source), strict=True))
@@ -57,7 +57,7 @@ def test_scores_are_the_rankers(state, tasks):
     sources = replace(state.retrieval.sources, repeats=False)
     brought = retrieve(state.retrieval, tasks, vectors, sources, None)
     value = candidate_scores(state.rankers, tasks, brought, state.retrieval.counts, scores)
-    found = answer(state, tasks, 1, True, None, True)
+    found = answer(state, tasks, 1, True, None, None)
     best = [value[brought.task == task].max() for task in range(len(tasks))]
     np.testing.assert_allclose(found.score, best, atol=1e-6)
 
@@ -65,7 +65,7 @@ def test_scores_are_the_rankers(state, tasks):
 def test_without_any_source_the_transformer_orders_everything(state, tasks):
     bare = replace(state, retrieval=replace(state.retrieval, sources=Sources(text_k=0, knn_k=0, popular_k=0)))
     _, scores = reader(state.model, state.items, state.settings, state.init)(tasks)
-    found = answer(bare, tasks, 4, True, None, True)
+    found = answer(bare, tasks, 4, True, None, None)
     for task in range(len(tasks)):
         scores[task, state.histories.item[tasks.support(task)]] = -np.inf
         assert found.item[found.asker == task].tolist() == np.argsort(-scores[task])[:4].tolist()
@@ -87,7 +87,7 @@ def test_the_fallback_is_the_most_popular_that_is_allowed(state):
 
 
 def test_nobody_asking_gets_an_empty_answer(state, tasks):
-    nobody = answer(state, tasks.take(np.zeros(0, np.int64)), 3, True, None, True)
-    both = joined([nobody, answer(state, tasks, 1, True, None, True)])
+    nobody = answer(state, tasks.take(np.zeros(0, np.int64)), 3, True, None, None)
+    both = joined([nobody, answer(state, tasks, 1, True, None, None)])
     assert len(nobody.item) == len(nobody.source) == 0
     assert both.asker.tolist() == list(range(len(tasks)))

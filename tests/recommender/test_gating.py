@@ -13,6 +13,7 @@ from llmrec.adapters.lora import delta
 from llmrec.data.tasks import sample_windows
 from llmrec.encoder.slots import query_readouts
 from llmrec.encoder.users import states
+from llmrec.errors import DataError
 from llmrec.meta.gate import Bin, Choice, Gate
 from llmrec.meta.losses import softmax
 from llmrec.recommender import gating
@@ -95,6 +96,12 @@ def test_every_answer_follows_the_gate_and_says_how_many_steps_it_took(gated, fi
     for user, like in (("new", still), ("newer", plain)):
         mine, expected = (np.asarray(t["score"])[np.asarray(t["user_id"]) == user] for t in (found, like))
         np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5)
+    for forced in (0, 1, 2):  # whatever the gate says
+        same = fitted.recommend(histories=some, k=20, adapt=forced)
+        mine = gated(gate_of((1, 0), (4, 2))).recommend(histories=some, k=20, adapt=forced)
+        assert set(mine["steps"]) == {forced} and all(list(mine[name]) == list(same[name]) for name in mine)
+    with pytest.raises(DataError, match="adapt is -1"):
+        fitted.recommend(histories=some, adapt=-1)
     nobody = gated(gate_of((1, 2))).recommend(["stranger"], k=3)
     assert set(nobody["steps"]) == {0}
 
