@@ -111,8 +111,8 @@ class Recommender:
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
         if k < 1:
             raise DataError(f"k is {k}; expected at least 1")
-        if adapt < 0:
-            raise DataError(f"adapt is {adapt}; expected True, False or a number of gradient steps")
+        if not isinstance(adapt, (bool, int, np.bool_, np.integer)) or adapt < 0:
+            raise DataError(f"adapt is {adapt!r}; expected True, False or a whole number of gradient steps")
         state = self.state
         allowed = None if items_to_recommend is None else _allowed(state.catalogue, items_to_recommend)
         if users is not None:
@@ -120,7 +120,15 @@ class Recommender:
         else:
             known, asked = _events(state, histories, columns)[0], _askers(histories, columns)
             frame = like(pa.table({}), histories)
-        found = _answer(state, known, asked, k, filter_viewed, allowed, None if adapt is True else int(adapt))
+        found = _answer(
+            state,
+            known,
+            asked,
+            k,
+            filter_viewed,
+            allowed,
+            None if isinstance(adapt, (bool, np.bool_)) and adapt else int(adapt),
+        )
         _warn_if_short(found, asked, k, filter_viewed, allowed is not None)
         return like(_table(found, asked, state.catalogue), frame)
 

@@ -55,28 +55,26 @@ def test_worth_is_minus_the_query_loss_after_each_number_of_steps(fitted):
     assert np.abs(np.diff(found, axis=1)).max() > 1e-6
 
 
-def test_steps_are_taken_at_the_sizes_where_they_helped_and_a_user_counts_once(fitted, monkeypatch):
+def test_steps_are_taken_at_the_sizes_where_they_helped_and_a_user_counts_once(fitted, shop, monkeypatch):
     """Two steps help supports of 10 events and more, and hurt smaller ones."""
-    state, seen = fitted.state, []
+    state, seen, rows = fitted.state, [], []
+    data = shop([[[item % 30] for item in range(user, user + 40)] for user in range(150)], 30)
 
     def planted(model, items, init, tasks, settings):
-        size = tasks.split - tasks.start
-        gain = np.where(size >= 10, 0.5, -0.5) + 0.1 * np.random.default_rng(0).normal(size=len(tasks))
+        gain = np.where(tasks.split - tasks.start >= 10, 0.5, -0.5)
         seen.append(tasks)
-        return np.stack([np.zeros(len(tasks)), 0 * gain - 1, gain], 1)
+        return np.stack([0 * gain, 0 * gain - 1, gain + 0.1 * np.random.default_rng(0).normal(size=len(gain))], 1)
 
-    rows = []
     fit = gating.fit_gate
     monkeypatch.setattr(gating, "worth", planted)
     monkeypatch.setattr(gating, "fit_gate", lambda c, sizes, worth, *rest: rows.append(sizes) or fit(c, sizes, worth, *rest))
-    long = replace(state.settings, train=replace(state.settings.train, known=(1, 8), horizon=1))
-    users = np.arange(state.histories.n_users)
-    gate = learn_gate(state.model, state.items, state.init, state.histories, users, long, np.random.default_rng(0))
+    settings = replace(state.settings, train=replace(state.settings.train, known=(1, 30), horizon=1))
+    gate = learn_gate(state.model, state.items, state.init, data, np.arange(150), settings, np.random.default_rng(0))
     assert [c.steps for c in gate.choices] == [0, 1, 2]
-    assert [b.least for b in gate.bins] == list(EDGES)
-    chosen = {b.least: gate.choices[b.chosen].steps for b in gate.bins}
-    assert chosen[1] == chosen[4] == 0
-    assert said(gate) == ", ".join(f"{chosen[least]} from {least} events on" for least in EDGES)
+    assert {b.least: gate.choices[b.chosen].steps for b in gate.bins} == {1: 0, 4: 0, 10: 2, 25: 2, 60: 0}  # none has 60
+    assert said(gate) == ", ".join(
+        f"{steps} from {least} events on" for least, steps in zip(EDGES, (0, 0, 2, 2, 0), strict=True)
+    )
     place = np.searchsorted(EDGES, seen[0].split - seen[0].start, side="right")
     assert len(rows[0]) == len(set(zip(seen[0].user.tolist(), place.tolist(), strict=True))) < len(seen[0])
 
@@ -100,8 +98,10 @@ def test_every_answer_follows_the_gate_and_says_how_many_steps_it_took(gated, fi
         same = fitted.recommend(histories=some, k=20, adapt=forced)
         mine = gated(gate_of((1, 0), (4, 2))).recommend(histories=some, k=20, adapt=forced)
         assert set(mine["steps"]) == {forced} and all(list(mine[name]) == list(same[name]) for name in mine)
-    with pytest.raises(DataError, match="adapt is -1"):
-        fitted.recommend(histories=some, adapt=-1)
+    for wrong in (-1, 1.5, "yes"):
+        with pytest.raises(DataError, match=f"adapt is {wrong!r}; expected True, False or a whole number"):
+            fitted.recommend(histories=some, adapt=wrong)
+    assert list(fitted.recommend(histories=some, k=20, adapt=np.True_)["steps"]) == list(plain["steps"])
     nobody = gated(gate_of((1, 2))).recommend(["stranger"], k=3)
     assert set(nobody["steps"]) == {0}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from llmrec.benchmarks.adaptation.report import METRIC
 from llmrec.evaluation.rows import Row, read_rows, table
 
+FEW = 500  # users below which a cell is exploratory
 ZERO, GATED, LONGEST = "zero steps", "llmrec, gated", "longest prompt, zero steps"
 
 
@@ -34,6 +35,8 @@ def _long(rows: Sequence[Row], extra: dict) -> str:
         f"Primary cell, declared before test: {setting}; {_against(mine, setting, ZERO)}; {_against(mine, setting, LONGEST)}. "
         f"Aims reached: {sum(aim['reached'] for aim in aims)} of {len(aims)}{_missed(aims)}.{_clock(extra.get('break_even'))}"
     )
+    few = sorted({row.setting for row in mine if row.n < FEW})
+    head += f"\nUnder {FEW} users, exploratory: {', '.join(few)}." if few else ""
     shown = [row for row in mine if row.setting.startswith(f"{known},")]
     return f"{head}\n\n{table(shown, 'long', METRIC)}"
 
@@ -51,7 +54,9 @@ def _cold(rows: Sequence[Row], extra: dict) -> str:
         study = here[ZERO].benchmark
         took = "; ".join(extra["gates"].get(f"{study}, {setting}", []))
         ends = f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
-        lines.append(f"| {setting} | {here[ZERO].value:.4f} | {here[GATED].value:.4f} | {ends} | {took} | {gap.n:,} |")
+        lines.append(
+            f"| {setting} | {here[ZERO].value:.4f} | {here[GATED].value:.4f} | {ends} | {took} | {gap.n:,}{', exploratory' * (gap.n < FEW)} |"
+        )
     return "\n".join(lines)
 
 
