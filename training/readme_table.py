@@ -103,7 +103,8 @@ def scenes(report: Path) -> str:
     head = (
         f"**new scenes**, {metric}, 3 draws of support users. Primary cell, declared before test: {setting}, llmrec, chosen "
         f"{here['ours']:.4f} against {here['its']:.4f} of the best control, {here['best']}: x {here['ratio']:.3f}. Aims, times "
-        f"the best control: {aims}; reached in {reached} of {len(asked)} cells, means among them. `both` are popularity and co-occurrence of the support users."
+        f"the best control: {aims}; reached in {reached} of {len(asked)} cells, means among them. `both` are popularity and "
+        "co-occurrence of the support users; `llmrec, bias and company` is zero steps with both, a control here."
     )
     left = {kind: sorted({r.setting.rpartition(", ")[0] for r in rows if r.benchmark == kind}) for kind in SCENES}
     places = "; ".join(", ".join(name for name in names if not name.startswith("mean of")) for names in left.values())

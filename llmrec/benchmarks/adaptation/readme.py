@@ -54,9 +54,8 @@ def _cold(rows: Sequence[Row], extra: dict) -> str:
         study = here[ZERO].benchmark
         took = "; ".join(extra["gates"].get(f"{study}, {setting}", []))
         ends = f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
-        lines.append(
-            f"| {setting} | {here[ZERO].value:.4f} | {here[GATED].value:.4f} | {ends} | {took} | {gap.n:,}{', exploratory' * (gap.n < FEW)} |"
-        )
+        users = f"{gap.n:,}{', exploratory' * (gap.n < FEW)}"
+        lines.append(f"| {setting} | {here[ZERO].value:.4f} | {here[GATED].value:.4f} | {ends} | {took} | {users} |")
     return "\n".join(lines)
 
 
