@@ -35,7 +35,7 @@ from llmrec.benchmarks.movielens import shuffled
 from llmrec.benchmarks.named import load
 from llmrec.benchmarks.protocol import Part
 from llmrec.benchmarks.recipes import recipe
-from llmrec.benchmarks.runs import save_run
+from llmrec.benchmarks.runs import save_run, seed_numbers
 from llmrec.errors import LlmrecError
 from llmrec.evaluation.rows import Row, write_report
 from llmrec.progress import Stages
@@ -143,16 +143,9 @@ def told(runs: Path, part: Part) -> tuple[list[Row], dict]:
     return rows, extra
 
 
-def _seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    try:
-        return tuple(dict.fromkeys(int(seed) for seed in value.split(",")))
-    except ValueError as error:
-        raise click.BadParameter(f"expected whole numbers such as 0,1,2, got {value!r}") from error
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
-@click.option("--seeds", callback=_seeds, default="0,1,2", show_default=True, help="Seeds, with commas between.")
+@click.option("--seeds", callback=seed_numbers, default="0,1,2", show_default=True, help="Seeds, with commas between.")
 @click.option(
     "--only",
     type=click.Choice([*STUDIES, "none"]),

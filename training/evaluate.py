@@ -23,7 +23,7 @@ from llmrec.benchmarks.controls import families, tune
 from llmrec.benchmarks.measure import report_extra, report_rows, run
 from llmrec.benchmarks.named import NAMES, load
 from llmrec.benchmarks.protocol import Benchmark, Part
-from llmrec.benchmarks.runs import load_runs, save_run
+from llmrec.benchmarks.runs import load_runs, save_run, seed_numbers
 from llmrec.data.dataset import Catalogue
 from llmrec.errors import LlmrecError
 from llmrec.evaluation.rows import table, write_report
@@ -120,13 +120,6 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
         click.echo(f"\nwritten: {output}")
 
 
-def _seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    try:
-        return tuple(dict.fromkeys(int(seed) for seed in value.split(",")))
-    except ValueError as error:
-        raise click.BadParameter(f"expected whole numbers such as 0,1,2, got {value!r}") from error
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--benchmark", "name", type=click.Choice(NAMES), required=True, help="What is measured.")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
@@ -139,7 +132,7 @@ def _seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]
     "from random weights, a smaller model that trains faster. Item texts go through the whole MiniLM always.",
 )
 @click.option("--only", multiple=True, help='One control by its name, such as "EASE"; may be given several times.')
-@click.option("--seeds", callback=_seeds, default="0", show_default=True, help="Seeds of llmrec, with commas between.")
+@click.option("--seeds", callback=seed_numbers, default="0", show_default=True, help="Seeds of llmrec, with commas between.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps other than the recipe's, to try things on validation.")
 @click.option("--runs", type=click.Path(path_type=Path), help="Where values are kept.  [default: runs/benchmarks/NAME]")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")

@@ -29,6 +29,7 @@ import torch
 from llmrec.benchmarks.ratings import melu
 from llmrec.benchmarks.ratings import study as ratings
 from llmrec.benchmarks.ratings.films import descriptions, recollections
+from llmrec.benchmarks.runs import seed_numbers
 from llmrec.errors import LlmrecError
 from llmrec.evaluation.rows import table, write_report
 from llmrec.progress import Stages
@@ -57,16 +58,9 @@ def memory(world: melu.World, folder: Path, stages: Stages) -> dict[str, np.ndar
         return remember(load_text(Weights.folder(folder)), recollections(world.films), cache_folder())
 
 
-def _seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    try:
-        return tuple(dict.fromkeys(int(seed) for seed in value.split(",")))
-    except ValueError as error:
-        raise click.BadParameter(f"expected whole numbers such as 0,1,2, got {value!r}") from error
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
-@click.option("--seeds", callback=_seeds, default="0,1,2", show_default=True, help="Shuffles, with commas between.")
+@click.option("--seeds", callback=seed_numbers, default="0,1,2", show_default=True, help="Shuffles, with commas between.")
 @click.option(
     "--language_model", type=click.Path(path_type=Path), help="Folder of a causal model in safetensors that reads films."
 )

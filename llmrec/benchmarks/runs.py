@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 
 from llmrec.benchmarks.protocol import Benchmark, Part
@@ -83,3 +84,11 @@ def load_runs(folder: str | Path, benchmark: Benchmark, part: Part) -> list[Run]
                 )
         runs.append(run)
     return sorted(runs, key=lambda run: (run.method, -1 if run.seed is None else run.seed))
+
+
+def seed_numbers(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    """Seeds of a command line, "0,1,2", each once, as click's callback. Raises click.BadParameter for anything else."""
+    try:
+        return tuple(dict.fromkeys(int(seed) for seed in value.split(",")))
+    except ValueError as error:
+        raise click.BadParameter(f"expected whole numbers such as 0,1,2, got {value!r}") from error

@@ -15,7 +15,7 @@ from llmrec.encoder.train import Share
 from llmrec.errors import ArtefactError
 from llmrec.meta.inner import Initialisation, V
 from llmrec.meta.outer import Episode, Learning, OuterSettings, advance, begin, finish
-from llmrec.pretraining.checkpoint import MOMENTS, held, saved
+from llmrec.pretraining.checkpoint import MOMENTS, held, same_run, saved
 from llmrec.pretraining.processes import Processes
 from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
 
@@ -87,13 +87,7 @@ def _save(path: Path, learning: Learning[V], run: Mapping[str, Any]) -> None:
 
 def _restore(path: Path, learning: Learning[V], run: Mapping[str, Any]) -> None:
     """Put what was saved into a fresh start of the same run. Raises ArtefactError where a byte has changed, or the run."""
-    then = open_folder(path, KIND)["run"]
-    for name in [*run, *sorted(then.keys() - run.keys())]:
-        if then.get(name) != run.get(name):
-            raise ArtefactError(
-                f"{path}: meta-learning begun with {name} = {then.get(name)!r} cannot go on with {name} = {run.get(name)!r}; "
-                "give what was given then, or another folder for a new run"
-            )
+    same_run(path, open_folder(path, KIND)["run"], run)
     arrays = {name: torch.from_numpy(values) for name, values in load_arrays(path / ARRAYS).items()}
     for number, tensor in enumerate(learning.tensors):
         kept = arrays[f"tensor.{number}"]

@@ -110,13 +110,7 @@ def restore(path: Path, training: Training, run: Mapping[str, Any]) -> Effort:
     Raises ArtefactError when a byte has changed since, and when it is a save of another run: the message names what differs.
     """
     meta = open_folder(path, KIND)
-    for name in [*run, *sorted(meta["run"].keys() - run.keys())]:  # settings and counts first: they say more than a hash
-        then, now = meta["run"].get(name), run.get(name)
-        if then != now:
-            raise ArtefactError(
-                f"{path}: a run begun with {name} = {then!r} cannot go on with {name} = {now!r}; give what was given then, or "
-                "another folder for a new run"
-            )
+    same_run(path, meta["run"], run)
     arrays = {name: torch.from_numpy(values) for name, values in load_arrays(path / ARRAYS).items()}
     model, weights = training.model, _under(arrays, "model.")
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
@@ -138,6 +132,16 @@ def restore(path: Path, training: Training, run: Mapping[str, Any]) -> Effort:
     training.losses[:] = arrays["losses"].tolist()
     training.dtype, training.warm = DTYPES[meta["dtype"]], meta["warm"]
     return Effort(meta["seconds"], meta["processes"], meta["threads"])
+
+
+def same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises ArtefactError, naming what differs, where what was saved at `path` is of another run than the one now."""
+    for name in [*now, *sorted(then.keys() - now.keys())]:  # settings and counts first: they say more than a hash
+        if then.get(name) != now.get(name):
+            raise ArtefactError(
+                f"{path}: a run begun with {name} = {then.get(name)!r} cannot go on with {name} = {now.get(name)!r}; give what "
+                "was given then, or another folder for a new run"
+            )
 
 
 def _under(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
