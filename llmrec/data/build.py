@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.clean_items import TEXT, clean_items, item_names
 from llmrec.data.columns import event_columns
 from llmrec.data.columns import item_columns as rename_item_columns
-from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.dataset import Catalogue, Dataset, Worth
 from llmrec.data.features import SLOT_FEATURES, fit_scaler, slot_attributes
 from llmrec.data.frames import coded, to_arrow
 from llmrec.data.ids import Ids
@@ -36,12 +37,15 @@ def build(
     item_columns: Mapping[str, str] | None = None,
     cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
     seed: int = 0,
+    event_weights: Mapping[str, float] | None = None,
 ) -> tuple[Dataset, CleaningReport]:
     """A Dataset from a table of events and, if there is one, a table of items.
 
     events, items: pandas, polars, pyarrow, dict, path or Hugging Face dataset; see `frames.to_arrow`.
     columns, item_columns: names in the table -> names of the library, for those that the known aliases do not cover.
     seed: of the shuffle among events that share a time.
+    event_weights: event type -> what an event of that type counts where it is to be predicted, such as `{"view": 0.1}`; 1 for
+        those not named, 0 for what may be read but is not to be predicted. It goes with the column `weight`, if there is one.
 
     Without `items` the catalogue is made of the events' own title, text, category and price: the most frequent, and the
     median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
@@ -78,6 +82,7 @@ def build(
             f"expected the same ids in both. Check that both are str or both are int.\n{CleaningReport(steps, notes)}"
         )
     dataset = _assemble(table, item, catalogue, None, None, seed)
+    dataset = replace(dataset, worth_by=_worth(dataset, event_weights or {}))
     return dataset, CleaningReport((*steps, _features(dataset)), notes)
 
 
@@ -115,6 +120,27 @@ def events_for(
             if new:
                 notes += (f"events: {name} {', '.join(map(repr, new[:3]))} is not among {known!r} and is left unknown",)
     return dataset, CleaningReport(steps, notes)
+
+
+def _worth(dataset: Dataset, event_weights: Mapping[str, float]) -> Worth:
+    """What events count, with the mean weight of the table as the unit. Raises DataError for a type that is not there, for a
+    factor that is no number from 0 on, and where nothing counts."""
+    known = dataset.event_types
+    if missing := sorted(set(event_weights) - set(known)):
+        there = f"event_type holds {', '.join(map(repr, known))}" if known else "events have no column event_type"
+        raise DataError(f"event_weights: {there}, got a weight for {missing[0]!r}; name a type that is there, or leave it out")
+    for name, factor in event_weights.items():
+        number: object = factor  # a table of settings may hold anything
+        if not (isinstance(number, (int, float)) and 0 <= number < np.inf):
+            raise DataError(f"event_weights[{name!r}]: expected a number from 0 on, got {factor!r}; 1 is what others count")
+    types = tuple(float(event_weights.get(name, 1)) for name in known) if event_weights else ()
+    weight = dataset.attributes.get("weight")
+    given = weight[~np.isnan(weight)] if weight is not None else np.ones(1)
+    worth = Worth(types, float(given.mean()) if given.any() else 1.0)
+    counted = replace(dataset, worth_by=worth).worth
+    if counted is not None and not counted.any():
+        raise DataError("events: expected some that count, got none: every event has weight 0; give one of them more")
+    return worth
 
 
 def _features(dataset: Dataset) -> Step:

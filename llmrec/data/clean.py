@@ -160,9 +160,9 @@ def drop_cancelled(events: pa.Table, with_purchases: bool) -> tuple[pa.Table, St
 
 
 def drop_impossible(events: pa.Table) -> tuple[pa.Table, Step]:
-    """Rows whose quantity is zero, negative or infinite, or whose price is negative or infinite, are dropped."""
+    """Rows whose quantity is zero, negative or infinite, or whose price or weight is negative or infinite, are dropped."""
     keep, said = np.ones(len(events), bool), []
-    for name in ("quantity", "price"):
+    for name in ("quantity", "price", "weight"):
         if name in events.column_names:
             values = events.column(name).to_numpy()
             wrong = np.isinf(values) | (values < 0) | ((values == 0) if name == "quantity" else False)

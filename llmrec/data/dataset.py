@@ -35,6 +35,17 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
+class Worth:
+    """What an event counts as a thing to be predicted: its weight over `scale`, times the factor of its type.
+
+    types: a factor for each of `Dataset.event_types`; () for 1 each. scale: the mean weight in the table that was fitted.
+    """
+
+    types: tuple[float, ...] = ()
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Users' events over a catalogue.
 
@@ -47,6 +58,7 @@ class Dataset:
     event_types: names of the codes in `attributes["event_type"]`, empty without event types.
     scene: None, or int32 (E,) code into `scenes`; -1 where the event names none.
     scenes: names of the scene codes.
+    worth_by: how `worth` is made of weights and event types.
     """
 
     users: Ids
@@ -59,6 +71,7 @@ class Dataset:
     event_types: tuple[str, ...] = ()
     scene: np.ndarray | None = None
     scenes: tuple[str, ...] = ()
+    worth_by: Worth = Worth()
 
     @property
     def n_users(self) -> int:
@@ -71,6 +84,18 @@ class Dataset:
     @property
     def n_events(self) -> int:
         return len(self.item)
+
+    @cached_property
+    def worth(self) -> np.ndarray | None:
+        """float32 (E,), at least 0: what every event counts in a loss where it is to be predicted, in base training and in the
+        supports of the inner loop; None where all count 1. An unknown weight is a mean one, an unknown type counts 1."""
+        weight, kind = (self.attributes.get(name) for name in ("weight", "event_type"))
+        found = None if weight is None else np.nan_to_num(weight / self.worth_by.scale, nan=1.0)
+        if self.worth_by.types and kind is not None:
+            code = np.nan_to_num(kind, nan=len(self.worth_by.types)).astype(np.int64)
+            factor = np.array([*self.worth_by.types, 1.0], np.float32)[code]
+            found = factor if found is None else found * factor
+        return None if found is None else found.astype(np.float32)
 
     @cached_property
     def user(self) -> np.ndarray:
@@ -131,4 +156,5 @@ class Dataset:
             event_types=self.event_types,
             scene=None if self.scene is None else self.scene[rows],
             scenes=self.scenes,
+            worth_by=self.worth_by,
         )

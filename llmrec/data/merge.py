@@ -43,6 +43,7 @@ def merge(known: Dataset, later: Dataset) -> Dataset:
         event_types=known.event_types,
         scene=None if known.scene is None and later.scene is None else np.concatenate([_scene(known), _scene(later)])[order],
         scenes=known.scenes,
+        worth_by=known.worth_by,
     )
 
 

@@ -146,7 +146,8 @@ class SlotModel(nn.Module):
         users = states[self._tensor(reads.task), len(self.words) + self._tensor(reads.slot)].float() * self.temperature
         extra = self.repeats(items, batch, reads.task, reads.slot)
         target, owner = self._tensor(reads.target), self._tensor(reads.owner)
-        return catalogue_loss(users, items.vectors, target, owner, items.bias, extra, dtype)
+        weight = None if reads.weight is None else self._tensor(reads.weight)
+        return catalogue_loss(users, items.vectors, target, owner, items.bias, extra, dtype, weight)
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.delta.device)

@@ -7,7 +7,7 @@ none looks at what the task does not know.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -115,15 +115,22 @@ class Readouts:
 
     task, slot: int64 (M,), position of each readout.
     target: int64 (P,), items that came after, concatenated; `owner` int64 (P,) says of which readout.
+    weight: float32 (P,), what each target counts, see `Dataset.worth`; None where all count 1.
     """
 
     task: np.ndarray
     slot: np.ndarray
     target: np.ndarray
     owner: np.ndarray
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.task)
+
+    def keep(self, mask: np.ndarray) -> Readouts:
+        """The same readouts with some of their targets, bool (P,)."""
+        weight = None if self.weight is None else self.weight[mask]
+        return replace(self, target=self.target[mask], owner=self.owner[mask], weight=weight)
 
 
 def query_readouts(tasks: Tasks, batch: Slots) -> Readouts:
@@ -183,5 +190,11 @@ def _readouts(tasks: Tasks, task: np.ndarray, slot: np.ndarray, begin: np.ndarra
     row = np.repeat(begin - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
     # Distinct items per readout: an item bought twice in the query counts once, as in the metric.
     n = tasks.dataset.n_items
-    pair = np.unique(owner.astype(np.int64) * n + tasks.dataset.item[row])
-    return Readouts(task, slot, pair % n, pair // n)
+    pair, place = np.unique(owner.astype(np.int64) * n + tasks.dataset.item[row], return_inverse=True)
+    found = Readouts(task, slot, pair % n, pair // n)
+    worth = tasks.dataset.worth
+    if worth is None:
+        return found
+    weight = np.zeros(len(pair), np.float32)
+    np.maximum.at(weight, place, worth[row])  # of what was looked at and then bought, the purchase counts
+    return replace(found, weight=weight).keep(weight > 0)

@@ -30,11 +30,13 @@ def catalogue_loss(
     bias: Tensor | None = None,
     extra: Extra | None = None,
     dtype: torch.dtype = torch.float32,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """Scalar: mean over readouts of `multi_target(users @ vectors.T + bias + extra, target, owner)`.
+    """Scalar: mean over readouts of `multi_target(users @ vectors.T + bias + extra, target, owner, weight)`.
 
     users: float32 (M, d). vectors: float32 (N, d). bias: float32 (N,). target: int64 (P,), items; owner: int64 (P,), ascending,
     the readout of each target; a readout without targets counts as 0. dtype: of the matrix products; all else is float32.
+    weight: float32 (P,), what each target counts; None for 1 each.
     It can be differentiated once, in `users`, `vectors`, `bias` and the values of `extra`.
     """
     if bias is None:
@@ -44,7 +46,9 @@ def catalogue_loss(
         extra = empty.long(), empty
     more = -len(users) % ROWS
     users, index, value = (pad(part, (0, 0, 0, more)) for part in (users.float(), extra[0], extra[1].float()))
-    whole = _CatalogueLoss.apply(users, vectors.float(), bias.float(), index, value, target, owner, dtype)
+    if weight is None:
+        weight = torch.ones(len(target), device=users.device)
+    whole = _CatalogueLoss.apply(users, vectors.float(), bias.float(), index, value, target, owner, weight.float(), dtype)
     return whole * (len(users) / max(len(users) - more, 1))  # the mean is over the readouts that there are
 
 
@@ -59,13 +63,14 @@ class _CatalogueLoss(torch.autograd.Function):
         value: Tensor,
         target: Tensor,
         owner: Tensor,
+        counts: Tensor,
         dtype: torch.dtype,
     ) -> Tensor:
         m, n = len(users), len(vectors)
         rows = max(ROWS, CELLS.get(users.device.type, 1 << 22) // max(n, 1) // ROWS * ROWS)
         count = torch.bincount(owner, minlength=m)
-        weight = (count > 0).float() / max(m, 1)  # of a readout
-        share = (weight / count.clamp(min=1))[owner]  # of a target
+        share = counts / count.clamp(min=1)[owner] / max(m, 1)  # of a target
+        weight = users.new_zeros(m).index_add_(0, owner, share)  # of a readout
         edge = torch.cat([count.new_zeros(1), count.cumsum(0)]).tolist()
         left, right = users.to(dtype), vectors.to(dtype)
         by_user, by_item = torch.empty_like(users), torch.zeros_like(vectors)
@@ -99,4 +104,4 @@ class _CatalogueLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         by_user, by_item, by_bias, by_value = (upstream * slope for slope in ctx.saved_tensors)
-        return by_user, by_item, by_bias, None, by_value, None, None, None
+        return by_user, by_item, by_bias, None, by_value, None, None, None, None

@@ -59,7 +59,7 @@ def user_episode(model: SlotModel, items: Items, tasks: Tasks, reach: Reach, los
     def both(adapter: Adapter) -> tuple[Tensor, Tensor]:
         found = states(model, made, delta(adapter))
         after = model.scores(found, items, made.batch, query.task, query.slot)
-        return _support(model, items, found, support, len(tasks), loss), loss(after, *_targets(query, after), None)
+        return _support(model, items, found, support, len(tasks), loss), _judged(loss, after, query)
 
     return Episode(len(tasks), both)
 
@@ -78,7 +78,7 @@ def left_out_support(
         found = states(model, made, delta(adapter if len(adapter) == 1 else adapter.take(owner)))
         task, slot = (torch.from_numpy(part).to(found.device) for part in (reads.task, reads.slot))
         logits = model.logits(found[task, len(model.words) + slot], items)  # without the repeat terms, as below
-        return mean_by(loss(logits, *_targets(reads, logits), None), owner, users)
+        return mean_by(_judged(loss, logits, reads), owner, users)
 
     return support
 
@@ -99,7 +99,7 @@ def left_out_episode(
 
     def both(adapter: Adapter) -> tuple[Tensor, Tensor]:
         after = model.scores(states(model, made, delta(adapter)), items, made.batch, query.task, query.slot)
-        return support(adapter), loss(after, *_targets(query, after), None)
+        return support(adapter), _judged(loss, after, query)
 
     return Episode(len(tasks), both)
 
@@ -126,7 +126,7 @@ def scene_loss(model: SlotModel, items: Items, rows: SceneRows, reach: Reach, lo
     def mean(adapter: Adapter) -> Tensor:
         found = states(model, made, delta(adapter.take(owner)))
         after = model.scores(found, items, made.batch, reads.task, reads.slot)
-        return mean_by(loss(after, *_targets(reads, after), among), owner, len(adapter))
+        return mean_by(_judged(loss, after, reads, among), owner, len(adapter))
 
     return mean
 
@@ -141,8 +141,7 @@ def scene_episode(
 
 def _inside(reads: Readouts, rows: SceneRows) -> Readouts:
     """The readouts with only those targets that are items of the row's scene."""
-    keep = rows.allowed[rows.owner[reads.task[reads.owner]], reads.target]
-    return Readouts(reads.task, reads.slot, reads.target[keep], reads.owner[keep])
+    return reads.keep(rows.allowed[rows.owner[reads.task[reads.owner]], reads.target])
 
 
 def _support(model: SlotModel, items: Items, found: Tensor, reads: Readouts, users: int, loss: Loss) -> Tensor:
@@ -152,8 +151,11 @@ def _support(model: SlotModel, items: Items, found: Tensor, reads: Readouts, use
     vectors = found[task, len(model.words) + torch.from_numpy(reads.slot).to(found.device)]
     # Without the repeat terms: inside one basket nothing comes twice, and a step must not unlearn what is bought again.
     logits = model.logits(vectors, items)
-    return mean_by(loss(logits, *_targets(reads, logits), None), task, users)
+    return mean_by(_judged(loss, logits, reads), task, users)
 
 
-def _targets(reads: Readouts, like: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(reads.target).to(like.device), torch.from_numpy(reads.owner).to(like.device)
+def _judged(loss: Loss, scores: Tensor, reads: Readouts, among: Tensor | None = None) -> Tensor:
+    """Loss (M,) of the readouts' scores (M, N); a target counts what its event does."""
+    target, owner = (torch.from_numpy(part).to(scores.device) for part in (reads.target, reads.owner))
+    weight = None if reads.weight is None else torch.from_numpy(reads.weight).to(scores.device)
+    return loss(scores, target, owner, among, weight)

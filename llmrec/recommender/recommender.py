@@ -59,18 +59,23 @@ class Recommender:
         columns: dict[str, str] | None = None,
         item_columns: dict[str, str] | None = None,
         cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+        event_weights: dict[str, float] | None = None,
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
         columns, item_columns: the tables' names -> the library's, where the known aliases do not cover them.
+        event_weights: event type -> what such an event counts as a thing to be predicted, such as `{"view": 0.1, "cart": 0.5}`;
+            1 for types not named. Every event is read all the same.
         Raises SchemaError and DataError for tables, WeightsError for weights. Returns itself.
         """
         stages = Stages()
+        if isinstance(data, Dataset) and event_weights:
+            raise DataError("event_weights: expected with a table of events, got a Dataset, which has its own: see `Worth`")
         if isinstance(data, Dataset):
             dataset, report, frame = data, None, pa.table({})
         else:
             with stages("clean") as say:
-                dataset, report = build(data, items, columns, item_columns, cleaning, self.seed)
+                dataset, report = build(data, items, columns, item_columns, cleaning, self.seed, event_weights)
                 say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
             frame = like(pa.table({}), data)
         state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
@@ -194,7 +199,8 @@ class Recommender:
 def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport]:
     """Histories over the state's catalogue, in the state's terms."""
     known = state.histories
-    return events_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
+    found, report = events_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
+    return replace(found, worth_by=known.worth_by), report
 
 
 def _askers(histories: Any, columns: dict[str, str] | None) -> Ids:

@@ -19,7 +19,7 @@ import torch
 from scipy import sparse
 
 from llmrec.adapters.peft_format import load_adapter, save_adapter
-from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.dataset import Catalogue, Dataset, Worth
 from llmrec.data.ids import Ids
 from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
@@ -53,7 +53,7 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
-LAYOUT = 4  # of the arrays; one more whenever what is saved changes its meaning
+LAYOUT = 5  # of the arrays; one more whenever what is saved changes its meaning
 COUNTED = ("popularity", "repurchase", "log_price", "place", "lately", "dates")
 
 
@@ -89,6 +89,7 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "markov": {name: _reach(getattr(state.retrieval.counts, name)) for name in ("near", "wide")},
         "event_types": list(state.histories.event_types),
         "scenes": list(state.histories.scenes),
+        "worth_by": asdict(state.histories.worth_by),
         "histories": histories,
         "gate": None if state.gate is None else state.gate.to_dict(),
     }
@@ -137,7 +138,8 @@ def load_state(folder: Path, device: str) -> State:
     retrieval = new_retrieval(model, items, counts, settings)
     counts_ranker, blend = (_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend"))
     rankers = Rankers(counts_ranker, blend, settings.beside)
-    nobody = _nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]))
+    worth = Worth(tuple(meta["worth_by"]["types"]), meta["worth_by"]["scale"])
+    nobody = _nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]), worth)
     known = _load_histories(folder / "histories", nobody) if meta["histories"] else nobody
     gate = None if meta["gate"] is None else from_dict(meta["gate"])
     return State(settings, model, items, init, retrieval, rankers, catalogue, known, gate, meta["version"], meta["seed"])
@@ -198,9 +200,9 @@ def _settings(saved: dict[str, Any]) -> Settings:
     return Settings(**{name: parts[name](**value) if name in parts else value for name, value in saved.items()})
 
 
-def _nobody(catalogue: Catalogue, event_types: tuple[str, ...], scenes: tuple[str, ...]) -> Dataset:
+def _nobody(catalogue: Catalogue, event_types: tuple[str, ...], scenes: tuple[str, ...], worth: Worth) -> Dataset:
     start, item, time, basket = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
-    return Dataset(Ids([]), catalogue, start, item, time, basket, {}, event_types, None, scenes)
+    return Dataset(Ids([]), catalogue, start, item, time, basket, {}, event_types, None, scenes, worth)
 
 
 def _save_histories(to: Path, known: Dataset) -> None:

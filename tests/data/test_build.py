@@ -267,3 +267,32 @@ def test_histories_with_unknown_items_types_and_scenes():
     assert "event_type 'return' is not among" in report.notes[1]
     with pytest.raises(UnknownItemError, match="no item_id is in the catalogue"):
         events_for(whole.catalogue, events.slice(1))
+
+
+def test_event_weights_go_by_name_and_others_count_one():
+    columns = world(np.random.default_rng(0))
+    dataset, _ = build(columns, catalogue(), event_weights={"view": 0.25})
+    kind = [dataset.event_types[int(code)] for code in dataset.attributes["event_type"]]
+    assert dataset.worth.tolist() == [0.25 if name == "view" else 1.0 for name in kind]
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ({"look": 1.0}, r"event_weights: event_type holds 'buy', 'view', got a weight for 'look'"),
+        ({"view": -1.0}, r"event_weights\['view'\]: expected a number from 0 on, got -1.0"),
+        ({"view": float("nan")}, r"event_weights\['view'\]: expected a number from 0 on, got nan"),
+        ({"view": "0.1"}, r"event_weights\['view'\]: expected a number from 0 on, got '0.1'"),
+        ({"view": 0, "buy": 0}, r"events: expected some that count, got none"),
+    ],
+)
+def test_event_weights_that_cannot_be_are_named(weights, said):
+    with pytest.raises(DataError, match=said):
+        build(world(np.random.default_rng(0)), catalogue(), event_weights=weights)
+
+
+def test_event_weights_without_event_types_are_refused():
+    columns = world(np.random.default_rng(0))
+    del columns["event_type"]
+    with pytest.raises(DataError, match="events have no column event_type, got a weight for 'view'"):
+        build(columns, catalogue(), event_weights={"view": 0.1})

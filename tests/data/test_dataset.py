@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llmrec.data.build import build
-from llmrec.data.dataset import Dataset
+from llmrec.data.dataset import Dataset, Worth
 from llmrec.data.ids import Ids
 
 
@@ -93,3 +95,30 @@ def test_a_catalogue_names_its_columns():
     assert catalogue.column("title")[3] == f"item {catalogue.ids[3]}"
     with pytest.raises(KeyError, match="nope"):
         catalogue.column("nope")
+
+
+def weighed(**more) -> Dataset:
+    kinds, weights = ["view", "buy", "view", "cart"], [1.0, None, 3.0, 2.0]
+    table = {"user_id": [1] * 4, "item_id": [1, 2, 3, 4], "timestamp": [1, 2, 3, 4]}
+    return build(table | {name: values for name, values in (("event_type", kinds), ("weight", weights)) if name in more})[0]
+
+
+def test_an_event_counts_its_weight_by_the_mean_one_times_the_factor_of_its_type():
+    dataset = weighed(event_type=True, weight=True)
+    assert dataset.worth_by == Worth((), 2.0)
+    np.testing.assert_allclose(dataset.worth, [0.5, 1.0, 1.5, 1.0])  # an unknown weight is a mean one
+    factors = tuple({"buy": 1.0, "cart": 0.5, "view": 0.1}[name] for name in dataset.event_types)
+    changed = replace(dataset, worth_by=Worth(factors, 2.0))
+    np.testing.assert_allclose(changed.worth, [0.05, 1.0, 0.15, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(changed.keep(np.array([True, False, False, True])).worth, [0.05, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(changed.take(np.array([0, 0])).worth[4:], changed.worth)
+
+
+def test_a_type_that_nobody_knows_counts_one():
+    dataset = replace(weighed(event_type=True), worth_by=Worth((0.2, 0.2, 0.2)))
+    unknown = replace(dataset, attributes={"event_type": np.array([np.nan, 0, 1, 2], np.float32)})
+    np.testing.assert_allclose(unknown.worth, [1, 0.2, 0.2, 0.2])
+
+
+def test_without_weights_or_factors_there_is_nothing_to_weigh():
+    assert weighed().worth is None and weighed(event_type=True).worth is None

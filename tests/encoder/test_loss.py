@@ -26,6 +26,14 @@ def test_a_readout_without_targets_is_zero_and_has_no_gradient():
     assert (gradient[2] == 0).all() and (gradient[[0, 1, 3]] != 0).all()
 
 
+def test_a_target_counts_what_its_weight_says_and_nothing_makes_up_for_the_rest():
+    weight = torch.tensor([0.5, 1.0, 0.0, 2.0, 3.0, 0.25])
+    found = multi_target(LOGITS, TARGET, OWNER, weight)
+    each = cross_entropy(LOGITS[OWNER], TARGET, reduction="none") * weight
+    torch.testing.assert_close(found, torch.stack([each[0], each[1:4].sum() / 3, torch.tensor(0.0), each[4:].sum() / 2]))
+    torch.testing.assert_close(multi_target(LOGITS, TARGET, OWNER, torch.ones(6)), multi_target(LOGITS, TARGET, OWNER))
+
+
 def test_no_readouts_and_no_targets():
     none = torch.zeros(0, dtype=torch.int64)
     assert multi_target(LOGITS, none, none).tolist() == [0, 0, 0, 0]

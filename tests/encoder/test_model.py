@@ -134,7 +134,8 @@ def test_the_loss_is_that_of_the_scores(slot_model, tasks):
     reads = basket_readouts(tasks, batch, 1)
     states = slot_model.body(slot_model.prompt(items, batch))
     scores = slot_model.scores(states, items, batch, reads.task, reads.slot)
-    expected = multi_target(scores, torch.from_numpy(reads.target), torch.from_numpy(reads.owner)).mean()
+    target, owner, weight = (torch.from_numpy(part) for part in (reads.target, reads.owner, reads.weight))
+    expected = multi_target(scores, target, owner, weight).mean()
     found = slot_model.loss(states, items, batch, reads)
     torch.testing.assert_close(found, expected)
     learned = [p for p in slot_model.parameters() if p is not slot_model.body.model.get_input_embeddings().weight]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 from math import log, log1p
 
 import numpy as np
 import pytest
 
-from llmrec.data.dataset import Dataset
+from llmrec.data.dataset import Dataset, Worth
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.encoder.slots import SLOT_ATTRIBUTES, WIDTH, Readouts, basket_readouts, query_readouts, slots, support_readouts
 
@@ -238,3 +239,30 @@ def test_a_history_of_100_000_events_is_fast(random_shop):
     assert time.perf_counter() - start < 0.5
     assert batch.item.shape == (1, 64)
     assert batch.item[0].tolist() == long.item[n - 68 : n - 4].tolist()
+
+
+def test_a_target_counts_what_its_best_event_does(shop):
+    more = {"event_type": ["view", "buy", "view", "buy", "view", "view"]}
+    plain = shop([[[0], [1], [2, 2], [3], [4]]], 5, more)
+    dataset = replace(plain, worth_by=Worth((1.0, 0.0) if plain.event_types == ("buy", "view") else (0.0, 1.0)))
+    tasks = first_baskets(dataset, np.array([0]), 1, 4)
+    reads = query_readouts(tasks, slots(tasks, 8))
+    assert reads.target.tolist() == [1, 2]  # views alone are read, not asked for; the other event with item 2 was a purchase
+    assert reads.weight.tolist() == [1.0, 1.0]
+    half = replace(plain, worth_by=Worth((1.0, 0.5)))
+    reads = query_readouts(replace(tasks, dataset=half), slots(tasks, 8))
+    assert dict(zip(reads.target.tolist(), reads.weight.tolist(), strict=True)) == {1: 1.0, 2: 1.0, 3: 0.5, 4: 0.5}
+
+
+def test_without_weights_and_factors_nothing_is_weighed(shop):
+    tasks = first_baskets(shop([[[0], [1], [2]]], 3, {"event_type": ["view", "buy", "view"]}), np.array([0]), 1, 2)
+    assert query_readouts(tasks, slots(tasks, 8)).weight is None
+
+
+def test_some_targets_of_the_same_readouts(tasks):
+    reads = basket_readouts(tasks, slots(tasks, 64), 2)
+    mask = np.arange(len(reads.target)) % 3 > 0
+    some = reads.keep(mask)
+    assert len(some) == len(reads)
+    for name in ("target", "owner", "weight"):
+        assert getattr(some, name).tolist() == getattr(reads, name)[mask].tolist()

@@ -47,6 +47,17 @@ def test_loss_and_gradients_are_those_of_the_whole_matrix(blocks: None):
         torch.testing.assert_close(mine, other)
 
 
+def test_weighed_targets_are_those_of_the_whole_matrix(blocks: None):
+    w = world()
+    learned = [w[name].requires_grad_() for name in ("users", "vectors")]
+    weight = torch.rand(len(w["target"]), generator=torch.Generator().manual_seed(1)) * 3
+    expected = multi_target(w["users"] @ w["vectors"].T, w["target"], w["owner"], weight).mean()
+    found = catalogue_loss(w["users"], w["vectors"], w["target"], w["owner"], weight=weight)
+    torch.testing.assert_close(found, expected)
+    for mine, other in zip(gradients(found, learned), gradients(expected, learned), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
 def test_without_bias_and_extra_it_is_the_inner_products_alone(blocks: None):
     w = world()
     found = catalogue_loss(w["users"], w["vectors"], w["target"], w["owner"])

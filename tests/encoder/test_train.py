@@ -106,7 +106,7 @@ def test_the_loss_is_the_mean_over_the_ends_of_baskets(slot_model, random_shop):
         reads = basket_readouts(task, batch, 2)
         states = slot_model.body(slot_model.prompt(items, batch))
         scores = slot_model.scores(states, items, batch, reads.task, reads.slot)
-        each.append(multi_target(scores, torch.from_numpy(reads.target), torch.from_numpy(reads.owner)))
+        each.append(multi_target(scores, *(torch.from_numpy(part) for part in (reads.target, reads.owner, reads.weight))))
     found = window_loss(slot_model, items, tasks, SETTINGS)
     torch.testing.assert_close(found, torch.cat(each).mean(), rtol=1e-5, atol=1e-5)
 

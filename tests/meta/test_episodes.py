@@ -68,8 +68,9 @@ def slow_support(model, items, task: Tasks, adapter: Adapter) -> float:
     reads, losses = support_readouts(task, batch, REACH.horizon, REACH.reads), []
     for m, slot in enumerate(reads.slot):
         logits = model.logits(states[:, len(model.words) + slot], items)  # without the repeat terms
-        each = [cross_entropy(logits, torch.tensor([target])) for target in reads.target[reads.owner == m]]
-        losses.append(float(sum(each)) / len(each))
+        mine = reads.owner == m
+        each = [cross_entropy(logits, torch.tensor([target])) for target in reads.target[mine]]
+        losses.append(float(np.mean([w * float(loss) for w, loss in zip(reads.weight[mine], each, strict=True)])))
     return float(np.mean(losses)) if losses else 0.0
 
 
@@ -78,8 +79,8 @@ def slow_query(model, items, task: Tasks, adapter: Adapter, allowed: np.ndarray 
     reads = query_readouts(task, batch)
     scores = model.scores(states, items, batch, reads.task, reads.slot)[0]
     inside = np.arange(len(scores)) if allowed is None else np.flatnonzero(allowed)
-    wanted = [item for item in reads.target if item in inside]
-    each = [float(torch.logsumexp(scores[torch.from_numpy(inside)], 0) - scores[item]) for item in wanted]
+    wanted = [(item, weight) for item, weight in zip(reads.target, reads.weight, strict=True) if item in inside]
+    each = [w * float(torch.logsumexp(scores[torch.from_numpy(inside)], 0) - scores[item]) for item, w in wanted]
     return float(np.mean(each)) if each else 0.0
 
 
@@ -186,7 +187,9 @@ def test_supports_left_one_out_against_one_question_at_a_time(model, tasks):
         for question in np.flatnonzero(left.owner == t):
             batch, states = states_of(model, items, one(left.tasks, question), only(adapter, t))
             logits = model.logits(states[:, len(model.words) + int(batch.length[0]) - 1], items)
-            losses.append(float(cross_entropy(logits, torch.tensor([int(tasks.dataset.item[left.event[question]])]))))
+            event = left.event[question]
+            loss = cross_entropy(logits, torch.tensor([int(tasks.dataset.item[event])]))
+            losses.append(float(loss) * float(tasks.dataset.worth[event]))
         assert float(found[t]) == pytest.approx(np.mean(losses) if losses else 0.0, rel=1e-4)
     assert (found[:-1] > 0).all() and found[-1] == 0
 
@@ -219,11 +222,13 @@ def test_other_losses_judge_the_same_scores(model, tasks, loss):
         batch, states = states_of(model, items, task, theta)
         reads = query_readouts(task, batch)
         scores = model.scores(states, items, batch, reads.task, reads.slot)
-        expected = loss(scores, torch.from_numpy(reads.target), torch.from_numpy(reads.owner), None)
+        target, owner, weight = (torch.from_numpy(part) for part in (reads.target, reads.owner, reads.weight))
+        expected = loss(scores, target, owner, None, weight)
         assert float(query[t]) == pytest.approx(float(expected), rel=1e-4)
         reads = support_readouts(task, batch, REACH.horizon, REACH.reads)
         logits = model.logits(states[0, len(model.words) + torch.from_numpy(reads.slot)], items)
-        each = loss(logits, torch.from_numpy(reads.target), torch.from_numpy(reads.owner), None)
+        target, owner, weight = (torch.from_numpy(part) for part in (reads.target, reads.owner, reads.weight))
+        each = loss(logits, target, owner, None, weight)
         assert float(support[t]) == pytest.approx(float(each.mean()) if len(reads) else 0.0, rel=1e-4)
 
 

@@ -81,3 +81,23 @@ def test_a_readout_whose_targets_are_all_there_is_has_no_pair_to_lose(loss):
 def test_means_of_groups():
     found = mean_by(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([2, 0, 2]), 4)
     assert found.tolist() == [2.0, 0.0, 3.5, 0.0]
+
+
+@pytest.mark.parametrize("loss", [softmax, pairwise, pointwise])
+def test_a_target_that_counts_twice_teaches_twice_and_one_that_counts_nothing_nothing(asked, loss):
+    scores, target, owner = asked
+    assert torch.allclose(loss(*asked, weight=torch.ones(len(target))), loss(*asked))
+    assert torch.allclose(loss(*asked, weight=torch.full((len(target),), 2.0)), 2 * loss(*asked))
+    weight = (owner != 1).float()
+    found = loss(*asked, weight=weight)
+    slope = torch.autograd.grad(loss(scores.requires_grad_(), target, owner, weight=weight).sum(), scores)[0]
+    assert found[1] == 0 and (slope[1] == 0).all()
+    assert torch.allclose(found[[0, 3]], loss(*asked)[[0, 3]])
+
+
+@pytest.mark.parametrize("loss", [softmax, pairwise, pointwise])
+def test_the_heavier_of_two_targets_is_pulled_harder(loss):
+    scores = torch.zeros(1, 4, requires_grad=True)
+    weight = torch.tensor([1.0, 0.25])
+    slope = torch.autograd.grad(loss(scores, torch.tensor([0, 1]), torch.tensor([0, 0]), weight=weight).sum(), scores)[0][0]
+    assert slope[0] < slope[1] and slope[0] < 0 < slope[2]

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModel
 
 from llmrec import Recommender, Weights
+from llmrec.data.dataset import Worth
 from llmrec.errors import ArtefactError, DataError
 from llmrec.recommender import saving
 from llmrec.recommender.answer import FALLBACK, everything_known
@@ -63,7 +64,7 @@ def test_another_layout_is_refused_by_name(fitted, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(saving, "LAYOUT", 1)
         fitted.save_pretrained(tmp_path / "old")
-    with pytest.raises(ArtefactError, match=r"old: expected a recommender in layout 4, got 1: .* fit and save it again"):
+    with pytest.raises(ArtefactError, match=r"old: expected a recommender in layout 5, got 1: .* fit and save it again"):
         Recommender.from_pretrained(tmp_path / "old")
 
 
@@ -100,6 +101,30 @@ def test_events_that_share_a_time_are_read_in_one_order_wherever(fitting, world,
     expected = fitted.recommend(world.users, k=8)
     pd.testing.assert_frame_equal(fitted.recommend(histories=events, k=8), expected)
     pd.testing.assert_frame_equal(Recommender.from_pretrained(tmp_path / "saved").recommend(histories=events, k=8), expected)
+
+
+def test_what_events_count_is_kept_and_goes_for_events_that_come_later(fitting, world, tmp_path):
+    events = world.events(world.users, world.ids)
+    n = len(events["user_id"])
+    table = events | {"event_type": ["view", "buy", "cart"] * n, "weight": [2.0] * n}
+    table["event_type"] = table["event_type"][:n]
+    plain = fitting(table, world.items(world.ids))
+    fitted = fitting(table, world.items(world.ids), event_weights={"view": 0.0, "cart": 0.5})
+    assert plain.state.histories.worth_by == Worth((), 2.0)
+    assert fitted.state.histories.worth_by == Worth((1.0, 0.5, 0.0), 2.0)
+    assert not torch.equal(plain.state.model.delta, fitted.state.model.delta)
+    fitted.save_pretrained(tmp_path / "saved")
+    loaded = Recommender.from_pretrained(tmp_path / "saved")
+    assert loaded.state.histories.worth_by == fitted.state.histories.worth_by
+    loaded.observe({name: values[:3] for name, values in table.items()})
+    assert loaded.state.histories.worth.tolist() == [{"view": 0.0, "cart": 0.5, "buy": 1.0}[k] for k in table["event_type"][:3]]
+    answers = [one.recommend(histories=pd.DataFrame(table), k=4, adapt=2) for one in (loaded, fitted)]
+    pd.testing.assert_frame_equal(*answers)
+
+
+def test_event_weights_beside_a_dataset_are_refused(fitted):
+    with pytest.raises(DataError, match="event_weights: expected with a table of events, got a Dataset"):
+        Recommender().fit(fitted.state.histories, event_weights={"view": 0.1})
 
 
 def test_loading_needs_neither_the_first_weights_nor_the_cache(tiny_folders, tiny_settings, world, tmp_path, monkeypatch):
