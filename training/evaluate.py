@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,13 +25,14 @@ from llmrec.benchmarks.measure import report_extra, report_rows, run
 from llmrec.benchmarks.named import NAMES, load
 from llmrec.benchmarks.protocol import Benchmark, Part
 from llmrec.benchmarks.runs import load_runs, save_run, seed_numbers
+from llmrec.benchmarks.signals import SAID, Ratings, with_ratings
 from llmrec.data.dataset import Catalogue
 from llmrec.errors import LlmrecError
 from llmrec.evaluation.rows import table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 
-METHODS = ("controls", "sasrec", "llmrec", "reference", "all", "none")
+METHODS = ("controls", "sasrec", "llmrec", "reference", "ensemble", "all", "none")
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 
 
@@ -62,18 +64,28 @@ def text_vectors(catalogue: Catalogue) -> np.ndarray:
 
 
 def llmrec(
-    benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], body: str | None, steps: int | None, stages: Stages
+    benchmark: Benchmark,
+    runs: Path,
+    part: Part,
+    seeds: tuple[int, ...],
+    body: str | None,
+    steps: int | None,
+    ratings: Ratings,
+    stages: Stages,
 ) -> None:
     """Our methods with every seed, measured and kept."""
     from llmrec.benchmarks import ours, recipes, shops  # here, for the same reason
 
     kind = recipes.body(benchmark.name) if body is None else ours.kind(body)
+    if ratings != "read":
+        benchmark = with_ratings(benchmark, ratings)
     plan, fit = recipes.recipe(benchmark.name, kind, steps), ours.fit if benchmark.shops is None else shops.fit
     for seed in seeds:
         with stages("llmrec", f"{kind}, seed {seed}"):
-            folder = runs / "training" / f"{kind}-{seed}"
+            folder = runs / "training" / (f"{kind}-{seed}" if ratings == "read" else f"{kind}-{seed}-{ratings}")
             for method in fit(benchmark, plan, seed, part == "test", stages, folder, cache_folder(), kind):
-                save_run(runs, run(benchmark, method, seed, part))
+                name = method.name.replace(ours.OURS, ours.OURS + SAID[ratings], 1)
+                save_run(runs, run(benchmark, replace(method, name=name), seed, part))
 
 
 def reference(
@@ -94,6 +106,16 @@ def reference(
         plan = partial(recipes.recipe, kind=kind, steps=steps)
         for method in references.fit_reference(held, plan, name, seed, final, stages, folder, cache_folder(), kind):
             save_run(runs, run(benchmark, method, seed, part))
+
+
+def ensemble(benchmark: Benchmark, runs: Path, part: Part, members: str, stages: Stages) -> None:
+    """Several bases of `llmrec` under one ranker, measured and kept."""
+    from llmrec.benchmarks import ensemble as together  # here, for the same reason
+
+    chosen = together.members(members)
+    with stages("ensemble", members):
+        method = together.fit(benchmark, chosen, part == "test", stages, runs / "training", cache_folder())
+        save_run(runs, run(benchmark, method, chosen[0].seed, part))
 
 
 def sasrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
@@ -131,6 +153,19 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     "weights of that shape, or 2 layers of width 128 "
     "from random weights, a smaller model that trains faster. Item texts go through the whole MiniLM always.",
 )
+@click.option(
+    "--ratings",
+    type=click.Choice(list(SAID)),
+    default="read",
+    show_default=True,
+    help="Of llmrec: ratings read in the slots, hidden, or read and counted: what was not liked counts less in the loss.",
+)
+@click.option(
+    "--members",
+    default="pretrained-0,small-0",
+    show_default=True,
+    help="Of an ensemble, which is not among `all`: bodies and seeds, with commas between; those trained before are taken.",
+)
 @click.option("--only", multiple=True, help='One control by its name, such as "EASE"; may be given several times.')
 @click.option("--seeds", callback=seed_numbers, default="0", show_default=True, help="Seeds of llmrec, with commas between.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps other than the recipe's, to try things on validation.")
@@ -142,6 +177,8 @@ def main(
     data: Path,
     method: str,
     body: str | None,
+    ratings: Ratings,
+    members: str,
     only: tuple[str, ...],
     seeds: tuple[int, ...],
     steps: int | None,
@@ -165,9 +202,11 @@ def main(
         if method in ("sasrec", "all"):
             sasrec(benchmark, place, part, seeds, stages)
         if method in ("llmrec", "all"):
-            llmrec(benchmark, place, part, seeds, body, steps, stages)
+            llmrec(benchmark, place, part, seeds, body, steps, ratings, stages)
         if method in ("reference", "all"):
             reference(benchmark, place, part, seeds, body, steps, stages)
+        if method == "ensemble":
+            ensemble(benchmark, place, part, members, stages)
         report(benchmark, place, part, output)
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

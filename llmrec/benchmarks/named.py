@@ -18,6 +18,7 @@ _ON_FILES: dict[str, Callable[[str | Path], Benchmark]] = {
     transfer.NAME: transfer.transfer,
     "ml1m-cold": movielens.ml1m_cold,
     "ml1m-taste": movielens.ml1m_taste,
+    "ml1m-liked": movielens.ml1m_liked,
 }
 _PACKAGED = {"journey-cold": journey.journey_types, "journey-cold-products": journey.journey_products}
 NAMES = (*_ON_FILES, *_PACKAGED)

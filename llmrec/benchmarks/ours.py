@@ -87,6 +87,11 @@ class Trained:
         retrieval = new_retrieval(self.model, items, self.retrieval.counts, self.settings)
         return replace(self, read=reader(self.model, items, self.settings, None), retrieval=retrieval)
 
+    def repeating(self, repeats: bool) -> Trained:
+        """With items that a user has had among the candidates, or without them."""
+        retrieval = self.retrieval
+        return replace(self, retrieval=replace(retrieval, sources=replace(retrieval.sources, repeats=repeats)))
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -161,7 +166,7 @@ def fit(
 
     def method(label: str, control: type[Chain] | type[CountsAlone]) -> Method:
         by_setting = {
-            setting.name: control(label, _with(trained, _repeats(setting)), rankers[setting.name], setting.only(part))
+            setting.name: control(label, trained.repeating(_repeats(setting)), rankers[setting.name], setting.only(part))
             for setting in benchmark.settings
         }
         return Method(label, "ours", by_setting, seconds)
@@ -255,7 +260,7 @@ def learn_rankers(
     settings, counted, found = recipe.settings, dict[bool, Ranker](), dict[str, Rankers]()
     for alike in ranked_alike(benchmark):
         repeats, among = _repeats(alike[0]), alike[0].only("validation")
-        here = _with(trained, repeats)
+        here = trained.repeating(repeats)
         which = "all items" if repeats else "unseen items"
         with stages("rank", which if among is None else f"{which}, {among.sum():,} of them"):
             if repeats not in counted:
@@ -291,11 +296,6 @@ def _part(final: bool) -> Part:
 
 def _repeats(setting: Setting) -> bool:
     return setting.rank == "all"
-
-
-def _with(trained: Trained, repeats: bool) -> Trained:
-    retrieval = trained.retrieval
-    return replace(trained, retrieval=replace(retrieval, sources=replace(retrieval.sources, repeats=repeats)))
 
 
 def new_body(kind: Kind, layers: int | None, seed: int) -> Body:

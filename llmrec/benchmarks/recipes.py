@@ -108,7 +108,7 @@ def body(benchmark: str) -> Kind:
     figures. It is the small one, a third of the time, where a benchmark takes two to six trainings, for its reference and at
     two moments, for variants of those two, and for the Complete Journey.
     """
-    small = ("journey-cold", "item-cold", "transfer", "ml1m-taste", "beauty-time", "beauty-published")
+    small = ("journey-cold", "item-cold", "transfer", "ml1m-taste", "ml1m-liked", "beauty-time", "beauty-published")
     return "small" if benchmark.startswith(small) else "pretrained"
 
 

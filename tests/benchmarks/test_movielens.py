@@ -87,3 +87,18 @@ def test_items_say_what_is_known_of_them(folder):
     table = movielens.dataset(folder).catalogue.table
     assert table.column("category")[0].as_py() == "Comedy, Drama"
     assert table.column("text")[0].as_py() == "1995. by A B. with C, D, E"
+
+
+def test_liked_asks_for_a_part_of_what_taste_asks_for(folder):
+    liked, taste = movielens.ml1m_liked(folder), movielens.ml1m_taste(folder)
+    for mine, other in zip(liked.settings, taste.settings, strict=True):
+        asked, found = relevant_of(other), relevant_of(mine)
+        assert all(found[user] and found[user] <= asked[user] for user in found)
+        assert sum(map(len, found.values())) < sum(map(len, asked.values()))
+    np.testing.assert_array_equal(liked.train.item, taste.train.item)
+
+
+def relevant_of(setting) -> dict:
+    """User's id -> the items to be found for them."""
+    tasks = setting.test
+    return {tasks.dataset.users[u]: set(r.tolist()) for u, r in zip(tasks.user, setting.relevant(tasks), strict=True)}

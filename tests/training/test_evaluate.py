@@ -143,3 +143,46 @@ def test_mistakes_are_explained(call, tmp_path):
     gone = call("--method", "none")
     assert gone.exit_code == 1
     assert "no such file" in gone.output
+
+
+@pytest.fixture
+def rated(evaluate, call, tmp_path, monkeypatch, tiny_folders):
+    """The made ratings of `call`, with some films liked and some not, and a method that is fitted in moments."""
+    table = pyarrow.parquet.read_table(tmp_path / movielens.EVENTS)
+    rating = np.random.default_rng(1).integers(1, 6, len(table))
+    table = table.set_column(table.column_names.index("rating"), "rating", pa.array(rating))
+    pyarrow.parquet.write_table(table, tmp_path / movielens.EVENTS)
+    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
+    monkeypatch.setattr(evaluate, "cache_folder", lambda: tmp_path / "cache")
+    quick = RankerSettings(hidden=2, steps=10)
+    train = TrainSettings(steps=3, batch=4, most=12, horizon=3, known=(1, 4))
+    short = Recipe(Settings(layers=None, train=train, counts_ranker=quick, blend=quick, ranking_tasks=40))
+    monkeypatch.setattr(recipes, "_recipe", lambda benchmark, small: short)
+    return lambda *options: call("--benchmark", "ml1m-liked", *options)
+
+
+def test_ratings_read_hidden_and_counted_stand_side_by_side(rated, tmp_path):
+    output = tmp_path / "liked.json"
+    for ratings in ("read", "hidden", "counted"):
+        done = rated("--method", "llmrec", "--ratings", ratings, "--output", str(output))
+        assert done.exit_code == 0, done.output
+    variants = {"llmrec", "llmrec, no ratings", "llmrec, liked counts more"}
+    alone = {f"{name}, {part} alone" for name in variants for part in ("transformer", "counts")}
+    assert {row.method for row in read_rows(output)} == variants | alone
+    aim = json.loads(output.read_text())["aims"][0]
+    assert aim["times"] == "llmrec, no ratings" and aim["wanted"] is not None
+    assert {place.name for place in (tmp_path / "runs" / "training").iterdir()} == {
+        "small-0",
+        "small-0-hidden",
+        "small-0-counted",
+    }
+
+
+def test_an_ensemble_stands_beside_its_members(rated, tmp_path):
+    output = tmp_path / "liked.json"
+    done = rated("--method", "llmrec", "--seeds", "0,1")
+    assert done.exit_code == 0, done.output
+    done = rated("--method", "ensemble", "--members", "small-0,small-1", "--output", str(output))
+    assert done.exit_code == 0, done.output
+    assert "llmrec, 2 bases at once" in {row.method for row in read_rows(output)}
+    assert "expected at least two bases that differ" in rated("--method", "ensemble", "--members", "small-0").output
