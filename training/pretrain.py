@@ -80,6 +80,8 @@ def run(
         )
         first, last = float(np.mean(done.losses[:10])), float(np.mean(done.losses[-10:]))
         say(f"{plan.steps} steps, {done.resumed} of them found done, loss {first:.3f} -> {last:.3f}")
+    if done.operations:
+        print(scaling(done.operations, plan.steps, done.seconds, processes.share.world), file=told)
     processes.close()
     if not processes.main:
         return
@@ -94,6 +96,7 @@ def run(
         "seed": seed,
         "data": {"users": dataset.n_users, "items": dataset.n_items, "events": dataset.n_events, "taught": len(shares.base)},
         "processes": processes.share.world,
+        "gflop_per_step": done.operations * processes.share.world / 1e9 or None,  # unknown where no step was left to take
         "threads": torch.get_num_threads(),
         "device": processes.device,
         "versions": {name: metadata.version(name) for name in ("torch", "transformers", "accelerate", "numpy")}
@@ -102,6 +105,16 @@ def run(
     }
     write_report(out / "report.json", _rows(done, len(shares.base), seed), extra)
     click.echo(f"{out / 'recommender'}: load it with Recommender.from_pretrained; {out / 'report.json'}")
+
+
+def scaling(operations: int, steps: int, seconds: float, world: int) -> str:
+    """How much arithmetic the base is, at what speed it was done here, and what it would take elsewhere."""
+    whole = operations * world * steps
+    return (
+        f"arithmetic: {operations * world / 1e9:,.1f} GFLOP a step, {whole / 1e12:,.1f} TFLOP in all, "
+        f"{whole / max(seconds, 1e-9) / 1e9:,.0f} GFLOP/s here. A device scales as its matrix products do (`llmrec doctor` "
+        f"says how fast they are here): at 20 TFLOP/s, a share of what a GPU does, all of it would take {whole / 2e13:,.1f} s"
+    )
 
 
 def _rows(done: Pretrained, users: int, seed: int) -> list[Row]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import SlotModel
@@ -22,11 +23,13 @@ from llmrec.pretraining.processes import Processes
 @dataclass(frozen=True)
 class Pretrained:
     """What a run did. losses: of every step from the first on. resumed: how many of the steps it found done.
-    seconds: wall-clock time of all steps, also of those before a kill, as far as they were saved."""
+    seconds: wall-clock time of all steps, also of those before a kill, as far as they were saved. operations: floating-point
+    operations of the matrix products of this process's first step, forward and backward; 0 without a step."""
 
     losses: list[float]
     resumed: int
     seconds: float
+    operations: int = 0
 
 
 def pretrain(
@@ -67,9 +70,14 @@ def pretrain(
                     say(line)
         resumed = training.step
         _agree(training, processes)
+        operations = 0
         while training.step < settings.steps:
             began = time.perf_counter()
-            step, loss = training.step, advance(training, dataset, users, settings, seed, share)
+            step = training.step
+            with FlopCounterMode(display=False) if step == resumed else nullcontext() as counter:
+                loss = advance(training, dataset, users, settings, seed, share)
+            if counter is not None:
+                operations = counter.get_total_flops()
             seconds = time.perf_counter() - began
             effort = replace(effort, seconds=effort.seconds + seconds)
             if processes.main:
@@ -82,7 +90,7 @@ def pretrain(
                     save(path, training, run, effort)
                 processes.wait()
     finish(training)
-    return Pretrained(training.losses, resumed, effort.seconds)
+    return Pretrained(training.losses, resumed, effort.seconds, operations)
 
 
 def _told(training: Training, before: Effort, now: Effort, steps: int) -> list[str]:

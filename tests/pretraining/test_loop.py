@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec.encoder.train import Share, train
+from llmrec.data.tasks import sample_windows
+from llmrec.encoder.train import Share, n_readouts, train
 from llmrec.errors import ArtefactError, DataError
 from llmrec.pretraining.loop import pretrain
 from llmrec.pretraining.processes import Processes
@@ -53,6 +54,20 @@ def killing(at: int) -> Callable[[int, float], None]:
             raise Killed
 
     return watch
+
+
+def test_the_operations_are_those_of_one_step_and_grow_with_the_catalogues_share(tiny_run, tmp_path):
+    """Scores of all items at all readouts, and both their gradients, are three products: what is more is the transformer's."""
+    run = tiny_run
+    _, done = go(run, tmp_path / "once")
+    _, longer = go(run, tmp_path / "longer", settings=replace(run.settings, steps=9))
+    assert done.operations == longer.operations
+    draw = run.settings.known, run.settings.horizon, run.settings.batch, np.random.default_rng((run.seed, 0))
+    tasks = sample_windows(run.dataset, run.users, *draw, run.settings.from_start, least=1)
+    width = run.model().project.weight.shape[0]
+    scores = 2 * n_readouts(tasks, run.settings.most) * run.dataset.n_items * width
+    assert done.operations > 3 * scores
+    assert go(run, tmp_path / "once")[1].operations == 0  # nothing was left to do
 
 
 def test_wherever_it_stops_it_ends_where_it_would_have(tiny_run, tmp_path):

@@ -97,6 +97,7 @@ def test_the_report_has_rows_and_says_what_ran(out):
     assert rows[1].seconds > 0
     assert (report["processes"], report["threads"], report["device"]) == (1, 1, "cpu")
     assert report["settings"]["train"]["steps"] == 3
+    assert report["gflop_per_step"] > 0
     assert report["versions"].keys() >= {"torch", "accelerate", "llmrec"}
 
 
