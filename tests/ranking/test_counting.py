@@ -44,7 +44,9 @@ def test_what_is_spoken_for_is_ease_with_the_largest_weights_of_each_column(rand
     held = len({(int(u), int(i)) for u, i in zip(data.user, data.item, strict=True) if u in users})
     whole = fit_ease(data, users, 5.0 * held / 10, exact=False).weight
     assert np.array_equal(count(data, users, 2, texts(data), np.random.default_rng(0)).linear.toarray(), whole)
-    monkeypatch.setattr(counting, "HELD", 4)
+    monkeypatch.setattr(counting, "HELD", 3)
+    assert np.array_equal(count(data, users, 2, texts(data), np.random.default_rng(0)).linear.toarray(), whole)
+    monkeypatch.setattr(counting, "WEIGHTS", 47)  # four for each of ten columns
     few = count(data, users, 2, texts(data), np.random.default_rng(0)).linear.toarray()
     for column in range(10):
         largest = np.argsort(-np.abs(whole[:, column]))[:4]
