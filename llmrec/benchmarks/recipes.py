@@ -60,6 +60,12 @@ def movielens(small: bool) -> Recipe:
     return Recipe(_settings(train, ranking_tasks=4000, blend=FEW))
 
 
+def taste(small: bool) -> Recipe:
+    """As `movielens`, for events without an order: the blend sees what EASE says and how much is known, no dates or places."""
+    plan = movielens(small)
+    return replace(plan, settings=replace(plan.settings, beside=("known", "linear", "linear_lately")))
+
+
 def amazon(small: bool) -> Recipe:
     """Short histories, many items: the next event alone counts."""
     steps, rate = (2000, 1e-3) if small else (1600, 4e-4)
@@ -121,6 +127,8 @@ def recipe(benchmark: str, kind: Kind, steps: int | None = None) -> Recipe:
 
 
 def _recipe(benchmark: str, small: bool) -> Recipe:
+    if benchmark in ("ml1m-taste", "ml1m-liked"):
+        return taste(small)
     if benchmark.startswith("ml1m"):
         return movielens(small)
     if benchmark.startswith("journey"):
