@@ -42,3 +42,7 @@ class MissingExtraError(LlmrecError, ImportError):
 
 class ShortAnswerWarning(UserWarning):
     """Fewer than k items could be recommended; the message says to whom and why."""
+
+
+class FewWindowsWarning(UserWarning):
+    """A known scene has too few calibration windows for anything to be told from it; the message says how many are needed."""

@@ -5,13 +5,15 @@ Axis convention: `W` windows of `n` events, `S` known scenes, `E` events, `N` it
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.features import slot_attributes
-from llmrec.errors import DataError
+from llmrec.errors import DataError, FewWindowsWarning
 from llmrec.scenes.conformal import p_values, scene_p_values
 from llmrec.scenes.decide import LEVEL, Verdict, decide
 from llmrec.scenes.reference import References, fit_references, together
@@ -78,13 +80,32 @@ def detect(
 
     losses: float (W,), mean loss of the model in use over each window. home: the scene that its adapter serves; None where any
     known one will do. A guard without a usual loss has no second witness, and every window's p-value of it is 1.
+    Warns with FewWindowsWarning where a scene that has to be told apart has fewer than 1 / level - 1 calibration windows: no
+    p-value can then be as small as `level`, and no new scene will be noticed.
     """
     losses = np.asarray(losses, np.float64)
     if losses.shape != (len(windows),):
         raise DataError(f"losses: expected one a window, shape ({len(windows)},), got {losses.shape}")
+    few = [scene for scene in (range(len(guard.calibration)) if home is None else [home]) if _too_few(guard, scene, level)]
+    if few:
+        warnings.warn(
+            f"scene {few[0]} has {len(guard.calibration[few[0]])} calibration windows, and at level {level:g} nothing can be "
+            f"told from it with fewer than {_needed(level)}: keep back more, take shorter windows, or raise the level",
+            FewWindowsWarning,
+            stacklevel=2,
+        )
     p = scene_p_values(guard.calibration, guard.scores(dataset, windows))
     shift = p.max(1) if home is None else p[:, home]
     return [decide(float(a), float(b), level) for a, b in zip(shift, p_values(guard.usual, losses), strict=True)]
+
+
+def _needed(level: float) -> int:
+    """How many calibration windows it takes for a p-value, 1 / (M + 1) at the least, to be as small as the level."""
+    return ceil(round(1 / level, 9)) - 1
+
+
+def _too_few(guard: Guard, scene: int, level: float) -> bool:
+    return len(guard.calibration[scene]) < _needed(level)
 
 
 def _two(

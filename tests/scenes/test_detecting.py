@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llmrec.data.build import build
-from llmrec.errors import DataError
+from llmrec.errors import DataError, FewWindowsWarning
 from llmrec.scenes import detect
 from llmrec.scenes.detecting import learn_guard
 from llmrec.scenes.windows import cut
@@ -58,6 +60,22 @@ def test_at_home_another_known_scene_is_a_shift(world):
     at_home = detect(guard, dataset, other, losses, home=0)
     assert np.mean([one.shift for one in at_home]) < np.mean([one.shift for one in detect(guard, dataset, other, losses)])
     assert {one.loss for one in at_home} == {1.0}  # no usual loss, no second witness
+
+
+@pytest.mark.parametrize(("kept_back", "level"), [(18, 0.05), (8, 0.1)])
+def test_with_too_few_windows_to_tell_anything_it_says_so_and_with_one_more_it_does_not(world, kept_back, level):
+    dataset, text, windows, scene = world
+    known = windows.take(np.flatnonzero(scene < 2))
+    new = windows.take(np.flatnonzero(scene == 2))
+    guard = learn_guard(dataset, text, known, scene[scene < 2], known.group % 2 == 0)
+    scores = np.linspace(-2, 2, 30)
+    few = replace(guard, calibration=(scores, scores[:kept_back]))
+    with pytest.warns(FewWindowsWarning, match=f"scene 1 has {kept_back} calibration windows.*fewer than {kept_back + 1}"):
+        told = detect(few, dataset, new, np.zeros(len(new)), level=level)
+    assert {one.action for one in told} == {"nothing"}  # as unlike as can be, and yet no p-value is small enough
+    detect(few, dataset, new, np.zeros(len(new)), home=0, level=level)
+    enough = replace(guard, calibration=(scores, scores[: kept_back + 1]))
+    assert {one.action for one in detect(enough, dataset, new, np.zeros(len(new)), level=level)} == {"reweight"}
 
 
 def test_what_cannot_be_watched_is_refused(world):
