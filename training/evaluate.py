@@ -83,7 +83,7 @@ def llmrec(
     for seed in seeds:
         with stages("llmrec", f"{kind}, seed {seed}"):
             folder = runs / "training" / (f"{kind}-{seed}" if ratings == "read" else f"{kind}-{seed}-{ratings}")
-            for method in fit(benchmark, plan, seed, part == "test", stages, folder, cache_folder(), kind):
+            for method in fit(benchmark, plan, recipes.Fit(kind, seed, part == "test", folder, cache_folder()), stages):
                 name = method.name.replace(ours.OURS, ours.OURS + SAID[ratings], 1)
                 save_run(runs, run(benchmark, replace(method, name=name), seed, part))
 
@@ -103,18 +103,20 @@ def reference(
             save_run(runs, run(benchmark, method, None, part))
     for seed in seeds:
         folder, name = runs / "training" / f"reference-{part}-{kind}-{seed}", ours.named(kind, benchmark.name)
-        plan = partial(recipes.recipe, kind=kind, steps=steps)
-        for method in references.fit_reference(held, plan, name, seed, final, stages, folder, cache_folder(), kind):
+        plan, how = partial(recipes.recipe, kind=kind, steps=steps), recipes.Fit(kind, seed, final, folder, cache_folder())
+        for method in references.fit_reference(held, plan, name, how, stages):
             save_run(runs, run(benchmark, method, seed, part))
 
 
 def ensemble(benchmark: Benchmark, runs: Path, part: Part, members: str, stages: Stages) -> None:
     """Several bases of `llmrec` under one ranker, measured and kept."""
     from llmrec.benchmarks import ensemble as together  # here, for the same reason
+    from llmrec.benchmarks import recipes
 
     chosen = together.members(members)
     with stages("ensemble", members):
-        method = together.fit(benchmark, chosen, part == "test", stages, runs / "training", cache_folder())
+        how = recipes.Fit(chosen[0].kind, chosen[0].seed, part == "test", runs / "training", cache_folder())
+        method = together.fit(benchmark, chosen, how, stages)
         save_run(runs, run(benchmark, method, chosen[0].seed, part))
 
 

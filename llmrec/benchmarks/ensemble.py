@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from scipy.special import log_softmax
 
-from llmrec.benchmarks.ours import OURS, Chain, Trained, kind, learn_rankers, train
+from llmrec.benchmarks.ours import EARLY, FINAL, OURS, Chain, Trained, kind, learn_rankers, train
 from llmrec.benchmarks.protocol import Benchmark, Method
-from llmrec.benchmarks.recipes import Kind, recipe
+from llmrec.benchmarks.recipes import Fit, Kind, recipe
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.progress import Stages
@@ -43,31 +42,28 @@ def members(text: str) -> tuple[Member, ...]:
     return tuple(found)
 
 
-def fit(
-    benchmark: Benchmark, chosen: Sequence[Member], final: bool, stages: Stages, folder: Path, cache: Path | None
-) -> Method:
+def fit(benchmark: Benchmark, chosen: Sequence[Member], how: Fit, stages: Stages) -> Method:
     """The members' mean under one counts ranker and one blend, which are learned as for one of them, by the first one's recipe.
 
-    folder: where the members' training is, each in its own folder; what is there already is not trained again.
+    how: of all members but for their kind and seed; each has a folder of its own in `how.folder`, and what is there already is
+    not trained again.
     Raises DataError where items are known by their text alone: there a base is not read as it is.
     """
     if benchmark.by_text_alone:
         raise DataError(f"{benchmark.name}: expected items that were seen in training, got some known by their text alone")
-    began = time.perf_counter()
-    plan, rng = recipe(benchmark.name, chosen[0].kind), np.random.default_rng(chosen[0].seed)
+    began, first = time.perf_counter(), chosen[0]
+    rng = np.random.default_rng(first.seed)
+    each = [replace(how, kind=one.kind, seed=one.seed, folder=how.folder / str(one)) for one in chosen]
 
     def together(of: Benchmark, moment: str) -> tuple[Trained, float]:
-        bases = [
-            train(of, recipe(of.name, one.kind), one.seed, rng, stages, folder / str(one) / moment, cache, one.kind)
-            for one in chosen
-        ]
+        bases = [train(of, recipe(of.name, one.kind), one, moment, rng, stages) for one in each]
         return replace(bases[0], read=mean_of([base.read for base in bases])), sum(base.resumed for base in bases)
 
-    trained, resumed = together(benchmark, "early")
-    rankers = learn_rankers(benchmark, trained, plan, chosen[0].seed, rng, stages)
+    trained, resumed = together(benchmark, EARLY)
+    rankers = learn_rankers(benchmark, trained, recipe(benchmark.name, first.kind), first.seed, rng, stages)
     last = benchmark.final()
-    if final and last is not benchmark:
-        trained, more = together(last, "final")
+    if how.final and last is not benchmark:
+        trained, more = together(last, FINAL)
         resumed += more
     name = f"{OURS}, {len(chosen)} bases at once"
     by_setting = {

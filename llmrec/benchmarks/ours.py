@@ -13,14 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from scipy.special import expit, logsumexp
 
 from llmrec.benchmarks.controls import sample
 from llmrec.benchmarks.protocol import Benchmark, Method, Part, Setting
-from llmrec.benchmarks.recipes import Kind, Recipe, body
+from llmrec.benchmarks.recipes import Fit, Kind, Recipe
+from llmrec.benchmarks.recipes import body as body_of
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import Body, load_body, load_text, random_body, small_body
 from llmrec.encoder.catalogues import keep_likeness
@@ -47,6 +47,7 @@ from llmrec.recommender.parts import (
 from llmrec.recommender.settings import Settings
 
 OURS = "llmrec"
+EARLY, FINAL = "early", "final"  # trained until validation, and until test
 NAMES: dict[Kind, str] = {  # of bodies that are not `recipes.body`, which is called llmrec without more words
     "pretrained": "llmrec, 3 layers of MiniLM",
     "random": "llmrec, random weights",
@@ -64,7 +65,7 @@ def kind(name: str) -> Kind:
 
 def named(kind: Kind, benchmark: str) -> str:
     """What our method with a kind of body is called on a benchmark."""
-    return OURS if kind == body(benchmark) else NAMES[kind]
+    return OURS if kind == body_of(benchmark) else NAMES[kind]
 
 
 @dataclass(frozen=True)
@@ -136,32 +137,19 @@ class CountsAlone:
         return ranked(found, rank(self.rankers.counts, features(tasks, found, retrieval.counts)), plain)
 
 
-def fit(
-    benchmark: Benchmark,
-    recipe: Recipe,
-    seed: int,
-    final: bool,
-    stages: Stages,
-    folder: Path,
-    cache: Path | None = None,
-    kind: Kind = "pretrained",
-) -> list[Method]:
-    """The whole chain, the base alone and the ranker over counts alone, ready to be measured.
-
-    kind: what the base begins from. folder: where its checkpoints are; a run that was killed goes on from them.
-    final: train for test, see `Benchmark.final`.
-    """
+def fit(benchmark: Benchmark, recipe: Recipe, how: Fit, stages: Stages) -> list[Method]:
+    """The whole chain, the base alone and the ranker over counts alone, ready to be measured."""
     began = time.perf_counter()
-    rng = np.random.default_rng(seed)
-    trained = train(benchmark, recipe, seed, rng, stages, folder / "early", cache, kind)
+    rng = np.random.default_rng(how.seed)
+    trained = train(benchmark, recipe, how, EARLY, rng, stages)
     worth = worth_of_new_items(benchmark, trained, stages)
     trained = trained.with_new_items(worth)
-    rankers = learn_rankers(benchmark, trained, recipe, seed, rng, stages)
+    rankers = learn_rankers(benchmark, trained, recipe, how.seed, rng, stages)
     last = benchmark.final()
-    if final and last is not benchmark:
-        trained = train(last, recipe, seed, rng, stages, folder / "final", cache, kind).with_new_items(worth)
+    if how.final and last is not benchmark:
+        trained = train(last, recipe, how, FINAL, rng, stages).with_new_items(worth)
     seconds = time.perf_counter() - began + trained.resumed
-    name, part = named(kind, benchmark.name), _part(final)
+    name, part = named(how.kind, benchmark.name), _part(how.final)
     found: list[Method] = []
 
     def method(label: str, control: type[Chain] | type[CountsAlone]) -> Method:
@@ -179,22 +167,14 @@ def fit(
     return found
 
 
-def train(
-    benchmark: Benchmark,
-    recipe: Recipe,
-    seed: int,
-    rng: np.random.Generator,
-    stages: Stages,
-    folder: Path,
-    cache: Path | None,
-    kind: Kind,
-) -> Trained:
-    """The base, its index, and the counts, from the benchmark's training users."""
-    dataset, users, settings = benchmark.train, benchmark.users, recipe.settings
+def train(benchmark: Benchmark, recipe: Recipe, how: Fit, moment: str, rng: np.random.Generator, stages: Stages) -> Trained:
+    """The base, its index, and the counts, from the benchmark's training users. moment: `EARLY` or `FINAL`, a folder's name."""
+    dataset, users, settings, folder = benchmark.train, benchmark.users, recipe.settings, how.folder / moment
     with stages("encode", f"{dataset.n_items:,} item texts"):
         text_model = load_text(Weights.packaged(), settings.device)
-        text, _ = text_vectors(text_model, dataset.catalogue, settings, cache)
-    model = new_model(new_body(kind, settings.layers, seed), text_model, text, dataset, users, settings, seed)
+        text, _ = text_vectors(text_model, dataset.catalogue, settings, how.cache)
+    body = new_body(how.kind, settings.layers, how.seed)
+    model = new_model(body, text_model, text, dataset, users, settings, how.seed)
     if benchmark.by_text_alone:
         keep_likeness(model)
     plan = settings.train
@@ -203,7 +183,9 @@ def train(
         bar(total=plan.steps, desc="base") as progress,
     ):
         began = time.perf_counter()
-        run = pretrain(model, dataset, users, plan, seed, folder, save_every=200, watch=lambda *_: progress.update() and None)
+        run = pretrain(
+            model, dataset, users, plan, how.seed, folder, save_every=200, watch=lambda *_: progress.update() and None
+        )
         resumed = max(0.0, run.seconds - (time.perf_counter() - began))
         first, last = np.mean(run.losses[:20]), np.mean(run.losses[-20:])
         say(f"{plan.steps:,} steps, loss {first:.3f} -> {last:.3f}, {run.seconds:.0f} s of training")

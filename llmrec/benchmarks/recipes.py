@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from llmrec.encoder.train import TrainSettings
@@ -41,6 +42,21 @@ MANY = RankerSettings(hidden=16, steps=1200, rate=1e-2, decay=0.1)  # of thousan
 Kind = Literal["pretrained", "random", "small"]
 """What the body begins from: the first three blocks of the packaged MiniLM (width 384), random weights of the same shape, or
 two blocks of width 128 from random weights. Item texts always go through the whole pretrained transformer."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit by a recipe.
+
+    kind, seed: what the body begins from, and the seed of all draws. final: for test, see `Benchmark.final`.
+    folder: where its checkpoints are; a run that was killed goes on from them. cache: of item-text vectors; None for none.
+    """
+
+    kind: Kind
+    seed: int
+    final: bool
+    folder: Path
+    cache: Path | None = None
 
 
 def movielens(small: bool) -> Recipe:

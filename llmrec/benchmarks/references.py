@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from llmrec.benchmarks.controls import families, tune
 from llmrec.benchmarks.ours import fit
 from llmrec.benchmarks.protocol import Benchmark, Method, Reference
-from llmrec.benchmarks.recipes import Kind, Recipe
+from llmrec.benchmarks.recipes import Fit, Recipe
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.evaluation.controls import Control
@@ -43,17 +42,7 @@ class Folded:
         return found
 
 
-def fit_reference(
-    reference: Reference,
-    recipe: Callable[[str], Recipe],
-    name: str,
-    seed: int,
-    final: bool,
-    stages: Stages,
-    folder: Path,
-    cache: Path | None,
-    kind: Kind,
-) -> list[Method]:
+def fit_reference(reference: Reference, recipe: Callable[[str], Recipe], name: str, how: Fit, stages: Stages) -> list[Method]:
     """The whole chain, called `NAME, LABEL`, and the base alone, fitted as `ours.fit` does it, fold by fold.
 
     recipe: of a fold, by its benchmark's name. name: of the method that is held against it. The rest as for `ours.fit`.
@@ -61,10 +50,13 @@ def fit_reference(
     several = []
     for number, fold in enumerate(reference.folds):
         with stages(f"{name}, {reference.label}", f"fold {number + 1} of {len(reference.folds)}"):
-            several.append(fit(fold, recipe(fold.name), seed, final, stages, folder / f"fold-{number}", cache, kind)[:2])
+            here = replace(how, folder=how.folder / f"fold-{number}")
+            several.append(fit(fold, recipe(fold.name), here, stages)[:2])
     called = f"{name}, {reference.label}"
     labels = called, f"{called}, transformer alone"
-    return [_one(label, reference.folds, each, final) for label, each in zip(labels, zip(*several, strict=True), strict=True)]
+    return [
+        _one(label, reference.folds, each, how.final) for label, each in zip(labels, zip(*several, strict=True), strict=True)
+    ]
 
 
 def tuned_reference(reference: Reference, final: bool) -> Iterator[Method]:

@@ -12,9 +12,9 @@ import torch
 
 from llmrec.benchmarks.controls import sample, texts_of
 from llmrec.benchmarks.measure import measure
-from llmrec.benchmarks.ours import named, new_body
+from llmrec.benchmarks.ours import EARLY, FINAL, named, new_body
 from llmrec.benchmarks.protocol import Benchmark, Method, Setting
-from llmrec.benchmarks.recipes import Kind, Recipe
+from llmrec.benchmarks.recipes import Fit, Recipe
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import load_text
@@ -33,32 +33,21 @@ WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of likeness in words, be
 SAVE_EVERY = 200
 
 
-def fit(
-    benchmark: Benchmark,
-    recipe: Recipe,
-    seed: int,
-    final: bool,
-    stages: Stages,
-    folder: Path,
-    cache: Path | None,
-    kind: Kind,
-) -> list[Method]:
-    """The transformer with a weight for likeness in words that was chosen on validation tasks, and the transformer alone.
-
-    folder: where checkpoints are; a run that was killed goes on from them. final: train for test, on all `benchmark.shops`.
-    """
+def fit(benchmark: Benchmark, recipe: Recipe, how: Fit, stages: Stages) -> list[Method]:
+    """The transformer with a weight for likeness in words that was chosen on validation tasks, and the transformer alone; for
+    test, on all `benchmark.shops`."""
     assert benchmark.shops is not None
-    setting, name = benchmark.settings[0], named(kind, benchmark.name)
-    asked = Asked(recipe, stages, cache, kind, seed)
+    setting, name = benchmark.settings[0], named(how.kind, benchmark.name)
+    asked = Asked(recipe, how, stages)
     began = time.perf_counter()
-    read, words = asked.about(benchmark.train, benchmark.shops.validation, folder / "early")
+    read, words = asked.about(benchmark.train, benchmark.shops.validation, EARLY)
     with stages("weight of words", f"{len(WEIGHTS)} tried on validation tasks") as say:
         tried = {weight: _mean(Worded(name, read, words, weight), setting, benchmark.primary[1]) for weight in WEIGHTS}
         weight = max(tried, key=lambda weight: tried[weight])
         say(", ".join(f"{weight:g}: {value:.4f}" for weight, value in tried.items()))
-    if final:
+    if how.final:
         began = time.perf_counter()
-        read, words = asked.about(benchmark.final().train, benchmark.shops.test, folder / "final")
+        read, words = asked.about(benchmark.final().train, benchmark.shops.test, FINAL)
     seconds = time.perf_counter() - began
     both, alone = Worded(name, read, words, weight), Worded(f"{name}, transformer alone", read, words, 0.0)
     said = {setting.name: f"words {weight:g} (validation {tried[weight]:.4f})"}
@@ -88,22 +77,21 @@ class Asked:
     """How a model is trained on shops and put onto another one."""
 
     recipe: Recipe
+    how: Fit
     stages: Stages
-    cache: Path | None
-    kind: Kind
-    seed: int
 
-    def about(self, dataset: Dataset, shops: Sequence[Dataset], folder: Path) -> tuple[Vectors, TextMatch]:
+    def about(self, dataset: Dataset, shops: Sequence[Dataset], moment: str) -> tuple[Vectors, TextMatch]:
         """What reads histories in the shop of `dataset`, of which only the catalogue is used, and likeness of its words."""
         settings, text_model = self.recipe.settings, load_text(Weights.packaged(), self.recipe.settings.device)
         with self.stages("encode", f"{sum(shop.n_items for shop in (*shops, dataset)):,} item texts"):
-            texts = [text_vectors(text_model, shop.catalogue, settings, self.cache)[0] for shop in (*shops, dataset)]
-        body = new_body(self.kind, settings.layers, self.seed)
-        whole = new_model(body, text_model, texts[0], shops[0], np.arange(shops[0].n_users), settings, self.seed)
+            texts = [text_vectors(text_model, shop.catalogue, settings, self.how.cache)[0] for shop in (*shops, dataset)]
+        seed = self.how.seed
+        body = new_body(self.how.kind, settings.layers, seed)
+        whole = new_model(body, text_model, texts[0], shops[0], np.arange(shops[0].n_users), settings, seed)
         keep_likeness(whole, torch.from_numpy(np.concatenate(texts[:-1])).to(settings.device))
         whole.moments.copy_(moments(np.concatenate([shop.time for shop in shops])))
         models = [over(whole, torch.from_numpy(text).to(settings.device)) for text in texts]
-        train(models[:-1], shops, settings.train, self.seed, folder, self.stages)
+        train(models[:-1], shops, settings.train, seed, self.how.folder / moment, self.stages)
         model = models[-1].eval().requires_grad_(False)
         words = fit_tfidf(dataset, texts_of(dataset.catalogue), log=True, decay=LATELY)
         return reader(model, frozen_items(model), settings, None), words

@@ -10,7 +10,7 @@ import pytest
 from llmrec.benchmarks import ensemble, ours
 from llmrec.benchmarks.ensemble import Member, mean_of, members
 from llmrec.benchmarks.protocol import Benchmark, Setting, first_known
-from llmrec.benchmarks.recipes import Recipe
+from llmrec.benchmarks.recipes import Fit, Recipe
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
@@ -59,16 +59,17 @@ def test_the_mean_is_that_of_log_chances_whatever_is_added_to_all_scores_and_in_
 
 def test_an_ensemble_takes_the_bases_that_are_there_and_ranks_by_all_of_them(benchmark, tmp_path):
     for member in members("pretrained-0,small-1"):
-        ours.fit(benchmark, RECIPE, member.seed, False, Stages(io.StringIO()), tmp_path / str(member), None, member.kind)
+        ours.fit(benchmark, RECIPE, Fit(member.kind, member.seed, False, tmp_path / str(member)), Stages(io.StringIO()))
     stamps = {place: place.stat().st_mtime_ns for place in tmp_path.glob("*/early/checkpoint")}
-    method = ensemble.fit(benchmark, members("pretrained-0,small-1"), True, Stages(io.StringIO()), tmp_path, None)
+    how = Fit("pretrained", 0, True, tmp_path)
+    method = ensemble.fit(benchmark, members("pretrained-0,small-1"), how, Stages(io.StringIO()))
     assert {place: place.stat().st_mtime_ns for place in stamps} == stamps and len(stamps) == 2
     assert (method.name, method.role) == ("llmrec, 2 bases at once", "ours")
     assert method.constants["new"] == "pretrained-0 and small-1"
     tasks = benchmark.settings[0].test
     scores = method.by_setting["all"].scores(tasks)
     assert scores.shape == (len(tasks), 10) and np.isfinite(scores).all()
-    swapped = ensemble.fit(benchmark, members("small-1,pretrained-0"), True, Stages(io.StringIO()), tmp_path, None)
+    swapped = ensemble.fit(benchmark, members("small-1,pretrained-0"), how, Stages(io.StringIO()))
     plain = [one.by_setting["all"].trained.read(tasks)[1] for one in (method, swapped)]
     np.testing.assert_allclose(*plain, rtol=1e-4, atol=1e-5)
 

@@ -11,7 +11,7 @@ import pytest
 
 from llmrec.benchmarks import ours
 from llmrec.benchmarks.protocol import Benchmark, ByPart, Setting, first_known
-from llmrec.benchmarks.recipes import Recipe, recipe
+from llmrec.benchmarks.recipes import Fit, Kind, Recipe, recipe
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
@@ -47,8 +47,8 @@ def benchmark(random_shop) -> Benchmark:
     return Benchmark("made", random_shop, np.arange(10), settings, ("all", "ndcg@10"))
 
 
-def fit(benchmark: Benchmark, folder: Path, seed: int = 0, final: bool = False, kind: ours.Kind = "pretrained") -> dict:
-    methods = ours.fit(benchmark, RECIPE, seed, final, Stages(io.StringIO()), folder, None, kind)
+def fit(benchmark: Benchmark, folder: Path, seed: int = 0, final: bool = False, kind: Kind = "pretrained") -> dict:
+    methods = ours.fit(benchmark, RECIPE, Fit(kind, seed, final, folder), Stages(io.StringIO()))
     return {method.name: method for method in methods}
 
 

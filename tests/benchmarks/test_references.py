@@ -10,6 +10,7 @@ import pytest
 
 from llmrec.benchmarks import references
 from llmrec.benchmarks.protocol import Benchmark, Method, Reference, Setting, first_known
+from llmrec.benchmarks.recipes import Fit
 from llmrec.benchmarks.references import Folded, fit_reference, tuned_reference
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
@@ -50,15 +51,14 @@ def test_each_task_is_scored_by_its_own_fold_in_any_order(folds, random_shop):
 def test_the_chain_and_the_base_alone_of_all_folds_are_two_references(folds, monkeypatch, final):
     seen = []
 
-    def fit(fold, recipe, seed, last, stages, folder, cache, kind):
-        seen.append((fold, recipe, last, folder.name))
+    def fit(fold, recipe, how, stages):
+        seen.append((fold, recipe, how.final, how.folder.name))
         number = float(len(seen))
         return [Method(name, "ours", {"a": Says(number + add)}, 2.0) for name, add in (("x", 0), ("y", 10), ("z", 100))]
 
     monkeypatch.setattr(references, "fit", fit)
-    both = fit_reference(
-        Reference("trained there", folds), lambda name: name, "llmrec", 0, final, Stages(), Path("runs"), None, "small"
-    )
+    how = Fit("small", 0, final, Path("runs"))
+    both = fit_reference(Reference("trained there", folds), lambda name: name, "llmrec", how, Stages())
     assert [method.name for method in both] == ["llmrec, trained there", "llmrec, trained there, transformer alone"]
     assert seen == [(folds[0], "made", final, "fold-0"), (folds[1], "made", final, "fold-1")]
     for method, add in zip(both, (0, 10), strict=True):

@@ -12,7 +12,7 @@ from llmrec.benchmarks import shops, transfer
 from llmrec.benchmarks.controls import families, tune
 from llmrec.benchmarks.measure import measure
 from llmrec.benchmarks.protocol import Benchmark
-from llmrec.benchmarks.recipes import Recipe
+from llmrec.benchmarks.recipes import Fit, Recipe
 from llmrec.benchmarks.transfer import between
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.train import TrainSettings
@@ -45,7 +45,7 @@ def benchmark(made, monkeypatch) -> Benchmark:
 
 
 def fit(benchmark: Benchmark, folder, final: bool = False, seed: int = 0) -> dict:
-    methods = shops.fit(benchmark, RECIPE, seed, final, Stages(io.StringIO()), folder, None, "small")
+    methods = shops.fit(benchmark, RECIPE, Fit("small", seed, final, folder), Stages(io.StringIO()))
     return {method.name: method for method in methods}
 
 
