@@ -36,8 +36,8 @@ METHODS = ("controls", "sasrec", "llmrec", "reference", "ensemble", "all", "none
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 
 
-def controls(benchmark: Benchmark, runs: Path, part: Part, only: tuple[str, ...], stages: Stages) -> None:
-    """Every control, or only some, tuned, measured and kept."""
+def controls(benchmark: Benchmark, runs: Path, part: Part, only: tuple[str, ...], said: str, stages: Stages) -> None:
+    """Every control, or only some, tuned, measured and kept. said: added to their names."""
     there = families(benchmark, text_vectors)
     if unknown := sorted(set(only) - {family.name for family in there}):
         raise click.BadParameter(
@@ -49,7 +49,7 @@ def controls(benchmark: Benchmark, runs: Path, part: Part, only: tuple[str, ...]
         with stages(family.name, "constants on validation") as found:
             method = tune(benchmark, family, final=part == "test")
             if method is not None:
-                save_run(runs, run(benchmark, method, None, part))
+                save_run(runs, run(benchmark, replace(method, name=method.name + said), None, part))
             found("; ".join(f"{name}: {said}" for name, said in method.constants.items()) if method else "not asked here")
 
 
@@ -77,8 +77,6 @@ def llmrec(
     from llmrec.benchmarks import ours, recipes, shops  # here, for the same reason
 
     kind = recipes.body(benchmark.name) if body is None else ours.kind(body)
-    if ratings != "read":
-        benchmark = with_ratings(benchmark, ratings)
     plan, fit = recipes.recipe(benchmark.name, kind, steps), ours.fit if benchmark.shops is None else shops.fit
     for seed in seeds:
         with stages("llmrec", f"{kind}, seed {seed}"):
@@ -160,7 +158,7 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     type=click.Choice(list(SAID)),
     default="read",
     show_default=True,
-    help="Of llmrec: ratings read in the slots, hidden, or read and counted: what was not liked counts less in the loss.",
+    help="Of llmrec and EASE: ratings read in the slots, hidden, or read and counted: what was not liked counts less to both.",
 )
 @click.option(
     "--members",
@@ -199,8 +197,10 @@ def main(
         with stages("data", name) as found:
             benchmark = load(name, data)
             found(f"{name}: {benchmark.train.n_items:,} items, {len(benchmark.users):,} users to train on")
+        if ratings != "read":
+            benchmark = with_ratings(benchmark, ratings)
         if method in ("controls", "all"):
-            controls(benchmark, place, part, only, stages)
+            controls(benchmark, place, part, only, SAID[ratings], stages)
         if method in ("sasrec", "all"):
             sasrec(benchmark, place, part, seeds, stages)
         if method in ("llmrec", "all"):

@@ -57,6 +57,16 @@ def user_items(dataset: Dataset) -> sparse.csr_array:
     return (_members(dataset) @ basket_items(dataset)).tocsr()
 
 
+def user_worth(dataset: Dataset) -> sparse.csr_array:
+    """float64 (U, N): the most that any of the user's events with the item counts, see `Dataset.worth`; 1 where all count 1."""
+    key = dataset.user.astype(np.int64) * dataset.n_items + dataset.item
+    worth = np.ones(dataset.n_events) if dataset.worth is None else dataset.worth.astype(np.float64)
+    order = np.lexsort((worth, key))
+    last = np.diff(key[order], append=-1) != 0
+    user, item = np.divmod(key[order][last], max(dataset.n_items, 1))
+    return sparse.coo_array((worth[order][last], (user, item)), shape=(dataset.n_users, dataset.n_items)).tocsr()
+
+
 def basket_of_events(dataset: Dataset) -> np.ndarray:
     """int64 (E,): basket of each event, counted 0 ... B - 1 over all users."""
     return np.repeat(np.arange(len(dataset.basket_start) - 1), np.diff(dataset.basket_start))

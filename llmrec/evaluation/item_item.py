@@ -22,6 +22,7 @@ from llmrec.evaluation.counts import (
     support_counts,
     user_items,
     user_of_baskets,
+    user_worth,
 )
 
 _CELLS = 1 << 23  # cells of a dense block of similarities held at once: 64 MB
@@ -107,6 +108,7 @@ def fit_ease(
 ) -> Ease:
     """The closed form of EASE: with P the inverse of X'X + ridge I, weights -P[i, j] / P[j, j] and a zero diagonal.
 
+    X holds what the users' events count, where some count less than others, see `Dataset.worth`; else it holds ones.
     ridge: above zero; about 10 to 1,000. log, decay: as for `fit_item_knn`.
     repeat: weight of an item's own history count. 0 is EASE, which scores a bought item by its company only; where
         people buy again it has to be above zero (1 makes a purchase count like a perfect predictor of itself).
@@ -117,6 +119,8 @@ def fit_ease(
     if not ridge > 0:
         raise DataError(f"ridge: expected a number above 0, got {ridge}; without it an unbought item makes the system singular")
     matrix = _interactions(dataset, users, log)
+    if dataset.worth is not None:
+        matrix = sparse.csr_array(matrix.multiply(user_worth(dataset.take(users))))
     exact = matrix.shape[1] <= _EXACT_ITEMS if exact is None else exact
     gram = (matrix.T @ matrix).astype(np.float64 if exact else np.float32).toarray(order="F")
     gram[np.diag_indices_from(gram)] += ridge

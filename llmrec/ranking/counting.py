@@ -13,7 +13,7 @@ from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import sample_windows
-from llmrec.evaluation.counts import basket_items
+from llmrec.evaluation.counts import basket_items, user_worth
 from llmrec.evaluation.item_item import Markov, fit_ease, fit_markov
 from llmrec.evaluation.text_match import fit_tfidf
 from llmrec.index.candidates import neighbours
@@ -128,7 +128,7 @@ def _linear(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
     n = dataset.n_items
     most = max(HELD, WEIGHTS // max(n, 1))
     part = dataset.take(users)
-    held = len(np.unique(part.user.astype(np.int64) * n + part.item))
+    held = float(user_worth(part).power(2).sum())  # items that users have, by what their events count
     if n > LINEAR_ITEMS or not held:
         return sparse.csr_array((n, n), dtype=np.float32)
     weight = fit_ease(dataset, users, RIDGE * held / n, exact=False).weight

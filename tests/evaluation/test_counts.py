@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from llmrec.data.dataset import Worth
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
-from llmrec.evaluation.counts import basket_items, support_counts, user_items
+from llmrec.evaluation.counts import basket_items, support_counts, user_items, user_worth
 
 
 def test_a_written_down_example(world):
@@ -58,3 +61,15 @@ def test_baskets_and_users_are_the_loop(world, random_history):
 def test_a_user_without_events_has_an_empty_row(world):
     dataset = world([[[0]], [[1]]], 2).keep(np.array([False, True]))
     assert user_items(dataset).toarray().tolist() == [[0, 0], [0, 1]]
+
+
+def test_an_item_counts_what_the_best_of_the_users_events_with_it_does(world, random_history):
+    dataset = world(random_history, 12)
+    plain = user_worth(dataset).toarray()
+    assert plain.tolist() == (user_items(dataset).toarray() > 0).tolist()
+    kind = np.random.default_rng(0).integers(0, 3, dataset.n_events).astype(np.float32)
+    typed = replace(dataset, attributes={"event_type": kind}, event_types=("a", "b", "c"), worth_by=Worth((0.1, 1.0, 0.0)))
+    expected = np.zeros(plain.shape)
+    for user, item, code in zip(typed.user, typed.item, kind, strict=True):
+        expected[user, item] = max(expected[user, item], (0.1, 1.0, 0.0)[int(code)])
+    np.testing.assert_allclose(user_worth(typed).toarray(), expected, rtol=1e-6)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
+from llmrec.data.dataset import Worth
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
 from llmrec.evaluation import item_item
-from llmrec.evaluation.counts import support_counts
+from llmrec.evaluation.counts import support_counts, user_worth
 from llmrec.evaluation.item_item import fit_ease, fit_item_knn, fit_markov
 
 USERS = np.arange(20)
@@ -79,6 +81,26 @@ def test_ease_scores_the_decayed_history(dataset, tasks):
     control = fit_ease(dataset, USERS, 3.0, decay=0.5)
     expected = support_counts(tasks, decay=0.5).toarray() @ control.weight
     np.testing.assert_allclose(control.scores(tasks), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_ease_regresses_on_what_events_count(dataset):
+    """Against the same regression on a matrix of 1 and .25, column by column."""
+    liked = np.random.default_rng(0).random(dataset.n_events) < 0.5
+    typed = replace(
+        dataset,
+        attributes={"event_type": np.where(liked, 0, 1).astype(np.float32)},
+        event_types=("liked", "other"),
+        worth_by=Worth((1.0, 0.25)),
+    )
+    matrix = user_worth(typed).toarray()[:20]
+    assert set(np.unique(matrix)) == {0.0, 0.25, 1.0}
+    weight = fit_ease(typed, USERS, 3.0).weight
+    for item in range(12):
+        others = [other for other in range(12) if other != item]
+        x = matrix[:, others]
+        expected = np.linalg.solve(x.T @ x + 3.0 * np.eye(11), x.T @ matrix[:, item])
+        np.testing.assert_allclose(weight[others, item], expected, atol=1e-6)
+    assert not np.allclose(weight, fit_ease(dataset, USERS, 3.0).weight, atol=1e-3)
 
 
 @pytest.mark.parametrize("ridge", [0.0, -1.0, float("nan")])

@@ -41,7 +41,11 @@ def test_counts_against_a_loop(random_shop):
 
 def test_what_is_spoken_for_is_ease_with_the_largest_weights_of_each_column(random_shop, monkeypatch):
     users, data = np.arange(3, 15), random_shop
-    held = len({(int(u), int(i)) for u, i in zip(data.user, data.item, strict=True) if u in users})
+    worth: dict[tuple[int, int], float] = {}
+    for user, item, counts in zip(data.user, data.item, data.worth, strict=True):
+        if user in users:
+            worth[user, item] = max(worth.get((user, item), 0.0), float(counts))
+    held = sum(counts**2 for counts in worth.values())
     whole = fit_ease(data, users, 5.0 * held / 10, exact=False).weight
     assert np.array_equal(count(data, users, 2, texts(data), np.random.default_rng(0)).linear.toarray(), whole)
     monkeypatch.setattr(counting, "HELD", 3)

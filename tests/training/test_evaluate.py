@@ -166,9 +166,15 @@ def test_ratings_read_hidden_and_counted_stand_side_by_side(rated, tmp_path):
     for ratings in ("read", "hidden", "counted"):
         done = rated("--method", "llmrec", "--ratings", ratings, "--output", str(output))
         assert done.exit_code == 0, done.output
+    for ratings in ("read", "counted"):
+        done = rated("--method", "controls", "--only", "EASE", "--ratings", ratings, "--output", str(output))
+        assert done.exit_code == 0, done.output
     variants = {"llmrec", "llmrec, no ratings", "llmrec, liked counts more"}
     alone = {f"{name}, {part} alone" for name in variants for part in ("transformer", "counts")}
-    assert {row.method for row in read_rows(output)} == variants | alone
+    rows = read_rows(output)
+    assert {row.method for row in rows} == variants | alone | {"EASE", "EASE, liked counts more"}
+    ease = [[row.value for row in rows if row.method == name] for name in ("EASE", "EASE, liked counts more")]
+    assert ease[0] != ease[1]
     aim = json.loads(output.read_text())["aims"][0]
     assert aim["times"] == "llmrec, no ratings" and aim["wanted"] is not None
     assert {place.name for place in (tmp_path / "runs" / "training").iterdir()} == {
