@@ -3,7 +3,9 @@
 python training/adaptation_study.py --data FOLDER --only long --validation_only
 python training/adaptation_study.py --data FOLDER --seeds 0,1,2 --output training/results/adaptation.json
 
+    headroom  what adapting could add at the most, regime by regime, before anything is meta-trained; on validation users
     long      known = 50, 100, 200 events, prompts of the last 10, 20, 50, on ml1m-taste: the older events are the support
+    controls  beside `long`: full fine-tuning in the primary cell, and the base trained on with meta-learning's compute
     order     the same with 100 known on ml1m-cold, where the site's own order leaves the older events worth nothing
     cold      5, 10, 20 events (or 1, 3, 5 trips), all in the prompt: the support asks for each from all the others
     factors   one factor at a time around the default, on validation users only
@@ -36,12 +38,13 @@ from llmrec.benchmarks.named import load
 from llmrec.benchmarks.protocol import Part
 from llmrec.benchmarks.recipes import recipe
 from llmrec.benchmarks.runs import save_run, seed_numbers
+from llmrec.demo.plot import plot_factors
 from llmrec.errors import LlmrecError
 from llmrec.evaluation.rows import Row, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 
-STUDIES = ("long", "order", "cold", "factors", "clock")
+STUDIES = ("headroom", "long", "controls", "order", "cold", "factors", "clock")
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 COLD = {
     "ml1m-cold": {f"known={known}": known for known in (5, 10, 20)},
@@ -68,13 +71,14 @@ def base_of(on: study.Ground, seed: int, runs: Path, stages: Stages) -> Base:
 
 
 def measure_long(name: str, data: Path, seeds: tuple[int, ...], runs: Path, part: Part, effort: Effort, stages: Stages) -> None:
-    """`long` on ml1m-taste, and `order` on ml1m-cold."""
-    benchmark, known = ("ml1m-taste", long.KNOWN) if name == "long" else ("ml1m-cold", long.KNOWN[1:2])
+    """`long` and `controls` on ml1m-taste, and `order` on ml1m-cold."""
+    benchmark, known = ("ml1m-cold", long.KNOWN[1:2]) if name == "order" else ("ml1m-taste", long.KNOWN)
     on = ground(benchmark, data, part)
+    ask = study.control_study if name == "controls" else study.long_study if effort.core else study.gradient_study
     for seed in seeds:
         base = base_of(on, seed, runs, stages)
-        found = study.long_study(on, base, list(cells(known, long.PROMPTS)), effort, seed, stages)
-        keep(found, name, long.OURS, seed, part, runs)
+        found = ask(on, base, list(cells(known, long.PROMPTS)), effort, seed, stages)
+        keep(found, "order" if name == "order" else "long", long.OURS, seed, part, runs)
 
 
 def measure_clock(data: Path, runs: Path, effort: Effort, stages: Stages) -> None:
@@ -101,6 +105,21 @@ def measure_cold(
             keep(found, f"cold, {name}", cold.OURS, seed, part, runs)
 
 
+def measure_headroom(data: Path, runs: Path, benchmarks: tuple[str, ...], stages: Stages) -> None:
+    """`headroom`, on validation users whatever the part of the other studies."""
+    several = {"ml1m-taste": list(cells(long.KNOWN, long.PROMPTS)), "ml1m-cold": list(cells(long.KNOWN[1:2], long.PROMPTS))}
+    for name, settings in COLD.items():
+        if benchmarks and name not in benchmarks:
+            continue
+        # Of part "test" all validation users are to choose on, and nobody else is asked here.
+        on = ground(name, data, "test", everybody=not settings)
+        rng = np.random.default_rng(study.SPLIT)
+        matter = study.new_users(on, settings, rng) if settings else study.last_events(on.benchmark, on.recipe, "test", rng)
+        found = study.headroom_study(on, base_of(on, 0, runs, stages), several.get(name, []), matter, stages)
+        for run in found.runs("headroom", (), 0, "validation"):
+            save_run(runs / "values" / "headroom" / name, run)
+
+
 def measure_factors(data: Path, runs: Path, stages: Stages) -> None:
     """`factors`, on validation users whatever the part of the other studies."""
     on = ground("ml1m-taste", data, "validation")
@@ -120,23 +139,30 @@ def told(runs: Path, part: Part) -> tuple[list[Row], dict]:
     """Rows of all that is kept, and what stands beside them."""
     rows: list[Row] = []
     gates: dict[str, list[str]] = {}
+    constants: dict[str, dict[str, str]] = {}
     seeds: dict[str, dict[str, list[int]]] = {}
-    mine: dict[str, tuple[str, ...]] = {"long": (long.GATED, long.CORE), "order": (long.GATED,), "factors": ()}
-    names = ["long", "order", *(f"cold-{name}" for name in COLD), "factors"]
-    for name in names:
-        there = report.kept(runs / "values" / name, "validation" if name == "factors" else part)
+    mine: dict[str, tuple[str, ...]] = {"long": (long.GATED, long.CORE, long.LORA), "order": (long.GATED,)}
+    of_validation = [*(f"headroom/{name}" for name in COLD), "factors"]
+    for name in ["long", "order", *(f"cold-{name}" for name in COLD), *of_validation]:
+        there = report.kept(runs / "values" / name, "validation" if name in of_validation else part)
         if there:
-            rows += report.rows(there, mine.get(name, (cold.GATED,)), np.random.default_rng(DRAWS_SEED))
+            rows += report.rows(
+                there, () if name in of_validation else mine.get(name, (cold.GATED,)), np.random.default_rng(DRAWS_SEED)
+            )
         for run in there:
             seeds.setdefault(run.benchmark, {}).setdefault(run.method, []).append(run.seed or 0)
             for setting, taken in run.constants.items():
-                gates.setdefault(f"{run.benchmark}, {setting}", []).append(f"seed {run.seed}: {taken}")
+                if run.method == long.GATED:
+                    gates.setdefault(f"{run.benchmark}, {setting}", []).append(f"seed {run.seed}: {taken}")
+                else:
+                    constants.setdefault(run.method, {})[f"seed {run.seed}"] = taken
     clock = runs / "clock.json"
     of_long, of_cold = ([row for row in rows if row.benchmark.startswith(study)] for study in ("long", "cold"))
     extra = {
         "primary": {"setting": long.PRIMARY.name, "metric": report.METRIC, "method": long.GATED},
         "aims": report.reached(of_long, long.aims()) + report.reached(of_cold, cold.aims(of_cold)),
         "gates": gates,
+        "constants": constants,
         "seeds": seeds,
         "break_even": json.loads(clock.read_text(encoding="utf-8")) if clock.is_file() else None,
     }
@@ -156,8 +182,9 @@ def told(runs: Path, part: Part) -> tuple[list[Row], dict]:
 @click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs/adaptation"), show_default=True, help="Where values are kept."
 )
-@click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written, with a plot of `factors`.")
 @click.option("--core_only", is_flag=True, help="Leave out LoRA, gradient steps and the user vector: a third of the time.")
+@click.option("--without_core", is_flag=True, help="Of `long`, what --core_only leaves out, and nothing else.")
 @click.option("--validation_only", is_flag=True, help="Choose on one half of the validation users and measure on the other.")
 def main(
     data: Path,
@@ -167,18 +194,25 @@ def main(
     runs: Path,
     output: Path | None,
     core_only: bool,
+    without_core: bool,
     validation_only: bool,
 ) -> None:
     """Measure what adapting adds, study by study, and write one report."""
     stages, began = Stages(), time.perf_counter()
     part: Part = "validation" if validation_only else "test"
     effort = replace(Effort(), gradient=0, head=0, lora=0) if core_only else Effort()
+    if without_core:
+        effort = replace(effort, core=0)
+    if without_core and (core_only or only != ("long",)):
+        raise click.UsageError("--without_core is for `long`: give --only long with it, and not --core_only.")
     try:
         for name in only or STUDIES:
-            if name in ("long", "order"):
+            if name in ("long", "controls", "order"):
                 measure_long(name, data, seeds, runs, part, effort, stages)
             elif name == "cold":
                 measure_cold(data, seeds, runs, part, benchmark, effort, stages)
+            elif name == "headroom":
+                measure_headroom(data, runs, benchmark, stages)
             elif name == "factors":
                 measure_factors(data, runs, stages)
             elif name == "clock":
@@ -190,6 +224,8 @@ def main(
             machine = {"part": part, "threads": torch.get_num_threads(), "cpus": os.cpu_count()}
             write_report(output, rows, extra | machine)
             click.echo(f"written: {output}")
+            if factors := [row for row in rows if row.benchmark == "factors"]:
+                plot_factors(factors, output.with_name(f"{output.stem}-factors.png"))
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{time.perf_counter() - began:.0f} s in all", err=True)

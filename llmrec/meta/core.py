@@ -18,12 +18,14 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from llmrec.adapters.values import Shared
 from llmrec.meta.head import Prior, Rows, posterior_mean
 from llmrec.meta.losses import Loss, softmax
 from llmrec.meta.outer import Episode
 
+BLOCK = 32  # numbers of a core that are multiplied with the others side by side
 CONTEXT = (True, False, False)
 """Which of a core's leaves are the user's, for `algorithms.cavia`."""
 
@@ -109,11 +111,24 @@ def choice_posterior(core: Core, choices: Choices, users: int, steps: int = 1) -
         mean = share @ reach
         slope = core.z - zero.index_add(0, choices.user, hit - mean)
         taken = torch.zeros(users, len(reach), dtype=zero.dtype, device=zero.device).index_add(0, choices.user, share)
-        square = (taken[:, None] * reach.T) @ reach
-        square = square.index_add(0, choices.user, mean[:, :, None] * mean[:, None], alpha=-1)
+        square = second_moment(taken, reach).index_add(0, choices.user, mean[:, :, None] * mean[:, None], alpha=-1)
         curve = square + torch.eye(reach.shape[1], dtype=zero.dtype, device=zero.device)
         core = replace(core, z=core.z - torch.linalg.solve(curve, slope))
     return core
+
+
+def second_moment(weight: Tensor, reach: Tensor) -> Tensor:
+    """(U, D, D): sum over items of weight (U, N) times the outer product of the item's reach (N, D) with itself.
+
+    By blocks of rows, each from the diagonal on, and mirrored: up to half of the products are saved, and of the (U, D, N) that
+    lies between there is only a block at a time. This is most of what a step of Newton's costs.
+    """
+    rows = []
+    for first in range(0, reach.shape[1], BLOCK):
+        part = (weight[:, None] * reach[:, first : first + BLOCK].T) @ reach[:, first:]
+        rows.append(pad(part, (first, 0)))
+    upper = torch.cat(rows, 1)
+    return upper.triu() + upper.triu(1).mT
 
 
 def rating_posterior(core: Core, item: Tensor, rest: Tensor, weight: Tensor, noise: float) -> Core:

@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from llmrec.meta import core as cores
 from llmrec.meta.algorithms import cavia
 from llmrec.meta.core import (
     CONTEXT,
@@ -84,6 +85,15 @@ def test_one_newton_step_by_hand(start, choices):
             [[(f(small * (e + g)) - f(small * (e - g)) - f(small * (g - e)) + f(-small * (e + g))) for g in eye] for e in eye]
         ) / (4 * small**2)
         np.testing.assert_allclose(found[user], -np.linalg.solve(curve, slope), atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 32])
+def test_second_moments_by_blocks_are_those_of_numpy(monkeypatch, exact, block):
+    monkeypatch.setattr(cores, "BLOCK", block)
+    rng = np.random.default_rng(3)
+    weight, reach = rng.random((4, N)), rng.normal(size=(N, 5))
+    found = cores.second_moment(torch.from_numpy(weight), torch.from_numpy(reach))
+    np.testing.assert_allclose(found, np.einsum("un,ni,nj->uij", weight, reach, reach), atol=1e-12)
 
 
 def test_no_support_is_the_prior_and_more_support_says_more(start, choices):

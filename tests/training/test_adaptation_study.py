@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from llmrec.benchmarks import movielens
-from llmrec.benchmarks.adaptation import factors, long
+from llmrec.benchmarks.adaptation import factors, headroom, long
 from llmrec.benchmarks.adaptation import study as studies
 from llmrec.benchmarks.adaptation.arms import Effort
 from llmrec.benchmarks.adaptation.readme import readme
@@ -26,7 +26,7 @@ from llmrec.evaluation.rows import read_rows
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "adaptation_study.py"
 USERS, EVENTS, ITEMS = 120, 20, 60
-SMALL = Effort(size=2, newton=1, rank=1, steps=1, core=2, gradient=2, head=2, lora=2, longer=2, users=8)
+SMALL = Effort(size=2, newton=1, rank=1, steps=1, core=2, gradient=2, head=2, lora=2, longer=2, whole=1, users=8)
 
 
 @pytest.fixture
@@ -81,19 +81,26 @@ def made(folder: Path, seed: int, test: np.ndarray | None = None) -> None:
 
 def test_sessions_add_up_to_one_report(call, tmp_path):
     output = tmp_path / "report.json"
-    call("--only", "long", "--seeds", "0")
-    call("--only", "long", "--only", "cold", "--seeds", "1")
-    call("--only", "factors", "--only", "clock")
+    call("--only", "long", "--only", "controls", "--seeds", "0")
+    call("--only", "long", "--only", "cold", "--seeds", "1", "--core_only")
+    call("--only", "long", "--seeds", "1", "--without_core")
+    call("--only", "factors", "--only", "clock", "--only", "headroom")
     done = call("--only", "none", "--seeds", "0,1", "--output", str(output))
     assert "known=10, prompt=3" in done.output
     rows, extra = read_rows(output), json.loads(output.read_text())
     value = {(row.benchmark, row.setting, row.method): row.value for row in rows if not row.versus}
-    assert {row.benchmark for row in rows} == {"long", "cold, ml1m-taste", "factors"}
+    assert {row.benchmark for row in rows} == {"headroom", "long", "cold, ml1m-taste", "factors"}
     for row in rows:
         if row.versus:
             mine, other = (value[row.benchmark, row.setting, name] for name in (row.method, row.versus))
             assert row.value == pytest.approx(mine - other, abs=1e-12)
         assert row.n <= 0.2 * USERS or row.benchmark == "factors"
+    regimes = {row.setting for row in rows if row.benchmark == "headroom"}
+    assert regimes == {"ml1m-taste, known=10, prompt=3", "ml1m-taste, known=5"}
+    assert all(value["headroom", name, headroom.ORACLE] > value["headroom", name, headroom.ZERO] for name in regimes)
+    seeds = extra["seeds"]["long"]  # what --core_only leaves out and what --without_core does are together all of it
+    assert {name for name, of in seeds.items() if of != [0, 1]} == {studies.WHOLE, studies.CONTINUED, studies.JOINT}
+    assert "of the first rate" in extra["constants"][studies.CONTINUED]["seed 0"]
     taken = extra["gates"]["long, known=10, prompt=3"]
     assert [one.partition(":")[0] for one in taken] == ["seed 0", "seed 1"]
     for aim in extra["aims"]:
@@ -102,6 +109,8 @@ def test_sessions_add_up_to_one_report(call, tmp_path):
         assert aim["reached"] == (mine >= aim["wanted"]) and aim["ratio"] == pytest.approx(mine / other)
     assert extra["primary"]["setting"] == "known=10, prompt=3" and set(extra["break_even"]) >= {"prompt", "longest", "adapting"}
     text = readme(output)
+    assert output.with_name("report-factors.png").read_bytes().startswith(b"\x89PNG")
+    assert "| ml1m-taste, known=5 | " in text and "oracle, times" in text
     assert f"{value['long', 'known=10, prompt=3', long.ZERO]:.4f}" in text and "| rank of LoRA | 1 " in text
 
 
@@ -120,5 +129,8 @@ def test_validation_gives_the_same_values_whatever_the_test_users_did(call, tmp_
 def test_what_is_not_there(study, tmp_path):
     done = CliRunner().invoke(study.main, ["--data", str(tmp_path), "--only", "long"])
     assert done.exit_code == 1 and "movielens-1m.events.parquet: no such file" in done.output
+    for options in (["--only", "long", "--core_only"], ["--only", "long", "--only", "cold"], []):
+        done = CliRunner().invoke(study.main, ["--without_core", *options])
+        assert done.exit_code == 2 and "give --only long with it" in done.output
     done = CliRunner().invoke(study.main, ["--seeds", "a"])
     assert "expected whole numbers such as 0,1,2, got 'a'" in done.output

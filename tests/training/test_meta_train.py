@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import runpy
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,12 @@ from llmrec.recommender.settings import LoraSettings, Settings
 from llmrec.store import load_arrays
 
 ROOT = Path(__file__).resolve().parents[2] / "training"
+EXACT = """import runpy, sys
+from llmrec.encoder import precision
+precision._product = lambda dtype, device: 0.0  # float32, as the fixture `exact` has it
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def write(file: Path, names: tuple[str, ...], rows: list[tuple]) -> Path:
@@ -67,6 +77,38 @@ def test_a_new_initialisation_on_the_same_base(base, tables, tmp_path):
     assert losses.shape == (3, 3)
     code, said = call(tmp_path, "meta_train", *options, "--output_dir", str(tmp_path / "out"))
     assert code == 0 and "3 episodes found done" in said
+
+
+def test_two_processes_learn_what_one_does(base, tables, tmp_path):
+    options = ["--base", str(base), "--steps", "2", "--episodes", "3", "--users", "6", *tables]
+    code, said = call(tmp_path, "meta_train", *options, "--output_dir", str(tmp_path / "one"))
+    assert code == 0, said
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    exact = tmp_path / "exact.py"
+    exact.write_text(EXACT, encoding="utf-8")
+    pair = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port", str(port))
+    command = [sys.executable, *pair, str(exact), str(ROOT / "meta_train.py"), "--cpu", *options]
+    more = {"PYTHONPATH": str(ROOT.parent), "OMP_NUM_THREADS": "1", "LLMREC_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [*command, "--output_dir", str(tmp_path / "two")],
+        env=os.environ | more,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 processes on cpu, 1 of" in done.stderr
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two")]
+    assert [report["processes"] for report in reports] == [1, 2]
+    one, two = (load_arrays(tmp_path / name / "checkpoint" / "learning.safetensors") for name in ("one", "two"))
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+    inits = [Recommender.from_pretrained(tmp_path / name / "recommender").state.init for name in ("one", "two")]
+    for mine, theirs in zip(*(init.adapter.leaves() for init in inits), strict=True):
+        np.testing.assert_allclose(theirs.numpy(), mine.numpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("algorithm", ["fomaml", "maml", "maml++"])

@@ -37,13 +37,17 @@ def trained(
     return Base(model, frozen_items(model), plan.most)
 
 
-def trained_on(base: Base, benchmark: Benchmark, users: np.ndarray, recipe: Recipe, seed: int, steps: int) -> Base:
-    """The base after some steps more of plain training on these users, from a third of its first rate down to nothing.
+def trained_on(
+    base: Base, benchmark: Benchmark, users: np.ndarray, recipe: Recipe, seed: int, steps: int, share: float = 1 / 3
+) -> Base:
+    """The base after some steps more of plain training on these users, from a share of its first rate down to nothing.
 
-    The control that spends on training what meta-training spends: the users are to be those that meta-training learned from.
+    The control that spends on training what meta-training spends: those whom meta-training learned from are to be among the
+    users. The 60 steps of `Effort.longer` take about as many multiplications as a core's meta-learning, and four fifths of
+    LoRA's; `compute.plain_steps` counts what is exactly as much.
     """
     model = copy.deepcopy(base.model).requires_grad_(True)
-    plan = replace(recipe.settings.train, steps=steps, rate=recipe.settings.train.rate / 3, average=0.0)
+    plan = replace(recipe.settings.train, steps=steps, rate=share * recipe.settings.train.rate, average=0.0)
     training = begin(model, plan, warm=False)
     for _ in bar(range(steps), desc="trained on"):
         advance(training, benchmark.train, users, plan, seed + 10_000)

@@ -65,11 +65,11 @@ def measured(
     base: Base, team: Team, chosen: Tasks, asked: Tasks, new_only: bool, effort: Effort, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], str]:
     """Method -> NDCG@10 (T,) of the users asked, and what the gate took. It learns from `chosen`."""
-    worth, values = (
-        _ways(base, team, Place(cold_bank(base, tasks, new_only, QUESTIONS, rng)), effort, depth)
-        for tasks, depth in ((chosen, DEEP), (asked, 10))
-    )
-    ways = [name for name in worth if name != SWAPPED]
+    places = [Place(cold_bank(base, tasks, new_only, QUESTIONS, rng)) for tasks in (chosen, asked)]
+    worth, values = (_ways(base, team, place, effort, depth) for place, depth in zip(places, (DEEP, 10), strict=True))
+    other = Place(places[1].bank.swapped(), places[1].events)
+    values[SWAPPED] = ndcg(cores.adapted(team.core, other, effort.newton), other.bank.query.target)
+    ways = list(worth)
     size = int(np.median(asked.split - asked.start))
     taken = ways[taken_by_gate(np.stack([worth[name] for name in ways], 1), size, rng)]
     return values | {GATED: values[taken]}, taken
@@ -79,7 +79,6 @@ def _ways(base: Base, team: Team, place: Place, effort: Effort, depth: int) -> d
     scores = {
         ZERO: arms.zero(place),
         CORE: cores.adapted(team.core, place, effort.newton),
-        SWAPPED: cores.adapted(team.core, Place(place.bank.swapped(), place.events), effort.newton),
     }
     if team.lora is not None:
         scores[LORA] = loras.adapted(base, team.lora, place.bank, effort.steps)

@@ -14,7 +14,7 @@ import numpy as np
 
 from llmrec.benchmarks.adaptation import arms, cores, loras
 from llmrec.benchmarks.adaptation.arms import Arm, Effort
-from llmrec.benchmarks.adaptation.bank import Base, Lists
+from llmrec.benchmarks.adaptation.bank import Bank, Base, Lists
 from llmrec.benchmarks.adaptation.cores import Place
 from llmrec.benchmarks.adaptation.counting import Counting, best, ndcg, weighed
 from llmrec.benchmarks.adaptation.gating import DEEP, taken_by_gate
@@ -22,17 +22,17 @@ from llmrec.benchmarks.adaptation.regimes import Cell, Long, cells, long_bank, p
 from llmrec.benchmarks.adaptation.report import Aim
 from llmrec.benchmarks.protocol import first_known
 from llmrec.data.dataset import Dataset
-from llmrec.meta.core import Core
 from llmrec.progress import bar
 
 KNOWN, PROMPTS, HORIZON, LEAST = (50, 100, 200), (10, 20, 50), 10, 3
 PRIMARY = Cell(100, 10)  # declared before any test user was asked
-ZERO, ONE, CORE = "zero steps", "core, one Newton step", "core, closed form"
+ZERO, ONE, CORE, LORA = "zero steps", "core, one Newton step", "core, closed form", "LoRA"
 GATED, LONGEST = "llmrec, gated", "longest prompt, zero steps"
 SWAPPED, EASE, KNN = "core, another's support", "EASE, all known", "item kNN, all known"
 BLEND, BOTH = "zero steps + EASE + item kNN", "core + EASE + item kNN"
-OURS = (CORE, ONE, GATED, BOTH, "core, gradient steps", "LoRA")
+OURS = (CORE, ONE, GATED, BOTH, "core, gradient steps", LORA)
 RATES = (0.3, 1.0, 3.0)  # tried for LoRA from a random start
+FEW = 200
 Reorder = Callable[[Dataset, np.random.Generator], Dataset]
 
 
@@ -75,24 +75,23 @@ def practices(
 
 @dataclass(frozen=True)
 class Team:
-    """The arms of one seed, learned. heavy: those that run the transformer again, asked in some cells only."""
+    """The arms of one seed, learned. heavy: those that run the transformer again, asked in some cells only. random: one for
+    each rate that is tried."""
 
     light: tuple[Arm, ...]
     heavy: tuple[Arm, ...]
     random: tuple[Arm, ...]
-    core: Core
 
 
 def learn(
     base: Base, features: np.ndarray, places: Sequence[Place], effort: Effort, rng: np.random.Generator, seed: int
 ) -> Team:
     """All arms from one base and the same places."""
-    core, of_core = arms.timed(lambda: arms.closed_form(features, places, effort, rng))
-    light = [
-        Arm(ZERO, "control", arms.zero),
-        Arm(ONE, "ours", lambda place: cores.adapted(core, place, 1), of_core),
-        Arm(CORE, "ours", lambda place: cores.adapted(core, place, effort.newton), of_core),
-    ]
+    light = [Arm(ZERO, "control", arms.zero)]
+    if effort.core:
+        core, cost = arms.timed(lambda: arms.closed_form(features, places, effort, rng))
+        light.append(Arm(ONE, "ours", lambda place: cores.adapted(core, place, 1), cost))
+        light.append(Arm(CORE, "ours", lambda place: cores.adapted(core, place, effort.newton), cost))
     if effort.gradient:
         steps, cost = arms.timed(lambda: arms.by_gradient(features, places, effort, rng))
         light.append(Arm("core, gradient steps", "ours", lambda place: cores.stepped(steps, place, effort.steps), cost))
@@ -100,10 +99,10 @@ def learn(
         head, cost = arms.timed(lambda: arms.head_only(base, places, effort, rng))
         light.append(Arm("user vector alone, closed form", "control", lambda place: cores.adapted(head, place, 1), cost))
     if not effort.lora:
-        return Team(tuple(light), (), (), core)
+        return Team(tuple(light), (), ())
     lora, of_lora = arms.timed(lambda: arms.lora(base, places, effort, rng, seed))
     joint, of_joint = arms.timed(lambda: arms.joint_lora(base, places, effort, rng, seed))
-    light.append(Arm("LoRA", "ours", lambda place: loras.adapted(base, lora, place.bank, effort.steps), of_lora))
+    light.append(Arm(LORA, "ours", lambda place: loras.adapted(base, lora, place.bank, effort.steps), of_lora))
     heavy = (
         Arm("LoRA, zero steps", "control", lambda place: loras.adapted(base, lora, place.bank, 0), of_lora),
         Arm("joint LoRA", "control", lambda place: loras.adapted(base, joint, place.bank, 0), of_joint),
@@ -113,23 +112,15 @@ def learn(
         return loras.adapted(base, arms.random_lora(base, effort, seed, rate), place.bank, effort.steps)
 
     random = tuple(Arm("LoRA, random start", "control", partial(from_random, rate)) for rate in RATES)
-    return Team(tuple(light), heavy, random, core)
+    return Team(tuple(light), heavy, random)
 
 
 def measured(
     base: Base, longer: Base, team: Team, counts: Counting, chosen: Asked, asked: Asked, heavy: bool, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], str]:
     """Method -> NDCG@10 (T,) of the users asked in one cell, and what the gate took. Constants come from `chosen`."""
-    found = {arm.name: arm.answer(asked.place) for arm in (*team.light, *(team.heavy if heavy else ()))}
-    other = Place(long_bank(base, asked.long, swapped(asked.long.older)), asked.place.events)
+    found = answers(base, team, chosen, asked, heavy)
     by_name = {arm.name: arm for arm in team.light}
-    found[SWAPPED] = by_name[CORE].answer(other)
-    if heavy and team.random:
-        few = chosen.place.bank.take(np.arange(min(len(chosen.place.bank), 200)))
-        tried = [np.nanmean(ndcg(arm.answer(Place(few)), few.query.target)) for arm in team.random]
-        arm = team.random[int(np.argmax(tried))]
-        found[arm.name] = arm.answer(asked.place)
-        found["LoRA, another's support"] = by_name["LoRA"].answer(other)
     whole = Long(asked.long.tasks, base.most)
     found[LONGEST] = arms.zero(Place(long_bank(base, whole)))
     found["trained on, zero steps"] = arms.zero(Place(long_bank(longer, asked.long)))
@@ -144,6 +135,27 @@ def measured(
     worth = np.stack([ndcg(scores, chosen.relevant, DEEP) for scores in mine.values()], 1)
     taken = list(mine)[taken_by_gate(worth, asked.cell.older, rng)]
     return values | {GATED: values[taken]}, taken
+
+
+def answers(base: Base, team: Team, chosen: Asked, asked: Asked, heavy: bool) -> dict[str, np.ndarray]:
+    """Arm -> scores (T, N) of the users asked in one cell; those of another's support beside them."""
+    found = {arm.name: arm.answer(asked.place) for arm in (*team.light, *(team.heavy if heavy else ()))}
+    other = Place(long_bank(base, asked.long, swapped(asked.long.older)), asked.place.events)
+    by_name = {arm.name: arm for arm in team.light}
+    if CORE in by_name:
+        found[SWAPPED] = by_name[CORE].answer(other)
+    if heavy and team.random:
+        few = some(chosen)
+        tried = [np.nanmean(ndcg(arm.answer(Place(few)), few.query.target)) for arm in team.random]
+        arm = team.random[int(np.argmax(tried))]
+        found[arm.name] = arm.answer(asked.place)
+        found["LoRA, another's support"] = by_name[LORA].answer(other)
+    return found
+
+
+def some(chosen: Asked) -> Bank:
+    """Users that constants of dear arms are chosen on: the first `FEW`."""
+    return chosen.place.bank.take(np.arange(min(len(chosen.place.bank), FEW)))
 
 
 def aims() -> list[Aim]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from llmrec.benchmarks.adaptation.headroom import ORACLE
 from llmrec.benchmarks.adaptation.report import METRIC
 from llmrec.evaluation.rows import Row, read_rows, table
 
@@ -19,6 +20,8 @@ def readme(report: Path) -> str:
     parts = [_long(rows, extra)]
     if few := [row for row in rows if row.benchmark.startswith("cold")]:
         parts.append(_cold(few, extra))
+    if headroom := [row for row in rows if row.benchmark == "headroom"]:
+        parts.append(_headroom(headroom))
     if factors := [row for row in rows if row.benchmark == "factors"]:
         parts.append(_factors(factors))
     return "\n\n".join(parts)
@@ -56,6 +59,19 @@ def _cold(rows: Sequence[Row], extra: dict) -> str:
         ends = f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
         users = f"{gap.n:,}{', exploratory' * (gap.n < FEW)}"
         lines.append(f"| {setting} | {here[ZERO].value:.4f} | {here[GATED].value:.4f} | {ends} | {took} | {users} |")
+    return "\n".join(lines)
+
+
+def _headroom(rows: Sequence[Row]) -> str:
+    ways = list(dict.fromkeys(row.method for row in rows))
+    lines = [
+        f"| headroom, validation users, one seed | {' | '.join(ways)} | oracle, times | users |",
+        "|" + "---|" * (len(ways) + 3),
+    ]
+    for regime in dict.fromkeys(row.setting for row in rows):
+        here = {row.method: row for row in rows if row.setting == regime}
+        told = " | ".join(f"{here[way].value:.4f}" for way in ways)
+        lines.append(f"| {regime} | {told} | {here[ORACLE].value / here[ZERO].value:.2f} | {here[ZERO].n:,} |")
     return "\n".join(lines)
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from llmrec.benchmarks.adaptation import cold, factors, long
-from llmrec.benchmarks.adaptation.arms import Effort
+from llmrec.benchmarks.adaptation import cold, compute, factors, headroom, long, loras, whole
+from llmrec.benchmarks.adaptation.arms import Effort, joint_lora, zero
 from llmrec.benchmarks.adaptation.bank import Base
 from llmrec.benchmarks.adaptation.base import trained_on
 from llmrec.benchmarks.adaptation.clock import break_even
 from llmrec.benchmarks.adaptation.cores import core_on, of_company
-from llmrec.benchmarks.adaptation.counting import counting
+from llmrec.benchmarks.adaptation.counting import counting, ndcg
 from llmrec.benchmarks.adaptation.long import Reorder
-from llmrec.benchmarks.adaptation.regimes import Cell, People
+from llmrec.benchmarks.adaptation.regimes import Cell, People, cold_bank
 from llmrec.benchmarks.adaptation.report import METRIC
 from llmrec.benchmarks.protocol import Benchmark, Part, fingerprint
 from llmrec.benchmarks.recipes import Recipe
@@ -26,6 +26,8 @@ from llmrec.progress import Stages
 SHARE, SPLIT = 0.15, 4  # of the training users, kept out of base training; seed of who they are
 MOMENTS, MOST = 20_000, 3_000  # moments of training users to be neighbours; tasks of a lot where there are many more
 PRACTICE = 800  # tasks to learn from, for each cell
+WHOLE, CONTINUED, JOINT = "full fine-tuning", "trained on, same compute", "joint LoRA, same compute"
+SHARES = (1 / 3, 1 / 10, 1 / 30)  # of the base's first rate, tried for training on
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,17 @@ class Ground:
 
 @dataclass(frozen=True)
 class Found:
-    """What one seed came to. values: setting -> method -> float64 (T,). keys: setting -> hash of who was asked what.
-    notes: setting -> what the gate took. seconds: method -> of learning."""
+    """What one seed came to.
+
+    values: setting -> method -> float64 (T,). keys: setting -> hash of who was asked what. notes: setting -> what the gate
+    took. seconds: method -> of learning. constants: method -> what was chosen for it on validation, in words.
+    """
 
     values: Mapping[str, Mapping[str, np.ndarray]]
     keys: Mapping[str, str]
     notes: Mapping[str, str]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
 
     def runs(self, study: str, ours: Sequence[str], seed: int, part: Part) -> list[Run]:
         """One run a method; those of `ours` adapt, all others are controls."""
@@ -64,6 +70,7 @@ class Found:
             keys = {setting: self.keys[setting] for setting in here}
             cost = dict.fromkeys(here, self.seconds.get(name, 0.0))
             notes = {setting: self.notes[setting] for setting in here if "gated" in name and setting in self.notes}
+            notes |= dict.fromkeys(here if name in self.constants else (), self.constants.get(name, ""))
             found.append(Run(study, name, "ours" if name in ours else "control", seed, part, here, keys, cost, notes))
         return found
 
@@ -96,6 +103,88 @@ def long_study(ground: Ground, base: Base, cells: Sequence[Cell], effort: Effort
             values[cell.name], notes[cell.name] = long.measured(base, longer, team, counts, chosen, asked, heavy, rng)
             keys[cell.name] = fingerprint(asked.long.tasks)
     return Found(values, keys, notes, {arm.name: arm.seconds for arm in (*team.light, *team.heavy)})
+
+
+def gradient_study(ground: Ground, base: Base, cells: Sequence[Cell], effort: Effort, seed: int, stages: Stages) -> Found:
+    """`long` without the core and without what is measured beside it: the arms that cost most, for a session of their own."""
+    benchmark, people, rng = ground.benchmark, ground.people, np.random.default_rng((seed, 1))
+    effort = replace(effort, core=0)
+    with stages("meta-train", f"seed {seed}, {len(people.meta):,} users"):
+        places = list(long.practices(base, benchmark.train, people.meta, cells, PRACTICE, ground.reorder, rng))
+        team = long.learn(base, of_company(benchmark.train, benchmark.users, effort.size), places, effort, rng, seed)
+    values, keys = {}, {}
+    with stages("measure", f"seed {seed}, {len(cells)} cells"):
+        for cell in cells:
+            chosen, asked = (long.asked(base, benchmark.train, users, cell) for users in (ground.chosen, ground.asked))
+            found = long.answers(base, team, chosen, asked, cell.known == long.PRIMARY.known)
+            values[cell.name] = {name: ndcg(of, asked.relevant) for name, of in found.items() if name != long.ZERO}
+            keys[cell.name] = fingerprint(asked.long.tasks)
+    return Found(values, keys, {}, {arm.name: arm.seconds for arm in (*team.light, *team.heavy)})
+
+
+def control_study(ground: Ground, base: Base, cells: Sequence[Cell], effort: Effort, seed: int, stages: Stages) -> Found:
+    """The dearest controls of `long`: in the primary cell full fine-tuning for each user, and in all cells with as many known
+    events the base trained on with as many multiplications as LoRA's meta-learning or the core's took, whichever took more, and
+    joint LoRA with as many as LoRA's.
+
+    Their constants are chosen on validation users in the primary cell.
+    """
+    benchmark, rng = ground.benchmark, np.random.default_rng((seed, 5))
+    first, of_all = long.asked(base, benchmark.train, ground.chosen, long.PRIMARY), (benchmark, benchmark.users, ground.recipe)
+    with stages("count", "multiplications of meta-learning"):
+        practiced = long.practices(base, benchmark.train, ground.people.meta, cells, PRACTICE, ground.reorder, rng)
+        places, reading = compute.multiplied(lambda: list(practiced))
+        features = of_company(benchmark.train, benchmark.users, effort.size)
+        of_lora, of_core = compute.of_lora(base, places, effort, seed), compute.of_core(features, places, effort, seed)
+        steps = compute.plain_steps(reading + max(of_lora, of_core), base, *of_all, seed)
+        alike = compute.joint_alike(of_lora, base, places, effort, seed)
+    with stages("meta-train", f"joint LoRA, {2 * alike.lora} episodes"):
+        joint = joint_lora(base, places, alike, np.random.default_rng((seed, 6)), seed)
+    with stages("train on", f"{steps} steps at each of {len(SHARES)} rates"):
+        tried = {}
+        for share in SHARES:
+            longer = trained_on(base, *of_all, seed, steps, share)
+            scores = zero(long.Place(long.long_bank(longer, first.long)))
+            tried[share] = float(np.nanmean(ndcg(scores, first.relevant))), longer
+        share = max(SHARES, key=lambda one: tried[one][0])
+    with stages("choose", "full fine-tuning"):
+        tuning = whole.best(base, long.some(first), effort.whole)
+    values, keys = {}, {}
+    measured = [cell for cell in cells if cell.known == long.PRIMARY.known]
+    with stages("measure", f"seed {seed}, {len(measured)} cells"):
+        for cell in measured:
+            asked = long.asked(base, benchmark.train, ground.asked, cell)
+            found = {CONTINUED: zero(long.Place(long.long_bank(tried[share][1], asked.long)))}
+            found[JOINT] = loras.adapted(base, joint, asked.place.bank, 0)
+            if cell == long.PRIMARY:
+                found[WHOLE] = whole.tuned(base, asked.place.bank, tuning)
+            values[cell.name] = {name: ndcg(scores, asked.relevant) for name, scores in found.items()}
+            keys[cell.name] = fingerprint(asked.long.tasks)
+    words = {
+        CONTINUED: f"{steps} steps, {reading + max(of_lora, of_core):.2g} multiplications, {share:.3g} of the first rate",
+        WHOLE: f"{tuning.steps} steps of {tuning.rate:g}",
+        JOINT: f"{2 * alike.lora} episodes",
+    }
+    return Found(values, keys, {}, {}, words)
+
+
+def headroom_study(ground: Ground, base: Base, cells: Sequence[Cell], matter: Matter, stages: Stages) -> Found:
+    """What adapting could add in every cell and to every question, on validation users whatever the ground's part."""
+    benchmark, rng = ground.benchmark, np.random.default_rng(SPLIT)
+    setting = benchmark.settings[0]
+    users = np.unique(setting.validation.user).astype(np.int64)
+    features = of_company(benchmark.train, benchmark.users, Effort().size)
+    values, keys = {}, {}
+    with stages("headroom", f"{benchmark.name}, {len(cells) + len(matter.questions)} regimes"):
+        for cell in cells:
+            asked = long.asked(base, benchmark.train, users, cell)
+            name = f"{benchmark.name}, {cell.name}"
+            values[name], keys[name] = headroom.measured(features, asked.place), fingerprint(asked.long.tasks)
+        for question in matter.questions:
+            place = long.Place(cold_bank(base, question.chosen, question.new_only, cold.QUESTIONS, rng))
+            name = f"{benchmark.name}, {question.name}"
+            values[name], keys[name] = headroom.measured(features, place), fingerprint(question.chosen)
+    return Found(values, keys, {})
 
 
 def clock_study(ground: Ground, base: Base, effort: Effort, stages: Stages) -> dict[str, float | None]:
