@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llmrec.benchmarks.adaptation.headroom import ORACLE
+from llmrec.benchmarks.adaptation.headroom import ORACLE, OTHER, OWN
 from llmrec.benchmarks.adaptation.report import METRIC
 from llmrec.evaluation.rows import Row, read_rows, table
 
@@ -63,7 +63,7 @@ def _cold(rows: Sequence[Row], extra: dict) -> str:
 
 
 def _headroom(rows: Sequence[Row]) -> str:
-    ways = list(dict.fromkeys(row.method for row in rows))
+    ways = ZERO, OWN, OTHER, ORACLE
     lines = [
         f"| headroom, validation users, one seed | {' | '.join(ways)} | oracle, times | users |",
         "|" + "---|" * (len(ways) + 3),
