@@ -127,8 +127,9 @@ def body(benchmark: str) -> Kind:
     """The body that is called `llmrec` on a benchmark, unless said otherwise.
 
     Decided on validation where both were tried, ml1m-cold and beauty, with the pretrained one ahead; training/LOG.md has the
-    figures, and that on test of ml1m-cold random weights do as well. It is the small one, a third of the time, where a benchmark takes two to six trainings, for its reference and at
-    two moments, for variants of those two, and for the Complete Journey.
+    figures, and that on test of ml1m-cold random weights do as well. It is the small one, a third of the time, where a
+    benchmark takes two to six trainings, for its reference and at two moments, for variants of those two, and for the Complete
+    Journey.
     """
     small = ("journey-cold", "item-cold", "transfer", "ml1m-taste", "ml1m-liked", "beauty-time", "beauty-published")
     return "small" if benchmark.startswith(small) else "pretrained"
