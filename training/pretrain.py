@@ -48,6 +48,7 @@ def run(
     out: Path,
     save_steps: int,
     processes: Processes,
+    event_weights: dict[str, float],
 ) -> None:
     """The base by all processes; then, by the main one, all that is above it, the saved recommender and the report.
 
@@ -58,7 +59,7 @@ def run(
     check_settings(settings)
     with stages("read and clean", "the Complete Journey data (84.51°)" if tables is None else str(tables[0])) as say:
         events, items = tables or load_journey()
-        dataset, _ = build(events, items, seed=seed)
+        dataset, _ = build(events, items, seed=seed, event_weights=event_weights)
         say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
     rng = np.random.default_rng(seed)
     shares, plan = share(dataset, np.arange(dataset.n_users), settings, rng), settings.train
@@ -140,6 +141,13 @@ def _complete(out: Path, settings: Settings, seed: int) -> bool:
 @click.option("--output_dir", type=FOLDER, default=Path("runs/pretrain"), help="For checkpoint, recommender and report.")
 @click.option("--events", type=FILE, help="Your events, CSV or Parquet: user_id, item_id, timestamp, and what else you have.")
 @click.option("--items", type=FILE, help="Your items, CSV or Parquet: item_id, title, and text or category if you have them.")
+@click.option(
+    "--event_weight",
+    type=(str, float),
+    multiple=True,
+    metavar="TYPE NUMBER",
+    help="What events of a type count, such as view 0.1.",
+)
 @click.option("--model_name_or_path", help="A folder with a BERT, Llama, Mistral or Qwen2 model.  [default: packaged MiniLM]")
 @click.option("--num_layers", type=MANY, default=PLAIN.layers, help="Blocks of it that read histories, from the first on.")
 @click.option("--max_steps", type=MANY, default=PLAIN.train.steps, help="Optimiser steps of the base.")
@@ -157,6 +165,7 @@ def main(
     output_dir: Path,
     events: Path | None,
     items: Path | None,
+    event_weight: tuple[tuple[str, float], ...],
     model_name_or_path: str | None,
     num_layers: int,
     max_steps: int,
@@ -199,7 +208,7 @@ def main(
             click.echo("\n".join(described(processes)), err=True)
         settings = replace(settings, device=processes.device)
         tables = (events, items) if events is not None and items is not None else None
-        run(tables, weights, settings, seed, output_dir, save_steps, processes)
+        run(tables, weights, settings, seed, output_dir, save_steps, processes, dict(event_weight))
     except LlmrecError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)

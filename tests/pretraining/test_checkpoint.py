@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from llmrec.data.dataset import Worth
 from llmrec.encoder.train import advance, begin, finish, learned
 from llmrec.errors import ArtefactError
 from llmrec.pretraining.checkpoint import Effort, identity, restore, save, saved
@@ -84,6 +85,7 @@ def test_another_run_is_refused_by_the_name_of_what_differs(tiny_run, key, tmp_p
         "data": {"users": np.arange(1, 16)},
         "data ": {"dataset": replace(data, attributes={**data.attributes, "price": price})},
         "data  ": {"dataset": replace(data, item=np.roll(data.item, 1))},
+        "data   ": {"dataset": replace(data, worth_by=Worth((1.0, 0.5), data.worth_by.scale))},
         "events": {"dataset": data.take(np.arange(19))},
     }
     for name, changed in others.items():

@@ -61,7 +61,7 @@ def out(call, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("out")
     code, said = call(folder)
     assert code == 0, said
-    assert "1 process on cpu, 1 of" in said
+    assert "1 process on cpu, 1 of" in said and "arithmetic: " in said and "GFLOP a step" in said
     return folder
 
 
@@ -124,5 +124,7 @@ def test_mistakes_are_one_readable_line(call, out, tmp_path):
     assert code == 2 and "begun with rate = 0.0003" in said.splitlines()[-1]
     code, said = call(tmp_path, "--model_name_or_path", str(tmp_path))
     assert code == 2 and said.startswith("Error: no model in")
+    code, said = call(tmp_path, "--event_weight", "view", "0.1")
+    assert code == 2 and "events have no column event_type, got a weight for 'view'" in said
     code, said = call(tmp_path, "--train_batch_size", "0")
     assert code == 2 and "--train_batch_size" in said

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llmrec.benchmarks.adaptation.headroom import ORACLE, OTHER, OWN
+from llmrec.benchmarks.adaptation.headroom import LEAST, ORACLE, OTHER, OWN
 from llmrec.benchmarks.adaptation.report import METRIC
 from llmrec.evaluation.rows import Row, read_rows, table
 
@@ -71,7 +71,8 @@ def _headroom(rows: Sequence[Row]) -> str:
     for regime in dict.fromkeys(row.setting for row in rows):
         here = {row.method: row for row in rows if row.setting == regime}
         told = " | ".join(f"{here[way].value:.4f}" for way in ways)
-        lines.append(f"| {regime} | {told} | {here[ORACLE].value / here[ZERO].value:.2f} | {here[ZERO].n:,} |")
+        times = here[ORACLE].value / here[ZERO].value
+        lines.append(f"| {regime} | {told} | {times:.2f}{', dropped' * (times < LEAST)} | {here[ZERO].n:,} |")
     return "\n".join(lines)
 
 
