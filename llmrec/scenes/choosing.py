@@ -54,7 +54,7 @@ def choose(
     held, error = gains.mean(0), np.maximum(gains.std(0, ddof=1) / np.sqrt(len(gains)), 1e-9)
     expected, unsure = both_together(known, spread, held, error)
     best = int(expected.argmax())
-    deployed = adapt(scene, dataset, users, best) if expected[best] > BEYOND * unsure[best] else zero_steps(scene)
+    deployed = adapt(scene, dataset, users, best, again, rng) if expected[best] > BEYOND * unsure[best] else zero_steps(scene)
     return Chosen(deployed, known, held, error, expected)
 
 
@@ -81,7 +81,10 @@ def held_gains(
         rest = np.delete(users, np.s_[fold::folds])
         base = surprise(zero_steps(scene), asked, target, again)
         one = adapt(scene, dataset, rest, 0)
-        tried = [replace(one, design=design) for design in range(len(scene.learned.designs))]  # what they said is the same
+        tried = [
+            adapt(scene, dataset, rest, number, again, rng) if design.steps else replace(one, design=number)  # said is the same
+            for number, design in enumerate(scene.learned.designs)
+        ]
         found.append(np.stack([base - surprise(one, asked, target, again) for one in tried], axis=1))
     return np.concatenate(found) if found else np.zeros((0, len(scene.learned.designs)))
 

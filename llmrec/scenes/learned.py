@@ -16,10 +16,11 @@ from llmrec.scenes.readings import BIAS, CHANGE, COMPANY, TEXT
 
 @dataclass(frozen=True)
 class Design:
-    """A way to adapt: which columns of the support users it uses."""
+    """A way to adapt: which columns of the support users it uses, and whether their own events move the mix by steps."""
 
     name: str
     columns: tuple[str, ...]
+    steps: bool = False
 
 
 ZERO = Design("zero steps", TEXT)
@@ -27,6 +28,7 @@ DESIGNS = (
     Design("bias", TEXT + BIAS),
     Design("bias and company", TEXT + BIAS + COMPANY),
     Design("bias, company and change", TEXT + BIAS + COMPANY + CHANGE),
+    Design("bias, company, change and steps", TEXT + BIAS + COMPANY + CHANGE, steps=True),
 )
 
 

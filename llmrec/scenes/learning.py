@@ -13,8 +13,9 @@ import numpy as np
 from llmrec.errors import DataError
 from llmrec.progress import bar
 from llmrec.scenes.learned import DESIGNS, ZERO, Design, Learned
-from llmrec.scenes.mix import CLIP, Mix
+from llmrec.scenes.mix import CLIP, Mix, slopes
 from llmrec.scenes.readings import COLUMNS
+from llmrec.scenes.stepping import stepped
 from llmrec.scenes.worlds import Episode, Moments, World, episode, ground, moments, parts
 
 
@@ -61,7 +62,10 @@ def play(
     others = ground([one for other, one in enumerate(known) if other != place])
     scenes = [worlds[place]] * settings.draws + parts(worlds[place], settings.parts, settings.items, rng, settings.users)
     return [
-        [episode(scene, others, size, settings.queries, rng) for scene in bar(scenes, desc="episodes")]
+        [
+            episode(scene, others, size, settings.queries, rng, number < settings.draws)
+            for number, scene in enumerate(bar(scenes, desc="episodes"))
+        ]
         for size in settings.sizes
     ]
 
@@ -74,20 +78,34 @@ def learn_from(
 
     def fitted(scenes: Sequence[list[list[Episode]]]) -> tuple[Mix, tuple[tuple[Mix, ...], ...]]:
         zero = fit_mix([[one for size in scene for one in size] for scene in scenes], ZERO, settings.mix, seed)
-        rows = [
-            [fit_mix([scene[s] for scene in scenes], one, settings.mix, seed) for one in DESIGNS] for s in range(len(sizes))
-        ]
-        return zero, tuple(tuple(row) for row in rows)
+        rows = []
+        for s in range(len(sizes)):
+            by_columns = {
+                one.columns: fit_mix([scene[s] for scene in scenes], one, settings.mix, seed)
+                for one in DESIGNS
+                if not one.steps
+            }
+            rows.append(tuple(by_columns[one.columns] for one in DESIGNS))  # steps begin at the mix of the same columns
+        return zero, tuple(rows)
 
-    gains = np.zeros((len(played), len(sizes), len(DESIGNS)))
+    gains, errors = np.zeros((2, len(played), len(sizes), len(DESIGNS)))
     for left in bar(range(len(played)), desc="meta-validation"):
         zero, mixes = fitted([scene for place, scene in enumerate(played) if place != left])
         for s in range(len(sizes)):
             whole = played[left][s][: settings.draws]  # parts teach; a few users say more of a part than of a whole scene
-            gains[left, s] = [worth(mix, whole).mean() - worth(zero, whole).mean() for mix in mixes[s]]
+            for d, (design, mix) in enumerate(zip(DESIGNS, mixes[s], strict=True)):
+                gained = adapted_worth(design, mix, whole) - worth(zero, whole)
+                gains[left, s, d], errors[left, s, d] = gained.mean(), gained.std() / np.sqrt(len(gained))
     zero, mixes = fitted(played)
-    spread = gains.std(0, ddof=1) if len(played) > 1 else np.abs(gains[0])
-    return Learned(ground(known), DESIGNS, sizes, zero, mixes, gains.mean(0), np.maximum(spread, 1e-6))
+    return Learned(ground(known), DESIGNS, sizes, zero, mixes, gains.mean(0), spread_of(gains, errors))
+
+
+def spread_of(gains: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """float64 (S, D): how far the gain of one scene more may lie from the mean of those measured, float64 (W, S, D), each with
+    its standard error. A few scenes may agree by chance, but no better than each of them is known."""
+    between = gains.var(0, ddof=1) if len(gains) > 1 else gains[0] ** 2
+    within = (errors**2).mean(0)
+    return np.sqrt(np.maximum(np.maximum(between, within) * (1 + 1 / len(gains)), 1e-12))
 
 
 def fit_mix(scenes: Sequence[Sequence[Episode]], design: Design, settings: MixSettings, seed: int) -> Mix:
@@ -120,22 +138,13 @@ def fit_mix(scenes: Sequence[Sequence[Episode]], design: Design, settings: MixSe
     return Mix(design.columns, mean, spread, *weights)
 
 
-def slopes(weights: Sequence[np.ndarray], inputs: np.ndarray, offset: np.ndarray) -> list[np.ndarray]:
-    """Gradient of the mean over tasks of minus log probability of the first candidate, by line, bend, at and out of a `Mix`.
-
-    inputs: float32 (T, C, F), normalised. offset: float32 (T, C).
-    """
-    line, bend, at, out = weights
-    tasks, candidates, width = inputs.shape
-    x = inputs.reshape(-1, width)
-    hidden = np.maximum(x @ bend + at, 0)
-    score = (x @ line + hidden @ out).reshape(tasks, candidates) + offset
-    chance = np.exp(score - score.max(1, keepdims=True))
-    chance /= chance.sum(1, keepdims=True)
-    chance[:, 0] -= 1
-    by_score = chance.reshape(-1) / tasks
-    by_hidden = np.where(hidden > 0, by_score[:, None] * out, 0)
-    return [by_score @ x, x.T @ by_hidden, by_hidden.sum(0), by_score @ hidden]
+def adapted_worth(design: Design, mix: Mix, episodes: Sequence[Episode]) -> np.ndarray:
+    """`worth` of every episode under the mix that its scene would have: of a design with steps its own."""
+    found = []
+    for one in episodes:
+        here = stepped(mix, one.own) if design.steps and one.own is not None else mix
+        found.append(worth(here, [one]))
+    return np.concatenate(found)
 
 
 def worth(mix: Mix, episodes: Sequence[Episode]) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""A mix: columns to one score, a straight line and a few bends beside it.
+"""A mix: columns to one score, a straight line and a few bends beside it; and the gradient by which it is learned.
 
-Axis convention: `F` columns, `H` bends.
+Axis convention: `F` columns, `H` bends, `T` tasks, `C` candidates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,15 @@ class Mix:
     at: np.ndarray
     out: np.ndarray
 
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """All that is learned: line, bend, at and out."""
+        return [self.line, self.bend, self.at, self.out]
+
+    def ready(self, inputs: np.ndarray) -> np.ndarray:
+        """float32, normalised, of columns (..., F)."""
+        return np.clip((inputs - self.mean) / self.spread, -CLIP, CLIP)
+
     def __call__(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         """float32 (T, M) of columns (T, M); no item's score depends on another's."""
         rows, items = columns[self.names[0]].shape
@@ -46,3 +56,21 @@ class Mix:
                 score += self.out @ hidden
             result[first : first + step] = score.reshape(-1, items)
         return result
+
+
+def slopes(weights: Sequence[np.ndarray], inputs: np.ndarray, offset: np.ndarray) -> list[np.ndarray]:
+    """Gradient of the mean over tasks of minus log probability of the first candidate, by line, bend, at and out of a `Mix`.
+
+    inputs: float32 (T, C, F), normalised. offset: float32 (T, C).
+    """
+    line, bend, at, out = weights
+    tasks, candidates, width = inputs.shape
+    x = inputs.reshape(-1, width)
+    hidden = np.maximum(x @ bend + at, 0)
+    score = (x @ line + hidden @ out).reshape(tasks, candidates) + offset
+    chance = np.exp(score - score.max(1, keepdims=True))
+    chance /= chance.sum(1, keepdims=True)
+    chance[:, 0] -= 1
+    by_score = chance.reshape(-1) / tasks
+    by_hidden = np.where(hidden > 0, by_score[:, None] * out, 0)
+    return [by_score @ x, x.T @ by_hidden, by_hidden.sum(0), by_score @ hidden]

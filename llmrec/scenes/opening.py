@@ -21,18 +21,22 @@ from llmrec.scenes.learned import Learned
 from llmrec.scenes.mix import Mix
 from llmrec.scenes.readings import read_few, read_ground, read_shelf
 from llmrec.scenes.shelf import Shelf
+from llmrec.scenes.stepping import stepped
+from llmrec.scenes.worlds import World, own_events
 
 _TASKS = 128  # read at once
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene that can be asked. few: what its support users said; None for zero steps. design: which of the learned ones."""
+    """A scene that can be asked. few: what its support users said; None for zero steps. design: which of the learned ones.
+    own: the mix after steps on its own events, of a design with steps."""
 
     learned: Learned
     shelf: Shelf
     few: Few | None = None
     design: int | None = None
+    own: Mix | None = None
 
     @property
     def name(self) -> str:
@@ -50,6 +54,8 @@ class Scene:
     @property
     def mix(self) -> Mix:
         """What scores its columns."""
+        if self.own is not None:
+            return self.own
         if self.few is None or self.design is None:
             return self.learned.zero
         return self.learned.mixes[self.learned.size(self.few.users)][self.design]
@@ -81,11 +87,20 @@ def open(learned: Learned, shelf: Shelf) -> Scene:
     return Scene(learned, shelf)
 
 
-def adapt(scene: Scene, dataset: Dataset, users: np.ndarray, design: int | None = None) -> Scene:
+def adapt(
+    scene: Scene,
+    dataset: Dataset,
+    users: np.ndarray,
+    design: int | None = None,
+    again: bool = False,
+    rng: np.random.Generator | None = None,
+) -> Scene:
     """The scene with an adapter of its own, from the histories of its support users; a new value.
 
     users: int indices of the dataset, which is over the shelf's catalogue. design: None for the one that meta-validation
-    prefers for so many users, which may be zero steps. Nobody gives zero steps. Raises DataError for another catalogue.
+    prefers for so many users, which may be zero steps. Nobody gives zero steps. again, rng: for a design with gradient steps,
+    whether what a user had may come again, and what the items that were not taken are drawn by; None for the same ones in
+    every call. Raises DataError for another catalogue.
     """
     if dataset.n_items != len(scene.shelf.among):
         raise DataError(
@@ -95,9 +110,15 @@ def adapt(scene: Scene, dataset: Dataset, users: np.ndarray, design: int | None 
     design = scene.learned.best(len(users)) if design is None else design
     if design is None or len(users) == 0:
         return zero_steps(scene)
-    return replace(scene, few=learn_few(scene.learned.ground, scene.shelf, dataset, users), design=design)
+    few = learn_few(scene.learned.ground, scene.shelf, dataset, users)
+    found = replace(scene, few=few, design=design, own=None)
+    if not scene.learned.designs[design].steps:
+        return found
+    world = World(dataset, scene.shelf, users, again)
+    own = own_events(world, scene.learned.ground, np.random.default_rng(0) if rng is None else rng)
+    return replace(found, own=stepped(found.mix, own))
 
 
 def zero_steps(scene: Scene) -> Scene:
     """The scene as it was opened, which is what an alarm rolls back to."""
-    return replace(scene, few=None, design=None)
+    return replace(scene, few=None, design=None, own=None)

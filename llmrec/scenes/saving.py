@@ -18,7 +18,7 @@ from llmrec.scenes.shelf import Shelf
 from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
 
 KIND = "scene"
-LAYOUT = 1  # one more whenever what is saved changes its meaning
+LAYOUT = 2  # one more whenever what is saved changes its meaning
 _MIX = ("mean", "spread", "line", "bend", "at", "out")
 _ARRAYS = "arrays.safetensors"
 
@@ -36,15 +36,18 @@ def save_scene(folder: str | Path, scene: Scene) -> None:
     if few is not None:
         arrays |= {"bought": few.bought, "down": few.down, "up": few.up}
         arrays |= _csr_arrays("together", few.together) | _csr_arrays("alike", few.alike)
+    if scene.own is not None:
+        arrays |= _mix_arrays("own_mix", scene.own)
     words = shelf.words
     meta = {
         "layout": LAYOUT,
         "sizes": learned.sizes,
         "zero": learned.zero.names,
-        "designs": [{"name": one.name, "columns": one.columns} for one in learned.designs],
+        "designs": [{"name": one.name, "columns": one.columns, "steps": one.steps} for one in learned.designs],
         "words": {"name": words.name, "decay": words.decay, "last": words.last, "width": words.query.shape[1]},
         "users": None if few is None else few.users,
         "design": scene.design,
+        "own": None if scene.own is None else scene.own.names,
     }
     write_folder(folder, lambda to: save_arrays(to / _ARRAYS, arrays), KIND, meta)
 
@@ -55,7 +58,7 @@ def load_scene(folder: str | Path) -> Scene:
     if meta["layout"] != LAYOUT:
         raise ArtefactError(f"{folder}: expected a scene in layout {LAYOUT}, got {meta['layout']}; save it again")
     arrays = load_arrays(Path(folder) / _ARRAYS)
-    designs = tuple(Design(one["name"], tuple(one["columns"])) for one in meta["designs"])
+    designs = tuple(Design(one["name"], tuple(one["columns"]), one["steps"]) for one in meta["designs"])
     learned = Learned(
         Ground(arrays["map"], arrays["lean"]),
         designs,
@@ -76,7 +79,8 @@ def load_scene(folder: str | Path) -> Scene:
     if meta["users"] is not None:
         together, alike = (_csr(arrays, name, (items, items)) for name in ("together", "alike"))
         few = Few(meta["users"], arrays["bought"], together, alike, arrays["down"], arrays["up"])
-    return Scene(learned, shelf, few, meta["design"])
+    own = None if meta["own"] is None else _mix(arrays, "own_mix", meta["own"])
+    return Scene(learned, shelf, few, meta["design"], own)
 
 
 def _mix_arrays(prefix: str, mix: Mix) -> dict[str, np.ndarray]:

@@ -9,20 +9,22 @@ Axis convention: `T` tasks, `N` items, `C` candidates of a task (the right one f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
-from llmrec.scenes.few import Ground, learn_few
+from llmrec.scenes.few import Few, Ground, learn_few
 from llmrec.scenes.histories import came, means, steps
 from llmrec.scenes.readings import COLUMNS, TEXT, read_few, read_text, stacked
 from llmrec.scenes.shelf import Shelf, part_of
 
 RIDGE = 0.03  # of the trace of what is regressed on
 HARD, DRAWN = 200, 100  # candidates of a task: those that text and the support put first, and others by chance
+OWN_PARTS = 4  # of the support users, each asked about by what the others said
+OWN_BASKETS, OWN_MOST = 6, 600  # that are asked for: the last of a user; of all users together
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,12 @@ class Moments:
 @dataclass(frozen=True)
 class Episode:
     """inputs: float32 (T, C, F), the columns `COLUMNS` (`TEXT` alone where nobody was the support) of candidates, the right one
-    first. offset: float32 (T, C), log of how many items a candidate stands for; -inf where it is none."""
+    first. offset: float32 (T, C), log of how many items a candidate stands for; -inf where it is none. own: the support users'
+    own events, see `own_events`; None where they were not looked at."""
 
     inputs: np.ndarray
     offset: np.ndarray
+    own: Episode | None = None
 
 
 def moments(world: World, most: int = 3000) -> Moments:
@@ -118,13 +122,27 @@ def last_steps(dataset: Dataset, users: np.ndarray, among: np.ndarray) -> Tasks:
     return Tasks(dataset, dataset.start[:-1][users], cut[last[users]], cut[last[users] + 1])
 
 
-def episode(
-    world: World, known: Ground, support: int, queries: int, rng: np.random.Generator, hard: int = HARD, drawn: int = DRAWN
-) -> Episode:
-    """Support users and others who ask, all drawn anew; `support` 0 is a scene without any."""
+def episode(world: World, known: Ground, support: int, queries: int, rng: np.random.Generator, own: bool = False) -> Episode:
+    """Support users and others who ask, all drawn anew; `support` 0 is a scene without any. own: with the support's own
+    events."""
     users = rng.permutation(world.users)
     few = None if support == 0 else learn_few(known, world.shelf, world.dataset, users[:support])
     asked = last_steps(world.dataset, users[support : support + queries], world.shelf.among)
+    found = posed(world, known, few, asked, rng)
+    return replace(found, own=own_events(replace(world, users=users[:support]), known, rng)) if own and support else found
+
+
+def posed(
+    world: World,
+    known: Ground,
+    few: Few | None,
+    asked: Tasks,
+    rng: np.random.Generator,
+    hard: int = HARD,
+    drawn: int = DRAWN,
+) -> Episode:
+    """What is seen of the candidates of each task, of which every query holds an item of the scene. few: what the support users
+    said; None where there are none. hard, drawn: candidates that text and the support put first, and others by chance."""
     target = right(asked, world.shelf.among, rng)
     columns = read_text(known, world.shelf, asked)
     if few is not None:
@@ -139,10 +157,35 @@ def episode(
     return Episode(stacked({name: np.take_along_axis(columns[name], chosen, 1) for name in names}, names), offset)
 
 
+def own_events(world: World, known: Ground, rng: np.random.Generator) -> Episode:
+    """What the support users, `world.users`, took themselves, up to `OWN_MOST` of their baskets: each is asked about by what
+    the other support users said, as anybody else will be."""
+    users = rng.permutation(world.users)
+    asked = [
+        _with_item(steps(world.dataset, users[part::OWN_PARTS], OWN_BASKETS), world.shelf.among) for part in range(OWN_PARTS)
+    ]
+    share = min(1.0, OWN_MOST / max(sum(map(len, asked)), 1))
+    found = []
+    for part, tasks in enumerate(asked):
+        some = tasks.take(np.sort(rng.permutation(len(tasks))[: round(share * len(tasks))]))
+        if len(some):
+            few = learn_few(known, world.shelf, world.dataset, np.delete(users, np.s_[part::OWN_PARTS]))
+            found.append(posed(world, known, few, some, rng))
+    if not found:
+        return Episode(np.zeros((0, 1, len(COLUMNS)), np.float32), np.zeros((0, 1), np.float32))
+    return Episode(np.concatenate([one.inputs for one in found]), np.concatenate([one.offset for one in found]))
+
+
 def right(tasks: Tasks, among: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """int64 (T,): one item of each query by chance, of those `among`; every query holds one."""
     items = (tasks.dataset.item[tasks.query(task)] for task in range(len(tasks)))
     return np.array([rng.choice(wanted[among[wanted]]) for wanted in items], np.int64)
+
+
+def _with_item(tasks: Tasks, among: np.ndarray) -> Tasks:
+    """Those in whose query there is an item `among`, bool (N,)."""
+    event = np.concatenate([[0], np.cumsum(among[tasks.dataset.item])])
+    return tasks.take(np.flatnonzero(event[tasks.stop] > event[tasks.split]))
 
 
 def _candidates(

@@ -12,11 +12,19 @@ from llmrec.scenes.worlds import last_steps, right
 SUPPORT, ASKED = np.arange(64), np.arange(64, 260)
 
 
-def test_a_world_without_habits_stays_at_zero_steps(aimless, shop):
-    for seed in (11, 12, 13):
-        world = shop(seed, False)
-        chosen = choose(open(aimless, world.shelf), world.dataset, SUPPORT, np.random.default_rng(seed))
-        assert chosen.scene.name == "zero steps"
+def test_where_there_are_no_habits_next_to_nothing_is_lost(aimless, known, shop):
+    """A tenth of what is gained where there are some: noise may be deployed, harm may not."""
+
+    def gained(learned, habits, seed):
+        world = shop(seed, habits)
+        scene, tasks = open(learned, world.shelf), last_steps(world.dataset, ASKED, world.shelf.among)
+        target = right(tasks, world.shelf.among, np.random.default_rng(0))
+        deployed = choose(scene, world.dataset, SUPPORT, np.random.default_rng(seed)).scene
+        return (surprise(scene, tasks, target) - surprise(deployed, tasks, target)).mean()
+
+    there = np.mean([gained(known, True, seed) for seed in (11, 12, 13)])
+    assert there > 0.1
+    assert min(gained(aimless, False, seed) for seed in (11, 12, 13)) > -0.1 * there
 
 
 def test_a_world_with_habits_is_adapted(known, shop):
@@ -43,7 +51,7 @@ def test_what_is_expected_is_the_posterior_unless_the_two_contradict_each_other(
 def test_one_user_cannot_be_held_back_from_oneself(known, shop):
     world = shop(11, True)
     scene = open(known, world.shelf)
-    assert held_gains(scene, world.dataset, np.array([3]), np.random.default_rng(0), False, 4).shape == (0, 3)
+    assert held_gains(scene, world.dataset, np.array([3]), np.random.default_rng(0), False, 4).shape == (0, len(known.gain[0]))
     chosen = choose(scene, world.dataset, np.array([3]), np.random.default_rng(0))
     assert chosen.scene.name == "zero steps" and np.isnan(chosen.held).all()
 

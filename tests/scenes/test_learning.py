@@ -7,7 +7,8 @@ import pytest
 
 from llmrec.errors import DataError
 from llmrec.scenes.learned import DESIGNS, ZERO, Design
-from llmrec.scenes.learning import MixSettings, fit_mix, learn, slopes, worth
+from llmrec.scenes.learning import MixSettings, fit_mix, learn, worth
+from llmrec.scenes.mix import slopes
 from llmrec.scenes.readings import COLUMNS
 from llmrec.scenes.worlds import Episode
 

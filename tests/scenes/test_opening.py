@@ -42,19 +42,21 @@ def test_nobody_is_zero_steps_exactly(known, shop):
     world = shop(7, True)
     scene = open(known, world.shelf)
     tasks = last_steps(world.dataset, ASKED, world.shelf.among)
-    for design in (None, 0, 2):
+    for design in (None, 0, 2, 3):
         nobody = adapt(scene, world.dataset, np.zeros(0, np.int64), design)
         assert same(nobody, scene) and nobody.name == "zero steps"
         assert np.array_equal(nobody.scores(tasks), scene.scores(tasks))
 
 
-def test_nothing_that_was_there_is_changed_by_a_new_scene(known, shop):
+@pytest.mark.parametrize("design", [2, 3])
+def test_nothing_that_was_there_is_changed_by_a_new_scene(known, shop, design):
     first, second = shop(7, True), shop(8, True)
-    old = adapt(open(known, first.shelf), first.dataset, SUPPORT, 2)
+    old = adapt(open(known, first.shelf), first.dataset, SUPPORT, design)
     tasks = last_steps(first.dataset, ASKED, first.shelf.among)
     before, kept, start = old.scores(tasks), copy.deepcopy(old), open(known, second.shelf)
     untouched = copy.deepcopy(start)
-    adapted = adapt(start, second.dataset, SUPPORT, 2)
+    adapted = adapt(start, second.dataset, SUPPORT, design)
+    assert (adapted.own is not None) == adapted.learned.designs[design].steps
     assert same(old, kept) and same(start, untouched)
     assert np.array_equal(old.scores(tasks), before)  # forgetting is zero because no two scenes share what they learn
     assert same(zero_steps(adapted), start)

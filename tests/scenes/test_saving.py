@@ -18,7 +18,7 @@ from llmrec.scenes.worlds import last_steps
 def scene(known, shop):
     world = shop(7, True)
     shelf = part_of(world.shelf, np.arange(world.dataset.n_items) < 40)
-    return adapt(open(known, shelf), world.dataset, np.arange(64), 2), world
+    return adapt(open(known, shelf), world.dataset, np.arange(64), 3), world
 
 
 def test_the_same_scores_come_back(scene, tmp_path):
@@ -30,7 +30,7 @@ def test_the_same_scores_come_back(scene, tmp_path):
         assert back.name == one.name
         assert np.array_equal(back.scores(tasks), one.scores(tasks))
         assert back.learned.best(64) == one.learned.best(64)
-    again = adapt(back, world.dataset, np.arange(64), 2)  # a loaded scene can be adapted
+    again = adapt(back, world.dataset, np.arange(64), 3)  # a loaded scene can be adapted
     assert np.array_equal(again.scores(tasks), adapted.scores(tasks))
 
 
@@ -48,6 +48,6 @@ def test_another_layout_is_refused(scene, tmp_path, monkeypatch):
     monkeypatch.setattr("llmrec.scenes.saving.LAYOUT", 0)
     save_scene(tmp_path / "scene", scene[0])
     monkeypatch.undo()
-    with pytest.raises(ArtefactError, match="expected a scene in layout 1, got 0"):
+    with pytest.raises(ArtefactError, match="expected a scene in layout 2, got 0"):
         load_scene(tmp_path / "scene")
     assert json.loads((tmp_path / "scene" / "manifest.json").read_text())["kind"] == "scene"

@@ -9,9 +9,10 @@ import pytest
 
 from llmrec.errors import DataError
 from llmrec.scenes.few import learn_few
+from llmrec.scenes.histories import steps
 from llmrec.scenes.readings import COLUMNS, TEXT, read_few, read_text
 from llmrec.scenes.shelf import part_of
-from llmrec.scenes.worlds import episode, ground, last_steps, moments, parts, right
+from llmrec.scenes.worlds import episode, ground, last_steps, moments, own_events, parts, posed, right
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +39,14 @@ def test_the_last_basket_with_an_item_of_the_scene(world):
 
 def test_the_right_item_is_first_and_stands_for_itself(world):
     known = ground([moments(world)])
-    made = episode(world, known, 40, 100, np.random.default_rng(3), hard=10, drawn=8)
-    assert made.inputs.shape == (100, 19, len(COLUMNS)) and made.offset.shape == (100, 19)
-    assert (made.offset[:, 0] == 0).all()
     users = np.random.default_rng(3).permutation(world.users)
     tasks = last_steps(world.dataset, users[40:140], world.shelf.among)
     few = learn_few(known, world.shelf, world.dataset, users[:40])
+    made = posed(world, known, few, tasks, np.random.default_rng(4), hard=10, drawn=8)
+    assert made.inputs.shape == (100, 19, len(COLUMNS)) and made.offset.shape == (100, 19)
+    assert (made.offset[:, 0] == 0).all()
+    drawn = episode(world, known, 40, 100, np.random.default_rng(3))  # the same users, by a draw of its own
+    np.testing.assert_array_equal(drawn.inputs[:, 0], made.inputs[:, 0])
     columns = read_text(known, world.shelf, tasks) | read_few(few, world.shelf, tasks)
     target = world.dataset.item[tasks.split]
     place = np.searchsorted(world.shelf.items, target)
@@ -54,9 +57,9 @@ def test_the_right_item_is_first_and_stands_for_itself(world):
 
 def test_candidates_stand_for_the_whole_scene(world):
     """The sum of what they stand for is about the number of items that may come."""
-    made = episode(world, ground([moments(world)]), 0, 200, np.random.default_rng(3), hard=10, drawn=40)
-    assert made.inputs.shape[2] == len(TEXT)
     tasks = last_steps(world.dataset, np.random.default_rng(3).permutation(world.users)[:200], world.shelf.among)
+    made = posed(world, ground([moments(world)]), None, tasks, np.random.default_rng(3), hard=10, drawn=40)
+    assert made.inputs.shape[2] == len(TEXT)
     may = world.dataset.n_items - (tasks.split - tasks.start)
     assert np.exp(made.offset).sum(1).mean() == pytest.approx(may.mean(), rel=0.02)
 
@@ -90,3 +93,24 @@ def test_parts_are_alike_in_text_and_have_users_enough(world):
         assert (part.shelf.vectors[items] @ middle).mean() > (part.shelf.vectors[others] @ middle).mean()
     assert parts(world, 5, (10, 30), np.random.default_rng(0), least=10_000) == []
     assert (world.shelf.among == part_of(world.shelf, world.shelf.among).among).all()
+
+
+def test_own_events_are_answered_by_the_other_support_users(world):
+    """What comes next of each is asked for once; of an item that nobody else took it is not said that somebody did."""
+    known, users = ground([moments(world)]), np.arange(40)
+    found = own_events(replace(world, users=users), known, np.random.default_rng(0))
+    asked = steps(world.dataset, users, 6)
+    assert len(found.inputs) == len(asked) and found.inputs.shape[2] == len(COLUMNS)
+    once = replace(world, users=np.array([7, 7 + 100]))
+    alone = own_events(once, known, np.random.default_rng(0))
+    both = np.intersect1d(*(world.dataset.item[world.dataset.start[u] : world.dataset.start[u + 1]] for u in once.users))
+    bought = alone.inputs[:, 0, COLUMNS.index("bought")]
+    assert (bought > 0).sum() <= 2 * len(both) < len(bought)
+
+
+def test_own_events_do_not_exceed_what_fits(world, monkeypatch):
+    monkeypatch.setattr("llmrec.scenes.worlds.OWN_MOST", 50)
+    found = own_events(replace(world, users=np.arange(60)), ground([moments(world)]), np.random.default_rng(0))
+    assert 40 <= len(found.inputs) <= 60
+    nobody = own_events(replace(world, users=np.zeros(0, np.int64)), ground([moments(world)]), np.random.default_rng(0))
+    assert len(nobody.inputs) == 0

@@ -32,7 +32,8 @@ PRIMARY = ("beauty, 64 users", METRIC)
 AIMS = {64: 1.08, 256: 1.15}  # times the best control
 OURS, BENT = "llmrec, chosen", "llmrec, {}"
 ORACLE = "llmrec, all users"
-FULL = BENT.format(DESIGNS[2].name)
+FULL, STEPPED = BENT.format(DESIGNS[2].name), BENT.format(DESIGNS[3].name)
+JOINT = "joint, {} users"  # one adapter for all scenes, at other sizes
 MIXTURES = (("uniform mixture", 0.0), ("mixture by likeness", 4.0), ("nearest scene", float("inf")))
 _TASKS = 128
 
@@ -78,7 +79,7 @@ def study(left: Left, sizes: Sequence[int], seeds: Sequence[int], settings: Lear
             found.add(0, name, asked(arm, place))
     straight = open(arms.with_mixes(left.learned, arms.straight(left.played, len(settings.sizes), 0)), world.shelf)
     with stages("all users", place.name):
-        oracle = adapt(scene, world.dataset, world.users, 2)
+        oracle = adapt(scene, world.dataset, world.users, 3, world.again, np.random.default_rng(0))
         found.add(0, "item kNN, all users", asked(arms.knn(world.dataset, world.users, 0.8, world.again), place))
     scenes: dict[tuple[int, str], list[Scene]] = {(0, "zero steps"): [scene], (0, ORACLE): [oracle]}
     for size in sizes:
@@ -105,14 +106,14 @@ def adapted(left: Left, scene: Scene, straight: Scene, users: np.ndarray, seed: 
     world = left.place.world
     whole = adapt(scene, world.dataset, users, 2)
     chosen = choose(scene, world.dataset, users, np.random.default_rng(seed), world.again)
-    design = chosen.scene.design
     made = {
         "joint": open(arms.joint(left.learned, left.known, world, users), world.shelf),
         "target only": adapt(arms.target_only(scene, world, users, seed), world.dataset, users, 0),
         "zero steps and both, straight": replace(straight, few=whole.few, design=0),
         BENT.format(DESIGNS[1].name): replace(whole, design=1),
         FULL: whole,
-        OURS: scene if design is None else replace(whole, design=design),
+        STEPPED: adapt(scene, world.dataset, users, 3, world.again, np.random.default_rng(seed)),
+        OURS: chosen.scene,
     }
     evidence = {name: np.round(getattr(chosen, name), 4).tolist() for name in ("known", "held", "error", "expected")}
     return made, {"chosen": chosen.scene.name, **evidence}
@@ -207,8 +208,11 @@ def report(found: Mapping[str, Found], rng: np.random.Generator, benchmark: str)
 
 
 def tables(one: Found, size: int) -> dict[str, list[np.ndarray]]:
-    """Methods at one size, with zero steps among them."""
-    return {**({} if size == 0 else {"zero steps": one.values[0]["zero steps"]}), **one.values[size]}
+    """Methods at one size, with zero steps, the adapter of all users and the joint one of more users among them."""
+    if size == 0:
+        return one.values[0]
+    more = {JOINT.format(other): one.values[other]["joint"] for other in sorted(one.values) if other > size > 0}
+    return {"zero steps": one.values[0]["zero steps"], **one.values[size], **more, ORACLE: one.values[0][ORACLE]}
 
 
 def together(drawn: Sequence[Mapping[str, Resampled]]) -> dict[str, Resampled]:
@@ -236,6 +240,9 @@ def cell(benchmark: str, setting: str, here: Mapping[str, Resampled]) -> list[Ro
 
 
 def best_control(rows: Sequence[Row], setting: str) -> Row:
-    """The control that is highest in a cell; zero steps and zero steps with both counts are controls here too."""
-    plain = [row for row in rows if row.setting == setting and not row.versus and row.method not in (OURS, FULL)]
+    """The control that is highest in a cell, of those with the same support; zero steps and zero steps with both counts are
+    controls here too."""
+    ours = (OURS, FULL, STEPPED, ORACLE)
+    same = [row for row in rows if row.setting == setting and not row.versus and not row.method.startswith("joint, ")]
+    plain = [row for row in same if row.method not in ours]
     return max(plain, key=lambda row: row.value)
