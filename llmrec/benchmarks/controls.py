@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 from scipy import sparse
 
-from llmrec.benchmarks.carried import alike, carried
+from llmrec.benchmarks.carried import carried
 from llmrec.benchmarks.contemporaries import fit_contemporaries
 from llmrec.benchmarks.measure import measure
 from llmrec.benchmarks.protocol import Benchmark, Method, Setting
@@ -27,6 +27,7 @@ from llmrec.evaluation.counts import basket_of_events, same_catalogue, support_c
 from llmrec.evaluation.item_item import Markov, fit_ease, fit_item_knn, fit_markov
 from llmrec.evaluation.text_match import fit_bm25, fit_tfidf
 from llmrec.progress import bar
+from llmrec.ranking.akin import alike
 
 SAMPLE, SAMPLE_SEED = 3000, 0
 DAYS = (1, 3, 7, 14, 30, 90, 180, 365, 730)

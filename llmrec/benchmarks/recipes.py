@@ -36,6 +36,7 @@ BESIDE = (
     "lately",
 )  # thousands of validation tasks can tell what each is worth
 FEW = RankerSettings(hidden=8, steps=400, decay=0.1)  # blend of a few hundred validation users
+HELD = RankerSettings(hidden=8, steps=200, rate=1e-2, decay=1.0)  # of hundreds, near the score by counts that it begins from
 MANY = RankerSettings(hidden=16, steps=1200, rate=1e-2, decay=0.1)  # of thousands
 
 
@@ -110,11 +111,13 @@ def journey(small: bool) -> Recipe:
 
 def item_cold(small: bool) -> Recipe:
     """As `amazon`, but what is asked for is known by its text alone: so is half of every batch, and training ends before the
-    items' own vectors have taken over from their texts. More candidates come by text, for new items come by nothing else."""
+    items' own vectors have taken over from their texts. More candidates come by text, for new items come by nothing else; and
+    the blend sees what is said of those that are like them."""
     plan = amazon(small)
     train = replace(plan.settings.train, steps=1000 if small else 800, drop=0.5)
     sources = replace(plan.settings.sources, text_k=1000)
-    return replace(plan, settings=replace(plan.settings, train=train, blend=FEW, sources=sources), blend_tasks=4_000)
+    settings = replace(plan.settings, train=train, blend=HELD, beside=(*BESIDE, "akin"), sources=sources)
+    return replace(plan, settings=settings, blend_tasks=4_000)
 
 
 def transfer(small: bool) -> Recipe:

@@ -17,6 +17,7 @@ from llmrec.evaluation.counts import basket_items, user_worth
 from llmrec.evaluation.item_item import Markov, fit_ease, fit_markov
 from llmrec.evaluation.text_match import fit_tfidf
 from llmrec.index.candidates import neighbours
+from llmrec.ranking.akin import alike, carry
 from llmrec.ranking.flow import Flow, fit_flow, item_features
 
 PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets had, at which `place` and `lately` are counted
@@ -24,6 +25,7 @@ LATELY = 0.8  # weight of a basket against the one after it
 RIDGE = 5.0  # of `linear`, times the number of users that an item has on average
 HELD = 300  # items that speak for one in `linear`, at least; in a small catalogue as many as WEIGHTS allow
 WEIGHTS = 3_000_000  # 24 MB. With 300 of 3,416 films a long history loses 4%, with 880 nothing
+AKIN, POWER = 50, 1.0  # warm items that speak for a cold one, and how much the most alike count beyond the others
 LINEAR_ITEMS = 16_000  # above it `linear` says nothing: its fit would take minutes and gigabytes
 _COLUMNS = 1024  # looked through at a time
 DATES = 8  # parts of the training period for `lately`, with as many baskets in each
@@ -34,8 +36,8 @@ class Texts:
     """What is read of the catalogue, once, for every count over it; it depends on no user.
 
     words: csr float64 (N, V), TF-IDF of titles and categories, rows of length 1 (0 for an item without a word that tells
-    anything). features: float32 (N, F), what `flow` maps; F = 0 where all that is asked for has been had: there it tells
-        nothing beside what is counted, and its fit takes as long as all else.
+    anything). features: float32 (N, F), rows of length 1, what `flow` maps and `carry` compares; F = 0 where all that
+        is asked for has been had: there they tell nothing beside what is counted, and `flow` takes as long as all else.
     """
 
     words: sparse.csr_array
@@ -53,6 +55,8 @@ class Counts:
         of each column; empty above LINEAR_ITEMS items.
     log_price: float32 (N,), centred; 0 where unknown.
     words: as of `Texts`.
+    carry: csr float32 (N, N), how much what is said of the row's item says of the column's, one that was not had: likeness in
+        text, of the AKIN most alike of those that were had. Empty where `Texts` has no features, and where all were had.
     flow: which texts are taken after which.
     near, wide: what comes soon after the last three, and the last ten, baskets.
     place: float32 (len(PLACES), N), log share of an item in the baskets that follow so many baskets.
@@ -66,6 +70,7 @@ class Counts:
     linear: sparse.csr_array
     log_price: np.ndarray
     words: sparse.csr_array
+    carry: sparse.csr_array
     flow: Flow
     near: Markov
     wide: Markov
@@ -94,6 +99,7 @@ def count(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: 
         linear=_linear(dataset, users),
         log_price=_prices(part),
         words=texts.words,
+        carry=_carry(dataset, users, texts.features),
         flow=fit_flow(dataset, users, texts.features, rng),
         near=fit_markov(dataset, users, last=3, horizon=horizon, decay=LATELY),
         wide=fit_markov(dataset, users, last=10, horizon=horizon, decay=LATELY),
@@ -119,7 +125,7 @@ def read_texts(dataset: Dataset) -> Texts:
 
 
 def with_vectors(texts: Texts, text: np.ndarray, rng: np.random.Generator) -> Texts:
-    """The same with what `flow` is learned from. text: float32 (N, d), vectors by the encoder."""
+    """The same with what `flow` is learned from and `carry` compares. text: float32 (N, d), vectors by the encoder."""
     return Texts(texts.words, item_features(text, texts.words, rng))
 
 
@@ -137,6 +143,14 @@ def _linear(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
         least = np.partition(size, n - most, axis=0)[n - most]
         weight[:, first : first + _COLUMNS][size < least] = 0
     return sparse.csr_array(weight)
+
+
+def _carry(dataset: Dataset, users: np.ndarray, text: np.ndarray) -> sparse.csr_array:
+    """`carry` of Counts from text (N, F)."""
+    n, warm = dataset.n_items, len(np.unique(dataset.take(users).item))
+    if not text.shape[1] or not warm:
+        return sparse.csr_array((n, n), dtype=np.float32)
+    return carry(alike(dataset, users, text, min(AKIN, warm)), AKIN, POWER).astype(np.float32)
 
 
 def _places(part: Dataset, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from llmrec.evaluation.counts import support_counts
 from llmrec.index.candidates import Candidates, Sources, candidates
 from llmrec.index.flat import Index
 from llmrec.ranking.counting import Counts
-from llmrec.ranking.features import FEATURES, features
+from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
 from llmrec.ranking.ranker import Ranker, Ranking, rank
 
 
@@ -45,7 +45,7 @@ class Rankers:
     counts: over what a dot product does not see; learned from the training users, each half with the counts of the other half.
     blend: over the first one's score and the transformer's; learned from users whom the base was not trained on, because on its
         own training users the transformer is better than it will be on new ones, and would be trusted too much.
-    beside: names out of FEATURES that the blend sees as well.
+    beside: names out of FEATURES and FOR_BLEND that the blend sees as well.
     """
 
     counts: Ranker
@@ -60,15 +60,17 @@ def blend_inputs(
     trust either."""
     seen = features(tasks, found, counted)
     columns = [rank(counts, seen), scores[found.task, found.item]]
-    return np.concatenate([np.stack(columns, 1), seen[:, columns_of(beside)]], 1)
+    every = np.concatenate([seen, features_for_blend(tasks, found, counted)], 1)
+    return np.concatenate([np.stack(columns, 1), every[:, columns_of(beside)]], 1)
 
 
 def columns_of(names: Sequence[str]) -> list[int]:
-    """Where features of those names are. Raises DataError for a name that is none."""
+    """Where features of those names are, those of FOR_BLEND after all others. Raises DataError for a name that is none."""
+    every = FEATURES + FOR_BLEND
     for name in names:
-        if name not in FEATURES:
-            raise DataError(f"Settings.beside: expected names out of {', '.join(FEATURES)}, got {name!r}")
-    return [FEATURES.index(name) for name in names]
+        if name not in every:
+            raise DataError(f"Settings.beside: expected names out of {', '.join(every)}, got {name!r}")
+    return [every.index(name) for name in names]
 
 
 def candidate_scores(rankers: Rankers, tasks: Tasks, found: Candidates, counted: Counts, scores: np.ndarray) -> np.ndarray:

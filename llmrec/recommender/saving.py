@@ -53,7 +53,7 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
-LAYOUT = 5  # of the arrays; one more whenever what is saved changes its meaning
+LAYOUT = 6  # of the arrays; one more whenever what is saved changes its meaning
 COUNTED = ("popularity", "repurchase", "log_price", "place", "lately", "dates")
 
 
@@ -129,6 +129,7 @@ def load_state(folder: Path, device: str) -> State:
         together=_csr(_under(arrays, "together."), len(catalogue)),
         linear=_csr(_under(arrays, "linear."), len(catalogue)),
         words=_csr(_under(arrays, "words."), len(catalogue), meta["words"]),
+        carry=_csr(_under(arrays, "carry."), len(catalogue)),
         flow=Flow(**_under(arrays, "flow.")),
         near=_markov(_under(arrays, "near."), meta["markov"]["near"]),
         wide=_markov(_under(arrays, "wide."), meta["markov"]["wide"]),
@@ -157,6 +158,7 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         "together": counts.together,
         "linear": counts.linear,
         "words": counts.words,
+        "carry": counts.carry,
         "near": counts.near.follows,
         "wide": counts.wide.follows,
     }

@@ -41,7 +41,8 @@ class Settings:
     adapting_share: of the users, kept out of base training to learn the initialisation on.
     ranking_share: of the users, kept out of both to learn the blend of counts and transformer on.
     counts_ranker, blend: the two small rankers, see `Rankers`. beside: what the blend sees beside the two scores, names out of
-        `llmrec.ranking.features.FEATURES`. With hundreds of users to learn from, fewer inputs and steps do better.
+        FEATURES and FOR_BLEND of `llmrec.ranking.features`. With hundreds of users to learn from, fewer of them and fewer
+        steps do better.
     ranking_tasks: how many tasks each ranker learns from, at most.
     index: how items are searched. Its `device` None is the GPU that `device` names, where faiss can use that, else the CPU.
     device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda").

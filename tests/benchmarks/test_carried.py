@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from llmrec.benchmarks.carried import alike, carried
+from llmrec.benchmarks.carried import carried
 from llmrec.benchmarks.protocol import first_known
 from llmrec.data.dataset import Dataset
-from llmrec.errors import DataError
-from llmrec.evaluation.item_item import fit_item_knn
+from llmrec.evaluation.item_item import ItemKnn, fit_item_knn
+from llmrec.index.candidates import Candidates
+from llmrec.ranking.akin import alike
+from llmrec.ranking.counting import count, read_texts, with_vectors
+from llmrec.ranking.features import features_for_blend
 
 USERS = np.arange(12)
 
@@ -50,6 +53,20 @@ def test_it_is_the_sum_over_the_most_alike_warm_items(world, text, k, power, dec
     assert scores.dtype == np.float32 and (wanted[:, cold] > 0).any()
 
 
-def test_more_neighbours_than_there_are_is_refused(world, text):
-    with pytest.raises(DataError, match="k: expected 1 to 7, the items that the training users had, got 8"):
-        alike(world, USERS, text, 8)
+def test_what_a_blend_may_see_of_a_cold_item_orders_as_the_control_over_the_same_similarities(world):
+    """`akin` of the ranking stage and the control: one formula, by two ways."""
+    rng, early, late = np.random.default_rng(2), USERS, np.arange(12, 20)
+    read = with_vectors(read_texts(world), rng.normal(size=(10, 6)).astype(np.float32), rng)
+    counts = count(world, early, 1, read, rng)
+    similarity = sparse.csr_array((counts.together + sparse.eye_array(10)).astype(np.float64))
+    knn = ItemKnn(similarity, decay=0.8)
+    control = carried(knn, alike(world, early, read.features, 7), 50, 1.0)
+    tasks = first_known(world, late, 2, 1, 0)
+    everything = Candidates(
+        np.arange(len(tasks) + 1) * 10, np.tile(np.arange(10, dtype=np.int32), len(tasks)), np.zeros(10 * len(tasks), np.uint8)
+    )
+    seen = features_for_blend(tasks, everything, counts)[:, 0].reshape(len(tasks), 10)
+    scores = control.scores(tasks)
+    cold = [0, 4, 7]
+    np.testing.assert_allclose(np.expm1(seen[:, cold]) / 100, scores[:, cold], rtol=1e-4, atol=1e-6)
+    assert scores[:, cold].any() and not np.delete(seen, cold, axis=1).any()

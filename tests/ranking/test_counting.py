@@ -13,6 +13,7 @@ from llmrec.evaluation.item_item import fit_ease, fit_markov
 from llmrec.evaluation.text_match import words
 from llmrec.index.candidates import neighbours
 from llmrec.ranking import counting
+from llmrec.ranking.akin import alike
 from llmrec.ranking.counting import PLACES, Texts, count, read_texts, with_vectors
 
 
@@ -152,3 +153,23 @@ def test_without_vectors_nothing_is_said_of_which_texts_follow_which(random_shop
     assert words.flow.answer.shape == (10, 0) and not words.flow.scores(tasks).any()
     assert both.flow.scores(tasks).any()
     assert (words.words != both.words).nnz == 0
+
+
+def test_items_that_the_counted_did_not_have_are_spoken_for_by_those_akin_to_them(random_shop, monkeypatch):
+    users, item, cold = np.arange(12), random_shop.item.copy(), [0, 4, 7]
+    early = item[: random_shop.start[12]]
+    early[np.isin(early, cold)] = 1
+    data = replace(random_shop, item=item)
+    read, rng = texts(data), np.random.default_rng(0)
+    carry = count(data, users, 2, read, rng).carry
+    found = alike(data, users, read.features, 7)
+    expected = np.zeros((10, 10))
+    for row, item in enumerate(cold):
+        expected[found.warm[row], item] = found.likeness[row]
+    np.testing.assert_allclose(carry.toarray(), expected, rtol=1e-6)
+    assert carry.dtype == np.float32 and carry.nnz
+    monkeypatch.setattr(counting, "AKIN", 2)
+    assert np.diff(count(data, users, 2, read, rng).carry.tocsc().indptr).max() <= 2
+    assert count(data, users, 2, read_texts(data), rng).carry.nnz == 0, "without vectors"
+    assert count(data, users[:0], 2, read, rng).carry.nnz == 0, "nobody counted"
+    assert count(data, np.arange(20), 2, read, rng).carry.nnz == 0, "all had"

@@ -13,7 +13,7 @@ from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.evaluation.item_item import Markov
 from llmrec.index.candidates import Candidates
 from llmrec.ranking.counting import DATES, PLACES, Counts
-from llmrec.ranking.features import FEATURES, features
+from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
 from llmrec.ranking.flow import Flow
 
 
@@ -39,11 +39,20 @@ def counts() -> Counts:
         linear,
         price,
         sparse.csr_array(words),
+        carried(rng),
         Flow(*(rng.normal(size=shape).astype(np.float32) for shape in ((10, 4), (10, 4), 4))),
         markov(rng, 3),
         markov(rng, 10),
         *places(rng),
     )
+
+
+def carried(rng: np.random.Generator) -> sparse.csr_array:
+    """To items 0, 4 and 7 from the others."""
+    table = np.where(rng.random((10, 10)) < 0.6, rng.random((10, 10)), 0)
+    cold = np.isin(np.arange(10), (0, 4, 7))
+    table[cold], table[:, ~cold] = 0, 0
+    return sparse.csr_array(table.astype(np.float32))
 
 
 def markov(rng: np.random.Generator, last: int) -> Markov:
@@ -129,7 +138,25 @@ def test_features_against_a_loop(tasks, counts):
         assert dict(zip(FEATURES, row.tolist(), strict=True)) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-def test_each_task_is_as_if_alone(tasks, counts):
+def test_of_an_item_that_nobody_had_is_said_what_is_said_of_those_akin_to_it(tasks, counts):
+    found, data = some_candidates(len(tasks)), tasks.dataset
+    table, together, carry = features_for_blend(tasks, found, counts), counts.together.toarray(), counts.carry.toarray()
+    assert table.shape == (len(found.item), len(FOR_BLEND)) and table.dtype == np.float32
+    for value, t, item in zip(table[:, FOR_BLEND.index("akin")], found.task, found.item, strict=True):
+        rows = range(tasks.start[t], tasks.split[t])
+        held, last = np.zeros(10), data.basket[rows[-1]]
+        for basket, other in {(int(data.basket[r]), int(data.item[r])) for r in rows}:
+            held[other] += 0.8 ** (last - basket)
+        expected = sum(carry[j, item] * (held[j] + held @ together[:, j]) for j in range(10))
+        assert value == pytest.approx(log1p(100 * expected), rel=1e-4)
+        assert value == 0 or item in (0, 4, 7)
+    assert table.any()
+    none = replace(counts, carry=sparse.csr_array((10, 10), dtype=np.float32))
+    assert features_for_blend(tasks, found, none).shape == table.shape and not features_for_blend(tasks, found, none).any()
+
+
+@pytest.mark.parametrize("features", [features, features_for_blend])
+def test_each_task_is_as_if_alone(tasks, counts, features):
     found = some_candidates(len(tasks))
     together = features(tasks, found, counts)
     for t in range(len(tasks)):
@@ -138,7 +165,8 @@ def test_each_task_is_as_if_alone(tasks, counts):
         np.testing.assert_allclose(features(tasks.take(np.array([t])), alone, counts), together[part], rtol=1e-6, atol=1e-6)
 
 
-def test_no_feature_changes_with_the_query(shop, counts):
+@pytest.mark.parametrize("features", [features, features_for_blend])
+def test_no_feature_changes_with_the_query(shop, counts, features):
     known = [[[1, 2], [3, 1]], [[4], [5, 6]]]
     found = some_candidates(3, seed=4)
     found = Candidates(found.start[1:] - found.start[1], found.item, found.source)

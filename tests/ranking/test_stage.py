@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import sparse
 
-from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.errors import DataError
 from llmrec.evaluation.counts import support_counts
 from llmrec.index.candidates import Candidates, Sources
 from llmrec.index.flat import build
-from llmrec.ranking.counting import count, read_texts
-from llmrec.ranking.features import FEATURES, features
+from llmrec.ranking.counting import count, read_texts, with_vectors
+from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
 from llmrec.ranking.ranker import RankerSettings, fit_ranker, rank
 from llmrec.ranking.stage import Retrieval, blend_inputs, ranked, ranking, retrieve, together
 
@@ -89,16 +92,50 @@ def test_retrieved_by_text_are_the_nearest_to_the_vector_and_one(random_shop, ta
 
 def test_the_blend_sees_both_scores_and_the_features_that_are_named_in_their_order(random_shop, tasks):
     found, rng = some_candidates(len(tasks)), np.random.default_rng(0)
-    counted = count(random_shop, np.arange(20), 2, read_texts(random_shop), rng)
+    carry = sparse.csr_array(rng.random((10, 10)).astype(np.float32))
+    counted = replace(count(random_shop, np.arange(20), 2, read_texts(random_shop), rng), carry=carry)
     seen = features(tasks, found, counted)
     ranker = fit_ranker(ranking(tasks, found, seen), RankerSettings(steps=3), 0)
     scores = rng.normal(size=(len(tasks), random_shop.n_items)).astype(np.float32)
-    for names in ((), ("known", "had")):
+    every = np.concatenate([seen, features_for_blend(tasks, found, counted)], 1)
+    for names in ((), ("known", "had"), ("akin", "known")):
         made = blend_inputs(ranker, names, tasks, found, counted, scores)
         assert made.shape == (len(found.item), 2 + len(names))
         assert np.array_equal(made[:, 0], rank(ranker, seen))
         assert np.array_equal(made[:, 1], scores[found.task, found.item])
         for column, name in enumerate(names):
-            assert np.array_equal(made[:, 2 + column], seen[:, FEATURES.index(name)])
+            assert np.array_equal(made[:, 2 + column], every[:, (FEATURES + FOR_BLEND).index(name)])
     with pytest.raises(DataError, match="Settings.beside: expected names out of times, .*, got 'colour'"):
         blend_inputs(ranker, ("colour",), tasks, found, counted, scores)
+
+
+def test_where_akin_is_all_that_tells_a_blend_that_sees_it_is_right_and_another_is_lost(shop):
+    """Of six tastes each has an item `a` that is had with an item `b`; new ones are worded by an encoder like one of the `b`.
+
+    One basket a user: nothing follows anything. Those who are asked had `a`, and will take what is like its `b`.
+    """
+    tastes, rng = 6, np.random.default_rng(0)
+    a, b, new = np.arange(3 * tastes).reshape(3, tastes).tolist()
+    counted = [[[a[t], b[t]]] for t in range(tastes) for _ in range(5)]
+    data = shop(counted + [[[a[t]], [new[t]]] for t in range(tastes) for _ in range(4)], ["thing"] * 3 * tastes)
+    text = np.eye(3 * tastes, dtype=np.float32)
+    text[new] += text[b]
+    counts = count(data, np.arange(len(counted)), 1, with_vectors(read_texts(data), text, rng), rng)
+    asked = first_baskets(data, np.arange(len(counted), data.n_users), 1, 1)
+    learn, tell = asked.take(np.arange(0, len(asked), 2)), asked.take(np.arange(1, len(asked), 2))
+
+    def all_new(tasks: Tasks) -> Candidates:
+        some = np.tile(np.array(new, np.int32), len(tasks))
+        return Candidates(np.arange(len(tasks) + 1) * tastes, some, np.zeros(len(some), np.uint8))
+
+    plain = fit_ranker(ranking(learn, all_new(learn), features(learn, all_new(learn), counts)), RankerSettings(steps=3), 0)
+    for beside in (("akin",), tuple(FEATURES)):
+        base = np.zeros((len(learn), data.n_items), np.float32)
+        inputs, others = (blend_inputs(plain, beside, tasks, all_new(tasks), counts, base) for tasks in (learn, tell))
+        blend = fit_ranker(ranking(learn, all_new(learn), inputs), RankerSettings(steps=200), 0)
+        order = rank(blend, others).reshape(len(tell), tastes)
+        wanted = data.item[tell.split] - new[0]
+        if beside == ("akin",):
+            assert (order.argmax(1) == wanted).all()
+        else:
+            np.testing.assert_allclose(order, order[:, :1].repeat(tastes, 1), atol=1e-5)

@@ -64,7 +64,7 @@ def test_another_layout_is_refused_by_name(fitted, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(saving, "LAYOUT", 1)
         fitted.save_pretrained(tmp_path / "old")
-    with pytest.raises(ArtefactError, match=r"old: expected a recommender in layout 5, got 1: .* fit and save it again"):
+    with pytest.raises(ArtefactError, match=r"old: expected a recommender in layout 6, got 1: .* fit and save it again"):
         Recommender.from_pretrained(tmp_path / "old")
 
 
