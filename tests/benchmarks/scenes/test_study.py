@@ -88,4 +88,6 @@ def test_rows_hold_every_method_and_ours_against_each(found):
     both = next(row for row in rows if row.setting == "mean of 2, 16 users" and row.method == study.OURS and not row.versus)
     assert both.value == pytest.approx(plain[study.OURS]) and both.n == 2 * ours[0].n
     best = study.best_control(rows, "one, 16 users")
-    assert best.value == max(value for name, value in plain.items() if name not in (study.OURS, study.FULL, study.STEPPED, study.ORACLE))
+    assert best.value == max(
+        value for name, value in plain.items() if name not in (study.OURS, study.FULL, study.STEPPED, study.ORACLE)
+    )
