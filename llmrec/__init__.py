@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from llmrec.meta.outer import OuterSettings
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.settings import LoraSettings, Settings
+    from llmrec.scenes.door import Scenes
+    from llmrec.scenes.new import NewScene
 
 # Where each public name lives; it is imported when it is first asked for, so that `import llmrec` stays instant.
 _HOMES = {
@@ -23,6 +25,8 @@ _HOMES = {
     "LoraSettings": "llmrec.recommender.settings",
     "TrainSettings": "llmrec.encoder.train",
     "OuterSettings": "llmrec.meta.outer",
+    "Scenes": "llmrec.scenes.door",
+    "NewScene": "llmrec.scenes.new",
     "Weights": "llmrec.encoder.weights",
     "Dataset": "llmrec.data.dataset",
     "build": "llmrec.data.build",
@@ -38,8 +42,10 @@ __all__ = [
     "Dataset",
     "LlmrecError",
     "LoraSettings",
+    "NewScene",
     "OuterSettings",
     "Recommender",
+    "Scenes",
     "Settings",
     "ShortAnswerWarning",
     "TrainSettings",

@@ -12,8 +12,8 @@ import llmrec
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [
-    *("Cleaning", "CleaningReport", "Dataset", "LlmrecError", "LoraSettings", "OuterSettings", "Recommender", "Settings"),
-    *("ShortAnswerWarning", "TrainSettings", "Weights", "build"),
+    *("Cleaning", "CleaningReport", "Dataset", "LlmrecError", "LoraSettings", "NewScene", "OuterSettings", "Recommender"),
+    *("Scenes", "Settings", "ShortAnswerWarning", "TrainSettings", "Weights", "build"),
 ]
 
 

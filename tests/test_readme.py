@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmrec import LoraSettings, OuterSettings, Recommender, Settings, TrainSettings, Weights
+from llmrec import LoraSettings, NewScene, OuterSettings, Recommender, Scenes, Settings, TrainSettings, Weights
 from llmrec.ranking.ranker import RankerSettings
+from llmrec.scenes.learning import LearnSettings, MixSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -91,7 +92,7 @@ def shop(tmp_path, tiny_folders, monkeypatch):
 
 
 def test_the_quickstart_runs_and_so_does_saving(shop, capsys):
-    quickstart, _, saving = blocks("python")
+    quickstart, _, saving, _ = blocks("python")
     assert len(quickstart.strip().splitlines()) <= 10
     names: dict = {}
     exec(quickstart, names)
@@ -102,6 +103,37 @@ def test_the_quickstart_runs_and_so_does_saving(shop, capsys):
     exec(saving, names)
     loaded = names["rec"].recommend(histories=names["trip"], k=5)
     assert loaded.to_dict() == answer.to_dict()
+
+
+@pytest.fixture
+def shops(shop, monkeypatch):
+    """Beside them two known shops and a new one, whose few customers all like a half of it."""
+    small = LearnSettings(sizes=(8,), draws=1, queries=40, mix=MixSettings(bends=2, steps=10))
+    monkeypatch.setattr(Scenes.__init__, "__defaults__", (None, small, 0))
+    rng = np.random.default_rng(1)
+    for name, letter, users in (("beauty", "b", 70), ("health", "h", 70), ("new", "n", 16)):
+        titles = [f"{'red' if item % 2 else 'blue'} {'mug' if item % 3 else 'lamp'}" for item in range(24)]
+        write(
+            Path(f"{name}_items.csv"), ["item_id", "title"], [(f"{letter}{item}", title) for item, title in enumerate(titles)]
+        )
+        events = [
+            (f"{letter}{user}", f"{letter}{item}", f"2026-01-{1 + day:02}")
+            for user in range(users)
+            for day, item in enumerate(rng.choice(12, 5, replace=False) * 2 + user % 2)
+        ]
+        file = "first_customers.csv" if name == "new" else f"{name}_events.csv"
+        write(Path(file), ["user_id", "item_id", "timestamp"], events)
+
+
+def test_a_new_shop_opens_and_is_adapted(shops, capsys):
+    names: dict = {}
+    exec(blocks("python")[3], names)
+    told = capsys.readouterr().out
+    assert len(re.findall(r"^\d +eve +n\d+ .* zero steps$", told, re.MULTILINE)) == 5
+    assert len(re.findall(r"(True|False)$", told, re.MULTILINE)) == 5  # a row for zero steps and each design
+    loaded = NewScene.from_pretrained("new_shop")
+    expected = names["shop"].recommend(histories=names["clicks"], k=5)
+    assert loaded.recommend(histories=names["clicks"], k=5).to_dict() == expected.to_dict()
 
 
 def test_the_example_with_other_names_runs(shop, capsys):
@@ -154,7 +186,7 @@ def test_it_is_short_has_a_place_for_the_demo_and_names_no_machine():
     assert README.count("<!-- demo:begin -->") == README.count("<!-- demo:end -->") == 1
     assert README.index("<!-- demo:begin -->") < README.index("<!-- demo:end -->")
     text = re.sub(r"^```\nMakefile.*?^```$", "", WRITTEN, flags=re.MULTILINE | re.DOTALL)  # the tree is looked up, not read
-    assert len(text.splitlines()) < 160
+    assert len(text.splitlines()) < 190
     assert not re.search(r"/(home|root|tmp|Users|work)/", README)
 
 

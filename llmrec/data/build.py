@@ -57,9 +57,8 @@ def build(
         raise SchemaError("item_columns is given without items; names in the event table go into columns")
     steps: tuple[Step, ...] = ()
     if items is not None:
-        item_table, item_notes = rename_item_columns(to_arrow(items, "items"), item_columns)
-        notes += item_notes
-        item_table, steps = clean_items(item_table, cleaning)
+        catalogue, told = read_catalogue(items, item_columns, cleaning)
+        notes, steps = notes + told.notes, told.steps
     table, event_steps = _clean_rows(table, cleaning)
     if cleaning.outlier_spread is not None:
         table, step = clean.clip_outliers(table, cleaning.outlier_spread)
@@ -70,20 +69,30 @@ def build(
     if items is None:
         item_table, note = _derived(table)
         notes += (note,)
-        item_table, item_steps = clean_items(item_table, cleaning)
+        catalogue, item_steps = _cleaned(item_table, cleaning)
         steps += item_steps
-    catalogue = Catalogue(Ids(item_table.column("item_id").to_pylist()), item_table)
     table, item, step = _located(table, catalogue)
     steps += (step,)
     if not len(table):
         came = table.schema.field("item_id").type
         raise DataError(
-            f"events: no item_id is in items (events hold {came}, items {item_table.schema.field('item_id').type}); "
+            f"events: no item_id is in items (events hold {came}, items {catalogue.table.schema.field('item_id').type}); "
             f"expected the same ids in both. Check that both are str or both are int.\n{CleaningReport(steps, notes)}"
         )
     dataset = _assemble(table, item, catalogue, None, None, seed)
     dataset = replace(dataset, worth_by=_worth(dataset, event_weights or {}))
     return dataset, CleaningReport((*steps, _features(dataset)), notes)
+
+
+def read_catalogue(
+    items: Any,
+    columns: Mapping[str, str] | None = None,
+    cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+) -> tuple[Catalogue, CleaningReport]:
+    """A table of items alone, as `build` reads it; see there."""
+    table, notes = rename_item_columns(to_arrow(items, "items"), columns)
+    catalogue, steps = _cleaned(table, cleaning)
+    return catalogue, CleaningReport(steps, notes)
 
 
 def events_for(
@@ -120,6 +129,11 @@ def events_for(
             if new:
                 notes += (f"events: {name} {', '.join(map(repr, new[:3]))} is not among {known!r} and is left unknown",)
     return dataset, CleaningReport(steps, notes)
+
+
+def _cleaned(items: pa.Table, cleaning: Cleaning) -> tuple[Catalogue, tuple[Step, ...]]:
+    table, steps = clean_items(items, cleaning)
+    return Catalogue(Ids(table.column("item_id").to_pylist()), table), steps
 
 
 def _worth(dataset: Dataset, event_weights: Mapping[str, float]) -> Worth:

@@ -158,3 +158,11 @@ class Dataset:
             scenes=self.scenes,
             worth_by=self.worth_by,
         )
+
+
+def nobody(
+    catalogue: Catalogue, event_types: tuple[str, ...] = (), scenes: tuple[str, ...] = (), worth_by: Worth = Worth()
+) -> Dataset:
+    """A dataset without users over a catalogue."""
+    start, item, time, basket = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
+    return Dataset(Ids([]), catalogue, start, item, time, basket, {}, event_types, None, scenes, worth_by)

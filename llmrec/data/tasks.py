@@ -60,6 +60,12 @@ class Tasks:
         return found
 
 
+def everything_known(histories: Dataset, users: np.ndarray) -> Tasks:
+    """The whole history of each user (int indices, each with at least one event) as support, with an empty query."""
+    start, stop = histories.start[users], histories.start[users + 1]
+    return Tasks(histories, start, stop, stop)
+
+
 def first_baskets(dataset: Dataset, users: np.ndarray, known: int, horizon: int) -> Tasks:
     """One task per user: the first `known` baskets are support, the next `horizon` baskets the query.
 

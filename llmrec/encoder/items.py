@@ -18,7 +18,7 @@ import torch
 from llmrec.data.dataset import Catalogue
 from llmrec.encoder.backbone import TextModel
 from llmrec.encoder.precision import autocast, faster_dtype
-from llmrec.encoder.templates import Template
+from llmrec.encoder.templates import Template, load_template
 from llmrec.errors import ArtefactError
 from llmrec.progress import bar
 from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
@@ -37,6 +37,16 @@ class Centring:
         """Unit vectors (N, d) of raw text vectors (N, d)."""
         centred = raw - self.mean
         return (centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)).astype(np.float32)
+
+
+def catalogue_vectors(
+    model: TextModel, catalogue: Catalogue, template: str = "item", cache: Path | None = None
+) -> tuple[np.ndarray, Centring]:
+    """Centred text vectors float32 (N, d) of a catalogue, and what they were centred by. template, cache: see `load_template`
+    and `encode_texts`."""
+    raw = encode_texts(model, item_texts(catalogue, load_template(template)), cache)
+    centring = Centring(raw.mean(0))
+    return centring(raw), centring
 
 
 def item_texts(catalogue: Catalogue, template: Template) -> list[str]:
@@ -89,9 +99,19 @@ def _batches(order: list[int], rows: list[list[int]]) -> list[list[int]]:
 
 def _key(model: TextModel, rows: list[list[int]], index: list[int]) -> str:
     """Tokens rather than texts, for they are what the model reads: another tokenizer or another cut is another entry."""
+    digest = _weights(model)
+    digest.update(json.dumps([rows, index]).encode())
+    return digest.hexdigest()
+
+
+def fingerprint(model: TextModel) -> str:
+    """A hash of the model's weights: vectors of two models cannot be compared."""
+    return _weights(model).hexdigest()
+
+
+def _weights(model: TextModel) -> hashlib._Hash:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    digest.update(json.dumps([rows, index]).encode())
-    return digest.hexdigest()
+    return digest

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import chunks
 from llmrec.index.candidates import names
@@ -29,12 +28,6 @@ class Answer:
     rank: np.ndarray
     source: list[str]
     steps: np.ndarray
-
-
-def everything_known(histories: Dataset, users: np.ndarray) -> Tasks:
-    """The whole history of each user (int indices, each with at least one event) as support, with an empty query."""
-    start, stop = histories.start[users], histories.start[users + 1]
-    return Tasks(histories, start, stop, stop)
 
 
 def answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.ndarray | None, steps: int | None) -> Answer:

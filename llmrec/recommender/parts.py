@@ -14,7 +14,7 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.backbone import Body, TextModel
 from llmrec.encoder.dates import moments
-from llmrec.encoder.items import Centring, encode_texts, item_texts
+from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.templates import history_words, load_template
 from llmrec.encoder.users import Prompts, chunks, prompts, user_scores, user_vectors
@@ -48,9 +48,7 @@ Vectors = Callable[[Tasks], tuple[np.ndarray, np.ndarray]]
 
 def text_vectors(model: TextModel, catalogue: Catalogue, settings: Settings, cache: Path | None) -> tuple[np.ndarray, Centring]:
     """Centred text vectors float32 (N, d_text) of a catalogue, and what they were centred by."""
-    raw = encode_texts(model, item_texts(catalogue, load_template(settings.item_template)), cache)
-    centring = Centring(raw.mean(0))
-    return centring(raw), centring
+    return catalogue_vectors(model, catalogue, settings.item_template, cache)
 
 
 def new_model(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,19 +11,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from llmrec.data.asked import allowed_items, answer_table, askers, check_count, find_items, listed, warn_if_short
 from llmrec.data.build import build, events_for
-from llmrec.data.clean import Cleaning, CleaningReport, read_ids
-from llmrec.data.columns import event_columns
+from llmrec.data.clean import Cleaning, CleaningReport
 from llmrec.data.dataset import Catalogue, Dataset
-from llmrec.data.frames import coded, like, to_arrow
-from llmrec.data.ids import Ids, plain
+from llmrec.data.frames import like
+from llmrec.data.ids import Ids
 from llmrec.data.merge import merge
+from llmrec.data.tasks import everything_known
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, ShortAnswerWarning, UnknownItemError
+from llmrec.errors import DataError
 from llmrec.evaluation.rows import Row
 from llmrec.index.flat import search
 from llmrec.progress import Stages
-from llmrec.recommender.answer import Answer, answer, everything_known, fallback, joined
+from llmrec.recommender.answer import Answer, answer, fallback, joined
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
 from llmrec.recommender.saving import load_state, save_state
@@ -114,16 +114,15 @@ class Recommender:
         """
         if (users is None) == (histories is None):
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
-        if k < 1:
-            raise DataError(f"k is {k}; expected at least 1")
+        check_count(k)
         if not isinstance(adapt, (bool, int, np.bool_, np.integer)) or adapt < 0:
             raise DataError(f"adapt is {adapt!r}; expected True, False or a whole number of gradient steps")
         state = self.state
-        allowed = None if items_to_recommend is None else _allowed(state.catalogue, items_to_recommend)
+        allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
         if users is not None:
-            known, asked, frame = state.histories, _listed(users, "users"), self._frame
+            known, asked, frame = state.histories, listed(users, "users"), self._frame
         else:
-            known, asked = _events(state, histories, columns)[0], _askers(histories, columns)
+            known, asked = _events(state, histories, columns)[0], askers(histories, columns)
             frame = like(pa.table({}), histories)
         found = _answer(
             state,
@@ -134,7 +133,7 @@ class Recommender:
             allowed,
             None if isinstance(adapt, (bool, np.bool_)) and adapt else int(adapt),
         )
-        _warn_if_short(found, asked, k, filter_viewed, allowed is not None)
+        warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
         return like(_table(found, asked, state.catalogue), frame)
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
@@ -155,7 +154,7 @@ class Recommender:
         Raises UnknownItemError for an id that is not in the catalogue.
         """
         state = self.state
-        index = _find(state.catalogue, _listed(items, "items"))
+        index = find_items(state.catalogue, listed(items, "items"))
         most = min(k, len(state.catalogue) - 1)
         score, found = search(state.likeness, state.likeness.vectors[index], most, None, [np.array([i]) for i in index])
         ids = state.catalogue.ids
@@ -203,15 +202,6 @@ def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[
     return replace(found, worth_by=known.worth_by), report
 
 
-def _askers(histories: Any, columns: dict[str, str] | None) -> Ids:
-    """The users of a table in order of appearance, also those without any event that can be used."""
-    table, _ = event_columns(to_arrow(histories, "events"), columns)
-    code, ids = coded(read_ids(table, ("user_id",), "events")[0].column("user_id"))
-    users, first = np.unique(code, return_index=True)
-    order = users[np.argsort(first)]
-    return Ids(ids).take(order[order >= 0])
-
-
 def _answer(
     state: State, known: Dataset, asked: Ids, k: int, filter_viewed: bool, allowed: np.ndarray | None, steps: int | None
 ) -> Answer:
@@ -223,55 +213,9 @@ def _answer(
     return joined([replace(found, asker=here[found.asker]), fallback(state, strangers, k, allowed)])
 
 
-def _warn_if_short(found: Answer, asked: Ids, k: int, filter_viewed: bool, chosen: bool) -> None:
-    got = np.bincount(found.asker, minlength=len(asked))
-    short = np.flatnonzero(got < k)
-    if len(short):
-        who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
-        left = "items_to_recommend leaves" if chosen else "the catalogue holds"
-        without = ", without what they have had (filter_viewed)" if filter_viewed else ""
-        message = f"{who} fewer than k = {k} items, such as {asked[short[0]]!r} {got[short[0]]}: {left} no more{without}"
-        warnings.warn(message, ShortAnswerWarning, stacklevel=3)
-
-
 def _table(found: Answer, asked: Ids, catalogue: Catalogue) -> pa.Table:
     order = np.lexsort((found.rank, found.asker))
-    return pa.table(
-        {
-            "user_id": _column([asked[i] for i in found.asker[order]]),
-            "item_id": _column([catalogue.ids[i] for i in found.item[order]]),
-            "score": found.score[order].astype(np.float64),
-            "rank": found.rank[order].astype(np.int64),
-            "source": pa.array([found.source[i] for i in order], pa.string()),
-            "steps": found.steps[order].astype(np.int64),
-        }
-    )
-
-
-def _column(ids: list[Any]) -> pa.Array:
-    try:
-        return pa.array(ids) if ids else pa.array([], pa.string())
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        kinds = sorted({type(value).__name__ for value in ids})
-        raise DataError(f"users mix {' and '.join(kinds)}, expected ids of one kind: {error}") from error
-
-
-def _allowed(catalogue: Catalogue, items: Iterable[Any]) -> np.ndarray:
-    mask = np.zeros(len(catalogue), bool)
-    mask[_find(catalogue, _listed(items, "items_to_recommend"))] = True
-    return mask
-
-
-def _listed(ids: Iterable[Any], what: str) -> Ids:
-    if isinstance(ids, (str, bytes)):
-        raise DataError(f"{what} is the text {ids!r}, expected a list of ids; say [{ids!r}]")
-    return Ids([plain(value) for value in ids])
-
-
-def _find(catalogue: Catalogue, wanted: Ids) -> np.ndarray:
-    index = catalogue.ids.find(wanted.values)
-    if (index < 0).any():
-        unknown = [wanted[i] for i in np.flatnonzero(index < 0)[:3]]
-        some = [catalogue.ids[i] for i in range(min(3, len(catalogue)))]
-        raise UnknownItemError(f"items {unknown!r} are not in the catalogue of {len(catalogue):,}; its ids look like {some!r}")
-    return index
+    source = [found.source[i] for i in order]
+    asker, item, score, rank = (getattr(found, name)[order] for name in ("asker", "item", "score", "rank"))
+    table = answer_table(asked, catalogue, asker, item, score, rank, source)
+    return table.append_column("steps", pa.array(found.steps[order].astype(np.int64)))

@@ -19,7 +19,7 @@ import torch
 from scipy import sparse
 
 from llmrec.adapters.peft_format import load_adapter, save_adapter
-from llmrec.data.dataset import Catalogue, Dataset, Worth
+from llmrec.data.dataset import Catalogue, Dataset, Worth, nobody
 from llmrec.data.ids import Ids
 from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
@@ -140,8 +140,8 @@ def load_state(folder: Path, device: str) -> State:
     counts_ranker, blend = (_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend"))
     rankers = Rankers(counts_ranker, blend, settings.beside)
     worth = Worth(tuple(meta["worth_by"]["types"]), meta["worth_by"]["scale"])
-    nobody = _nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]), worth)
-    known = _load_histories(folder / "histories", nobody) if meta["histories"] else nobody
+    empty = nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]), worth)
+    known = _load_histories(folder / "histories", empty) if meta["histories"] else empty
     gate = None if meta["gate"] is None else from_dict(meta["gate"])
     return State(settings, model, items, init, retrieval, rankers, catalogue, known, gate, meta["version"], meta["seed"])
 
@@ -202,11 +202,6 @@ def _settings(saved: dict[str, Any]) -> Settings:
     return Settings(**{name: parts[name](**value) if name in parts else value for name, value in saved.items()})
 
 
-def _nobody(catalogue: Catalogue, event_types: tuple[str, ...], scenes: tuple[str, ...], worth: Worth) -> Dataset:
-    start, item, time, basket = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
-    return Dataset(Ids([]), catalogue, start, item, time, basket, {}, event_types, None, scenes, worth)
-
-
 def _save_histories(to: Path, known: Dataset) -> None:
     to.mkdir()
     save_ids(to / "users.json", known.users.values)
@@ -215,10 +210,10 @@ def _save_histories(to: Path, known: Dataset) -> None:
     save_arrays(to / "events.safetensors", arrays | ({} if known.scene is None else {"scene": known.scene}))
 
 
-def _load_histories(folder: Path, nobody: Dataset) -> Dataset:
+def _load_histories(folder: Path, empty: Dataset) -> Dataset:
     arrays = load_arrays(folder / "events.safetensors")
     return replace(
-        nobody,
+        empty,
         users=Ids(load_ids(folder / "users.json")),
         attributes=_under(arrays, "attributes."),
         start=arrays["start"],

@@ -89,4 +89,5 @@ def regress(given: np.ndarray, left: np.ndarray, ridge: float = RIDGE, rank: int
         found = np.linalg.solve(inputs.T @ inputs + ridge * np.eye(width + 1), inputs.T @ left)
     # By eigenvectors: a singular value decomposition need not converge where few pairs span little.
     directions = np.linalg.eigh(found.T @ found)[1][:, ::-1][:, :rank]
-    return (found @ directions).astype(np.float32), directions.T.astype(np.float32)
+    # As it will lie in memory once it is saved and loaded: products of another layout round otherwise.
+    return (found @ directions).astype(np.float32), np.ascontiguousarray(directions.T, np.float32)

@@ -20,46 +20,49 @@ from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
 KIND = "scene"
 LAYOUT = 2  # one more whenever what is saved changes its meaning
 _MIX = ("mean", "spread", "line", "bend", "at", "out")
-_ARRAYS = "arrays.safetensors"
+ARRAYS = "arrays.safetensors"
 
 
 def save_scene(folder: str | Path, scene: Scene) -> None:
     """Write a scene atomically; an older one at `folder` is replaced as a whole."""
-    learned, shelf, few = scene.learned, scene.shelf, scene.few
+    arrays, meta = scene_arrays(scene)
+    write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
+
+
+def load_scene(folder: str | Path) -> Scene:
+    """Read a scene back. Raises ArtefactError for any byte that has changed, and for another layout."""
+    meta = opened(folder, KIND)
+    return scene_from(load_arrays(Path(folder) / ARRAYS), meta)
+
+
+def opened(folder: str | Path, kind: str) -> dict[str, Any]:
+    """The meta of a folder whose arrays are of this layout. Raises ArtefactError, see `open_folder`, and for another layout."""
+    meta = open_folder(folder, kind)
+    if meta["layout"] != LAYOUT:
+        raise ArtefactError(f"{folder}: expected a {kind} in layout {LAYOUT}, got {meta['layout']}; save it again")
+    return meta
+
+
+def learned_arrays(learned: Learned) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What known scenes taught as arrays and JSON values."""
     arrays = {"map": learned.ground.map, "lean": learned.ground.lean, "gain": learned.gain, "spread": learned.spread}
     arrays |= _mix_arrays("zero", learned.zero)
     for s, row in enumerate(learned.mixes):
         for d, mix in enumerate(row):
             arrays |= _mix_arrays(f"mix.{s}.{d}", mix)
-    arrays |= {"vectors": shelf.vectors, "crowd": shelf.crowd, "among": shelf.among, "own": shelf.words.own}
-    arrays |= _csr_arrays("query", shelf.words.query) | _csr_arrays("document", shelf.words.document)
-    if few is not None:
-        arrays |= {"bought": few.bought, "down": few.down, "up": few.up}
-        arrays |= _csr_arrays("together", few.together) | _csr_arrays("alike", few.alike)
-    if scene.own is not None:
-        arrays |= _mix_arrays("own_mix", scene.own)
-    words = shelf.words
     meta = {
         "layout": LAYOUT,
         "sizes": learned.sizes,
         "zero": learned.zero.names,
         "designs": [{"name": one.name, "columns": one.columns, "steps": one.steps} for one in learned.designs],
-        "words": {"name": words.name, "decay": words.decay, "last": words.last, "width": words.query.shape[1]},
-        "users": None if few is None else few.users,
-        "design": scene.design,
-        "own": None if scene.own is None else scene.own.names,
     }
-    write_folder(folder, lambda to: save_arrays(to / _ARRAYS, arrays), KIND, meta)
+    return arrays, meta
 
 
-def load_scene(folder: str | Path) -> Scene:
-    """Read a scene back. Raises ArtefactError for any byte that has changed, and for another layout."""
-    meta = open_folder(folder, KIND)
-    if meta["layout"] != LAYOUT:
-        raise ArtefactError(f"{folder}: expected a scene in layout {LAYOUT}, got {meta['layout']}; save it again")
-    arrays = load_arrays(Path(folder) / _ARRAYS)
+def learned_from(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Learned:
+    """The inverse of `learned_arrays`."""
     designs = tuple(Design(one["name"], tuple(one["columns"]), one["steps"]) for one in meta["designs"])
-    learned = Learned(
+    return Learned(
         Ground(arrays["map"], arrays["lean"]),
         designs,
         tuple(meta["sizes"]),
@@ -71,6 +74,29 @@ def load_scene(folder: str | Path) -> Scene:
         arrays["gain"],
         arrays["spread"],
     )
+
+
+def scene_arrays(scene: Scene) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A scene, and what it was opened with, as arrays and JSON values."""
+    arrays, meta = learned_arrays(scene.learned)
+    shelf, words, few = scene.shelf, scene.shelf.words, scene.few
+    arrays |= {"vectors": shelf.vectors, "crowd": shelf.crowd, "among": shelf.among, "own": words.own}
+    arrays |= _csr_arrays("query", words.query) | _csr_arrays("document", words.document)
+    if few is not None:
+        arrays |= {"bought": few.bought, "down": few.down, "up": few.up}
+        arrays |= _csr_arrays("together", few.together) | _csr_arrays("alike", few.alike)
+    if scene.own is not None:
+        arrays |= _mix_arrays("own_mix", scene.own)
+    return arrays, meta | {
+        "words": {"name": words.name, "decay": words.decay, "last": words.last, "width": words.query.shape[1]},
+        "users": None if few is None else few.users,
+        "design": scene.design,
+        "own": None if scene.own is None else scene.own.names,
+    }
+
+
+def scene_from(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Scene:
+    """The inverse of `scene_arrays`."""
     items, words = len(arrays["among"]), meta["words"]
     query, document = (_csr(arrays, name, (items, words["width"])) for name in ("query", "document"))
     match = TextMatch(words["name"], query, document, arrays["own"], words["decay"], words["last"])
@@ -80,7 +106,7 @@ def load_scene(folder: str | Path) -> Scene:
         together, alike = (_csr(arrays, name, (items, items)) for name in ("together", "alike"))
         few = Few(meta["users"], arrays["bought"], together, alike, arrays["down"], arrays["up"])
     own = None if meta["own"] is None else _mix(arrays, "own_mix", meta["own"])
-    return Scene(learned, shelf, few, meta["design"], own)
+    return Scene(learned_from(arrays, meta), shelf, few, meta["design"], own)
 
 
 def _mix_arrays(prefix: str, mix: Mix) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from llmrec.data.build import build, events_for
+from llmrec.data.build import build, events_for, read_catalogue
 from llmrec.data.clean import Cleaning
 from llmrec.data.dataset import Dataset
 from llmrec.errors import DataError, SchemaError, UnknownItemError
@@ -296,3 +296,13 @@ def test_event_weights_without_event_types_are_refused():
     del columns["event_type"]
     with pytest.raises(DataError, match="events have no column event_type, got a weight for 'view'"):
         build(columns, catalogue(), event_weights={"view": 0.1})
+
+
+def test_a_catalogue_is_read_alone_as_with_its_events():
+    items = {"sku": ["b", "a"], "name": [" Red  mug", "Tent"], "aisle": ["x", None]}
+    events = {"user_id": [1], "item_id": ["a"], "timestamp": [1]}
+    catalogue, report = read_catalogue(items)
+    whole, said = build(events, items)
+    assert catalogue.ids.values == whole.catalogue.ids.values and catalogue.table.equals(whole.catalogue.table)
+    assert set(report.notes) <= set(said.notes) and all(step in said.steps for step in report.steps)
+    assert {step.table for step in report.steps} == {"items"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmrec.data.build import build
-from llmrec.data.dataset import Dataset, Worth
+from llmrec.data.dataset import Dataset, Worth, nobody
 from llmrec.data.ids import Ids
 
 
@@ -122,3 +122,11 @@ def test_a_type_that_nobody_knows_counts_one():
 
 def test_without_weights_or_factors_there_is_nothing_to_weigh():
     assert weighed().worth is None and weighed(event_type=True).worth is None
+
+
+def test_nobody_is_a_dataset_like_any_other():
+    known = shop()
+    empty = nobody(known.catalogue)
+    assert (empty.n_users, empty.n_events, empty.n_items) == (0, 0, known.n_items)
+    assert len(empty.n_baskets) == 0 and len(empty.user) == 0
+    assert empty.take(np.zeros(0, np.int64)).n_events == 0

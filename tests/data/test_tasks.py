@@ -5,7 +5,7 @@ import pytest
 
 from llmrec.data.build import build
 from llmrec.data.dataset import Dataset
-from llmrec.data.tasks import Tasks, first_baskets, sample_windows
+from llmrec.data.tasks import Tasks, everything_known, first_baskets, sample_windows
 
 
 def shop(rows: int = 500) -> Dataset:
@@ -88,3 +88,12 @@ def test_relevant_items_are_distinct_and_new_ones_are_not_in_the_support():
     some = tasks.take(np.array([2, 0]))
     assert some.user.tolist() == [tasks.user[2], tasks.user[0]]
     assert some.query(0) == tasks.query(2)
+
+
+def test_everything_known_is_the_whole_history_and_nothing_is_asked():
+    dataset = shop()
+    tasks = everything_known(dataset, np.array([4, 1]))
+    assert tasks.user.tolist() == [4, 1]
+    for task, user in enumerate((4, 1)):
+        assert np.arange(dataset.n_events)[tasks.support(task)].tolist() == np.flatnonzero(dataset.user == user).tolist()
+        assert len(dataset.item[tasks.query(task)]) == 0

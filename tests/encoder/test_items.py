@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from llmrec.data.dataset import Catalogue
+from llmrec.data.ids import Ids
 from llmrec.encoder import items
 from llmrec.encoder.backbone import TextModel, load_text
-from llmrec.encoder.items import Centring, encode_texts, item_texts
+from llmrec.encoder.items import Centring, catalogue_vectors, encode_texts, fingerprint, item_texts
 from llmrec.encoder.templates import Template
+from llmrec.encoder.weights import Weights
 from llmrec.errors import TemplateError
 
 TEXTS = ["red mug", "large blue tent of rope", "soap", "red mug", "green lamp : small", "soap"]
@@ -176,3 +180,21 @@ def test_centring_takes_the_mean_it_was_fitted_on_off_new_items():
 def test_a_text_that_is_the_mean_is_zero_and_no_nan():
     raw = np.ones((1, 4), np.float32)
     assert Centring(raw[0])(raw).tolist() == [[0, 0, 0, 0]]
+
+
+def test_a_catalogues_vectors_are_its_texts_vectors_centred(model, tmp_path):
+    table = pa.table({"title": ["red mug", "blue lamp", "soap"], "category": ["mug", None, "mug"]})
+    catalogue = Catalogue(Ids(["a", "b", "c"]), table)
+    vectors, centring = catalogue_vectors(model, catalogue, cache=tmp_path)
+    raw = encode_texts(model, ["red mug\nmug", "blue lamp", "soap\nmug"])
+    np.testing.assert_allclose(vectors, Centring(raw.mean(0))(raw), atol=1e-5)
+    np.testing.assert_allclose(centring.mean, raw.mean(0), atol=1e-5)
+    assert (tmp_path / "texts").is_dir()
+
+
+def test_a_fingerprint_is_of_the_weights(tiny_folders):
+    one, same, other = (load_text(Weights.folder(tiny_folders[family])) for family in ("bert", "bert", "llama"))
+    assert fingerprint(one) == fingerprint(same) != fingerprint(other)
+    with torch.no_grad():
+        next(same.model.parameters()).view(-1)[0] += 1e-3
+    assert fingerprint(one) != fingerprint(same)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmrec.data.tasks import Tasks
+from llmrec.data.tasks import Tasks, everything_known
 from llmrec.index.candidates import Sources, names
 from llmrec.ranking.stage import candidate_scores, retrieve
-from llmrec.recommender.answer import FALLBACK, REST, answer, everything_known, fallback, joined
+from llmrec.recommender.answer import FALLBACK, REST, answer, fallback, joined
 from llmrec.recommender.parts import ranked_scores, reader
 
 

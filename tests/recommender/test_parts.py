@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from llmrec import Settings
+from llmrec.data.tasks import everything_known
 from llmrec.index.candidates import Sources
 from llmrec.index.flat import build
 from llmrec.ranking.counting import read_texts
 from llmrec.ranking.stage import Retrieval
 from llmrec.recommender import parts
-from llmrec.recommender.answer import everything_known
 from llmrec.recommender.parts import adapted, learn_initialisation, read_with, reader, start_adapter
 from llmrec.recommender.settings import LoraSettings
 

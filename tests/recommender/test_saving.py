@@ -14,9 +14,10 @@ from transformers import AutoModel
 
 from llmrec import Recommender, Weights
 from llmrec.data.dataset import Worth
+from llmrec.data.tasks import everything_known
 from llmrec.errors import ArtefactError, DataError
 from llmrec.recommender import saving
-from llmrec.recommender.answer import FALLBACK, everything_known
+from llmrec.recommender.answer import FALLBACK
 from llmrec.recommender.parts import adapted, read_with
 
 

@@ -1,0 +1,236 @@
+"""Tables of known shops or departments in, new ones opened: `Scenes`.
+
+Axis convention: `N` items of a catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.data.build import build, read_catalogue
+from llmrec.data.clean import Cleaning, CleaningReport
+from llmrec.data.dataset import Catalogue, Dataset, nobody
+from llmrec.data.frames import like
+from llmrec.encoder.backbone import TextModel, load_text
+from llmrec.encoder.items import fingerprint
+from llmrec.encoder.weights import Weights
+from llmrec.errors import DataError, LlmrecError, WeightsError
+from llmrec.progress import Stages
+from llmrec.scenes.learned import Learned
+from llmrec.scenes.learning import LearnSettings, learn
+from llmrec.scenes.new import NewScene
+from llmrec.scenes.opening import open as open_scene
+from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
+from llmrec.scenes.shelf import Shelf, part_of
+from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shelf_of, shown
+from llmrec.store import load_arrays, save_arrays, write_folder
+
+KIND = "known scenes"
+PARTS = 8  # scenes made within each known catalogue; a part of one is a scene already
+
+
+@dataclass(frozen=True)
+class Known:
+    """What `Scenes` keeps. learned: what known scenes teach. names: theirs. again: whether what somebody had is bought again.
+    encoder: hash of the text encoder's weights. column: of the items, by which one catalogue was cut into scenes; None for
+    catalogues. catalogue, shelf: that catalogue; None after loading."""
+
+    learned: Learned
+    names: tuple[str, ...]
+    again: bool
+    encoder: str
+    column: str | None = None
+    catalogue: Catalogue | None = None
+    shelf: Shelf | None = None
+
+
+class Scenes:
+    """Learns from known shops or departments what any new one begins with, and opens new ones.
+
+    weights: encoder of item texts; `Weights.packaged()` when None. settings: how to learn; None for `LearnSettings()`, with
+    parts of each catalogue as more scenes where whole catalogues are known. seed: of everything random.
+
+    >>> known = Scenes().fit({"beauty": (events, items), "health": (events_2, items_2)})      # doctest: +SKIP
+    >>> shop = known.open(items_of_a_new_shop)                                                # doctest: +SKIP
+    >>> shop = shop.adapt(events_of_its_first_customers)                                      # doctest: +SKIP
+    >>> shop.recommend(histories=clicks, k=5)                                                 # doctest: +SKIP
+    """
+
+    def __init__(self, weights: Weights | None = None, settings: LearnSettings | None = None, seed: int = 0):
+        self.weights = weights
+        self.settings = settings
+        self.seed = seed
+        self.reports: dict[str, CleaningReport] = {}
+        self._known: Known | None = None
+        self._frame: Any = None  # an empty frame of the type that answers are given in
+
+    def fit(
+        self,
+        data: Any,
+        items: Any = None,
+        scene: str | None = None,
+        without: Iterable[Any] = (),
+        again: bool = False,
+        columns: dict[str, str] | None = None,
+        item_columns: dict[str, str] | None = None,
+        cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+    ) -> Scenes:
+        """Learn from all users of two known scenes or more, each of which plays the new one in turn.
+
+        data: a dict of catalogues that have nothing in common, name -> (events, items); or, with `scene`, events of one
+            catalogue whose parts are the scenes. Instead of the tables a `Dataset` may stand.
+        items: of the one catalogue. scene: its column that says which part an item is of, such as "category".
+        without: parts that are not to be learned from, so that `open` can try one as new; those with fewer than 20 items or
+            too few customers are left out in any case. Name small ones here where they keep larger supports from being learned.
+        again: whether what somebody had is bought again (groceries) and may be recommended.
+        columns, item_columns, cleaning: as in `Recommender.fit`, for all tables alike; `reports` says what was cleaned, by the
+            name of the catalogue, or of the column.
+
+        Raises SchemaError for a column that is not there (such as `title`), DataError where fewer than two scenes can be
+        learned from, WeightsError for weights. Returns itself.
+        """
+        tables = named_tables(data, items, without) if scene is None else {scene: (data, items)}
+        stages, reports, datasets = Stages(), {}, {}
+        with stages("clean") as say:
+            for name, (events, its_items) in tables.items():
+                try:
+                    datasets[name], reports[name] = self._read(events, its_items, columns, item_columns, cleaning)
+                except LlmrecError as error:
+                    error.add_note(f"while reading the tables of {name!r}")
+                    raise
+            say(f"{sum(one.n_events for one in datasets.values()):,} events over {len(datasets)} catalogues")
+        with stages("encode", f"{sum(one.n_items for one in datasets.values()):,} item texts"):
+            model = self._model()
+            shelves = {name: shelf_of(model, dataset) for name, dataset in datasets.items()}
+        settings = self.settings or LearnSettings(parts=PARTS if scene is None else 0)
+        worlds, small = known_worlds(datasets, shelves, scene, without, again, settings)
+        settings = replace(settings, sizes=fitting_sizes(worlds, settings))
+        told = f"{len(worlds)} scenes ({', '.join(worlds)}), supports of {', '.join(map(str, settings.sizes))} customers"
+        told += f"; too small to learn from: {', '.join(small)}" if small else ""
+        with stages("learn", told):
+            learned = learn(list(worlds.values()), np.random.default_rng(self.seed), settings)
+        known = Known(learned, tuple(worlds), again, fingerprint(model), scene)
+        if scene is not None:
+            known = replace(known, catalogue=datasets[scene].catalogue, shelf=shelves[scene])
+        first = next(iter(tables.values()))[0]
+        self._frame = pa.table({}) if isinstance(first, Dataset) else like(pa.table({}), first)
+        self._known, self.reports = known, {name: report for name, report in reports.items() if report is not None}
+        return self
+
+    @property
+    def known(self) -> Known:
+        """What is known, as a frozen value. Raises DataError before `fit` or `from_pretrained`."""
+        if self._known is None:
+            raise DataError("nothing is known yet: call fit(...) or Scenes.from_pretrained(folder) first")
+        return self._known
+
+    @property
+    def gains(self) -> Any:
+        """What every way to adapt gained over zero steps in known scenes that were left out: a frame `customers, design, gain,
+        spread`, nats an event; spread: how far the gain of one scene more may lie from that."""
+        learned = self.known.learned
+        table = {
+            "customers": np.repeat(learned.sizes, len(learned.designs)),
+            "design": [one.name for one in learned.designs] * len(learned.sizes),
+            "gain": learned.gain.ravel(),
+            "spread": learned.spread.ravel(),
+        }
+        return like(pa.table(table), self._frame)
+
+    def open(
+        self,
+        items: Any = None,
+        scene: Any = None,
+        item_columns: dict[str, str] | None = None,
+        cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+    ) -> NewScene:
+        """A new scene of which nothing is known but the texts of its items: zero steps.
+
+        items: table of `item_id, title`, and `category` and `text` if there are any; all that histories there may hold.
+        scene: with parts of one catalogue, which part is new and is to be recommended: of `items`, or where these are not
+            given, of the catalogue that was fitted.
+
+        Raises DataError for a part that was learned from, which is not new, or that no item is of; WeightsError where item
+        texts would be encoded otherwise than those that were learned from.
+        """
+        known = self.known
+        if items is None and scene is None:
+            raise DataError(
+                "open needs items (a table of the new scene's titles), or scene (a part left out of fit), got neither"
+            )
+        if scene is not None:
+            _check_new(known, scene)
+        if items is not None:
+            catalogue, frame = read_catalogue(items, item_columns, cleaning)[0], like(pa.table({}), items)
+            model = self._model()
+            if fingerprint(model) != known.encoder:
+                raise WeightsError(
+                    f"weights: expected the encoder that was learned with (SHA-256 {known.encoder[:12]}…), got "
+                    f"{self._weights.location!r} ({fingerprint(model)[:12]}…); pass the same as weights, or fit anew"
+                )
+            shelf = shelf_of(model, nobody(catalogue))
+        elif known.catalogue is None or known.shelf is None:
+            raise DataError(
+                "items: expected a table, got None: no catalogue is kept when known scenes are saved; pass the items"
+            )
+        else:
+            catalogue, shelf, frame = known.catalogue, known.shelf, self._frame
+        if scene is not None and known.column is not None:
+            label = labels(catalogue, known.column)
+            if str(scene) not in label:
+                raise DataError(f"scene: expected one of {shown(label)}, got {scene!r}; the items' {known.column!r} says which")
+            shelf = part_of(shelf, label == str(scene))
+        return NewScene(open_scene(known.learned, shelf), catalogue, known.again, self.seed, None, frame)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save what was learned, atomically and with a hash of every file; no catalogue and no events are kept."""
+        known = self.known
+        arrays, meta = learned_arrays(known.learned)
+        meta |= {"names": known.names, "again": known.again, "encoder": known.encoder, "column": known.column}
+        write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, weights: Weights | None = None, seed: int = 0) -> Scenes:
+        """Load what `save_pretrained` saved. weights: the same as were learned with, for the texts of new items. Raises
+        ArtefactError when a byte of it has changed since."""
+        meta = opened(folder, KIND)
+        learned = learned_from(load_arrays(Path(folder) / ARRAYS), meta)
+        scenes = cls(weights, seed=seed)
+        scenes._known = Known(learned, tuple(meta["names"]), meta["again"], meta["encoder"], meta["column"])
+        scenes._frame = pa.table({})
+        return scenes
+
+    @property
+    def _weights(self) -> Weights:
+        return self.weights or Weights.packaged()
+
+    def _model(self) -> TextModel:
+        return load_text(self._weights)
+
+    def _read(
+        self,
+        events: Any,
+        items: Any,
+        columns: dict[str, str] | None,
+        item_columns: dict[str, str] | None,
+        cleaning: Cleaning,
+    ) -> tuple[Dataset, CleaningReport | None]:
+        if isinstance(events, Dataset):
+            return events, None
+        return build(events, items, columns, item_columns, cleaning, self.seed)
+
+
+def _check_new(known: Known, scene: Any) -> None:
+    if known.column is None:
+        raise DataError(f"scene: expected None, for whole catalogues are known, got {scene!r}; pass the new one's items alone")
+    if str(scene) in known.names:
+        raise DataError(
+            f"scene: expected a part that is new, got {scene!r}, which was learned from; "
+            f"to try it as a new one fit with without=[{scene!r}]"
+        )

@@ -1,0 +1,207 @@
+"""A new category or shop as a value: recommend in it, adapt it to its first customers, roll back, save.
+
+Axis convention: `T` askers, `N` items of the catalogue, `D` designs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.data.asked import allowed_items, answer_table, askers, check_count, listed, warn_if_short
+from llmrec.data.build import events_for
+from llmrec.data.dataset import Catalogue, Dataset, nobody
+from llmrec.data.frames import like
+from llmrec.data.ids import Ids
+from llmrec.data.tasks import Tasks
+from llmrec.errors import DataError, UnknownItemError
+from llmrec.scenes.choosing import choose
+from llmrec.scenes.learned import ZERO
+from llmrec.scenes.opening import Scene, zero_steps
+from llmrec.scenes.saving import ARRAYS, opened, scene_arrays, scene_from
+from llmrec.store import load_arrays, load_ids, load_table, save_arrays, save_ids, save_table, write_folder
+
+KIND = "new scene"
+STRANGER = "(no history)"
+_TASKS = 128  # asked at once
+
+
+@dataclass(frozen=True, repr=False)
+class NewScene:
+    """A category or shop that was opened by `Scenes.open`. It never changes: `adapt` and `rolled_back` give another one.
+
+    scene: its items, and what its customers said. catalogue: the items that histories may hold, those to be recommended among
+    them. again: whether what somebody had may be recommended again. seed: of what is drawn when it is adapted. evidence:
+    float64 (4, D), `known, held, error, expected` of `llmrec.scenes.choosing.Chosen`; None until it is adapted. frame: empty,
+    of the type that answers are given in.
+    """
+
+    scene: Scene
+    catalogue: Catalogue
+    again: bool = False
+    seed: int = 0
+    evidence: np.ndarray | None = None
+    frame: Any = None
+
+    def __repr__(self) -> str:
+        items = f"{int(self.scene.shelf.among.sum()):,} items"
+        return f"NewScene({items}, {self.name!r}, {self.customers:,} customers)"
+
+    @property
+    def name(self) -> str:
+        """How it is adapted: a design's name, or "zero steps"."""
+        return self.scene.name
+
+    @property
+    def customers(self) -> int:
+        """How many customers it is adapted to; 0 with zero steps."""
+        return 0 if self.scene.few is None else self.scene.few.users
+
+    def recommend(
+        self,
+        users: Iterable[Any] | None = None,
+        k: int = 10,
+        filter_viewed: bool | None = None,
+        items_to_recommend: Iterable[Any] | None = None,
+        histories: Any = None,
+        columns: dict[str, str] | None = None,
+    ) -> Any:
+        """The k best items of the scene for the users of a table of `histories`, or for those of them that are named.
+
+        What is personal is the history given here, and nothing is learned from it: users adapt on top of their scene by being
+        read. Their events with any item of the catalogue count, those outside the scene too.
+
+        users: ids; None for all users of `histories`, in order of appearance. Somebody without an event there gets what the
+            scene offers everybody. filter_viewed: leave out what a user has had; None does so unless things are bought again
+            here. items_to_recommend: ids that may be recommended. columns: names in `histories`, as in `Recommender.fit`.
+
+        Returns a frame `user_id, item_id, score, rank, source` in the type of `histories`, or of the items; best first.
+        `source` is `name`, with "(no history)" where the answer is the same for everybody; scores of one user can be compared.
+        Where fewer than k items are left a ShortAnswerWarning says to whom. Raises DataError where neither users nor histories
+        are given, UnknownItemError for an id in `items_to_recommend` that is not in the catalogue, and when no event of
+        `histories` has an item that is.
+        """
+        if users is None and histories is None:
+            raise DataError(
+                "recommend needs histories (a table of events), or users (ids) to be answered without any, got none"
+            )
+        check_count(k)
+        allowed = self.scene.shelf.among
+        if items_to_recommend is not None:
+            allowed = allowed & allowed_items(self.catalogue, items_to_recommend)
+        skip = (not self.again) if filter_viewed is None else bool(filter_viewed)
+        if histories is None:
+            known, frame = nobody(self.catalogue), pa.table({}) if self.frame is None else self.frame
+        else:
+            known, frame = self._events(histories, columns), like(pa.table({}), histories)
+        asked = askers(histories, columns) if users is None else listed(users, "users")
+        parts = [
+            self._best(known, asked, np.arange(first, min(first + _TASKS, len(asked))), k, skip, allowed)
+            for first in range(0, len(asked), _TASKS)
+        ]
+        asker, item, score, rank = (np.concatenate([part[n] for part in parts] or [np.zeros(0, np.int64)]) for n in range(4))
+        warn_if_short(asker, asked, k, skip, items_to_recommend is not None)
+        there = known.users.find(asked.values) >= 0
+        source = [self.name if there[one] else f"{self.name} {STRANGER}" for one in asker]
+        return like(answer_table(asked, self.catalogue, asker, item, score, rank, source), frame)
+
+    def adapt(self, events: Any, columns: dict[str, str] | None = None) -> NewScene:
+        """The scene adapted to its first customers, as far as their own events say that this pays; see `chosen`.
+
+        events: all events so far of those customers, a table with `user_id, item_id, timestamp`; what else they had of the
+        catalogue is read too. Whoever had nothing of the scene is no customer. Every way to adapt is tried on events of these
+        customers that are kept back, and held against what it gained in known scenes; zero steps stay where nothing is expected
+        beyond doubt. Many more customers than were learned at (hundreds) are better trained on, with `Recommender`.
+
+        Returns a new value, adapted from zero steps whatever this one is; this one stays as it was. Raises UnknownItemError
+        when no event has an item of the scene.
+        """
+        dataset = self._events(events, columns)
+        users = customers(dataset, self.scene.shelf.among)
+        if not len(users):
+            raise UnknownItemError(
+                f"events: expected some with one of the {int(self.scene.shelf.among.sum()):,} items of the scene, got "
+                f"{dataset.n_events:,} events of {dataset.n_users:,} users with others; pass those of its own customers"
+            )
+        rng = np.random.default_rng(self.seed)
+        found = choose(zero_steps(self.scene), dataset, users, rng, self.again)
+        return replace(self, scene=found.scene, evidence=np.stack([found.known, found.held, found.error, found.expected]))
+
+    @property
+    def chosen(self) -> Any:
+        """Why it is adapted as it is: a frame `design, known, held, error, expected, deployed`, in the type of the items.
+
+        A row each way to adapt, after one of zero steps, which all gains are over; nats an event. known: what it gained in
+        known scenes, with as many customers. held: what it gained on events of these customers that were kept back, with its
+        standard error; NaN where there were none. expected: both together. All but `deployed` is NaN before `adapt`.
+        """
+        designs = [one.name for one in self.scene.learned.designs]
+        told = np.full((4, len(designs)), np.nan) if self.evidence is None else self.evidence
+        base = np.full(4, np.nan if self.evidence is None else 0.0)
+        values = dict(zip(("known", "held", "error", "expected"), np.column_stack([base, told]), strict=True))
+        names = [ZERO.name, *designs]
+        table = {"design": names, **values, "deployed": [name == self.name for name in names]}
+        return like(pa.table(table), pa.table({}) if self.frame is None else self.frame)
+
+    def rolled_back(self) -> NewScene:
+        """The scene as it was opened, zero steps: what an alarm asks for. The evidence stays, to be looked at."""
+        return replace(self, scene=zero_steps(self.scene))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save everything needed to recommend, and to adapt again, atomically and with a hash of every file. Of its customers
+        counts are kept, no events and no ids."""
+        (arrays, meta), table = scene_arrays(self.scene), self.catalogue.table
+        if self.evidence is not None:
+            arrays["evidence"] = self.evidence
+
+        def write(to: Path) -> None:
+            save_arrays(to / ARRAYS, arrays)
+            save_ids(to / "items.json", self.catalogue.ids.values)
+            save_table(to / "items.arrow", table.drop_columns([name for name in ("item_id",) if name in table.column_names]))
+
+        write_folder(folder, write, KIND, meta | {"again": self.again, "seed": self.seed})
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> NewScene:
+        """Load what `save_pretrained` saved; it needs no weights, and no torch. Frames that are not made like `histories` are
+        Arrow tables then. Raises ArtefactError when a byte of it has changed since."""
+        meta, folder = opened(folder, KIND), Path(folder)
+        arrays = load_arrays(folder / ARRAYS)
+        catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
+        return cls(scene_from(arrays, meta), catalogue, meta["again"], meta["seed"], arrays.get("evidence"))
+
+    def _events(self, events: Any, columns: dict[str, str] | None) -> Dataset:
+        return events_for(self.catalogue, events, columns, seed=self.seed)[0]
+
+    def _best(
+        self, known: Dataset, asked: Ids, who: np.ndarray, k: int, skip: bool, allowed: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Asker, item, score and rank of the best items for the askers `who`, int64 (T,) positions in `asked`."""
+        place = known.users.find(asked.take(who).values)
+        tasks = _of(known, place)
+        score = self.scene.scores(tasks)
+        score[:, ~allowed] = -np.inf
+        if skip:
+            for task in range(len(tasks)):
+                score[task, known.item[tasks.support(task)]] = -np.inf
+        best = np.argsort(-score, axis=1, kind="stable")[:, :k]
+        found = np.take_along_axis(score, best, 1)
+        row, column = np.nonzero(np.isfinite(found))
+        return who[row], best[row, column], found[row, column], column + 1
+
+
+def customers(dataset: Dataset, among: np.ndarray) -> np.ndarray:
+    """int64: users who had something of the items `among`, bool (N,)."""
+    return np.unique(dataset.user[among[dataset.item]]).astype(np.int64)
+
+
+def _of(known: Dataset, place: np.ndarray) -> Tasks:
+    """The whole history of each user, int64 (T,), as support; -1 has none."""
+    start = np.where(place >= 0, known.start[place], 0)
+    stop = np.where(place >= 0, known.start[place + 1], 0)
+    return Tasks(known, start, stop, stop)

@@ -1,0 +1,138 @@
+"""Known scenes out of tables: whole catalogues by name, or parts of one by a column of its items.
+
+Axis convention: `N` items of a catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from llmrec.data.asked import listed
+from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.encoder.backbone import TextModel
+from llmrec.encoder.items import catalogue_vectors, item_texts
+from llmrec.encoder.templates import load_template
+from llmrec.errors import DataError, SchemaError
+from llmrec.scenes.learning import LearnSettings
+from llmrec.scenes.new import customers
+from llmrec.scenes.shelf import Shelf, part_of, shelve
+from llmrec.scenes.worlds import World, last_steps
+from llmrec.store import cache_folder
+
+TEMPLATE = "item"
+LEAST_ITEMS, LEAST_ASKED = 20, 50  # of a known scene: its items; customers who can be asked beside those who are the support
+
+
+def named_tables(data: Any, items: Any, without: Iterable[Any]) -> dict[str, tuple[Any, Any]]:
+    """Tables by the name of the known scene."""
+    if items is not None or len(listed(without, "without")):
+        raise DataError('items and without are for parts of one catalogue: say by which column, such as scene="category"')
+    if not isinstance(data, Mapping) or not all(isinstance(one, (tuple, Dataset)) for one in data.values()):
+        raise DataError(
+            'data: expected a dict {"name": (events, items), ...} of two known catalogues or more, got '
+            f'{type(data).__name__}; for parts of one catalogue pass fit(events, items, scene="category")'
+        )
+    found = {}
+    for name, one in data.items():
+        pair = (one, None) if isinstance(one, Dataset) else one
+        if len(pair) != 2:
+            raise DataError(
+                f"data[{name!r}]: expected (events, items), got {len(pair)} things; give both tables, in this order"
+            )
+        found[str(name)] = pair
+    return found
+
+
+def shelf_of(model: TextModel, dataset: Dataset) -> Shelf:
+    """What texts say of a whole catalogue: the text that is encoded is also the one whose words are compared."""
+    vectors = catalogue_vectors(model, dataset.catalogue, TEMPLATE, cache_folder())[0]
+    return shelve(dataset, vectors, item_texts(dataset.catalogue, load_template(TEMPLATE)))
+
+
+def known_worlds(
+    datasets: Mapping[str, Dataset],
+    shelves: Mapping[str, Shelf],
+    column: str | None,
+    without: Iterable[Any],
+    again: bool,
+    settings: LearnSettings,
+) -> tuple[dict[str, World], list[str]]:
+    """Known scenes by name, and the parts that are too small to be some. column: of the one catalogue there is then, by which
+    it is cut; None for catalogues. Raises DataError for a catalogue that is too small, and for fewer than two scenes."""
+    if column is None:
+        every = {name: world_of(dataset, shelves[name], again) for name, dataset in datasets.items()}
+        check_size(every, settings)
+    else:
+        every = parts_by(datasets[column], shelves[column], column, without, again)
+    worlds = {name: world for name, world in every.items() if not too_small(world, settings)}
+    if len(worlds) < 2:
+        names = ", ".join(map(repr, worlds)) or "none"
+        raise DataError(
+            f"data: expected two known scenes or more, with {LEAST_ITEMS} items and {room(settings)} customers who came twice "
+            f"in each, got {names}; each is left out once, to learn what a new one needs. Bring more"
+        )
+    return worlds, [name for name in every if name not in worlds]
+
+
+def world_of(dataset: Dataset, shelf: Shelf, again: bool) -> World:
+    """A known scene of all its customers."""
+    return World(dataset, shelf, customers(dataset, shelf.among), again)
+
+
+def parts_by(dataset: Dataset, shelf: Shelf, column: str, without: Iterable[Any], again: bool) -> dict[str, World]:
+    """A known scene for every value of a column but those of `without`; histories hold the whole catalogue."""
+    label = labels(dataset.catalogue, column)
+    skip = [str(name) for name in listed(without, "without").values]
+    if missing := sorted(set(skip) - set(label)):
+        raise DataError(f"without: expected some of {shown(label)}, got {missing[0]!r}; name values of the items' {column!r}")
+    names = [name for name in np.unique(label[label != ""]).tolist() if name not in skip]
+    return {name: world_of(dataset, part_of(shelf, label == name), again) for name in names}
+
+
+def labels(catalogue: Catalogue, column: str) -> np.ndarray:
+    """str (N,): of which part each item is, as text; "" of none."""
+    if column not in catalogue.table.column_names:
+        raise SchemaError(
+            f"scene: expected a column of the items, got {column!r}; they have {', '.join(catalogue.table.column_names)}"
+        )
+    return np.array(["" if value is None else str(value) for value in catalogue.column(column)])
+
+
+def shown(label: np.ndarray) -> str:
+    """The parts that there are, in a message."""
+    names = np.unique(label[label != ""]).tolist()
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} others" if len(names) > 5 else "")
+
+
+def room(settings: LearnSettings) -> int:
+    """Customers with a second visit that a known scene needs."""
+    return min(settings.sizes) + LEAST_ASKED
+
+
+def _asked(world: World) -> int:
+    """How many customers can be asked: those who came again after something."""
+    return len(last_steps(world.dataset, world.users, world.shelf.among))
+
+
+def too_small(world: World, settings: LearnSettings) -> bool:
+    """Whether nothing can be learned from a scene."""
+    return len(world.shelf.items) < LEAST_ITEMS or _asked(world) < room(settings)
+
+
+def check_size(worlds: Mapping[str, World], settings: LearnSettings) -> None:
+    """Raises DataError for a scene that is too small."""
+    for name, world in worlds.items():
+        if too_small(world, settings):
+            raise DataError(
+                f"data[{name!r}]: expected at least {LEAST_ITEMS} items and {room(settings)} customers with a second visit, "
+                f"got {len(world.shelf.items)} items and {_asked(world)} customers; leave it out of what is known"
+            )
+
+
+def fitting_sizes(worlds: Mapping[str, World], settings: LearnSettings) -> tuple[int, ...]:
+    """Supports that every known scene has customers for, and others to ask."""
+    most = min(_asked(world) for world in worlds.values()) - LEAST_ASKED
+    return tuple(size for size in settings.sizes if size <= most)

@@ -1,0 +1,202 @@
+"""Tables in, and what comes out is what the functions underneath say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from llmrec import NewScene, Scenes
+from llmrec.data.build import build
+from llmrec.encoder.backbone import load_text
+from llmrec.encoder.items import catalogue_vectors
+from llmrec.errors import ArtefactError, DataError, SchemaError, WeightsError
+from llmrec.scenes.learning import LearnSettings, MixSettings, learn
+from llmrec.scenes.opening import open as open_scene
+from llmrec.scenes.shelf import shelve
+from llmrec.scenes.worlds import World, last_steps
+
+QUICK = LearnSettings(sizes=(16,), draws=1, queries=40, mix=MixSettings(bends=2, steps=3))  # where what is learned is not asked
+
+
+@pytest.fixture(scope="module")
+def departments(tables):
+    """Three shops as departments of one: the same people come to each, the third's items are "new"."""
+    events: dict[str, list] = {"user_id": [], "item_id": [], "timestamp": []}
+    items: dict[str, list] = {"item_id": [], "title": [], "aisle": []}
+    for seed, name in enumerate(["bread", "fruit", "new"]):
+        bought, sold = tables(seed, True)
+        events["user_id"] += bought["user_id"]
+        events["item_id"] += [f"{name} {item}" for item in bought["item_id"]]
+        events["timestamp"] += [when + 1000 * seed for when in bought["timestamp"]]
+        items["item_id"] += [f"{name} {item}" for item in sold["item_id"]]
+        items["title"] += sold["title"]
+        items["aisle"] += [name] * len(sold["item_id"])
+    items["item_id"] += ["rope"]
+    items["title"] += ["rope"]
+    items["aisle"] += [None]  # an item of no department can be in a history
+    return events, items
+
+
+@pytest.fixture(scope="module")
+def parted(scenes, departments):
+    return scenes().fit(*departments, scene="aisle", without=["new"])
+
+
+def test_it_learns_what_the_functions_underneath_learn(fitted, scenes, tables):
+    model, worlds = load_text(scenes().weights), []
+    for seed in range(3):
+        dataset = build(*tables(seed, True))[0]
+        text = catalogue_vectors(model, dataset.catalogue)[0]
+        shelf = shelve(dataset, text, dataset.catalogue.column("title"))
+        worlds.append(World(dataset, shelf, np.arange(dataset.n_users)))
+    learned = learn(worlds, np.random.default_rng(0), scenes().settings)
+    assert fitted.known.names == ("shop 0", "shop 1", "shop 2")
+    np.testing.assert_array_equal(fitted.known.learned.gain, learned.gain)
+    dataset = build(*tables(7, True))[0]
+    shelf = shelve(dataset, catalogue_vectors(model, dataset.catalogue)[0], dataset.catalogue.column("title"))
+    tasks = last_steps(dataset, np.arange(40), shelf.among)
+    expected = open_scene(learned, shelf).scores(tasks)
+    np.testing.assert_array_equal(fitted.open(tables(7, True)[1]).scene.scores(tasks), expected)
+    assert len(fitted.reports) == 3 and fitted.reports["shop 1"].steps
+
+
+def test_gains_are_told_a_row_each_size_and_design(fitted):
+    learned = fitted.known.learned
+    gains = fitted.gains
+    assert list(gains.columns) == ["customers", "design", "gain", "spread"]
+    for s, size in enumerate(learned.sizes):
+        rows = gains[gains["customers"] == size]
+        assert rows["design"].tolist() == [one.name for one in learned.designs]
+        assert rows["gain"].tolist() == learned.gain[s].tolist()
+
+
+def test_datasets_and_tables_are_one(scenes, tables):
+    known = scenes(QUICK).fit({f"shop {seed}": tables(seed, True) for seed in range(2)})
+    read = scenes(QUICK).fit({f"shop {seed}": build(*tables(seed, True))[0] for seed in range(2)})
+    np.testing.assert_array_equal(known.known.learned.gain, read.known.learned.gain)
+    assert read.reports == {}
+
+
+def test_supports_are_as_large_as_every_scene_has_customers_for(scenes, tables):
+    small = {"a": tables(0, True, 90), "b": tables(1, True)}
+    settings = replace(QUICK, sizes=(16, 64))
+    assert scenes(settings).fit(small).known.learned.sizes == (16,)  # 64 and the 50 who ask are more than 90
+    assert scenes(settings).fit(small | {"a": tables(0, True, 120)}).known.learned.sizes == (16, 64)
+
+
+def test_parts_are_learned_from_but_for_those_left_out(parted, departments):
+    assert parted.known.names == ("bread", "fruit")
+    opened = parted.open(scene="new")
+    among = opened.scene.shelf.among
+    assert {opened.catalogue.ids[i] for i in np.flatnonzero(among)} == {i for i in departments[1]["item_id"] if i[:3] == "new"}
+    assert len(opened.catalogue) == 181
+    best = opened.recommend(histories=departments[0], k=5)
+    assert best["item_id"].str.startswith("new ").all()
+
+
+def test_a_history_in_other_parts_counts(parted, departments):
+    rows = pd.DataFrame(departments[0])
+    elsewhere = rows[(rows["user_id"] == 3) & ~rows["item_id"].str.startswith("new ")]
+    answer = parted.open(scene="new").recommend([3], histories=elsewhere, k=60)
+    nobody = parted.open(scene="new").recommend([3], k=60)
+    assert answer["source"].unique().tolist() == ["zero steps"]
+    assert nobody["source"].unique().tolist() == ["zero steps (no history)"]
+    assert answer["item_id"].tolist() != nobody["item_id"].tolist()
+
+
+def test_a_part_of_the_fitted_catalogue_and_of_the_same_table_are_one(parted, departments):
+    given = parted.open(departments[1], scene="new").recommend(histories=departments[0], k=5)
+    pd.testing.assert_frame_equal(given, parted.open(scene="new").recommend(histories=departments[0], k=5))
+
+
+def test_small_parts_teach_nothing_and_may_be_opened(scenes, departments, capsys):
+    events, items = departments
+    aisle = ["corner" if name == "new" and n % 6 else name for n, name in enumerate(items["aisle"])]
+    known = scenes(QUICK).fit(
+        events, items | {"aisle": aisle}, scene="aisle", without=["corner"]
+    )  # "new" is left with ten items
+    assert known.known.names == ("bread", "fruit")
+    assert "too small to learn from: new" in capsys.readouterr().err
+    assert int(known.open(scene="new").scene.shelf.among.sum()) == 10
+
+
+def test_what_was_learned_is_saved_without_events_and_catalogue(fitted, parted, scenes, newcomer, departments, tmp_path):
+    events, items = newcomer
+    fitted.save_pretrained(tmp_path / "known")
+    loaded = Scenes.from_pretrained(tmp_path / "known", scenes().weights)
+    expected = fitted.open(items).adapt(events).recommend(histories=events, k=5)
+    pd.testing.assert_frame_equal(loaded.open(items).adapt(events).recommend(histories=events, k=5), expected)
+    assert sorted(file.name for file in (tmp_path / "known").iterdir()) == ["arrays.safetensors", "manifest.json"]
+    parted.save_pretrained(tmp_path / "parts")
+    loaded = Scenes.from_pretrained(tmp_path / "parts", scenes().weights)
+    with pytest.raises(DataError, match="no catalogue is kept"):
+        loaded.open(scene="new")
+    assert loaded.open(departments[1], scene="new").recommend([1], k=3)["item_id"].str.startswith("new ").all()
+    with pytest.raises(ArtefactError, match="expected a saved new scene, got a saved known scenes"):
+        NewScene.from_pretrained(tmp_path / "known")
+
+
+# ---------------------------------------------------------------------------------------- what is refused
+
+
+def test_texts_of_another_encoder_are_refused(fitted, scenes, newcomer, tmp_path):
+    fitted.save_pretrained(tmp_path / "known")
+    other = Scenes.from_pretrained(tmp_path / "known", scenes(family="llama").weights)
+    with pytest.raises(WeightsError, match="weights: expected the encoder that was learned with .* got .*pass the same"):
+        other.open(newcomer[1])
+
+
+def test_tables_that_are_no_known_scenes_are_refused(scenes, tables, departments):
+    one, two, fresh = tables(0, True), tables(1, True), scenes()
+    for data, message in (
+        (one[0], r"data: expected a dict \{\"name\": \(events, items\)"),  # a table is no dict of scenes
+        ({"a": (*one, 3), "b": two}, r"data\['a'\]: expected \(events, items\), got 3"),
+        ({"a": one}, "expected two known scenes or more, .* got 'a'"),
+        (
+            {"a": one, "b": tables(1, True, 30)},
+            r"data\['b'\]: expected .* 66 customers with a second visit, got 60 items and 30",
+        ),
+    ):
+        with pytest.raises(DataError, match=message):
+            fresh.fit(data)
+    with pytest.raises(DataError, match="say by which column"):
+        fresh.fit(*one)
+    with pytest.raises(SchemaError, match="items has no column 'title'") as caught:
+        fresh.fit({"a": one, "b": (two[0], {"item_id": two[1]["item_id"], "words": two[1]["title"]})})
+    assert caught.value.__notes__ == ["while reading the tables of 'b'"]
+    with pytest.raises(
+        SchemaError, match="scene: expected a column of the items, got 'shelf'; they have item_id, title, aisle"
+    ):
+        fresh.fit(*departments, scene="shelf")
+    with pytest.raises(DataError, match="without: expected some of 'bread', 'fruit', 'new', got 'nwe'"):
+        fresh.fit(*departments, scene="aisle", without=["nwe"])
+    with pytest.raises(DataError, match=r"without is the text 'new', expected a list of ids; say \['new'\]"):
+        fresh.fit(*departments, scene="aisle", without="new")
+    with pytest.raises(DataError, match="expected two known scenes or more, .* got 'bread'"):
+        fresh.fit(*departments, scene="aisle", without=["new", "fruit"])
+    with pytest.raises(DataError, match="nothing is known yet: call fit"):
+        fresh.open(one[1])  # a fit that failed leaves nothing behind
+
+
+def test_openings_that_cannot_be_are_refused(fitted, parted, newcomer):
+    for known, arguments, message in (
+        (fitted, {}, "open needs items .* or scene"),
+        (fitted, {"scene": "new"}, "scene: expected None, for whole catalogues are known, got 'new'"),
+        (parted, {"scene": "bread"}, r"got 'bread', which was learned from; .* without=\['bread'\]"),
+        (parted, {"scene": "nwe"}, "scene: expected one of 'bread', 'fruit', 'new', got 'nwe'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            known.open(**arguments)
+    with pytest.raises(SchemaError, match="items has no column 'title'"):
+        fitted.open({"item_id": newcomer[1]["item_id"]})
+    with pytest.raises(SchemaError, match="scene: expected a column of the items, got 'aisle'"):
+        parted.open(newcomer[1], scene="new")
+
+
+def test_settings_are_ones_own(scenes, tables):
+    one = scenes(replace(QUICK, sizes=(20,))).fit({"a": tables(0, True), "b": tables(1, True)})
+    assert one.known.learned.sizes == (20,)
+    assert Scenes().settings is None and LearnSettings().sizes == (16, 64, 256)
