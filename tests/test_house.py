@@ -111,7 +111,8 @@ def past_the_gate(path: str, source: str, gate: dict[str, str]) -> list[str]:
 def test_the_document_is_read_as_it_is_meant():
     assert layers("## The dependency rule\n```\na, b     first\nc   second, third\n```") == [["a", "b"], ["c"]]
     assert LEVEL["errors"] == LEVEL["store"] < LEVEL["data"] < LEVEL["evaluation"] < LEVEL["encoder"] < LEVEL["index"]
-    assert LEVEL["index"] < LEVEL["adapters"] < LEVEL["meta"] < LEVEL["ranking"] < LEVEL["recommender"] < LEVEL["cli"]
+    assert LEVEL["index"] < LEVEL["adapters"] < LEVEL["meta"] < LEVEL["ranking"] < LEVEL["scenes"] < LEVEL["recommender"]
+    assert LEVEL["recommender"] < LEVEL["cli"]
     assert set(gates(ARCHITECTURE)) == {"narwhals", "transformers", "faiss", "matplotlib"}
 
 

@@ -4,8 +4,9 @@ python training/scene_study.py --data FOLDER --output training/results/scenes.js
 
 Each catalogue of Amazon reviews is left out in turn, then each product category of the Complete Journey, then the Christmas of
 Online Retail. What everybody who asks got is kept under --runs scene by scene, so that a study goes on where it was stopped;
-the report is made of all that is there. The primary cell and the aims stand in `llmrec.benchmarks.scenes.study`; --tried asks
-users of validation and nobody else.
+the report is made of all that is there. With --gradient a scene's adapter by gradient steps, and what it is held against, are
+measured and kept beside the others. The primary cell and the aims stand in `llmrec.benchmarks.scenes.study`; --tried asks users
+of validation and nobody else.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from pathlib import Path
 import click
 import numpy as np
 
-from llmrec.benchmarks.scenes import places, study
+from llmrec.benchmarks.scenes import gradient, places, study
 from llmrec.errors import DataError, LlmrecError
 from llmrec.evaluation.rows import Row, table, write_report
 from llmrec.progress import Stages
 from llmrec.scenes.learning import LearnSettings
 from llmrec.store import cache_folder, load_arrays, load_json, save_arrays, save_json
 
+GRADIENT = "gradient"
 KINDS = ("catalogues", "categories", "seasons")
 PARTS = 8  # scenes made within each known catalogue; a category is one already
 
@@ -54,6 +56,21 @@ def kept(folder: Path) -> study.Found:
     return found
 
 
+def measure(there: dict[str, places.Place], name: str, sizes: Sequence[int], seeds: int, stages: Stages) -> study.Found:
+    """Adapters by gradient steps, and all that they are held against, in one scene."""
+    settings = gradient.GradientSettings()
+    return gradient.study(gradient.learn(there, name, settings, stages), sizes, range(seeds), settings, stages)
+
+
+def merged(one: study.Found, other: study.Found) -> study.Found:
+    """What both hold of one scene."""
+    both = study.Found(chosen=[*one.chosen, *other.chosen])
+    for found in (one, other):
+        for size, methods in found.values.items():
+            both.values.setdefault(size, {}).update(methods)
+    return both
+
+
 def aims(rows: list[Row]) -> list[dict]:
     """In every cell ours, the best control, and their ratio."""
     found = []
@@ -76,6 +93,7 @@ def aims(rows: list[Row]) -> list[dict]:
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "scenes", show_default=True)
 @click.option("--cache", type=click.Path(path_type=Path), help="Where text vectors are kept.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+@click.option("--gradient", "by_steps", is_flag=True, help="Measure adapters by gradient steps and their controls.")
 @click.option("--tried", is_flag=True, help="Ask users of validation; nothing of the others is read.")
 @click.option("--report", is_flag=True, help="Measure nothing; report what has been measured.")
 def main(
@@ -88,6 +106,7 @@ def main(
     runs: Path,
     cache: Path | None,
     output: Path | None,
+    by_steps: bool,
     tried: bool,
     report: bool,
 ) -> None:
@@ -101,35 +120,54 @@ def main(
             for name in only or ([places.CHRISTMAS] if kind == "seasons" else there):
                 if name not in there:
                     raise DataError(f"--scene: expected {', '.join(there)}, got {name!r}; give its --kind too")
-                folder = runs / part / kind / "".join(letter if letter.isalnum() else "-" for letter in name)
-                if not (folder / "names.json").is_file():
-                    with stages("learn", f"all but {name}"):
-                        left = study.leave_out(there, name, settings, 0)
-                    keep(folder, study.study(left, sizes or settings.sizes, range(seeds), settings, stages))
-        rows, ratios, chosen = together(runs / part, kinds or KINDS)
+                label = "".join(letter if letter.isalnum() else "-" for letter in name)
+                folder = runs / part / (f"{GRADIENT}/{kind}/{label}" if by_steps else f"{kind}/{label}")
+                if (folder / "names.json").is_file():
+                    continue
+                if by_steps:
+                    keep(folder, measure(there, name, sizes or (*settings.sizes, 1024), seeds, stages))
+                    continue
+                with stages("learn", f"all but {name}"):
+                    left = study.leave_out(there, name, settings, 0)
+                keep(folder, study.study(left, sizes or settings.sizes, range(seeds), settings, stages))
+        rows, ratios, chosen, users = together(runs / part, kinds or KINDS)
         for line in ratios:
             against = f"{line['best']} {line['its']:.4f}, x {line['ratio']:.3f}"
             click.echo(f"{line['setting']}: {line['ours']:.4f}, {against}")
         if output is not None:
-            notes = {"primary": study.PRIMARY, "aims": study.AIMS, "part": part, "ratios": ratios, "chosen": chosen}
+            notes = {
+                "primary": study.PRIMARY,
+                "aims": study.AIMS,
+                "part": part,
+                "ratios": ratios,
+                "chosen": chosen,
+                "data ratio": users,
+            }
             write_report(output, rows, notes)
             click.echo(f"\nwritten: {output}")
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
 
 
-def together(runs: Path, kinds: Sequence[str]) -> tuple[list[Row], list[dict], list[dict]]:
-    """Rows of all scenes measured so far, ours against the best control of every cell, and what `choose` did; shows tables."""
+def together(runs: Path, kinds: Sequence[str]) -> tuple[list[Row], list[dict], list[dict], list[dict]]:
+    """Rows of all scenes measured so far, ours against the best control of every cell, what `choose` did and gradient steps
+    came to, and how many users a full fine-tuning is worth; shows tables."""
     rows: list[Row] = []
     chosen: list[dict] = []
+    ratio: list[dict] = []
     for kind in kinds:
-        found = {path.parent.name: kept(path.parent) for path in sorted((runs / kind).glob("*/names.json"))}
+        found: dict[str, study.Found] = {}
+        for path in sorted([*(runs / kind).glob("*/names.json"), *(runs / GRADIENT / kind).glob("*/names.json")]):
+            name = path.parent.name
+            found[name] = merged(found.get(name, study.Found()), kept(path.parent))
         if found:
             mine = study.report(found, np.random.default_rng(0), f"scenes, {kind}")
+            mine += gradient.across(found, np.random.default_rng(0), f"scenes, {kind}")
             click.echo(f"{table(mine, f'scenes, {kind}', study.METRIC)}\n")
             rows += mine
             chosen += [line for one in found.values() for line in one.chosen]
-    return rows, aims(rows), chosen
+            ratio += gradient.data_ratio(found)
+    return rows, aims(rows), chosen, ratio
 
 
 if __name__ == "__main__":

@@ -88,9 +88,12 @@ def ground(known: Sequence[Moments], ridge: float = RIDGE) -> Ground:
     return Ground(found[0].astype(np.float32), found[1].astype(np.float32))
 
 
-def parts(world: World, count: int, sizes: tuple[int, int], rng: np.random.Generator, least: int = 600) -> list[World]:
+def parts(
+    world: World, count: int, sizes: tuple[int, int], rng: np.random.Generator, least: int = 600, crowd: bool = True
+) -> list[World]:
     """`count` scenes within one: an item drawn by chance and those most like it in text, log-uniformly many of `sizes`, with
-    the users who had two of them or more. Where these are fewer than `least`, another one is drawn."""
+    the users who had two of them or more. Where these are fewer than `least`, another one is drawn. crowd: whether each one's
+    own is measured, which takes most of the time; without, it is that of the whole."""
     dataset = world.dataset.take(world.users)
     found: list[World] = []
     items = world.shelf.items
@@ -104,7 +107,8 @@ def parts(world: World, count: int, sizes: tuple[int, int], rng: np.random.Gener
         had = np.bincount(dataset.user[among[dataset.item]], minlength=dataset.n_users)
         users = np.flatnonzero(had >= 2)
         if len(users) >= least:
-            found.append(World(dataset.keep(among[dataset.item]), part_of(world.shelf, among), users, world.again))
+            shelf = part_of(world.shelf, among) if crowd else replace(world.shelf, among=among)
+            found.append(World(dataset.keep(among[dataset.item]), shelf, users, world.again))
     return found
 
 

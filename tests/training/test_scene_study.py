@@ -10,16 +10,29 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from llmrec.benchmarks.scenes import study
+from llmrec.benchmarks.scenes import gradient, study
 from llmrec.benchmarks.scenes.places import Place, place
 from llmrec.data.build import build
 from llmrec.evaluation.rows import read_rows
+from llmrec.meta.outer import OuterSettings
 from llmrec.scenes.learning import LearnSettings, MixSettings
+from llmrec.scenes.lora_steps import LoraSettings
 from llmrec.scenes.shelf import shelve
+from llmrec.scenes.teaching import TeachSettings
 from llmrec.scenes.worlds import World
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "scene_study.py"
 SMALL = LearnSettings(sizes=(8,), draws=1, queries=40, mix=MixSettings(bends=2, steps=5))
+BRIEF = TeachSettings(steps=2, batch=8)
+STEPS = gradient.GradientSettings(
+    BRIEF,
+    LoraSettings(2, steps=1, batch=8, queries=8, parts=0, outer=OuterSettings(2)),
+    marks=(1,),
+    queries=10,
+    joint=BRIEF,
+    fine=BRIEF,
+    whole=BRIEF,
+)
 
 
 def shop(seed: int) -> Place:
@@ -46,6 +59,7 @@ def call(tmp_path, monkeypatch):
     spec.loader.exec_module(script)
     monkeypatch.setattr(script, "load", lambda *asked: {f"shop {seed}": shop(seed) for seed in range(3)})
     monkeypatch.setattr(script, "LearnSettings", lambda parts: SMALL)
+    monkeypatch.setattr(gradient, "GradientSettings", lambda: STEPS)
     return lambda *options: run(script, tmp_path, *options)
 
 
@@ -82,6 +96,21 @@ def test_a_report_alone_measures_nothing(call, tmp_path):
     result = call("--report", "--output", str(tmp_path / "again.json"))
     assert result.exit_code == 0, result.output
     assert {row.setting for row in read_rows(tmp_path / "again.json")} == {"shop-2, no user", "shop-2, 8 users"}
+
+
+def test_what_gradient_steps_gave_is_kept_beside_and_stands_in_the_same_tables(call, tmp_path):
+    assert call("--scene", "shop 1").exit_code == 0
+    result = call("--gradient", "--scene", "shop 1", "--users", "8", "--output", str(tmp_path / "both.json"))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "runs" / "test" / "gradient" / "catalogues" / "shop-1" / "values.safetensors").is_file()
+    rows = read_rows(tmp_path / "both.json")
+    methods = {row.method for row in rows if row.setting == "shop-1, 8 users" and not row.versus}
+    assert {study.OURS, study.META, gradient.JOINT, "EASE"} <= methods
+    pairs = {row.versus for row in rows if row.method == study.META and row.setting == "shop-1, 8 users"}
+    assert pairs - {""} == methods - {study.META}
+    said = json.loads((tmp_path / "both.json").read_text())
+    assert [line["place"] for line in said["data ratio"]] == ["shop-1"]
+    assert {line.get("method") for line in said["chosen"] if "forgetting" in line} >= {gradient.CONTINUED, gradient.FINE}
 
 
 def test_a_scene_that_is_not_there_is_refused(call):

@@ -31,6 +31,7 @@ METRIC = "ndcg@10"
 PRIMARY = ("beauty, 64 users", METRIC)
 AIMS = {64: 1.08, 256: 1.15}  # times the best control
 OURS, BENT = "llmrec, chosen", "llmrec, {}"
+META = "reader, meta-LoRA"  # by gradient steps; what it is held against is in `gradient`
 ORACLE = "llmrec, all users"
 FULL, STEPPED = BENT.format(DESIGNS[2].name), BENT.format(DESIGNS[3].name)
 JOINT = "joint, {} users"  # one adapter for all scenes, at other sizes
@@ -211,12 +212,18 @@ def tables(one: Found, size: int) -> dict[str, list[np.ndarray]]:
     """Methods at one size, with zero steps, the adapter of all users and the joint one of more users among them."""
     if size == 0:
         return one.values[0]
-    more = {JOINT.format(other): one.values[other]["joint"] for other in sorted(one.values) if other > size > 0}
+    more = {
+        JOINT.format(other): one.values[other]["joint"]
+        for other in sorted(one.values)
+        if other > size and "joint" in one.values[other]
+    }
+    if "zero steps" not in one.values.get(0, {}):  # gradient steps alone have been measured so far
+        return one.values[size]
     return {"zero steps": one.values[0]["zero steps"], **one.values[size], **more, ORACLE: one.values[0][ORACLE]}
 
 
 def together(drawn: Sequence[Mapping[str, Resampled]]) -> dict[str, Resampled]:
-    """The mean over places, each weighing the same; places are drawn from independently."""
+    """The mean over places, each weighing the same, of what was asked in all; places are drawn from independently."""
     return {
         name: Resampled(
             float(np.mean([one[name].value for one in drawn])),
@@ -224,6 +231,7 @@ def together(drawn: Sequence[Mapping[str, Resampled]]) -> dict[str, Resampled]:
             sum(one[name].n for one in drawn),
         )
         for name in drawn[0]
+        if all(name in one for one in drawn)
     }
 
 
@@ -231,18 +239,20 @@ def cell(benchmark: str, setting: str, here: Mapping[str, Resampled]) -> list[Ro
     """All methods of a cell, and ours against each."""
 
     def row(method: str, found: Interval, versus: str = "") -> Row:
-        role = "ours" if method.startswith(("llmrec", "zero steps")) and "straight" not in method else "control"
+        role = "ours" if method.startswith(("llmrec", "zero steps", META)) and "straight" not in method else "control"
         return Row(benchmark, method, role, setting, METRIC, found.value, found.low, found.high, versus, found.n, None, None)
 
     rows = [row(name, one.interval()) for name, one in here.items()]
-    first = OURS if OURS in here else "zero steps"
-    return rows + [row(first, here[first].minus(one).interval(), name) for name, one in here.items() if name != first]
+    ours = [name for name in (OURS, META) if name in here] or [name for name in ("zero steps",) if name in here]
+    return rows + [
+        row(first, here[first].minus(one).interval(), name) for first in ours for name, one in here.items() if name != first
+    ]
 
 
 def best_control(rows: Sequence[Row], setting: str) -> Row:
     """The control that is highest in a cell, of those with the same support; zero steps and zero steps with both counts are
     controls here too."""
-    ours = (OURS, FULL, STEPPED, ORACLE)
+    ours = (OURS, FULL, STEPPED, ORACLE, META)
     same = [row for row in rows if row.setting == setting and not row.versus and not row.method.startswith("joint, ")]
     plain = [row for row in same if row.method not in ours]
     return max(plain, key=lambda row: row.value)
