@@ -108,7 +108,7 @@ def scenes(report: Path) -> str:
     )
     left = {kind: sorted({r.setting.rpartition(", ")[0] for r in rows if r.benchmark == kind}) for kind in SCENES}
     places = "; ".join(", ".join(name for name in names if not name.startswith("mean of")) for names in left.values())
-    head += f" Left out, each in turn: {places}."
+    head += f" Left out, each in turn: {places}. {_one_size_to_another(rows)}{_forgotten(extra['chosen'])}"
     tables = []
     for kind, sizes in SCENES.items():
         mine = [row for row in rows if row.benchmark == kind and not row.versus]
@@ -116,6 +116,33 @@ def scenes(report: Path) -> str:
         shown = [row for row in several if row.setting.endswith(sizes)]
         tables.append(table(shown, kind, metric))
     return "\n\n".join([head, *tables])
+
+
+def _one_size_to_another(rows: list[Row]) -> str:
+    """Ours with 64 users less one adapter for all scenes with 256, in the mean over catalogues."""
+    found = []
+    for row in rows:
+        several = row.benchmark == "scenes, catalogues" and row.setting.startswith("mean of")
+        if several and row.versus == "joint, 256 users" and row.setting.endswith(", 64 users"):
+            found.append((row, "joint with 256"))
+        if several and row.versus and row.setting.endswith("64 users against 256"):
+            found.append((row, "joint LoRA with 256"))
+    said = [
+        f"{row.method} with 64 users less {other}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row, other in found
+    ]
+    return f"Catalogues: {'; '.join(said)}. " if said else ""
+
+
+def _forgotten(notes: list[dict]) -> str:
+    """How much worse known scenes are foretold after training on a new one, at worst."""
+    worst: dict[str, float] = {}
+    for line in notes:
+        if "forgetting" in line:
+            worst[line["method"]] = max(worst.get(line["method"], -1.0), line["forgetting"])
+    if not worst:
+        return ""
+    said = ", ".join(f"{method} {value:+.1%}" for method, value in worst.items())
+    return f"Forgetting, the change of the loss on known scenes at worst (aim: under 1%): {said}; adapters kept apart: none."
 
 
 def _primary(rows: list[Row], extra: dict, sign: int) -> str:
