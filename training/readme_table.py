@@ -108,7 +108,8 @@ def scenes(report: Path) -> str:
     )
     left = {kind: sorted({r.setting.rpartition(", ")[0] for r in rows if r.benchmark == kind}) for kind in SCENES}
     places = "; ".join(", ".join(name for name in names if not name.startswith("mean of")) for names in left.values())
-    head += f" Left out, each in turn: {places}. {_one_size_to_another(rows)}{_forgotten(extra['chosen'])}"
+    head += f" Left out, each in turn: {places}. {_one_size_to_another(rows)}"
+    head += f"{_users_needed(extra['data ratio'])}{_forgotten(extra['chosen'])}"
     tables = []
     for kind, sizes in SCENES.items():
         mine = [row for row in rows if row.benchmark == kind and not row.versus]
@@ -131,6 +132,17 @@ def _one_size_to_another(rows: list[Row]) -> str:
         f"{row.method} with 64 users less {other}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row, other in found
     ]
     return f"Catalogues: {'; '.join(said)}. " if said else ""
+
+
+def _users_needed(lines: list[dict]) -> str:
+    """How many support users do as well as full fine-tuning on the whole scene."""
+    ours = [line for line in lines if line["method"] == "llmrec, chosen"]
+    if not ours:
+        return ""
+    said = [
+        f"{line['place']} {line['needed'] or 'more than ' + str(max(line['sizes']))} of {line['all users']:,}" for line in ours
+    ]
+    return f"Users whom `llmrec, chosen` needs to do as well as full fine-tuning of the reader on all of a scene: {', '.join(said)}. "
 
 
 def _forgotten(notes: list[dict]) -> str:

@@ -20,7 +20,7 @@ import torch
 
 from llmrec.adapters.lora import Adapter, delta
 from llmrec.benchmarks.scenes.places import Place
-from llmrec.benchmarks.scenes.study import META, METRIC, Found, asked, together
+from llmrec.benchmarks.scenes.study import META, METRIC, OURS, Found, asked, together
 from llmrec.encoder.backbone import Delta
 from llmrec.evaluation.intervals import Resampled, resampled
 from llmrec.evaluation.rows import Row
@@ -244,18 +244,21 @@ def across(found: Mapping[str, Found], rng: np.random.Generator, benchmark: str)
 
 
 def data_ratio(found: Mapping[str, Found]) -> list[dict]:
-    """What the whole scene's full fine-tuning reaches, and how many users an adapter needs for as much: between two sizes by
-    the logarithm of users; None where the largest falls short."""
+    """What the whole scene's full fine-tuning reaches, and how many users an adapter needs for as much, by gradient steps and
+    as `choose` has it: between two sizes by the logarithm of users; None where the largest falls short."""
     lines = []
     for name, one in found.items():
         if FINE_ALL not in one.values.get(0, {}):
             continue
         goal = float(np.mean(one.values[0][FINE_ALL]))
-        sizes = sorted(size for size, methods in one.values.items() if META in methods)
-        reached = [float(np.mean(one.values[size][META])) for size in sizes]
         whole = next(line["users"] for line in one.chosen if line.get("method") == FINE_ALL)
-        needed = users_needed(sizes, reached, goal)
-        lines.append({"place": name, "all users": whole, "goal": goal, "sizes": sizes, "reached": reached, "needed": needed})
+        for method in (META, OURS):
+            sizes = sorted(size for size, methods in one.values.items() if method in methods)
+            reached = [float(np.mean(one.values[size][method])) for size in sizes]
+            needed = users_needed(sizes, reached, goal)
+            if sizes:
+                line = {"place": name, "method": method, "all users": whole, "goal": goal}
+                lines.append({**line, "sizes": sizes, "reached": reached, "needed": needed})
     return lines
 
 

@@ -123,7 +123,7 @@ def test_the_ratio_and_the_row_across_sizes_say_what_was_measured(found):
     assert (row.method, row.versus, row.setting) == (study.META, gradient.JOINT, "one, 64 users against 256")
     assert row.value == pytest.approx(0.1) and row.low == pytest.approx(0.1)
     (line,) = gradient.data_ratio({"one": made, "no gradients": study.Found()})
-    assert line["needed"] == 128 and line["all users"] == 5000
+    assert line["needed"] == 128 and line["all users"] == 5000 and line["method"] == study.META
     assert gradient.across({"small": found}, np.random.default_rng(0), "scenes") == []
 
 
