@@ -142,7 +142,7 @@ def _users_needed(lines: list[dict]) -> str:
     said = [
         f"{line['place']} {line['needed'] or 'more than ' + str(max(line['sizes']))} of {line['all users']:,}" for line in ours
     ]
-    return f"Users whom `llmrec, chosen` needs to do as well as full fine-tuning of the reader on all of a scene: {', '.join(said)}. "
+    return f"Users with whom `llmrec, chosen` does as well as full fine-tuning of the reader on all: {', '.join(said)}. "
 
 
 def _forgotten(notes: list[dict]) -> str:
