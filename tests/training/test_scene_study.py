@@ -109,7 +109,7 @@ def test_what_gradient_steps_gave_is_kept_beside_and_stands_in_the_same_tables(c
     pairs = {row.versus for row in rows if row.method == study.META and row.setting == "shop-1, 8 users"}
     assert pairs - {""} == methods - {study.META}
     said = json.loads((tmp_path / "both.json").read_text())
-    assert [line["place"] for line in said["data ratio"]] == ["shop-1"]
+    assert [(line["place"], line["method"]) for line in said["data ratio"]] == [("shop-1", study.META), ("shop-1", study.OURS)]
     assert {line.get("method") for line in said["chosen"] if "forgetting" in line} >= {gradient.CONTINUED, gradient.FINE}
 
 
