@@ -140,9 +140,14 @@ def _users_needed(lines: list[dict]) -> str:
     if not ours:
         return ""
     said = [
-        f"{line['place']} {line['needed'] or 'more than ' + str(max(line['sizes']))} of {line['all users']:,}" for line in ours
+        f"{line['place']} {line['needed'] or 'more than ' + str(max(line['sizes']))} of {line['all users']:,}"
+        for line in ours
+        if line["goal"] > line["start"]
     ]
-    return f"Users with whom `llmrec, chosen` does as well as full fine-tuning of the reader on all: {', '.join(said)}. "
+    no_mark = [line["place"] for line in ours if line["goal"] <= line["start"]]
+    found = f"Users with whom `llmrec, chosen` does as well as full fine-tuning of the reader on all: {', '.join(said)}"
+    found += f"; no mark, for it fell below its own start: {', '.join(no_mark)}" if no_mark else ""
+    return f"{found}. "
 
 
 def _forgotten(notes: list[dict]) -> str:

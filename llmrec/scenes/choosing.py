@@ -10,14 +10,14 @@ Axis convention: `D` designs, `U` support users.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.scenes.conformal import stream_p_values
-from llmrec.scenes.opening import Scene, adapt, zero_steps
+from llmrec.scenes.opening import Scene, adapt, with_design, zero_steps
 from llmrec.scenes.stream import LIMIT, alarms
 from llmrec.scenes.worlds import last_steps, right
 
@@ -81,10 +81,7 @@ def held_gains(
         rest = np.delete(users, np.s_[fold::folds])
         base = surprise(zero_steps(scene), asked, target, again)
         one = adapt(scene, dataset, rest, 0)
-        tried = [
-            adapt(scene, dataset, rest, number, again, rng) if design.steps else replace(one, design=number)  # said is the same
-            for number, design in enumerate(scene.learned.designs)
-        ]
+        tried = [with_design(one, dataset, rest, design, again, rng) for design in range(len(scene.learned.designs))]
         found.append(np.stack([base - surprise(one, asked, target, again) for one in tried], axis=1))
     return np.concatenate(found) if found else np.zeros((0, len(scene.learned.designs)))
 

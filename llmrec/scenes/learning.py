@@ -139,11 +139,17 @@ def fit_mix(scenes: Sequence[Sequence[Episode]], design: Design, settings: MixSe
 
 
 def adapted_worth(design: Design, mix: Mix, episodes: Sequence[Episode]) -> np.ndarray:
-    """`worth` of every episode under the mix that its scene would have: of a design with steps its own."""
+    """float64 (T,): `worth` of every episode under the mix that its scene would have: of a design with steps its own.
+
+    Raises DataError for a design with steps where an episode does not hold the support's own events.
+    """
+    if not design.steps:
+        return worth(mix, episodes)
     found = []
     for one in episodes:
-        here = stepped(mix, one.own) if design.steps and one.own is not None else mix
-        found.append(worth(here, [one]))
+        if one.own is None:
+            raise DataError(f"episodes: expected the support's own events for {design.name!r}, got none; pass own=True")
+        found.append(worth(stepped(mix, one.own), [one]))
     return np.concatenate(found)
 
 

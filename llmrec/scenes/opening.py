@@ -111,7 +111,15 @@ def adapt(
     if design is None or len(users) == 0:
         return zero_steps(scene)
     few = learn_few(scene.learned.ground, scene.shelf, dataset, users)
-    found = replace(scene, few=few, design=design, own=None)
+    return with_design(replace(scene, few=few), dataset, users, design, again, rng)
+
+
+def with_design(
+    scene: Scene, dataset: Dataset, users: np.ndarray, design: int, again: bool = False, rng: np.random.Generator | None = None
+) -> Scene:
+    """A scene whose support `users` have been listened to, under another design: what they said is not learned again, and a
+    design with steps takes its own. The rest as for `adapt`."""
+    found = replace(scene, design=design, own=None)
     if not scene.learned.designs[design].steps:
         return found
     world = World(dataset, scene.shelf, users, again)

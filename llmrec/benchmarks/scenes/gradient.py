@@ -245,19 +245,20 @@ def across(found: Mapping[str, Found], rng: np.random.Generator, benchmark: str)
 
 def data_ratio(found: Mapping[str, Found]) -> list[dict]:
     """What the whole scene's full fine-tuning reaches, and how many users an adapter needs for as much, by gradient steps and
-    as `choose` has it: between two sizes by the logarithm of users; None where the largest falls short."""
+    as `choose` has it: between two sizes by the logarithm of users; None where the largest falls short, and where the goal is
+    no mark, because training on all users fell below the reader's own `start` without any."""
     lines = []
     for name, one in found.items():
         if FINE_ALL not in one.values.get(0, {}):
             continue
-        goal = float(np.mean(one.values[0][FINE_ALL]))
+        goal, start = (float(np.mean(one.values[0][name])) for name in (FINE_ALL, ZERO))
         whole = next(line["users"] for line in one.chosen if line.get("method") == FINE_ALL)
         for method in (META, OURS):
             sizes = sorted(size for size, methods in one.values.items() if method in methods)
             reached = [float(np.mean(one.values[size][method])) for size in sizes]
-            needed = users_needed(sizes, reached, goal)
+            needed = users_needed(sizes, reached, goal) if goal > start else None
             if sizes:
-                line = {"place": name, "method": method, "all users": whole, "goal": goal}
+                line = {"place": name, "method": method, "all users": whole, "start": start, "goal": goal}
                 lines.append({**line, "sizes": sizes, "reached": reached, "needed": needed})
     return lines
 

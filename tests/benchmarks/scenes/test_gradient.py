@@ -9,16 +9,11 @@ import pytest
 import torch
 
 from llmrec.benchmarks.scenes import gradient, study
-from llmrec.benchmarks.scenes.places import Place, place
-from llmrec.data.build import build
 from llmrec.meta.outer import OuterSettings
 from llmrec.progress import Stages
 from llmrec.scenes.lora_steps import LoraSettings
-from llmrec.scenes.shelf import shelve
 from llmrec.scenes.teaching import TeachSettings
-from llmrec.scenes.worlds import World
 
-ITEMS, USERS = 40, 150
 BRIEF = TeachSettings(steps=6, batch=16, items=30)
 SETTINGS = gradient.GradientSettings(
     teach=BRIEF,
@@ -34,26 +29,8 @@ SETTINGS = gradient.GradientSettings(
 )
 
 
-def shop(seed: int) -> Place:
-    """150 shoppers; what sells differs from shop to shop, and no text tells."""
-    rng = np.random.default_rng(seed)
-    weight = rng.gamma(0.4, size=ITEMS) + 0.01
-    rows: dict[str, list] = {"user_id": [], "item_id": [], "timestamp": []}
-    for user in range(USERS):
-        for visit, item in enumerate(rng.choice(ITEMS, 5, replace=False, p=weight / weight.sum())):
-            rows["user_id"].append(user)
-            rows["item_id"].append(f"i{item:02d}")
-            rows["timestamp"].append(1.3e9 + 1e5 * visit + user)
-    titles = {"item_id": [f"i{item:02d}" for item in range(ITEMS)], "title": [f"t{seed}x{item}" for item in range(ITEMS)]}
-    dataset = build(rows, titles)[0]
-    text = rng.normal(size=(dataset.n_items, 8)).astype(np.float32)
-    text /= np.linalg.norm(text, axis=1, keepdims=True)
-    shelf = shelve(dataset, text, dataset.catalogue.column("title"))
-    return place(f"shop {seed}", World(dataset, shelf, np.arange(50, USERS)), np.arange(50), text.mean(0))
-
-
 @pytest.fixture(scope="module")
-def known():
+def known(shop):
     return gradient.learn({f"shop {seed}": shop(seed) for seed in range(3)}, "shop 1", SETTINGS, Stages())
 
 
@@ -68,7 +45,7 @@ def test_what_is_left_out_has_taught_nothing_and_neither_have_those_who_say_what
     assert all(one.room.world.dataset is not left for one in known.sources)
     for one, (room, asks) in zip(known.sources, known.old, strict=True):
         assert room.world is one.room.world and len(asks) > 0
-        assert set(one.tasks.user.tolist()) <= set(range(50, USERS))
+        assert set(one.tasks.user.tolist()) <= set(range(50, 150))
 
 
 def test_all_arms_are_asked_the_same(known, found):
@@ -117,13 +94,17 @@ def test_how_many_users_are_needed_is_read_off_between_two_sizes():
 def test_the_ratio_and_the_row_across_sizes_say_what_was_measured(found):
     values = {method: [np.full(20, value)] for method, value in ((study.META, 0.2), (gradient.JOINT, 0.3))}
     more = {method: [np.full(20, value)] for method, value in ((study.META, 0.4), (gradient.JOINT, 0.1))}
-    made = study.Found({64: values, 256: more, 0: {gradient.FINE_ALL: [np.full(20, 0.3)]}})
+    made = study.Found({64: values, 256: more, 0: {gradient.FINE_ALL: [np.full(20, 0.3)], gradient.ZERO: [np.full(20, 0.2)]}})
     made.chosen.append({"users": 5000, "method": gradient.FINE_ALL})
     (row,) = gradient.across({"one": made}, np.random.default_rng(0), "scenes")
     assert (row.method, row.versus, row.setting) == (study.META, gradient.JOINT, "one, 64 users against 256")
     assert row.value == pytest.approx(0.1) and row.low == pytest.approx(0.1)
     (line,) = gradient.data_ratio({"one": made, "no gradients": study.Found()})
     assert line["needed"] == 128 and line["all users"] == 5000 and line["method"] == study.META
+    assert (line["start"], line["goal"]) == (pytest.approx(0.2), pytest.approx(0.3))
+    made.values[0][gradient.ZERO] = [np.full(20, 0.31)]  # training on all that made it worse is no mark to be reached
+    (line,) = gradient.data_ratio({"one": made})
+    assert line["needed"] is None and line["start"] > line["goal"]
     assert gradient.across({"small": found}, np.random.default_rng(0), "scenes") == []
 
 

@@ -6,39 +6,16 @@ import numpy as np
 import pytest
 
 from llmrec.benchmarks.scenes import study
-from llmrec.benchmarks.scenes.places import Place, place
-from llmrec.data.build import build
 from llmrec.evaluation.controls import Popularity
 from llmrec.evaluation.metrics import ndcg
 from llmrec.progress import Stages
 from llmrec.scenes.learning import LearnSettings, MixSettings
-from llmrec.scenes.shelf import shelve
-from llmrec.scenes.worlds import World
 
-ITEMS, USERS = 40, 150
 SETTINGS = LearnSettings(sizes=(16,), draws=1, queries=60, mix=MixSettings(bends=2, steps=15))
 
 
-def shop(seed: int, again: bool = False) -> Place:
-    """150 shoppers; what sells differs from shop to shop, and no text tells."""
-    rng = np.random.default_rng(seed)
-    weight = rng.gamma(0.4, size=ITEMS) + 0.01
-    rows: dict[str, list] = {"user_id": [], "item_id": [], "timestamp": []}
-    for user in range(USERS):
-        for visit, item in enumerate(rng.choice(ITEMS, 5, replace=again, p=weight / weight.sum())):
-            rows["user_id"].append(user)
-            rows["item_id"].append(f"i{item:02d}")
-            rows["timestamp"].append(1.3e9 + 1e5 * visit + user)
-    titles = {"item_id": [f"i{item:02d}" for item in range(ITEMS)], "title": [f"t{seed}x{item}" for item in range(ITEMS)]}
-    dataset = build(rows, titles)[0]
-    text = rng.normal(size=(dataset.n_items, 8)).astype(np.float32)
-    text /= np.linalg.norm(text, axis=1, keepdims=True)
-    shelf = shelve(dataset, text, dataset.catalogue.column("title"))
-    return place(f"shop {seed}", World(dataset, shelf, np.arange(50, USERS), again), np.arange(50), text.mean(0))
-
-
 @pytest.mark.parametrize("again", [False, True])
-def test_the_metric_is_the_library_s(again):
+def test_the_metric_is_the_library_s(shop, again):
     one = shop(0, again)
     arm = Popularity("rounded", np.random.default_rng(1).integers(0, 6, one.world.dataset.n_items).astype(float))
     allowed = np.ones((len(one.asked), one.world.dataset.n_items), bool)
@@ -50,7 +27,7 @@ def test_the_metric_is_the_library_s(again):
 
 
 @pytest.fixture(scope="module")
-def found():
+def found(shop):
     places = {f"shop {seed}": shop(seed) for seed in range(3)}
     left = study.leave_out(places, "shop 1", SETTINGS, 0)
     return left, study.study(left, (16,), range(2), SETTINGS, Stages())
