@@ -25,7 +25,7 @@ from llmrec.evaluation.counts import (
     user_worth,
 )
 
-_CELLS = 1 << 23  # cells of a dense block of similarities held at once: 64 MB
+_CELLS = 1 << 23  # cells of a block of similarities held at once: 100 MB where every pair of items shares a user
 _EXACT_ITEMS = 12_500  # up to here the (N, N) system of EASE is solved in float64, 1.25 GB
 
 
@@ -69,14 +69,17 @@ def fit_item_knn(
     columns, parts = matrix.tocsc(), []
     block = max(1, _CELLS // max(items, 1))
     for first in range(0, items, block):
-        rows = np.arange(first, min(first + block, items))
-        similar = (columns[:, rows].T @ matrix).toarray()
-        similar /= np.maximum(norm[rows, None] * norm + shrink, np.finfo(float).tiny)
-        similar[rows - first, rows] = 0
-        if neighbours < items:
-            cut = np.partition(similar, items - neighbours, axis=1)[:, items - neighbours]
-            similar[similar < cut[:, None]] = 0
-        parts.append(sparse.csr_array(similar))
+        similar = (columns[:, first : first + block].T.tocsr() @ matrix).tocsr()
+        length = np.diff(similar.indptr)
+        row = first + np.repeat(np.arange(len(length)), length)
+        similar.data /= np.maximum(norm[row] * norm[similar.indices] + shrink, np.finfo(float).tiny)
+        similar.data[row == similar.indices] = 0
+        for one in np.flatnonzero(length > neighbours):  # most items share users with fewer: nothing to cut there
+            there = similar.data[similar.indptr[one] : similar.indptr[one + 1]]
+            there[there < np.partition(there, len(there) - neighbours)[-neighbours]] = 0
+        similar.eliminate_zeros()
+        similar.sort_indices()
+        parts.append(similar)
     similarity = sparse.vstack(parts, format="csr") if parts else sparse.csr_array((items, items))
     if include_self:
         similarity = similarity + sparse.eye_array(items, format="csr")
