@@ -32,7 +32,7 @@ from llmrec.evaluation.rows import table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 
-METHODS = ("controls", "sasrec", "llmrec", "reference", "ensemble", "all", "none")
+METHODS = ("controls", "sasrec", "llmrec", "opened", "reference", "ensemble", "all", "none")
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 
 
@@ -84,6 +84,18 @@ def llmrec(
             for method in fit(benchmark, plan, recipes.Fit(kind, seed, part == "test", folder, cache_folder()), stages):
                 name = method.name.replace(ours.OURS, ours.OURS + SAID[ratings], 1)
                 save_run(runs, run(benchmark, replace(method, name=name), seed, part))
+
+
+def opened(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
+    """What `Scenes` answers in a shop that was not trained on, with every seed, measured and kept; only where shops are asked
+    about."""
+    from llmrec.benchmarks import opened as scenes  # here, for the same reason
+
+    if benchmark.shops is None:
+        return
+    for seed in seeds:
+        with stages("scene opened", f"seed {seed}"):
+            save_run(runs, run(benchmark, scenes.fit(benchmark, part, seed, stages), seed, part))
 
 
 def reference(
@@ -205,6 +217,8 @@ def main(
             sasrec(benchmark, place, part, seeds, stages)
         if method in ("llmrec", "all"):
             llmrec(benchmark, place, part, seeds, body, steps, ratings, stages)
+        if method in ("opened", "all"):
+            opened(benchmark, place, part, seeds, stages)
         if method in ("reference", "all"):
             reference(benchmark, place, part, seeds, body, steps, stages)
         if method == "ensemble":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from llmrec.benchmarks import amazon, controls, movielens, recipes
+from llmrec.benchmarks import amazon, controls, movielens, opened, recipes
 from llmrec.benchmarks.files import Counts
 from llmrec.benchmarks.recipes import Recipe
 from llmrec.encoder.train import TrainSettings
@@ -20,6 +21,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.evaluation.rows import read_rows
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.settings import Settings
+from llmrec.scenes.learning import LearnSettings, MixSettings
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "evaluate.py"
 
@@ -81,17 +83,19 @@ def shops(evaluate, tmp_path, monkeypatch, tiny_folders):
     """Five shops of 40 items, of which the later ones appear over time; the tiny transformer reads."""
     rng = np.random.default_rng(0)
     for name in amazon.PUBLISHED:
-        user = np.sort(np.tile(np.arange(60), 8))
-        day = np.concatenate([np.sort(rng.integers(0, 200, 8)) for _ in range(60)])
+        user = np.sort(np.tile(np.arange(70), 8))
+        day = np.concatenate([np.sort(rng.integers(0, 200, 8)) for _ in range(70)])
         item = np.array([rng.integers(max(0, 15 + at // 8 - 15), 15 + at // 8) for at in day])
         table = {"user_id": user, "item_id": item, "timestamp": 1_300_000_000 + 86_400 * day}
         pyarrow.parquet.write_table(pa.table(table), tmp_path / f"amazon2014-{name}.events.parquet")
         titles = {"item_id": list(range(40)), "title": [f"{'red' if i % 3 else 'blue'} mug {i}" for i in range(40)]}
         pyarrow.parquet.write_table(pa.table(titles), tmp_path / f"amazon2014-{name}.items.parquet")
-        monkeypatch.setitem(amazon.PUBLISHED, name, Counts(60, len(set(item.tolist())), 480))
+        monkeypatch.setitem(amazon.PUBLISHED, name, Counts(70, len(set(item.tolist())), 560))
     monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
     monkeypatch.setattr(evaluate, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(controls, "ALIKE", (1, 3))
+    learn = LearnSettings(sizes=(8,), draws=1, queries=30, mix=MixSettings(steps=5))
+    monkeypatch.setattr(opened, "fit", partial(opened.fit, settings=learn))
     train = TrainSettings(steps=9, batch=8, most=12, horizon=1, known=(1, 4))
     quick = RankerSettings(hidden=2, steps=10)
     short = Recipe(Settings(layers=None, train=train, counts_ranker=quick, blend=quick, ranking_tasks=40))
@@ -112,7 +116,7 @@ def shops(evaluate, tmp_path, monkeypatch, tiny_folders):
             {"cold", "all"},
             {"popularity", "attribute kNN", "llmrec, counts alone", "llmrec, trained with them"},
         ),
-        ("transfer", {"last"}, {"llmrec, trained on electronic", "item kNN, trained on electronic"}),
+        ("transfer", {"last"}, {"llmrec, trained on electronic", "item kNN, trained on electronic", "llmrec, a scene opened"}),
     ],
 )
 def test_what_is_known_by_text_alone_is_one_report_with_its_references(shops, tmp_path, name, settings, expected):
