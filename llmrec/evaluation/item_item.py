@@ -25,7 +25,7 @@ from llmrec.evaluation.counts import (
     user_worth,
 )
 
-_CELLS = 1 << 23  # cells of a block of similarities held at once: 100 MB where every pair of items shares a user
+_CELLS = 1 << 21  # pairs of items compared at once: 120 MB where each pair shares a user
 _EXACT_ITEMS = 12_500  # up to here the (N, N) system of EASE is solved in float64, 1.25 GB
 
 
