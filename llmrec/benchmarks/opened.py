@@ -19,7 +19,10 @@ NAME = f"{OURS}, a scene opened"
 
 def fit(benchmark: Benchmark, part: Part, seed: int, stages: Stages, settings: LearnSettings | None = None) -> Method:
     """Learned from `benchmark.shops` of that part, with the constants that `Scenes` has for everybody, and opened on the
-    catalogue of the one that is asked about; none of its events is looked at. settings: None for those of the door."""
+    catalogue of the one that is asked about; none of its events is looked at. settings: None for those of the door.
+
+    The method scores float32 (T, N), log probabilities up to a constant a row; its `seconds` are of learning and encoding.
+    Raises DataError for a shop that is too small to learn from, as `Scenes.fit`."""
     assert benchmark.shops is not None
     began = time.perf_counter()
     shops = benchmark.shops.of(part)
