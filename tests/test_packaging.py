@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 def wheel(tmp_path_factory) -> Path:
     """A wheel built by the project's own backend from a copy of the sources, which leaves no build folder in the checkout."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("llmrec", "prompts", "tests"):
+    for name in ("llmrec", "prompts", "tests", "training"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
@@ -41,6 +41,7 @@ def test_every_file_of_the_library_is_in_the_wheel_and_nothing_else(names):
     prompts = {f"llmrec/prompt_files/{file.name}" for file in (ROOT / "prompts").iterdir() if file.suffix in (".py", ".txt")}
     assert {"llmrec/prompt_files/item.txt", "llmrec/prompt_files/history.txt"} <= prompts
     assert {name for name in names if ".dist-info/" not in name} == sources | prompts | {"llmrec/py.typed"}
+    assert not [name for name in names if "stud" in name or "benchmark" in name or name.startswith("training")]
 
 
 def test_the_wheel_carries_the_licence_and_the_command(wheel, names):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tables
 from llmrec import LoraSettings, NewScene, OuterSettings, Recommender, Scenes, Settings, TrainSettings, Weights
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.scenes.learning import LearnSettings, MixSettings
@@ -18,23 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # By hand, not out of a report.
 WRITTEN = re.sub(r"<!-- (\w+):begin -->.*?<!-- \1:end -->", "", README, flags=re.DOTALL)
-LISTED = ("llmrec/**/*.py", "prompts/*.txt", "notebooks/*.ipynb", "training/*.py", "training/*.md")
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", WRITTEN, re.MULTILINE | re.DOTALL)
-
-
-def tree(block: str) -> list[str]:
-    """Paths of an indented tree: a line that ends its name in a slash is the folder of the deeper lines after it."""
-    found, above = [], {}
-    for line in block.splitlines():
-        depth, name = (len(line) - len(line.lstrip())) // 4, line.split()[0]
-        path = above.get(depth, "") + name
-        found.append(path)
-        if name.endswith("/"):
-            above[depth + 1] = path
-    return found
 
 
 # ---------------------------------------------------------------------------------------- the code
@@ -148,22 +135,6 @@ def test_the_example_with_other_names_runs(shop, capsys):
 # ---------------------------------------------------------------------------------------- the tree, links and commands
 
 
-def test_a_tree_is_read_as_it_is_meant():
-    block = "Makefile  x\na/\n    b.py   y\n    c/\n        d.py  z\n    e.py\nf/   w"
-    assert tree(block) == ["Makefile", "a/", "a/b.py", "a/c/", "a/c/d.py", "a/e.py", "f/"]
-
-
-def test_the_tree_is_the_tree():
-    block = WRITTEN.split("## What is where")[1].split("```")[1].strip()
-    listed = [path for path in tree(block) if not path.endswith("/")]
-    real = {file.relative_to(ROOT).as_posix() for pattern in LISTED for file in ROOT.glob(pattern)}
-    real = {path for path in real if not path.endswith("__init__.py")}
-    assert len(listed) == len(set(listed))
-    assert {path for path in listed if "/" in path} == real
-    assert all((ROOT / path).exists() for path in tree(block))
-    assert all(len(line.split(maxsplit=1)) == 2 or line.rstrip().endswith("/") for line in block.splitlines())  # a word on each
-
-
 def test_links_lead_somewhere():
     links = re.findall(r"\]\(([^)]+)\)", README)
     assert links
@@ -182,18 +153,11 @@ def test_commands_are_those_of_the_makefile_and_the_packages():
     assert "about 0.4 GB to download and 2 GB on disk" in " ".join(WRITTEN.split())
 
 
-def test_it_is_short_has_a_place_for_the_demo_and_names_no_machine():
-    assert README.count("<!-- demo:begin -->") == README.count("<!-- demo:end -->") == 1
-    assert README.index("<!-- demo:begin -->") < README.index("<!-- demo:end -->")
-    text = re.sub(r"^```\nMakefile.*?^```$", "", WRITTEN, flags=re.MULTILINE | re.DOTALL)  # the tree is looked up, not read
-    assert len(text.splitlines()) < 190
+def test_it_names_no_machine():
     assert not re.search(r"/(home|root|tmp|Users|work)/", README)
 
 
-def test_its_figures_are_those_of_the_reports():
-    """What `training/readme_table.py` would write is what is there."""
-    spec = importlib.util.spec_from_file_location("readme_table", ROOT / "training" / "readme_table.py")
-    assert spec is not None and spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    assert tool.written(README) == README
+def test_the_figures_are_those_of_the_reports():
+    """What `training/tables.py` would write is what is there."""
+    results = (ROOT / "training" / "RESULTS.md").read_text(encoding="utf-8")
+    assert tables.written(results) == results

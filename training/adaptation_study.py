@@ -28,21 +28,21 @@ import click
 import numpy as np
 import torch
 
-from llmrec.benchmarks.adaptation import cold, long, report, study
-from llmrec.benchmarks.adaptation.arms import Effort
-from llmrec.benchmarks.adaptation.bank import Base
-from llmrec.benchmarks.adaptation.base import KIND, trained
-from llmrec.benchmarks.adaptation.regimes import cells, kept_out
-from llmrec.benchmarks.movielens import shuffled
-from llmrec.benchmarks.named import load
-from llmrec.benchmarks.protocol import Part
-from llmrec.benchmarks.recipes import recipe
-from llmrec.benchmarks.runs import save_run, seed_numbers
+from benchmarks.movielens import shuffled
+from benchmarks.named import load
+from benchmarks.protocol import Part
+from benchmarks.recipes import recipe
+from benchmarks.runs import save_run, seed_numbers
 from llmrec.demo.plot import plot_factors
 from llmrec.errors import LlmrecError
-from llmrec.evaluation.rows import Row, write_report
+from llmrec.metrics.report import Row, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
+from studies.adaptation import cold, long, report, study
+from studies.adaptation.arms import Effort
+from studies.adaptation.bank import Base
+from studies.adaptation.base import KIND, trained
+from studies.adaptation.regimes import cells, kept_out
 
 STUDIES = ("headroom", "long", "controls", "order", "cold", "factors", "clock")
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals

@@ -20,15 +20,15 @@ import click
 import numpy as np
 import torch
 
-from llmrec.benchmarks.controls import families, tune
-from llmrec.benchmarks.measure import report_extra, report_rows, run
-from llmrec.benchmarks.named import NAMES, load
-from llmrec.benchmarks.protocol import Benchmark, Part
-from llmrec.benchmarks.runs import load_runs, save_run, seed_numbers
-from llmrec.benchmarks.signals import SAID, Ratings, with_ratings
+from benchmarks.controls import families, tune
+from benchmarks.measure import report_extra, report_rows, run
+from benchmarks.named import NAMES, load
+from benchmarks.protocol import Benchmark, Part
+from benchmarks.runs import load_runs, save_run, seed_numbers
+from benchmarks.signals import SAID, Ratings, with_ratings
 from llmrec.data.dataset import Catalogue
 from llmrec.errors import LlmrecError
-from llmrec.evaluation.rows import table, write_report
+from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 
@@ -74,7 +74,7 @@ def llmrec(
     stages: Stages,
 ) -> None:
     """Our methods with every seed, measured and kept."""
-    from llmrec.benchmarks import ours, recipes, shops  # here, for the same reason
+    from benchmarks import ours, recipes, shops  # here, for the same reason
 
     kind = recipes.body(benchmark.name) if body is None else ours.kind(body)
     plan, fit = recipes.recipe(benchmark.name, kind, steps), ours.fit if benchmark.shops is None else shops.fit
@@ -89,7 +89,7 @@ def llmrec(
 def opened(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
     """What `Scenes` answers in a shop that was not trained on, with every seed, measured and kept; only where shops are asked
     about."""
-    from llmrec.benchmarks import opened as scenes  # here, for the same reason
+    from benchmarks import opened as scenes  # here, for the same reason
 
     if benchmark.shops is None:
         return
@@ -102,7 +102,7 @@ def reference(
     benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], body: str | None, steps: int | None, stages: Stages
 ) -> None:
     """What our method comes to where it may train on what the benchmark holds back, with every seed, measured and kept."""
-    from llmrec.benchmarks import ours, recipes, references  # here, for the same reason
+    from benchmarks import ours, recipes, references  # here, for the same reason
 
     if benchmark.reference is None:
         return
@@ -120,8 +120,8 @@ def reference(
 
 def ensemble(benchmark: Benchmark, runs: Path, part: Part, members: str, stages: Stages) -> None:
     """Several bases of `llmrec` under one ranker, measured and kept."""
-    from llmrec.benchmarks import ensemble as together  # here, for the same reason
-    from llmrec.benchmarks import recipes
+    from benchmarks import ensemble as together  # here, for the same reason
+    from benchmarks import recipes
 
     chosen = together.members(members)
     with stages("ensemble", members):
@@ -132,7 +132,7 @@ def ensemble(benchmark: Benchmark, runs: Path, part: Part, members: str, stages:
 
 def sasrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
     """SASRec with every seed, its constants chosen on validation, measured and kept; not where it cannot know the items."""
-    from llmrec.benchmarks import neural  # here, for the same reason
+    from benchmarks import neural  # here, for the same reason
 
     if benchmark.by_text_alone:
         return

@@ -23,11 +23,11 @@ from llmrec.data.journey import load_journey
 from llmrec.data.tasks import sample_windows
 from llmrec.encoder.train import Share
 from llmrec.errors import DataError, LlmrecError
-from llmrec.evaluation.rows import Row, write_report
 from llmrec.meta.algorithms import Recipe, fomaml, maml, maml_pp
 from llmrec.meta.episodes import user_episode
 from llmrec.meta.outer import Episode, OuterSettings
 from llmrec.meta.resumable import Learned, meta_learn
+from llmrec.metrics.report import Row, write_report
 from llmrec.pretraining.checkpoint import identity
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages, bar

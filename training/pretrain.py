@@ -23,8 +23,8 @@ from llmrec.data.journey import load_journey
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
 from llmrec.errors import LlmrecError
-from llmrec.evaluation.rows import Row, write_report
 from llmrec.meta.outer import OuterSettings
+from llmrec.metrics.report import Row, write_report
 from llmrec.pretraining.loop import Pretrained, pretrain
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages, bar

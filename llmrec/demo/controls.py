@@ -8,9 +8,9 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.demo.arms import Arm, Cell, Scores, best, cells, quality
-from llmrec.evaluation.controls import Control, fit_most_frequent, fit_popularity
-from llmrec.evaluation.item_item import fit_ease, fit_item_knn
+from llmrec.demo.comparison import Arm, cells, quality
+from llmrec.models.item_item import fit_ease, fit_item_knn
+from llmrec.models.popularity import Control, fit_most_frequent, fit_popularity
 
 LARGE = 5_000  # items from which one EASE takes tens of seconds, and only one is fitted
 
@@ -24,18 +24,6 @@ def fit_controls(dataset: Dataset, users: np.ndarray, validation: Mapping[int, T
         "most_frequent": (frequent.scores, frequent.scores),
         "item_knn": _best(item_knns(dataset, users), validation),
         "ease": _best(eases(dataset, users), validation),
-    }
-
-
-def fit_scene_controls(dataset: Dataset, users: np.ndarray, validation: Cell) -> dict[str, Scores]:
-    """Name -> the control's scores; fitted on the support `users` of a scene, constants chosen on its validation tasks."""
-    popularity, frequent = fit_popularity(dataset, users), fit_most_frequent(dataset, users)
-    knn, ease = ([control.scores for control in fit(dataset, users)] for fit in (item_knns, eases))
-    return {
-        "popularity": popularity.scores,
-        "most_frequent": frequent.scores,
-        "item_knn": knn[best(validation, knn)],
-        "ease": ease[best(validation, ease)],
     }
 
 

@@ -1,4 +1,4 @@
-"""How much to do: full, quick, or what a number of minutes allows on this machine; and the study's protocol."""
+"""How much to train: full, quick, or what a number of minutes allows on this machine."""
 
 from __future__ import annotations
 
@@ -21,20 +21,17 @@ KNOWN = (1, 3, 5)
 class Plan:
     """What is done.
 
-    settings: of the base, the adapters and the rankers. known: baskets known of a test user, one setting each.
-    scene_episodes: of meta-learning across scenes. scene_support: users whose events a new scene starts with.
-    users: at most so many users, drawn at random; None for all.
+    settings: of the recommender. known: baskets known of a test user, one setting each. users: at most so many users, drawn at
+    random; None for all.
     """
 
     settings: Settings
     known: tuple[int, ...] = KNOWN
-    scene_episodes: int = 16
-    scene_support: int = 64
     users: int | None = None
 
     @property
-    def continued_steps(self) -> int:
-        """Steps of plain training that cost as many multiplications as the meta-learning.
+    def equal_steps(self) -> float:
+        """How many steps of base training cost as many multiplications as the meta-learning.
 
         In units of one block forward over one prompt: a step of base training is 3 (forward and backward) x blocks x batch; an
         episode is the lower blocks once, and the upper ones forward and backward for the query at every step, and backward once
@@ -43,7 +40,7 @@ class Plan:
         lora, base = self.settings.lora, self.settings.train
         layers = self.settings.layers or 12
         episode = lora.users * (layers - lora.upper + lora.upper * (3 * (lora.steps + 1) + 2 * lora.steps))
-        return max(1, round(self.settings.outer.episodes * episode / (3 * layers * base.batch)))
+        return self.settings.outer.episodes * episode / (3 * layers * base.batch)
 
 
 def full() -> Plan:
@@ -59,7 +56,7 @@ def quick() -> Plan:
         outer=OuterSettings(episodes=3),
         ranking_tasks=200,
     )
-    return Plan(settings, known=(1,), scene_episodes=2, scene_support=16, users=400)
+    return Plan(settings, known=(1,), users=400)
 
 
 def fitted(plan: Plan, model: SlotModel, dataset: Dataset, users: np.ndarray, minutes: float) -> tuple[Plan, str]:
@@ -76,7 +73,7 @@ def fitted(plan: Plan, model: SlotModel, dataset: Dataset, users: np.ndarray, mi
 
     train(model, dataset, users, replace(plan.settings.train, steps=3), np.random.default_rng(0), watch)
     step = (time.perf_counter() - began) / 2
-    wanted = step * (plan.settings.train.steps + 2 * plan.continued_steps + 2 * plan.scene_episodes) / 60
+    wanted = step * (plan.settings.train.steps + plan.equal_steps) / 60
     share = minutes / wanted
     if share >= 1:
         return plan, f"a training step takes {step:.2f} s: about {wanted:.1f} min of training, as planned"
@@ -85,10 +82,9 @@ def fitted(plan: Plan, model: SlotModel, dataset: Dataset, users: np.ndarray, mi
         train=replace(plan.settings.train, steps=max(8, int(plan.settings.train.steps * share))),
         outer=replace(plan.settings.outer, episodes=max(3, int(plan.settings.outer.episodes * share))),
     )
-    shrunk = replace(plan, settings=settings, scene_episodes=max(2, int(plan.scene_episodes * share)))
     said = (
         f"SHRUNK: a training step takes {step:.2f} s, the plan is {wanted:.1f} min of training and {minutes:g} are given: "
         f"{settings.train.steps} steps instead of {plan.settings.train.steps}, {settings.outer.episodes} episodes instead of "
         f"{plan.settings.outer.episodes}. Expect lower numbers"
     )
-    return shrunk, said
+    return replace(plan, settings=settings), said

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec.errors import MissingExtraError
-from llmrec.evaluation.rows import Row
+from llmrec.metrics.report import Row
 
 COLOURS = {"ours": "#0b6e4f", "control": "#8a8f98", "reference": "#b08900"}
 

@@ -1,4 +1,4 @@
-"""`llmrec demo`: the whole flow on real data, with every control, a picture and a report."""
+"""`llmrec demo`: fit a recommender on real data, test it on users it has never seen, with controls, a plot and a report."""
 
 from __future__ import annotations
 
@@ -17,46 +17,26 @@ from llmrec.data.clean import CleaningReport
 from llmrec.data.dataset import Dataset
 from llmrec.data.journey import journey_report, load_journey
 from llmrec.data.splits import cold_users
-from llmrec.data.tasks import Tasks
-from llmrec.demo.arms import cells, compare
-from llmrec.demo.cold import (
-    Trained,
-    adaptive_arms,
-    counts_arm,
-    first_tasks,
-    frozen_arm,
-    train_counts_ranker,
-)
+from llmrec.data.tasks import Tasks, first_baskets
+from llmrec.demo.comparison import Arm, cells, compare
 from llmrec.demo.controls import fit_controls
-from llmrec.demo.plan import MINUTES, Plan, fitted, full, quick
+from llmrec.demo.plan import MINUTES, Plan, fitted, full
+from llmrec.demo.plan import quick as quick_plan
 from llmrec.demo.plot import plot
-from llmrec.demo.scene import held_out, scene_arms, scene_cell
 from llmrec.demo.story import story
-from llmrec.encoder.backbone import load_body, load_text
-from llmrec.encoder.model import SlotModel
-from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
-from llmrec.evaluation.rows import Row, table, write_report
 from llmrec.index.candidates import recall
-from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, extent, read_texts
-from llmrec.recommender.fit import share
-from llmrec.recommender.parts import (
-    adapted,
-    frozen_items,
-    learn_initialisation,
-    new_model,
-    new_retrieval,
-    ranked_scores,
-    read_with,
-    reader,
-    text_vectors,
-)
+from llmrec.metrics.report import Row, table, write_report
+from llmrec.progress import Stages
+from llmrec.recommender.evaluate import chain_scores
+from llmrec.recommender.fit import fit_rest, new_base, share, train_base
+from llmrec.recommender.parts import adapted, ranked_scores, read_with, reader
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
 
-PRIMARY = "declared before test: cold users, known=1,all, ndcg@10: meta_lora against most_frequent, item_knn and ease, paired"
+OURS, ZERO = "llmrec", "zero_steps"
+PRIMARY = "declared before test: cold users, known=1,all, ndcg@10: llmrec against most_frequent, item_knn and ease, paired"
 
 
 def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: int, minutes: float | None) -> int:
@@ -64,90 +44,35 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     began = time.perf_counter()
     stages = Stages()
     out.mkdir(parents=True, exist_ok=True)
-    dataset, reports = _read(events, items, stages)
+    dataset, reports = read_tables(events, items, stages)
     for report in reports:
         click.echo(str(report) + "\n")
-    plan = _plan(quick)
-    parts = _split(dataset, plan, seed)
-    rng = np.random.default_rng(seed)
-    shares = share(dataset, parts["train"], plan.settings, rng)
-    scene = held_out(dataset, parts["train"])
-    click.echo(
-        f"{len(parts['train']):,} users to learn from ({len(shares.adapting):,} of them to learn to adapt, "
-        f"{len(shares.ranking):,} to learn the blend), "
-        f"{len(parts['validation']):,} to choose on, {len(parts['test']):,} to test on; "
-        + (
-            f"held out of training: category {scene.name!r} ({scene.items.sum()} items)"
-            if scene
-            else "no category fits to be held out"
-        )
-    )
-    taught = dataset if scene is None else dataset.keep(~scene.items[dataset.item])
+    plan = quick_plan() if quick else full()
+    parts = split(dataset, plan.users)
+    click.echo(", ".join(f"{len(users):,} users to {what}" for what, users in _purposes(parts)))
 
-    model, plan, said = _base(taught, shares.base, plan, seed, rng, stages, minutes)
-    frozen = frozen_items(model)
-    with stages("count and index", extent(dataset)) as say:
-        texts = read_texts(dataset)
-        counts = count(dataset, shares.base, plan.settings.train.horizon, texts, rng)
-        retrieval = new_retrieval(model, frozen, counts, plan.settings)
-        ranker = train_counts_ranker(taught, model, frozen, retrieval, texts, shares.base, plan, seed)
-        say(f"{dataset.n_items:,} items, ranker over counts learned")
-    with stages("meta-learn", f"{plan.settings.outer.episodes} episodes of {plan.settings.lora.users} users") as say:
-        losses: list[list[float]] = []
-        with bar(desc="episodes", total=plan.settings.outer.episodes) as progress:
-
-            def watch(_: int, query: list[float]) -> None:
-                losses.append(query)
-                progress.update()
-
-            init = learn_initialisation(model, frozen, taught, shares.adapting, plan.settings, rng, seed, watch)
-        last = np.mean(losses[-20:], 0)
-        say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
-    trained = Trained(taught, model, frozen, init, retrieval, texts, ranker, shares.base, shares.adapting, shares.ranking)
-
-    validation, test = first_tasks(dataset, parts["validation"], plan), first_tasks(dataset, parts["test"], plan)
+    state, said = _fit(dataset, parts["train"], plan, seed, stages, MINUTES if minutes is None else minutes)
+    validation, test = (_first(dataset, parts[name], plan) for name in ("validation", "test"))
     with stages("controls", "constants chosen on validation users"):
         arms = fit_controls(dataset, parts["train"], validation)
-    arms["frozen"] = frozen_arm(model)
-    arms["counts"] = counts_arm(trained, plan)
-    ours, rankers = adaptive_arms(trained, validation, plan, seed, stages)
-    arms |= ours
+    arms |= {ZERO: _arm(state, 0), OURS: _arm(state, None)}
     name = "journey" if events is None else "own"
-    study = [cell for known, tasks in test.items() for cell in cells(f"{name}-cold", {known: tasks})]
+    study = cells(f"{name}-cold", test)
     with stages("test", f"{len(arms)} methods, {len(study)} settings, {len(study[0].tasks)} users known by one basket"):
-        rows = compare(study, arms, seed, rng)
-    if scene is not None:
-        with stages(
-            "new category",
-            f"{scene.name!r}: {plan.scene_episodes} episodes on other categories, then {plan.scene_support} users",
-        ):
-            support = rng.permutation(shares.adapting)[: plan.scene_support]
-            cell = scene_cell(f"{name}-scene", dataset, parts["test"], scene, plan, rng)
-            # With a generator of its own: what it draws must not decide which tasks are tested.
-            choosing = scene_cell("validation", dataset, parts["validation"], scene, plan, np.random.default_rng(seed + 4))
-            scene_methods = scene_arms(dataset, trained, rankers, scene, support, choosing, plan, seed, rng)
-            rows += compare([cell], scene_methods, seed, rng)
+        rows = compare(study, arms, OURS, (OURS, ZERO), seed, np.random.default_rng(seed))
 
-    read = reader(model, frozen, plan.settings, init)
     first = next(iter(test.values()))
-    found, after = ranked_scores(read, retrieval, rankers, first)
-    covered = {name: float(np.nanmean(values)) for name, values in recall(found, first.relevant()).items()}
-    latency = _latency(trained, plan, first)
-    _, before = ranked_scores(reader(model, frozen, plan.settings, init, 0), retrieval, rankers, first)
-    text, told = story(dataset, first, _protagonist(first), before[_protagonist(first)], after[_protagonist(first)])
-    state = State(plan.settings, model, frozen, init, retrieval, rankers, dataset.catalogue, dataset, seed=seed)
+    covered, latency = _recall(state, first), _latency(state, first)
+    user = protagonist(first)
+    before, after = (chain_scores(state, first.take(np.array([user])), steps)[0] for steps in (0, state.init.steps))
+    text, told = story(dataset, first, user, before, after)
     with stages("save", str(out)):
         save_state(out / "model", state, histories=False)
         plot(rows, out / "methods.png")
     extra = {
         "primary": PRIMARY,
-        "plan": {**asdict(plan), "note": said, "quick": quick},
-        "data": {
-            "users": dataset.n_users,
-            "items": dataset.n_items,
-            "events": dataset.n_events,
-            "held_out": scene.name if scene else None,
-        },
+        "plan": {**asdict(replace(plan, settings=state.settings)), "note": said, "quick": quick},
+        "data": {"users": dataset.n_users, "items": dataset.n_items, "events": dataset.n_events},
         "cleaning": [report.to_dict() for report in reports],
         "stages": [stage._asdict() for stage in stages.done],
         "candidate_recall": covered,
@@ -158,14 +83,16 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
         "seconds": time.perf_counter() - began,
     }
     write_report(out / "report.json", rows, extra)
-    _print(rows, text, covered, latency, said)
-    click.echo(
-        f"\n{out / 'report.json'}, {out / 'methods.png'}, {out / 'model'}: {(time.perf_counter() - began) / 60:.1f} min in all"
-    )
+    click.echo(f"\n{PRIMARY}\n{said}\n\n{tables(rows)}\n")
+    click.echo("candidate recall, known=1: " + ", ".join(f"{source} {value:.3f}" for source, value in covered.items()))
+    click.echo(f"one user adapted in {latency['alone']:.1f} ms alone, {latency['batched']:.1f} ms in a batch of 64\n")
+    click.echo(text)
+    took = (time.perf_counter() - began) / 60
+    click.echo(f"\n{out / 'report.json'}, {out / 'methods.png'}, {out / 'model'}: {took:.1f} min in all")
     return 0
 
 
-def _read(events: Path | None, items: Path | None, stages: Stages) -> tuple[Dataset, list[CleaningReport]]:
+def read_tables(events: Path | None, items: Path | None, stages: Stages) -> tuple[Dataset, list[CleaningReport]]:
     with stages("read and clean", "the Complete Journey data (84.51°)" if events is None else str(events)) as say:
         if events is None:
             tables, reports = load_journey(), [journey_report()]
@@ -176,84 +103,78 @@ def _read(events: Path | None, items: Path | None, stages: Stages) -> tuple[Data
     return dataset, [*reports, report]
 
 
-def _plan(short: bool) -> Plan:
-    return quick() if short else full()
+def split(dataset: Dataset, most: int | None) -> dict[str, np.ndarray]:
+    """Users by a fixed permutation, first fifth to test, next tenth to choose on: the split that others can repeat.
+
+    most: at most so many users; None for all.
+    """
+    order = np.random.RandomState(0).permutation(dataset.n_users)[:most]
+    parts = cold_users(len(order), order=np.arange(len(order)))
+    return {name: np.sort(order[getattr(parts, name)]) for name in ("train", "validation", "test")}
 
 
-def _split(dataset: Dataset, plan: Plan, seed: int) -> dict[str, np.ndarray]:
-    """Users by a fixed permutation, first fifth to test, next tenth to choose on: the split that others can repeat."""
-    order = np.random.RandomState(0).permutation(dataset.n_users)
-    if plan.users is not None:
-        order = order[: plan.users]
-        parts = cold_users(len(order), order=np.arange(len(order)))
-        return {name: np.sort(order[getattr(parts, name)]) for name in ("train", "validation", "test")}
-    parts = cold_users(dataset.n_users, order=order)
-    return {"train": np.sort(parts.train), "validation": np.sort(parts.validation), "test": np.sort(parts.test)}
+def _purposes(parts: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    return [("train on", parts["train"]), ("choose constants on", parts["validation"]), ("test on", parts["test"])]
 
 
-def _base(
-    taught: Dataset, users: np.ndarray, plan: Plan, seed: int, rng: np.random.Generator, stages: Stages, minutes: float | None
-) -> tuple[SlotModel, Plan, str]:
-    weights = Weights.packaged()
-    with stages("encode", f"{taught.n_items:,} item texts by {Path(weights.location).parent.name}"):
-        text_model = load_text(weights, plan.settings.device)
-        text, _ = text_vectors(text_model, taught.catalogue, plan.settings, cache_folder())
-    model = new_model(load_body(weights, plan.settings.layers), text_model, text, taught, users, plan.settings, seed)
+def _fit(dataset: Dataset, users: np.ndarray, plan: Plan, seed: int, stages: Stages, minutes: float) -> tuple[State, str]:
+    """What `Recommender.fit` does with `users`, after an estimate of how long it will take; the state, and the estimate."""
+    rng = np.random.default_rng(seed)
+    shares = share(dataset, users, plan.settings, rng)
+    model = new_base(dataset, shares.base, Weights.packaged(), plan.settings, seed, stages, cache_folder())
     with stages("estimate", "how long a step takes here") as say:
-        plan, said = fitted(plan, copy.deepcopy(model), taught, users, MINUTES if minutes is None else minutes)
+        plan, said = fitted(plan, copy.deepcopy(model), dataset, shares.base, minutes)
         say(said)
-    total = plan.settings.train.steps
-    with stages("base", f"{total} steps of {plan.settings.train.batch} windows of {len(users):,} users") as say:
-        losses: list[float] = []
-        with bar(desc="base", total=total) as progress:
-
-            def watch(_: int, loss: float) -> None:
-                losses.append(loss)
-                progress.update()
-
-            train(model, taught, users, plan.settings.train, rng, watch)
-        say(f"{total} steps, loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}")
-    return model, plan, said
+    train_base(model, dataset, shares.base, plan.settings, rng, stages)
+    return fit_rest(dataset, shares, model, plan.settings, seed, rng, stages), said
 
 
-def _latency(trained: Trained, plan: Plan, tasks: Tasks) -> dict[str, float]:
-    """Milliseconds to adapt one user and read the vector, alone (median of ten) and in a batch of 64."""
-    times = []
-    for task in range(min(11, len(tasks))):
-        times.append(_time(trained, plan, tasks.take(np.array([task]))))
+def _first(dataset: Dataset, users: np.ndarray, plan: Plan) -> dict[int, Tasks]:
+    """Known baskets -> tasks of the users who have enough."""
+    return {known: first_baskets(dataset, users, known, plan.settings.train.horizon) for known in plan.known}
+
+
+def _arm(state: State, steps: int | None) -> Arm:
+    def scores(tasks: Tasks) -> np.ndarray:
+        return chain_scores(state, tasks, steps)
+
+    return scores, scores
+
+
+def _recall(state: State, tasks: Tasks) -> dict[str, float]:
+    """Share of the relevant items that each source, and all together, retrieved."""
+    read = reader(state.model, state.items, state.settings, state.init, None, state.gate)
+    found, _ = ranked_scores(read, state.retrieval, state.rankers, tasks)
+    return {name: float(np.nanmean(values)) for name, values in recall(found, tasks.relevant()).items()}
+
+
+def _latency(state: State, tasks: Tasks) -> dict[str, float]:
+    """Milliseconds to adapt one user by all learned steps and read the vector: alone (median of ten), in a batch of 64."""
+    alone = [_seconds(state, tasks.take(np.array([task]))) for task in range(min(11, len(tasks)))]
     batch = tasks.take(np.arange(min(64, len(tasks))))
-    return {"alone": 1000 * float(np.median(times[1:])), "batched": 1000 * _time(trained, plan, batch) / len(batch)}
+    return {"alone": 1000 * float(np.median(alone[1:])), "batched": 1000 * _seconds(state, batch) / len(batch)}
 
 
-def _time(trained: Trained, plan: Plan, tasks: Tasks) -> float:
+def _seconds(state: State, tasks: Tasks) -> float:
     began = time.perf_counter()
-    made, adapter = adapted(trained.model, trained.items, tasks, plan.settings, trained.init)
-    read_with(trained.model, trained.items, made, adapter)
+    made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init)
+    read_with(state.model, state.items, made, adapter)
     return time.perf_counter() - began
 
 
-def _protagonist(tasks: Tasks) -> int:
+def protagonist(tasks: Tasks) -> int:
     """The first user with at least six known items: chosen before anything is scored."""
     return int(np.argmax(tasks.split - tasks.start >= 6))
 
 
-def tables(rows: Sequence[Row]) -> str:
-    """The tables of a report in Markdown: NDCG@10 of every benchmark, each method marked against meta_lora."""
+def tables(rows: Sequence[Row], primary: str = OURS) -> str:
+    """The tables of a report in Markdown: NDCG@10 of every benchmark, each method marked against the `primary` one."""
     marked = [_turned(row) if row.versus else row for row in rows]
     parts = []
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
-        parts.append(
-            f"{benchmark}, NDCG@10 [95% interval]; ▲ better, ▼ worse, = not told apart from meta_lora, paired over users:"
-        )
-        parts.append(table(marked, benchmark, "ndcg@10", versus="meta_lora"))
+        parts.append(f"{benchmark}, NDCG@10 [95% interval]; ▲ better, ▼ worse, = level with {primary}, paired over users:")
+        parts.append(table(marked, benchmark, "ndcg@10", versus=primary))
     return "\n\n".join(parts)
-
-
-def _print(rows: list[Row], text: str, covered: dict[str, float], latency: dict[str, float], said: str) -> None:
-    click.echo(f"\n{PRIMARY}\n{said}\n\n{tables(rows)}\n")
-    click.echo("candidate recall, known=1: " + ", ".join(f"{name} {value:.3f}" for name, value in covered.items()))
-    click.echo(f"one user adapted in {latency['alone']:.1f} ms alone, {latency['batched']:.1f} ms in a batch of 64\n")
-    click.echo(text)
 
 
 def _turned(row: Row) -> Row:

@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy import stats
 
 from llmrec.errors import DataError
-from llmrec.meta.gate import Bin, Choice, Gate, Personal, checked, personal_choice
+from llmrec.meta.gate import Bin, Choice, Gate, checked
 
 _BORROWED = 10.0  # users' worth of the variance over all bins that each bin's own variance is mixed with
 
@@ -102,54 +101,6 @@ def best_path(value: np.ndarray, count: np.ndarray) -> list[int]:
                     grown[key] = new
         paths = grown
     return max(paths.values(), key=lambda found: found[0])[1]
-
-
-def with_personal(
-    gate: Gate,
-    sizes: np.ndarray,
-    worth: np.ndarray,
-    held: np.ndarray,
-    rng: np.random.Generator,
-    least: int = 50,
-    level: float = 0.05,
-) -> Gate:
-    """The gate with a personal part, if choosing by held-back support events beats the bins' choices beyond noise; else the
-    gate as it is.
-
-    sizes, worth: as of `fit_gate`. held: (T, C), what each choice, adapted on the rest of the support, is worth on the events
-        held back. Users with supports below `least` have no part: their few tell no choice from another.
-
-    How far held-back gains are to be trusted is fitted on one half of the users and tried on the other, both ways.
-    """
-    sizes, held = np.asarray(sizes), np.asarray(held, np.float64)
-    if held.shape != worth.shape:
-        raise DataError(f"held: expected {worth.shape}, a row a user and a column a choice as in `worth`, got {held.shape}")
-    rows = np.flatnonzero((sizes >= least) & ~np.isnan(worth).any(1) & ~np.isnan(held).any(1))
-    if len(rows) < 4:
-        return gate
-    mixed, gains = rng.permutation(rows), []
-    for taught, tried in ((mixed[::2], mixed[1::2]), (mixed[1::2], mixed[::2])):
-        chosen = personal_choice(_trust(worth[taught], held[taught], least), held[tried])
-        gains.append(worth[tried, chosen] - worth[tried, gate.choose(sizes[tried])])
-    gain = np.concatenate(gains)
-    error = gain.std(ddof=1) / len(gain) ** 0.5
-    low = float(gain.mean() - stats.t.ppf(1 - level, len(gain) - 1) * error)
-    if low <= 0:
-        return gate
-    fitted = _trust(worth[rows], held[rows], least)
-    personal = Personal(least, fitted.mean, fitted.trust, fitted.centre, float(gain.mean()), low, len(gain))
-    return checked(Gate(gate.choices, gate.bins, personal))
-
-
-def _trust(worth: np.ndarray, held: np.ndarray, least: int) -> Personal:
-    """Each choice's later gain as a straight line of its held-back gain, with a slope from 0 to 1."""
-    later, before = worth - worth[:, :1], held - held[:, :1]
-    off, centre = before - before.mean(0), before.mean(0)
-    square = (off**2).sum(0)
-    slope = np.divide((off * (later - later.mean(0))).sum(0), square, out=np.zeros_like(square), where=square > 0)
-    parts = (later.mean(0), np.clip(slope, 0, 1), centre)
-    mean, trust, middle = (tuple(float(v) for v in part) for part in parts)
-    return Personal(least, mean, trust, middle, 0.0, 0.0, len(worth))
 
 
 def _means(gain: np.ndarray, place: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

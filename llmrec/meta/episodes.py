@@ -1,8 +1,8 @@
 """Episodes from the slot model: the support and query losses of users, or of scenes, under any adapters.
 
-By user: one task is one history. Its support loss asks every slot for the support's own later items, or, for small supports,
-asks for each event from all the others; its query loss asks the last slot for what the user took next. By scene: one task is
-many histories of many users in one scene, all under one adapter. The scores are judged by a `Loss` of `losses.py`.
+By user: one task is one history. Its support loss asks every slot for the support's own later items; its query loss asks the
+last slot for what the user took next. By scene: one task is many histories of many users in one scene, all under one adapter.
+The scores are judged by a `Loss` of `losses.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.slots import Readouts, query_readouts, support_readouts
 from llmrec.encoder.users import Prompts, prompts, states
 from llmrec.meta.inner import SupportLoss
-from llmrec.meta.leave_out import LeftOut, leave_one_out
 from llmrec.meta.losses import Loss, mean_by, softmax
 from llmrec.meta.outer import Episode
 
@@ -60,46 +59,6 @@ def user_episode(model: SlotModel, items: Items, tasks: Tasks, reach: Reach, los
         found = states(model, made, delta(adapter))
         after = model.scores(found, items, made.batch, query.task, query.slot)
         return _support(model, items, found, support, len(tasks), loss), _judged(loss, after, query)
-
-    return Episode(len(tasks), both)
-
-
-def left_out_support(
-    model: SlotModel, items: Items, left: LeftOut, users: int, reach: Reach, loss: Loss = softmax
-) -> SupportLoss[Adapter]:
-    """Support loss (U,) of users whose supports were left one out: mean over a user's questions; 0 for a user without any."""
-    if not len(left.tasks):
-        return lambda adapter: torch.stack([0.0 * leaf.sum() for leaf in adapter.leaves()]).sum().expand(users)
-    made = prompts(model, items, left.tasks, reach.most, reach.upper)
-    reads = query_readouts(left.tasks, made.batch)
-    owner = torch.from_numpy(left.owner).to(made.lower.device)
-
-    def support(adapter: Adapter) -> Tensor:
-        found = states(model, made, delta(adapter if len(adapter) == 1 else adapter.take(owner)))
-        task, slot = (torch.from_numpy(part).to(found.device) for part in (reads.task, reads.slot))
-        logits = model.logits(found[task, len(model.words) + slot], items)  # without the repeat terms, as below
-        return mean_by(_judged(loss, logits, reads), owner, users)
-
-    return support
-
-
-def left_out_episode(
-    model: SlotModel,
-    items: Items,
-    tasks: Tasks,
-    reach: Reach,
-    rng: np.random.Generator,
-    loss: Loss = softmax,
-) -> Episode[Adapter]:
-    """An episode of T users whose supports are left one out, `reach.reads` questions each at most; the query as ever."""
-    left = leave_one_out(tasks, rng, reach.reads, reach.most)
-    support = left_out_support(model, items, left, len(tasks), reach, loss)
-    made = prompts(model, items, tasks, reach.most, reach.upper)
-    query = query_readouts(tasks, made.batch)
-
-    def both(adapter: Adapter) -> tuple[Tensor, Tensor]:
-        after = model.scores(states(model, made, delta(adapter)), items, made.batch, query.task, query.slot)
-        return support(adapter), _judged(loss, after, query)
 
     return Episode(len(tasks), both)
 

@@ -54,56 +54,24 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Personal:
-    """A choice by the user's own held-back support events, for supports of `least` events or more.
-
-    mean: (C,), gain of each choice over zero steps on users of that size. centre: (C,), the same on their held-back events.
-    trust: (C,), how much of a user's difference from the centre comes back on later events. gain, low: of choosing so over the
-    bins' choices, on users who had no part in the fit, and its one-sided bound. users: how many.
-    """
-
-    least: int
-    mean: tuple[float, ...]
-    trust: tuple[float, ...]
-    centre: tuple[float, ...]
-    gain: float
-    low: float
-    users: int
-
-
-@dataclass(frozen=True)
 class Gate:
-    """choices: C, the first of zero steps. bins: B. personal: None where it did not pay."""
+    """choices: C, the first of zero steps. bins: B."""
 
     choices: tuple[Choice, ...]
     bins: tuple[Bin, ...]
-    personal: Personal | None = None
 
-    def choose(self, sizes: np.ndarray, held: np.ndarray | None = None) -> np.ndarray:
+    def choose(self, sizes: np.ndarray) -> np.ndarray:
         """Number of the choice for each user, int64 (T,); zero steps for supports smaller than the first bin's.
 
-        sizes: int (T,), events of each support. held: (T, C), what each choice is worth on events held back from the support,
-        higher is better, adapted on the rest; NaN rows for users without. Only a gate with a personal part looks at it.
+        sizes: int (T,), events of each support.
         """
         sizes = np.asarray(sizes)
         place = np.searchsorted([b.least for b in self.bins], sizes, side="right")
-        found = np.array([0, *(b.chosen for b in self.bins)], np.int64)[place]
-        if self.personal is None or held is None:
-            return found
-        own = personal_choice(self.personal, held)
-        return np.where((sizes >= self.personal.least) & ~np.isnan(held).any(1), own, found)
+        return np.array([0, *(b.chosen for b in self.bins)], np.int64)[place]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, as JSON holds them."""
         return asdict(self)
-
-
-def personal_choice(personal: Personal, held: np.ndarray) -> np.ndarray:
-    """Number of the choice (T,) that each user's held-back events (T, C) speak for; of equal ones the first."""
-    mean, trust, centre = (np.array(part) for part in (personal.mean, personal.trust, personal.centre))
-    worth = mean + trust * (held - held[:, :1] - centre)
-    worth[:, 0] = 0.0
-    return np.argmax(np.nan_to_num(worth), 1)
 
 
 def adapt_by(init: Initialisation[V], support: SupportLoss[V], choices: Sequence[Choice]) -> V:
@@ -121,12 +89,10 @@ def adapt_by(init: Initialisation[V], support: SupportLoss[V], choices: Sequence
 
 def from_dict(saved: dict[str, Any]) -> Gate:
     """What `to_dict` gave, back from JSON. Raises DataError, naming the field, for anything that it would not give."""
-    _keys(saved, "gate", {"choices", "bins", "personal"})
+    _keys(saved, "gate", {"choices", "bins"})
     choices = tuple(Choice(**_numbers(c, f"choices[{i}]", Choice)) for i, c in enumerate(_list(saved["choices"], "choices")))
     bins = tuple(Bin(**_numbers(b, f"bins[{i}]", Bin)) for i, b in enumerate(_list(saved["bins"], "bins")))
-    personal = saved["personal"]
-    gate = Gate(choices, bins, None if personal is None else Personal(**_numbers(personal, "personal", Personal)))
-    return checked(gate)
+    return checked(Gate(choices, bins))
 
 
 def checked(gate: Gate) -> Gate:
@@ -141,12 +107,6 @@ def checked(gate: Gate) -> Gate:
     for i, b in enumerate(gate.bins):
         if not (0 <= b.chosen < len(gate.choices) and 0 <= b.about < len(gate.choices)):
             raise DataError(f"bins[{i}]: expected choices from 0 to {len(gate.choices) - 1}, got {b.chosen} and {b.about}")
-    if gate.personal is not None:
-        for name in ("mean", "trust", "centre"):
-            if len(getattr(gate.personal, name)) != len(gate.choices):
-                raise DataError(
-                    f"personal.{name}: expected a number for each of {len(gate.choices)} choices; fit the gate again"
-                )
     return gate
 
 
@@ -158,8 +118,6 @@ def _numbers(saved: Any, where: str, kind: type) -> dict[str, Any]:
 
 
 def _number(value: Any, where: str, declared: Any) -> Any:
-    if declared == "tuple[float, ...]":
-        return tuple(_number(v, f"{where}[{i}]", "float") for i, v in enumerate(_list(value, where)))
     whole = declared == "int"
     right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not right:

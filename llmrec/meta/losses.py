@@ -1,4 +1,4 @@
-"""What an episode's scores are judged by: full softmax, pairwise or pointwise, each over the whole catalogue.
+"""The loss of an episode: softmax cross-entropy over the whole catalogue.
 
 Axis convention: `M` readouts, `N` items, `P` targets (several a readout). All scores are there anyway, so negatives are not
 drawn: every item that is no target of the readout is one, which is what a draw would give on average. So a loss is a function
@@ -11,7 +11,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from llmrec.encoder.loss import multi_target
 
@@ -35,45 +34,6 @@ class Loss(Protocol):
 def softmax(scores: Tensor, target: Tensor, owner: Tensor, among: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
     """Mean over a readout's targets of -log softmax."""
     return multi_target(scores if among is None else scores.masked_fill(~among, -1e9), target, owner, weight)
-
-
-def pairwise(
-    scores: Tensor, target: Tensor, owner: Tensor, among: Tensor | None = None, weight: Tensor | None = None
-) -> Tensor:
-    """Mean over a readout's targets and its negatives of -log sigmoid(target's score - negative's score).
-
-    Rendle et al.: BPR, Bayesian personalized ranking from implicit feedback, arXiv 1205.2618.
-    """
-    scores = scores.float()
-    others = negatives(scores, target, owner, among)[owner]
-    each = softplus(scores[owner] - scores[owner, target][:, None]) * others
-    return mean_by(_weighed(each.sum(1) / others.sum(1).clamp(min=1), weight), owner, len(scores))
-
-
-def pointwise(
-    scores: Tensor, target: Tensor, owner: Tensor, among: Tensor | None = None, weight: Tensor | None = None
-) -> Tensor:
-    """Binary cross-entropy: mean of -log sigmoid(score) over targets, plus mean of -log sigmoid(-score) over negatives.
-
-    Each side counts as much as the other, as with one negative drawn for each target; the negatives' side counts what the
-    readout's targets do on average.
-    """
-    scores = scores.float()
-    others = negatives(scores, target, owner, among)
-    wrong = (softplus(scores) * others).sum(1) / others.sum(1).clamp(min=1)
-    right = softplus(-scores[owner, target])
-    counted = mean_by(_weighed(torch.ones_like(right), weight), owner, len(scores))
-    return mean_by(_weighed(right, weight), owner, len(scores)) + wrong * counted
-
-
-def negatives(scores: Tensor, target: Tensor, owner: Tensor, among: Tensor | None) -> Tensor:
-    """float32 (M, N): 1 for the ranked items that are no target of the readout."""
-    others = torch.ones(scores.shape, device=scores.device) if among is None else among.float()
-    return others.index_put((owner, target), torch.zeros((), device=scores.device))
-
-
-def _weighed(values: Tensor, weight: Tensor | None) -> Tensor:
-    return values if weight is None else values * weight
 
 
 def mean_by(values: Tensor, group: Tensor, groups: int) -> Tensor:

@@ -13,10 +13,10 @@ from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import sample_windows
-from llmrec.evaluation.counts import basket_items, user_worth
-from llmrec.evaluation.item_item import Markov, fit_ease, fit_markov
-from llmrec.evaluation.text_match import fit_tfidf
 from llmrec.index.candidates import neighbours
+from llmrec.models.counts import basket_items, user_worth
+from llmrec.models.item_item import Markov, fit_ease, fit_markov
+from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.akin import alike, carry
 from llmrec.ranking.flow import Flow, fit_flow, item_features
 

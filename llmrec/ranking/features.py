@@ -10,9 +10,9 @@ import numpy as np
 from scipy import sparse
 
 from llmrec.data.tasks import Tasks
-from llmrec.evaluation.counts import support_counts
-from llmrec.evaluation.item_item import Markov
 from llmrec.index.candidates import Candidates
+from llmrec.models.counts import support_counts
+from llmrec.models.item_item import Markov
 from llmrec.ranking import flow
 from llmrec.ranking.counting import DATES, LATELY, PLACES, Counts
 

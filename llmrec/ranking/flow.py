@@ -18,7 +18,7 @@ from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.evaluation.counts import support_counts
+from llmrec.models.counts import support_counts
 
 LATELY = 0.9  # weight of a basket of the history against the one after it: text lasts longer than items do
 RIDGE = 2.0  # times the mean variance, on either side

@@ -9,9 +9,9 @@ import numpy as np
 
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
-from llmrec.evaluation.counts import support_counts
 from llmrec.index.candidates import Candidates, Sources, candidates
 from llmrec.index.flat import Index
+from llmrec.models.counts import support_counts
 from llmrec.ranking.counting import Counts
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
 from llmrec.ranking.ranker import Ranker, Ranking, rank

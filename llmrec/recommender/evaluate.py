@@ -9,9 +9,9 @@ import numpy as np
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
-from llmrec.evaluation.intervals import bootstrap_mean, paired
-from llmrec.evaluation.metrics import place
-from llmrec.evaluation.rows import Row
+from llmrec.metrics.bootstrap import bootstrap_mean, paired
+from llmrec.metrics.ranking import place
+from llmrec.metrics.report import Row
 from llmrec.recommender.parts import ranked_scores, reader
 from llmrec.recommender.state import State
 
@@ -35,8 +35,8 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
         np.add.at(times[i], held.item[tasks.support(i)], 1.0)
     share = counts / (counts.max(initial=0.0) + 1.0)
     ways = {
-        OURS: lambda: _chain(state, tasks, None),
-        "zero_steps": lambda: _chain(state, tasks, 0),
+        OURS: lambda: chain_scores(state, tasks, None),
+        "zero_steps": lambda: chain_scores(state, tasks, 0),
         "popularity": lambda: np.tile(share, (len(tasks), 1)),
         "most_frequent": lambda: times + share,
     }
@@ -60,6 +60,10 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
     return rows
 
 
-def _chain(state: State, tasks: Tasks, steps: int | None) -> np.ndarray:
+def chain_scores(state: State, tasks: Tasks, steps: int | None) -> np.ndarray:
+    """Scores float32 (T, N) of the whole chain, as `recommend` ranks: adapters, candidates, rankers.
+
+    steps: inner steps for everybody; None for as many as the gate says.
+    """
     read = reader(state.model, state.items, state.settings, state.init, steps, state.gate)
     return ranked_scores(read, state.retrieval, state.rankers, tasks)[1]

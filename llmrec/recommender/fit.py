@@ -103,6 +103,14 @@ def fit_base(
 ) -> SlotModel:
     """Encode the catalogue and train the base on `users`."""
     model = new_base(dataset, users, weights, settings, seed, stages, cache)
+    train_base(model, dataset, users, settings, rng, stages)
+    return model
+
+
+def train_base(
+    model: SlotModel, dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator, stages: Stages
+) -> None:
+    """Train the base on `users`, with a bar."""
     plan = settings.train
     what = f"{plan.steps} steps of {plan.batch} windows from {len(users):,} users"
     with stages("base", what) as say, bar(total=plan.steps) as b:
@@ -114,7 +122,6 @@ def fit_base(
 
         train(model, dataset, users, plan, rng, watch)
         say(f"{plan.steps} steps, loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}")
-    return model
 
 
 def fit_rest(

@@ -21,8 +21,8 @@ from llmrec.data.merge import merge
 from llmrec.data.tasks import everything_known
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
-from llmrec.evaluation.rows import Row
 from llmrec.index.flat import search
+from llmrec.metrics.report import Row
 from llmrec.progress import Stages
 from llmrec.recommender.answer import Answer, answer, fallback, joined
 from llmrec.recommender.evaluate import evaluate

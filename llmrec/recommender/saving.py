@@ -26,12 +26,12 @@ from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, DataError
-from llmrec.evaluation.item_item import Markov
 from llmrec.index.candidates import Sources
 from llmrec.index.flat import IndexSettings
 from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.outer import OuterSettings
+from llmrec.models.item_item import Markov
 from llmrec.ranking.counting import Counts
 from llmrec.ranking.flow import Flow
 from llmrec.ranking.ranker import Ranker, RankerSettings

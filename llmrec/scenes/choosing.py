@@ -16,9 +16,7 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.scenes.conformal import stream_p_values
 from llmrec.scenes.opening import Scene, adapt, with_design, zero_steps
-from llmrec.scenes.stream import LIMIT, alarms
 from llmrec.scenes.worlds import last_steps, right
 
 FOLDS = 4
@@ -98,15 +96,3 @@ def surprise(scene: Scene, tasks: Tasks, target: np.ndarray, again: bool = False
         score[rows, target] = own
     top = score.max(1)
     return top + np.log(np.exp(score - top[:, None]).sum(1)) - own
-
-
-def watch(
-    scene: Scene, usual: np.ndarray, losses: np.ndarray, rng: np.random.Generator, limit: float = LIMIT
-) -> tuple[Scene, int | None]:
-    """The scene, rolled back to zero steps at the first alarm, and the event of that alarm; None where all went well.
-
-    usual: float (M,), surprise of a deployed scene at events that were kept back. losses: float (E,), at what followed, one by
-    one. limit: events between false alarms, at least and on average.
-    """
-    found = alarms(stream_p_values(usual, losses, rng), limit)
-    return (zero_steps(scene), int(found[0])) if len(found) else (scene, None)

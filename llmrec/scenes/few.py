@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from llmrec.data.dataset import Dataset
-from llmrec.evaluation.counts import user_items
+from llmrec.models.counts import user_items
 from llmrec.scenes.histories import came, means, steps
 from llmrec.scenes.shelf import Shelf
 

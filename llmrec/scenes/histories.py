@@ -10,7 +10,7 @@ from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.evaluation.counts import support_counts
+from llmrec.models.counts import support_counts
 
 FADE = 0.6  # of a history's mean, per basket back
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmrec.data.tasks import Tasks
-from llmrec.evaluation.counts import support_counts
+from llmrec.models.counts import support_counts
 from llmrec.scenes.few import Few, Ground
 from llmrec.scenes.histories import FADE, means, unit
 from llmrec.scenes.shelf import Shelf

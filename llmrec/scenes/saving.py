@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from llmrec.errors import ArtefactError
-from llmrec.evaluation.text_match import TextMatch
+from llmrec.models.text_match import TextMatch
 from llmrec.scenes.few import Few, Ground
 from llmrec.scenes.learned import Design, Learned
 from llmrec.scenes.mix import Mix

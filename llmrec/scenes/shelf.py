@@ -12,7 +12,7 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.errors import DataError
-from llmrec.evaluation.text_match import TextMatch, fit_tfidf
+from llmrec.models.text_match import TextMatch, fit_tfidf
 
 EVENING = 0.3  # how far directions in which a catalogue's texts spread are evened out: 0 not at all, 1 whitened
 DECAY = 0.8  # of the history, per basket back, where words are compared

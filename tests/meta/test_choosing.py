@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from llmrec.errors import DataError
-from llmrec.meta.choosing import best_path, fit_gate, smoother, with_personal
+from llmrec.meta.choosing import best_path, fit_gate, smoother
 from llmrec.meta.gate import Choice, Gate
 
 CHOICES = (Choice(), Choice(1), Choice(2), Choice(5))
@@ -182,38 +182,6 @@ def personal_world(rng: np.random.Generator, trust: float) -> tuple[np.ndarray, 
     table = np.stack([np.zeros(400), 0.2 * sign + 0.05 * rng.normal(size=400)], 1)
     held = np.stack([np.zeros(400), 0.2 * sign * trust + 0.1 * rng.normal(size=400)], 1)
     return sizes, table, held
-
-
-def test_a_personal_choice_where_held_back_events_tell(sizes):
-    rng = np.random.default_rng(0)
-    many, table, held = personal_world(rng, 1.0)
-    plain = fit_gate(CHOICES[:2], many, table, (50,), rng)
-    gate = with_personal(plain, many, table, held, rng)
-    assert chosen(plain) == [0] and gate.personal is not None and gate.bins == plain.bins
-    later = personal_world(np.random.default_rng(1), 1.0)
-    found = gate.choose(later[0], later[2])
-    gain = later[1][np.arange(400), found].mean()
-    assert gate.personal.low < gain and gain > 0.05
-    assert (gate.choose(np.full(400, 49), later[2]) == 0).all()
-
-
-def test_no_personal_choice_where_they_do_not(sizes):
-    kept = 0
-    for seed in range(60):
-        rng = np.random.default_rng(seed)
-        many, table, held = personal_world(rng, 0.0)
-        plain = Gate(CHOICES[:2], ())
-        kept += with_personal(plain, many, table, held, rng).personal is not None
-    assert kept <= stats.binom.ppf(0.999, 60, 0.05)
-
-
-def test_small_supports_have_no_personal_choice():
-    rng = np.random.default_rng(0)
-    many, table, held = personal_world(rng, 1.0)
-    plain = Gate(CHOICES[:2], ())
-    assert with_personal(plain, many - 31, table, held, rng) == plain
-    with pytest.raises(DataError, match="held: expected"):
-        with_personal(plain, many, table, held[:, :1], rng)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from llmrec.meta.core import (
     rating_posterior,
 )
 from llmrec.meta.inner import adapt, initialisation
-from llmrec.meta.losses import pairwise
 from llmrec.meta.outer import OuterSettings, meta_train
 
 N, D, USERS = 7, 3, 3
@@ -192,8 +191,3 @@ def test_without_structure_nothing_is_gained(exact):
     assert choice_posterior(learned, support, 4000).add().square().mean() < 0.1 * (
         choice_posterior(start, support, 4000).add().square().mean()
     )
-
-
-def test_any_loss_will_do(start, choices):
-    found = choice_loss(start.expand(USERS), choices, pairwise)
-    assert found.shape == (USERS,) and found[2] == 0 and (found[:2] > 0).all()

@@ -17,16 +17,12 @@ from llmrec.encoder.users import prompts, user_vectors
 from llmrec.meta.episodes import (
     Reach,
     SceneRows,
-    left_out_episode,
-    left_out_support,
     scene_episode,
     scene_loss,
     user_episode,
     user_support,
 )
 from llmrec.meta.inner import adapt, initialisation
-from llmrec.meta.leave_out import leave_one_out
-from llmrec.meta.losses import pairwise, pointwise
 from llmrec.meta.outer import OuterSettings, meta_train
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -175,61 +171,6 @@ def test_outer_training_leaves_the_model_alone(model, tasks):
     learned = meta_train(start, iter([episode] * 3), OuterSettings(episodes=3))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not any(torch.equal(x, y) for x, y in zip(learned.adapter.leaves(), start.adapter.leaves(), strict=True))
-
-
-def test_supports_left_one_out_against_one_question_at_a_time(model, tasks):
-    tasks = replace(tasks, start=np.append(tasks.start[:-1], tasks.split[-1] - 1))  # of one event nothing can be asked
-    items, adapter = model.items(), random_adapter(model, len(tasks))
-    left = leave_one_out(tasks, np.random.default_rng(0), REACH.reads, REACH.most)
-    found = left_out_support(model, items, left, len(tasks), REACH)(adapter)
-    for t in range(len(tasks)):
-        losses = []
-        for question in np.flatnonzero(left.owner == t):
-            batch, states = states_of(model, items, one(left.tasks, question), only(adapter, t))
-            logits = model.logits(states[:, len(model.words) + int(batch.length[0]) - 1], items)
-            event = left.event[question]
-            loss = cross_entropy(logits, torch.tensor([int(tasks.dataset.item[event])]))
-            losses.append(float(loss) * float(tasks.dataset.worth[event]))
-        assert float(found[t]) == pytest.approx(np.mean(losses) if losses else 0.0, rel=1e-4)
-    assert (found[:-1] > 0).all() and found[-1] == 0
-
-
-def test_an_episode_left_one_out_has_the_usual_query(model, tasks):
-    items, adapter = model.items(), random_adapter(model, len(tasks))
-    usual = user_episode(model, items, tasks, REACH).loss(adapter)
-    support, query = left_out_episode(model, items, tasks, REACH, np.random.default_rng(0)).loss(adapter)
-    torch.testing.assert_close(query, usual[1], **CLOSE)
-    left = leave_one_out(tasks, np.random.default_rng(0), REACH.reads, REACH.most)
-    torch.testing.assert_close(support, left_out_support(model, items, left, len(tasks), REACH)(adapter), **CLOSE)
-
-
-def test_no_question_left_out_leaves_the_initialisation(model, shop):
-    tasks = first_baskets(shop([[[1], [2]], [[3], [5]]], 10), np.arange(2), 1, 1)
-    init, items = initialisation(random_adapter(model, 1), 2, 0.5), model.items()
-    left = leave_one_out(tasks, np.random.default_rng(0))
-    found = adapt(init, left_out_support(model, items, left, 2, REACH), 2)
-    for x, y in zip(found.leaves(), init.adapter.leaves(), strict=True):
-        assert torch.equal(x, y.expand_as(x))
-
-
-@pytest.mark.parametrize("loss", [pairwise, pointwise])
-def test_other_losses_judge_the_same_scores(model, tasks, loss):
-    """Of both sides: what they come to for the scores that the full softmax is taken of, found one task at a time."""
-    items, adapter = model.items(), random_adapter(model, len(tasks))
-    support, query = user_episode(model, items, tasks, REACH, loss).loss(adapter)
-    for t in range(len(tasks)):
-        task, theta = one(tasks, t), only(adapter, t)
-        batch, states = states_of(model, items, task, theta)
-        reads = query_readouts(task, batch)
-        scores = model.scores(states, items, batch, reads.task, reads.slot)
-        target, owner, weight = (torch.from_numpy(part) for part in (reads.target, reads.owner, reads.weight))
-        expected = loss(scores, target, owner, None, weight)
-        assert float(query[t]) == pytest.approx(float(expected), rel=1e-4)
-        reads = support_readouts(task, batch, REACH.horizon, REACH.reads)
-        logits = model.logits(states[0, len(model.words) + torch.from_numpy(reads.slot)], items)
-        target, owner, weight = (torch.from_numpy(part) for part in (reads.target, reads.owner, reads.weight))
-        each = loss(logits, target, owner, None, weight)
-        assert float(support[t]) == pytest.approx(float(each.mean()) if len(reads) else 0.0, rel=1e-4)
 
 
 # ----------------------------------------------------------------------------------------------------------- scenes

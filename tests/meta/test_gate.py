@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from llmrec.errors import DataError
-from llmrec.meta.gate import Bin, Choice, Gate, Personal, adapt_by, from_dict
+from llmrec.meta.gate import Bin, Choice, Gate, adapt_by, from_dict
 from llmrec.meta.inner import Initialisation, adapt
 
 CHOICES = (Choice(), Choice(1, 0.5, 0.7), Choice(3))
@@ -19,7 +19,7 @@ CHOICES = (Choice(), Choice(1, 0.5, 0.7), Choice(3))
 @pytest.fixture
 def gate() -> Gate:
     bins = (Bin(5, 0, 1, 0.001, -0.01, 0.012, 40), Bin(20, 1, 1, 0.02, 0.01, 0.03, 90), Bin(50, 2, 2, 0.1, 0.05, 0.15, 30))
-    return Gate(CHOICES, bins, Personal(50, (0.0, 0.1, 0.2), (0.0, 0.5, 1.0), (0.0, 0.1, 0.1), 0.03, 0.01, 25))
+    return Gate(CHOICES, bins)
 
 
 @pytest.fixture
@@ -30,14 +30,6 @@ def init(start) -> Initialisation:
 def test_the_choice_goes_by_the_size_of_the_support(gate):
     assert gate.choose(np.array([0, 4, 5, 19, 20, 49, 50, 10_000])).tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
     assert Gate(CHOICES, ()).choose(np.array([3, 100])).tolist() == [0, 0]
-
-
-def test_held_back_events_speak_for_large_supports_only(gate):
-    """Worth by hand: mean + trust * (gain on held-back events - centre): choice 1 at .1 + .5 * (g - .1), choice 2 at .1 + g."""
-    held = np.array([[1.0, 1.0, 1.3], [1.0, 1.9, 0.5], [1.0, 0.0, 0.0], [np.nan] * 3])
-    assert gate.choose(np.full(4, 60), held).tolist() == [2, 1, 0, 2]  # NaN: nothing was held back
-    assert gate.choose(np.full(4, 49), held).tolist() == [1, 1, 1, 1]
-    assert replace(gate, personal=None).choose(np.full(4, 60), held).tolist() == [2, 2, 2, 2]
 
 
 def test_each_user_adapts_by_a_choice_of_their_own(init, bowls, numbers):
@@ -67,7 +59,7 @@ def test_the_initialisation_is_never_changed(init, bowls):
 
 
 def test_by_way_of_json(gate):
-    for one in (gate, replace(gate, personal=None), Gate(CHOICES, ())):
+    for one in (gate, Gate(CHOICES, ())):
         assert from_dict(json.loads(json.dumps(one.to_dict(), allow_nan=False))) == one
 
 
@@ -86,8 +78,6 @@ def test_by_way_of_json(gate):
         (("bins", 2, "chosen"), 3, "bins\\[2\\]: expected choices from 0 to 2, got 3"),
         (("bins", 2, "low"), "x", "bins\\[2\\].low: expected a finite number, got 'x'"),
         (("bins", 0), [], "bins\\[0\\]: missing"),
-        (("personal", "trust"), [0.0], "personal.trust: expected a number for each of 3 choices"),
-        (("personal", "mean", 1), None, "personal.mean: expected a number for each"),
     ],
 )
 def test_what_is_no_gate(gate, path, value, words):

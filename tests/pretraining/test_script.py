@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from llmrec import Recommender, Settings, Weights
-from llmrec.evaluation.rows import read_rows
+from llmrec.metrics.report import read_rows
 from llmrec.store import load_arrays
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "pretrain.py"

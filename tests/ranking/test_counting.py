@@ -9,9 +9,9 @@ import pytest
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import sample_windows
-from llmrec.evaluation.item_item import fit_ease, fit_markov
-from llmrec.evaluation.text_match import words
 from llmrec.index.candidates import neighbours
+from llmrec.models.item_item import fit_ease, fit_markov
+from llmrec.models.text_match import words
 from llmrec.ranking import counting
 from llmrec.ranking.akin import alike
 from llmrec.ranking.counting import PLACES, Texts, count, read_texts, with_vectors

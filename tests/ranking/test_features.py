@@ -10,8 +10,8 @@ import pytest
 from scipy import sparse
 
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
-from llmrec.evaluation.item_item import Markov
 from llmrec.index.candidates import Candidates
+from llmrec.models.item_item import Markov
 from llmrec.ranking.counting import DATES, PLACES, Counts
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
 from llmrec.ranking.flow import Flow

@@ -8,9 +8,9 @@ from scipy import sparse
 
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.errors import DataError
-from llmrec.evaluation.counts import support_counts
 from llmrec.index.candidates import Candidates, Sources
 from llmrec.index.flat import build
+from llmrec.models.counts import support_counts
 from llmrec.ranking.counting import count, read_texts, with_vectors
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
 from llmrec.ranking.ranker import RankerSettings, fit_ranker, rank

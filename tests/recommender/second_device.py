@@ -21,13 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from llmrec import OuterSettings, Recommender, Weights
-from llmrec.demo.arms import cells
-from llmrec.demo.cold import Trained, adaptive_arms, counts_arm, first_tasks
-from llmrec.demo.plan import Plan
-from llmrec.demo.scene import Scene, scene_arms, scene_cell
 from llmrec.encoder import precision
-from llmrec.progress import Stages
-from llmrec.ranking.counting import read_texts
 from llmrec.ranking.ranker import RankerSettings
 
 aten = torch.ops.aten
@@ -112,21 +106,6 @@ def answers(world: dict[str, Any], saved: str, weights: str, device: str) -> Ite
         expect(all(str(t.device).startswith(device) for t in recommender.state.init.adapter.leaves()))
         yield recommender.recommend(histories=world["clicks"], k=12)["score"].to_numpy()
     yield np.array([row.value for row in fitted.evaluate(world["clicks"])])
-    state = fitted.state
-    data, users = state.histories, np.arange(state.histories.n_users)
-    plan = Plan(settings, known=(1,), scene_episodes=2, scene_support=8)
-    texts = read_texts(data)
-    trained = Trained(
-        data, state.model, state.items, state.init, state.retrieval, texts, state.rankers.counts, users, users, users
-    )  # fmt: skip
-    tasks = first_tasks(data, users, plan)
-    arms, rankers = adaptive_arms(trained, tasks, plan, 0, Stages())
-    for arm in (*arms.values(), counts_arm(trained, plan)):
-        yield arm[0](cells("all", tasks)[0].tasks)
-    scene, rng = Scene("a", np.arange(data.n_items) < data.n_items // 2), np.random.default_rng(0)
-    cell = scene_cell("scene", data, users, scene, plan, rng)
-    for arm in scene_arms(data, trained, rankers, scene, users[:8], cell, plan, 0, rng).values():
-        yield arm[0](cell.tasks)
 
 
 def expect(true: bool) -> None:

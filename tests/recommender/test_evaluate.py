@@ -7,7 +7,7 @@ import pytest
 
 from llmrec.data.tasks import first_baskets
 from llmrec.errors import DataError
-from llmrec.evaluation.metrics import place
+from llmrec.metrics.ranking import place
 from llmrec.recommender.evaluate import evaluate
 
 METHODS = ["meta_lora", "zero_steps", "popularity", "most_frequent"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrec.scenes.choosing import both_together, choose, held_gains, surprise, watch
+from llmrec.scenes.choosing import both_together, choose, held_gains, surprise
 from llmrec.scenes.opening import adapt, open
 from llmrec.scenes.worlds import last_steps, right
 
@@ -68,14 +68,3 @@ def test_surprise_is_the_softmax_over_what_may_come(known, shop, again):
         may[world.dataset.item[tasks.support(task)]] = again
         expected = np.log(np.exp(scores[task][may]).sum()) - scores[task, target[task]]
         assert found[task] == pytest.approx(expected, abs=1e-6)
-
-
-def test_an_alarm_rolls_back_and_quiet_does_not(known, shop):
-    world = shop(11, True)
-    scene = adapt(open(known, world.shelf), world.dataset, SUPPORT, 2)
-    rng = np.random.default_rng(0)
-    usual, calm = rng.normal(3, 1, 400), rng.normal(3, 1, 60)
-    kept, alarm = watch(scene, usual, calm, np.random.default_rng(1))
-    assert kept is scene and alarm is None
-    rolled, alarm = watch(scene, usual, np.append(calm, rng.normal(7, 1, 60)), np.random.default_rng(1))
-    assert rolled.name == "zero steps" and 60 <= alarm < 90

@@ -12,8 +12,8 @@ from scipy import sparse
 import llmrec.scenes
 from llmrec.data.build import build
 from llmrec.errors import DataError
-from llmrec.evaluation.controls import fit_popularity
-from llmrec.evaluation.metrics import ndcg
+from llmrec.metrics.ranking import ndcg
+from llmrec.models.popularity import fit_popularity
 from llmrec.scenes.choosing import surprise
 from llmrec.scenes.opening import adapt, open, zero_steps
 from llmrec.scenes.shelf import part_of, shelve
@@ -34,7 +34,7 @@ def same(a, b) -> bool:
 
 
 def test_the_four_are_there_in_one_place():
-    assert llmrec.scenes.__all__ == ["adapt", "choose", "detect", "open"]
+    assert llmrec.scenes.__all__ == ["adapt", "choose", "open"]
     assert all(callable(getattr(llmrec.scenes, name)) for name in llmrec.scenes.__all__)
 
 

@@ -13,16 +13,16 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from llmrec.benchmarks import movielens
-from llmrec.benchmarks.adaptation import factors, headroom, long
-from llmrec.benchmarks.adaptation import study as studies
-from llmrec.benchmarks.adaptation.arms import Effort
-from llmrec.benchmarks.adaptation.readme import readme
-from llmrec.benchmarks.adaptation.regimes import Cell
-from llmrec.benchmarks.files import Counts
-from llmrec.benchmarks.recipes import recipe
+from benchmarks import movielens
+from benchmarks.files import Counts
+from benchmarks.recipes import recipe
 from llmrec.encoder.weights import Weights
-from llmrec.evaluation.rows import read_rows
+from llmrec.metrics.report import read_rows
+from studies.adaptation import factors, headroom, long
+from studies.adaptation import study as studies
+from studies.adaptation.arms import Effort
+from studies.adaptation.readme import readme
+from studies.adaptation.regimes import Cell
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "adaptation_study.py"
 USERS, EVENTS, ITEMS = 120, 20, 60

@@ -13,12 +13,12 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from llmrec.benchmarks import amazon, controls, movielens, opened, recipes
-from llmrec.benchmarks.files import Counts
-from llmrec.benchmarks.recipes import Recipe
+from benchmarks import amazon, controls, movielens, opened, recipes
+from benchmarks.files import Counts
+from benchmarks.recipes import Recipe
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
-from llmrec.evaluation.rows import read_rows
+from llmrec.metrics.report import read_rows
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.settings import Settings
 from llmrec.scenes.learning import LearnSettings, MixSettings

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from llmrec import Recommender, Weights
-from llmrec.evaluation.rows import read_rows
+from llmrec.metrics.report import read_rows
 from llmrec.recommender.settings import LoraSettings, Settings
 from llmrec.store import load_arrays
 

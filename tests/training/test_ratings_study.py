@@ -14,10 +14,10 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from llmrec.benchmarks.ratings import melu
-from llmrec.benchmarks.ratings import study as ratings
-from llmrec.evaluation.rows import read_rows
+from llmrec.metrics.report import read_rows
 from llmrec.progress import Stages
+from studies.ratings import melu
+from studies.ratings import study as ratings
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "ratings_study.py"
 OLD, NEWER, COLD = 90, 18, 22  # films of before 1996, of 1996, and of 1999

@@ -12,8 +12,8 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from llmrec.benchmarks.recognition import cases
-from llmrec.evaluation.rows import read_rows
+from llmrec.metrics.report import read_rows
+from studies.recognition import cases
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "recognition_study.py"
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from llmrec.benchmarks.scenes import gradient, study
-from llmrec.benchmarks.scenes.places import Place, place
 from llmrec.data.build import build
-from llmrec.evaluation.rows import read_rows
 from llmrec.meta.outer import OuterSettings
+from llmrec.metrics.report import read_rows
 from llmrec.scenes.learning import LearnSettings, MixSettings
-from llmrec.scenes.lora_steps import LoraSettings
 from llmrec.scenes.shelf import shelve
-from llmrec.scenes.teaching import TeachSettings
 from llmrec.scenes.worlds import World
+from studies.scenes import gradient, study
+from studies.scenes.lora_steps import LoraSettings
+from studies.scenes.places import Place, place
+from studies.scenes.teaching import TeachSettings
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "scene_study.py"
 SMALL = LearnSettings(sizes=(8,), draws=1, queries=40, mix=MixSettings(bends=2, steps=5))

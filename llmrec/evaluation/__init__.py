@@ -1,1 +1,0 @@
-"""Metrics, intervals, report rows, and the simple controls that every table needs. numpy and scipy only."""

@@ -1,0 +1,65 @@
+"""Multiplications as they are counted, against counts by hand, and steps of training that cost as much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.protocol import Benchmark, first_known
+from benchmarks.recipes import recipe
+from studies.adaptation import arms, compute, cores
+from studies.adaptation.arms import Effort
+from studies.adaptation.base import trained_on
+from studies.adaptation.cores import Place
+from studies.adaptation.regimes import Long, long_bank
+
+
+def test_a_product_and_its_gradients():
+    left, right = torch.randn(3, 5), torch.randn(5, 7, requires_grad=True)
+    made, count = compute.multiplied(lambda: left @ right)
+    assert made.shape == (3, 7) and count == 3 * 5 * 7
+    assert compute.multiplied(lambda: (left @ right).sum().backward())[1] == 2 * 3 * 5 * 7  # the left one needs none
+
+
+@pytest.fixture
+def ground(world, base_of):
+    data = world(True)
+    plan = recipe("ml1m-taste", "small")
+    train = replace(plan.settings.train, batch=8, known=(6, 6), from_start=1.0, most=12)
+    short = replace(plan, settings=replace(plan.settings, train=train))
+    base = base_of(data)
+    places = [Place(long_bank(base, Long(first_known(data, np.arange(60), 8, 2, 1), prompt)), 8 - prompt) for prompt in (2, 5)]
+    return base, Benchmark("made", data, np.arange(60), (), ("known=8", "ndcg@10")), short, places
+
+
+def test_meta_learning_costs_by_the_episode(ground):
+    base, benchmark, _, places = ground
+    features = cores.of_company(benchmark.train, benchmark.users, 4)
+    effort = Effort(rank=2, steps=2, core=3, lora=3, users=8)
+    for cost in (lambda e: compute.of_lora(base, places, e, 0), lambda e: compute.of_core(features, places, e, 0)):
+        assert cost(replace(effort, core=6, lora=6)) == 2 * cost(effort) > 0
+    more = compute.of_core(features, places, replace(effort, newton=4), 0)
+    assert more > compute.of_core(features, places, effort, 0)
+
+
+def test_joint_lora_of_the_same_compute_takes_as_many_multiplications(ground):
+    base, _, _, places = ground
+    effort = Effort(rank=2, steps=2, core=3, lora=3, users=8)
+    wanted = compute.of_lora(base, places[:1], effort, 0)
+    alike = compute.joint_alike(wanted, base, places[:1], effort, 0)
+
+    def took(episodes: int) -> int:
+        rng = np.random.default_rng(0)
+        return compute.multiplied(lambda: arms.joint_lora(base, places[:1], replace(effort, lora=episodes), rng, 0))[1]
+
+    assert took(alike.lora - 1) < wanted <= took(alike.lora)
+
+
+def test_so_many_steps_cost_at_least_as_much_and_one_fewer_less(ground):
+    base, benchmark, short, _ = ground
+    wanted = 9.5 * compute.multiplied(lambda: trained_on(base, benchmark, benchmark.users, short, 0, 4))[1] / 4
+    steps = compute.plain_steps(wanted, base, benchmark, benchmark.users, short, 0)
+    assert steps == 10

@@ -1,0 +1,1 @@
+"""Benchmarks: protocols, tuned and neural controls, our method, and how both are measured."""

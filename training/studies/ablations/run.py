@@ -1,0 +1,206 @@
+"""The ablation study: the demonstration's flow with every ablation of the adapter, and LoRA for a held-out category."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks
+from llmrec.demo.comparison import cells, compare
+from llmrec.demo.controls import fit_controls
+from llmrec.demo.plan import MINUTES
+from llmrec.demo.plot import plot
+from llmrec.demo.run import protagonist, read_tables, split, tables
+from llmrec.demo.story import story
+from llmrec.encoder.backbone import load_body, load_text
+from llmrec.encoder.model import SlotModel
+from llmrec.encoder.train import train
+from llmrec.encoder.weights import Weights
+from llmrec.index.candidates import recall
+from llmrec.metrics.report import Row, write_report
+from llmrec.progress import Stages, bar
+from llmrec.ranking.counting import count, extent, read_texts
+from llmrec.recommender.fit import share
+from llmrec.recommender.parts import (
+    adapted,
+    frozen_items,
+    learn_initialisation,
+    new_model,
+    new_retrieval,
+    ranked_scores,
+    read_with,
+    reader,
+    text_vectors,
+)
+from llmrec.store import cache_folder
+from studies.ablations.cold import (
+    Trained,
+    adaptive_arms,
+    counts_arm,
+    first_tasks,
+    frozen_arm,
+    train_counts_ranker,
+)
+from studies.ablations.plan import Plan, fitted, full
+from studies.ablations.plan import quick as short_plan
+from studies.ablations.scene import held_out, scene_arms, scene_cell
+
+PRIMARY = "declared before test: cold users, known=1,all, ndcg@10: meta_lora against most_frequent, item_knn and ease, paired"
+PRIMARY_METHOD, OURS = "meta_lora", ("meta_lora", "zero_steps")
+
+
+def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, seed: int, minutes: float | None) -> int:
+    """Run the study and write `report.json` and `methods.png` into `out`. Returns the exit code."""
+    began = time.perf_counter()
+    stages = Stages()
+    out.mkdir(parents=True, exist_ok=True)
+    dataset, reports = read_tables(events, items, stages)
+    for report in reports:
+        click.echo(str(report) + "\n")
+    plan = short_plan() if quick else full()
+    parts = split(dataset, plan.users)
+    rng = np.random.default_rng(seed)
+    shares = share(dataset, parts["train"], plan.settings, rng)
+    scene = held_out(dataset, parts["train"])
+    click.echo(
+        f"{len(parts['train']):,} users to learn from ({len(shares.adapting):,} of them to learn to adapt, "
+        f"{len(shares.ranking):,} to learn the blend), "
+        f"{len(parts['validation']):,} to choose on, {len(parts['test']):,} to test on; "
+        + (
+            f"held out of training: category {scene.name!r} ({scene.items.sum()} items)"
+            if scene
+            else "no category fits to be held out"
+        )
+    )
+    taught = dataset if scene is None else dataset.keep(~scene.items[dataset.item])
+
+    model, plan, said = _base(taught, shares.base, plan, seed, rng, stages, minutes)
+    frozen = frozen_items(model)
+    with stages("count and index", extent(dataset)) as say:
+        texts = read_texts(dataset)
+        counts = count(dataset, shares.base, plan.settings.train.horizon, texts, rng)
+        retrieval = new_retrieval(model, frozen, counts, plan.settings)
+        ranker = train_counts_ranker(taught, model, frozen, retrieval, texts, shares.base, plan, seed)
+        say(f"{dataset.n_items:,} items, ranker over counts learned")
+    with stages("meta-learn", f"{plan.settings.outer.episodes} episodes of {plan.settings.lora.users} users") as say:
+        losses: list[list[float]] = []
+        with bar(desc="episodes", total=plan.settings.outer.episodes) as progress:
+
+            def watch(_: int, query: list[float]) -> None:
+                losses.append(query)
+                progress.update()
+
+            init = learn_initialisation(model, frozen, taught, shares.adapting, plan.settings, rng, seed, watch)
+        last = np.mean(losses[-20:], 0)
+        say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
+    trained = Trained(taught, model, frozen, init, retrieval, texts, ranker, shares.base, shares.adapting, shares.ranking)
+
+    validation, test = first_tasks(dataset, parts["validation"], plan), first_tasks(dataset, parts["test"], plan)
+    with stages("controls", "constants chosen on validation users"):
+        arms = fit_controls(dataset, parts["train"], validation)
+    arms["frozen"] = frozen_arm(model)
+    arms["counts"] = counts_arm(trained, plan)
+    ours, rankers = adaptive_arms(trained, validation, plan, seed, stages)
+    arms |= ours
+    name = "journey" if events is None else "own"
+    study = [cell for known, tasks in test.items() for cell in cells(f"{name}-cold", {known: tasks})]
+    with stages("test", f"{len(arms)} methods, {len(study)} settings, {len(study[0].tasks)} users known by one basket"):
+        rows = compare(study, arms, PRIMARY_METHOD, OURS, seed, rng)
+    if scene is not None:
+        with stages(
+            "new category",
+            f"{scene.name!r}: {plan.scene_episodes} episodes on other categories, then {plan.scene_support} users",
+        ):
+            support = rng.permutation(shares.adapting)[: plan.scene_support]
+            cell = scene_cell(f"{name}-scene", dataset, parts["test"], scene, plan, rng)
+            # With a generator of its own: what it draws must not decide which tasks are tested.
+            choosing = scene_cell("validation", dataset, parts["validation"], scene, plan, np.random.default_rng(seed + 4))
+            scene_methods = scene_arms(dataset, trained, rankers, scene, support, choosing, plan, seed, rng)
+            rows += compare([cell], scene_methods, PRIMARY_METHOD, OURS, seed, rng)
+
+    read = reader(model, frozen, plan.settings, init)
+    first = next(iter(test.values()))
+    found, after = ranked_scores(read, retrieval, rankers, first)
+    covered = {name: float(np.nanmean(values)) for name, values in recall(found, first.relevant()).items()}
+    latency = _latency(trained, plan, first)
+    _, before = ranked_scores(reader(model, frozen, plan.settings, init, 0), retrieval, rankers, first)
+    text, told = story(dataset, first, protagonist(first), before[protagonist(first)], after[protagonist(first)])
+    with stages("save", str(out)):
+        plot(rows, out / "methods.png")
+    extra = {
+        "primary": PRIMARY,
+        "plan": {**asdict(plan), "note": said, "quick": quick},
+        "data": {
+            "users": dataset.n_users,
+            "items": dataset.n_items,
+            "events": dataset.n_events,
+            "held_out": scene.name if scene else None,
+        },
+        "cleaning": [report.to_dict() for report in reports],
+        "stages": [stage._asdict() for stage in stages.done],
+        "candidate_recall": covered,
+        "milliseconds_per_adapted_user": latency,
+        "story": {"text": text, **told},
+        "seed": seed,
+        "threads": torch.get_num_threads(),
+        "seconds": time.perf_counter() - began,
+    }
+    write_report(out / "report.json", rows, extra)
+    _print(rows, text, covered, latency, said)
+    click.echo(f"\n{out / 'report.json'}, {out / 'methods.png'}: {(time.perf_counter() - began) / 60:.1f} min in all")
+    return 0
+
+
+def _base(
+    taught: Dataset, users: np.ndarray, plan: Plan, seed: int, rng: np.random.Generator, stages: Stages, minutes: float | None
+) -> tuple[SlotModel, Plan, str]:
+    weights = Weights.packaged()
+    with stages("encode", f"{taught.n_items:,} item texts by {Path(weights.location).parent.name}"):
+        text_model = load_text(weights, plan.settings.device)
+        text, _ = text_vectors(text_model, taught.catalogue, plan.settings, cache_folder())
+    model = new_model(load_body(weights, plan.settings.layers), text_model, text, taught, users, plan.settings, seed)
+    with stages("estimate", "how long a step takes here") as say:
+        plan, said = fitted(plan, copy.deepcopy(model), taught, users, MINUTES if minutes is None else minutes)
+        say(said)
+    total = plan.settings.train.steps
+    with stages("base", f"{total} steps of {plan.settings.train.batch} windows of {len(users):,} users") as say:
+        losses: list[float] = []
+        with bar(desc="base", total=total) as progress:
+
+            def watch(_: int, loss: float) -> None:
+                losses.append(loss)
+                progress.update()
+
+            train(model, taught, users, plan.settings.train, rng, watch)
+        say(f"{total} steps, loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}")
+    return model, plan, said
+
+
+def _latency(trained: Trained, plan: Plan, tasks: Tasks) -> dict[str, float]:
+    """Milliseconds to adapt one user and read the vector, alone (median of ten) and in a batch of 64."""
+    times = []
+    for task in range(min(11, len(tasks))):
+        times.append(_time(trained, plan, tasks.take(np.array([task]))))
+    batch = tasks.take(np.arange(min(64, len(tasks))))
+    return {"alone": 1000 * float(np.median(times[1:])), "batched": 1000 * _time(trained, plan, batch) / len(batch)}
+
+
+def _time(trained: Trained, plan: Plan, tasks: Tasks) -> float:
+    began = time.perf_counter()
+    made, adapter = adapted(trained.model, trained.items, tasks, plan.settings, trained.init)
+    read_with(trained.model, trained.items, made, adapter)
+    return time.perf_counter() - began
+
+
+def _print(rows: list[Row], text: str, covered: dict[str, float], latency: dict[str, float], said: str) -> None:
+    click.echo(f"\n{PRIMARY}\n{said}\n\n{tables(rows, PRIMARY_METHOD)}\n")
+    click.echo("candidate recall, known=1: " + ", ".join(f"{name} {value:.3f}" for name, value in covered.items()))
+    click.echo(f"one user adapted in {latency['alone']:.1f} ms alone, {latency['batched']:.1f} ms in a batch of 64\n")
+    click.echo(text)

@@ -1,0 +1,214 @@
+"""Write the tables of the demonstration and of the benchmarks into training/RESULTS.md, out of their reports.
+
+llmrec demo && cp runs/demo/report.json training/results/demo.json && python training/tables.py
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.measure import OURS
+from llmrec.demo.run import tables
+from llmrec.metrics.report import Row, read_rows, table
+from studies.adaptation.readme import readme as adaptation
+
+ROOT = Path(__file__).resolve().parents[1]
+OTHERS = ("demo", "ablations", "adaptation", "recognition", "scenes")  # reports that are no benchmark's
+ERRORS = ("mae", "rmse")  # metrics of which less is better
+RESULTS = ROOT / "training" / "results"
+
+
+def demo(report: Path, primary: str) -> str:
+    """The lines for a report of the demonstration, or of its ablations."""
+    extra = json.loads(report.read_text(encoding="utf-8"))
+    recall, latency = extra["candidate_recall"], extra["milliseconds_per_adapted_user"]
+    lines = [
+        f"Seed {extra['seed']}, {extra['seconds'] / 60:.1f} minutes on {extra['threads']} CPU threads. Primary cell, "
+        f"{extra['primary']}.",
+        "",
+        tables(read_rows(report), primary),
+        "",
+        f"Candidate recall at one known basket: {recall['all']:.3f}. One user is adapted in {latency['alone']:.1f} ms alone, "
+        f"in {latency['batched']:.1f} ms within a batch of 64.",
+        "",
+        "```",
+        extra["story"]["text"],
+        "```",
+    ]
+    return "\n".join(lines)
+
+
+def benchmark(report: Path) -> str:
+    """The lines for a benchmark: the table of its primary metric, and its primary cell in words."""
+    extra, rows = json.loads(report.read_text(encoding="utf-8")), read_rows(report)
+    name, metric = extra["benchmark"], extra["primary"]["metric"]
+    sign = -1 if metric in ERRORS else 1
+    seeds = len(extra["seeds"].get(OURS, []) if isinstance(extra["seeds"], dict) else extra["seeds"])
+    missed = [aim for aim in extra["aims"] if aim["reached"] is False]
+    what = f"{metric}{', lower is better' * (sign < 0)}, {seeds} seed{'s' * (seeds != 1)}"
+    lines = [
+        f"**{name}**, {what}. {_primary(rows, extra, sign)} "
+        f"Aims reached: {sum(aim['reached'] is True for aim in extra['aims'])} of {len(extra['aims'])}"
+        + ("." if not missed else "; missed: " + ", ".join(_missed(aim, metric) for aim in missed) + "."),
+        *(["Under 500 users, exploratory: " + ", ".join(extra["exploratory"]) + "."] if extra.get("exploratory") else []),
+        "",
+        table(rows, name, metric, higher_is_better=sign > 0),
+    ]
+    return "\n".join(lines)
+
+
+def recognition(report: Path) -> str:
+    """The lines for the recognition of new scenes: windows of 100 events."""
+    extra, rows = json.loads(report.read_text(encoding="utf-8")), read_rows(report)
+    setting, metric = extra["primary"]
+    size = setting.rpartition(", ")[2]
+    shown = [
+        replace(row, setting=row.setting.removesuffix(f", {size}"))
+        for row in rows
+        if row.metric == metric and row.setting.endswith(f", {size}") and not row.versus
+    ]
+    told = f"Primary cell, declared before test: {setting}, `signature, directed`."
+    few = [
+        name.removesuffix(f", {size}")
+        for name, cell in extra["cells"].items()
+        if cell["exploratory"] and name.endswith(f", {size}")
+    ]
+    told += f"\nUnder 500 users, exploratory: {', '.join(few)}." if few else ""
+    head = f"**recognition** of new scenes, {metric}, windows of {size}, {extra['seeds']} seeds. {told}"
+    return "\n".join([head, "", table(shown, "recognition", metric, digits=3)])
+
+
+SCENES = {  # kind -> settings that are shown, and the methods, best known first
+    "scenes, catalogues": ("64 users", "256 users"),
+    "scenes, categories": ("64 users", "256 users"),
+    "scenes, seasons": ("64 users", "256 users"),
+}
+
+
+def scenes(report: Path) -> str:
+    """The lines for new scenes: each left out, with 64 and 256 users of it."""
+    extra, rows = json.loads(report.read_text(encoding="utf-8")), read_rows(report)
+    setting, metric = extra["primary"]
+    gap = {line["setting"]: line for line in extra["ratios"]}
+    here = gap[setting]
+    aims = ", ".join(f"{factor} at {size} users" for size, factor in extra["aims"].items())
+    asked = [
+        (gap[name]["ratio"], factor)
+        for size, factor in extra["aims"].items()
+        for name in gap
+        if name.endswith(f", {size} users")
+    ]
+    reached = sum(ratio >= factor for ratio, factor in asked)
+    head = (
+        f"**new scenes**, {metric}, 3 draws of support users. Primary cell, declared before test: {setting}, llmrec, chosen "
+        f"{here['ours']:.4f} against {here['its']:.4f} of the best control, {here['best']}: x {here['ratio']:.3f}. Aims, times "
+        f"the best control: {aims}; reached in {reached} of {len(asked)} cells, means among them. `both` are popularity and "
+        "co-occurrence of the support users; `llmrec, bias and company` is zero steps with both, a control here."
+    )
+    left = {kind: sorted({r.setting.rpartition(", ")[0] for r in rows if r.benchmark == kind}) for kind in SCENES}
+    places = "; ".join(", ".join(name for name in names if not name.startswith("mean of")) for names in left.values())
+    head += f" Left out, each in turn: {places}. {_one_size_to_another(rows)}"
+    head += f"{_users_needed(extra['data ratio'])}{_forgotten(extra['chosen'])}"
+    tables = []
+    for kind, sizes in SCENES.items():
+        mine = [row for row in rows if row.benchmark == kind and not row.versus]
+        several = [row for row in mine if row.setting.startswith("mean of")] or mine
+        shown = [row for row in several if row.setting.endswith(sizes)]
+        tables.append(table(shown, kind, metric))
+    return "\n\n".join([head, *tables])
+
+
+def _one_size_to_another(rows: list[Row]) -> str:
+    """Ours with 64 users less one adapter for all scenes with 256, in the mean over catalogues."""
+    found = []
+    for row in rows:
+        several = row.benchmark == "scenes, catalogues" and row.setting.startswith("mean of")
+        if several and row.versus == "joint, 256 users" and row.setting.endswith(", 64 users"):
+            found.append((row, "joint with 256"))
+        if several and row.versus and row.setting.endswith("64 users against 256"):
+            found.append((row, "joint LoRA with 256"))
+    said = [
+        f"{row.method} with 64 users less {other}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row, other in found
+    ]
+    return f"Catalogues: {'; '.join(said)}. " if said else ""
+
+
+def _users_needed(lines: list[dict]) -> str:
+    """How many support users do as well as full fine-tuning on the whole scene."""
+    ours = [line for line in lines if line["method"] == "llmrec, chosen"]
+    if not ours:
+        return ""
+    said = [
+        f"{line['place']} {line['needed'] or 'more than ' + str(max(line['sizes']))} of {line['all users']:,}"
+        for line in ours
+        if line["goal"] > line["start"]
+    ]
+    no_mark = [line["place"] for line in ours if line["goal"] <= line["start"]]
+    found = f"Users with whom `llmrec, chosen` does as well as full fine-tuning of the reader on all: {', '.join(said)}"
+    found += f"; no mark, for it fell below its own start: {', '.join(no_mark)}" if no_mark else ""
+    return f"{found}. "
+
+
+def _forgotten(notes: list[dict]) -> str:
+    """How much worse known scenes are foretold after training on a new one, at worst."""
+    worst: dict[str, float] = {}
+    for line in notes:
+        if "forgetting" in line:
+            worst[line["method"]] = max(worst.get(line["method"], -1.0), line["forgetting"])
+    if not worst:
+        return ""
+    said = ", ".join(f"{method} {value:+.1%}" for method, value in worst.items())
+    return f"Forgetting, the change of the loss on known scenes at worst (aim: under 1%): {said}; adapters kept apart: none."
+
+
+def _primary(rows: list[Row], extra: dict, sign: int) -> str:
+    setting, metric = extra["primary"]["setting"], extra["primary"]["metric"]
+    here = [row for row in rows if row.setting == setting and row.metric == metric]
+    means = {row.method: row for row in here if not row.versus}
+    others = (row for row in means.values() if row.role == "control" and not row.method.startswith(OURS))
+    rival = max(others, key=lambda row: sign * row.value)
+    gap = next((row for row in here if row.versus == rival.method), None)
+    if gap is None:
+        return f"Primary cell, declared before test: {setting}."
+    return (
+        f"Primary cell, declared before test: {setting}, {OURS} {means[OURS].value:.4f} against {rival.value:.4f} of the best "
+        f"control, {rival.method}: {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], n = {gap.n:,}."
+    )
+
+
+def _missed(aim: dict, metric: str) -> str:
+    return f"{aim['setting']} {aim.get('metric', metric)} {aim['value']:.4f} of {aim['wanted']:.4f}"
+
+
+def put(text: str, place: str, block: str) -> str:
+    """`text` with a block between its marks."""
+    begin, end = f"<!-- {place}:begin -->", f"<!-- {place}:end -->"
+    head, rest = text.split(begin)
+    _, tail = rest.split(end)
+    return f"{head}{begin}\n{block}\n{end}{tail}"
+
+
+def written(text: str) -> str:
+    """The page with the tables of all reports in their places."""
+    text = put(text, "demo", demo(RESULTS / "demo.json", "llmrec"))
+    text = put(text, "ablations", demo(RESULTS / "ablations.json", "meta_lora"))
+    blocks = [benchmark(path) for path in reports()]
+    blocks = [adaptation(RESULTS / "adaptation.json"), *blocks, recognition(RESULTS / "recognition.json")]
+    return put(text, "benchmarks", "\n\n".join([*blocks, scenes(RESULTS / "scenes.json")]))
+
+
+def reports() -> list[Path]:
+    """The benchmarks' reports."""
+    return sorted(path for path in RESULTS.glob("*.json") if path.stem not in OTHERS)
+
+
+def main() -> None:
+    page = ROOT / "training" / "RESULTS.md"
+    page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"{page.name}: the tables are those of demo.json and {', '.join(path.name for path in reports()) or 'no benchmark'}")
+
+
+if __name__ == "__main__":
+    main()
