@@ -79,7 +79,7 @@ def shop(tmp_path, tiny_folders, monkeypatch):
 
 
 def test_the_quickstart_runs_and_so_does_saving(shop, capsys):
-    quickstart, _, saving, _ = blocks("python")
+    quickstart, _, _, saving = blocks("python")
     assert len(quickstart.strip().splitlines()) <= 10
     names: dict = {}
     exec(quickstart, names)
@@ -114,7 +114,7 @@ def shops(shop, monkeypatch):
 
 def test_a_new_shop_opens_and_is_adapted(shops, capsys):
     names: dict = {}
-    exec(blocks("python")[3], names)
+    exec(blocks("python")[2], names)
     told = capsys.readouterr().out
     assert len(re.findall(r"^\d +eve +n\d+ .* zero steps$", told, re.MULTILINE)) == 5
     assert len(re.findall(r"(True|False)$", told, re.MULTILINE)) == 5  # a row for zero steps and each design
@@ -136,24 +136,39 @@ def test_the_example_with_other_names_runs(shop, capsys):
 
 
 def test_links_lead_somewhere():
-    links = re.findall(r"\]\(([^)]+)\)", README)
-    assert links
-    assert [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()] == []
+    for file in ("README.md", "README.zh.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "training/RESULTS.md"):
+        page = ROOT / file
+        links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+        assert [link for link in links if not link.startswith("https://") and not (page.parent / link).exists()] == [], file
 
 
-def test_commands_are_those_of_the_makefile_and_the_packages():
+def commands(text: str) -> str:
+    return "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("file", ["README.md", "README.zh.md", "CONTRIBUTING.md"])
+def test_commands_are_those_of_the_makefile_and_the_packages(file):
     makefile, project = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "pyproject.toml"))
-    for target in re.findall(r"make (\w+)", "".join(blocks("sh"))):
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert re.search(r"make (\w+)", commands(text))
+    for target in re.findall(r"^make ([\w-]+)", commands(text), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    for extras in re.findall(r"'\.\[([\w,]+)\]'", WRITTEN):
+    for extras in re.findall(r"'\.\[([\w,]+)\]'", text):
         assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras.split(","))
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    assert set(re.findall(r"[\w-]+==[\w.]+", WRITTEN)) <= set(pins)
-    assert "0.4 GB to download, 2 GB on disk" in makefile
+    assert set(re.findall(r"[\w-]+==[\w.]+", text)) <= set(pins)
+    for script, given in re.findall(r"^python (training/\w+\.py)(.*)$", commands(text), re.MULTILINE):
+        source = (ROOT / script).read_text(encoding="utf-8")
+        assert all(f'"--{option}"' in source for option in re.findall(r"--(\w+)", given.split("#")[0])), script
+
+
+def test_sizes_that_are_told_are_those_that_make_tells():
+    assert "0.4 GB to download, 2 GB on disk" in (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "about 0.4 GB to download and 2 GB on disk" in " ".join(WRITTEN.split())
 
 
-def test_it_names_no_machine():
+def test_it_is_short_and_names_no_machine():
+    assert len(README.encode()) <= 12 * 1024
     assert not re.search(r"/(home|root|tmp|Users|work)/", README)
 
 
@@ -161,3 +176,15 @@ def test_the_figures_are_those_of_the_reports():
     """What `training/tables.py` would write is what is there."""
     results = (ROOT / "training" / "RESULTS.md").read_text(encoding="utf-8")
     assert tables.written(results) == results
+    assert tables.readme(README) == README
+    architecture = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert tables.architecture(architecture) == architecture
+
+
+def test_the_chinese_quickstart_runs(shop, capsys):
+    text = (ROOT / "README.zh.md").read_text(encoding="utf-8")
+    (quickstart,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(quickstart, names)
+    assert re.search(r"^0 +ann +\w+ ", capsys.readouterr().out, re.MULTILINE)
+    assert Path("shop", "manifest.json").exists()

@@ -33,7 +33,6 @@ from benchmarks.named import load
 from benchmarks.protocol import Part
 from benchmarks.recipes import recipe
 from benchmarks.runs import save_run, seed_numbers
-from llmrec.demo.plot import plot_factors
 from llmrec.errors import LlmrecError
 from llmrec.metrics.report import Row, write_report
 from llmrec.progress import Stages
@@ -42,6 +41,7 @@ from studies.adaptation import cold, long, report, study
 from studies.adaptation.arms import Effort
 from studies.adaptation.bank import Base
 from studies.adaptation.base import KIND, trained
+from studies.adaptation.plot import plot_factors
 from studies.adaptation.regimes import cells, kept_out
 
 STUDIES = ("headroom", "long", "controls", "order", "cold", "factors", "clock")

@@ -1,4 +1,4 @@
-"""Write the tables of the demonstration and of the benchmarks into training/RESULTS.md, out of their reports.
+"""Write the tables and the figure of training/RESULTS.md and README.md, out of the reports.
 
 llmrec demo && cp runs/demo/report.json training/results/demo.json && python training/tables.py
 """
@@ -9,10 +9,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import overview
 from benchmarks.measure import OURS
 from llmrec.demo.run import tables
 from llmrec.metrics.report import Row, read_rows, table
 from studies.adaptation.readme import readme as adaptation
+from tree import tree
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("demo", "ablations", "adaptation", "recognition", "scenes")  # reports that are no benchmark's
@@ -32,10 +34,6 @@ def demo(report: Path, primary: str) -> str:
         "",
         f"Candidate recall at one known basket: {recall['all']:.3f}. One user is adapted in {latency['alone']:.1f} ms alone, "
         f"in {latency['batched']:.1f} ms within a batch of 64.",
-        "",
-        "```",
-        extra["story"]["text"],
-        "```",
     ]
     return "\n".join(lines)
 
@@ -204,10 +202,23 @@ def reports() -> list[Path]:
     return sorted(path for path in RESULTS.glob("*.json") if path.stem not in OTHERS)
 
 
+def readme(text: str) -> str:
+    """The README with its household's lists and its table of results."""
+    told = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))["story"]["text"]
+    return put(put(text, "list", f"```\n{told}\n```"), "results", overview.table(RESULTS))
+
+
+def architecture(text: str) -> str:
+    """ARCHITECTURE.md with its file tree."""
+    return put(text, "tree", f"```\n{tree(ROOT)}\n```")
+
+
 def main() -> None:
-    page = ROOT / "training" / "RESULTS.md"
-    page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"{page.name}: the tables are those of demo.json and {', '.join(path.name for path in reports()) or 'no benchmark'}")
+    pages = {ROOT / "training" / "RESULTS.md": written, ROOT / "README.md": readme, ROOT / "ARCHITECTURE.md": architecture}
+    for page, filled in pages.items():
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    overview.draw(RESULTS, ROOT / "docs" / "results.png")
+    print(f"RESULTS.md, README.md and docs/results.png are those of demo.json and {', '.join(path.name for path in reports())}")
 
 
 if __name__ == "__main__":

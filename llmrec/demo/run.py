@@ -23,7 +23,7 @@ from llmrec.demo.controls import fit_controls
 from llmrec.demo.plan import MINUTES, Plan, fitted, full
 from llmrec.demo.plan import quick as quick_plan
 from llmrec.demo.plot import plot
-from llmrec.demo.story import story
+from llmrec.demo.story import protagonist, story
 from llmrec.encoder.weights import Weights
 from llmrec.index.candidates import recall
 from llmrec.metrics.report import Row, table, write_report
@@ -63,12 +63,12 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
 
     first = next(iter(test.values()))
     covered, latency = _recall(state, first), _latency(state, first)
-    user = protagonist(first)
-    before, after = (chain_scores(state, first.take(np.array([user])), steps)[0] for steps in (0, state.init.steps))
-    text, told = story(dataset, first, user, before, after)
+    popularity = state.retrieval.counts.popularity
+    user = protagonist(first, popularity)
+    text, told = story(dataset, first, user, popularity, chain_scores(state, first.take(np.array([user])), None)[0])
     with stages("save", str(out)):
         save_state(out / "model", state, histories=False)
-        plot(rows, out / "methods.png")
+        plot(rows, out / "methods.png", "What users who were never trained on buy next")
     extra = {
         "primary": PRIMARY,
         "plan": {**asdict(replace(plan, settings=state.settings)), "note": said, "quick": quick},
@@ -160,11 +160,6 @@ def _seconds(state: State, tasks: Tasks) -> float:
     made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init)
     read_with(state.model, state.items, made, adapter)
     return time.perf_counter() - began
-
-
-def protagonist(tasks: Tasks) -> int:
-    """The first user with at least six known items: chosen before anything is scored."""
-    return int(np.argmax(tasks.split - tasks.start >= 6))
 
 
 def tables(rows: Sequence[Row], primary: str = OURS) -> str:

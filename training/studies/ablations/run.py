@@ -17,8 +17,7 @@ from llmrec.demo.comparison import cells, compare
 from llmrec.demo.controls import fit_controls
 from llmrec.demo.plan import MINUTES
 from llmrec.demo.plot import plot
-from llmrec.demo.run import protagonist, read_tables, split, tables
-from llmrec.demo.story import story
+from llmrec.demo.run import read_tables, split, tables
 from llmrec.encoder.backbone import load_body, load_text
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import train
@@ -127,13 +126,11 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
 
     read = reader(model, frozen, plan.settings, init)
     first = next(iter(test.values()))
-    found, after = ranked_scores(read, retrieval, rankers, first)
+    found, _ = ranked_scores(read, retrieval, rankers, first)
     covered = {name: float(np.nanmean(values)) for name, values in recall(found, first.relevant()).items()}
     latency = _latency(trained, plan, first)
-    _, before = ranked_scores(reader(model, frozen, plan.settings, init, 0), retrieval, rankers, first)
-    text, told = story(dataset, first, protagonist(first), before[protagonist(first)], after[protagonist(first)])
     with stages("save", str(out)):
-        plot(rows, out / "methods.png")
+        plot(rows, out / "methods.png", "Ablations of the adapter")
     extra = {
         "primary": PRIMARY,
         "plan": {**asdict(plan), "note": said, "quick": quick},
@@ -147,13 +144,12 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
         "stages": [stage._asdict() for stage in stages.done],
         "candidate_recall": covered,
         "milliseconds_per_adapted_user": latency,
-        "story": {"text": text, **told},
         "seed": seed,
         "threads": torch.get_num_threads(),
         "seconds": time.perf_counter() - began,
     }
     write_report(out / "report.json", rows, extra)
-    _print(rows, text, covered, latency, said)
+    _print(rows, covered, latency, said)
     click.echo(f"\n{out / 'report.json'}, {out / 'methods.png'}: {(time.perf_counter() - began) / 60:.1f} min in all")
     return 0
 
@@ -199,8 +195,7 @@ def _time(trained: Trained, plan: Plan, tasks: Tasks) -> float:
     return time.perf_counter() - began
 
 
-def _print(rows: list[Row], text: str, covered: dict[str, float], latency: dict[str, float], said: str) -> None:
+def _print(rows: list[Row], covered: dict[str, float], latency: dict[str, float], said: str) -> None:
     click.echo(f"\n{PRIMARY}\n{said}\n\n{tables(rows, PRIMARY_METHOD)}\n")
     click.echo("candidate recall, known=1: " + ", ".join(f"{name} {value:.3f}" for name, value in covered.items()))
     click.echo(f"one user adapted in {latency['alone']:.1f} ms alone, {latency['batched']:.1f} ms in a batch of 64\n")
-    click.echo(text)
