@@ -175,7 +175,8 @@ def drop_impossible(events: pa.Table) -> tuple[pa.Table, Step]:
 
 
 def read_dislikes(events: pa.Table) -> tuple[pa.Table, Step]:
-    """A weight below 0 is a dislike and becomes 0: nothing is learned in favour of the item, and the event stays in the history."""
+    """A weight below 0 is a dislike and becomes 0: nothing is learned in favour of the item, and the event stays in its user's
+    history."""
     if "weight" not in events.column_names:
         return events, Step("dislikes", "events", len(events))
     values = events.column("weight").to_numpy()
@@ -183,7 +184,7 @@ def read_dislikes(events: pa.Table) -> tuple[pa.Table, Step]:
     if below.any():
         place = events.column_names.index("weight")
         events = events.set_column(place, "weight", pa.chunked_array([np.where(below, 0.0, values)]))
-    detail = f"weight: {int(below.sum()):,} below 0, now 0" if below.any() else ""
+    detail = f"weight: {int(below.sum()):,} below 0, kept and counted 0" if below.any() else ""
     return events, Step("dislikes", "events", len(events), 0, int(below.sum()), detail)
 
 

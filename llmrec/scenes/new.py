@@ -114,9 +114,10 @@ class NewScene:
         """The scene adapted to its first customers, as far as their own events say that this pays; see `chosen`.
 
         events: all events so far of those customers, a table with `user_id, item_id, timestamp`; what else they had of the
-        catalogue is read too. Whoever had nothing of the scene is no customer, and an event of weight 0 or below says nothing. Every way to adapt is tried on events of these
-        customers that are kept back, and held against what it gained in known scenes; zero steps stay where nothing is expected
-        beyond doubt. Many more customers than were learned at (hundreds) are better trained on, with `Recommender`.
+        catalogue is read too, and events with a `weight` of 0 or below, such as dislikes, are not. Whoever had nothing of the
+        scene is no customer. Every way to adapt is tried on events of these customers that are kept back, and held against
+        what it gained in known scenes; zero steps stay where nothing is expected beyond doubt. Many more customers than were
+        learned at (hundreds) are better trained on, with `Recommender`.
 
         Returns a new value, adapted from zero steps whatever this one is; this one stays as it was. Raises UnknownItemError
         when no event has an item of the scene.
