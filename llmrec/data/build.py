@@ -160,7 +160,7 @@ def _worth(dataset: Dataset, event_weights: Mapping[str, float]) -> Worth:
 
 
 def _features(dataset: Dataset) -> Step:
-    """What the features of the events look like: mean and spread, which normalise them, and how many are unknown."""
+    """What the features of the events look like: mean and spread, and how many are unknown."""
     values = slot_attributes(dataset)
     scaler, unknown = fit_scaler(values), np.isnan(values).mean(0)
     told = [
