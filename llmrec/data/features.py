@@ -1,4 +1,4 @@
-"""Features of events beside the item (gaps, repeats, quantity, price, rating) and their mean and spread, for the cleaning report.
+"""Features of events (gaps, repeats, quantity, price, rating), and their mean and spread for the cleaning report.
 
 Every feature is causal: it looks at the event's own basket and at earlier baskets of the same user, never at later ones, and
 not at the order inside a basket, which is a shuffle.
