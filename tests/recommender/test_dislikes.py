@@ -96,12 +96,16 @@ def test_a_dislike_that_is_observed_takes_the_item_out(disliked, world):
     assert first not in offered(mine.recommend(["u003"], k=10))["u003"]
 
 
-def test_what_was_disliked_is_not_relevant(disliked, world):
-    """Of the three baskets after the first two, only the last one is a purchase."""
-    items = ["i001", "i002", "i007", "i008", "i003"]
+def test_a_dislike_is_neither_relevant_nor_a_purchase_to_the_controls(disliked):
+    """Of the two baskets that are known one is a purchase, and of the three after them the last; its item was disliked first."""
+    items = ["i001", "i003", "i007", "i008", "i003"]
     asked = {"user_id": ["new"] * 5, "item_id": items, "timestamp": [LATER + number for number in range(5)]}
-    asked |= marked(disliked, [False, False, True, True, False])
-    rows = [row for row in disliked.evaluate(asked, known=2) if not row.versus and row.method == "popularity"]
-    places = place(disliked.state.retrieval.counts.popularity[None], [np.array([3])])
-    expected = {"ndcg@10": places.ndcg(10), "recall@10": places.recall(10), "auc": places.auc()}
-    assert {row.metric: row.value for row in rows} == pytest.approx({name: float(value[0]) for name, value in expected.items()})
+    asked |= marked(disliked, [False, True, True, True, False])
+    rows = disliked.evaluate(asked, known=2)
+    counts = disliked.state.retrieval.counts.popularity
+    share, had = counts / (counts.max() + 1), np.arange(30) == 1
+    for method, scores in {"popularity": share, "most_frequent": share + had}.items():
+        places = place(scores[None], [np.array([3])])
+        expected = {"ndcg@10": places.ndcg(10), "recall@10": places.recall(10), "auc": places.auc()}
+        found = {row.metric: row.value for row in rows if row.method == method and not row.versus}
+        assert found == pytest.approx({name: float(value[0]) for name, value in expected.items()})
