@@ -97,7 +97,7 @@ def test_a_dislike_that_is_observed_takes_the_item_out(disliked, world):
 
 
 def test_a_dislike_is_neither_relevant_nor_a_purchase_to_the_controls(disliked):
-    """Of the two baskets that are known one is a purchase, and of the three after them the last; its item was disliked first."""
+    """One of the two known baskets is a purchase, and the last of the three after them, whose item was disliked first."""
     items = ["i001", "i003", "i007", "i008", "i003"]
     asked = {"user_id": ["new"] * 5, "item_id": items, "timestamp": [LATER + number for number in range(5)]}
     asked |= marked(disliked, [False, True, True, True, False])
