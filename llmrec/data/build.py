@@ -45,7 +45,9 @@ def build(
     columns, item_columns: names in the table -> names of the library, for those that the known aliases do not cover.
     seed: of the shuffle among events that share a time.
     event_weights: event type -> what an event of that type counts where it is to be predicted, such as `{"view": 0.1}`; 1 for
-        those not named, 0 for what may be read but is not to be predicted. It goes with the column `weight`, if there is one.
+        those not named, 0 for what says nothing for its item, such as a dislike. It is multiplied by the column `weight`, if
+        there is one; a weight below 0 is read as a dislike and becomes 0. An event that counts 0 is in its user's history and
+        read by the transformer, but it is neither predicted nor counted, for anybody.
 
     Without `items` the catalogue is made of the events' own title, text, category and price: the most frequent, and the
     median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
@@ -158,7 +160,7 @@ def _worth(dataset: Dataset, event_weights: Mapping[str, float]) -> Worth:
 
 
 def _features(dataset: Dataset) -> Step:
-    """What the features of the events look like: mean and spread, which normalise them, and how many are unknown."""
+    """What the features of the events look like: mean and spread, and how many are unknown."""
     values = slot_attributes(dataset)
     scaler, unknown = fit_scaler(values), np.isnan(values).mean(0)
     told = [
@@ -187,6 +189,8 @@ def _clean_rows(table: pa.Table, cleaning: Cleaning) -> tuple[pa.Table, tuple[St
     table, step = clean.drop_cancelled(table, cleaning.drop_cancelled_purchases)
     steps.append(step)
     table, step = clean.drop_impossible(table)
+    steps.append(step)
+    table, step = clean.read_dislikes(table)
     steps.append(step)
     if not len(table):
         raise DataError(f"events: no row is left after cleaning, expected at least one:\n{CleaningReport(tuple(steps))}")

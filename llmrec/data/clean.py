@@ -160,16 +160,32 @@ def drop_cancelled(events: pa.Table, with_purchases: bool) -> tuple[pa.Table, St
 
 
 def drop_impossible(events: pa.Table) -> tuple[pa.Table, Step]:
-    """Rows whose quantity is zero, negative or infinite, or whose price or weight is negative or infinite, are dropped."""
+    """Rows whose quantity is zero, negative or infinite, whose price is negative or infinite, or whose weight is infinite, are
+    dropped."""
     keep, said = np.ones(len(events), bool), []
     for name in ("quantity", "price", "weight"):
         if name in events.column_names:
             values = events.column(name).to_numpy()
-            wrong = np.isinf(values) | (values < 0) | ((values == 0) if name == "quantity" else False)
+            least = -np.inf if name == "weight" else 0
+            wrong = np.isinf(values) | (values < least) | ((values == 0) if name == "quantity" else False)
             if wrong.any():
                 said.append(f"{name}: {int(wrong.sum()):,}")
             keep &= ~wrong
     return _filtered(events, keep, "impossible values", "events", "; ".join(said))
+
+
+def read_dislikes(events: pa.Table) -> tuple[pa.Table, Step]:
+    """A weight below 0 is a dislike and becomes 0: nothing is learned in favour of the item, and the event stays in its user's
+    history."""
+    if "weight" not in events.column_names:
+        return events, Step("dislikes", "events", len(events))
+    values = events.column("weight").to_numpy()
+    below = values < 0
+    if below.any():
+        place = events.column_names.index("weight")
+        events = events.set_column(place, "weight", pa.chunked_array([np.where(below, 0.0, values)]))
+    detail = f"weight: {int(below.sum()):,} below 0, kept and counted 0" if below.any() else ""
+    return events, Step("dislikes", "events", len(events), 0, int(below.sum()), detail)
 
 
 def clip_outliers(events: pa.Table, spread: float) -> tuple[pa.Table, Step]:

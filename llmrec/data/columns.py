@@ -13,7 +13,6 @@ from llmrec.errors import SchemaError
 EVENT_REQUIRED = ("user_id", "item_id", "timestamp")
 EVENT_OPTIONAL = ("rating", "weight", "event_type", "basket_id", "scene", "price", "quantity")
 ITEM_REQUIRED = ("item_id", "title")
-ITEM_OPTIONAL = ("text", "category", "price", "image")
 # Read from the events only when there is no item table.
 EVENT_ITEM_TEXT = ("title", "text", "category")
 

@@ -39,6 +39,7 @@ class Worth:
     """What an event counts as a thing to be predicted: its weight over `scale`, times the factor of its type.
 
     types: a factor for each of `Dataset.event_types`; () for 1 each. scale: the mean weight in the table that was fitted.
+    An event that counts 0, such as a dislike, speaks for no item: see `Dataset.counted`.
     """
 
     types: tuple[float, ...] = ()
@@ -96,6 +97,26 @@ class Dataset:
             factor = np.array([*self.worth_by.types, 1.0], np.float32)[code]
             found = factor if found is None else found * factor
         return None if found is None else found.astype(np.float32)
+
+    @cached_property
+    def counting(self) -> np.ndarray | None:
+        """bool (E,): which events count more than 0, see `worth`; None where all do."""
+        return None if self.worth is None or self.worth.all() else self.worth > 0
+
+    @cached_property
+    def counting_before(self) -> np.ndarray:
+        """int64 (E + 1,): how many events before each one count more than 0."""
+        counting = np.ones(self.n_events, bool) if self.counting is None else self.counting
+        return np.concatenate([[0], np.cumsum(counting)]).astype(np.int64)
+
+    @property
+    def counted(self) -> Dataset:
+        """The same users and catalogue with only the events that count more than 0; the dataset itself where all do."""
+        return self if self.counting is None else self._counted
+
+    @cached_property
+    def _counted(self) -> Dataset:
+        return self.keep(self.counting_before[1:] > self.counting_before[:-1])
 
     @cached_property
     def user(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Features of events beside the item: gaps, repeats, quantity, price, rating, normalised by training statistics.
+"""Features of events (gaps, repeats, quantity, price, rating), and their mean and spread for the cleaning report.
 
 Every feature is causal: it looks at the event's own basket and at earlier baskets of the same user, never at later ones, and
 not at the order inside a basket, which is a shuffle.
@@ -24,9 +24,6 @@ SLOT_FEATURES = (
     "log_price",
     "rating",
 )
-# These can be unknown and get a flag each when they are scaled; fixed by name, so that the width never depends on the data.
-FLAGGED = ("log_days_since_basket", "log_quantity", "log_price", "rating")
-SCALED_FEATURES = (*SLOT_FEATURES, *(f"{name}_unknown" for name in FLAGGED))
 
 
 @dataclass(frozen=True)
@@ -35,13 +32,6 @@ class Scaler:
 
     mean: np.ndarray
     scale: np.ndarray
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        """float32 (E, F + flags), named by SCALED_FEATURES: standardised with unknown values at 0, then a 1 where unknown."""
-        unknown = np.isnan(values)
-        scaled = np.where(unknown, 0, (values - self.mean) / self.scale)
-        flags = unknown[:, [SLOT_FEATURES.index(name) for name in FLAGGED]]
-        return np.concatenate([scaled, flags], axis=1).astype(np.float32)
 
 
 def fit_scaler(values: np.ndarray) -> Scaler:
@@ -58,7 +48,7 @@ def fit_scaler(values: np.ndarray) -> Scaler:
 
 
 def slot_attributes(dataset: Dataset) -> np.ndarray:
-    """float32 (E, len(SLOT_FEATURES)): features of every event, NaN where unknown; `Scaler.apply` makes a model's input."""
+    """float32 (E, len(SLOT_FEATURES)): features of every event, NaN where unknown."""
     n_events = dataset.n_events
     result = np.full((n_events, len(SLOT_FEATURES)), np.nan, np.float32)
     if n_events == 0:

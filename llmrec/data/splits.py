@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,30 +117,6 @@ def cold_items(dataset: Dataset, time: float) -> np.ndarray:
     return (seen >= time) & np.isfinite(seen)
 
 
-def held_out_category(dataset: Dataset, categories: Collection[str]) -> np.ndarray:
-    """bool (N,): items of some categories, to be left out with `without_items`. DataError names a category that none has."""
-    if "category" not in dataset.catalogue.table.column_names:
-        raise DataError("items has no column 'category', which held_out_category needs; add it to the item table")
-    column = dataset.catalogue.column("category")
-    _all_known(categories, sorted({value for value in column if value is not None}), "category")
-    wanted = set(categories)
-    return np.fromiter((value in wanted for value in column), bool, len(column))
-
-
-def held_out_scene(dataset: Dataset, scenes: Collection[str]) -> np.ndarray:
-    """bool (E,): events of some scenes; train on `dataset.keep(~mask)`. DataError names a scene that there is not."""
-    if dataset.scene is None:
-        raise DataError("events have no column 'scene', which held_out_scene needs; add it to the event table")
-    _all_known(scenes, dataset.scenes, "scene")
-    return np.isin(dataset.scene, [dataset.scenes.index(name) for name in scenes])
-
-
-def without_items(dataset: Dataset, mask: np.ndarray) -> Dataset:
-    """The dataset without the events of the items where `mask` (bool (N,)) is true, and without users who had no other."""
-    left = dataset.keep(~mask[dataset.item])
-    return left.take(np.flatnonzero(np.diff(left.start)))
-
-
 def _moment(began: np.ndarray, fraction: float) -> float:
     """The earliest moment before which at least `fraction` of the events' baskets began; if that is all, the last one's."""
     if not 0 < fraction < 1:
@@ -152,11 +127,3 @@ def _moment(began: np.ndarray, fraction: float) -> float:
     last_known = ordered[int(np.ceil(fraction * len(ordered))) - 1]
     after = np.searchsorted(ordered, last_known, side="right")
     return float(ordered[min(after, len(ordered) - 1)])
-
-
-def _all_known(wanted: Collection[str], there: Collection[str], name: str) -> None:
-    if isinstance(wanted, str):
-        raise ValueError(f"a collection of {name} names is expected, came the one text {wanted!r}; write [{wanted!r}]")
-    missing = [value for value in wanted if value not in there]
-    if missing:
-        raise DataError(f"no {name} {missing[0]!r}; there are {', '.join(map(repr, list(there)[:10]))}")

@@ -37,6 +37,14 @@ class Tasks:
         """int32 (T,): internal index of each task's user."""
         return self.dataset.user[self.start]
 
+    @property
+    def counted(self) -> Tasks:
+        """The same tasks over `Dataset.counted`; a support or a query may be left empty."""
+        if self.dataset.counting is None:
+            return self
+        before = self.dataset.counting_before
+        return Tasks(self.dataset.counted, before[self.start], before[self.split], before[self.stop])
+
     def take(self, index: np.ndarray) -> Tasks:
         """Some of the tasks, in the order given."""
         return Tasks(self.dataset, self.start[index], self.split[index], self.stop[index])
@@ -50,12 +58,13 @@ class Tasks:
         return slice(int(self.split[task]), int(self.stop[task]))
 
     def relevant(self, new_only: bool = False) -> list[np.ndarray]:
-        """Per task the distinct items of its query, int32 ascending; with `new_only` those absent from its support."""
-        item, found = self.dataset.item, []
+        """Per task the distinct items of its query, int32 ascending; with `new_only` those absent from its support. Events that
+        count 0, such as dislikes, make no item relevant."""
+        counted, found = self.counted, []
         for task in range(len(self)):
-            wanted = np.unique(item[self.query(task)])
+            wanted = np.unique(counted.dataset.item[counted.query(task)])
             if new_only:
-                wanted = np.setdiff1d(wanted, item[self.support(task)])
+                wanted = np.setdiff1d(wanted, self.dataset.item[self.support(task)])
             found.append(wanted)
         return found
 

@@ -121,12 +121,14 @@ class SlotModel(nn.Module):
     def repeats(self, items: Items, batch: Slots, task: np.ndarray, slot: np.ndarray) -> tuple[Tensor, Tensor]:
         """The repeat terms of M readouts as (item (M, L), value (M, L)): what to add to the scores of which items.
 
-        task, slot: int64 (M,), where the predictions are made; slots after `slot` add nothing.
+        task, slot: int64 (M,), where the predictions are made; slots after `slot` add nothing, nor do events that count 0.
         """
         before = np.expm1(batch.attributes[..., TIMES_BEFORE])
         gain = np.log((before + 2.0) / (before + 1.0))[task]  # sums to log(1 + times) over the slots of one item
         index, place = batch.item[task], np.arange(batch.item.shape[1])[None]
         live = (place <= slot[:, None]) & batch.filled[task]
+        if batch.counting is not None:
+            live &= batch.counting[task]
         # Of an item that stands twice in the last basket only the first slot there adds `again`.
         last = live & (batch.basket[task] == batch.basket[task, slot][:, None]) & ~batch.doubled[task]
         value = self._tensor((gain * live).astype(np.float32)) * items.repeat[self._tensor(index)]

@@ -29,10 +29,11 @@ class Slots:
     item: int64 (T, L), internal item index; 0 where padded.
     attributes: float32 (T, L, F), columns as in SLOT_ATTRIBUTES; 0 where unknown or padded.
     basket: int32 (T, L), ordinal of the basket within the prompt, from 0; -1 where padded.
-    doubled: bool (T, L), whether an earlier slot of the same basket holds the same item.
+    doubled: bool (T, L), whether an earlier slot of the same basket that counts holds the same item.
     length: int64 (T,), slots that are filled, from the left.
     time: float64 (T, L), seconds since 1970-01-01 UTC; 0 where padded.
     kind: int64 (T, L), 1 + code of the event type; 0 where unknown or padded.
+    counting: bool (T, L), whether the event counts more than 0, see `Dataset.worth`; None where all do. Others are no repeats.
     """
 
     item: np.ndarray
@@ -42,6 +43,7 @@ class Slots:
     length: np.ndarray
     time: np.ndarray
     kind: np.ndarray
+    counting: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.length)
@@ -72,6 +74,9 @@ def slots(tasks: Tasks, most: int) -> Slots:
     time = np.where(filled, data.time[row], 0.0)
     # Earlier slots of the same item: a (T, L, L) comparison, cheap for prompts of up to a few hundred slots.
     same = (item[:, :, None] == item[:, None, :]) & np.tri(width, k=-1, dtype=bool)
+    counting = None if data.counting is None else data.counting[row] & filled
+    if counting is not None:
+        same &= counting[:, None, :]
     before = same.sum(-1).astype(np.float32)
     doubled = (same & (basket[:, :, None] == basket[:, None, :])).any(-1)
 
@@ -89,7 +94,7 @@ def slots(tasks: Tasks, most: int) -> Slots:
     stacked = np.stack([np.nan_to_num(columns[name]) for name in SLOT_ATTRIBUTES], -1).astype(np.float32)
     stacked[~filled] = 0.0
     kind = np.where(filled, np.nan_to_num(_given(data, "event_type", row), nan=-1.0) + 1, 0).astype(np.int64)
-    return Slots(np.maximum(item, 0).astype(np.int64), stacked, basket, doubled, length.astype(np.int64), time, kind)
+    return Slots(np.maximum(item, 0).astype(np.int64), stacked, basket, doubled, length.astype(np.int64), time, kind, counting)
 
 
 def _given(data: Dataset, name: str, row: np.ndarray) -> np.ndarray:

@@ -85,6 +85,7 @@ def candidates(
     popularity: np.ndarray | None,
     sources: Sources,
     allowed: np.ndarray | None = None,
+    seen: sparse.csr_array | None = None,
 ) -> Candidates:
     """The candidates of `T` tasks over `N` items. A source that is turned off may be given None.
 
@@ -93,13 +94,14 @@ def candidates(
     together: csr (N, N) from `neighbours`; an item scores the sum over the support of weight times similarity.
     popularity: (N,); items with none are not popular.
     allowed: bool (N,) or (T, N), items that may be recommended (in stock, in the scene); it holds for every source.
+    seen: csr (T, N), what is not offered where repeats are off, such as what a user disliked; None for the support alone.
     Ties everywhere go to the lower item, so that the answer is always the same.
     Raises DataError for shapes that do not fit and values that are not finite.
     """
     support = _support(support)
     tasks, items = support.shape
     _check(support.shape, user_vectors, index, together, popularity, sources, allowed)
-    seen = support if not sources.repeats else None
+    seen = None if sources.repeats else support if seen is None else _support(seen)
     found: list[tuple[int, np.ndarray, np.ndarray]] = []  # source, tasks, items
     if sources.repeats:
         row, item = _coordinates(support)
@@ -156,7 +158,7 @@ def neighbours(dataset: Dataset, users: np.ndarray, k: int = 100, shrink: float 
     """
     if k < 1 or not shrink >= 0:
         raise DataError(f"k, shrink: expected k >= 1 and shrink >= 0, got {k} and {shrink}")
-    part = dataset.take(users)
+    part = dataset.take(users).counted
     cells = np.unique(part.user.astype(np.int64) * part.n_items + part.item)
     row, item = np.divmod(cells, max(part.n_items, 1))
     bought = sparse.csr_array((np.ones(len(cells), np.float32), (row, item)), shape=(part.n_users, part.n_items))

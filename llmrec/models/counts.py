@@ -1,6 +1,7 @@
 """Sparse counts that the simple controls are made of.
 
-Axis convention: `T` tasks, `U` users, `B` baskets, `N` items. A basket counts an item once however many of its events name
+Axis convention: `T` tasks, `U` users, `B` baskets, `N` items. Events of weight 0, such as dislikes, are not counted: every
+`fit_*` reads `Dataset.counted`. A basket counts an item once however many of its events name
 it; without basket ids each event is its own basket, and counting baskets is counting events.
 """
 
@@ -14,15 +15,17 @@ from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 
 
-def support_counts(tasks: Tasks, decay: float = 1.0, last: int | None = None) -> sparse.csr_array:
+def support_counts(tasks: Tasks, decay: float = 1.0, last: int | None = None, every: bool = False) -> sparse.csr_array:
     """float64 (T, N): over the support baskets that hold the item, the sum of `decay ** baskets_back`.
 
     The last support basket is 0 baskets back; `decay` = 1 counts them all alike. `last` leaves only that many of the
-    last support baskets. The query is not read. Raises DataError for a decay outside (0, 1] and `last` below 1.
+    last support baskets. `every` counts also events of weight 0, as if all had weight 1. The query is not read.
+    Raises DataError for a decay outside (0, 1] and `last` below 1.
     """
     check_decay(decay)
     if last is not None and last < 1:
         raise DataError(f"last: expected at least 1 basket, or None for all, got {last}")
+    tasks = tasks if every else tasks.counted
     dataset = tasks.dataset
     length = tasks.split - tasks.start
     first = np.cumsum(length) - length

@@ -123,7 +123,7 @@ def fit_ease(
         raise DataError(f"ridge: expected a number above 0, got {ridge}; without it an unbought item makes the system singular")
     matrix = _interactions(dataset, users, log)
     if dataset.worth is not None:
-        matrix = sparse.csr_array(matrix.multiply(user_worth(dataset.take(users))))
+        matrix = sparse.csr_array(matrix.multiply(user_worth(dataset.take(users).counted)))
     exact = matrix.shape[1] <= _EXACT_ITEMS if exact is None else exact
     gram = (matrix.T @ matrix).astype(np.float64 if exact else np.float32).toarray(order="F")
     gram[np.diag_indices_from(gram)] += ridge
@@ -178,7 +178,7 @@ def fit_markov(
     check_decay(decay)
     if last < 1 or horizon < 1 or shrink < 0:
         raise DataError(f"expected last >= 1, horizon >= 1, shrink >= 0; got last={last}, horizon={horizon}, shrink={shrink}")
-    train = dataset.take(users)
+    train = dataset.take(users).counted
     baskets = basket_items(train)
     ordinal = np.arange(baskets.shape[0])
     begin, end = train.first_basket[:-1], train.first_basket[1:]
@@ -196,7 +196,7 @@ def fit_markov(
 
 def _interactions(dataset: Dataset, users: np.ndarray, log: bool) -> sparse.csr_array:
     """float64 (U, N): 1 where the user bought the item, or log(1 + number of baskets)."""
-    matrix = user_items(dataset.take(users))
+    matrix = user_items(dataset.take(users).counted)
     matrix.data = np.log1p(matrix.data) if log else np.ones_like(matrix.data)
     return matrix
 

@@ -76,7 +76,7 @@ def fit_popularity(
     position: only each user's baskets number `position[0] <= b < position[1]` (from 0): with `known` baskets of support
         and a query of `horizon`, (known, known + horizon) is what others bought at this point of their history.
     """
-    train = dataset.take(users)
+    train = dataset.take(users).counted
     wanted = np.ones(len(train.basket_start) - 1, bool)
     name = "popularity"
     if recent is not None:

@@ -67,7 +67,7 @@ class Sasrec:
 
     def scores(self, tasks: Tasks) -> np.ndarray:
         """float32 (T, N), in float32 on every machine; all zero for an empty support."""
-        table = self.body.items.weight
+        table, tasks = self.body.items.weight, tasks.counted
         same_catalogue(tasks, len(table))
         length = np.minimum(tasks.split - tasks.start, self.most)
         found = np.zeros((len(tasks), len(table)), np.float32)
@@ -103,7 +103,7 @@ def fit_sasrec(
     settings = settings or SasrecSettings()
     _check(settings)
     rng, dtype = np.random.default_rng(seed), faster_dtype(device)
-    users = np.asarray(users, np.int64)
+    dataset, users = dataset.counted, np.asarray(users, np.int64)
     users = users[np.diff(dataset.start)[users] >= 2]
     if len(users) == 0:
         raise DataError("users: expected at least one with two events, there is nothing that follows anything; give more users")

@@ -46,7 +46,8 @@ class Texts:
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted over training users; `words` alone comes from the catalogue.
+    """What was counted over training users; `words` alone comes from the catalogue. Of events that count 0, such as dislikes,
+    only the price is read.
 
     popularity: float32 (N,), baskets that hold the item. baskets: how many baskets there were.
     repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean.
@@ -89,7 +90,8 @@ def count(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: 
 
     horizon: baskets after which something still counts as soon. texts: of the catalogue, see `read_texts`.
     """
-    part = dataset.take(users)
+    whole = dataset.take(users)
+    part = whole.counted
     place, lately, dates = _places(part, horizon)
     return Counts(
         popularity=basket_items(part).sum(0).astype(np.float32),
@@ -97,7 +99,7 @@ def count(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: 
         repurchase=_repurchase(part, horizon, rng),
         together=neighbours(dataset, users),
         linear=_linear(dataset, users),
-        log_price=_prices(part),
+        log_price=_prices(whole),
         words=texts.words,
         carry=_carry(dataset, users, texts.features),
         flow=fit_flow(dataset, users, texts.features, rng),

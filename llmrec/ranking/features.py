@@ -51,13 +51,15 @@ LEAST_AKIN = 1e-2  # of what similarities carried over by text come to
 
 def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
     """float32 (C, F), columns as in FEATURES."""
+    asked, tasks = tasks, tasks.counted
     n, data = tasks.dataset.n_items, tasks.dataset
     length = tasks.split - tasks.start
     owner = np.repeat(np.arange(len(tasks)), length)
     row = np.repeat(tasks.start - np.concatenate([[0], np.cumsum(length)[:-1]]), length) + np.arange(length.sum())
-    last = data.basket[tasks.split - 1] - data.basket[tasks.start]
+    begin, last = _first_and_last_basket(tasks)
+    last = last - begin
     cell = owner * n + data.item[row]
-    basket = data.basket[row] - data.basket[tasks.start][owner]
+    basket = data.basket[row] - begin[owner]
     # One number per (task, item) of the support, at the places `cells`; a candidate finds its own by bisection.
     visits = np.unique(np.stack([cell, basket]), axis=1)
     cells, first, times = np.unique(visits[0], return_index=True, return_counts=True)
@@ -66,6 +68,8 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
     place = np.minimum(np.searchsorted(cells, wanted), max(len(cells) - 1, 0))
     had = cells[place] == wanted if len(cells) else np.zeros(len(wanted), bool)
     count_in = sparse.csr_array((np.log1p(times), (cells // n, cells % n)), shape=(len(tasks), n))
+    if not len(cells):  # no event of any support counts
+        times = latest = np.zeros(1, np.int64)
     together = sparse.csr_array(count_in @ counts.together)
     late = sparse.csr_array(support_counts(tasks, LATELY) @ counts.together)
     price = counts.log_price
@@ -85,7 +89,7 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
         "follows": _follows(counts.near, tasks, found),
         "follows_wide": _follows(counts.wide, tasks, found),
         "place": counts.place[_nearest_place(tasks)[found.task], found.item],
-        "lately": _lately(counts, tasks, found),
+        "lately": _lately(counts, tasks, asked, found),
         "price": price[found.item],
         "price_gap": np.abs(price[found.item] - level[found.task]),
         "known": np.log1p(last + 1)[found.task],
@@ -150,13 +154,21 @@ def _text_follows(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray
 
 def _nearest_place(tasks: Tasks) -> np.ndarray:
     """int64 (T,): row of PLACES, counted from the user's very first basket, for the query's first one."""
-    had = tasks.dataset.basket[tasks.split - 1] + 1
-    return np.searchsorted(PLACES, had, side="right") - 1
+    had = _first_and_last_basket(tasks)[1] + 1
+    return np.maximum(np.searchsorted(PLACES, had, side="right") - 1, 0)
 
 
-def _lately(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
-    """`Counts.lately` (C,) at the time of each support's last event, between the two nearest dates in proportion."""
-    at = np.interp(tasks.dataset.time[tasks.split - 1], counts.dates, np.arange(DATES))
+def _first_and_last_basket(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (T,) each: ordinals of the first and the last basket of each support; 0 and -1 for an empty one."""
+    first, last, some = np.zeros(len(tasks), np.int64), np.full(len(tasks), -1), tasks.split > tasks.start
+    first[some], last[some] = tasks.dataset.basket[tasks.start[some]], tasks.dataset.basket[tasks.split[some] - 1]
+    return first, last
+
+
+def _lately(counts: Counts, tasks: Tasks, asked: Tasks, found: Candidates) -> np.ndarray:
+    """`Counts.lately` (C,) at the time of the last event of each support of `asked`, between the two nearest dates in
+    proportion. tasks: the same with only the events that count."""
+    at = np.interp(asked.dataset.time[asked.split - 1], counts.dates, np.arange(DATES))
     low = np.minimum(at.astype(np.int64), DATES - 2)
     part, task, place = (at - low)[found.task], low[found.task], _nearest_place(tasks)[found.task]
     return (1 - part) * counts.lately[task, place, found.item] + part * counts.lately[task + 1, place, found.item]

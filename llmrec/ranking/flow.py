@@ -59,7 +59,7 @@ def fit_flow(dataset: Dataset, users: np.ndarray, item: np.ndarray, rng: np.rand
 
     Without features, or without a user of two baskets, it says nothing: R = 0.
     """
-    part = dataset.take(users)
+    part = dataset.take(users).counted
     if not item.shape[1] or not (part.n_baskets > 1).any():
         none = np.zeros((dataset.n_items, 0), np.float32)
         return Flow(none, none, np.zeros(0, np.float32))

@@ -34,8 +34,9 @@ def retrieve(
 ) -> Candidates:
     """Candidates of T tasks from user vectors (T, d); `allowed` is bool (N,) or None for all items."""
     query = np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], 1)
-    counts = retrieval.counts
-    return candidates(query, retrieval.index, support_counts(tasks), counts.together, counts.popularity, sources, allowed)
+    counts, support = retrieval.counts, support_counts(tasks)
+    seen = None if sources.repeats else support_counts(tasks, every=True)  # dislikes too
+    return candidates(query, retrieval.index, support, counts.together, counts.popularity, sources, allowed, seen)
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
     if not len(tasks):
         raise DataError(f"events: no user has {known} + {horizon} baskets; bring longer histories or set a smaller `known`")
     counts = state.retrieval.counts.popularity
-    times = np.zeros((len(tasks), held.n_items), np.float32)
+    times, counted = np.zeros((len(tasks), held.n_items), np.float32), tasks.counted
     for i in range(len(tasks)):
-        np.add.at(times[i], held.item[tasks.support(i)], 1.0)
+        np.add.at(times[i], counted.dataset.item[counted.support(i)], 1.0)
     share = counts / (counts.max(initial=0.0) + 1.0)
     ways = {
         OURS: lambda: chain_scores(state, tasks, None),

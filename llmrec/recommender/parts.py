@@ -65,7 +65,9 @@ def new_model(
             f"transformer reads: set TrainSettings(most={body.max_length - len(words)}) or less"
         )
     part = dataset.take(users)
-    popularity = torch.from_numpy(np.bincount(part.item, minlength=dataset.n_items)).float()
+    seen = np.bincount(part.item, minlength=dataset.n_items) > 0
+    taken = np.bincount(part.counted.item, minlength=dataset.n_items)
+    popularity = torch.from_numpy(np.maximum(taken, 0.5 * seen)).float()  # an item that was only disliked is not a new one
     kinds = len(dataset.event_types)
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)

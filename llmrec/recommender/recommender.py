@@ -65,7 +65,8 @@ class Recommender:
 
         columns, item_columns: the tables' names -> the library's, where the known aliases do not cover them.
         event_weights: event type -> what such an event counts as a thing to be predicted, such as `{"view": 0.1, "cart": 0.5}`;
-            1 for types not named. Every event is read all the same.
+            1 for types not named. Every event is read all the same. 0, or a column `weight` of 0 or below, is for dislikes:
+            such an event never speaks for its item, which `filter_viewed` leaves out for that user.
         Raises SchemaError and DataError for tables, WeightsError for weights. Returns itself.
         """
         stages = Stages()

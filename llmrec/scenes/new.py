@@ -114,14 +114,15 @@ class NewScene:
         """The scene adapted to its first customers, as far as their own events say that this pays; see `chosen`.
 
         events: all events so far of those customers, a table with `user_id, item_id, timestamp`; what else they had of the
-        catalogue is read too. Whoever had nothing of the scene is no customer. Every way to adapt is tried on events of these
-        customers that are kept back, and held against what it gained in known scenes; zero steps stay where nothing is expected
-        beyond doubt. Many more customers than were learned at (hundreds) are better trained on, with `Recommender`.
+        catalogue is read too, and events with a `weight` of 0 or below, such as dislikes, are not. Whoever had nothing of the
+        scene is no customer. Every way to adapt is tried on events of these customers that are kept back, and held against
+        what it gained in known scenes; zero steps stay where nothing is expected beyond doubt. Many more customers than were
+        learned at (hundreds) are better trained on, with `Recommender`.
 
         Returns a new value, adapted from zero steps whatever this one is; this one stays as it was. Raises UnknownItemError
         when no event has an item of the scene.
         """
-        dataset = self._events(events, columns)
+        dataset = self._events(events, columns).counted
         users = customers(dataset, self.scene.shelf.among)
         if not len(users):
             raise UnknownItemError(
@@ -184,7 +185,7 @@ class NewScene:
         """Asker, item, score and rank of the best items for the askers `who`, int64 (T,) positions in `asked`."""
         place = known.users.find(asked.take(who).values)
         tasks = _of(known, place)
-        score = self.scene.scores(tasks)
+        score = self.scene.scores(tasks.counted)
         score[:, ~allowed] = -np.inf
         if skip:
             for task in range(len(tasks)):

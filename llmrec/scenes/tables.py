@@ -79,6 +79,7 @@ def known_worlds(
 
 def world_of(dataset: Dataset, shelf: Shelf, again: bool) -> World:
     """A known scene of all its customers."""
+    dataset = dataset.counted
     return World(dataset, shelf, customers(dataset, shelf.among), again)
 
 

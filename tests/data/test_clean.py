@@ -175,3 +175,14 @@ def test_the_report_reads_as_a_table_and_as_json():
     assert lines[1].index("12,345") + len("12,345") == lines[2].index("10") + len("10")
     assert lines[3] == "note: a note"
     assert json.loads(json.dumps(report.to_dict()))["steps"][1]["rows_dropped"] == 2
+
+
+def test_a_weight_below_0_is_a_dislike_and_stays_with_weight_0():
+    nan, inf = float("nan"), float("inf")
+    table, step = clean.drop_impossible(orders(weight=[1.0, 0.0, -1.0, nan, inf, -inf, -0.25]))
+    assert table.column("timestamp").to_pylist() == [0, 1, 2, 3, 6] and step.detail == "weight: 2"
+    read, step = clean.read_dislikes(table)
+    np.testing.assert_array_equal(read.column("weight").to_numpy(), [1.0, 0.0, 0.0, nan, 0.0])
+    assert (step.rows_in, step.rows_dropped, step.rows_changed) == (5, 0, 2)
+    assert step.detail == "weight: 2 below 0, kept and counted 0"
+    assert clean.read_dislikes(orders(quantity=[1.0]))[1] == Step("dislikes", "events", 1)

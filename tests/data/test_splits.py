@@ -7,15 +7,7 @@ import pytest
 
 from llmrec.data.build import build
 from llmrec.data.dataset import Dataset
-from llmrec.data.splits import (
-    by_time,
-    cold_items,
-    cold_users,
-    held_out_category,
-    held_out_scene,
-    leave_last_out,
-    without_items,
-)
+from llmrec.data.splits import by_time, cold_items, cold_users, leave_last_out
 from llmrec.errors import DataError
 
 
@@ -138,26 +130,3 @@ def test_cold_items_are_those_first_seen_later():
         assert mask[item] == (len(times) > 0 and times.min() >= 3)
     assert 0 < mask.sum() < dataset.n_items
     assert not mask[40]
-
-
-def test_held_out_categories_and_scenes():
-    dataset = shop()
-    mask = held_out_category(dataset, ["odd"])
-    assert np.flatnonzero(mask).tolist() == list(range(1, 41, 2))
-    left = without_items(dataset, mask)
-    assert (left.item % 2 == 0).all()
-    assert left.n_events == (dataset.item % 2 == 0).sum()
-    assert (np.diff(left.start) > 0).all()
-    scene = held_out_scene(dataset, ["south"])
-    assert scene.tolist() == [dataset.scenes[code] == "south" for code in dataset.scene]
-    with pytest.raises(DataError, match="no category 'od'; there are 'even', 'odd'"):
-        held_out_category(dataset, ["od"])
-    with pytest.raises(DataError, match="no scene 'west'"):
-        held_out_scene(dataset, ["west"])
-    with pytest.raises(ValueError, match=r"write \['odd'\]"):
-        held_out_category(dataset, "odd")
-    plain, _ = build({"user_id": [1], "item_id": [1], "timestamp": [1]})
-    with pytest.raises(DataError, match="no column 'category'"):
-        held_out_category(plain, ["odd"])
-    with pytest.raises(DataError, match="no column 'scene'"):
-        held_out_scene(plain, ["north"])

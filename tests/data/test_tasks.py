@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llmrec.data.build import build
-from llmrec.data.dataset import Dataset
+from llmrec.data.dataset import Dataset, Worth
 from llmrec.data.tasks import Tasks, everything_known, first_baskets, sample_windows
 
 
@@ -97,3 +99,19 @@ def test_everything_known_is_the_whole_history_and_nothing_is_asked():
     for task, user in enumerate((4, 1)):
         assert np.arange(dataset.n_events)[tasks.support(task)].tolist() == np.flatnonzero(dataset.user == user).tolist()
         assert len(dataset.item[tasks.query(task)]) == 0
+
+
+def test_tasks_over_the_events_that_count():
+    dataset = shop()
+    kind = np.random.default_rng(3).integers(0, 2, dataset.n_events).astype(np.float32)
+    typed = replace(dataset, attributes={"event_type": kind}, event_types=("bad", "good"), worth_by=Worth((0.0, 1.0)))
+    tasks = first_baskets(typed, np.arange(typed.n_users), known=2, horizon=2)
+    counted = tasks.counted
+    for task, relevant in enumerate(tasks.relevant()):
+        for one, other in ((tasks.support(task), counted.support(task)), (tasks.query(task), counted.query(task))):
+            assert typed.item[one][kind[one] == 1].tolist() == counted.dataset.item[other].tolist()
+        query = tasks.query(task)
+        assert relevant.tolist() == sorted(set(typed.item[query][kind[query] == 1].tolist()))
+        new = set(relevant.tolist()) - set(typed.item[tasks.support(task)].tolist())
+        assert tasks.relevant(new_only=True)[task].tolist() == sorted(new)
+    assert first_baskets(dataset, np.arange(3), 2, 2).counted.dataset is dataset, "where all count, nothing is copied"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from llmrec.data.dataset import Worth
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.dates import date_features
 from llmrec.encoder.loss import multi_target
@@ -152,3 +153,24 @@ def test_an_event_type_that_training_never_met_is_an_unknown_one(slot_model, tas
     far, unknown = replace(batch, kind=np.full_like(batch.kind, 99)), replace(batch, kind=np.zeros_like(batch.kind))
     assert torch.equal(slot_model.prompt(items, far), slot_model.prompt(items, unknown))
     assert not torch.equal(slot_model.prompt(items, batch), slot_model.prompt(items, unknown))
+
+
+def test_an_event_that_counts_0_is_no_repeat(slot_model, tasks):
+    """What it adds to its own item's score is 0, and a later purchase of the item is a first one."""
+    data, plain = tasks.dataset, slots(tasks, 64)
+    types = replace(data, worth_by=Worth((0.0, 1.0), data.worth_by.scale))
+    items, batch = slot_model.items(), slots(replace(tasks, dataset=types), 64)
+    assert plain.counting is None and batch.counting is not None and (batch.filled & ~batch.counting).any()
+    every, last = np.arange(len(tasks)), batch.length - 1
+    index, value = (part.detach().numpy() for part in slot_model.repeats(items, batch, every, last))
+    for task in range(len(tasks)):
+        counts = batch.counting[task]
+        found = np.bincount(index[task], value[task], 10)
+        kept = replace(plain, item=np.where(counts, plain.item, -1)[[task]], basket=plain.basket[[task]])
+        had, basket = kept.item[0], kept.basket[0]
+        expected = np.zeros(10)
+        for item in set(had[counts].tolist()):
+            expected[item] = items.repeat[item].item() * np.log1p((had == item).sum())
+            if ((had == item) & (basket == basket[last[task]])).any():
+                expected[item] += slot_model.again.item()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

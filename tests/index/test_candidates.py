@@ -236,3 +236,21 @@ def test_neighbours_refuse_what_makes_no_sense():
     for k, shrink in ((0, 1.0), (5, -1.0), (5, float("nan"))):
         with pytest.raises(DataError, match="k >= 1 and shrink >= 0"):
             neighbours(dataset([[0, 1]], 2), np.array([0]), k, shrink)
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_what_was_seen_is_left_out_where_repeats_are_and_brings_nothing(repeats):
+    """Beside the support each task has seen two more items, such as those that a user disliked."""
+    planted, sources = world(5), Sources(text_k=60, knn_k=60, popular_k=60, repeats=repeats)
+    support = planted["support"].toarray()
+    seen, rng = support > 0, np.random.default_rng(0)
+    for row in seen:
+        row[rng.choice(np.flatnonzero(~row), 2, replace=False)] = True
+    found = candidates(**planted, sources=sources, seen=sparse.csr_array(seen.astype(np.float32)))
+    without = candidates(**planted, sources=sources)
+    if repeats:
+        assert np.array_equal(found.item, without.item) and np.array_equal(found.source, without.source)
+        return
+    for task in range(len(found)):
+        assert found.of(task).tolist() == [item for item in without.of(task) if not seen[task, item]]
+    assert len(found.item) < len(without.item)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from scipy import sparse
 
-from llmrec.data.dataset import Dataset
+from llmrec.data.dataset import Dataset, Worth
 from llmrec.data.tasks import sample_windows
 from llmrec.index.candidates import neighbours
-from llmrec.models.item_item import fit_ease, fit_markov
+from llmrec.models.item_item import Markov, fit_ease, fit_markov
 from llmrec.models.text_match import words
 from llmrec.ranking import counting
 from llmrec.ranking.akin import alike
-from llmrec.ranking.counting import PLACES, Texts, count, read_texts, with_vectors
+from llmrec.ranking.counting import PLACES, Counts, Texts, count, read_texts, with_vectors
+from llmrec.ranking.flow import Flow
 
 
 def texts(data: Dataset) -> Texts:
@@ -173,3 +175,39 @@ def test_items_that_the_counted_did_not_have_are_spoken_for_by_those_akin_to_the
     assert count(data, users, 2, read_texts(data), rng).carry.nnz == 0, "without vectors"
     assert count(data, users[:0], 2, read, rng).carry.nnz == 0, "nobody counted"
     assert count(data, np.arange(20), 2, read, rng).carry.nnz == 0, "all had"
+
+
+def some_for_nothing(data: Dataset, least: float) -> Dataset:
+    """The same where events of the first type count `least`; those of unknown type count all the same."""
+    return replace(data, worth_by=Worth((least, 1.0), data.worth_by.scale))
+
+
+def same(one: Counts, other: Counts, but: tuple[str, ...] = ()) -> None:
+    for field in fields(Counts):
+        if field.name not in but:
+            for a, b in zip(*(parts(getattr(counts, field.name)) for counts in (one, other)), strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=field.name)
+
+
+def parts(value) -> list:
+    """A count as plain arrays."""
+    if isinstance(value, (Flow, Markov)):
+        return [part for field in fields(value) for part in parts(getattr(value, field.name))]
+    return [value.toarray()] if sparse.issparse(value) else [value]
+
+
+def test_events_that_count_0_are_as_if_they_had_not_been(random_shop):
+    """But for prices, which are facts of the items."""
+    users, data = np.arange(3, 15), some_for_nothing(random_shop, 0.0)
+    read, bare = texts(data), data.keep(data.worth > 0)
+    assert 0 < bare.n_events < data.n_events
+    one, other = (count(part, users, 2, read, np.random.default_rng(0)) for part in (data, bare))
+    same(one, other, but=("log_price",))
+    assert (one.popularity != count(random_shop, users, 2, read, np.random.default_rng(0)).popularity).any()
+
+
+def test_events_that_count_little_are_counted_whole(random_shop):
+    """All but EASE, which weighs them."""
+    users, read = np.arange(3, 15), texts(random_shop)
+    shops = random_shop, some_for_nothing(random_shop, 0.1)
+    same(*(count(data, users, 2, read, np.random.default_rng(0)) for data in shops), but=("linear",))

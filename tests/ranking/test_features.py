@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from llmrec.data.dataset import Worth
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.index.candidates import Candidates
 from llmrec.models.item_item import Markov
@@ -185,3 +186,30 @@ def test_without_co_occurrence_and_without_candidates(tasks, counts):
     assert (table[:, FEATURES.index("together")] == 0).all()
     empty = Candidates(np.zeros(len(tasks) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
     assert features(tasks, empty, counts).shape == (0, len(FEATURES))
+
+
+def test_events_that_count_0_are_as_if_they_had_not_been(tasks, counts):
+    """But for the date, which is that of the last event of any kind, and for supports of nothing else."""
+    data = replace(tasks.dataset, worth_by=Worth((0.0, 1.0), tasks.dataset.worth_by.scale))
+    tasks = replace(tasks, dataset=data)
+    bare, found = tasks.counted, some_candidates(len(tasks))
+    empty = bare.split == bare.start
+    assert empty.any() and not empty.all() and (bare.split - bare.start < tasks.split - tasks.start)[~empty].any()
+    some = ~empty[found.task]
+    one, other = features(tasks, found, counts), features(bare, found, counts)
+    columns = [column for column, name in enumerate(FEATURES) if name != "lately"]
+    assert np.array_equal(one[:, columns][some], other[:, columns][some])
+    assert np.array_equal(features_for_blend(tasks, found, counts), features_for_blend(bare, found, counts))
+    none = one[~some]
+    assert len(none)
+    for name in ("times", "had", "recency", "repurchase", "together", "together_lately", "wording", "known", "events"):
+        assert not none[:, FEATURES.index(name)].any(), name
+
+
+def test_where_no_event_of_any_support_counts_nothing_is_said_of_them(tasks, counts):
+    data = replace(tasks.dataset, worth_by=Worth((0.0, 0.0), 1.0))
+    data = replace(data, attributes={"event_type": np.zeros(data.n_events, np.float32)})
+    tasks, found = replace(tasks, dataset=data), some_candidates(len(tasks))
+    table = features(tasks, found, counts)
+    assert table.shape == (len(found.item), len(FEATURES)) and np.isfinite(table).all()
+    assert not table[:, [FEATURES.index(name) for name in ("times", "had", "recency", "known", "events")]].any()

@@ -250,3 +250,14 @@ def test_a_changed_byte_is_refused(adapted, tmp_path, name):
 def test_it_prints_in_a_line(shop, adapted):
     assert repr(shop) == "NewScene(60 items, 'zero steps', 0 customers)"
     assert repr(adapted) == f"NewScene(60 items, {adapted.name!r}, 64 customers)"
+
+
+def test_a_dislike_says_nothing_of_a_scene_and_its_item_is_left_out(shop, first, adapted):
+    n = len(first["user_id"])
+    extra = {"user_id": [0, 1, 2], "item_id": [max(first["item_id"])] * 3, "timestamp": [9e9] * 3}
+    events = {name: [*values, *extra[name]] for name, values in first.items()} | {"weight": [1.0] * n + [-1.0] * 3}
+    disliked = shop.adapt(events)
+    np.testing.assert_array_equal(disliked.scene.few.bought, adapted.scene.few.bought)
+    mine = of(events, [0])
+    answer = disliked.recommend(histories=mine, k=60 - len(had(mine, 0)), filter_viewed=True)
+    assert set(answer["item_id"]) == set(shop.catalogue.ids.values) - had(mine, 0) and extra["item_id"][0] in had(mine, 0)
