@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,7 @@ def empty_frame(kind: str) -> Any:
         if kind == "polars":
             return nw.from_native(pa.table({}), eager_only=True).to_polars()
         if kind == "datasets":
-            from datasets import Dataset
-
-            return Dataset(pa.table({}))
+            return import_module("datasets").Dataset(pa.table({}))
     except ImportError:  # MissingExtraError is one
         pass
     return pa.table({})

@@ -237,8 +237,8 @@ class Recommender:
         place = state.histories.users.find(held.users.values)
         if trained := int(((place >= 0) & (place < state.trained)).sum()):
             warnings.warn(
-                f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, where they rank better than new users "
-                "will; pass events of users who were held out of fit",
+                f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
+                "users will be; pass events of users who were held out of fit",
                 TrainedUsersWarning,
                 stacklevel=2,
             )
@@ -248,8 +248,8 @@ class Recommender:
     def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
         """Save everything needed to recommend, atomically and with a hash of every file.
 
-        histories: also the users' events. Left out by default: one person's trained base and initialisation serve another. Users
-            asked by id are then not known after loading. Texts beside an older save, such as README.md, stay.
+        histories: also the users' events. Left out by default: one person's trained base and initialisation serve another.
+            Users asked by id are then not known after loading. Texts beside an older save, such as README.md, stay.
         """
         save_state(Path(folder), self.state, histories)
 

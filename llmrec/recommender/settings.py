@@ -84,8 +84,8 @@ def check_ranges(settings: Settings) -> None:
     check_number("Settings.ranking_share", settings.ranking_share, 0, 1)
     if settings.adapting_share + settings.ranking_share >= 1:
         raise DataError(
-            f"Settings.adapting_share is {settings.adapting_share!r} and ranking_share {settings.ranking_share!r}; expected a sum "
-            "below 1, since the base is trained on the rest"
+            f"Settings.adapting_share is {settings.adapting_share!r} and ranking_share {settings.ranking_share!r}; expected a "
+            "sum below 1, since the base is trained on the rest"
         )
     _check_train(settings.train)
     _check_adapting(settings.lora, settings.outer)

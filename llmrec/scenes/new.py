@@ -85,8 +85,8 @@ class NewScene:
         Returns a frame `user_id, item_id, score, rank, source` in the type of `histories`, or of the items; best first.
         `source` is `name`, with "(no history)" where the answer is the same for everybody; scores of one user can be compared.
         Where fewer than k items are left a ShortAnswerWarning says to whom. Raises DataError where neither users nor histories
-        are given or users are of another type than those of `histories`, UnknownItemError for an id in `items_to_recommend` that is not in the catalogue, and when no event of
-        `histories` has an item that is.
+        are given, or users of another type than those of `histories`; UnknownItemError for an id in `items_to_recommend` that
+        is not in the catalogue, and when no event of `histories` has an item that is.
         """
         if users is None and histories is None:
             raise DataError(
@@ -173,8 +173,8 @@ class NewScene:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> NewScene:
-        """Load what `save_pretrained` saved; it needs no weights, and no torch. Frames that are not made like `histories` are of
-        the type that they were before saving. Raises ArtefactError when a byte of it has changed since."""
+        """Load what `save_pretrained` saved; it needs no weights, and no torch. Frames that are not made like `histories` are
+        of the type that they were before saving. Raises ArtefactError when a byte of it has changed since."""
         folder = located(folder)
         meta = opened(folder, KIND)
         arrays = load_arrays(folder / ARRAYS)
