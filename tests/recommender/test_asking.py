@@ -118,7 +118,7 @@ def test_a_copy_answers_alike_and_learns_alone(recommender, world, way):
 
 
 def in_a_fork(call) -> str:
-    """What a forked child makes of a call: "answer", or the name of the error; "nothing" where it does not end in 20 seconds."""
+    """What a forked child makes of a call: "answer", or the name of the error; "nothing" after 20 seconds without either."""
     context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
 
@@ -181,7 +181,7 @@ def test_what_it_is_stands_in_its_repr(recommender, world):
     assert repr(recommender) == f"Recommender(25 known users, {n + 1} events, 30 items, version 1)"
 
 
-def test_fitting_shows_stages_and_notes_unless_told_otherwise(fitting, world, capfd, caplog, tiny_settings):
+def test_fitting_shows_stages_and_notes_unless_told_otherwise(fitting, world, capfd, caplog, tiny_settings, tmp_path):
     """Nothing else is written, neither by fitting nor by any other call; a program that listens to the logger hears all."""
     caplog.set_level(logging.WARNING)
     events = {"who" if name == "user_id" else name: values for name, values in world.events(world.users, world.ids).items()}
@@ -202,6 +202,8 @@ def test_fitting_shows_stages_and_notes_unless_told_otherwise(fitting, world, ca
     fitted.recommend(world.users)
     fitted.similar_items(world.ids[:1])
     fitted.observe({"user_id": ["nobody"], "item_id": [world.ids[0]], "timestamp": [1.7e9]})
+    fitted.save_pretrained(tmp_path / "saved")
+    Recommender.from_pretrained(tmp_path / "saved")
     assert capfd.readouterr() == ("", "")
 
 
