@@ -9,9 +9,17 @@ from typing import Any
 import click
 
 from llmrec.errors import LlmrecError
-from llmrec.store import library_version
+from llmrec.store import library_version, located
 
-EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+class _File(click.Path):
+    """A path whose `~` is the home folder, also where no shell has read it, as in `--out=~/runs`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(located(value), param, ctx)
+
+
+EXISTING = _File(exists=True, dir_okay=False, path_type=Path)
 
 
 class _Group(click.Group):
@@ -60,7 +68,7 @@ def doctor(as_json: bool) -> None:
 @main.command()
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_File(file_okay=False, path_type=Path),
     default=Path("runs/demo"),
     show_default=True,
     help="Folder for the report, the plots and the trained model.",

@@ -40,8 +40,20 @@ class MissingExtraError(LlmrecError, ImportError):
     """An optional package is not installed; the message says which extra brings it."""
 
 
+class ForkError(LlmrecError, RuntimeError):
+    """A forked child process uses a model after its parent has computed: the threads of torch and faiss are gone there."""
+
+
 class ShortAnswerWarning(UserWarning):
     """Fewer than k items could be recommended; the message says to whom and why."""
+
+
+class TrainedUsersWarning(UserWarning):
+    """Users to be evaluated on were trained on; the message says how many."""
+
+
+class MissingHistoriesWarning(UserWarning):
+    """Users asked by id have no history here because the folder was saved without histories."""
 
 
 class FewWindowsWarning(UserWarning):

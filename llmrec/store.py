@@ -35,6 +35,8 @@ from llmrec.errors import ArtefactError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+BESIDE = frozenset({".gitattributes", ".gitignore", ".DS_Store", "Thumbs.db", "desktop.ini", "LICENSE"})  # and *.md
+TOOLS = (".git", ".cache/huggingface")  # folders that git and the Hugging Face hub keep in a copy of a folder
 DTYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)) | {
     *("bool", "float16", "float32", "float64", "complex64")
 }
@@ -45,11 +47,12 @@ def write_folder(path: str | Path, writer: Callable[[Path], None], kind: str, me
 
     kind: what is saved ("adapter", "recommender", ...); `open_folder` must ask for the same.
     meta: JSON values, which `open_folder` returns; others are a TypeError, NaN a ValueError.
+    Files that may stand beside a save, such as README.md and .gitattributes, stay. `~` is the home folder.
     Raises ArtefactError when something that was not saved by this function is in the way; what `writer` raises passes through.
     In both cases, and when the process dies, an older save at `path` stays as it was.
     """
     stored = json.loads(json.dumps(dict(meta), allow_nan=False))  # as it will be read: tuples are lists, keys are strings
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(located(path)))
     target.parent.mkdir(parents=True, exist_ok=True)
     _recover(target)
     _refuse_to_overwrite(target)
@@ -64,6 +67,7 @@ def write_folder(path: str | Path, writer: Callable[[Path], None], kind: str, me
         manifest = {"format": FORMAT, "kind": kind, "llmrec": library_version(), "meta": stored, "files": files}
         (fresh / MANIFEST).write_bytes(_sealed(manifest))
         _flush(fresh)
+        _keep_beside(target, fresh)
         _put_in_place(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)  # it is gone already unless something went wrong
@@ -73,9 +77,10 @@ def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
     """Verify every file of a saved folder and return its `meta`.
 
     Raises ArtefactError when the folder is not there, is of another kind or a newer format, or when a file is missing, was
-    added, or is not byte for byte what was saved.
+    added, or is not byte for byte what was saved. Texts (*.md, LICENSE) and what git, the hub and file managers put into a
+    folder may be added.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(located(path)))
     if not target.exists():
         time.sleep(0.05)  # another process that saves right now is between its two renames for microseconds
         _recover(target)
@@ -100,9 +105,14 @@ def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
             )
     for file in sorted(target.rglob("*")):
         name = file.relative_to(target).as_posix()
-        if not file.is_dir() and name not in expected and name != MANIFEST:
+        if not file.is_dir() and name not in expected and name != MANIFEST and not _may_stand_beside(name):
             raise ArtefactError(f"{file}: expected only the files that were saved, got this one too; move it out of the folder")
     return manifest["meta"]
+
+
+def located(path: str | Path) -> Path:
+    """The path with `~` and `~name` at its beginning read as home folders, as a shell does."""
+    return Path(path).expanduser()
 
 
 def library_version() -> str:
@@ -116,8 +126,8 @@ def library_version() -> str:
 def cache_folder() -> Path:
     """Where things that can be computed again are kept: `$LLMREC_CACHE`, else `llmrec` in `$XDG_CACHE_HOME` or `~/.cache`."""
     if own := os.environ.get("LLMREC_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmrec"
+        return located(own)
+    return located(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmrec"
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -285,8 +295,36 @@ def _discard(folder: Path) -> None:
         shutil.rmtree(waste, ignore_errors=True)
 
 
+def _may_stand_beside(name: str) -> bool:
+    """Whether a file, named by its relative POSIX path, may be in a saved folder without having been saved."""
+    last = name.rpartition("/")[2]
+    return last in BESIDE or last.lower().endswith(".md") or any(name == tool or name.startswith(f"{tool}/") for tool in TOOLS)
+
+
+def _keep_beside(target: Path, fresh: Path) -> None:
+    """Copy what stands beside an older save into the new one, but for what the new one has itself."""
+    if not target.is_dir():
+        return
+    for file in sorted(target.rglob("*")):
+        name = file.relative_to(target)
+        copy = fresh / name
+        if file.is_symlink() or copy.exists() or not _may_stand_beside(name.as_posix()):
+            continue
+        if file.is_dir():
+            copy.mkdir(parents=True)  # git needs its empty folders too
+        else:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, copy)
+        _fsync(copy)
+        _fsync(copy.parent)
+
+
 def _refuse_to_overwrite(target: Path) -> None:
-    empty = target.is_dir() and not any(target.iterdir())
+    empty = target.is_dir() and all(
+        _may_stand_beside(entry.relative_to(target).as_posix()) and not entry.is_symlink()
+        for entry in target.rglob("*")
+        if entry.is_symlink() or not entry.is_dir()
+    )
     if target.exists() and not empty and not (target / MANIFEST).is_file():
         raise ArtefactError(
             f"{target}: expected nothing, an empty folder or an older save, got something else, which is left alone; choose "

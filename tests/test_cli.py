@@ -41,6 +41,16 @@ def test_demo_passes_its_options_and_its_exit_code(calls, tmp_path):
     assert calls == [nothing, own, nothing | {"quick": True}]
 
 
+def test_a_tilde_is_the_home_folder_where_no_shell_has_read_it(calls, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("events.csv", "items.csv"):
+        (tmp_path / name).touch()
+    assert CliRunner().invoke(main, ["demo", "--out=~/o", "--events=~/events.csv", "--items=~/items.csv"]).exit_code == 7
+    assert [calls[0][name] for name in ("out", "events", "items")] == [
+        tmp_path / name for name in ("o", "events.csv", "items.csv")
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import io
+import logging
 import threading
 
 import pytest
@@ -80,3 +81,80 @@ def test_without_a_stream_lines_go_to_stderr(capsys):
 def test_doctests():
     assert doctest.testmod(progress).attempted > 0
     assert doctest.testmod(progress).failed == 0
+
+
+# ---------------------------------------------------------------------------------------- the logger
+
+
+@pytest.fixture
+def logger():
+    """The library's logger as a program that set nothing up finds it."""
+    one = logging.getLogger("llmrec")
+    before = one.level, one.handlers[:], one.propagate
+    yield one
+    one.level, one.handlers[:], one.propagate = before
+    one.setLevel(before[0])  # also empties what the logger remembers of levels
+
+
+def test_lines_go_to_the_logger_once_where_a_handler_takes_them(logger, capsys):
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    stages = Stages()
+    with stages("read"):
+        stages.say("a note")
+    assert out.getvalue().splitlines()[:2] == ["read ...", "a note"] and len(out.getvalue().splitlines()) == 3
+    assert capsys.readouterr() == ("", "")
+    logger.propagate = False  # pytest listens above
+    handler.setLevel(logging.WARNING)  # now nothing of the program takes them
+    with Stages()("read"):
+        pass
+    assert len(out.getvalue().splitlines()) == 3 and capsys.readouterr().err.startswith("read ...")
+
+
+def test_the_program_may_silence_the_logger(logger, capsys):
+    for level in (logging.WARNING, logging.CRITICAL):
+        logger.setLevel(level)
+        Stages().say("a note")
+    logger.setLevel(logging.NOTSET)
+    logging.disable(logging.INFO)
+    try:
+        Stages().say("a note")
+    finally:
+        logging.disable(logging.NOTSET)
+    assert capsys.readouterr() == ("", "")
+    Stages().say("a note")
+    assert capsys.readouterr() == ("", "a note\n")
+    assert logger.handlers == [] and logger.level == logging.NOTSET  # saying something set nothing up
+
+
+def test_without_verbose_only_the_logger_is_told(logger, capsys):
+    with Stages(verbose=False)("read"):
+        assert bar(range(3)).disable
+    assert not bar(range(3)).disable
+    assert capsys.readouterr() == ("", "")
+    out = io.StringIO()
+    logger.addHandler(logging.StreamHandler(out))
+    logger.setLevel(logging.INFO)
+    with Stages(verbose=False)("read"):
+        pass
+    assert out.getvalue().startswith("read ...")
+
+
+def test_bars_come_back_after_a_stage_that_failed_and_inside_another_stay_away():
+    quiet, loud = Stages(io.StringIO(), verbose=False), Stages(io.StringIO())
+    with pytest.raises(ZeroDivisionError), quiet("read"):
+        _ = 1 / 0
+    assert not bar(range(3)).disable
+    with quiet("fit"), loud("read"):
+        assert bar(range(3)).disable
+
+
+def test_the_environment_switches_bars_off(monkeypatch):
+    monkeypatch.setenv("LLMREC_PROGRESS", "0")
+    out = Terminal()
+    drawn = bar(range(3), "count", stream=out)
+    assert drawn.disable and list(drawn) == [0, 1, 2] and out.getvalue() == ""
+    monkeypatch.setenv("LLMREC_PROGRESS", "1")
+    assert not bar(range(3), stream=out).disable

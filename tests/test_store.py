@@ -136,6 +136,60 @@ def test_a_file_that_is_missing_or_was_added_is_named(tmp_path):
         open_folder(path, KIND)
 
 
+def test_texts_and_what_tools_put_there_may_stand_beside_a_save_and_stay(tmp_path):
+    path = tmp_path / "a"
+    write(path, 1)
+    beside = [
+        "README.md",
+        "notes.MD",
+        ".gitattributes",
+        ".gitignore",
+        ".DS_Store",
+        "deep/.DS_Store",
+        "deep/README.md",
+        "LICENSE",
+    ]
+    beside += [".git/config", ".git/objects/ab/cd", ".cache/huggingface/download/x.metadata"]
+    for name in beside:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(name, encoding="utf-8")
+    (path / ".git" / "refs").mkdir()
+    (path / ".git" / "hook").touch(mode=0o755)
+    assert version(path) == 1
+    write(path, 2)
+    assert version(path) == 2
+    assert all((path / name).read_text(encoding="utf-8") == name for name in beside)
+    assert (path / ".git" / "refs").is_dir() and (path / ".git" / "hook").stat().st_mode & 0o777 == 0o755
+    for name in ("readme.txt", "model.md.bin", ".github", "deep/.git", ".cache/other/x"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text("x", encoding="utf-8")
+        with pytest.raises(ArtefactError, match="expected only the files that were saved"):
+            open_folder(path, KIND)
+        (path / name).unlink()
+
+
+def test_a_folder_with_nothing_but_such_files_may_be_saved_into(tmp_path):
+    """As a fresh clone of an empty repository is; a link among them could lead to somebody's work, and is left alone."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "README.md").write_text("card", encoding="utf-8")
+    write(tmp_path / "a", 1)
+    assert version(tmp_path / "a") == 1 and (tmp_path / "a" / "README.md").read_text(encoding="utf-8") == "card"
+    (tmp_path / "b").mkdir()
+    os.symlink(tmp_path / "a", tmp_path / "b" / "README.md")
+    with pytest.raises(ArtefactError, match="left alone"):
+        write(tmp_path / "b", 1)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    write(Path("~/a"), 1)
+    assert open_folder("~/a", KIND) == {"version": 1} and version(tmp_path / "home" / "a") == 1
+    assert beside(tmp_path / "home") == ["home"]
+    monkeypatch.setenv("LLMREC_CACHE", "~/cache")
+    assert store.cache_folder() == tmp_path / "home" / "cache"
+
+
 def test_a_manifest_of_someone_elses_making_is_refused(tmp_path):
     path = tmp_path / "a"
     write(path, 1)

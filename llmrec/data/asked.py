@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,14 +15,35 @@ from llmrec.data.columns import event_columns
 from llmrec.data.dataset import Catalogue
 from llmrec.data.frames import coded, to_arrow
 from llmrec.data.ids import Ids, plain
+from llmrec.data.numbers import check_whole
 from llmrec.errors import DataError, ShortAnswerWarning, UnknownItemError
 
 
 def listed(ids: Iterable[Any], what: str) -> Ids:
-    """Ids as a caller lists them. Raises DataError for a text, which would be a list of letters."""
+    """Ids as a caller lists them; whole floats become ints, as in tables.
+
+    Raises DataError for a text, which would be a list of letters, for a table or a dict, for what is no list, and for values
+    that are no ids, such as None.
+    """
     if isinstance(ids, (str, bytes)):
         raise DataError(f"{what} is the text {ids!r}, expected a list of ids; say [{ids!r}]")
-    return Ids([plain(value) for value in ids])
+    if isinstance(ids, Mapping) or hasattr(ids, "columns") or hasattr(ids, "column_names"):
+        table = f"{what} is a {type(ids).__name__}, expected a list of ids; pass one column of it"
+        raise DataError(f"{table}, or the table as histories if it holds events" if what == "users" else table)
+    if not isinstance(ids, Iterable):
+        raise DataError(f"{what} is {ids!r}, expected a list of ids; say [{ids!r}]")
+    return Ids([_id(value, f"{what}[{place}]") for place, value in enumerate(ids)])
+
+
+def check_users(asked: Ids, known: Ids) -> None:
+    """Raises DataError where `asked` holds ids of two kinds, or of another kind than the known ones, which never match."""
+    kinds = sorted({_kind(value) for value in asked.values})
+    if len(kinds) > 1:
+        raise DataError(f"users mix {' and '.join(kinds)}, expected ids of one kind; convert them first")
+    if kinds and len(known) and kinds[0] != _kind(known[0]):
+        raise DataError(
+            f"users are {kinds[0]} such as {asked[0]!r}, but the known ids are {_examples(known)}; {_remedy(known)}"
+        )
 
 
 def askers(histories: Any, columns: Mapping[str, str] | None) -> Ids:
@@ -39,7 +61,10 @@ def find_items(catalogue: Catalogue, wanted: Ids) -> np.ndarray:
     if (index < 0).any():
         unknown = [wanted[i] for i in np.flatnonzero(index < 0)[:3]]
         some = [catalogue.ids[i] for i in range(min(3, len(catalogue)))]
-        raise UnknownItemError(f"items {unknown!r} are not in the catalogue of {len(catalogue):,}; its ids look like {some!r}")
+        message = f"items {unknown!r} are not in the catalogue of {len(catalogue):,}; its ids look like {some!r}"
+        if len(catalogue) and _kind(unknown[0]) != _kind(catalogue.ids[0]):
+            message += f": they are {_kind(catalogue.ids[0])}, not {_kind(unknown[0])}; {_remedy(catalogue.ids)}"
+        raise UnknownItemError(message)
     return index
 
 
@@ -51,9 +76,8 @@ def allowed_items(catalogue: Catalogue, items: Iterable[Any]) -> np.ndarray:
 
 
 def check_count(k: int) -> None:
-    """Raises DataError for a `k` below 1."""
-    if k < 1:
-        raise DataError(f"k is {k}; expected at least 1")
+    """Raises DataError for a `k` that is no whole number, or below 1."""
+    check_whole("k", k, 1)
 
 
 def warn_if_short(asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, chosen: bool) -> None:
@@ -92,9 +116,37 @@ def answer_table(
     )
 
 
+def with_titles(table: pa.Table, catalogue: Catalogue, item: np.ndarray) -> pa.Table:
+    """The answer with the column `title` behind the others; item: int (rows,), internal indices of what is recommended."""
+    return table.append_column("title", catalogue.table.column("title").take(pa.array(item, pa.int64())))
+
+
 def _column(ids: list[Any]) -> pa.Array:
     try:
         return pa.array(ids) if ids else pa.array([], pa.string())
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         kinds = sorted({type(value).__name__ for value in ids})
         raise DataError(f"users mix {' and '.join(kinds)}, expected ids of one kind: {error}") from error
+
+
+def _id(value: Any, what: str) -> Any:
+    """One id as tables hold it. Raises DataError for what is none."""
+    found = value.as_py() if isinstance(value, pa.Scalar) else plain(value)
+    if isinstance(found, float) and found.is_integer() and abs(found) < 2**53:
+        return int(found)  # pandas turns ints into floats where some are missing
+    if isinstance(found, bool) or not isinstance(found, (str, int, uuid.UUID)):
+        raise DataError(f"{what} is {value!r}, expected an id: str, int or UUID; drop missing ids, and convert others")
+    return found
+
+
+def _kind(value: Any) -> str:
+    return "str" if isinstance(value, str) else "UUID" if isinstance(value, uuid.UUID) else "int"
+
+
+def _examples(ids: Ids) -> str:
+    return f"{_kind(ids[0])} such as {', '.join(repr(value) for value in ids.values[:2])}"
+
+
+def _remedy(known: Ids) -> str:
+    convert = {"str": "str", "int": "int", "UUID": "uuid.UUID"}[_kind(known[0])]
+    return f"convert them: [{convert}(value) for value in ids]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def to_arrow(table: Any, what: str) -> pa.Table:
     if isinstance(table, pa.Table):
         arrow = table
     elif isinstance(table, (str, Path)):
-        arrow = _read(Path(table), what)
+        arrow = _read(Path(table).expanduser(), what)
     elif isinstance(table, dict):
         arrow = _columns(table, what)
     elif isinstance(table, list):
@@ -61,6 +62,30 @@ def like(table: pa.Table, native: Any) -> Any:
             "a path, dict or list is answered with a pandas frame, and pandas is not installed: "
             "pip install pandas, or pass a pyarrow table"
         ) from error
+
+
+def frame_kind(native: Any) -> str:
+    """The type of `native` as `like` answers it: "pandas", "polars", "pyarrow" or "datasets"; `empty_frame` reads it back."""
+    if isinstance(native, pa.Table):
+        return "pyarrow"
+    if _is_huggingface(native):
+        return "datasets"
+    implementation = nw.from_native(native).implementation
+    return "polars" if implementation.is_polars() else "pandas" if implementation.is_pandas_like() else "pyarrow"
+
+
+def empty_frame(kind: str) -> Any:
+    """An empty frame of a kind that `frame_kind` names; a pyarrow table where that library is not installed."""
+    try:
+        if kind == "pandas":
+            return like(pa.table({}), {})
+        if kind == "polars":
+            return nw.from_native(pa.table({}), eager_only=True).to_polars()
+        if kind == "datasets":
+            return import_module("datasets").Dataset(pa.table({}))
+    except ImportError:  # MissingExtraError is one
+        pass
+    return pa.table({})
 
 
 def id_column(column: pa.ChunkedArray, name: str, what: str) -> tuple[pa.ChunkedArray, int]:

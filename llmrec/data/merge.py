@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from llmrec.data.dataset import Dataset
@@ -45,6 +47,30 @@ def merge(known: Dataset, later: Dataset) -> Dataset:
         scenes=known.scenes,
         worth_by=known.worth_by,
     )
+
+
+def already_known(known: Dataset, later: Dataset) -> np.ndarray:
+    """bool (E,): events of `later` that `known` holds: the same user, item and time, and where `later` says it, event type.
+
+    Baskets and prices are not compared: a basket's label is not kept, and an extreme price was clipped. Of several such events
+    in `later` as many are held as `known` has.
+    """
+    place = known.users.find(later.users.values)
+    typed = "event_type" in later.attributes
+
+    def keys(dataset: Dataset, user: np.ndarray, rows: np.ndarray) -> list[tuple[float, ...]]:
+        kind = np.nan_to_num(_values(dataset, "event_type")[rows], nan=-1.0) if typed else np.zeros(len(rows))
+        return list(
+            zip(user[rows].tolist(), dataset.item[rows].tolist(), dataset.time[rows].tolist(), kind.tolist(), strict=True)
+        )
+
+    left = Counter(keys(known, known.user, np.flatnonzero(np.isin(known.user, place[place >= 0]))))
+    found = np.zeros(later.n_events, bool)
+    for row, key in enumerate(keys(later, place[later.user], np.arange(later.n_events))):
+        if left[key] > 0:
+            left[key] -= 1
+            found[row] = True
+    return found
 
 
 def _began(dataset: Dataset) -> np.ndarray:

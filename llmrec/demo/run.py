@@ -25,6 +25,7 @@ from llmrec.demo.plan import quick as quick_plan
 from llmrec.demo.plot import plot
 from llmrec.demo.story import protagonist, story
 from llmrec.encoder.weights import Weights
+from llmrec.errors import DataError
 from llmrec.index.candidates import recall
 from llmrec.metrics.report import Row, table, write_report
 from llmrec.progress import Stages
@@ -35,6 +36,7 @@ from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
 
+LEAST_USERS = 20  # of whom four are tested on and constants are chosen on two
 OURS, ZERO = "llmrec", "zero_steps"
 PRIMARY = "declared before test: cold users, known=1,all, ndcg@10: llmrec against most_frequent, item_knn and ease, paired"
 
@@ -49,10 +51,10 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
         click.echo(str(report) + "\n")
     plan = quick_plan() if quick else full()
     parts = split(dataset, plan.users)
+    validation, test = asked(dataset, parts, plan)
     click.echo(", ".join(f"{len(users):,} users to {what}" for what, users in _purposes(parts)))
 
     state, said = _fit(dataset, parts["train"], plan, seed, stages, MINUTES if minutes is None else minutes)
-    validation, test = (_first(dataset, parts[name], plan) for name in ("validation", "test"))
     with stages("controls", "constants chosen on validation users"):
         arms = fit_controls(dataset, parts["train"], validation)
     arms |= {ZERO: _arm(state, 0), OURS: _arm(state, None)}
@@ -67,7 +69,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     user = protagonist(first, popularity)
     text, told = story(dataset, first, user, popularity, chain_scores(state, first.take(np.array([user])), None)[0])
     with stages("save", str(out)):
-        save_state(out / "model", state, histories=False)
+        save_state(out / "model", replace(state, frame="pandas"), histories=False)  # as for tables read from files
         plot(rows, out / "methods.png", "What users who were never trained on buy next")
     extra = {
         "primary": PRIMARY,
@@ -111,6 +113,23 @@ def split(dataset: Dataset, most: int | None) -> dict[str, np.ndarray]:
     order = np.random.RandomState(0).permutation(dataset.n_users)[:most]
     parts = cold_users(len(order), order=np.arange(len(order)))
     return {name: np.sort(order[getattr(parts, name)]) for name in ("train", "validation", "test")}
+
+
+def asked(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan) -> tuple[dict[int, Tasks], dict[int, Tasks]]:
+    """Tasks of the validation users and of the test users, by known baskets; numbers for which there are none are left out.
+
+    Raises DataError where too few users have enough baskets for the smallest number.
+    """
+    validation, test = (_first(dataset, parts[name], plan) for name in ("validation", "test"))
+    least = plan.known[0] + plan.settings.train.horizon
+    if len(validation[plan.known[0]]) < 1 or len(test[plan.known[0]]) < 2:
+        raise DataError(
+            f"events: the demo needs at least {LEAST_USERS} users with {least} baskets each, got {dataset.n_users:,} users, of "
+            f"whom {int((dataset.n_baskets >= least).sum()):,} have as many: a fifth is tested on, constants are chosen on a "
+            "tenth. Bring more users, or longer histories; Recommender().fit(...) needs one such user"
+        )
+    enough = [known for known in plan.known if len(validation[known]) and len(test[known]) > 1]
+    return {known: validation[known] for known in enough}, {known: test[known] for known in enough}
 
 
 def _purposes(parts: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:

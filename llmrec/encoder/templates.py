@@ -128,7 +128,7 @@ def load_template(name: str | Path) -> Template:
     """
     if isinstance(name, Path) or Path(name).name != name or Path(name).suffix:
         try:
-            return Template(Path(name).read_text(encoding="utf-8"), str(name))
+            return Template(Path(name).expanduser().read_text(encoding="utf-8"), str(name))
         except (OSError, UnicodeDecodeError) as error:
             raise TemplateError(
                 f"cannot read the template file {str(name)!r}: {error}; packaged templates: {_list(packaged_templates())}"

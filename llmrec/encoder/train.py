@@ -21,6 +21,7 @@ from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.slots import basket_readouts, slots
+from llmrec.errors import DataError
 
 GROUPS = 4  # parts of a batch, by length
 
@@ -153,14 +154,26 @@ def train(
     """Train `model` in place on windows of the histories of `users` (int indices into `dataset`).
 
     watch: told the step and its loss. warm: rise to the full step size over the first tenth of the steps, or begin with it.
+    Raises DataError when training diverges, which a loss or a weight that is not finite tells.
     """
     seed = int(rng.integers(2**62))
     training = begin(model, settings, warm)
     for step in range(settings.steps):
         loss = advance(training, dataset, users, settings, seed)
+        if not np.isfinite(loss):
+            raise _diverged(f"the loss of step {step + 1} is {loss}", settings)
         if watch is not None:
             watch(step, loss)
     finish(training)
+    if not all(bool(torch.isfinite(parameter).all()) for _, parameter in learned(model)):
+        raise _diverged(f"a weight is not finite after {settings.steps} steps", settings)
+
+
+def _diverged(what: str, settings: TrainSettings) -> DataError:
+    return DataError(
+        f"base training diverged: {what}; lower the step sizes in TrainSettings, which are rate={settings.rate:g} and "
+        f"bias_rate={settings.bias_rate:g}"
+    )
 
 
 def window_loss(

@@ -41,7 +41,8 @@ class Weights:
     @staticmethod
     def folder(path: str | Path) -> Weights:
         """A folder with `config.json`, safetensors and a tokenizer. Raises WeightsError when there is no `config.json`."""
-        if not (Path(path) / "config.json").is_file():
+        path = Path(path).expanduser()
+        if not (path / "config.json").is_file():
             raise WeightsError(
                 f"no model in {str(path)!r}: expected a folder with config.json, model.safetensors and a tokenizer; for a name "
                 f"on the hub say Weights.hub({str(path)!r})"

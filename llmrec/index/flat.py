@@ -2,8 +2,8 @@
 
 An `Index` is a snapshot that never changes: `add` and `remove` return a new one, and the caller swaps it in. faiss on a CPU
 allows searches side by side but none beside a write, so any number of threads may search one snapshot. Never fork a process
-that has searched: faiss's threads do not survive it. An index is derived from its vectors and quickly rebuilt, so it is never
-saved.
+that has searched: faiss's threads do not survive it, see `forks.py`. An index is derived from its vectors and quickly rebuilt,
+so it is never saved.
 
 Order. Results come by score descending; equal scores by internal item index ascending, which is catalogue order. faiss's own
 scores differ in the last bits with the size of the batch, and among equal scores (two products with one text) it keeps the one
@@ -80,6 +80,9 @@ class Index:
         """Whether every item is compared."""
         return len(self) < self.settings.exact_below
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return build, (np.array(self.vectors), self.ids, self.settings)  # a copy is built anew, as after loading
+
     @cached_property
     def reach(self) -> float:
         """The length of the longest vector."""
@@ -124,6 +127,11 @@ def usable(device: str) -> bool:
         return device == "cpu"
     faiss, number = _faiss(), number or "0"
     return hasattr(faiss, "StandardGpuResources") and number.isdecimal() and int(number) < faiss.get_num_gpus()
+
+
+def threads() -> int:
+    """How many threads faiss searches with; MissingExtraError without faiss."""
+    return int(_faiss().omp_get_max_threads())
 
 
 def gpu_number(device: str | None) -> int | None:

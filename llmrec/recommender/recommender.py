@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,24 +12,36 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.asked import allowed_items, answer_table, askers, check_count, find_items, listed, warn_if_short
+from llmrec.data.asked import (
+    allowed_items,
+    answer_table,
+    askers,
+    check_count,
+    check_users,
+    find_items,
+    listed,
+    warn_if_short,
+    with_titles,
+)
 from llmrec.data.build import build, events_for
-from llmrec.data.clean import Cleaning, CleaningReport
+from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Catalogue, Dataset
-from llmrec.data.frames import like
+from llmrec.data.frames import empty_frame, frame_kind, like
 from llmrec.data.ids import Ids
-from llmrec.data.merge import merge
+from llmrec.data.merge import already_known, merge
+from llmrec.data.numbers import check_seed, check_whole
 from llmrec.data.tasks import everything_known
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError
+from llmrec.errors import DataError, MissingHistoriesWarning, TrainedUsersWarning
 from llmrec.index.flat import search
+from llmrec.index.forks import check_process
 from llmrec.metrics.report import Row
-from llmrec.progress import Stages
+from llmrec.progress import LOGGER, Stages
 from llmrec.recommender.answer import Answer, answer, fallback, joined
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
 from llmrec.recommender.saving import load_state, save_state
-from llmrec.recommender.settings import Settings
+from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
 
@@ -37,6 +50,7 @@ class Recommender:
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
+    report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. Copies, also deep ones, are independent.
 
     >>> recommender = Recommender().fit(events, items)                        # doctest: +SKIP
     >>> recommender.recommend(["ann"], k=10)                                  # doctest: +SKIP
@@ -44,6 +58,14 @@ class Recommender:
     """
 
     def __init__(self, weights: Weights | None = None, settings: Settings = Settings(), seed: int = 0):  # noqa: B008 (frozen)
+        if weights is not None and not isinstance(weights, Weights):
+            raise DataError(
+                f"weights is {weights!r}, expected a Weights; say Weights.folder(path) for a folder on this machine, "
+                "Weights.hub(name) for a name on the Hugging Face hub, or leave it out for the packaged MiniLM"
+            )
+        if not isinstance(settings, Settings):
+            raise DataError(f"settings is {settings!r}, expected a Settings, such as Settings(); leave it out for the default")
+        check_seed(seed)
         self.weights = weights
         self.settings = settings
         self.seed = seed
@@ -51,6 +73,19 @@ class Recommender:
         self._state: State | None = None
         self._frame: Any = None  # an empty frame of the type that answers are given in
         self._writing = threading.Lock()  # changes come one after the other; answers never wait
+
+    def __repr__(self) -> str:
+        if (state := self._state) is None:
+            return "Recommender(not fitted)"
+        known, version = state.histories, f", version {state.version}" if state.version else ""
+        return f"Recommender({known.n_users:,} known users, {known.n_events:,} events, {len(state.catalogue):,} items{version})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_writing"}  # a lock cannot be copied
+
+    def __setstate__(self, copied: dict[str, Any]) -> None:
+        self.__dict__.update(copied)
+        self._writing = threading.Lock()
 
     def fit(
         self,
@@ -60,6 +95,7 @@ class Recommender:
         item_columns: dict[str, str] | None = None,
         cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
         event_weights: dict[str, float] | None = None,
+        verbose: bool = True,
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
@@ -67,9 +103,12 @@ class Recommender:
         event_weights: event type -> what such an event counts as a thing to be predicted, such as `{"view": 0.1, "cart": 0.5}`;
             1 for types not named. Every event is read all the same. 0, or a column `weight` of 0 or below, is for dislikes:
             such an event never speaks for its item, which `filter_viewed` leaves out for that user.
-        Raises SchemaError and DataError for tables, WeightsError for weights. Returns itself.
+        verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
+        Raises SchemaError and DataError for tables, DataError for settings that cannot be trained with and for training that
+        diverges, WeightsError for weights. Returns itself.
         """
-        stages = Stages()
+        check_ranges(self.settings)
+        stages = Stages(verbose=verbose)
         if isinstance(data, Dataset) and event_weights:
             raise DataError("event_weights: expected with a table of events, got a Dataset, which has its own: see `Worth`")
         if isinstance(data, Dataset):
@@ -78,8 +117,12 @@ class Recommender:
             with stages("clean") as say:
                 dataset, report = build(data, items, columns, item_columns, cleaning, self.seed, event_weights)
                 say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
+            for note in report.notes:
+                stages.say(note)
             frame = like(pa.table({}), data)
+        check_process()
         state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
+        state = replace(state, trained=dataset.n_users, frame=frame_kind(frame))
         with self._writing:
             self.report, self._frame, self._state = report, frame, state
         return self
@@ -100,18 +143,21 @@ class Recommender:
         histories: Any = None,
         columns: dict[str, str] | None = None,
         adapt: bool | int = True,
+        titles: bool = False,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories`, who need not be known.
 
         filter_viewed: leave out what a user has had. items_to_recommend: ids that may be recommended (in stock, in a scene).
         columns: names in `histories`, as in `fit`. adapt: True takes as many gradient steps on each history as the gate found
-            worth taking, False none, a number so many for everybody.
+            worth taking, False none, a number so many for everybody. titles: add the column `title` of the items.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
         `steps` says how many gradient steps the user's adapter took, 0 where the gate found none worth taking. Where fewer
-        than k items are left, a ShortAnswerWarning says to whom and why. Raises UnknownItemError for an id in
-        `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is.
+        than k items are left, a ShortAnswerWarning says to whom and why. Of a model that was saved without histories,
+        MissingHistoriesWarning says that users asked by id are not known. Raises UnknownItemError for an id in
+        `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; DataError for
+        ids of another type than the known ones; ForkError in a forked process, see there.
         """
         if (users is None) == (histories is None):
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
@@ -122,9 +168,12 @@ class Recommender:
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
         if users is not None:
             known, asked, frame = state.histories, listed(users, "users"), self._frame
+            check_users(asked, known.users)
+            _warn_if_left_out(state, asked)
         else:
             known, asked = _events(state, histories, columns)[0], askers(histories, columns)
             frame = like(pa.table({}), histories)
+        check_process()
         found = _answer(
             state,
             known,
@@ -135,28 +184,36 @@ class Recommender:
             None if isinstance(adapt, (bool, np.bool_)) and adapt else int(adapt),
         )
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
-        return like(_table(found, asked, state.catalogue), frame)
+        return like(_table(found, asked, state.catalogue, titles), frame)
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
 
-        Returns what was cleaned or left out. Raises UnknownItemError when no event has an item of the catalogue.
+        An event that is known already (the same user, item, time and type) is left out, so that what is delivered twice counts
+        once. Returns what was cleaned or left out. Raises UnknownItemError when no event has an item of the catalogue.
         """
         with self._writing:
             state = self.state
             later, report = _events(state, events, columns)
-            self._state = replace(state, histories=merge(state.histories, later), version=state.version + 1)
-        return report
+            again = already_known(state.histories, later)
+            step = Step("already known", "events", later.n_events, int(again.sum()))
+            if not again.all():
+                fresh = later.keep(~again) if again.any() else later
+                self._state = replace(state, histories=merge(state.histories, fresh), version=state.version + 1)
+        return replace(report, steps=(*report.steps, step))
 
-    def similar_items(self, items: Iterable[Any], k: int = 10) -> Any:
+    def similar_items(self, items: Iterable[Any], k: int = 10, titles: bool = False) -> Any:
         """The k items nearest to each of `items` by the cosine of their vectors.
 
+        titles: add the column `title` of the similar items.
         Returns a frame `item_id, similar_item_id, score, rank` in the type of what was fitted.
-        Raises UnknownItemError for an id that is not in the catalogue.
+        Raises UnknownItemError for an id that is not in the catalogue, DataError for a `k` that is no whole number from 1 on.
         """
+        check_count(k)
         state = self.state
         index = find_items(state.catalogue, listed(items, "items"))
         most = min(k, len(state.catalogue) - 1)
+        check_process()
         score, found = search(state.likeness, state.likeness.vectors[index], most, None, [np.array([i]) for i in index])
         ids = state.catalogue.ids
         table = {
@@ -165,22 +222,35 @@ class Recommender:
             "score": score.ravel(),
             "rank": np.tile(np.arange(1, most + 1), len(index)),
         }
-        return like(pa.table(table), self._frame)
+        answer = pa.table(table)
+        return like(with_titles(answer, state.catalogue, found.ravel()) if titles else answer, self._frame)
 
     def evaluate(self, events: Any, known: int = 1, columns: dict[str, str] | None = None, seed: int = 0) -> list[Row]:
         """How well the later baskets of other users are ranked once `known` baskets are: rows of NDCG@10, Recall@10 and AUC for
         the adapted model, for zero steps, popularity and most frequent, with paired bootstrap intervals.
 
-        events: histories of users who were not trained on; whether they were is the caller's to see to.
+        events: histories of users who were not trained on; a TrainedUsersWarning says how many were, as far as ids are known.
         """
+        check_whole("known", known, 1)
+        check_seed(seed)
         state = self.state
         held, _ = _events(state, events, columns)
+        place = state.histories.users.find(held.users.values)
+        if trained := int(((place >= 0) & (place < state.trained)).sum()):
+            warnings.warn(
+                f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
+                "users will be; pass events of users who were held out of fit",
+                TrainedUsersWarning,
+                stacklevel=2,
+            )
+        check_process()
         return evaluate(state, held, known, np.random.default_rng(seed))
 
     def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
         """Save everything needed to recommend, atomically and with a hash of every file.
 
         histories: also the users' events. Left out by default: one person's trained base and initialisation serve another.
+            Users asked by id are then not known after loading. Texts beside an older save, such as README.md, stay.
         """
         save_state(Path(folder), self.state, histories)
 
@@ -188,11 +258,13 @@ class Recommender:
     def from_pretrained(cls, folder: str | Path, seed: int = 0, device: str = "cpu") -> Recommender:
         """Load what `save_pretrained` saved onto a device, wherever it was made; the index too, where faiss can use that one.
 
+        Answers come in the type of frame that they came in before saving, or as pyarrow tables without that library.
         Raises ArtefactError when a byte of it has changed since, DataError for a device that is not here.
         """
+        check_process()
         state = load_state(Path(folder), device)
         recommender = cls(settings=state.settings, seed=seed)
-        recommender._state, recommender._frame = state, pa.table({})
+        recommender._state, recommender._frame = state, empty_frame(state.frame)
         return recommender
 
 
@@ -200,6 +272,8 @@ def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[
     """Histories over the state's catalogue, in the state's terms."""
     known = state.histories
     found, report = events_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
+    for note in report.notes:
+        LOGGER.info(note)
     return replace(found, worth_by=known.worth_by), report
 
 
@@ -214,9 +288,23 @@ def _answer(
     return joined([replace(found, asker=here[found.asker]), fallback(state, strangers, k, allowed)])
 
 
-def _table(found: Answer, asked: Ids, catalogue: Catalogue) -> pa.Table:
+def _warn_if_left_out(state: State, asked: Ids) -> None:
+    if not state.left_out:
+        return
+    unknown = [user for user, place in zip(asked.values, state.histories.users.find(asked.values), strict=True) if place < 0]
+    if unknown:
+        warnings.warn(
+            f"{len(unknown):,} users, such as {unknown[0]!r}, are not known here and get what is popular: the model was saved "
+            "without histories; save it with histories=True, pass histories=..., or observe their events first",
+            MissingHistoriesWarning,
+            stacklevel=3,
+        )
+
+
+def _table(found: Answer, asked: Ids, catalogue: Catalogue, titles: bool) -> pa.Table:
     order = np.lexsort((found.rank, found.asker))
     source = [found.source[i] for i in order]
     asker, item, score, rank = (getattr(found, name)[order] for name in ("asker", "item", "score", "rank"))
     table = answer_table(asked, catalogue, asker, item, score, rank, source)
-    return table.append_column("steps", pa.array(found.steps[order].astype(np.int64)))
+    table = table.append_column("steps", pa.array(found.steps[order].astype(np.int64)))
+    return with_titles(table, catalogue, item) if titles else table

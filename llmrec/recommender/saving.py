@@ -44,6 +44,7 @@ from llmrec.store import (
     load_ids,
     load_json,
     load_table,
+    located,
     open_folder,
     save_arrays,
     save_ids,
@@ -91,6 +92,9 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "scenes": list(state.histories.scenes),
         "worth_by": asdict(state.histories.worth_by),
         "histories": histories,
+        "left_out": state.left_out or not histories,
+        "trained": state.trained if histories else 0,
+        "frame": state.frame,
         "gate": None if state.gate is None else state.gate.to_dict(),
     }
     write_folder(folder, write, KIND, meta)
@@ -103,6 +107,7 @@ def load_state(folder: Path, device: str) -> State:
     Where it was made does not matter: everything goes to `device`, the index too if faiss can use that, unless it was kept
     on the CPU on purpose.
     """
+    folder = located(folder)
     meta = open_folder(folder, KIND)
     if (layout := meta.get("layout", 1)) != LAYOUT:
         raise ArtefactError(
@@ -143,7 +148,22 @@ def load_state(folder: Path, device: str) -> State:
     empty = nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]), worth)
     known = _load_histories(folder / "histories", empty) if meta["histories"] else empty
     gate = None if meta["gate"] is None else from_dict(meta["gate"])
-    return State(settings, model, items, init, retrieval, rankers, catalogue, known, gate, meta["version"], meta["seed"])
+    return State(
+        settings,
+        model,
+        items,
+        init,
+        retrieval,
+        rankers,
+        catalogue,
+        known,
+        gate,
+        version=meta["version"],
+        seed=meta["seed"],
+        trained=meta.get("trained", 0),  # these three are not in folders that were saved before they were kept
+        left_out=meta.get("left_out", not meta["histories"]),
+        frame=meta.get("frame", "pyarrow"),
+    )
 
 
 def _arrays(state: State) -> dict[str, np.ndarray]:

@@ -26,6 +26,8 @@ class State:
     retrieval, rankers: the two stages after it. catalogue: the items.
     histories: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
     seed: of the shuffle among events that share a time, so that a history is read in one order wherever it comes from.
+    trained: how many of the first users of `histories` were trained on. left_out: whether it was loaded from a folder without
+        the histories of the users known then. frame: kind of frame that answers are given in, see `frame_kind`.
     """
 
     settings: Settings
@@ -39,6 +41,9 @@ class State:
     gate: Gate | None = None
     version: int = 0
     seed: int = 0
+    trained: int = 0
+    left_out: bool = False
+    frame: str = "pyarrow"
 
     @cached_property
     def likeness(self) -> Index:

@@ -16,20 +16,22 @@ import pyarrow as pa
 from llmrec.data.build import build, read_catalogue
 from llmrec.data.clean import Cleaning, CleaningReport
 from llmrec.data.dataset import Catalogue, Dataset, nobody
-from llmrec.data.frames import like
+from llmrec.data.frames import empty_frame, frame_kind, like
+from llmrec.data.numbers import check_seed
 from llmrec.encoder.backbone import TextModel, load_text
 from llmrec.encoder.items import fingerprint
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, LlmrecError, WeightsError
+from llmrec.index.forks import check_process
 from llmrec.progress import Stages
 from llmrec.scenes.learned import Learned
-from llmrec.scenes.learning import LearnSettings, learn
+from llmrec.scenes.learning import LearnSettings, check_ranges, learn
 from llmrec.scenes.new import NewScene
 from llmrec.scenes.opening import open as open_scene
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
 from llmrec.scenes.shelf import Shelf, part_of
 from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shelf_of, shown
-from llmrec.store import load_arrays, save_arrays, write_folder
+from llmrec.store import load_arrays, located, save_arrays, write_folder
 
 KIND = "known scenes"
 PARTS = 8  # scenes made within each known catalogue; a part of one is a scene already
@@ -63,12 +65,25 @@ class Scenes:
     """
 
     def __init__(self, weights: Weights | None = None, settings: LearnSettings | None = None, seed: int = 0):
+        if weights is not None and not isinstance(weights, Weights):
+            raise DataError(
+                f"weights is {weights!r}, expected a Weights; say Weights.folder(path) for a folder on this machine, "
+                "Weights.hub(name) for a name on the Hugging Face hub, or leave it out for the packaged MiniLM"
+            )
+        if settings is not None and not isinstance(settings, LearnSettings):
+            raise DataError(f"settings is {settings!r}, expected a LearnSettings; leave it out for the default")
+        check_seed(seed)
         self.weights = weights
         self.settings = settings
         self.seed = seed
         self.reports: dict[str, CleaningReport] = {}
         self._known: Known | None = None
         self._frame: Any = None  # an empty frame of the type that answers are given in
+
+    def __repr__(self) -> str:
+        if self._known is None:
+            return "Scenes(not fitted)"
+        return f"Scenes({len(self._known.names):,} known scenes: {shown(np.array(self._known.names))})"
 
     def fit(
         self,
@@ -80,6 +95,7 @@ class Scenes:
         columns: dict[str, str] | None = None,
         item_columns: dict[str, str] | None = None,
         cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+        verbose: bool = True,
     ) -> Scenes:
         """Learn from all users of two known scenes or more, each of which plays the new one in turn.
 
@@ -90,13 +106,15 @@ class Scenes:
             too few customers are left out in any case. Name small ones here where they keep larger supports from being learned.
         again: whether what somebody had is bought again (groceries) and may be recommended.
         columns, item_columns, cleaning: as in `Recommender.fit`, for all tables alike; `reports` says what was cleaned, by the
-            name of the catalogue, or of the column.
+            name of the catalogue, or of the column. verbose: as in `Recommender.fit`.
 
         Raises SchemaError for a column that is not there (such as `title`), DataError where fewer than two scenes can be
         learned from, WeightsError for weights. Returns itself.
         """
         tables = named_tables(data, items, without) if scene is None else {scene: (data, items)}
-        stages, reports, datasets = Stages(), {}, {}
+        settings = self.settings or LearnSettings(parts=PARTS if scene is None else 0)
+        check_ranges(settings)
+        stages, reports, datasets = Stages(verbose=verbose), {}, {}
         with stages("clean") as say:
             for name, (events, its_items) in tables.items():
                 try:
@@ -108,7 +126,6 @@ class Scenes:
         with stages("encode", f"{sum(one.n_items for one in datasets.values()):,} item texts"):
             model = self._model()
             shelves = {name: shelf_of(model, dataset) for name, dataset in datasets.items()}
-        settings = self.settings or LearnSettings(parts=PARTS if scene is None else 0)
         worlds, small = known_worlds(datasets, shelves, scene, without, again, settings)
         settings = replace(settings, sizes=fitting_sizes(worlds, settings))
         told = f"{len(worlds)} scenes ({', '.join(worlds)}), supports of {', '.join(map(str, settings.sizes))} customers"
@@ -193,6 +210,7 @@ class Scenes:
         known = self.known
         arrays, meta = learned_arrays(known.learned)
         meta |= {"names": known.names, "again": known.again, "encoder": known.encoder, "column": known.column}
+        meta |= {"frame": frame_kind(self._frame)}
         write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
 
     @classmethod
@@ -200,10 +218,10 @@ class Scenes:
         """Load what `save_pretrained` saved. weights: the same as were learned with, for the texts of new items. Raises
         ArtefactError when a byte of it has changed since."""
         meta = opened(folder, KIND)
-        learned = learned_from(load_arrays(Path(folder) / ARRAYS), meta)
+        learned = learned_from(load_arrays(located(folder) / ARRAYS), meta)
         scenes = cls(weights, seed=seed)
         scenes._known = Known(learned, tuple(meta["names"]), meta["again"], meta["encoder"], meta["column"])
-        scenes._frame = pa.table({})
+        scenes._frame = empty_frame(meta.get("frame", "pyarrow"))
         return scenes
 
     @property
@@ -211,6 +229,7 @@ class Scenes:
         return self.weights or Weights.packaged()
 
     def _model(self) -> TextModel:
+        check_process()
         return load_text(self._weights)
 
     def _read(

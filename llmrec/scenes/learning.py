@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llmrec.data.numbers import check_number, check_whole
 from llmrec.errors import DataError
 from llmrec.progress import bar
 from llmrec.scenes.learned import DESIGNS, ZERO, Design, Learned
@@ -42,6 +43,26 @@ class LearnSettings:
     items: tuple[int, int] = (1000, 4000)
     users: int = 800
     mix: MixSettings = MixSettings()
+
+
+def check_ranges(settings: LearnSettings) -> None:
+    """Raises DataError, naming the field, for a number that nothing can be learned with."""
+    sizes: object = settings.sizes  # a table of settings may hold anything
+    if not (isinstance(sizes, (tuple, list)) and len(sizes)):
+        raise DataError(f"LearnSettings.sizes is {sizes!r}; expected numbers of support users, such as (16, 64)")
+    for place, size in enumerate(settings.sizes):
+        check_whole(f"LearnSettings.sizes[{place}]", size, 1)
+    check_whole("LearnSettings.draws", settings.draws, 1)
+    check_whole("LearnSettings.queries", settings.queries, 1)
+    check_whole("LearnSettings.parts", settings.parts, 0)
+    check_whole("LearnSettings.items[0]", settings.items[0], 1)
+    check_whole("LearnSettings.items[1]", settings.items[1], settings.items[0])
+    check_whole("LearnSettings.users", settings.users, 1)
+    check_whole("MixSettings.bends", settings.mix.bends, 1)
+    check_whole("MixSettings.steps", settings.mix.steps, 0)
+    check_whole("MixSettings.batch", settings.mix.batch, 1)
+    check_number("MixSettings.rate", settings.mix.rate, 0, above=True)
+    check_number("MixSettings.decay", settings.mix.decay, 0)
 
 
 def learn(worlds: Sequence[World], rng: np.random.Generator, settings: LearnSettings = LearnSettings()) -> Learned:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.asked import allowed_items, answer_table, askers, check_count, listed, warn_if_short
+from llmrec.data.asked import allowed_items, answer_table, askers, check_count, check_users, listed, warn_if_short, with_titles
 from llmrec.data.build import events_for
 from llmrec.data.dataset import Catalogue, Dataset, nobody
-from llmrec.data.frames import like
+from llmrec.data.frames import empty_frame, frame_kind, like
 from llmrec.data.ids import Ids
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError, UnknownItemError
@@ -24,7 +24,7 @@ from llmrec.scenes.choosing import choose
 from llmrec.scenes.learned import ZERO
 from llmrec.scenes.opening import Scene, zero_steps
 from llmrec.scenes.saving import ARRAYS, opened, scene_arrays, scene_from
-from llmrec.store import load_arrays, load_ids, load_table, save_arrays, save_ids, save_table, write_folder
+from llmrec.store import load_arrays, load_ids, load_table, located, save_arrays, save_ids, save_table, write_folder
 
 KIND = "new scene"
 STRANGER = "(no history)"
@@ -70,6 +70,7 @@ class NewScene:
         items_to_recommend: Iterable[Any] | None = None,
         histories: Any = None,
         columns: dict[str, str] | None = None,
+        titles: bool = False,
     ) -> Any:
         """The k best items of the scene for the users of a table of `histories`, or for those of them that are named.
 
@@ -79,12 +80,13 @@ class NewScene:
         users: ids; None for all users of `histories`, in order of appearance. Somebody without an event there gets what the
             scene offers everybody. filter_viewed: leave out what a user has had; None does so unless things are bought again
             here. items_to_recommend: ids that may be recommended. columns: names in `histories`, as in `Recommender.fit`.
+            titles: add the column `title` of the items.
 
         Returns a frame `user_id, item_id, score, rank, source` in the type of `histories`, or of the items; best first.
         `source` is `name`, with "(no history)" where the answer is the same for everybody; scores of one user can be compared.
         Where fewer than k items are left a ShortAnswerWarning says to whom. Raises DataError where neither users nor histories
-        are given, UnknownItemError for an id in `items_to_recommend` that is not in the catalogue, and when no event of
-        `histories` has an item that is.
+        are given, or users of another type than those of `histories`; UnknownItemError for an id in `items_to_recommend` that
+        is not in the catalogue, and when no event of `histories` has an item that is.
         """
         if users is None and histories is None:
             raise DataError(
@@ -100,6 +102,7 @@ class NewScene:
         else:
             known, frame = self._events(histories, columns), like(pa.table({}), histories)
         asked = askers(histories, columns) if users is None else listed(users, "users")
+        check_users(asked, known.users)
         parts = [
             self._best(known, asked, np.arange(first, min(first + _TASKS, len(asked))), k, skip, allowed)
             for first in range(0, len(asked), _TASKS)
@@ -108,7 +111,8 @@ class NewScene:
         warn_if_short(asker, asked, k, skip, items_to_recommend is not None)
         there = known.users.find(asked.values) >= 0
         source = [self.name if there[one] else f"{self.name} {STRANGER}" for one in asker]
-        return like(answer_table(asked, self.catalogue, asker, item, score, rank, source), frame)
+        answer = answer_table(asked, self.catalogue, asker, item, score, rank, source)
+        return like(with_titles(answer, self.catalogue, item) if titles else answer, frame)
 
     def adapt(self, events: Any, columns: dict[str, str] | None = None) -> NewScene:
         """The scene adapted to its first customers, as far as their own events say that this pays; see `chosen`.
@@ -165,16 +169,19 @@ class NewScene:
             save_ids(to / "items.json", self.catalogue.ids.values)
             save_table(to / "items.arrow", table.drop_columns([name for name in ("item_id",) if name in table.column_names]))
 
-        write_folder(folder, write, KIND, meta | {"again": self.again, "seed": self.seed})
+        kind = frame_kind(pa.table({}) if self.frame is None else self.frame)
+        write_folder(folder, write, KIND, meta | {"again": self.again, "seed": self.seed, "frame": kind})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> NewScene:
         """Load what `save_pretrained` saved; it needs no weights, and no torch. Frames that are not made like `histories` are
-        Arrow tables then. Raises ArtefactError when a byte of it has changed since."""
-        meta, folder = opened(folder, KIND), Path(folder)
+        of the type that they were before saving. Raises ArtefactError when a byte of it has changed since."""
+        folder = located(folder)
+        meta = opened(folder, KIND)
         arrays = load_arrays(folder / ARRAYS)
         catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
-        return cls(scene_from(arrays, meta), catalogue, meta["again"], meta["seed"], arrays.get("evidence"))
+        frame = empty_frame(meta.get("frame", "pyarrow"))
+        return cls(scene_from(arrays, meta), catalogue, meta["again"], meta["seed"], arrays.get("evidence"), frame)
 
     def _events(self, events: Any, columns: dict[str, str] | None) -> Dataset:
         return events_for(self.catalogue, events, columns, seed=self.seed)[0]

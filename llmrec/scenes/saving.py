@@ -15,7 +15,7 @@ from llmrec.scenes.learned import Design, Learned
 from llmrec.scenes.mix import Mix
 from llmrec.scenes.opening import Scene
 from llmrec.scenes.shelf import Shelf
-from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
+from llmrec.store import load_arrays, located, open_folder, save_arrays, write_folder
 
 KIND = "scene"
 LAYOUT = 2  # one more whenever what is saved changes its meaning
@@ -32,7 +32,7 @@ def save_scene(folder: str | Path, scene: Scene) -> None:
 def load_scene(folder: str | Path) -> Scene:
     """Read a scene back. Raises ArtefactError for any byte that has changed, and for another layout."""
     meta = opened(folder, KIND)
-    return scene_from(load_arrays(Path(folder) / ARRAYS), meta)
+    return scene_from(load_arrays(located(folder) / ARRAYS), meta)
 
 
 def opened(folder: str | Path, kind: str) -> dict[str, Any]:

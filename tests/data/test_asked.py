@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import uuid
 import warnings
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
-from llmrec.data.asked import allowed_items, answer_table, askers, check_count, find_items, listed, warn_if_short
+from llmrec.data.asked import (
+    allowed_items,
+    answer_table,
+    askers,
+    check_count,
+    check_users,
+    find_items,
+    listed,
+    warn_if_short,
+    with_titles,
+)
 from llmrec.data.dataset import Catalogue
 from llmrec.data.ids import Ids
 from llmrec.errors import DataError, ShortAnswerWarning, UnknownItemError
@@ -21,6 +33,54 @@ def test_ids_are_listed_as_python_has_them():
     assert [type(value) for value in listed(np.array([3, 1]), "users").values] == [int, int]
     with pytest.raises(DataError, match=r"users is the text 'ann', expected a list of ids; say \['ann'\]"):
         listed("ann", "users")
+
+
+def test_what_lists_no_ids_is_refused_with_what_to_pass():
+    table = {"user_id": [1, 2]}
+    frames = (table, pd.DataFrame(table), pa.table(table))
+    for frame in frames:
+        with pytest.raises(DataError, match="users is a .*, expected a list of ids; pass one column of it, or .* as histories"):
+            listed(frame, "users")
+    with pytest.raises(DataError, match="items is a dict, expected a list of ids; pass one column of it$"):
+        listed(table, "items")
+    with pytest.raises(DataError, match=r"users is 5, expected a list of ids; say \[5\]"):
+        listed(5, "users")
+    for value in (None, float("nan"), 1.5, True, np.bool_(False), pd.NaT, b"ann", ("ann",), pa.scalar(None, pa.int64())):
+        with pytest.raises(DataError, match=r"users\[1\] is .*, expected an id: str, int or UUID; drop missing ids"):
+            listed([1, value], "users")
+
+
+def test_ids_of_every_column_type_are_read_alike():
+    """A column of whole floats is what pandas makes of ints where some are missing."""
+    for column in (pa.chunked_array([[3, 1]]), pd.Series([3.0, 1.0]), pd.Series([3, 1], dtype="Int64"), {3: 0, 1: 0}.keys()):
+        assert listed(column, "users").values == [3, 1]
+        assert all(type(value) is int for value in listed(column, "users").values)
+
+
+def test_ids_of_another_type_than_the_known_ones_are_refused_with_both_and_the_remedy():
+    one, ints, texts = uuid.UUID(int=1), Ids([13047, 13048, 13049]), Ids(["a", "b"])
+    message = r"users are str such as '5', but the known ids are int such as 13047, 13048; convert them: \[int\(value\) for"
+    with pytest.raises(DataError, match=message):
+        check_users(Ids(["5"]), ints)
+    for asked, known in (([5], texts), ([one], texts), ([one], ints), (["5"], Ids([one]))):
+        with pytest.raises(DataError, match="users are (int|str|UUID) such as"):
+            check_users(Ids(asked), known)
+    for asked, known in ((["c"], texts), ([5], ints), ([], ints), ([5], Ids([])), ([one], Ids([one]))):
+        check_users(Ids(asked), known)
+    with pytest.raises(UnknownItemError, match=r": they are str, not int; convert them: \[str\(value\) for value in ids\]"):
+        find_items(CATALOGUE, Ids([5]))
+
+
+def test_k_is_a_whole_number():
+    for k in (2.5, 3.0, "3", None, True, np.float32(3)):
+        with pytest.raises(DataError, match="k is .*; expected a whole number, at least 1"):
+            check_count(k)
+    check_count(np.int32(3))
+
+
+def test_titles_stand_behind_the_answer():
+    table = with_titles(pa.table({"item_id": ["rope", "mug"]}), CATALOGUE, np.array([2, 0]))
+    assert table.to_pydict() == {"item_id": ["rope", "mug"], "title": ["c", "a"]}
 
 
 def test_askers_come_in_the_order_of_the_table_each_once_and_without_the_nameless():

@@ -5,7 +5,7 @@ import pytest
 
 from llmrec.data.build import build, events_for
 from llmrec.data.dataset import Dataset
-from llmrec.data.merge import merge
+from llmrec.data.merge import already_known, merge
 from llmrec.errors import SchemaError
 
 ITEMS = {"item_id": list(range(20)), "title": [f"item {i}" for i in range(20)]}
@@ -128,3 +128,27 @@ def test_ids_of_two_kinds_are_refused():
     other["user_id"] = [str(user) for user in other["user_id"]]
     with pytest.raises(SchemaError, match=r"known are int such as \d, came str such as '\d'; expected one kind"):
         merge(known, later(known, other))
+
+
+def test_an_event_is_known_where_user_item_time_and_type_are():
+    kinds = {"event_type": ["view", "buy"] * 30}
+    known = dataset(rows(1, range(4)) | kinds)
+    again = later(known, rows(1, range(4)) | kinds)
+    assert already_known(known, again).all()
+    assert already_known(known, later(known, rows(1, range(4)))).all()  # a table that names no types
+    turned = later(known, rows(1, range(4)) | {"event_type": ["buy", "view"] * 30})
+    assert not already_known(known, turned).any()
+    for name, other in (("user_id", 7), ("item_id", 19), ("timestamp", 20_000)):
+        table = rows(1, range(4))
+        table[name] = [other] * 60
+        changed = later(known, table)
+        was = np.isin(changed.time, known.time[known.item == 19]) & (name == "item_id")  # it was item 19 before, too
+        assert np.array_equal(already_known(known, changed), was)
+    assert not already_known(known.keep(np.zeros(60, bool)), again).any()
+
+
+def test_of_equal_events_in_several_baskets_as_many_are_known_as_are_there():
+    table = {"user_id": [1, 1], "item_id": [5, 5], "timestamp": [100, 100], "basket_id": ["a", "b"]}
+    one = dataset({name: values[:1] for name, values in table.items()})
+    assert already_known(one, later(one, table)).sum() == 1
+    assert already_known(dataset(table), later(one, table)).all()

@@ -13,8 +13,9 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import first_baskets, sample_windows
 from llmrec.encoder.loss import multi_target
 from llmrec.encoder.slots import basket_readouts, slots
-from llmrec.encoder.train import Share, TrainSettings, advance, begin, learned, n_readouts, train, window_loss
+from llmrec.encoder.train import Share, TrainSettings, advance, begin, finish, learned, n_readouts, train, window_loss
 from llmrec.encoder.users import prompts, user_scores, user_vectors
+from llmrec.errors import DataError
 
 SETTINGS = TrainSettings(steps=60, batch=16, known=(1, 3), horizon=2, most=16, rate=3e-3, bias_rate=1e-2)
 
@@ -116,8 +117,32 @@ def test_a_batch_that_is_not_finite_teaches_nothing(body, two_groups, new_slot_m
     before = weights(model)
     broken = lambda *args: window_loss(*args) * float("nan")  # noqa: E731
     monkeypatch.setattr("llmrec.encoder.train.window_loss", broken)
-    train(model, two_groups, np.arange(40), replace(SETTINGS, steps=2), np.random.default_rng(0))
+    training = begin(model, SETTINGS)
+    for _ in range(2):
+        advance(training, two_groups, np.arange(40), SETTINGS, 0)
+    finish(training)
     assert all(torch.equal(x, y) for x, y in zip(weights(model), before, strict=True))
+
+
+def test_training_that_diverges_says_at_which_step_and_what_to_lower(body, two_groups, new_slot_model, monkeypatch):
+    losses = iter([1.0, 1.0, float("nan")])
+    monkeypatch.setattr("llmrec.encoder.train.window_loss", lambda *args: window_loss(*args) * next(losses))
+    with pytest.raises(
+        DataError, match=r"base training diverged: the loss of step 3 is nan; lower .* rate=0.003 and bias_rate"
+    ):
+        settings = replace(SETTINGS, steps=9, rate=3e-3)
+        train(new_slot_model(body, two_groups), two_groups, np.arange(40), settings, np.random.default_rng(0))
+
+
+def test_a_last_step_that_spoils_the_weights_is_noticed(body, two_groups, new_slot_model):
+    model = new_slot_model(body, two_groups)
+
+    def spoil(step: int, _: float) -> None:
+        with torch.no_grad():
+            model.delta[0, 0] = float("inf")
+
+    with pytest.raises(DataError, match="base training diverged: a weight is not finite after 1 steps"):
+        train(model, two_groups, np.arange(40), replace(SETTINGS, steps=1), np.random.default_rng(0), spoil)
 
 
 def test_readouts_are_counted_without_making_them(random_shop):

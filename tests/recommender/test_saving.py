@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import peft
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -15,7 +16,7 @@ from transformers import AutoModel
 from llmrec import Recommender, Weights
 from llmrec.data.dataset import Worth
 from llmrec.data.tasks import everything_known
-from llmrec.errors import ArtefactError, DataError
+from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning
 from llmrec.recommender import saving
 from llmrec.recommender.answer import FALLBACK
 from llmrec.recommender.parts import adapted, read_with
@@ -28,17 +29,13 @@ def saved(fitted, tmp_path_factory):
     return folder
 
 
-def pandas(table) -> pd.DataFrame:
-    return table.to_pandas()
-
-
 def test_what_is_loaded_answers_with_the_very_same_scores(fitted, saved, world, clicks):
     loaded = Recommender.from_pretrained(saved)
     people = pd.DataFrame(clicks)
     for adapt in (True, False):
         expected = fitted.recommend(histories=people, k=12, adapt=adapt)
         pd.testing.assert_frame_equal(loaded.recommend(histories=people, k=12, adapt=adapt), expected)
-    pd.testing.assert_frame_equal(pandas(loaded.similar_items(world.ids)), fitted.similar_items(world.ids))
+    pd.testing.assert_frame_equal(loaded.similar_items(world.ids), fitted.similar_items(world.ids))
     assert loaded.settings == fitted.settings
     assert [row.value for row in loaded.evaluate(clicks)] == [row.value for row in fitted.evaluate(clicks)]
 
@@ -46,12 +43,74 @@ def test_what_is_loaded_answers_with_the_very_same_scores(fitted, saved, world, 
 def test_without_histories_the_folder_knows_nobody_and_can_get_to_know_them(fitted, saved, world, clicks):
     loaded = Recommender.from_pretrained(saved)
     assert loaded.state.histories.n_users == 0
-    assert set(pandas(loaded.recommend(world.users[:2], k=3))["source"]) == {FALLBACK}
+    with pytest.warns(MissingHistoriesWarning, match="2 users, such as 'u000', are not known here .* histories=True") as caught:
+        assert set(loaded.recommend(world.users[:2], k=3)["source"]) == {FALLBACK}
+    assert caught[0].filename == __file__
     loaded.observe(world.events(world.users, world.ids))
-    pd.testing.assert_frame_equal(pandas(loaded.recommend(world.users, k=6)), fitted.recommend(world.users, k=6))
+    pd.testing.assert_frame_equal(loaded.recommend(world.users, k=6), fitted.recommend(world.users, k=6))
     names = [file.name for file in saved.rglob("*")]
     assert not any(user.encode() in file.read_bytes() for user in world.users for file in saved.rglob("*") if file.is_file())
     assert "histories" not in names
+
+
+def test_only_users_without_a_history_here_are_warned_about(recommender, world, tmp_path):
+    """Also after a folder without histories was filled by observing and saved again, now with histories."""
+    recommender.save_pretrained(tmp_path / "first")
+    loaded = Recommender.from_pretrained(tmp_path / "first")
+    loaded.observe({"user_id": ["u000"], "item_id": [world.ids[0]], "timestamp": [1.7e9]})
+    loaded.save_pretrained(tmp_path / "second", histories=True)
+    for model in (loaded, Recommender.from_pretrained(tmp_path / "second")):
+        assert FALLBACK not in set(model.recommend(["u000"], k=3)["source"])
+        with pytest.warns(MissingHistoriesWarning, match="1 users, such as 'u001'"):
+            model.recommend(["u000", "u001"], k=3)
+    recommender.save_pretrained(tmp_path / "whole", histories=True)
+    whole = Recommender.from_pretrained(tmp_path / "whole")
+    assert set(whole.recommend(["nobody"], k=3)["source"]) == {FALLBACK}  # without a warning
+
+
+def test_the_type_of_frame_outlives_saving(recommender, world, tmp_path):
+    """For users known by id and for similar items, where no table goes in; an older folder names no type."""
+    polars, datasets = pytest.importorskip("polars"), pytest.importorskip("datasets")
+    types = {"pandas": pd.DataFrame, "polars": polars.DataFrame, "pyarrow": pa.Table, "datasets": datasets.Dataset}
+    for kind, frame in types.items():
+        recommender._state = replace(recommender.state, frame=kind)
+        recommender.save_pretrained(tmp_path / kind, histories=True)
+        loaded = Recommender.from_pretrained(tmp_path / kind)
+        assert type(loaded.recommend(world.users[:1], k=2)) is frame
+        assert type(loaded.similar_items(world.ids[:1], k=2)) is frame
+    meta = saving.open_folder(tmp_path / "polars", saving.KIND)
+    for name in ("frame", "left_out", "trained"):
+        del meta[name]
+    assert (
+        saving.write_folder(
+            tmp_path / "older",
+            lambda to: (
+                shutil.copytree(tmp_path / "polars", to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+                and None
+            ),
+            saving.KIND,
+            meta,
+        )
+        is None
+    )
+    assert isinstance(Recommender.from_pretrained(tmp_path / "older").recommend(world.users[:1], k=2), pa.Table)
+
+
+def test_a_tilde_is_the_home_folder(recommender, world, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    recommender.save_pretrained("~/shop", histories=True)
+    assert (tmp_path / "home" / "shop" / "manifest.json").is_file() and not (tmp_path / "~").exists()
+    expected = recommender.recommend(world.users[:2], k=3)
+    pd.testing.assert_frame_equal(Recommender.from_pretrained("~/shop").recommend(world.users[:2], k=3), expected)
+
+
+def test_a_model_card_may_stand_beside_a_model(recommender, tmp_path):
+    recommender.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "README.md").write_text("# card", encoding="utf-8")
+    Recommender.from_pretrained(tmp_path / "saved").save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / "README.md").read_text(encoding="utf-8") == "# card"
+    Recommender.from_pretrained(tmp_path / "saved")
 
 
 def test_an_initialisation_that_would_be_saved_in_part_is_not_saved(fitted, tmp_path):
@@ -74,7 +133,7 @@ def test_with_histories_it_knows_its_users(recommender, world, clicks, tmp_path)
     recommender.save_pretrained(tmp_path / "whole", histories=True)
     loaded = Recommender.from_pretrained(tmp_path / "whole")
     users = [*world.users, "new0", "nobody"]
-    pd.testing.assert_frame_equal(pandas(loaded.recommend(users, k=6)), recommender.recommend(users, k=6))
+    pd.testing.assert_frame_equal(loaded.recommend(users, k=6), recommender.recommend(users, k=6))
     assert loaded.state.version == 1
     for name in ("start", "item", "time", "basket"):
         assert np.array_equal(getattr(loaded.state.histories, name), getattr(recommender.state.histories, name))
@@ -140,7 +199,7 @@ def test_loading_needs_neither_the_first_weights_nor_the_cache(tiny_folders, tin
     shutil.rmtree(weights)
     shutil.rmtree(tmp_path / "cache")
     loaded = Recommender.from_pretrained(shutil.move(tmp_path / "saved", tmp_path / "moved"))
-    pd.testing.assert_frame_equal(pandas(loaded.recommend(world.users, k=5)), expected)
+    pd.testing.assert_frame_equal(loaded.recommend(world.users, k=5), expected)
     assert str(tmp_path) not in (tmp_path / "moved" / "body" / "config.json").read_text(encoding="utf-8")
     assert "_name_or_path" not in json.loads((tmp_path / "moved" / "body" / "config.json").read_text(encoding="utf-8"))
 

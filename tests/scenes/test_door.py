@@ -12,7 +12,7 @@ from llmrec import NewScene, Scenes
 from llmrec.data.build import build
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.items import catalogue_vectors
-from llmrec.errors import ArtefactError, DataError, SchemaError, WeightsError
+from llmrec.errors import ArtefactError, DataError, ForkError, SchemaError, WeightsError
 from llmrec.scenes.learning import LearnSettings, MixSettings, learn
 from llmrec.scenes.opening import open as open_scene
 from llmrec.scenes.shelf import shelve
@@ -200,3 +200,73 @@ def test_settings_are_ones_own(scenes, tables):
     one = scenes(replace(QUICK, sizes=(20,))).fit({"a": tables(0, True), "b": tables(1, True)})
     assert one.known.learned.sizes == (20,)
     assert Scenes().settings is None and LearnSettings().sizes == (16, 64, 256)
+
+
+# ---------------------------------------------------------------------------------------- titles, frames, what is shown
+
+
+def test_titles_are_added_when_asked_for(fitted, newcomer):
+    events, items = newcomer
+    plain, titled = (fitted.open(items).recommend(histories=events, k=3, titles=titles) for titles in (False, True))
+    there = dict(zip(items["item_id"], items["title"], strict=True))
+    assert titled["title"].tolist() == [there[item] for item in titled["item_id"]]
+    pd.testing.assert_frame_equal(titled.drop(columns="title"), plain)
+
+
+def test_the_type_of_frame_outlives_saving_and_a_tilde_is_the_home_folder(fitted, scenes, newcomer, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    fitted.save_pretrained("~/known")
+    loaded = Scenes.from_pretrained("~/known", scenes().weights)
+    pd.testing.assert_frame_equal(loaded.gains, fitted.gains)
+    fitted.open(newcomer[1]).save_pretrained("~/new")
+    opened = NewScene.from_pretrained("~/new")
+    assert isinstance(opened.chosen, pd.DataFrame) and isinstance(opened.recommend(["ann"], k=2), pd.DataFrame)
+    assert sorted(entry.name for entry in (tmp_path / "home").iterdir()) == ["known", "new"] and not (tmp_path / "~").exists()
+
+
+def test_users_of_another_type_than_the_histories_and_a_broken_k_are_refused(fitted, newcomer):
+    opened = fitted.open(newcomer[1])
+    with pytest.raises(DataError, match="users are str such as '5', but the known ids are int such as"):
+        opened.recommend(["5"], histories=newcomer[0])
+    with pytest.raises(DataError, match="k is '3'; expected a whole number"):
+        opened.recommend([5], histories=newcomer[0], k="3")
+
+
+def test_what_they_are_stands_in_their_repr(fitted, newcomer):
+    assert repr(Scenes()) == "Scenes(not fitted)"
+    assert repr(fitted) == "Scenes(3 known scenes: 'shop 0', 'shop 1', 'shop 2')"
+    assert repr(fitted.open(newcomer[1])) == "NewScene(60 items, 'zero steps', 0 customers)"
+
+
+def test_without_verbose_nothing_is_shown(scenes, tables, capfd):
+    scenes(QUICK).fit({"a": tables(0, True), "b": tables(1, True)}, verbose=False).open(tables(2, True)[1])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_scenes_are_made_of_is_checked_at_once(tables):
+    for arguments, message in (
+        ({"weights": "all-MiniLM-L6-v2"}, "weights is 'all-MiniLM-L6-v2', expected a Weights"),
+        ({"settings": {}}, r"settings is \{\}, expected a LearnSettings"),
+        ({"seed": None}, "seed is None"),
+    ):
+        with pytest.raises(DataError, match=message):
+            Scenes(**arguments)
+    for settings, message in (
+        (LearnSettings(sizes=()), r"LearnSettings.sizes is \(\)"),
+        (LearnSettings(sizes=(16, 0)), r"LearnSettings.sizes\[1\] is 0; expected at least 1"),
+        (LearnSettings(draws=0), "LearnSettings.draws is 0"),
+        (LearnSettings(mix=MixSettings(batch=-1)), "MixSettings.batch is -1"),
+        (LearnSettings(mix=MixSettings(rate=0.0)), "MixSettings.rate is 0.0; expected a number above 0"),
+    ):
+        with pytest.raises(DataError, match=message):
+            Scenes(settings=settings).fit({"a": tables(0, True), "b": tables(1, True)})
+
+
+def test_a_forked_child_of_a_process_with_threads_encodes_nothing(fitted, newcomer, monkeypatch):
+    def refuse() -> None:
+        raise ForkError("forked")
+
+    monkeypatch.setattr("llmrec.scenes.door.check_process", refuse)
+    with pytest.raises(ForkError):
+        fitted.open(newcomer[1])
