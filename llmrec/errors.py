@@ -13,6 +13,10 @@ class DataError(LlmrecError, ValueError):
     """Values that cannot be used: empty tables, duplicated catalogue ids, timestamps that do not parse."""
 
 
+class ShortHistoriesError(DataError):
+    """No user has as many baskets as training needs."""
+
+
 class UnknownItemError(LlmrecError, KeyError):
     """An item id that the catalogue does not hold."""
 
@@ -42,6 +46,10 @@ class MissingExtraError(LlmrecError, ImportError):
 
 class ShortAnswerWarning(UserWarning):
     """Fewer than k items could be recommended; the message says to whom and why."""
+
+
+class DataLossWarning(UserWarning):
+    """Much of a table was left out in cleaning; the message names the step, the share of the rows and examples."""
 
 
 class FewWindowsWarning(UserWarning):

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.data.clean import read_ids
-from llmrec.data.columns import event_columns
 from llmrec.data.dataset import Catalogue
-from llmrec.data.frames import coded, to_arrow
+from llmrec.data.frames import coded
 from llmrec.data.ids import Ids, plain
+from llmrec.data.tables import read_events
 from llmrec.errors import DataError, ShortAnswerWarning, UnknownItemError
 
 
@@ -26,7 +26,7 @@ def listed(ids: Iterable[Any], what: str) -> Ids:
 
 def askers(histories: Any, columns: Mapping[str, str] | None) -> Ids:
     """The users of a table in order of appearance, also those without any event that can be used."""
-    table, _ = event_columns(to_arrow(histories, "events"), columns)
+    table, _ = read_events(histories, columns)
     code, ids = coded(read_ids(table, ("user_id",), "events")[0].column("user_id"))
     users, first = np.unique(code, return_index=True)
     order = users[np.argsort(first)]

@@ -18,9 +18,10 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.frames import like
 from llmrec.data.ids import Ids
 from llmrec.data.merge import merge
+from llmrec.data.report import losses
 from llmrec.data.tasks import everything_known
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError
+from llmrec.errors import DataError, ShortHistoriesError
 from llmrec.index.flat import search
 from llmrec.metrics.report import Row
 from llmrec.progress import Stages
@@ -66,7 +67,9 @@ class Recommender:
         columns, item_columns: the tables' names -> the library's, where the known aliases do not cover them.
         event_weights: event type -> what such an event counts as a thing to be predicted, such as `{"view": 0.1, "cart": 0.5}`;
             1 for types not named. Every event is read all the same.
-        Raises SchemaError and DataError for tables, WeightsError for weights. Returns itself.
+        Without `basket_id`, timestamps that are whole days leave the order within a day to a seeded shuffle; see `build`.
+        Raises SchemaError and DataError for tables, WeightsError for weights. Where more than a fifth of the events are left out,
+        a DataLossWarning says why. Returns itself.
         """
         stages = Stages()
         if isinstance(data, Dataset) and event_weights:
@@ -77,8 +80,12 @@ class Recommender:
             with stages("clean") as say:
                 dataset, report = build(data, items, columns, item_columns, cleaning, self.seed, event_weights)
                 say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
-            frame = like(pa.table({}), data)
-        state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
+            frame, self.report = like(pa.table({}), data), report  # there to be read also where training fails
+        try:
+            state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
+        except ShortHistoriesError as error:
+            lost = losses(report.steps) if report else ()
+            raise ShortHistoriesError(". ".join([str(error), *lost])) from error
         with self._writing:
             self.report, self._frame, self._state = report, frame, state
         return self
