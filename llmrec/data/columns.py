@@ -84,7 +84,7 @@ def unread_columns(table: pa.Table, what: str, argument: str, with_item_text: bo
     if not unread:
         return ()
     free = {alias: ours for ours in sorted(known - set(table.column_names)) for alias in (_fold(ours), *_aliases(items)[ours])}
-    like = {name: close for name in unread if (close := difflib.get_close_matches(_fold(name), free, n=1, cutoff=0.8))}
+    like = {name: close for name in unread if (close := difflib.get_close_matches(_fold(name), free, n=1, cutoff=0.75))}
     guess = "".join(
         f" {name!r} looks like {free[close[0]]!r}: {argument}={{{name!r}: {free[close[0]]!r}}}." for name, close in like.items()
     )

@@ -49,19 +49,10 @@ def likely_coding(path: Path) -> str:
                 sample += line
             if len(sample) > _SAMPLE:
                 break
-    runs = _HIGH.findall(sample)
-    if sum(map(len, runs)) <= 2.5 * len(runs):  # single letters between ASCII ones
-        return _western(sample)
-    scores = {
-        "gbk": _share(sample, "gbk", lambda c: "\u4e00" <= c <= "\u9fff" and _common_chinese(c)),
-        "shift_jis": _share(sample, "shift_jis", lambda c: "\u3041" <= c <= "\u30ff"),
-        "euc_jp": _share(sample, "euc_jp", lambda c: "\u3041" <= c <= "\u30ff"),
-        "euc_kr": _share(sample, "euc_kr", lambda c: "\uac00" <= c <= "\ud7a3"),
-        "cp1251": _share(sample, "cp1251", lambda c: "\u0430" <= c <= "\u044f"),
-        "big5": 0.9 * _share(sample, "big5", lambda c: "\u4e00" <= c <= "\u9fff"),
-    }
-    best = max(scores, key=lambda name: scores[name])
-    return best if scores[best] > 0.5 else _western(sample)
+    for name, expected, least in _LETTERS:
+        if _share(sample, name, expected) >= least:
+            return name
+    return _western(sample)
 
 
 def _western(sample: bytes) -> str:
@@ -70,7 +61,7 @@ def _western(sample: bytes) -> str:
 
 def _common_chinese(character: str) -> bool:
     """In the first level of GB 2312: the 3,755 characters most in use."""
-    return 0xB0 <= character.encode("gbk", errors="replace")[0] <= 0xD7
+    return "\u4e00" <= character <= "\u9fff" and 0xB0 <= character.encode("gbk", errors="replace")[0] <= 0xD7
 
 
 def _share(sample: bytes, coding: str, expected: Callable[[str], bool]) -> float:
@@ -80,4 +71,23 @@ def _share(sample: bytes, coding: str, expected: Callable[[str], bool]) -> float
     except UnicodeDecodeError:
         return 0.0
     beyond = [character for character in text if character > "\x7f"]
+    runs = _HIGH.findall(sample)
+    if coding != "shift_jis" and sum(map(len, runs)) <= 2.5 * len(runs):
+        return 0.0  # single letters between ASCII ones, as in Western text
     return sum(map(expected, beyond)) / max(len(beyond), 1)
+
+
+def _in(low: str, high: str) -> Callable[[str], bool]:
+    return lambda character: low <= character <= high
+
+
+# Encoding, the letters its texts consist of, and their least share of all characters beyond ASCII. In this order, for Korean
+# text is also valid Chinese.
+_LETTERS: tuple[tuple[str, Callable[[str], bool], float], ...] = (
+    ("shift_jis", _in("\u3041", "\u30ff"), 0.3),
+    ("euc_jp", _in("\u3041", "\u30ff"), 0.3),
+    ("euc_kr", _in("\uac00", "\ud7a3"), 0.95),
+    ("gbk", _common_chinese, 0.6),
+    ("cp1251", _in("\u0430", "\u044f"), 0.6),
+    ("big5", _in("\u4e00", "\u9fff"), 0.6),
+)

@@ -40,7 +40,7 @@ def number_times(values: np.ndarray) -> tuple[np.ndarray, str]:
     """float64 (rows,) seconds since 1970, NaN where there is no time, and how the numbers were read.
 
     Digits that are valid dates (20210105, 20201231120000) are dates. Other numbers are seconds, milliseconds, microseconds or
-    nanoseconds, by the magnitude of their median. Raises DataError for a column of two units, and for numbers that are likely
+    nanoseconds: the unit in which they are of 1990 to 2100, or else by the magnitude of their median. Raises DataError for a column of two units, and for numbers that are likely
     to be something else: years, months, days of a spreadsheet.
     """
     there = np.isfinite(values)
@@ -50,7 +50,7 @@ def number_times(values: np.ndarray) -> tuple[np.ndarray, str]:
     for digits, form in _DIGITS.items():
         dates = _from_digits(known, digits)
         is_date = np.isfinite(dates)
-        plausible = ~is_date & _plausible(known)
+        plausible = ~is_date & np.any([_plausible(known, unit) for unit in _PER_SECOND], axis=0)
         if is_date.any() and plausible.any() and (is_date | plausible).mean() > _MOST:
             _two_kinds(known[is_date][0], f"date {form}", known[plausible][0], "number since 1970")
         if is_date.mean() >= 0.5:
@@ -58,14 +58,12 @@ def number_times(values: np.ndarray) -> tuple[np.ndarray, str]:
             result[there] = dates
             return result, f"numbers of the form {form}"
     _refuse_others(known)
-    size = np.abs(known)
-    unit = _unit(float(np.median(size)))
-    seconds = known / _PER_SECOND[unit]
-    for other, factor in _PER_SECOND.items():
-        strange = (np.abs(seconds) > _PLAUSIBLE[1]) | (np.abs(seconds) < _PLAUSIBLE[0])
-        mixed = strange & (known / factor >= _PLAUSIBLE[0]) & (known / factor <= _PLAUSIBLE[1])
-        if other != unit and mixed.any() and _within(seconds[~mixed]):
-            _two_kinds(known[~mixed][0], f"time in {unit}", known[mixed][0], f"time in {other}")
+    found = {unit: _plausible(known, unit) for unit in _PER_SECOND}
+    units = [unit for unit, which in found.items() if which.any()]
+    if len(units) > 1:
+        first, second = (known[found[unit]][0] for unit in units[:2])
+        _two_kinds(first, f"time in {units[0]}", second, f"time in {units[1]}")
+    unit = units[0] if units else _unit(float(np.median(np.abs(known))))
     return values / _PER_SECOND[unit], f"numbers in {unit}"
 
 
@@ -74,14 +72,10 @@ def _unit(size: float) -> str:
     return "s" if size < 1e11 else "ms" if size < 1e14 else "us" if size < 1e17 else "ns"
 
 
-def _within(seconds: np.ndarray) -> bool:
-    """Whether some of the seconds are of 1990 to 2100."""
-    return bool(((seconds >= _PLAUSIBLE[0]) & (seconds <= _PLAUSIBLE[1])).any())
-
-
-def _plausible(known: np.ndarray) -> np.ndarray:
-    """bool: a time of 1990 to 2100 in one of the units."""
-    return np.any([(known / f >= _PLAUSIBLE[0]) & (known / f <= _PLAUSIBLE[1]) for f in _PER_SECOND.values()], axis=0)
+def _plausible(known: np.ndarray, unit: str) -> np.ndarray:
+    """bool: a time of 1990 to 2100 in a unit."""
+    low, high = (limit * _PER_SECOND[unit] for limit in _PLAUSIBLE)
+    return (known >= low) & (known <= high)
 
 
 def _from_digits(known: np.ndarray, digits: int) -> np.ndarray:

@@ -68,8 +68,8 @@ class Recommender:
         event_weights: event type -> what such an event counts as a thing to be predicted, such as `{"view": 0.1, "cart": 0.5}`;
             1 for types not named. Every event is read all the same.
         Without `basket_id`, timestamps that are whole days leave the order within a day to a seeded shuffle; see `build`.
-        Raises SchemaError and DataError for tables, WeightsError for weights. Where more than a fifth of the events are left out,
-        a DataLossWarning says why. Returns itself.
+        Raises SchemaError and DataError for tables, WeightsError for weights. Where more than a fifth of the events are left
+        out, a DataLossWarning says why. Returns itself.
         """
         stages = Stages()
         if isinstance(data, Dataset) and event_weights:
