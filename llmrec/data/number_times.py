@@ -40,8 +40,8 @@ def number_times(values: np.ndarray) -> tuple[np.ndarray, str]:
     """float64 (rows,) seconds since 1970, NaN where there is no time, and how the numbers were read.
 
     Digits that are valid dates (20210105, 20201231120000) are dates. Other numbers are seconds, milliseconds, microseconds or
-    nanoseconds: the unit in which they are of 1990 to 2100, or else by the magnitude of their median. Raises DataError for a column of two units, and for numbers that are likely
-    to be something else: years, months, days of a spreadsheet.
+    nanoseconds: the unit in which they are of 1990 to 2100, or else by the magnitude of their median. Raises DataError for a
+    column of two units, and for numbers that are likely to be something else: years, months, days of a spreadsheet.
     """
     there = np.isfinite(values)
     known = values[there]
@@ -51,7 +51,8 @@ def number_times(values: np.ndarray) -> tuple[np.ndarray, str]:
         dates = _from_digits(known, digits)
         is_date = np.isfinite(dates)
         plausible = ~is_date & np.any([_plausible(known, unit) for unit in _PER_SECOND], axis=0)
-        if is_date.any() and plausible.any() and (is_date | plausible).mean() > _MOST:
+        # Ten digits are also seconds of 2030 to 2036, some of which are valid dates.
+        if digits != 10 and is_date.any() and plausible.any() and (is_date | plausible).mean() > _MOST:
             _two_kinds(known[is_date][0], f"date {form}", known[plausible][0], "number since 1970")
         if is_date.mean() >= 0.5:
             result = np.full(len(values), np.nan)

@@ -115,7 +115,7 @@ def test_digits_that_are_dates_are_dates(values, expected):
             [1_700_000_000, 1_700_086_400, 1_700_172_800_000],
             "mixes units: 1700000000 looks like a time in s, 1700172800000 like a",
         ),
-        ([1_700_000_000_000] * 3 + [1_700_000_000], "looks like a time in ms, 1700000000 like a time in s"),
+        ([1_700_000_000_000] * 3 + [1_700_000_000], "1700000000 looks like a time in s, 1700000000000 like a time in ms"),
         ([1_700_000_000_000_000, 1_700_000_000_000_000, 1_700_000_000], "mixes units"),
         ([1_700_000_000_000_000_000, 1_700_000_000_000], "mixes units"),
         ([1_700_000_000, 20210105, 1_700_000_000], "mixes units"),
@@ -144,6 +144,7 @@ def test_numbers_that_are_no_times_are_refused_with_the_remedy(values, said, as_
         [0, 1_700_000_000, 1_700_000_001],  # 0 where the time is not known
         [1_700_000_000, 253_402_300_799],  # the year 9999
         [946_684_800, 1_893_456_000],  # 2000 and 2030
+        [1_950_000_000, 1_982_103_122, 2_016_482_676],  # of 2031 to 2033; the digits of the second are also a date
     ],
 )
 def test_orders_and_seconds_stay_as_they_are(values):
