@@ -197,8 +197,8 @@ def _clean_rows(table: pa.Table, cleaning: Cleaning) -> tuple[pa.Table, tuple[St
         raise DataError(f"events: no row has user_id, item_id and timestamp, expected all three ({second.detail} missing)")
     came = table.column("timestamp")
     table, third = clean.parse_times(table)
-    user = coded(table.column("user_id"))[0]
-    notes = time_notes(came, table.column("timestamp").to_numpy(), user, "basket_id" in table.column_names)
+    time, user = table.column("timestamp").to_numpy(), table.column("user_id")
+    notes = time_notes(came, time, user, "basket_id" in table.column_names)
     table, fourth = clean.read_numbers(table, NUMBERS, "events")
     steps = [first, second, third, fourth]
     if cleaning.drop_duplicates:

@@ -8,6 +8,7 @@ from llmrec.errors import DataError
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _DIGITS = {8: "YYYYMMDD", 10: "YYYYMMDDHH", 12: "YYYYMMDDHHMM", 14: "YYYYMMDDHHMMSS"}
+_DATES = (19_000_101, 21_010_101)  # the dates that digits may be: 1900 to 2100
 _PLAUSIBLE = (631_152_000.0, 4_102_444_800.0)  # 1990 to 2100, in seconds
 _MOST = 0.9  # of the values
 # What numbers in a range are likely to be, low <= value < high, and how pandas reads them.
@@ -48,6 +49,9 @@ def number_times(values: np.ndarray) -> tuple[np.ndarray, str]:
     if not len(known):
         return np.full(len(values), np.nan), "numbers"
     for digits, form in _DIGITS.items():
+        low, high = (limit * 10 ** (digits - 8) for limit in _DATES)
+        if not ((known >= low) & (known < high)).any():
+            continue
         dates = _from_digits(known, digits)
         is_date = np.isfinite(dates)
         plausible = ~is_date & np.any([_plausible(known, unit) for unit in _PER_SECOND], axis=0)
@@ -82,8 +86,8 @@ def _plausible(known: np.ndarray, unit: str) -> np.ndarray:
 def _from_digits(known: np.ndarray, digits: int) -> np.ndarray:
     """float64 seconds of numbers that are dates of 1900 to 2100 in YYYYMMDD and the like, NaN for others."""
     scale = 10 ** (digits - 8)
-    fits = (known == np.floor(known)) & (known >= 19_000_101 * scale) & (known < 21_010_101 * scale)
-    whole = np.where(fits, known, 19_000_101 * scale).astype(np.int64)
+    fits = (known == np.floor(known)) & (known >= _DATES[0] * scale) & (known < _DATES[1] * scale)
+    whole = np.where(fits, known, _DATES[0] * scale).astype(np.int64)
     day, rest = whole // scale, whole % scale
     clock = rest * 10 ** (14 - digits)
     hour, minute, second = clock // 10_000, clock // 100 % 100, clock % 100

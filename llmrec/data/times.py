@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.data.frames import coded
 from llmrec.data.number_times import number_times
 from llmrec.errors import SchemaError
 
@@ -45,11 +46,11 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def time_notes(column: pa.ChunkedArray, time: np.ndarray, user: np.ndarray, baskets: bool) -> tuple[str, ...]:
+def time_notes(column: pa.ChunkedArray, time: np.ndarray, user: pa.ChunkedArray, baskets: bool) -> tuple[str, ...]:
     """What there is to know of timestamps that were read: an order only, whole days, a far future or past, lost precision.
 
-    column: as it came. time: float64 (rows,) seconds, user: int (rows,) codes, of the rows that are left. baskets: whether
-    there are basket ids.
+    column: as it came. time: float64 (rows,) seconds, user: ids, of the rows that are left. baskets: whether there are basket
+    ids.
     """
     notes = []
     kind, none = column.type, not len(time)
@@ -75,8 +76,8 @@ def time_notes(column: pa.ChunkedArray, time: np.ndarray, user: np.ndarray, bask
     if early.any() and not early.all():
         notes.append(f"events: {int(early.sum()):,} timestamps are before 1980, from {_date(time.min())}; taken as they are")
     if not none and (time % DAY == 0).all() and not baskets:
-        day = (time // DAY).astype(np.int64)
-        _, count = np.unique(np.stack([user, day]), axis=1, return_counts=True)
+        day = np.unique(time, return_inverse=True)[1]
+        _, count = np.unique(coded(user)[0] * (int(day.max()) + 1) + day, return_counts=True)
         same = int(count[count > 1].sum())
         notes.append(
             f"events: all timestamps are whole days; {same:,} events share their user and day with another. Without basket_id "

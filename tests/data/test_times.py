@@ -154,7 +154,7 @@ def test_orders_and_seconds_stay_as_they_are(values):
 def notes(column, baskets=False, user=None):
     column = column if isinstance(column, pa.Array) else pa.array(column)
     time, _ = seconds(pa.chunked_array([column]))
-    return " | ".join(time_notes(pa.chunked_array([column]), time, np.zeros(len(time), int) if user is None else user, baskets))
+    return " | ".join(time_notes(pa.chunked_array([column]), time, pa.chunked_array([user or ["u"] * len(time)]), baskets))
 
 
 def test_what_is_strange_about_times_is_noted():
@@ -169,6 +169,6 @@ def test_what_is_strange_about_times_is_noted():
 def test_whole_days_are_noted_where_no_basket_ids_order_them():
     days = ["2024-01-01", "2024-01-01", "2024-01-02"]
     assert "all timestamps are whole days; 2 events share their user and day" in notes(days)
-    assert "whole days; 0 events" in notes(days, user=np.array([0, 1, 0]))
+    assert "whole days; 0 events" in notes(days, user=["u", "v", "u"])
     assert "whole days" in notes([date(2024, 1, 1)] * 2) and "whole days" in notes([20240101, 20240102])
     assert notes(days, baskets=True) == "" == notes([*days, "2024-01-01 00:00:01"])
