@@ -64,7 +64,9 @@ def number_times(values: np.ndarray) -> tuple[np.ndarray, str]:
             return result, f"numbers of the form {form}"
     _refuse_others(known)
     found = {unit: _plausible(known, unit) for unit in _PER_SECOND}
-    units = [unit for unit, which in found.items() if which.any()]
+    later = known >= _PLAUSIBLE[0]
+    sure = later.any() and np.any(list(found.values()), axis=0)[later].mean() > _MOST  # no numbers between those of two units
+    units = [unit for unit, which in found.items() if which.any()] if sure else []
     if len(units) > 1:
         first, second = (known[found[unit]][0] for unit in units[:2])
         _two_kinds(first, f"time in {units[0]}", second, f"time in {units[1]}")

@@ -142,7 +142,8 @@ def test_numbers_that_are_no_times_are_refused_with_the_remedy(values, said, as_
         (np.arange(900) * 86_400).tolist(),
         (np.arange(5000) * 3600).tolist(),
         [0, 1_700_000_000, 1_700_000_001],  # 0 where the time is not known
-        [1_700_000_000, 253_402_300_799],  # the year 9999
+        [*[1_700_000_000] * 20, 253_402_300_799],  # the year 9999
+        (1_700_000_000 + np.arange(5000) * 10_000_000).tolist(),  # far into the future, without a gap
         [946_684_800, 1_893_456_000],  # 2000 and 2030
         [1_950_000_000, 1_982_103_122, 2_016_482_676],  # of 2031 to 2033; the digits of the second are also a date
     ],
