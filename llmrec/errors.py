@@ -13,6 +13,10 @@ class DataError(LlmrecError, ValueError):
     """Values that cannot be used: empty tables, duplicated catalogue ids, timestamps that do not parse."""
 
 
+class ShortHistoriesError(DataError):
+    """No user has as many baskets as training needs."""
+
+
 class UnknownItemError(LlmrecError, KeyError):
     """An item id that the catalogue does not hold."""
 
@@ -54,6 +58,10 @@ class TrainedUsersWarning(UserWarning):
 
 class MissingHistoriesWarning(UserWarning):
     """Users asked by id have no history here because the folder was saved without histories."""
+
+
+class DataLossWarning(UserWarning):
+    """Much of a table was left out in cleaning; the message names the step, the share of the rows and examples."""
 
 
 class FewWindowsWarning(UserWarning):

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.data.clean import read_ids
-from llmrec.data.columns import event_columns
 from llmrec.data.dataset import Catalogue
-from llmrec.data.frames import coded, to_arrow
+from llmrec.data.frames import coded
 from llmrec.data.ids import Ids, plain
 from llmrec.data.numbers import check_whole
+from llmrec.data.tables import read_events
 from llmrec.errors import DataError, ShortAnswerWarning, UnknownItemError
 
 
@@ -48,7 +48,7 @@ def check_users(asked: Ids, known: Ids) -> None:
 
 def askers(histories: Any, columns: Mapping[str, str] | None) -> Ids:
     """The users of a table in order of appearance, also those without any event that can be used."""
-    table, _ = event_columns(to_arrow(histories, "events"), columns)
+    table, _ = read_events(histories, columns)
     code, ids = coded(read_ids(table, ("user_id",), "events")[0].column("user_id"))
     users, first = np.unique(code, return_index=True)
     order = users[np.argsort(first)]

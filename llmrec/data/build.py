@@ -16,13 +16,18 @@ import pyarrow as pa
 
 from llmrec.data import clean
 from llmrec.data.clean import Cleaning, CleaningReport, Step
-from llmrec.data.clean_items import TEXT, clean_items, item_names
-from llmrec.data.columns import event_columns
-from llmrec.data.columns import item_columns as rename_item_columns
+from llmrec.data.clean_items import clean_items
+from llmrec.data.columns import unread_columns
 from llmrec.data.dataset import Catalogue, Dataset, Worth
+from llmrec.data.derived import derived_items
 from llmrec.data.features import SLOT_FEATURES, fit_scaler, slot_attributes
-from llmrec.data.frames import coded, to_arrow
+from llmrec.data.files import untyped
+from llmrec.data.frames import coded
 from llmrec.data.ids import Ids
+from llmrec.data.matching import find_across, look_alike
+from llmrec.data.report import warn_of_losses
+from llmrec.data.tables import read_events, read_items
+from llmrec.data.times import time_notes
 from llmrec.data.values import mixed
 from llmrec.errors import DataError, SchemaError, UnknownItemError
 
@@ -51,17 +56,27 @@ def build(
 
     Without `items` the catalogue is made of the events' own title, text, category and price: the most frequent, and the
     median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
-    Raises SchemaError and DataError, naming the column, what came and the remedy.
+
+    Text ids lose white space around them and take Unicode's form NFC. Ids of a CSV file are ints where ints keep them as they
+    are written, and else text ("007" stays "007"); NA, null, None, nan, - and an empty field are a missing id there. To keep
+    such an id, read the file yourself and pass the frame.
+
+    Without `basket_id` each event is a basket of its own. Where timestamps are whole days, the order of a user's events within
+    a day is therefore a shuffle by the seed, and rows of a day that are equal in every column count once; the report notes it.
+
+    Raises SchemaError and DataError, naming the column, what came and the remedy. A DataLossWarning says where more than a
+    fifth of the rows of events are left out: missing values, unreadable timestamps, items that are not in `items`.
     """
-    table = to_arrow(events, "events")
-    table, notes = event_columns(table, columns, with_item_text=items is None)
+    table, notes = read_events(events, columns, with_item_text=items is None)
+    notes += unread_columns(table, "events", "columns", with_item_text=items is None)
     if items is None and item_columns:
         raise SchemaError("item_columns is given without items; names in the event table go into columns")
     steps: tuple[Step, ...] = ()
     if items is not None:
         catalogue, told = read_catalogue(items, item_columns, cleaning)
         notes, steps = notes + told.notes, told.steps
-    table, event_steps = _clean_rows(table, cleaning)
+    table, event_steps, time_said = _clean_rows(table, cleaning)
+    notes += time_said
     if cleaning.outlier_spread is not None:
         table, step = clean.clip_outliers(table, cleaning.outlier_spread)
         event_steps += (step,)
@@ -69,11 +84,11 @@ def build(
     event_steps += (step,)
     steps = event_steps + steps
     if items is None:
-        item_table, note = _derived(table)
+        item_table, note = derived_items(table)
         notes += (note,)
         catalogue, item_steps = _cleaned(item_table, cleaning)
         steps += item_steps
-    table, item, step = _located(table, catalogue)
+    table, item, step = _located(table, catalogue, untyped(events) or untyped(items))
     steps += (step,)
     if not len(table):
         came = table.schema.field("item_id").type
@@ -81,6 +96,7 @@ def build(
             f"events: no item_id is in items (events hold {came}, items {catalogue.table.schema.field('item_id').type}); "
             f"expected the same ids in both. Check that both are str or both are int.\n{CleaningReport(steps, notes)}"
         )
+    warn_of_losses(steps)
     dataset = _assemble(table, item, catalogue, None, None, seed)
     dataset = replace(dataset, worth_by=_worth(dataset, event_weights or {}))
     return dataset, CleaningReport((*steps, _features(dataset)), notes)
@@ -92,7 +108,8 @@ def read_catalogue(
     cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
 ) -> tuple[Catalogue, CleaningReport]:
     """A table of items alone, as `build` reads it; see there."""
-    table, notes = rename_item_columns(to_arrow(items, "items"), columns)
+    table, notes = read_items(items, columns)
+    notes += unread_columns(table, "items", "item_columns")
     catalogue, steps = _cleaned(table, cleaning)
     return catalogue, CleaningReport(steps, notes)
 
@@ -113,10 +130,10 @@ def events_for(
     raised when no event is left. Limits that depend on the whole table (outliers, bots) are not applied, so that one user
     alone and among others gives the same history.
     """
-    table, notes = event_columns(to_arrow(events, "events"), columns)
-    table, steps = _clean_rows(table, cleaning)
+    table, notes = read_events(events, columns)
+    table, steps, time_said = _clean_rows(table, cleaning)
     everyone = coded(table.column("user_id"))[1]
-    table, item, step = _located(table, catalogue)
+    table, item, step = _located(table, catalogue, untyped(events))
     steps += (step,)
     if not len(table):
         raise UnknownItemError(f"events: no item_id is in the catalogue of {len(catalogue):,} items: {step.detail}. Add them")
@@ -130,7 +147,7 @@ def events_for(
             new = sorted({str(value) for value in coded(table.column(name))[1]} - set(known))
             if new:
                 notes += (f"events: {name} {', '.join(map(repr, new[:3]))} is not among {known!r} and is left unknown",)
-    return dataset, CleaningReport(steps, notes)
+    return dataset, CleaningReport(steps, notes + time_said)
 
 
 def _cleaned(items: pa.Table, cleaning: Cleaning) -> tuple[Catalogue, tuple[Step, ...]]:
@@ -171,8 +188,8 @@ def _features(dataset: Dataset) -> Step:
     return Step("features", "events", dataset.n_events, detail=", ".join(told))
 
 
-def _clean_rows(table: pa.Table, cleaning: Cleaning) -> tuple[pa.Table, tuple[Step, ...]]:
-    """The steps that look at rows one by one (and at their exact copies)."""
+def _clean_rows(table: pa.Table, cleaning: Cleaning) -> tuple[pa.Table, tuple[Step, ...], tuple[str, ...]]:
+    """The steps that look at rows one by one (and at their exact copies), and notes on the timestamps."""
     if not len(table):
         raise DataError("events is empty, expected at least one row; check the path or the filter that made it")
     names = ("user_id", "item_id", *(name for name in ("basket_id", "event_type", "scene") if name in table.column_names))
@@ -180,7 +197,10 @@ def _clean_rows(table: pa.Table, cleaning: Cleaning) -> tuple[pa.Table, tuple[St
     table, second = clean.drop_missing(table, KEYS, "events")
     if not len(table):
         raise DataError(f"events: no row has user_id, item_id and timestamp, expected all three ({second.detail} missing)")
+    came = table.column("timestamp")
     table, third = clean.parse_times(table)
+    time, user = table.column("timestamp").to_numpy(), table.column("user_id")
+    notes = time_notes(came, time, user, "basket_id" in table.column_names)
     table, fourth = clean.read_numbers(table, NUMBERS, "events")
     steps = [first, second, third, fourth]
     if cleaning.drop_duplicates:
@@ -194,16 +214,20 @@ def _clean_rows(table: pa.Table, cleaning: Cleaning) -> tuple[pa.Table, tuple[St
     steps.append(step)
     if not len(table):
         raise DataError(f"events: no row is left after cleaning, expected at least one:\n{CleaningReport(tuple(steps))}")
-    return table, tuple(steps)
+    return table, tuple(steps), notes
 
 
-def _located(table: pa.Table, catalogue: Catalogue) -> tuple[pa.Table, np.ndarray, Step]:
+def _located(table: pa.Table, catalogue: Catalogue, untyped_ids: bool) -> tuple[pa.Table, np.ndarray, Step]:
     """Events with a known item, and int64 (rows,) internal indices of those items."""
     code, ids = coded(table.column("item_id"))
-    item = catalogue.ids.find(ids)[code]
+    place, said = find_across(catalogue.ids, ids, untyped_ids)
+    item = place[code]
     known = item >= 0
     table, step = clean.drop_unknown_items(table, known)
-    return table, item[known], step
+    if not known.all():
+        alike = look_alike(catalogue.ids, [ids[i] for i in np.flatnonzero(place < 0)])
+        return table, item[known], replace(step, detail="; ".join(filter(None, (step.detail, said, alike))))
+    return table, item[known], replace(step, detail=said)
 
 
 def _assemble(
@@ -278,54 +302,6 @@ def _labels(column: pa.ChunkedArray, known: tuple[str, ...] | None) -> tuple[np.
         return code, tuple(names)
     place = {name: index for index, name in enumerate(known)}
     return np.array([place.get(name, -1) for name in names] + [-1], np.int64)[code], known
-
-
-def _derived(events: pa.Table) -> tuple[pa.Table, str]:
-    """The catalogue that the events themselves describe, ids ascending, and the note that says so."""
-    item, ids = coded(events.column("item_id"))
-    column = events.column("item_id")
-    where = np.unique(item, return_index=True)[1]
-    table = {"item_id": column.take(pa.array(where))}
-    found = [name for name in TEXT if name in events.column_names]
-    for name in found:
-        table[name] = _most_frequent(item, len(ids), events.column(name))
-    if "title" not in found:
-        table = {"item_id": table["item_id"], "title": item_names(table["item_id"]), **table}
-    if "price" in events.column_names:
-        found.append("price")
-        table["price"] = pa.chunked_array([_median(item, len(ids), events.column("price").to_numpy())])
-    source = f"the events' {', '.join(found)}" if found else "item ids alone"
-    if "title" not in found:
-        source += ", and its titles carry no meaning: pass items with titles"
-    return pa.table(table), f"items: no table was given; the catalogue of {len(ids):,} items is made of {source}"
-
-
-def _most_frequent(item: np.ndarray, n_items: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The most frequent value of each item; of equally frequent ones the first in the alphabet."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    code, values = coded(column.cast(pa.large_string()))
-    there = code >= 0
-    pair, count = np.unique(item[there] * max(len(values), 1) + code[there], return_counts=True)
-    of = pair // max(len(values), 1)
-    order = np.lexsort((pair, -count, of))
-    winner, at = np.unique(of[order], return_index=True)
-    best = np.full(n_items, -1)
-    best[winner] = pair[order[at]] % max(len(values), 1)
-    return pa.chunked_array([pa.array([values[index] if index >= 0 else None for index in best.tolist()], pa.large_string())])
-
-
-def _median(item: np.ndarray, n_items: int, values: np.ndarray) -> np.ndarray:
-    """float64 (n_items,): the median of each item's known values, NaN without any."""
-    there = ~np.isnan(values)
-    item, values = item[there], values[there]
-    values = values[np.lexsort((values, item))]
-    count = np.bincount(item, minlength=n_items)
-    begin = np.cumsum(count) - count
-    result, some = np.full(n_items, np.nan), count > 0
-    low, high = begin + (count - 1) // 2, begin + count // 2
-    result[some] = (values[low[some]] + values[high[some]]) / 2
-    return result
 
 
 def _hashed(labels: list, only: np.ndarray | None = None) -> np.ndarray:

@@ -3,19 +3,21 @@ without being counted, so the rows out of one step are the rows into the next.""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.data.files import ID_NAMES, MISSING
 from llmrec.data.frames import coded, id_column
-from llmrec.data.times import seconds
+from llmrec.data.report import CleaningReport, Step
+from llmrec.data.times import DAY, seconds
 from llmrec.data.values import numbers, repeated
 from llmrec.errors import DataError
 
-DAY = 86_400.0
+__all__ = ["Cleaning", "CleaningReport", "Step"]
 
 
 @dataclass(frozen=True)
@@ -39,45 +41,6 @@ class Cleaning:
     on_duplicate: Literal["error", "first"] = "error"
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one step did to one table ("events" or "items"): rows in, rows dropped, rows changed, and a sentence."""
-
-    name: str
-    table: str
-    rows_in: int
-    rows_dropped: int = 0
-    rows_changed: int = 0
-    detail: str = ""
-
-    @property
-    def rows_out(self) -> int:
-        return self.rows_in - self.rows_dropped
-
-
-@dataclass(frozen=True)
-class CleaningReport:
-    """The steps in order, and notes such as columns that were renamed. `print` it."""
-
-    steps: tuple[Step, ...]
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict:
-        """Plain data for JSON."""
-        return {"steps": [asdict(step) for step in self.steps], "notes": list(self.notes)}
-
-    def __str__(self) -> str:
-        head = ("table", "step", "rows in", "dropped", "changed", "detail")
-        body = [(s.table, s.name, f"{s.rows_in:,}", f"{s.rows_dropped:,}", f"{s.rows_changed:,}", s.detail) for s in self.steps]
-        width = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
-        lines = []
-        for row in [head, *body]:
-            left = [row[i].ljust(width[i]) for i in (0, 1)]
-            right = [row[i].rjust(width[i]) for i in (2, 3, 4)]
-            lines.append("  ".join([*left, *right, row[5]]).rstrip())
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
-
-
 def read_ids(table: pa.Table, names: tuple[str, ...], what: str) -> tuple[pa.Table, Step]:
     """Columns of ids or names as int64, text or UUID; whole-numbered floats become ints again, empty text becomes null."""
     changed, said = 0, []
@@ -87,11 +50,14 @@ def read_ids(table: pa.Table, names: tuple[str, ...], what: str) -> tuple[pa.Tab
             column = column.cast(pa.large_string())  # a day as basket, a flag as scene
         column, repaired = id_column(column, name, what)
         table = table.set_column(table.column_names.index(name), name, column)
-        if repaired:
-            said.append(
-                f"{name}: {repaired:,} floats to int" if pa.types.is_integer(column.type) else f"{name}: {repaired:,} empty"
-            )
-        changed = max(changed, repaired)
+        said += [f"{name}: {count:,} {kind}" for kind, count in repaired.items()]
+        changed = max(changed, sum(repaired.values()))
+        if pa.types.is_large_string(column.type) and name in ID_NAMES:
+            marks = column.filter(pc.is_in(column, pa.array(MISSING, column.type)))
+            if len(marks):
+                said.append(
+                    f"{name}: {len(marks):,} are texts such as {marks[0].as_py()!r}, kept as ids; use null for a missing id"
+                )
     return table, Step("ids", what, len(table), 0, changed, "; ".join(said))
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec.data.clean import Cleaning, Step, drop_missing, read_ids, read_numbers
+from llmrec.data.files import MISSING
 from llmrec.data.frames import coded
 from llmrec.data.text import folded, normalise_column
 from llmrec.data.values import repeated
@@ -74,12 +75,17 @@ def normalise_text(items: pa.Table, cap: int) -> tuple[pa.Table, Step]:
 
 
 def fill_titles(items: pa.Table) -> tuple[pa.Table, Step]:
-    """An empty title becomes the item's text, else its category, else "item" and the id."""
-    title = pc.if_else(pc.equal(items.column("title"), ""), None, items.column("title"))
+    """An empty title, or one that is a mark of a missing value such as "NaN", becomes the item's text, else its
+    category, else "item" and the id."""
+    marks = pc.is_in(items.column("title"), pa.array(MISSING, items.column("title").type))
+    title = pc.if_else(marks, None, items.column("title"))
     missing = pc.is_null(title).to_numpy()
     if not missing.any():
         return items, Step("missing titles", "items", len(items))
     said = []
+    written = items.column("title").filter(pc.and_(marks, pc.not_equal(items.column("title"), "")))
+    if len(written):
+        said.append(f"{len(written):,} written as {', '.join(map(repr, sorted(set(written.to_pylist()))[:3]))}")
     for name in ("text", "category"):
         if name in items.column_names:
             other = pc.if_else(pc.equal(items.column(name), ""), None, items.column(name))

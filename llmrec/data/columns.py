@@ -39,6 +39,7 @@ EVENT_ALIASES = {
     "text": ("text", "description"),
     "category": ("category", "categoryname"),
 }
+_AVAILABLE = ("hidden", "stock", "available", "active", "visible", "enabled", "discontinued")
 ITEM_ALIASES = {
     "item_id": (*EVENT_ALIASES["item_id"], "id"),
     "title": EVENT_ALIASES["title"],
@@ -69,6 +70,36 @@ def item_columns(table: pa.Table, mapping: Mapping[str, str] | None = None) -> t
     Columns that the library does not know are kept as they are: a prompt template may use them.
     """
     return _rename(table, "items", "item_columns", ITEM_REQUIRED, ITEM_ALIASES, mapping or {}, None)
+
+
+def unread_columns(table: pa.Table, what: str, argument: str, with_item_text: bool = False) -> tuple[str, ...]:
+    """A note that names the columns of a table (under the library's names) that nothing reads, and what they may be meant as.
+
+    argument: `columns` or `item_columns`. with_item_text: as in `event_columns`.
+    """
+    items = what == "items"
+    known = set(ITEM_ALIASES) if items else {*EVENT_REQUIRED, *EVENT_OPTIONAL, *(EVENT_ITEM_TEXT if with_item_text else ())}
+    unread = [name for name in table.column_names if name not in known]
+    if not unread:
+        return ()
+    free = {alias: ours for ours in sorted(known - set(table.column_names)) for alias in (_fold(ours), *_aliases(items)[ours])}
+    like = {name: close for name in unread if (close := difflib.get_close_matches(_fold(name), free, n=1, cutoff=0.75))}
+    guess = "".join(
+        f" {name!r} looks like {free[close[0]]!r}: {argument}={{{name!r}: {free[close[0]]!r}}}." for name, close in like.items()
+    )
+    if not guess and (optional := sorted(known - set(table.column_names))):
+        guess = (
+            f" If one is meant, say as what: {argument}={{{unread[0]!r}: {optional[0]!r}}}, or another of {_quoted(optional)}."
+        )
+    use = ", except by a prompt template that names them" if items else ""
+    verb = "columns {} are not read" if len(unread) > 1 else "column {} is not read"
+    hidden = [name for name in unread if any(word in _fold(name) for word in _AVAILABLE)]
+    stock = f" What {hidden[0]!r} says of items, say in items_to_recommend at each call." if hidden else ""
+    return (f"{what}: {verb.format(_quoted(unread))}{use}.{guess}{stock}",)
+
+
+def _aliases(items: bool) -> Mapping[str, tuple[str, ...]]:
+    return ITEM_ALIASES if items else EVENT_ALIASES
 
 
 def _rename(

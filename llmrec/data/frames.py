@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import uuid
 from importlib import import_module
 from pathlib import Path
@@ -11,23 +12,23 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
-from llmrec.errors import DataError, MissingExtraError, SchemaError
+from llmrec.data.files import Naming, read_file
+from llmrec.data.ids import tidy
+from llmrec.errors import MissingExtraError, SchemaError
 
 
-def to_arrow(table: Any, what: str) -> pa.Table:
+def to_arrow(table: Any, what: str, naming: Naming | None = None) -> pa.Table:
     """An Arrow table from pandas, polars, pyarrow, a dict of columns, a list of dict rows, a path to .csv or .parquet, or
     a Hugging Face dataset.
 
-    what: the name of the table in messages, such as "events".
+    what: the name of the table in messages, such as "events". naming: see `files.read_file`.
     Raises SchemaError for a type that is not a table or a column of mixed types, DataError for a file that cannot be read.
     """
     if isinstance(table, pa.Table):
         arrow = table
     elif isinstance(table, (str, Path)):
-        arrow = _read(Path(table).expanduser(), what)
+        arrow = read_file(Path(table).expanduser(), what, naming)
     elif isinstance(table, dict):
         arrow = _columns(table, what)
     elif isinstance(table, list):
@@ -88,35 +89,34 @@ def empty_frame(kind: str) -> Any:
     return pa.table({})
 
 
-def id_column(column: pa.ChunkedArray, name: str, what: str) -> tuple[pa.ChunkedArray, int]:
-    """Ids as int64, large_string or arrow.uuid with nulls, and how many were repaired.
+def id_column(column: pa.ChunkedArray, name: str, what: str) -> tuple[pa.ChunkedArray, dict[str, int]]:
+    """Ids as int64, large_string or arrow.uuid with nulls, and what was repaired in how many rows.
 
-    Repaired are whole-numbered floats (pandas turns ints into floats where some are missing) and empty strings (to null).
+    Repaired are whole-numbered floats (pandas turns ints into floats where some are missing), white space around text, text in
+    another Unicode form than NFC, and empty text (to null).
     Raises SchemaError for any other type.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
     if pa.types.is_null(kind):
-        return column.cast(pa.large_string()), 0
+        return column.cast(pa.large_string()), {}
     if pa.types.is_integer(kind):
         try:
-            return column.cast(pa.int64()), 0
+            return column.cast(pa.int64()), {}
         except pa.ArrowInvalid as error:
             raise SchemaError(f"{what}: column {name!r} holds ids above 2**63 - 1; convert them to str first") from error
     if _is_text(kind):
-        column = column.cast(pa.large_string())
-        empty = pc.sum(pc.equal(column, "")).as_py() or 0
-        return (pc.if_else(pc.equal(column, ""), None, column), empty) if empty else (column, 0)
+        return _tidied(column.cast(pa.large_string()))
     if kind == pa.uuid():
-        return column, 0
+        return column, {}
     if pa.types.is_floating(kind):
         values = column.to_numpy().astype(np.float64)
         missing = np.isnan(values)
         whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
         if (whole | missing).all():
             ints = pa.array(np.where(missing, 0, values).astype(np.int64), mask=missing)
-            return pa.chunked_array([ints]), int(whole.sum())
+            return pa.chunked_array([ints]), {"floats to int": int(whole.sum())}
         example = values[~(whole | missing)][0]
         raise SchemaError(f"{what}: column {name!r} holds ids, expected str, int or UUID, came floats such as {example!r}")
     raise SchemaError(
@@ -153,18 +153,25 @@ def coded(column: pa.ChunkedArray) -> tuple[np.ndarray, list]:
     return rank[codes], values
 
 
-def _read(path: Path, what: str) -> pa.Table:
-    if not path.is_file():
-        raise DataError(f"{what}: there is no file {str(path)!r}; pass the path of a .csv or .parquet file")
-    ending = path.suffix.lower()
-    if ending not in (".csv", ".parquet"):
-        raise DataError(
-            f"{what}: {str(path)!r} ends in {ending!r}, expected .csv or .parquet; read it yourself and pass the table"
-        )
-    try:
-        return pyarrow.csv.read_csv(path) if ending == ".csv" else pyarrow.parquet.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{what}: {str(path)!r} is not a readable {ending} file: {error}") from error
+def _tidied(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str, int]]:
+    """Text ids without white space around and in NFC, empty ones null, and the count of each repair."""
+    code, distinct = coded(column)
+    values = pa.array([*distinct, None], pa.large_string())
+    odd = pc.match_substring_regex(values, r"^\s|\s$|[^\x00-\x7f]|^$").fill_null(False).to_numpy(zero_copy_only=False)
+    if not odd.any():
+        return column, {}
+    rows = np.bincount(code + 1, minlength=len(values))[1:]
+    new: list[str | None] = [*distinct, None]
+    counts = {"white space around taken off": 0, "to Unicode's form NFC": 0, "empty": 0}
+    for index in np.flatnonzero(odd).tolist():
+        old, new[index] = distinct[index], tidy(distinct[index]) or None
+        if new[index] is None:
+            counts["empty"] += int(rows[index])
+        elif new[index] != old:
+            normal = unicodedata.is_normalized("NFC", old)
+            counts["white space around taken off" if normal else "to Unicode's form NFC"] += int(rows[index])
+    tidied = pa.chunked_array([pa.array(new, pa.large_string()).take(pa.array(code % len(new)))])
+    return tidied, {kind: count for kind, count in counts.items() if count}
 
 
 def _columns(columns: dict, what: str) -> pa.Table:
@@ -178,6 +185,8 @@ def _columns(columns: dict, what: str) -> pa.Table:
 def _array(values: Any, name: str, what: str) -> pa.Array:
     try:
         return pa.array(values, from_pandas=True)
+    except OverflowError as error:
+        raise SchemaError(f"{what}: column {name!r} holds whole numbers above 2**63 - 1; convert them to str first") from error
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         kinds = sorted({type(value).__name__ for value in values if value is not None})
         raise SchemaError(
@@ -186,6 +195,12 @@ def _array(values: Any, name: str, what: str) -> pa.Array:
 
 
 def _through_narwhals(table: Any, what: str) -> pa.Table:
+    names = [str(name) for name in table.columns] if hasattr(table, "iloc") and hasattr(table, "columns") else []
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SchemaError(
+            f"{what} has several columns named {', '.join(map(repr, twice))}, expected distinct names. "
+            "Drop or rename all but one of them before the call"
+        )
     frame = nw.from_native(table, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()

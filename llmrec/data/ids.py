@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import uuid
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
@@ -27,13 +28,23 @@ class Ids:
         return {value: index for index, value in enumerate(self.values)}
 
     def find(self, wanted: Iterable[Hashable]) -> np.ndarray:
-        """int64 array of positions; -1 where an id is not in the set."""
+        """int64 array of positions; -1 where an id is not in the set, also not as `tidy` writes it."""
         position = self._position
-        return np.fromiter((position.get(plain(value), -1) for value in wanted), np.int64)
+
+        def place(value: Hashable) -> int:
+            found = position.get(plain(value), -1)
+            return position.get(tidy(value), -1) if found < 0 and isinstance(value, str) else found
+
+        return np.fromiter((place(value) for value in wanted), np.int64)
 
     def take(self, index: Iterable[int]) -> Ids:
         """The ids at some positions, in that order."""
         return Ids([self.values[int(i)] for i in index])
+
+
+def tidy(text: str) -> str:
+    """A text id without white space and byte-order marks around it, in Unicode's form NFC."""
+    return unicodedata.normalize("NFC", text).strip().strip("\ufeff\u200b").strip()
 
 
 def plain(value: Any) -> Any:

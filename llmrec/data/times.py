@@ -9,17 +9,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.data.frames import coded
+from llmrec.data.number_times import number_times
 from llmrec.errors import SchemaError
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+DAY = 86_400.0
+_PAST, _FUTURE = np.datetime64("1980-01-01", "s"), np.datetime64("2099-01-01", "s")
 
 
 def seconds(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
     """float64 (rows,) seconds, NaN where the value is missing or does not parse, and how the column was read.
 
-    Dates and datetimes without a zone are read as UTC. Numbers are seconds, milliseconds, microseconds or nanoseconds by the
-    magnitude of their median. Text is ISO 8601 or a number; day/month orders that can be read in two ways are not guessed.
-    Raises SchemaError for a type that is no time.
+    Dates and datetimes without a zone are read as UTC. For numbers see `number_times`. Text is ISO 8601 or a number;
+    day/month orders that can be read in two ways are not guessed.
+    Raises SchemaError for a type that is no time, DataError for numbers that are no times.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -31,7 +35,7 @@ def seconds(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
     if pa.types.is_date(kind):
         return _floats(column.cast(pa.timestamp("s")).cast(pa.int64())), "dates"
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return _by_magnitude(_floats(column))
+        return number_times(_floats(column))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return _from_text(column.cast(pa.large_string()))
     raise SchemaError(f"events: column 'timestamp' is {kind}, expected datetimes, dates, ISO 8601 text or numbers since 1970")
@@ -42,12 +46,49 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _by_magnitude(values: np.ndarray) -> tuple[np.ndarray, str]:
-    known = np.abs(values[~np.isnan(values)])
-    typical = float(np.median(known)) if len(known) else 0.0
-    # 1e11 s is the year 5138 and 1e11 ms is 1973: between real dates the units do not overlap.
-    unit = "s" if typical < 1e11 else "ms" if typical < 1e14 else "us" if typical < 1e17 else "ns"
-    return values / _PER_SECOND[unit], f"numbers in {unit}"
+def time_notes(column: pa.ChunkedArray, time: np.ndarray, user: pa.ChunkedArray, baskets: bool) -> tuple[str, ...]:
+    """What there is to know of timestamps that were read: an order only, whole days, a far future or past, lost precision.
+
+    column: as it came. time: float64 (rows,) seconds, user: ids, of the rows that are left. baskets: whether there are basket
+    ids.
+    """
+    notes = []
+    kind, none = column.type, not len(time)
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        gap = float(np.spacing(np.float32(np.nanmax(np.abs(_floats(column)), initial=0))))
+        if gap > 1e-3:
+            notes.append(
+                f"events: 'timestamp' is {kind}, in which the times are only told apart in steps of {gap:,.4g}; pass float64"
+            )
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if numeric and not none and np.abs(time).max() < 1e8:
+        notes.append(
+            f"events: 'timestamp' holds numbers from {time.min():,.10g} to {time.max():,.10g}, read as seconds since 1970: "
+            "they serve as an order, and their dates mean nothing"
+        )
+        return tuple(notes)
+    late = time >= _FUTURE.astype(np.int64)
+    if late.any():
+        notes.append(
+            f"events: {int(late.sum()):,} timestamps are far in the future, up to {_date(time.max())}; taken as they are"
+        )
+    early = time < _PAST.astype(np.int64)
+    if early.any() and not early.all():
+        notes.append(f"events: {int(early.sum()):,} timestamps are before 1980, from {_date(time.min())}; taken as they are")
+    if not none and (time % DAY == 0).all() and not baskets:
+        day = np.unique(time, return_inverse=True)[1]
+        _, count = np.unique(coded(user)[0] * (int(day.max()) + 1) + day, return_counts=True)
+        same = int(count[count > 1].sum())
+        notes.append(
+            f"events: all timestamps are whole days; {same:,} events share their user and day with another. Without basket_id "
+            "each event is a basket of its own, the order within a day is shuffled by the seed, and equal rows of one day "
+            "count once (step 'exact duplicates'). Pass times of day, or basket_id"
+        )
+    return tuple(notes)
+
+
+def _date(time: float) -> str:
+    return str(np.datetime64(int(np.clip(time, -6e10, 2.5e11 * 10)), "s").astype("datetime64[D]"))
 
 
 def _from_text(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
@@ -65,7 +106,7 @@ def _from_text(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
         number = np.array([is_number for _, is_number in pairs], bool)
         how = "text"
         if number.any():
-            parsed[number], unit = _by_magnitude(parsed[number])
+            parsed[number], unit = number_times(parsed[number])
             how = f"text holding {unit}"
     return np.append(parsed, np.nan)[codes], how
 

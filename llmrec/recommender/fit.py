@@ -13,7 +13,7 @@ from llmrec.encoder.backbone import load_body, load_text
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError
+from llmrec.errors import ShortHistoriesError
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages, bar
@@ -68,7 +68,7 @@ def share(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.rando
     in `fit_rest`)."""
     long = users[dataset.n_baskets[users] >= settings.train.known[0] + settings.train.horizon]
     if not len(long):
-        raise DataError(
+        raise ShortHistoriesError(
             f"no user has {settings.train.known[0] + settings.train.horizon} baskets, which training needs; bring longer "
             "histories, or set a shorter `horizon` in TrainSettings"
         )

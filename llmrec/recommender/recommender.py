@@ -30,9 +30,10 @@ from llmrec.data.frames import empty_frame, frame_kind, like
 from llmrec.data.ids import Ids
 from llmrec.data.merge import already_known, merge
 from llmrec.data.numbers import check_seed, check_whole
+from llmrec.data.report import losses
 from llmrec.data.tasks import everything_known
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, MissingHistoriesWarning, TrainedUsersWarning
+from llmrec.errors import DataError, MissingHistoriesWarning, ShortHistoriesError, TrainedUsersWarning
 from llmrec.index.flat import search
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Row
@@ -104,8 +105,10 @@ class Recommender:
             1 for types not named. Every event is read all the same. 0, or a column `weight` of 0 or below, is for dislikes:
             such an event never speaks for its item, which `filter_viewed` leaves out for that user.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
+        Without `basket_id`, timestamps that are whole days leave the order within a day to a seeded shuffle; see `build`.
         Raises SchemaError and DataError for tables, DataError for settings that cannot be trained with and for training that
-        diverges, WeightsError for weights. Returns itself.
+        diverges, WeightsError for weights. Where more than a fifth of the events are left out, a DataLossWarning says why.
+        Returns itself.
         """
         check_ranges(self.settings)
         stages = Stages(verbose=verbose)
@@ -119,9 +122,13 @@ class Recommender:
                 say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
             for note in report.notes:
                 stages.say(note)
-            frame = like(pa.table({}), data)
+            frame, self.report = like(pa.table({}), data), report  # there to be read also where training fails
         check_process()
-        state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
+        try:
+            state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
+        except ShortHistoriesError as error:
+            lost = losses(report.steps) if report else ()
+            raise ShortHistoriesError(". ".join([str(error), *lost])) from error
         state = replace(state, trained=dataset.n_users, frame=frame_kind(frame))
         with self._writing:
             self.report, self._frame, self._state = report, frame, state

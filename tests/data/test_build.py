@@ -13,7 +13,7 @@ import pytest
 from llmrec.data.build import build, events_for, read_catalogue
 from llmrec.data.clean import Cleaning
 from llmrec.data.dataset import Dataset
-from llmrec.errors import DataError, SchemaError, UnknownItemError
+from llmrec.errors import DataError, DataLossWarning, SchemaError, UnknownItemError
 
 
 def world(rng: np.random.Generator, rows: int = 800, users: int = 20, items: int = 30) -> dict:
@@ -306,3 +306,80 @@ def test_a_catalogue_is_read_alone_as_with_its_events():
     assert catalogue.ids.values == whole.catalogue.ids.values and catalogue.table.equals(whole.catalogue.table)
     assert set(report.notes) <= set(said.notes) and all(step in said.steps for step in report.steps)
     assert {step.table for step in report.steps} == {"items"}
+
+
+def shop(rows: int = 100) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "user_id": rng.integers(0, 9, rows),
+            "item_id": [f"i{k % 10}" for k in range(rows)],
+            "timestamp": 1.7e9 + np.arange(rows),
+        }
+    )
+
+
+def things(count: int) -> dict:
+    return {"item_id": [f"i{k}" for k in range(count)], "title": [f"thing {k}" for k in range(count)]}
+
+
+def test_a_great_loss_is_a_warning_that_names_the_step_the_share_and_examples():
+    with pytest.warns(
+        DataLossWarning, match=r"50 of 100 rows of events \(50%\) .* 'not in the catalogue' \(5 items, such as 'i5'"
+    ):
+        build(shop(), things(5))
+    late = shop().assign(timestamp=lambda frame: frame.timestamp.map(lambda time: "soon" if time % 4 else "2024-01-01"))
+    with pytest.warns(DataLossWarning, match=r"75 of 100 .* 'timestamps' \(.*not a time: 'soon'"):
+        build(late, things(10))
+    with pytest.warns(DataLossWarning, match=r"40 of 100 .* 'missing values' \(user_id: 40\)"):
+        build(shop().assign(user_id=lambda frame: frame.user_id.where(frame.index >= 40)), things(10))
+    build(shop(), things(8))  # a fifth is lost: in the report only
+
+
+@pytest.mark.parametrize(
+    "dressed", [lambda i: i + " ", lambda i: " " + i, lambda i: f"\t{i}\n", lambda i: f"\u00a0{i}", lambda i: f"\ufeff{i}"]
+)
+@pytest.mark.parametrize("side", ["events", "items"])
+def test_white_space_around_ids_loses_no_event(dressed, side):
+    events, items = shop(), pd.DataFrame(things(10))
+    expected = flat(build(events, items)[0])
+    frame = {"events": events, "items": items}[side]
+    frame.loc[frame.index[::2], "item_id"] = frame.item_id[::2].map(dressed)
+    dataset, report = build(events, items)
+    assert flat(dataset) == expected
+    step = next(step for step in report.steps if step.name == "ids" and step.table == side)
+    assert step.rows_changed == len(frame) / 2
+    assert step.detail == f"item_id: {len(frame) // 2} white space around taken off"
+    assert dataset.catalogue.ids.find([dressed("i3")]).tolist() == [3]
+
+
+def test_forms_of_unicode_are_one_user_and_one_item():
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    events = {"user_id": [composed, apart], "item_id": [apart, composed], "timestamp": [1, 2]}
+    dataset, report = build(events, {"item_id": [apart], "title": ["coffee"]})
+    assert dataset.users.values == [composed] == dataset.catalogue.ids.values and dataset.n_events == 2
+    assert "user_id: 1 to Unicode's form NFC; item_id: 1 to Unicode's form NFC" in report.steps[0].detail
+    assert dataset.users.find([apart, composed, "cafe"]).tolist() == [0, 0, -1]
+
+
+def test_an_id_that_looks_like_one_of_the_catalogue_is_told():
+    with pytest.warns(DataLossWarning, match="'I3' is not the catalogue's 'i3', but looks like it"):
+        build(shop().assign(item_id=lambda frame: frame.item_id.replace({"i3": "I3", "i4": "I4", "i5": "I5"})), things(10))
+
+
+def test_columns_and_times_are_told_in_the_report():
+    _, report = build(shop().assign(plays=3, title="x"), {**things(10), "is_hidden": [0] * 10})
+    assert [note for note in report.notes if "not read" in note and "'plays', 'title'" in note and note.startswith("events")]
+    assert [note for note in report.notes if "'is_hidden' is not read" in note and note.startswith("items")]
+    days = {"user_id": ["u"] * 3, "item_id": ["a", "b", "b"], "timestamp": ["2024-01-01"] * 3}
+    dataset, report = build(days)
+    assert dataset.basket.tolist() == [0, 1]
+    assert [note for note in report.notes if "whole days; 3 events share their user and day" in note]
+    assert [step.rows_dropped for step in report.steps if step.name == "exact duplicates"] == [1]
+    assert max(map(len, str(report).splitlines())) <= 100
+
+
+def test_dates_written_as_numbers_are_dates():
+    dataset, report = build({"user_id": ["u"] * 2, "item_id": ["a", "b"], "timestamp": [20210105, 20210106]})
+    assert dataset.time.tolist() == [datetime(2021, 1, day, tzinfo=UTC).timestamp() for day in (5, 6)]
+    assert "read as numbers of the form YYYYMMDD" in str(report)

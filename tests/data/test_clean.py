@@ -9,7 +9,8 @@ import pytest
 
 from llmrec.data import clean
 from llmrec.data.clean import CleaningReport, Step
-from llmrec.errors import DataError
+from llmrec.data.report import losses, warn_of_losses
+from llmrec.errors import DataError, DataLossWarning
 
 
 def orders(**columns) -> pa.Table:
@@ -186,3 +187,27 @@ def test_a_weight_below_0_is_a_dislike_and_stays_with_weight_0():
     assert (step.rows_in, step.rows_dropped, step.rows_changed) == (5, 0, 2)
     assert step.detail == "weight: 2 below 0, kept and counted 0"
     assert clean.read_dislikes(orders(quantity=[1.0]))[1] == Step("dislikes", "events", 1)
+
+
+def test_no_line_of_the_report_is_wider_than_100_characters():
+    long = " ".join(["word"] * 90)
+    report = CleaningReport(
+        (Step("not in the catalogue", "events", 10**7, 10**6, 0, long), Step("x", "items", 1, 0, 0, "y" * 300)), (long,)
+    )
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert " ".join(str(report).split()).count("word") == 180 and str(report).count("y") == 300
+    indent = lines[1].index("word")
+    assert lines[2][:indent].isspace() and lines[2][indent:].startswith("word")
+    assert lines[-1].startswith("      word")
+
+
+def test_steps_that_lose_more_than_a_fifth_of_the_rows_are_told():
+    def steps(lost: int, name: str = "timestamps", table: str = "events") -> tuple[Step, ...]:
+        return Step("ids", table, 100), Step("other", table, 100, 90), Step(name, table, 10, lost, 0, "such as 'soon'")
+
+    assert losses(steps(20)) == () == losses(steps(50, "bot-like users")) == losses(steps(50, table="items"))
+    assert losses(steps(21)) == ("21 of 100 rows of events (21%) were left out in the step 'timestamps' (such as 'soon')",)
+    with pytest.warns(DataLossWarning, match="21 of 100"):
+        warn_of_losses(steps(21))
+    warn_of_losses(steps(20))

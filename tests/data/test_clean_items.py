@@ -75,3 +75,12 @@ def test_an_empty_catalogue_and_bytes_as_text_are_refused():
         clean_items(pa.table({"item_id": pa.nulls(1), "title": ["a"]}), Cleaning())
     with pytest.raises(SchemaError, match="column 'title' should be text"):
         clean_items(pa.table({"item_id": [1], "title": [b"a"]}), Cleaning())
+
+
+@pytest.mark.parametrize("mark", ["NaN", "nan", "NULL", "null", "None", "N/A", "NA", "<NA>", "-", "\\N"])
+def test_titles_that_are_marks_of_a_missing_value_are_filled_and_counted(mark):
+    filled, step = fill_titles(
+        pa.table({"item_id": [1, 2, 3], "title": ["t", mark, "Banana"], "category": ["c", "fruit", "c"]})
+    )
+    assert filled.column("title").to_pylist() == ["t", "fruit", "Banana"]
+    assert (step.rows_changed, step.detail) == (1, f"1 written as {mark!r}; 1 from category")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from llmrec.data.columns import event_columns, item_columns
+from llmrec.data.columns import event_columns, item_columns, unread_columns
 from llmrec.errors import SchemaError
 
 
@@ -100,3 +100,27 @@ def test_a_wrong_mapping_says_what_is_wrong(mapping, said):
     with pytest.raises(SchemaError) as caught:
         event_columns(table("user_id", "item_id", "timestamp", "InvoiceNo"), mapping)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["plays", "count", "label", "score", "is_hidden", "anything else"])
+def test_a_column_that_nothing_reads_is_noted(name):
+    (note,) = unread_columns(table("user_id", "item_id", "timestamp", "price", name), "events", "columns")
+    assert f"events: column {name!r} is not read" in note and "columns={" in note and "'price'," not in note
+    (note,) = unread_columns(table("item_id", "title", name, "other"), "items", "item_columns")
+    assert f"items: columns {name!r}, 'other' are not read, except by a prompt template" in note
+    assert ("items_to_recommend" in note) == (name == "is_hidden")
+
+
+def test_a_column_that_looks_like_a_known_one_is_suggested():
+    (note,) = unread_columns(table("user_id", "item_id", "timestamp", "ratingg", "plays"), "events", "columns")
+    assert "'ratingg' looks like 'rating': columns={'ratingg': 'rating'}" in note and "'plays' looks" not in note
+    (note,) = unread_columns(table("item_id", "title", "categories"), "items", "item_columns")
+    assert "'categories' looks like 'category'" in note
+
+
+def test_columns_that_are_read_are_not_noted():
+    assert unread_columns(table("user_id", "item_id", "timestamp", "rating", "basket_id", "scene"), "events", "columns") == ()
+    assert unread_columns(table("item_id", "title", "text", "image", "price"), "items", "item_columns") == ()
+    names = table("user_id", "item_id", "timestamp", "title")
+    assert unread_columns(names, "events", "columns", with_item_text=True) == ()
+    assert "'title' is not read" in unread_columns(names, "events", "columns")[0]

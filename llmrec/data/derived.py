@@ -1,0 +1,57 @@
+"""A catalogue made of the events, where no table of items is given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.data.clean_items import TEXT, item_names
+from llmrec.data.frames import coded
+
+
+def derived_items(events: pa.Table) -> tuple[pa.Table, str]:
+    """The catalogue that the events themselves describe, ids ascending, and the note that says so."""
+    item, ids = coded(events.column("item_id"))
+    column = events.column("item_id")
+    where = np.unique(item, return_index=True)[1]
+    table = {"item_id": column.take(pa.array(where))}
+    found = [name for name in TEXT if name in events.column_names]
+    for name in found:
+        table[name] = _most_frequent(item, len(ids), events.column(name))
+    if "title" not in found:
+        table = {"item_id": table["item_id"], "title": item_names(table["item_id"]), **table}
+    if "price" in events.column_names:
+        found.append("price")
+        table["price"] = pa.chunked_array([_median(item, len(ids), events.column("price").to_numpy())])
+    source = f"the events' {', '.join(found)}" if found else "item ids alone"
+    if "title" not in found:
+        source += ", and its titles carry no meaning: pass items with titles"
+    return pa.table(table), f"items: no table was given; the catalogue of {len(ids):,} items is made of {source}"
+
+
+def _most_frequent(item: np.ndarray, n_items: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The most frequent value of each item; of equally frequent ones the first in the alphabet."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    code, values = coded(column.cast(pa.large_string()))
+    there = code >= 0
+    pair, count = np.unique(item[there] * max(len(values), 1) + code[there], return_counts=True)
+    of = pair // max(len(values), 1)
+    order = np.lexsort((pair, -count, of))
+    winner, at = np.unique(of[order], return_index=True)
+    best = np.full(n_items, -1)
+    best[winner] = pair[order[at]] % max(len(values), 1)
+    return pa.chunked_array([pa.array([values[index] if index >= 0 else None for index in best.tolist()], pa.large_string())])
+
+
+def _median(item: np.ndarray, n_items: int, values: np.ndarray) -> np.ndarray:
+    """float64 (n_items,): the median of each item's known values, NaN without any."""
+    there = ~np.isnan(values)
+    item, values = item[there], values[there]
+    values = values[np.lexsort((values, item))]
+    count = np.bincount(item, minlength=n_items)
+    begin = np.cumsum(count) - count
+    result, some = np.full(n_items, np.nan), count > 0
+    low, high = begin + (count - 1) // 2, begin + count // 2
+    result[some] = (values[low[some]] + values[high[some]]) / 2
+    return result

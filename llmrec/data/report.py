@@ -1,0 +1,77 @@
+"""What cleaning did: steps that count every row, notes, and a warning where much of a table is lost."""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from dataclasses import asdict, dataclass
+
+from llmrec.errors import DataLossWarning
+
+WIDTH = 100
+LOSS = 0.2  # share of the rows, above which a step's loss is a warning
+_LOSING = ("missing values", "timestamps", "not in the catalogue")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did to one table ("events" or "items"): rows in, rows dropped, rows changed, and a sentence."""
+
+    name: str
+    table: str
+    rows_in: int
+    rows_dropped: int = 0
+    rows_changed: int = 0
+    detail: str = ""
+
+    @property
+    def rows_out(self) -> int:
+        return self.rows_in - self.rows_dropped
+
+
+@dataclass(frozen=True)
+class CleaningReport:
+    """The steps in order, and notes such as columns that were renamed. `print` it: lines of at most 100 characters."""
+
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict:
+        """Plain data for JSON."""
+        return {"steps": [asdict(step) for step in self.steps], "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        head = ("table", "step", "rows in", "dropped", "changed", "detail")
+        body = [(s.table, s.name, f"{s.rows_in:,}", f"{s.rows_dropped:,}", f"{s.rows_changed:,}", s.detail) for s in self.steps]
+        width = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+        lines = []
+        for row in [head, *body]:
+            left = [row[i].ljust(width[i]) for i in (0, 1)]
+            right = [row[i].rjust(width[i]) for i in (2, 3, 4)]
+            begin = "  ".join([*left, *right, ""])
+            lines += _wrapped(row[5], begin) or [begin.rstrip()]
+        return "\n".join([*lines, *(line for note in self.notes for line in _wrapped(note, "note: "))])
+
+
+def _wrapped(text: str, begin: str) -> list[str]:
+    """Lines of at most `WIDTH` characters, the later ones indented as far as the first."""
+    return textwrap.wrap(text, max(WIDTH, len(begin) + 30), initial_indent=begin, subsequent_indent=" " * len(begin))
+
+
+def losses(steps: tuple[Step, ...]) -> tuple[str, ...]:
+    """A sentence for each step that lost more than `LOSS` of all rows of the events: missing values, unreadable timestamps,
+    items that are not in the catalogue."""
+    events = [step for step in steps if step.table == "events"]
+    rows = max(events[0].rows_in, 1) if events else 1
+    return tuple(
+        f"{step.rows_dropped:,} of {rows:,} rows of events ({step.rows_dropped / rows:.0%}) were left out in the step "
+        f"{step.name!r} ({step.detail})"
+        for step in events
+        if step.name in _LOSING and step.rows_dropped > LOSS * rows
+    )
+
+
+def warn_of_losses(steps: tuple[Step, ...]) -> None:
+    """A DataLossWarning for what `losses` says."""
+    if said := losses(steps):
+        warnings.warn("; ".join(said) + ". The report of the cleaning counts every row", DataLossWarning, stacklevel=3)

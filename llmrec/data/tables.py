@@ -1,0 +1,29 @@
+"""Tables of events and items as whoever has them, under the library's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from llmrec.data.columns import event_columns, item_columns
+from llmrec.data.frames import to_arrow
+
+
+def read_events(
+    events: Any, columns: Mapping[str, str] | None = None, with_item_text: bool = False
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """A table of events under the library's names, and notes; see `frames.to_arrow` and `columns.event_columns`."""
+    table = to_arrow(events, "events", lambda names: event_columns(_empty(names), columns, with_item_text)[0].column_names)
+    return event_columns(table, columns, with_item_text)
+
+
+def read_items(items: Any, columns: Mapping[str, str] | None = None) -> tuple[pa.Table, tuple[str, ...]]:
+    """A table of items under the library's names, and notes; see `frames.to_arrow` and `columns.item_columns`."""
+    table = to_arrow(items, "items", lambda names: item_columns(_empty(names), columns)[0].column_names)
+    return item_columns(table, columns)
+
+
+def _empty(names: list[str]) -> pa.Table:
+    return pa.Table.from_arrays([pa.nulls(0)] * len(names), names=names)

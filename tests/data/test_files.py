@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import uuid
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from llmrec.data.build import build, events_for
+from llmrec.data.encodings import likely_coding
+from llmrec.data.files import MISSING, csv_ids, read_file
+from llmrec.errors import DataError, SchemaError
+
+HEADER = "user_id,item_id,timestamp,title\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: str | bytes, name: str = "shop.csv", encoding: str = "utf-8"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+        return path
+
+    return write
+
+
+def events(*ids: str) -> str:
+    """A CSV file of one user a row, in which user and item have the id given."""
+    return HEADER + "".join(f"{name},{name},2024-01-{day:02d} 10:00:00,t\n" for day, name in enumerate(ids, 1))
+
+
+def refused(path, *said: str, items=None, error: type = DataError) -> str:
+    with pytest.raises(error) as caught:
+        build(path, items)
+    message = str(caught.value)
+    assert all(part in message for part in (repr(str(path)), *said)), message
+    return message
+
+
+# ---------------------------------------------------------------------------------------- ids
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["007", "7"],
+        ["0108775015", "108775015"],
+        ["00", "0"],
+        ["+7", "7"],
+        ["-0", "0"],
+        ["1e5", "100000"],
+        ["1E5", "100000.0"],
+        ["12.0", "12"],
+        ["12.50", "12.5"],
+        ["1_000", "1000"],
+        ["0x10", "16"],
+        ["12345678901234567890", "12345678901234567891"],
+        ["9223372036854775808", "9223372036854775809", "1"],
+        ["true", "True"],
+        ["2024-01-01", "2024-01-02"],
+        ["12:30", "12:31"],
+        ["inf", "1"],
+        ["١٢", "12"],
+        [str(uuid.UUID(int=7)), str(uuid.UUID(int=8))],
+    ],
+)
+@pytest.mark.parametrize("quoted", [False, True])
+def test_ids_of_a_csv_file_keep_their_text_where_a_number_would_not(write, ids, quoted):
+    path = write(events(*[f'"{name}"' for name in ids] if quoted else ids))
+    dataset, _ = build(path)
+    assert dataset.users.values == sorted(ids)
+    assert dataset.catalogue.ids.values == sorted(ids)
+    assert dataset.n_events == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["7", "12", "0"], [0, 7, 12]),
+        (["-3", "3"], [-3, 3]),
+        ([" 7", "12 "], [7, 12]),
+        (["9223372036854775807", "1"], [1, 2**63 - 1]),
+        (["7.0", "12.0"], [7, 12]),  # as pandas writes integers of a column with missing values
+        (["b", " a", "c "], ["a", "b", "c"]),
+    ],
+)
+def test_plain_integers_of_a_csv_file_are_ints(write, ids, expected):
+    dataset, _ = build(write(events(*ids)))
+    assert dataset.users.values == expected == dataset.catalogue.ids.values
+
+
+@pytest.mark.parametrize("mark", MISSING)
+@pytest.mark.parametrize("known", [["7", "8"], ["007", "008"], ["ann", "bob"], ["7.0", "8.0"]])
+def test_a_missing_id_of_a_csv_file_is_dropped_and_counted(write, mark, known):
+    dataset, report = build(write(events(*known * 3, mark)))
+    assert dataset.n_users == dataset.n_items == 2 and dataset.n_events == 6
+    step = next(step for step in report.steps if step.name == "missing values")
+    assert step.rows_dropped == 1 and step.detail == "user_id: 1; item_id: 1"
+
+
+def test_the_words_of_missing_values_stay_ids_in_typed_tables_and_are_told(write):
+    table = {"user_id": ["NA", "nan", "None", "-", "x"], "item_id": list("abcde"), "timestamp": np.arange(5) + 1.7e9}
+    dataset, report = build(table)
+    assert dataset.users.values == sorted(table["user_id"])
+    assert "user_id: 4 are texts such as 'NA', kept as ids" in report.steps[0].detail
+
+
+def test_only_ids_are_read_as_text(write):
+    table = read_file(write("user_id,item_id,timestamp,price,colour\n01,02,03,04,red\n"), "events")
+    assert table.schema.types == [pa.large_string()] * 2 + [pa.int64()] * 2 + [pa.string()]
+
+
+def test_columns_that_are_named_otherwise_are_ids_too(write):
+    path = write("Kunde,ArticleId,Date,InvoiceNo\n007,01,2024-01-01,001\n7,1,2024-01-01,1\n7,01,2024-01-01,001\n")
+    dataset, _ = build(path, columns={"Kunde": "user_id"})
+    assert dataset.users.values == ["007", "7"] and dataset.catalogue.ids.values == ["01", "1"]
+    assert dataset.n_baskets.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("in_events", "in_items", "matched"),
+    [
+        (["0108775015", "12"], ["0108775015", "12"], ["0108775015", "12"]),
+        (["0108775015", "12"], [108775015, 12], [108775015, 12]),  # the catalogue has lost its zeros
+        (["007", "7", "12"], [7, 12], [7, 12]),  # "007" may be another item than 7
+        (["12", "13"], ["012", "13"], ["012", "13"]),
+        (["12", "13", "7"], ["007", "07", "12", "13"], ["12", "13"]),  # 7 may be either
+        (["12", "x"], [12, 13], [12]),
+    ],
+)
+@pytest.mark.parametrize("items_from", ["csv", "table"])
+@pytest.mark.filterwarnings("ignore::llmrec.errors.DataLossWarning")
+def test_events_and_items_meet_whatever_their_ids_were_read_as(write, in_events, in_items, matched, items_from):
+    events_path = write(events(*in_events))
+    items = {"item_id": in_items, "title": [f"thing {name}" for name in in_items]}
+    if items_from == "csv":
+        pd.DataFrame(items).to_csv(path := events_path.with_name("items.csv"), index=False)
+        items = path
+    dataset, report = build(events_path, items)
+    assert {dataset.catalogue.ids[index] for index in dataset.item} == set(matched)
+    again, _ = events_for(dataset.catalogue, events_path)
+    assert again.item.tolist() == dataset.item.tolist()
+    step = next(step for step in report.steps if step.name == "not in the catalogue")
+    assert step.rows_dropped == len(in_events) - len(matched)
+    if in_events[0] == "0108775015" and matched[0] != "0108775015":
+        assert "1 ids matched without leading zeros, such as '0108775015' is 108775015" in step.detail
+
+
+def test_typed_events_meet_a_csv_catalogue_with_leading_zeros(write):
+    items = write("item_id,title\n0108775015,red\n12,blue\n", "items.csv")
+    dataset, _ = build({"user_id": [1, 1], "item_id": [108775015, 12], "timestamp": [1, 2]}, items)
+    assert dataset.catalogue.ids.values == ["0108775015", "12"] and dataset.item.tolist() == [0, 1]
+
+
+def test_csv_ids_alone():
+    assert csv_ids(pa.chunked_array([pa.array(["1", "2", None], pa.large_string())])).type == pa.int64()
+    assert csv_ids(pa.chunked_array([pa.array(["NA", ""], pa.large_string())])).null_count == 2
+
+
+# ---------------------------------------------------------------------------------------- separators, rows, encodings
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|", "^", ":", " ", "\x01"])
+@pytest.mark.parametrize("tail", ["1,5", "15", "a, b"])
+def test_another_separator_is_named_with_the_remedy(write, separator, tail):
+    tail = tail.replace(" ", "") if separator == " " else tail
+    rows = [["user_id", "item_id", "timestamp", "price"], ["u", "a", "20240101", tail]]
+    message = refused(write("\n".join(separator.join(row) for row in rows)), "separator", repr(separator))
+    assert f"sep={separator!r}" in message and "pandas.read_csv" in message and "pass the frame" in message
+
+
+def test_another_separator_in_quoted_names_and_in_items(write):
+    refused(write('"user_id";"item_id";"timestamp";"price, EUR"\n"u";"a";"2024-01-01";"1,5"\n'), "separator", "';'")
+    items = write("item_id;title\na;red, blue\n", "items.csv")
+    with pytest.raises(DataError, match=r"items: .*items.csv': the separator looks like ';'"):
+        build(write(events("a")), items)
+    refused(write("1::1193::5::978300760\n1::661::3::978302109\n"), "separator", "'::'")
+    refused(write("sep=;\nuser_id;item_id;timestamp\n1;2;3\n"), "separator", "skiprows=1", "sep=';'")
+
+
+@pytest.mark.parametrize("names", ['"user_id",item_id,timestamp,a|b|c|d|e', "user_id,item_id,timestamp,my title: long; short"])
+def test_commas_are_not_taken_for_something_else(write, names):
+    assert build(write(f"{names}\n1,2,2024-01-01,x\n"))[0].n_events == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "found", "such"),
+    [
+        (["u,a,2024-01-01,red", "u,b,2024-01-02,red,blue", "u,c,2024-01-03,x"], 3, 5, ""),
+        (["u,a,2024-01-01"], 2, 3, ""),
+        (["u,a,2024-01-01,x", "", "u,b", "u"], 4, 2, "(2 of 4 rows are such)"),
+        (['u,a,2024-01-01,"two\nlines, quoted"', "u,b,2024-01-02,x,"], 4, 5, ""),
+        (["u,a,2024-01-01,x"] * 70_000 + ["u,a,2024-01-01,x,y,z"], 70_002, 6, ""),
+    ],
+)
+def test_a_ragged_row_is_named_by_its_line(write, rows, line, found, such):
+    said = f"line {line}: expected 4 fields as in the first line, found {found}"
+    refused(write(HEADER + "\n".join(rows) + "\n"), said, such, "on_bad_lines")
+
+
+@pytest.mark.parametrize("column", ["first", "last"])
+def test_a_quote_that_is_never_closed_does_not_swallow_the_file(write, column):
+    rows = {"first": '"u,a,2024-01-01,red\nu,b,2024-01-02,x\n', "last": 'u,a,2024-01-01,"red\nu,b,2024-01-02,x\n'}
+    refused(write(HEADER + "u,a,2024-01-03,x\n" + rows[column]), "a quote that opens in line 3 is never closed")
+
+
+def test_quotes_and_lines_within_texts_are_read(write):
+    rows = [f'u{k},i{k},2024-01-01,"red, ""{k}""\nof two lines"' for k in range(40_000)] + ['u,i,2024-01-01,12" disk']
+    dataset, _ = build(write("\ufeff" + HEADER + "\r\n".join(rows) + "\n\n"))
+    assert dataset.n_events == 40_001
+    assert dataset.catalogue.column("title")[0] == '12" disk' and dataset.catalogue.column("title")[-1].startswith('red, "')
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "named"),
+    [
+        ("Größe", "latin-1", "latin-1"),
+        ("café crème, naïve", "latin-1", "latin-1"),
+        ("Preis 5 €", "cp1252", "cp1252"),
+        ("这是一个很好的商品", "gbk", "gbk"),
+        ("Красная кружка", "cp1251", "cp1251"),
+        ("赤いマグカップです", "shift_jis", "shift_jis"),
+        ("빨간 머그컵입니다", "euc_kr", "euc_kr"),
+        ("Größe", "utf-16", "utf-16"),
+        ("Größe", "utf-16-le", "utf-16-le"),
+        ("Größe", "utf-16-be", "utf-16-be"),
+        ("Größe", "utf-32", "utf-32"),
+    ],
+)
+@pytest.mark.parametrize("place", ["title", "user_id", "item_id"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_another_encoding_is_named_with_the_remedy(write, text, encoding, named, place, separator):
+    value = {"user_id": "u", "item_id": "a", "timestamp": "2024-01-01", "title": "t", place: f'"{text}"'}
+    path = write("\n".join(separator.join(part) for part in (value.keys(), value.values())) + "\n", encoding=encoding)
+    message = refused(path, f"encoding={named!r}", "UTF-8", "pandas.read_csv")
+    assert (f"sep={separator!r}" in message) == (separator != ",")
+    if not named.startswith("utf"):
+        assert f"column {place!r}, line 2" in message and text in message
+    frame = pd.read_csv(path, encoding=named, sep=separator)
+    assert build(frame)[0].n_events == 1
+
+
+def test_an_encoding_that_fails_late_and_in_names_and_in_items(write):
+    path = write(events(*["a"] * 9).encode() + b"u,a,2024-01-01,Gr\xf6\xdfe\n" + b"u,a,2024-01-01,t\n" * 90_000)
+    refused(path, "column 'title', line 11")
+    refused(write("user_id,item_id,timestamp,Größe\nu,a,2024-01-01,1\n", encoding="latin-1"), "in the names of its columns")
+    items = write("item_id,title\na,Größe\n", "items.csv", "latin-1")
+    with pytest.raises(DataError, match=r"items: .*items.csv' is not in the encoding UTF-8 in column 'title', line 2"):
+        build(write(events("a")), items)
+    assert likely_coding(write("plain", "x.csv")) == "latin-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.tsv", 'sep="\\t"'),
+        ("a.txt", "sep="),
+        ("a.csv.gz", "read_csv"),
+        ("a.json", "read_json"),
+        ("a.jsonl", "lines=True"),
+        ("a.inter", "user_id:token"),
+        ("a.xlsx", "read_excel"),
+        ("a.xyz", "read it yourself"),
+    ],
+)
+def test_other_files_are_told_how_to_be_read(write, name, said):
+    refused(write("x", name), f"ends in '.{name.split('.')[-1]}'", said, "pass the table")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"\n \n", "is empty"),
+        (b"PK\x03\x04rest", "read_excel"),
+        (b"\xd0\xcf\x11\xe0rest", "read_excel"),
+        (b"\x1f\x8brest", "gzip"),
+        (b"PAR1rest", "Parquet"),
+    ],
+)
+def test_csv_files_that_are_something_else(write, content, said):
+    refused(write(content), said)
+
+
+def test_folders_addresses_and_broken_parquet_files(tmp_path, write):
+    (tmp_path / "parts.parquet").mkdir()
+    assert "there is no file" not in refused(tmp_path / "parts.parquet", "is a folder", "read_table")
+    with pytest.raises(DataError, match="download the file first"):
+        build("https://example.org/events.csv")
+    refused(write(b"PAR1" + b"\0" * 50 + b"PAR1", "x.parquet"), "not a readable .parquet file")
+
+
+def test_columns_of_a_spreadsheet_without_a_name_and_rows_without_a_value(write):
+    dataset, report = build(
+        write("user_id,item_id,timestamp,,\n1,2,2024-01-01,,\n3,2,2024-01-01,,\n" + "4,2,2024-01-01,,\n" * 5 + ",,,,\n")
+    )
+    assert dataset.users.values == [1, 3, 4]
+    assert not any("''" in note for note in report.notes)
+
+
+def test_frames_with_two_equal_columns_and_numbers_beyond_int64():
+    frame = pd.DataFrame([[1, 2, 3, 4]], columns=["user_id", "item_id", "timestamp", "item_id"])
+    with pytest.raises(SchemaError, match="events has several columns named 'item_id'"):
+        build(frame)
+    for value in (2**63, 2**64, 10**30):
+        with pytest.raises(SchemaError, match=r"column 'user_id' holds .* above 2\*\*63 - 1; convert them to str"):
+            build({"user_id": [value], "item_id": [1], "timestamp": [1]})
