@@ -9,6 +9,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import click
+
 from benchmarks.measure import OURS
 from llmrec.demo.run import tables
 from llmrec.metrics.report import Row, read_rows, table
@@ -204,7 +206,9 @@ def reports() -> list[Path]:
     return sorted(path for path in RESULTS.glob("*.json") if path.stem not in OTHERS)
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
+    """Write the tables of all reports in training/results/ into training/RESULTS.md, between its marks."""
     page = ROOT / "training" / "RESULTS.md"
     page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"{page.name}: the tables are those of demo.json and {', '.join(path.name for path in reports()) or 'no benchmark'}")
