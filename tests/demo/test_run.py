@@ -11,6 +11,8 @@ from llmrec.demo.run import run_demo, tables
 from llmrec.metrics.report import Row, read_rows
 from llmrec.recommender.recommender import Recommender
 
+pytestmark = pytest.mark.slow  # the quick demonstration on real weights
+
 METHODS = {"popularity", "most_frequent", "item_knn", "ease", "zero_steps", "llmrec"}
 
 

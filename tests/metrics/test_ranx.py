@@ -16,6 +16,8 @@ from llmrec.metrics.ranking import place
 SCRIPT = """
 import json, sys
 from ranx import Qrels, Run, evaluate
+
+pytestmark = pytest.mark.slow  # starts a process
 qrels, run, names = json.load(sys.stdin)
 found = evaluate(Qrels(qrels), Run(run), names, return_mean=False)
 print(json.dumps({name: values.tolist() for name, values in found.items()}))

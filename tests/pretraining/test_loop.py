@@ -199,6 +199,7 @@ def finished(process: subprocess.Popen) -> str:
     return said
 
 
+@pytest.mark.slow
 def test_killed_without_warning_and_started_again_it_ends_at_the_same_bits(bert, reference, tmp_path):
     process = start(WORKER, bert, tmp_path, STEPS)
     for line in process.stdout:
@@ -214,6 +215,7 @@ def test_killed_without_warning_and_started_again_it_ends_at_the_same_bits(bert,
     assert all(np.array_equal(found[name], values) for name, values in reference.items())
 
 
+@pytest.mark.slow
 def test_two_processes_end_where_one_does(bert, reference, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

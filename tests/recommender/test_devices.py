@@ -23,6 +23,7 @@ from llmrec.recommender.parts import check_settings, new_index
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_whole_flow_gives_the_same_answers_on_another_device(fitting, world, clicks, tiny_folders, tmp_path):
     """Recommender and demonstration; see second_device.py for what stands in for the device."""
     ids = [f"i{number:03}" for number in range(44)]  # two categories, large enough to be scenes

@@ -164,7 +164,7 @@ def test_adapting_by_no_step_is_not_adapting(recommender, clicks):
     rates = recommender.state.init.log_rate
     adapted = recommender.recommend(histories=clicks, k=10)
     still = recommender.recommend(histories=clicks, k=10, adapt=False)
-    assert np.abs(adapted["score"].to_numpy() - still["score"].to_numpy()).max() > 1e-3  # steps do something here
+    assert lists(adapted) != lists(still)  # steps do something here; that they help is a law of test_planted.py
     recommender._state = replace(recommender.state, init=replace(recommender.state.init, log_rate=rates[:0]))
     pd.testing.assert_frame_equal(recommender.recommend(histories=clicks, k=10), still)
 

@@ -228,6 +228,7 @@ def test_a_saved_scene_answers_and_adapts_as_before(shop, adapted, first, newcom
     assert not any(b"user_id" in raw or b"timestamp" in raw for raw in folder.values())
 
 
+@pytest.mark.slow
 def test_a_saved_scene_is_served_without_torch(shop, tmp_path):
     shop.save_pretrained(tmp_path / "shop")
     load = "from llmrec import NewScene; print(len(NewScene.from_pretrained(sys.argv[1]).recommend([1], k=3)))"
