@@ -175,7 +175,8 @@ def test_meta_training_of_second_order_follows_the_slopes_of_finite_differences(
     episode, values = regression(4, 3), [*start.leaves(), torch.from_numpy(RATES).log()]
 
     def total(tensors: list[torch.Tensor]) -> torch.Tensor:
-        return query_losses(Initialisation(start.with_leaves(tensors[:2]), tensors[2]), episode).mean()  # all steps alike at first
+        init = Initialisation(start.with_leaves(tensors[:2]), tensors[2])
+        return query_losses(init, episode).mean()  # at first all steps count alike
 
     def given(first_order: bool) -> np.ndarray:
         settings = OuterSettings(episodes=1, first_order=first_order)

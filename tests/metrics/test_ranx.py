@@ -12,12 +12,12 @@ import pytest
 
 from llmrec.metrics.ranking import place
 
+pytestmark = pytest.mark.slow  # starts a process
+
 # In an interpreter of its own: compiled, ranx takes half a minute and warns; with its compiler off it takes three seconds.
 SCRIPT = """
 import json, sys
 from ranx import Qrels, Run, evaluate
-
-pytestmark = pytest.mark.slow  # starts a process
 qrels, run, names = json.load(sys.stdin)
 found = evaluate(Qrels(qrels), Run(run), names, return_mean=False)
 print(json.dumps({name: values.tolist() for name, values in found.items()}))

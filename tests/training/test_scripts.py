@@ -19,7 +19,7 @@ def script(request) -> tuple[str, click.Command]:
 
 
 def test_help_is_given(script, tmp_path, monkeypatch):
-    name, main = script
+    main = script[1]
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["--help"], catch_exceptions=False)
     assert done.exit_code == 0
