@@ -2,7 +2,7 @@
 #
 #   make demo                        the whole flow on a packaged data set, offline once installed; ARGS="--quick" passes options
 #   make test                        all tests of the library; ARGS="-k store" passes options
-#   make test-fast                   those that take no more than about two seconds each, for a person at work: about a minute
+#   make test-fast                   the quick ones of them (not marked slow), for a person at work
 #   make test-training               the tests of the benchmarks and studies in training/
 #   make lint                        ruff and mypy
 #   make notebook                    run the notebooks from top to bottom

@@ -117,6 +117,7 @@ def small_start(exact) -> Adapter:
     return fresh({"layer": (3, 4)}, 3, 1.0, torch.Generator().manual_seed(0), b_std=0.1)
 
 
+@pytest.mark.slow
 def test_learning_to_adapt_beats_learning_to_fit(small_start):
     """Without a step only what the tasks have in common can be known of a new one, with three steps much more."""
     settings = OuterSettings(episodes=150, rate=2e-2)

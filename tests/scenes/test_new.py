@@ -165,6 +165,7 @@ def test_what_is_deployed_is_what_choose_says(shop, adapted, first):
     assert shop.chosen["expected"].isna().all()
 
 
+@pytest.mark.slow
 def test_nothing_changes_in_what_it_is_adapted_from(fitted, shop, first, newcomer):
     asked = of(newcomer[0], [100, 101])
     before, taught = shop.recommend(histories=asked), fitted.known.learned.gain.copy()
