@@ -135,6 +135,7 @@ def test_steps_on_the_support_of_a_user_of_another_taste_do_harm(with_tastes):
 
 def test_where_all_users_draw_from_one_law_the_gate_takes_no_step(without):
     gate = without.state.gate
+    assert gate is not None
     assert sum(b.users >= 20 for b in gate.bins) >= 2  # sizes at which it was measured
     assert [gate.choices[b.chosen].steps for b in gate.bins] == [0] * len(gate.bins)
     known, later = asked(False)
