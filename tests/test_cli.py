@@ -94,6 +94,7 @@ def test_doctor_prints_the_report_and_fails_when_there_are_problems(monkeypatch,
     assert plain.exit_code == as_json.exit_code == code
 
 
+@pytest.mark.slow
 def test_help_teaches_and_imports_nothing_heavy():
     code = (
         "import sys\n"

@@ -194,11 +194,13 @@ def loaded(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_importing_llmrec_brings_in_nothing_heavy():
     assert loaded("import types; sys.modules['faiss'] = types.ModuleType('faiss')") == {"faiss"}  # the probe sees
     assert loaded("import llmrec") == set()
 
 
+@pytest.mark.slow
 def test_data_metrics_and_drift_run_without_torch():
     names = [
         ".".join(file.relative_to(ROOT).with_suffix("").parts)

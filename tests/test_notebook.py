@@ -44,6 +44,7 @@ def test_the_stored_outputs_are_of_one_whole_run(notebook):
     assert MACHINE.search('"/home/somebody/x"')  # the probe sees
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of what runs a kernel, not of the library: that runs in a process of its own
 def test_the_notebook_runs_and_tells_what_is_stored(name, notebook, tmp_path, monkeypatch):
     for variable in ("LLMREC_CACHE", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):

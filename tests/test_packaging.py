@@ -36,6 +36,7 @@ def names(wheel) -> set[str]:
         return set(archive.namelist())
 
 
+@pytest.mark.slow
 def test_every_file_of_the_library_is_in_the_wheel_and_nothing_else(names):
     sources = {file.relative_to(ROOT).as_posix() for file in (ROOT / "llmrec").rglob("*.py")}
     prompts = {f"llmrec/prompt_files/{file.name}" for file in (ROOT / "prompts").iterdir() if file.suffix in (".py", ".txt")}
@@ -44,6 +45,7 @@ def test_every_file_of_the_library_is_in_the_wheel_and_nothing_else(names):
     assert not [name for name in names if "stud" in name or "benchmark" in name or name.startswith("training")]
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_the_licence_and_the_command(wheel, names):
     (licence,) = [name for name in names if name.endswith("/LICENSE")]
     (points,) = [name for name in names if name.endswith("/entry_points.txt")]
@@ -52,6 +54,7 @@ def test_the_wheel_carries_the_licence_and_the_command(wheel, names):
         assert "llmrec = llmrec.cli:main" in archive.read(points).decode()
 
 
+@pytest.mark.slow
 def test_the_installed_library_reads_its_prompts_and_knows_its_version(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)

@@ -37,6 +37,7 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are():
     assert not hasattr(llmrec, "torch")
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_torch():
     script = "import sys, llmrec; before = 'torch' in sys.modules; llmrec.Recommender; print(before, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)

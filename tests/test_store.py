@@ -315,6 +315,7 @@ def test_a_crash_at_any_moment_leaves_the_old_or_the_new(tmp_path, monkeypatch, 
     assert between > 0  # the moment between the renames was among them
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_between_the_renames_loses_nothing(tmp_path):
     path = tmp_path / "a"
     write(path, 1)

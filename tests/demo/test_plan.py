@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from llmrec.demo.plan import Plan, fitted, quick
+from llmrec.demo.plan import Plan, fitted
 from llmrec.encoder.train import TrainSettings
 from llmrec.recommender.settings import Settings
 
@@ -25,12 +25,6 @@ def test_too_little_time_shrinks_training_and_says_so(random_shop, slot_model):
     assert less.settings.train.steps < 10_000
     assert less.known == plan.known
     assert said.startswith("SHRUNK")
-
-
-def test_continued_training_costs_what_meta_learning_costs():
-    plan = quick()
-    twice = replace(plan, settings=replace(plan.settings, outer=replace(plan.settings.outer, episodes=6)))
-    assert abs(twice.continued_steps - 2 * plan.continued_steps) <= 1
 
 
 def _tiny() -> Plan:

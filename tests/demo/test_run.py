@@ -15,6 +15,8 @@ from llmrec.errors import DataError
 from llmrec.metrics.report import Row, read_rows
 from llmrec.recommender.recommender import Recommender
 
+pytestmark = pytest.mark.slow  # the quick demonstration on real weights
+
 METHODS = {"popularity", "most_frequent", "item_knn", "ease", "zero_steps", "llmrec"}
 
 

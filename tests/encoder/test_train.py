@@ -31,6 +31,7 @@ def weights(model) -> list[torch.Tensor]:
     return [tensor.clone() for tensor in model.state_dict().values()]
 
 
+@pytest.mark.slow
 def test_the_right_groups_items_come_first(body, two_groups, new_slot_model):
     model, losses = new_slot_model(body, two_groups, moved=False), []
     watch = lambda step, loss: losses.append((step, loss))  # noqa: E731
@@ -223,6 +224,7 @@ def test_torchs_own_draws_belong_to_the_step_and_the_process(body, two_groups, n
     assert drawn[:4] == drawn[4:] and len(set(drawn[:4])) == 4
 
 
+@pytest.mark.slow
 def test_threads_that_add_as_they_come_do_not_show(lively_bodies, new_slot_model, shop):
     """Gradients of vectors that stand in many slots: threads that add at their own speed give other last bits in every run."""
     rng = np.random.default_rng(0)

@@ -71,6 +71,7 @@ def test_the_gradient_of_maml_and_of_its_first_order(start, episode, bowls, affi
     assert np.abs(first - second).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [maml, fomaml])
 def test_fixed_rates_stay_and_only_the_last_step_counts(start, episode, algorithm):
     init, settings = algorithm(start, STEPS, RATE, SETTINGS)

@@ -12,6 +12,8 @@ import pytest
 
 from llmrec.metrics.ranking import place
 
+pytestmark = pytest.mark.slow  # starts a process
+
 # In an interpreter of its own: compiled, ranx takes half a minute and warns; with its compiler off it takes three seconds.
 SCRIPT = """
 import json, sys

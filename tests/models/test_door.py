@@ -26,6 +26,7 @@ def test_the_names_are_these_and_no_other():
         _ = baselines.fit_sas
 
 
+@pytest.mark.slow
 def test_torch_waits_for_sasrec():
     script = (
         "import sys; from llmrec import models as b; from llmrec.models import fit_ease, fit_bm25, choose;"

@@ -55,6 +55,7 @@ def lively(random_shop) -> Body:
 # ---------------------------------------------------------------------------------------- what it learns
 
 
+@pytest.mark.slow
 def test_it_learns_what_follows(ring, fitted):
     dataset, follow = ring
     for known in (1, 4, 9):
@@ -73,6 +74,7 @@ def test_it_learns_in_bf16_too(ring, monkeypatch):
     np.testing.assert_array_equal(scores.argmax(1), follow[dataset.item[tasks.split - 1]])
 
 
+@pytest.mark.slow
 def test_it_looks_beyond_the_last_item(shop):
     dataset, follow = planted(shop, step=2, users=200)
     model = fit_sasrec(dataset, np.arange(180), replace(SMALL, layers=2, epochs=25))

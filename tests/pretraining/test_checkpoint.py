@@ -38,6 +38,7 @@ def key(tiny_run):
     return of
 
 
+@pytest.mark.slow
 def test_six_steps_are_three_a_save_and_three(tiny_run, key, tmp_path):
     whole = steps(begin(tiny_run.model(), tiny_run.settings), tiny_run, 6)
     first = steps(begin(tiny_run.model(), tiny_run.settings), tiny_run, 3)

@@ -70,6 +70,7 @@ def test_the_operations_are_those_of_one_step_and_grow_with_the_catalogues_share
     assert go(run, tmp_path / "once")[1].operations == 0  # nothing was left to do
 
 
+@pytest.mark.slow
 def test_wherever_it_stops_it_ends_where_it_would_have(tiny_run, tmp_path):
     whole, done = go(tiny_run, tmp_path / "whole")
     assert (done.resumed, len(done.losses)) == (0, 6)
@@ -113,6 +114,7 @@ def test_what_a_run_cannot_be_is_said(tiny_run, tmp_path):
         go(tiny_run, tmp_path, save_every=0)
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_is_told(tiny_run, tmp_path):
     said = []
     with pytest.raises(Killed):
@@ -199,6 +201,7 @@ def finished(process: subprocess.Popen) -> str:
     return said
 
 
+@pytest.mark.slow
 def test_killed_without_warning_and_started_again_it_ends_at_the_same_bits(bert, reference, tmp_path):
     process = start(WORKER, bert, tmp_path, STEPS)
     for line in process.stdout:
@@ -214,6 +217,7 @@ def test_killed_without_warning_and_started_again_it_ends_at_the_same_bits(bert,
     assert all(np.array_equal(found[name], values) for name, values in reference.items())
 
 
+@pytest.mark.slow
 def test_two_processes_end_where_one_does(bert, reference, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

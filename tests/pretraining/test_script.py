@@ -16,6 +16,8 @@ from llmrec import Recommender, Settings, Weights
 from llmrec.metrics.report import read_rows
 from llmrec.store import load_arrays
 
+pytestmark = pytest.mark.slow  # trains by the script, several times
+
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "pretrain.py"
 
 

@@ -23,11 +23,10 @@ from llmrec.recommender.parts import check_settings, new_index
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_whole_flow_gives_the_same_answers_on_another_device(fitting, world, clicks, tiny_folders, tmp_path):
-    """Recommender and demonstration; see second_device.py for what stands in for the device."""
-    ids = [f"i{number:03}" for number in range(44)]  # two categories, large enough to be scenes
-    items = world.items(ids) | {"category": ["ab"[number >= 22] for number in range(44)]}
-    events = world.events(world.users, ids)
+    """Loaded, fitted and evaluated; see second_device.py for what stands in for the device."""
+    items, events = world.items(world.ids), world.events(world.users, world.ids)
     fitting(events, items).save_pretrained(tmp_path / "saved")
     given = tmp_path / "world.json"
     given.write_text(json.dumps({"events": events, "items": items, "clicks": clicks}), encoding="utf-8")
@@ -35,7 +34,7 @@ def test_the_whole_flow_gives_the_same_answers_on_another_device(fitting, world,
     environment = os.environ | {"PYTHONPATH": str(ROOT), "LLMREC_CACHE": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, *script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 3 + 7 + 11  # two recommenders and an evaluation, the arms of new users, those of a new scene
+    assert int(done.stdout) == 3  # answers of two recommenders, and an evaluation
 
 
 @pytest.fixture
@@ -88,6 +87,7 @@ def test_with_the_faiss_for_cpus_the_index_stays_on_the_cpu():
     assert new_index(np.eye(3, dtype=np.float32), Settings(device="cuda")).settings.device == "cpu"
 
 
+@pytest.mark.slow
 def test_every_index_of_a_recommender_is_made_as_its_settings_say(cards, fitting, tiny_settings, fitted, world, tmp_path):
     """Looking into all lists finds what the exact index finds; on the GPU as well."""
     used = cards(1)

@@ -50,6 +50,7 @@ def test_ranking_tasks_are_of_the_users_given_and_at_most_as_many_as_asked(datas
     assert len(ranking_tasks(dataset, np.arange(200), tiny_settings, np.random.default_rng(0))) == tiny_settings.ranking_tasks
 
 
+@pytest.mark.slow
 def test_a_dataset_is_fitted_like_its_tables_and_answers_in_arrow(tiny_folders, fitting, fitted, world):
     dataset, _ = build(world.events(world.users, world.ids), world.items(world.ids))
     other = fitting(dataset)
@@ -99,6 +100,7 @@ def test_what_cannot_be_fitted_says_so_and_leaves_what_was(tiny_folders, tiny_se
         Recommender(Weights.folder(tiny_folders["bert"]), long).fit(events, world.items(world.ids))
 
 
+@pytest.mark.slow
 def test_a_catalogue_of_ids_alone_and_the_least_that_training_needs_are_fitted(fitting):
     rows = [(user, item, day) for user in (1, 2) for day, item in enumerate((1, 2, 3, 1))]
     events = {name: [row[column] for row in rows] for column, name in enumerate(("user_id", "item_id", "timestamp"))}

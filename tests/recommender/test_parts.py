@@ -10,6 +10,7 @@ from llmrec import Settings
 from llmrec.data.tasks import everything_known
 from llmrec.index.candidates import Sources
 from llmrec.index.flat import build
+from llmrec.meta.episodes import user_support
 from llmrec.ranking.counting import read_texts
 from llmrec.ranking.stage import Retrieval
 from llmrec.recommender import parts
@@ -30,6 +31,13 @@ def test_the_index_holds_what_the_model_scores(state):
         expected = state.model.logits(torch.from_numpy(vectors), state.items).numpy()
     found = np.concatenate([vectors, np.ones((3, 1), np.float32)], 1) @ state.retrieval.index.vectors.T
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_each_step_lowers_the_loss_of_every_user_on_their_own_support(state):
+    tasks = everything_known(state.histories, np.arange(state.histories.n_users))
+    _, support = user_support(state.model, state.items, tasks, state.settings.reach)
+    losses = [support(adapted(state.model, state.items, tasks, state.settings, state.init, k)[1]) for k in range(3)]
+    assert (losses[1] < losses[0]).all() and (losses[2] < losses[1]).all()
 
 
 def test_a_reader_in_batches_reads_like_one_by_one(state):

@@ -164,11 +164,12 @@ def test_adapting_by_no_step_is_not_adapting(recommender, clicks):
     rates = recommender.state.init.log_rate
     adapted = recommender.recommend(histories=clicks, k=10)
     still = recommender.recommend(histories=clicks, k=10, adapt=False)
-    assert np.abs(adapted["score"].to_numpy() - still["score"].to_numpy()).max() > 1e-3  # steps do something here
+    assert lists(adapted) != lists(still)  # steps do something here; that they help is a law of test_planted.py
     recommender._state = replace(recommender.state, init=replace(recommender.state.init, log_rate=rates[:0]))
     pd.testing.assert_frame_equal(recommender.recommend(histories=clicks, k=10), still)
 
 
+@pytest.mark.slow
 def test_renaming_the_items_renames_them_and_changes_nothing_else(fitting, fitted, world):
     other = [f"z{999 - number}" for number in range(len(world.ids))]  # descending: the catalogue's order stays, the ids' turns
     renamed = fitting(world.events(world.users, other), world.items(other))
@@ -177,6 +178,7 @@ def test_renaming_the_items_renames_them_and_changes_nothing_else(fitting, fitte
     pd.testing.assert_frame_equal(answer, fitted.recommend(world.users, k=15))
 
 
+@pytest.mark.slow
 def test_the_seed_decides_everything(fitting, fitted, world):
     events, items = world.events(world.users, world.ids), world.items(world.ids)
     expected = fitted.recommend(world.users[:6], k=15)
@@ -203,6 +205,7 @@ def test_the_table_that_goes_in_decides_the_one_that_comes_out(fitted, clicks):
         assert rows == {name: expected[name].tolist() for name in COLUMNS}
 
 
+@pytest.mark.slow
 def test_what_was_fitted_decides_where_only_ids_go_in(fitting, world):
     polars = pytest.importorskip("polars")
     fitted = fitting(polars.DataFrame(world.events(world.users, world.ids)), world.items(world.ids))
@@ -210,6 +213,7 @@ def test_what_was_fitted_decides_where_only_ids_go_in(fitting, world):
     assert isinstance(fitted.similar_items(world.ids[:2]), polars.DataFrame)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [int, uuid.UUID])
 def test_ids_come_back_as_they_were(fitting, fitted, world, kind):
     make = {int: lambda n: 10**15 + n, uuid.UUID: lambda n: uuid.UUID(int=n)}[kind]
@@ -380,6 +384,7 @@ def test_people_without_a_known_item_get_the_fallback_and_a_table_without_any_is
         fitted.recommend(histories={name: values[:1] for name, values in table.items()})
 
 
+@pytest.mark.slow
 def test_titles_may_be_anything(fitting, world):
     items = world.items(world.ids)
     items["title"][:4] = ["🦊🛒" * 50, "lamp " * 200_000, " ", "<script>{title}</script>\n\x00"]

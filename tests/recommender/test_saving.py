@@ -152,6 +152,7 @@ def test_saving_what_was_loaded_gives_the_same_folder(saved, tmp_path):
             assert (saved / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
 
 
+@pytest.mark.slow
 def test_events_that_share_a_time_are_read_in_one_order_wherever(fitting, world, tmp_path):
     """The seed of the shuffle among ties is part of what is saved: another order would be another history."""
     events = world.events(world.users, world.ids)
@@ -163,6 +164,7 @@ def test_events_that_share_a_time_are_read_in_one_order_wherever(fitting, world,
     pd.testing.assert_frame_equal(Recommender.from_pretrained(tmp_path / "saved").recommend(histories=events, k=8), expected)
 
 
+@pytest.mark.slow
 def test_what_events_count_is_kept_and_goes_for_events_that_come_later(fitting, world, tmp_path):
     events = world.events(world.users, world.ids)
     n = len(events["user_id"])
@@ -187,6 +189,7 @@ def test_event_weights_beside_a_dataset_are_refused(fitted):
         Recommender().fit(fitted.state.histories, event_weights={"view": 0.1})
 
 
+@pytest.mark.slow
 def test_loading_needs_neither_the_first_weights_nor_the_cache(tiny_folders, tiny_settings, world, tmp_path, monkeypatch):
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
     weights = tmp_path / "weights"

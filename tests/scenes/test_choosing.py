@@ -12,6 +12,7 @@ from llmrec.scenes.worlds import last_steps, right
 SUPPORT, ASKED = np.arange(64), np.arange(64, 260)
 
 
+@pytest.mark.slow
 def test_where_there_are_no_habits_next_to_nothing_is_lost(aimless, known, shop):
     """A tenth of what is gained where there are some: noise may be deployed, harm may not."""
 

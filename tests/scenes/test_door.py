@@ -45,6 +45,7 @@ def parted(scenes, departments):
     return scenes().fit(*departments, scene="aisle", without=["new"])
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_functions_underneath_learn(fitted, scenes, tables):
     model, worlds = load_text(scenes().weights), []
     for seed in range(3):
@@ -87,6 +88,7 @@ def test_supports_are_as_large_as_every_scene_has_customers_for(scenes, tables):
     assert scenes(settings).fit(small | {"a": tables(0, True, 120)}).known.learned.sizes == (16, 64)
 
 
+@pytest.mark.slow
 def test_parts_are_learned_from_but_for_those_left_out(parted, departments):
     assert parted.known.names == ("bread", "fruit")
     opened = parted.open(scene="new")
@@ -123,6 +125,7 @@ def test_small_parts_teach_nothing_and_may_be_opened(scenes, departments, capsys
     assert int(known.open(scene="new").scene.shelf.among.sum()) == 10
 
 
+@pytest.mark.slow
 def test_what_was_learned_is_saved_without_events_and_catalogue(fitted, parted, scenes, newcomer, departments, tmp_path):
     events, items = newcomer
     fitted.save_pretrained(tmp_path / "known")

@@ -165,6 +165,7 @@ def test_what_is_deployed_is_what_choose_says(shop, adapted, first):
     assert shop.chosen["expected"].isna().all()
 
 
+@pytest.mark.slow
 def test_nothing_changes_in_what_it_is_adapted_from(fitted, shop, first, newcomer):
     asked = of(newcomer[0], [100, 101])
     before, taught = shop.recommend(histories=asked), fitted.known.learned.gain.copy()
@@ -228,6 +229,7 @@ def test_a_saved_scene_answers_and_adapts_as_before(shop, adapted, first, newcom
     assert not any(b"user_id" in raw or b"timestamp" in raw for raw in folder.values())
 
 
+@pytest.mark.slow
 def test_a_saved_scene_is_served_without_torch(shop, tmp_path):
     shop.save_pretrained(tmp_path / "shop")
     load = "from llmrec import NewScene; print(len(NewScene.from_pretrained(sys.argv[1]).recommend([1], k=3)))"
