@@ -55,7 +55,7 @@ notebook: $(VENV)/.notebook
 
 dist: $(VENV)/.dev
 	rm -rf dist
-	$(BIN)/python -m build --outdir dist
+	PIP_CONSTRAINT="$(CURDIR)/constraints.txt" $(BIN)/python -m build --outdir dist
 	$(BIN)/twine check --strict dist/*
 
 # faiss-gpu has wheels for Linux x86-64 alone; it must resolve there. --dry-run installs nothing.

@@ -1,7 +1,7 @@
 """Did the public API change since a tag in a way that breaks a caller? griffe compares; docs/stability.md says what is public.
 
-`griffe check llmrec` counts every module whose name has no underscore as public. Here only these names are: those that
-`llmrec`, `llmrec.metrics` and `llmrec.models` have in `__all__`. Run it from the root of a checkout: `python .ci/api.py v0.1.0`.
+`griffe check llmrec` counts every module whose name has no underscore as public. Here only the names are that `llmrec`,
+`llmrec.metrics` and `llmrec.models` have in `__all__`. Run it from the root of a checkout: `python .ci/api.py v0.1.0`.
 """
 
 from __future__ import annotations

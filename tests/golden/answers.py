@@ -1,0 +1,41 @@
+"""Golden answers as JSON values, and when others agree with them.
+
+Another CPU, or another release of torch, adds the same numbers in another order, and sums in float32 then differ in their last
+digits. So scores agree within TOLERANCE, and two items whose scores are nearer to one another than that may change places.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+TOLERANCE = 1e-4
+
+
+def plain(answer: Any) -> list[dict[str, Any]]:
+    """An answer of `recommend` (Arrow or pandas) as one value a user, in order: `user_id, item_id, score` and, if there, `steps`."""
+    rows = answer.to_pylist() if hasattr(answer, "to_pylist") else answer.to_dict("records")
+    users: dict[Any, dict[str, Any]] = {}
+    for row in rows:
+        one = users.setdefault(row["user_id"], {"user_id": row["user_id"], "item_id": [], "score": []})
+        one["item_id"].append(row["item_id"])
+        one["score"].append(round(float(row["score"]), 6))
+        if row.get("steps") is not None:
+            one["steps"] = int(row["steps"])
+    return list(users.values())
+
+
+def differences(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> list[str]:
+    """What `found` has otherwise than `expected`, both from `plain`: one line a place; none where they agree."""
+    if (got := [one["user_id"] for one in found]) != (users := [one["user_id"] for one in expected]):
+        return [f"expected users {users}, got {got}"]
+    told = []
+    for one, other in zip(found, expected, strict=True):
+        if one.get("steps") != other.get("steps") or len(one["item_id"]) != len(other["item_id"]):
+            told.append(f"{one['user_id']}: steps or length of the list")
+            continue
+        known, last = dict(zip(other["item_id"], other["score"], strict=True)), other["score"][-1]
+        for place, (item, score) in enumerate(zip(one["item_id"], one["score"], strict=True)):
+            wanted = other["score"][place]
+            if abs(score - wanted) > TOLERANCE or abs(known.get(item, last) - wanted) > TOLERANCE:
+                told.append(f"{one['user_id']}, place {place}: expected {other['item_id'][place]} {wanted}, got {item} {score}")
+    return told
