@@ -12,7 +12,7 @@ TOLERANCE = 1e-4
 
 
 def plain(answer: Any) -> list[dict[str, Any]]:
-    """An answer of `recommend`, Arrow or pandas, as one value a user, in order: `user_id, item_id, score`, and `steps` if any."""
+    """An answer of `recommend`, Arrow or pandas, as one value a user, in order: `user_id, item_id, score` and any `steps`."""
     rows = answer.to_pylist() if hasattr(answer, "to_pylist") else answer.to_dict("records")
     users: dict[Any, dict[str, Any]] = {}
     for row in rows:
