@@ -6,9 +6,35 @@ digits. So scores agree within TOLERANCE, and two items whose scores are nearer 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
+import numpy as np
+
 TOLERANCE = 1e-4
+ALIKE = 0.8  # of the items, where training rounded otherwise
+
+
+def rounding() -> str:
+    """A hash of what sums and products come to here: the same where another machine rounds as the one that wrote the answers.
+
+    Training multiplies a difference in the last digit by some thousands, so that only answers of such machines are the same.
+    """
+    import torch
+
+    rng, found = np.random.default_rng(0), []
+    for rows, inner, columns in ((1, 384, 384), (24, 384, 1536), (631, 384, 631), (7, 17, 5)):
+        left, right = (rng.normal(size=shape).astype(np.float32) for shape in ((rows, inner), (inner, columns)))
+        product = torch.from_numpy(left) @ torch.from_numpy(right)
+        found += [product, torch.nn.functional.gelu(product), product.softmax(1), product.sum(1), torch.tensor(left @ right)]
+    found.append(torch.linalg.eigvalsh(found[10] @ found[10].T))
+    return hashlib.sha256(b"".join(one.numpy().tobytes() for one in found)).hexdigest()[:16]
+
+
+def overlap(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> float:
+    """Share of the expected items that are found, over all users."""
+    pairs = [(set(one["item_id"]), set(other["item_id"])) for one, other in zip(found, expected, strict=True)]
+    return sum(len(one & other) for one, other in pairs) / sum(len(other) for _, other in pairs)
 
 
 def plain(answer: Any) -> list[dict[str, Any]]:
