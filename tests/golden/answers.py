@@ -16,9 +16,10 @@ ALIKE = 0.8  # of the items, where training rounded otherwise
 
 
 def rounding() -> str:
-    """A hash of what sums and products come to here: the same where another machine rounds as the one that wrote the answers.
+    """A hash of what products and an inverse come to here: the same where a machine rounds as the one that wrote the answers.
 
-    Training multiplies a difference in the last digit by some thousands, so that only answers of such machines are the same.
+    Instruction sets round differently, and so do numpy's products on another number of threads (OMP_NUM_THREADS). Training
+    multiplies a difference in the last digit by some thousands, so that only where the hash is the same answers are too.
     """
     import torch
 
@@ -27,7 +28,8 @@ def rounding() -> str:
         left, right = (rng.normal(size=shape).astype(np.float32) for shape in ((rows, inner), (inner, columns)))
         product = torch.from_numpy(left) @ torch.from_numpy(right)
         found += [product, torch.nn.functional.gelu(product), product.softmax(1), product.sum(1), torch.tensor(left @ right)]
-    found.append(torch.linalg.eigvalsh(found[10] @ found[10].T))
+    square = np.eye(631) + found[10].double().numpy() / 1000  # as EASE inverts, on as many threads as numpy's BLAS takes
+    found += [torch.from_numpy(np.linalg.inv(square)), torch.linalg.eigvalsh(found[10] @ found[10].T)]
     return hashlib.sha256(b"".join(one.numpy().tobytes() for one in found)).hexdigest()[:16]
 
 
