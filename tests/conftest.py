@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import string
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
 WORDS = ("red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent", "soap", "history", "of", "category", ":", ".")
 WIDTH, HEADS, LONGEST = 32, 4, 256
 History = Sequence[Sequence[Sequence[int]]]
@@ -220,3 +224,17 @@ def make_slot_model(body: Any, dataset: Any, untrained: tuple[int, ...] = (), mo
 def new_slot_model() -> Callable[..., Any]:
     """`new_slot_model(body, dataset, untrained=(), moved=True)` -> SlotModel with random text vectors."""
     return make_slot_model
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built by the project's own backend from a copy of the sources, which leaves no build folder in the checkout."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("llmrec", "prompts", "tests", "training"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", build, str(out)], cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return next(out.glob("*.whl"))

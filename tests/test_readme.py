@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+import subprocess
+import sys
+import zipfile
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +96,29 @@ def test_the_quickstart_runs_and_so_does_saving(shop, capsys):
     assert loaded.to_dict() == answer.to_dict()
 
 
+@pytest.mark.slow
+def test_the_quickstart_runs_from_the_wheel_outside_the_checkout(shop, wheel, tmp_path):
+    """In an interpreter of its own that takes llmrec from the unpacked wheel, with the small defaults of `shop`."""
+    small = Recommender.__init__.__defaults__[1]
+    kinds = {type(value) for value in (small, *vars(small).values()) if is_dataclass(value)}
+    code = [
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'wheel')!r})",
+        "import llmrec; print(llmrec.__file__)",
+        *(f"from {kind.__module__} import {kind.__name__}" for kind in kinds),
+        f"from llmrec import Recommender, Weights; weights = Weights.folder({Weights.packaged().location!r})",
+        "Weights.packaged = staticmethod(lambda: weights)",
+        f"Recommender.__init__.__defaults__ = (None, {small!r}, 0)",
+        blocks("python")[0],
+    ]
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "wheel")
+    command = [sys.executable, "-I", "-W", "error", "-c", "\n".join(code)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path / "wheel"))
+    assert re.search(r"^0 +ann +\w+ ", done.stdout, re.MULTILINE)
+
+
 @pytest.fixture
 def shops(shop, monkeypatch):
     """Beside them two known shops and a new one, whose few customers all like a half of it."""
@@ -150,8 +177,9 @@ def commands(text: str) -> str:
 def test_commands_are_those_of_the_makefile_and_the_packages(file):
     makefile, project = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "pyproject.toml"))
     text = (ROOT / file).read_text(encoding="utf-8")
-    assert re.search(r"make (\w+)", commands(text))
-    for target in re.findall(r"^make ([\w-]+)", commands(text), re.MULTILINE):
+    targets = re.findall(r"(?:^|`)make ([\w-]+)", text, re.MULTILINE)
+    assert targets
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for extras in re.findall(r"'\.\[([\w,]+)\]'", text):
         assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras.split(","))

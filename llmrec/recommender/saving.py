@@ -25,9 +25,10 @@ from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
-from llmrec.errors import ArtefactError, DataError
+from llmrec.errors import DataError
 from llmrec.index.candidates import Sources
 from llmrec.index.flat import IndexSettings
+from llmrec.layouts import Migration, Saved, check_layout, migrated
 from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.outer import OuterSettings
@@ -54,7 +55,8 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
-LAYOUT = 6  # of the arrays; one more whenever what is saved changes its meaning
+LAYOUT = 1  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
+MIGRATIONS: dict[int, Migration] = {}  # layout k -> the function that makes layout k + 1 out of it
 COUNTED = ("popularity", "repurchase", "log_price", "place", "lately", "dates")
 
 
@@ -101,24 +103,23 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
 
 
 def load_state(folder: Path, device: str) -> State:
-    """Read a state back; the index is built anew from the vectors. Raises ArtefactError for any byte that has changed,
-    DataError for a device that is not here.
+    """Read a state back; the index is built anew from the vectors. Raises ArtefactError for any byte that has changed and for
+    a folder that a newer llmrec saved, DataError for a device that is not here.
 
     Where it was made does not matter: everything goes to `device`, the index too if faiss can use that, unless it was kept
     on the CPU on purpose.
     """
     folder = located(folder)
     meta = open_folder(folder, KIND)
-    if (layout := meta.get("layout", 1)) != LAYOUT:
-        raise ArtefactError(
-            f"{folder}: expected a recommender in layout {LAYOUT}, got {layout}: another version of llmrec saved it; fit and "
-            "save it again, or load it with that version"
-        )
-    saved = _settings(load_json(folder / "settings.json"))
+    check_layout(folder, KIND, meta, LAYOUT, MIGRATIONS)
+    arrays = load_arrays(folder / "arrays.safetensors")
+    if (events := folder / "histories" / "events.safetensors").is_file():
+        arrays |= {f"histories.{name}": values for name, values in load_arrays(events).items()}
+    read = migrated(Saved(meta, arrays, load_json(folder / "settings.json")), LAYOUT, MIGRATIONS)
+    meta, arrays, saved = read.meta, read.arrays, _settings(read.settings)
     index = saved.index if saved.index.device == "cpu" else replace(saved.index, device=None)
     settings = replace(saved, device=device, index=index)
     check_settings(settings)
-    arrays = load_arrays(folder / "arrays.safetensors")
     catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
     body = load_body(Weights.folder(folder / "body"))
     heads = {name: torch.from_numpy(values) for name, values in _under(arrays, "model.").items()}
@@ -146,7 +147,11 @@ def load_state(folder: Path, device: str) -> State:
     rankers = Rankers(counts_ranker, blend, settings.beside)
     worth = Worth(tuple(meta["worth_by"]["types"]), meta["worth_by"]["scale"])
     empty = nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]), worth)
-    known = _load_histories(folder / "histories", empty) if meta["histories"] else empty
+    known = (
+        _histories(load_ids(folder / "histories" / "users.json"), _under(arrays, "histories."), empty)
+        if meta["histories"]
+        else empty
+    )
     gate = None if meta["gate"] is None else from_dict(meta["gate"])
     return State(
         settings,
@@ -230,11 +235,10 @@ def _save_histories(to: Path, known: Dataset) -> None:
     save_arrays(to / "events.safetensors", arrays | ({} if known.scene is None else {"scene": known.scene}))
 
 
-def _load_histories(folder: Path, empty: Dataset) -> Dataset:
-    arrays = load_arrays(folder / "events.safetensors")
+def _histories(users: list[Any], arrays: dict[str, np.ndarray], empty: Dataset) -> Dataset:
     return replace(
         empty,
-        users=Ids(load_ids(folder / "users.json")),
+        users=Ids(users),
         attributes=_under(arrays, "attributes."),
         start=arrays["start"],
         item=arrays["item"],

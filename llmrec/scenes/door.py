@@ -31,7 +31,7 @@ from llmrec.scenes.opening import open as open_scene
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
 from llmrec.scenes.shelf import Shelf, part_of
 from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shelf_of, shown
-from llmrec.store import load_arrays, located, save_arrays, write_folder
+from llmrec.store import save_arrays, write_folder
 
 KIND = "known scenes"
 PARTS = 8  # scenes made within each known catalogue; a part of one is a scene already
@@ -217,8 +217,8 @@ class Scenes:
     def from_pretrained(cls, folder: str | Path, weights: Weights | None = None, seed: int = 0) -> Scenes:
         """Load what `save_pretrained` saved. weights: the same as were learned with, for the texts of new items. Raises
         ArtefactError when a byte of it has changed since."""
-        meta = opened(folder, KIND)
-        learned = learned_from(load_arrays(located(folder) / ARRAYS), meta)
+        arrays, meta = opened(folder, KIND)
+        learned = learned_from(arrays, meta)
         scenes = cls(weights, seed=seed)
         scenes._known = Known(learned, tuple(meta["names"]), meta["again"], meta["encoder"], meta["column"])
         scenes._frame = empty_frame(meta.get("frame", "pyarrow"))

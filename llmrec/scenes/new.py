@@ -24,7 +24,7 @@ from llmrec.scenes.choosing import choose
 from llmrec.scenes.learned import ZERO
 from llmrec.scenes.opening import Scene, zero_steps
 from llmrec.scenes.saving import ARRAYS, opened, scene_arrays, scene_from
-from llmrec.store import load_arrays, load_ids, load_table, located, save_arrays, save_ids, save_table, write_folder
+from llmrec.store import load_ids, load_table, located, save_arrays, save_ids, save_table, write_folder
 
 KIND = "new scene"
 STRANGER = "(no history)"
@@ -177,8 +177,7 @@ class NewScene:
         """Load what `save_pretrained` saved; it needs no weights, and no torch. Frames that are not made like `histories` are
         of the type that they were before saving. Raises ArtefactError when a byte of it has changed since."""
         folder = located(folder)
-        meta = opened(folder, KIND)
-        arrays = load_arrays(folder / ARRAYS)
+        arrays, meta = opened(folder, KIND)
         catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
         frame = empty_frame(meta.get("frame", "pyarrow"))
         return cls(scene_from(arrays, meta), catalogue, meta["again"], meta["seed"], arrays.get("evidence"), frame)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from llmrec.errors import ArtefactError
+from llmrec.layouts import Migration, Saved, check_layout, migrated
 from llmrec.models.text_match import TextMatch
 from llmrec.scenes.few import Few, Ground
 from llmrec.scenes.learned import Design, Learned
@@ -18,7 +18,8 @@ from llmrec.scenes.shelf import Shelf
 from llmrec.store import load_arrays, located, open_folder, save_arrays, write_folder
 
 KIND = "scene"
-LAYOUT = 2  # one more whenever what is saved changes its meaning
+LAYOUT = 1  # of all kinds; one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
+MIGRATIONS: dict[int, Migration] = {}  # layout k -> the function that makes layout k + 1 out of it
 _MIX = ("mean", "spread", "line", "bend", "at", "out")
 ARRAYS = "arrays.safetensors"
 
@@ -30,17 +31,16 @@ def save_scene(folder: str | Path, scene: Scene) -> None:
 
 
 def load_scene(folder: str | Path) -> Scene:
-    """Read a scene back. Raises ArtefactError for any byte that has changed, and for another layout."""
-    meta = opened(folder, KIND)
-    return scene_from(load_arrays(located(folder) / ARRAYS), meta)
+    """Read a scene back. Raises ArtefactError for any byte that has changed, and where a newer llmrec saved it."""
+    return scene_from(*opened(folder, KIND))
 
 
-def opened(folder: str | Path, kind: str) -> dict[str, Any]:
-    """The meta of a folder whose arrays are of this layout. Raises ArtefactError, see `open_folder`, and for another layout."""
+def opened(folder: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and meta of a folder, brought to this layout. Raises ArtefactError, see `open_folder`, and for a newer layout."""
     meta = open_folder(folder, kind)
-    if meta["layout"] != LAYOUT:
-        raise ArtefactError(f"{folder}: expected a {kind} in layout {LAYOUT}, got {meta['layout']}; save it again")
-    return meta
+    check_layout(folder, kind, meta, LAYOUT, MIGRATIONS)
+    saved = migrated(Saved(meta, load_arrays(located(folder) / ARRAYS), {}), LAYOUT, MIGRATIONS)
+    return saved.arrays, saved.meta
 
 
 def learned_arrays(learned: Learned) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,11 @@ from llmrec import Recommender, Weights
 from llmrec.data.dataset import Worth
 from llmrec.data.tasks import everything_known
 from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning
+from llmrec.layouts import Saved
 from llmrec.recommender import saving
 from llmrec.recommender.answer import FALLBACK
 from llmrec.recommender.parts import adapted, read_with
+from llmrec.store import save_arrays
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +122,48 @@ def test_an_initialisation_that_would_be_saved_in_part_is_not_saved(fitted, tmp_
     assert not (tmp_path / "half").exists()
 
 
-def test_another_layout_is_refused_by_name(fitted, tmp_path, monkeypatch):
+def test_a_newer_layout_is_refused_and_so_is_one_that_no_release_wrote(fitted, tmp_path, monkeypatch):
+    for layout, message in (
+        (2, "got layout 2: it was saved by a newer llmrec .* install that version"),
+        (0, "no release wrote"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(saving, "LAYOUT", layout)
+            fitted.save_pretrained(tmp_path / "other")
+        with pytest.raises(ArtefactError, match=rf"other: expected a recommender in layout 1.* {message}"):
+            Recommender.from_pretrained(tmp_path / "other")
+
+
+def test_an_older_layout_is_migrated(fitted, tmp_path, monkeypatch):
+    """A made-up layout 0 that named an array, a setting and a value otherwise, saved histories among them."""
+
+    def write(path, arrays) -> None:
+        old = {"log_rate": "rates", "time": "seconds"}
+        save_arrays(path, {old.get(name, name): values for name, values in arrays.items()})
+
+    def upgrade(saved: Saved) -> Saved:
+        arrays, settings = dict(saved.arrays), dict(saved.settings)
+        arrays["log_rate"], arrays["histories.time"] = arrays.pop("rates"), arrays.pop("histories.seconds")
+        settings["layers"] = settings.pop("blocks")
+        return Saved({**saved.meta, "seed": saved.meta["seed"] - 5}, arrays, settings)
+
+    def old_settings(settings) -> dict:
+        saved = asdict(settings)
+        return {"blocks": saved.pop("layers"), **saved}
+
     with monkeypatch.context() as patch:
-        patch.setattr(saving, "LAYOUT", 1)
-        fitted.save_pretrained(tmp_path / "old")
-    with pytest.raises(ArtefactError, match=r"old: expected a recommender in layout 6, got 1: .* fit and save it again"):
-        Recommender.from_pretrained(tmp_path / "old")
+        patch.setattr(saving, "LAYOUT", 0)
+        patch.setattr(saving, "save_arrays", write)
+        patch.setattr(saving, "asdict", lambda value: old_settings(value) if value is fitted.state.settings else asdict(value))
+        saving.save_state(tmp_path / "old", replace(fitted.state, seed=fitted.state.seed + 5), histories=True)
+    monkeypatch.setitem(saving.MIGRATIONS, 0, upgrade)
+    loaded = Recommender.from_pretrained(tmp_path / "old")
+    assert loaded.state.seed == fitted.state.seed and loaded.settings == fitted.settings
+    users = fitted.state.histories.users.values[:4]
+    pd.testing.assert_frame_equal(pandas(loaded.recommend(users, k=6)), fitted.recommend(users, k=6))
+    loaded.save_pretrained(tmp_path / "new")
+    monkeypatch.delitem(saving.MIGRATIONS, 0)
+    assert Recommender.from_pretrained(tmp_path / "new").state.seed == fitted.state.seed  # it was saved in today's layout
 
 
 def test_with_histories_it_knows_its_users(recommender, world, clicks, tmp_path):

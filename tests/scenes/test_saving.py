@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from llmrec.errors import ArtefactError
+from llmrec.layouts import Saved, check_layout, migrated
+from llmrec.scenes import saving
 from llmrec.scenes.opening import adapt, open
 from llmrec.scenes.saving import load_scene, save_scene
 from llmrec.scenes.shelf import part_of
@@ -44,10 +47,32 @@ def test_a_changed_byte_is_refused(scene, tmp_path):
         load_scene(tmp_path / "scene")
 
 
-def test_another_layout_is_refused(scene, tmp_path, monkeypatch):
-    monkeypatch.setattr("llmrec.scenes.saving.LAYOUT", 0)
-    save_scene(tmp_path / "scene", scene[0])
-    monkeypatch.undo()
-    with pytest.raises(ArtefactError, match="expected a scene in layout 2, got 0"):
-        load_scene(tmp_path / "scene")
-    assert json.loads((tmp_path / "scene" / "manifest.json").read_text())["kind"] == "scene"
+def test_a_newer_layout_is_refused_and_an_older_one_migrated(scene, tmp_path, monkeypatch):
+    for layout in (0, 2):
+        with monkeypatch.context() as patch:
+            patch.setattr(saving, "LAYOUT", layout)
+            save_scene(tmp_path / f"layout {layout}", scene[0])
+    assert json.loads((tmp_path / "layout 0" / "manifest.json").read_text())["kind"] == "scene"
+    with pytest.raises(ArtefactError, match="expected a scene in layout 1 or older, got layout 2: .* a newer llmrec"):
+        load_scene(tmp_path / "layout 2")
+    with pytest.raises(ArtefactError, match="expected a scene in layout 1, got layout 0, which no release wrote"):
+        load_scene(tmp_path / "layout 0")
+
+    def doubled(saved: Saved) -> Saved:
+        return replace(saved, arrays={**saved.arrays, "vectors": 2 * saved.arrays["vectors"]})
+
+    monkeypatch.setitem(saving.MIGRATIONS, 0, doubled)
+    loaded = load_scene(tmp_path / "layout 0")
+    assert np.array_equal(loaded.shelf.vectors, 2 * scene[0].shelf.vectors)
+
+
+def test_migrations_are_applied_one_after_the_other():
+    steps = {
+        k: lambda saved, k=k: replace(saved, settings={**saved.settings, "met": [*saved.settings.get("met", []), k]})
+        for k in (1, 2, 3)
+    }
+    found = migrated(Saved({"layout": 2}, {}, {}), 4, steps)
+    assert found.settings == {"met": [2, 3]} and found.meta["layout"] == 4
+    for meta in ({}, {"layout": "2"}, {"layout": 0}):  # from 0 no function leads up
+        with pytest.raises(ArtefactError, match="which no release wrote"):
+            check_layout("here", "scene", meta, 4, steps)
