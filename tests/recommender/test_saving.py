@@ -160,7 +160,7 @@ def test_an_older_layout_is_migrated(fitted, tmp_path, monkeypatch):
     loaded = Recommender.from_pretrained(tmp_path / "old")
     assert loaded.state.seed == fitted.state.seed and loaded.settings == fitted.settings
     users = fitted.state.histories.users.values[:4]
-    pd.testing.assert_frame_equal(pandas(loaded.recommend(users, k=6)), fitted.recommend(users, k=6))
+    pd.testing.assert_frame_equal(loaded.recommend(users, k=6), fitted.recommend(users, k=6))
     loaded.save_pretrained(tmp_path / "new")
     monkeypatch.delitem(saving.MIGRATIONS, 0)
     assert Recommender.from_pretrained(tmp_path / "new").state.seed == fitted.state.seed  # it was saved in today's layout
