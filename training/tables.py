@@ -11,12 +11,13 @@ from pathlib import Path
 
 import click
 
-import overview
 from benchmarks.measure import OURS
+from llmrec.demo import story
 from llmrec.demo.run import tables
 from llmrec.metrics.report import Row, read_rows, table
+from pages import overview
+from pages.tree import tree
 from studies.adaptation.readme import readme as adaptation
-from tree import tree
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("demo", "ablations", "adaptation", "recognition", "scenes")  # reports that are no benchmark's
@@ -206,8 +207,8 @@ def reports() -> list[Path]:
 
 def readme(text: str) -> str:
     """The README with its household's lists and its table of results."""
-    told = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))["story"]["text"]
-    return put(put(text, "list", f"```\n{told}\n```"), "results", overview.table(RESULTS))
+    told = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))["story"]
+    return put(put(text, "list", f"```\n{story.text(told)}\n```"), "results", overview.table(RESULTS))
 
 
 def architecture(text: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 
-WIDTH = 44  # characters of a title
+WIDTH = 36  # characters of a title in the lists
+LINE = 100  # characters of a line of text
 
 
 def protagonist(tasks: Tasks, popularity: np.ndarray, least: int = 6) -> int:
@@ -45,8 +48,9 @@ def story(dataset: Dataset, tasks: Tasks, task: int, before: np.ndarray, after: 
 def text(told: dict) -> str:
     """Two lists side by side, as lines."""
     left, right = (f"{name} the first trip" for name in ("Before", "After"))
+    first = f"Household {told['user']} is new. On its first trip it bought {'; '.join(told['known'])}."
     lines = [
-        f"Household {told['user']} is new. On its first trip it bought {'; '.join(told['known'])}.",
+        *textwrap.wrap(first, LINE),
         "What it is offered (* bought on one of the next trips):",
         "",
         f"     {left:<{WIDTH + 2}}  {right}",

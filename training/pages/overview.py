@@ -13,7 +13,7 @@ BENCHMARKS = {  # report -> what its rows are about, and in what `known` counts
     "beauty": ("Amazon Beauty, last purchase", ""),
     "beauty-time": ("Amazon Beauty, split by time", ""),
     "ml1m-cold": ("MovieLens-1M, new users", "films"),
-    "journey-cold": ("Complete Journey, new households", "trips"),
+    "journey-cold": ("Complete Journey, new users", "trips"),
     "transfer": ("Amazon Books, trained on other shops", ""),
 }
 
@@ -54,17 +54,17 @@ def _of(report: Path, what: str, unit: str) -> list[Line]:
 
 
 def _words(setting: str, unit: str) -> str:
-    """known=1,new -> 1 trip known, new items"""
+    """known=1,new -> 1 trip, new items"""
     known, _, which = setting.partition(",")
     if not known.startswith("known="):
         return ""
     count = known.removeprefix("known=")
-    return f"{count} {unit.removesuffix('s') if count == '1' else unit} known{', new items' * (which == 'new')}"
+    return f"{count} {unit.removesuffix('s') if count == '1' else unit}{', new items' * (which == 'new')}"
 
 
 def table(results: Path) -> str:
     """Markdown, a row a setting."""
-    head = ["| data | setting | llmrec | best control | difference [95% interval] | |", "|---|---|---|---|---|---|"]
+    head = ["| data | known | llmrec | best control | difference [95% interval] | |", "|---|---|---|---|---|---|"]
     body = []
     for line in lines(results):
         gap = f"{line.gap.value:+.4f} [{line.gap.low:+.4f}, {line.gap.high:+.4f}]"
