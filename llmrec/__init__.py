@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from llmrec.meta.outer import OuterSettings
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.settings import LoraSettings, Settings
-    from llmrec.scenes.door import Scenes
-    from llmrec.scenes.new import NewScene
+    from llmrec.scenes.api import Scenes
+    from llmrec.scenes.new import SceneRecommender
 
 # Where each public name lives; it is imported when it is first asked for, so that `import llmrec` stays instant.
 _HOMES = {
@@ -25,8 +25,8 @@ _HOMES = {
     "LoraSettings": "llmrec.recommender.settings",
     "TrainSettings": "llmrec.encoder.train",
     "OuterSettings": "llmrec.meta.outer",
-    "Scenes": "llmrec.scenes.door",
-    "NewScene": "llmrec.scenes.new",
+    "Scenes": "llmrec.scenes.api",
+    "SceneRecommender": "llmrec.scenes.new",
     "Weights": "llmrec.encoder.weights",
     "Dataset": "llmrec.data.dataset",
     "build": "llmrec.data.build",
@@ -42,9 +42,9 @@ __all__ = [
     "Dataset",
     "LlmrecError",
     "LoraSettings",
-    "NewScene",
     "OuterSettings",
     "Recommender",
+    "SceneRecommender",
     "Scenes",
     "Settings",
     "ShortAnswerWarning",

@@ -1,4 +1,4 @@
-"""What a person sees while waiting: a bar for long loops, a line when a stage begins and when it ends.
+"""Progress: a bar for long loops, and a line at the start and the end of each stage.
 
 Stage lines and notes go to the logger `llmrec` at level INFO. Where no handler would receive them they are written to stderr,
 so that they are seen without any set-up of logging and never twice. `LLMREC_PROGRESS=0` switches the bars off.

@@ -1,4 +1,4 @@
-"""Saved folders that are whole or are not there, and that say so when a byte has changed since.
+"""Saved folders: written atomically, and checked for changed bytes on loading.
 
 `write_folder` writes into a hidden folder beside the target, puts a manifest with the SHA-256 of every file into it, flushes
 everything to the disk and renames it into place. Replacing an older save takes two renames, through `.NAME.previous`:

@@ -12,7 +12,16 @@ import llmrec
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [
-    *("Cleaning", "CleaningReport", "Dataset", "LlmrecError", "LoraSettings", "NewScene", "OuterSettings", "Recommender"),
+    *(
+        "Cleaning",
+        "CleaningReport",
+        "Dataset",
+        "LlmrecError",
+        "LoraSettings",
+        "OuterSettings",
+        "Recommender",
+        "SceneRecommender",
+    ),
     *("Scenes", "Settings", "ShortAnswerWarning", "TrainSettings", "Weights", "build"),
 ]
 

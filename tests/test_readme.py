@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tables
-from llmrec import LoraSettings, NewScene, OuterSettings, Recommender, Scenes, Settings, TrainSettings, Weights
+from llmrec import LoraSettings, OuterSettings, Recommender, SceneRecommender, Scenes, Settings, TrainSettings, Weights
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.scenes.learning import LearnSettings, MixSettings
 
@@ -42,11 +42,11 @@ def shop(tmp_path, tiny_folders, monkeypatch):
     weights to be those of a tiny transformer and the training to be moments long."""
     small = Settings(
         layers=None,
-        train=TrainSettings(steps=3, batch=8, most=16),
-        lora=LoraSettings(rank=2, steps=2, users=4),
+        train=TrainSettings(max_steps=3, batch_size=8, max_slots=16),
+        lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, meta_batch_size=4),
         outer=OuterSettings(episodes=2),
-        counts_ranker=RankerSettings(hidden=2, steps=5),
-        blend=RankerSettings(hidden=2, steps=5),
+        counts_ranker=RankerSettings(hidden=2, max_steps=5),
+        blend=RankerSettings(hidden=2, max_steps=5),
         ranking_tasks=20,
     )
     monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
@@ -145,7 +145,7 @@ def test_a_new_shop_opens_and_is_adapted(shops, capsys):
     told = capsys.readouterr().out
     assert len(re.findall(r"^\d +eve +n\d+ .* zero steps$", told, re.MULTILINE)) == 5
     assert len(re.findall(r"(True|False)$", told, re.MULTILINE)) == 5  # a row for zero steps and each design
-    loaded = NewScene.from_pretrained("new_shop")
+    loaded = SceneRecommender.from_pretrained("new_shop")
     expected = names["shop"].recommend(histories=names["clicks"], k=5)
     assert loaded.recommend(histories=names["clicks"], k=5).to_dict() == expected.to_dict()
 

@@ -34,7 +34,7 @@ from benchmarks.protocol import Part
 from benchmarks.recipes import recipe
 from benchmarks.runs import save_run, seed_numbers
 from llmrec.errors import LlmrecError
-from llmrec.metrics.report import Row, write_report
+from llmrec.metrics.report import Result, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 from studies.adaptation import cold, long, report, study
@@ -135,9 +135,9 @@ def keep(found: study.Found, name: str, ours: tuple[str, ...], seed: int, part: 
         click.echo(f"{setting}, seed {seed}: the gate takes {taken}", err=True)
 
 
-def told(runs: Path, part: Part) -> tuple[list[Row], dict]:
+def told(runs: Path, part: Part) -> tuple[list[Result], dict]:
     """Rows of all that is kept, and what stands beside them."""
-    rows: list[Row] = []
+    rows: list[Result] = []
     gates: dict[str, list[str]] = {}
     constants: dict[str, dict[str, str]] = {}
     seeds: dict[str, dict[str, list[int]]] = {}

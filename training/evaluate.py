@@ -57,10 +57,10 @@ def text_vectors(catalogue: Catalogue) -> np.ndarray:
     """float32 (N, d): centred vectors of a catalogue by the packaged encoder, untrained here."""
     from llmrec.encoder.backbone import load_text  # here, for other controls do without transformers
     from llmrec.encoder.weights import Weights
-    from llmrec.recommender import parts
+    from llmrec.recommender import pipeline
     from llmrec.recommender.settings import Settings
 
-    return parts.text_vectors(load_text(Weights.packaged()), catalogue, Settings(), cache_folder())[0]
+    return pipeline.text_vectors(load_text(Weights.packaged()), catalogue, Settings(), cache_folder())[0]
 
 
 def llmrec(

@@ -1,7 +1,7 @@
 """Meta-learn an initialisation on a trained base, in one process or several, resumable after a kill, and save it for others.
 
 python training/pretrain.py --output_dir runs/mine
-python training/meta_train.py --base runs/mine/recommender --output_dir runs/meta --algorithm maml++ --steps 3 --rank 4
+python training/meta_train.py --base runs/mine/recommender --output_dir runs/meta --algorithm maml++ --inner_steps 3 --r 4
 torchrun --nproc_per_node 2 training/meta_train.py --base runs/mine/recommender --output_dir runs/meta
 """
 
@@ -17,21 +17,21 @@ import click
 import numpy as np
 import torch
 
-from llmrec.adapters.lora import Adapter, fresh
+from llmrec.adapters.lora import Adapter, init_lora
 from llmrec.data.build import build
 from llmrec.data.journey import load_journey
 from llmrec.data.tasks import sample_windows
-from llmrec.encoder.train import Share
+from llmrec.encoder.train import Shard
 from llmrec.errors import DataError, LlmrecError
 from llmrec.meta.algorithms import Recipe, fomaml, maml, maml_pp
 from llmrec.meta.episodes import user_episode
 from llmrec.meta.outer import Episode, OuterSettings
 from llmrec.meta.resumable import Learned, meta_learn
-from llmrec.metrics.report import Row, write_report
+from llmrec.metrics.report import Result, write_report
 from llmrec.pretraining.checkpoint import identity
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages, bar
-from llmrec.recommender.fit import share, with_initialisation
+from llmrec.recommender.fit import split_users, with_initialisation
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import LoraSettings
 from llmrec.recommender.state import State
@@ -68,22 +68,24 @@ def run(
             f"items: expected the {len(state.catalogue):,} that {base} was trained on, got {dataset.n_items:,} others; give "
             "the tables that it was trained on, so that the users kept out of its base are known"
         )
-    shares = share(dataset, np.arange(dataset.n_users), state.settings, np.random.default_rng(state.seed))
+    shares = split_users(dataset, np.arange(dataset.n_users), state.settings, np.random.default_rng(state.seed))
     plan, draw = state.settings, state.settings.train
     generator = torch.Generator().manual_seed(seed)
-    start = fresh(state.model.body.linear_paths(lora.upper), lora.rank, lora.scale, generator, lora.b_std)
-    init, settings = ALGORITHMS[algorithm](start, lora.steps, lora.rate, outer)
+    start = init_lora(
+        state.model.body.linear_paths(lora.n_adapted_blocks), lora.r, lora.lora_alpha / lora.r, generator, lora.b_std
+    )
+    init, settings = ALGORITHMS[algorithm](start, lora.inner_steps, lora.inner_lr, outer)
     if algorithm == "maml++":  # published with second derivatives, which cost about twice the time
         settings = replace(settings, first_order=outer.first_order)
 
-    def episode_at(number: int, mine: Share) -> tuple[Episode[Adapter], float]:
+    def episode_at(number: int, mine: Shard) -> tuple[Episode[Adapter], float]:
         rng = np.random.default_rng((seed, number))
-        tasks = sample_windows(dataset, shares.adapting, draw.known, draw.horizon, lora.users, rng, draw.from_start)
+        tasks = sample_windows(dataset, shares.meta, draw.known, draw.horizon, lora.meta_batch_size, rng, draw.from_start)
         some = tasks.take(np.arange(mine.rank, len(tasks), mine.world))
-        return user_episode(state.model, state.items, some, plan.reach), len(some) / len(tasks)
+        return user_episode(state.model, state.items, some, plan.episode), len(some) / len(tasks)
 
-    about = {**identity(state.model, dataset, shares.adapting, draw, seed), "algorithm": algorithm, **asdict(lora)}
-    what = f"{algorithm}, {settings.episodes:,} episodes of {lora.users} of {len(shares.adapting):,} users kept out of the base"
+    about = {**identity(state.model, dataset, shares.meta, draw, seed), "algorithm": algorithm, **asdict(lora)}
+    what = f"{algorithm}, {settings.episodes:,} episodes of {lora.meta_batch_size} of {len(shares.meta):,} held-out users"
     with stages("meta-learn", what) as say, bar(total=settings.episodes, stream=told) as progress:
         learned = meta_learn(
             init.to(processes.device),
@@ -113,7 +115,9 @@ def _last(learned: Learned[Adapter]) -> str:
 def _report(file: Path, state: State, learned: Learned[Adapter], algorithm: str, seed: int, processes: Processes) -> None:
     parts = {"first 20 episodes": learned.losses[:20], "last 20 episodes": learned.losses[-20:]}
     rows = [
-        Row("meta_train", f"{algorithm}, {k} steps", "ours", where, "loss", float(loss), None, None, "", len(part), seed, None)
+        Result(
+            "meta_train", f"{algorithm}, {k} steps", "ours", where, "loss", float(loss), None, None, "", len(part), seed, None
+        )
         for where, part in parts.items()
         for k, loss in enumerate(np.mean(part, 0))
     ]
@@ -129,12 +133,20 @@ def _report(file: Path, state: State, learned: Learned[Adapter], algorithm: str,
 @click.option("--items", type=FILE, help="The items that go with them.")
 @click.option("--algorithm", type=click.Choice(list(ALGORITHMS)), default="maml++", help="See llmrec/meta/algorithms.py.")
 @click.option("--first_order/--second_order", default=True, help="Of maml++: whether inner gradients count as constants.")
-@click.option("--steps", type=MANY, default=LoraSettings().steps, help="Inner steps.")
-@click.option("--inner_rate", type=float, default=LoraSettings().rate, help="Step size that the inner loop begins with.")
-@click.option("--rank", type=MANY, default=LoraSettings().rank, help="Of the LoRA update.")
+@click.option("--inner_steps", type=MANY, default=LoraSettings().inner_steps, help="Inner steps.")
+@click.option("--inner_lr", type=float, default=LoraSettings().inner_lr, help="Learning rate at which the inner loop starts.")
+@click.option(
+    "--r",
+    "r",
+    type=MANY,
+    default=LoraSettings().r,
+    help="Rank of the LoRA update; its scaling is lora_alpha / r, with lora_alpha = 2 r.",
+)
 @click.option("--episodes", type=MANY, default=OuterSettings().episodes, help="Outer steps.")
-@click.option("--users", type=MANY, default=LoraSettings().users, help="Users in an episode, over ALL processes.")
-@click.option("--learning_rate", type=float, default=OuterSettings().rate, help="Of the outer loop's Adam.")
+@click.option(
+    "--meta_batch_size", type=MANY, default=LoraSettings().meta_batch_size, help="Users in an episode, over ALL processes."
+)
+@click.option("--learning_rate", type=float, default=OuterSettings().learning_rate, help="Of the outer loop's Adam.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of all draws.")
 @click.option("--save_steps", type=MANY, default=20, help="Episodes between two checkpoints.")
 @click.option("--report_to", type=click.Choice(["none", *TRACKERS]), default="none", help="Tracker of the query losses.")
@@ -146,11 +158,11 @@ def main(
     items: Path | None,
     algorithm: str,
     first_order: bool,
-    steps: int,
-    inner_rate: float,
-    rank: int,
+    inner_steps: int,
+    inner_lr: float,
+    r: int,
     episodes: int,
-    users: int,
+    meta_batch_size: int,
     learning_rate: float,
     seed: int,
     save_steps: int,
@@ -170,8 +182,10 @@ def main(
     """
     if (events is None) != (items is None):
         raise click.UsageError("--events and --items go together: events say who bought what, items say what it is.")
-    lora = replace(LoraSettings(), rank=rank, steps=steps, rate=inner_rate, users=users)
-    outer = replace(OuterSettings(), episodes=episodes, rate=learning_rate, first_order=first_order)
+    lora = replace(
+        LoraSettings(), r=r, lora_alpha=2.0 * r, inner_steps=inner_steps, inner_lr=inner_lr, meta_batch_size=meta_batch_size
+    )
+    outer = replace(OuterSettings(), episodes=episodes, learning_rate=learning_rate, first_order=first_order)
     try:
         processes = launch(cpu, report_to, output_dir, {**asdict(outer), "algorithm": algorithm, "seed": seed})
         if processes.main:

@@ -24,12 +24,12 @@ from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
 from llmrec.errors import LlmrecError
 from llmrec.meta.outer import OuterSettings
-from llmrec.metrics.report import Row, write_report
+from llmrec.metrics.report import Result, write_report
 from llmrec.pretraining.loop import Pretrained, pretrain
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages, bar
-from llmrec.recommender.fit import fit_rest, new_base, share
-from llmrec.recommender.parts import check_settings
+from llmrec.recommender.fit import fit_rest, new_base, split_users
+from llmrec.recommender.pipeline import check_settings
 from llmrec.recommender.saving import KIND, save_state
 from llmrec.recommender.settings import Settings
 from llmrec.store import cache_folder, library_version, load_json, open_folder
@@ -62,11 +62,11 @@ def run(
         dataset, _ = build(events, items, seed=seed, event_weights=event_weights)
         say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
     rng = np.random.default_rng(seed)
-    shares, plan = share(dataset, np.arange(dataset.n_users), settings, rng), settings.train
+    shares, plan = split_users(dataset, np.arange(dataset.n_users), settings, rng), settings.train
     with processes.main_first():  # the others find the text vectors in the cache
         model = new_base(dataset, shares.base, weights, settings, seed, stages, cache_folder())
-    what = f"{plan.steps} steps of {plan.batch} windows from {len(shares.base):,} users"
-    with stages("base", what) as say, bar(total=plan.steps, stream=told) as progress:
+    what = f"{plan.max_steps} steps of {plan.batch_size} windows from {len(shares.base):,} users"
+    with stages("base", what) as say, bar(total=plan.max_steps, stream=told) as progress:
         done = pretrain(
             model,
             dataset,
@@ -80,13 +80,13 @@ def run(
             say=lambda line: print(line, file=told),
         )
         first, last = float(np.mean(done.losses[:10])), float(np.mean(done.losses[-10:]))
-        say(f"{plan.steps} steps, {done.resumed} of them found done, loss {first:.3f} -> {last:.3f}")
+        say(f"{plan.max_steps} steps, {done.resumed} of them found done, loss {first:.3f} -> {last:.3f}")
     if done.operations:
-        print(scaling(done.operations, plan.steps, done.seconds, processes.share.world), file=told)
+        print(scaling(done.operations, plan.max_steps, done.seconds, processes.share.world), file=told)
     processes.close()
     if not processes.main:
         return
-    if done.resumed == plan.steps and _complete(out, settings, seed):
+    if done.resumed == plan.max_steps and _complete(out, settings, seed):
         click.echo(f"{out / 'recommender'} is there and complete: nothing to do")
         return
     state = fit_rest(dataset, shares, model, settings, seed, rng, stages)
@@ -118,10 +118,10 @@ def scaling(operations: int, steps: int, seconds: float, world: int) -> str:
     )
 
 
-def _rows(done: Pretrained, users: int, seed: int) -> list[Row]:
+def _rows(done: Pretrained, users: int, seed: int) -> list[Result]:
     parts = {"first 10 steps": (done.losses[:10], None), "last 10 steps": (done.losses[-10:], done.seconds)}
     return [
-        Row("pretrain", "llmrec", "ours", where, "loss", float(np.mean(losses)), None, None, "", users, seed, seconds)
+        Result("pretrain", "llmrec", "ours", where, "loss", float(np.mean(losses)), None, None, "", users, seed, seconds)
         for where, (losses, seconds) in parts.items()
     ]
 
@@ -150,11 +150,13 @@ def _complete(out: Path, settings: Settings, seed: int) -> bool:
 )
 @click.option("--model_name_or_path", help="A folder with a BERT, Llama, Mistral or Qwen2 model.  [default: packaged MiniLM]")
 @click.option("--num_layers", type=MANY, default=PLAIN.layers, help="Blocks of it that read histories, from the first on.")
-@click.option("--max_steps", type=MANY, default=PLAIN.train.steps, help="Optimiser steps of the base.")
-@click.option("--train_batch_size", type=MANY, default=PLAIN.train.batch, help="Windows in a step, over ALL processes.")
-@click.option("--learning_rate", type=float, default=PLAIN.train.rate, help="Of AdamW, for matrices; biases keep their own.")
+@click.option("--max_steps", type=MANY, default=PLAIN.train.max_steps, help="Optimiser steps of the base.")
+@click.option("--batch_size", type=MANY, default=PLAIN.train.batch_size, help="Windows in a step, over ALL processes.")
 @click.option(
-    "--average", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Decay of the weights' moving average."
+    "--learning_rate", type=float, default=PLAIN.train.learning_rate, help="Of AdamW, for matrices; biases keep their own."
+)
+@click.option(
+    "--ema_decay", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Decay of the weights' moving average."
 )
 @click.option("--episodes", type=MANY, default=PLAIN.outer.episodes, help="Of meta-learning, after the base.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of all draws.")
@@ -169,9 +171,9 @@ def main(
     model_name_or_path: str | None,
     num_layers: int,
     max_steps: int,
-    train_batch_size: int,
+    batch_size: int,
     learning_rate: float,
-    average: float,
+    ema_decay: float,
     episodes: int,
     seed: int,
     save_steps: int,
@@ -190,14 +192,16 @@ def main(
     Two GPUs:                accelerate launch --num_processes 2 training/pretrain.py ...
 
     A step's batch is divided among the processes: their number changes the time it takes, not what is learned. Options have
-    the names of transformers' TrainingArguments where it has one.
+    the names of TrainSettings, and elsewhere those of transformers' TrainingArguments.
     """
     if (events is None) != (items is None):
         raise click.UsageError("--events and --items go together: events say who bought what, items say what it is.")
     settings = replace(
         PLAIN,
         layers=num_layers,
-        train=replace(TrainSettings(), steps=max_steps, batch=train_batch_size, rate=learning_rate, average=average),
+        train=replace(
+            TrainSettings(), max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, ema_decay=ema_decay
+        ),
         outer=replace(OuterSettings(), episodes=episodes),
     )
     try:

@@ -21,7 +21,7 @@ from llmrec.data.build import build
 from llmrec.data.dataset import Catalogue
 from llmrec.data.journey import load_journey
 from llmrec.errors import LlmrecError
-from llmrec.metrics.report import Row, read_rows, table, write_report
+from llmrec.metrics.report import Result, read_rows, table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 from studies.recognition import cases, study
@@ -43,15 +43,15 @@ def text_vectors(catalogue: Catalogue) -> np.ndarray:
     """float32 (N, d): centred vectors of a catalogue by the packaged encoder, which is not trained here."""
     from llmrec.encoder.backbone import load_text
     from llmrec.encoder.weights import Weights
-    from llmrec.recommender import parts
+    from llmrec.recommender import pipeline
     from llmrec.recommender.settings import Settings
 
-    return parts.text_vectors(load_text(Weights.packaged()), catalogue, Settings(), cache_folder())[0]
+    return pipeline.text_vectors(load_text(Weights.packaged()), catalogue, Settings(), cache_folder())[0]
 
 
-def kept(folder: Path) -> tuple[list[Row], dict]:
+def kept(folder: Path) -> tuple[list[Result], dict]:
     """Rows of all cases measured so far, and what stands beside them."""
-    rows: list[Row] = []
+    rows: list[Result] = []
     cells: dict = {}
     for path in sorted(folder.glob("*.json")):
         rows += read_rows(path)
@@ -59,7 +59,7 @@ def kept(folder: Path) -> tuple[list[Row], dict]:
     return rows, cells
 
 
-def said(rows: list[Row]) -> str:
+def said(rows: list[Result]) -> str:
     """The tables that a person reads."""
     parts = []
     for metric in ("auroc", "false alarms, shuffled", "false alarms, in time", "events until noticed", "noticed"):

@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 from llmrec.errors import DataError, LlmrecError
-from llmrec.metrics.report import Row, table, write_report
+from llmrec.metrics.report import Result, table, write_report
 from llmrec.progress import Stages
 from llmrec.scenes.learning import LearnSettings
 from llmrec.store import cache_folder, load_arrays, load_json, save_arrays, save_json
@@ -71,7 +71,7 @@ def merged(one: study.Found, other: study.Found) -> study.Found:
     return both
 
 
-def aims(rows: list[Row]) -> list[dict]:
+def aims(rows: list[Result]) -> list[dict]:
     """In every cell ours, the best control, and their ratio."""
     found = []
     for setting in dict.fromkeys(row.setting for row in rows):
@@ -149,10 +149,10 @@ def main(
         raise click.ClickException(str(error)) from error
 
 
-def together(runs: Path, kinds: Sequence[str]) -> tuple[list[Row], list[dict], list[dict], list[dict]]:
+def together(runs: Path, kinds: Sequence[str]) -> tuple[list[Result], list[dict], list[dict], list[dict]]:
     """Rows of all scenes measured so far, ours against the best control of every cell, what `choose` did and gradient steps
     came to, and how many users a full fine-tuning is worth; shows tables."""
-    rows: list[Row] = []
+    rows: list[Result] = []
     chosen: list[dict] = []
     ratio: list[dict] = []
     for kind in kinds:

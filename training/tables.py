@@ -14,7 +14,7 @@ import click
 from benchmarks.measure import OURS
 from llmrec.demo import story
 from llmrec.demo.run import tables
-from llmrec.metrics.report import Row, read_rows, table
+from llmrec.metrics.report import Result, read_rows, table
 from pages import overview
 from pages.tree import tree
 from studies.adaptation.readme import readme as adaptation
@@ -121,7 +121,7 @@ def scenes(report: Path) -> str:
     return "\n\n".join([head, *tables])
 
 
-def _one_size_to_another(rows: list[Row]) -> str:
+def _one_size_to_another(rows: list[Result]) -> str:
     """Ours with 64 users less one adapter for all scenes with 256, in the mean over catalogues."""
     found = []
     for row in rows:
@@ -164,7 +164,7 @@ def _forgotten(notes: list[dict]) -> str:
     return f"Forgetting, the change of the loss on known scenes at worst (aim: under 1%): {said}; adapters kept apart: none."
 
 
-def _primary(rows: list[Row], extra: dict, sign: int) -> str:
+def _primary(rows: list[Result], extra: dict, sign: int) -> str:
     setting, metric = extra["primary"]["setting"], extra["primary"]["metric"]
     here = [row for row in rows if row.setting == setting and row.metric == metric]
     means = {row.method: row for row in here if not row.versus}

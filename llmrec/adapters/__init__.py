@@ -1,1 +1,1 @@
-"""LoRA weights as values, batched from birth, and PEFT's format at the edges."""
+"""LoRA weights as batched values, and conversion from and to PEFT's format."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmrec.adapters.values import Value
-from llmrec.encoder.backbone import Delta
+from llmrec.encoder.backbone import LoraHook
 from llmrec.errors import AdapterError
 
 
@@ -45,7 +45,7 @@ class Adapter(Value):
         return tuple(self.a)
 
     @property
-    def numbers(self) -> int:
+    def n_params(self) -> int:
         """How many numbers one user has."""
         return sum(t[0].numel() for t in self.leaves())
 
@@ -62,12 +62,12 @@ class Adapter(Value):
         return Adapter({p: a for p, (a, _) in pairs.items()}, {p: b for p, (_, b) in pairs.items()}, self.scale)
 
 
-def fresh(
+def init_lora(
     layers: Mapping[str, tuple[int, int]], rank: int, scale: float, generator: torch.Generator, b_std: float = 0.0
 ) -> Adapter:
     """A start for U = 1: A is Gaussian with variance 1 / d_in, B has standard deviation `b_std`; 0, the usual, is the base.
 
-    layers: path -> (d_in, d_out), as `Body.linear_paths` gives them.
+    layers: path -> (d_in, d_out), as `Backbone.linear_paths` gives them.
 
     With B = 0 the first gradient reaches B alone; an initialisation that is to be meta-learned starts from a small B.
     """
@@ -80,7 +80,7 @@ def fresh(
     return Adapter(a, b, scale)
 
 
-def delta(adapter: Adapter) -> Delta:
+def lora_hook(adapter: Adapter) -> LoraHook:
     """What the adapter adds to the layers it names, for a batch of U prompts (or any batch when U = 1)."""
 
     def add(path: str, x: Tensor) -> Tensor | None:

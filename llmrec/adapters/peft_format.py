@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from llmrec.adapters.lora import Adapter
-from llmrec.encoder.backbone import Body
+from llmrec.encoder.backbone import Backbone
 from llmrec.errors import AdapterError, ArtefactError
 from llmrec.store import load_json, save_json
 
@@ -31,7 +31,7 @@ UNSUPPORTED = (
 PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
 
-def fingerprint(body: Body) -> str:
+def fingerprint(body: Backbone) -> str:
     """SHA-256 of the body's weights by name: which base an adapter belongs to."""
     digest = hashlib.sha256()
     for name, tensor in sorted(body.model.state_dict().items()):
@@ -40,7 +40,7 @@ def fingerprint(body: Body) -> str:
     return digest.hexdigest()
 
 
-def save_adapter(folder: Path, adapter: Adapter, body: Body) -> None:
+def save_adapter(folder: Path, adapter: Adapter, body: Backbone) -> None:
     """Write one user's adapter (U = 1) so that `peft.PeftModel.from_pretrained` loads it over the saved body.
 
     Raises AdapterError when U is not 1.
@@ -69,7 +69,7 @@ def save_adapter(folder: Path, adapter: Adapter, body: Body) -> None:
     )
 
 
-def load_adapter(folder: Path, body: Body, foreign: bool = False) -> Adapter:
+def load_adapter(folder: Path, body: Backbone, foreign: bool = False) -> Adapter:
     """The adapter (U = 1) of a folder in PEFT's format, checked against the body it is to be added to.
 
     foreign: accept an adapter that does not say which base it belongs to (PEFT's own files do not); its shapes are checked.
@@ -117,7 +117,7 @@ def _config(folder: Path) -> dict:
     return config
 
 
-def _checked(folder: Path, tensors: dict[str, torch.Tensor], rank: int, alpha: float, body: Body) -> Adapter:
+def _checked(folder: Path, tensors: dict[str, torch.Tensor], rank: int, alpha: float, body: Backbone) -> Adapter:
     layers = body.linear_paths(body.n_blocks)
     pairs: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():

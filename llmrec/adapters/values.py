@@ -1,4 +1,4 @@
-"""What can be adapted: tensors for U users side by side, and a few ways to make others of its kind.
+"""What an inner loop can adapt: stacked tensors for U users, and the operations on them.
 
 Axis convention: the first axis of every leaf is the user's, U long, or 1 where all users share the leaf. Values are never
 changed in place. A LoRA `Adapter` is one; a new kind says `__len__`, `leaves` and `with_leaves`, and the rest follows.

@@ -1,4 +1,4 @@
-"""From tables to a Dataset: clean, code, and put every user's events into canonical order.
+"""Build a Dataset from tables: clean, encode, and sort every user's events into canonical order.
 
 The result does not depend on the order of the rows that came: events that share a time are ordered by a seeded hash of what
 they are, which is a shuffle to a model and the same for the same data.
@@ -18,7 +18,7 @@ from llmrec.data import clean
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.clean_items import clean_items
 from llmrec.data.columns import unread_columns
-from llmrec.data.dataset import Catalogue, Dataset, Worth
+from llmrec.data.dataset import Catalogue, Dataset, EventWeights
 from llmrec.data.derived import derived_items
 from llmrec.data.features import SLOT_FEATURES, fit_scaler, slot_attributes
 from llmrec.data.files import untyped
@@ -98,7 +98,7 @@ def build(
         )
     warn_of_losses(steps)
     dataset = _assemble(table, item, catalogue, None, None, seed)
-    dataset = replace(dataset, worth_by=_worth(dataset, event_weights or {}))
+    dataset = replace(dataset, event_weights=_worth(dataset, event_weights or {}))
     return dataset, CleaningReport((*steps, _features(dataset)), notes)
 
 
@@ -155,7 +155,7 @@ def _cleaned(items: pa.Table, cleaning: Cleaning) -> tuple[Catalogue, tuple[Step
     return Catalogue(Ids(table.column("item_id").to_pylist()), table), steps
 
 
-def _worth(dataset: Dataset, event_weights: Mapping[str, float]) -> Worth:
+def _worth(dataset: Dataset, event_weights: Mapping[str, float]) -> EventWeights:
     """What events count, with the mean weight of the table as the unit. Raises DataError for a type that is not there, for a
     factor that is no number from 0 on, and where nothing counts."""
     known = dataset.event_types
@@ -169,8 +169,8 @@ def _worth(dataset: Dataset, event_weights: Mapping[str, float]) -> Worth:
     types = tuple(float(event_weights.get(name, 1)) for name in known) if event_weights else ()
     weight = dataset.attributes.get("weight")
     given = weight[~np.isnan(weight)] if weight is not None else np.ones(1)
-    worth = Worth(types, float(given.mean()) if given.any() else 1.0)
-    counted = replace(dataset, worth_by=worth).worth
+    worth = EventWeights(types, float(given.mean()) if given.any() else 1.0)
+    counted = replace(dataset, event_weights=worth).sample_weight
     if counted is not None and not counted.any():
         raise DataError("events: expected some that count, got none: every event has weight 0; give one of them more")
     return worth

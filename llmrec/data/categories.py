@@ -1,4 +1,4 @@
-"""Categories and words as sparse counts, an item a row."""
+"""Categories and words as sparse counts, one row per item."""
 
 from __future__ import annotations
 

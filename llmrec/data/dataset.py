@@ -35,8 +35,8 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
-class Worth:
-    """What an event counts as a thing to be predicted: its weight over `scale`, times the factor of its type.
+class EventWeights:
+    """How the sample weight of an event is computed: its weight over `scale`, times the factor of its event type.
 
     types: a factor for each of `Dataset.event_types`; () for 1 each. scale: the mean weight in the table that was fitted.
     An event that counts 0, such as a dislike, speaks for no item: see `Dataset.counted`.
@@ -59,7 +59,7 @@ class Dataset:
     event_types: names of the codes in `attributes["event_type"]`, empty without event types.
     scene: None, or int32 (E,) code into `scenes`; -1 where the event names none.
     scenes: names of the scene codes.
-    worth_by: how `worth` is made of weights and event types.
+    event_weights: how `sample_weight` is computed from weights and event types.
     """
 
     users: Ids
@@ -72,7 +72,7 @@ class Dataset:
     event_types: tuple[str, ...] = ()
     scene: np.ndarray | None = None
     scenes: tuple[str, ...] = ()
-    worth_by: Worth = Worth()
+    event_weights: EventWeights = EventWeights()
 
     @property
     def n_users(self) -> int:
@@ -87,21 +87,21 @@ class Dataset:
         return len(self.item)
 
     @cached_property
-    def worth(self) -> np.ndarray | None:
-        """float32 (E,), at least 0: what every event counts in a loss where it is to be predicted, in base training and in the
-        supports of the inner loop; None where all count 1. An unknown weight is a mean one, an unknown type counts 1."""
+    def sample_weight(self) -> np.ndarray | None:
+        """float32 (E,), at least 0: the weight of every event as a target of a loss, in base training and in the supports of
+        the inner loop; None where all weigh 1. A missing weight counts as the mean weight, a missing event type as 1."""
         weight, kind = (self.attributes.get(name) for name in ("weight", "event_type"))
-        found = None if weight is None else np.nan_to_num(weight / self.worth_by.scale, nan=1.0)
-        if self.worth_by.types and kind is not None:
-            code = np.nan_to_num(kind, nan=len(self.worth_by.types)).astype(np.int64)
-            factor = np.array([*self.worth_by.types, 1.0], np.float32)[code]
+        found = None if weight is None else np.nan_to_num(weight / self.event_weights.scale, nan=1.0)
+        if self.event_weights.types and kind is not None:
+            code = np.nan_to_num(kind, nan=len(self.event_weights.types)).astype(np.int64)
+            factor = np.array([*self.event_weights.types, 1.0], np.float32)[code]
             found = factor if found is None else found * factor
         return None if found is None else found.astype(np.float32)
 
     @cached_property
     def counting(self) -> np.ndarray | None:
         """bool (E,): which events count more than 0, see `worth`; None where all do."""
-        return None if self.worth is None or self.worth.all() else self.worth > 0
+        return None if self.sample_weight is None or self.sample_weight.all() else self.sample_weight > 0
 
     @cached_property
     def counting_before(self) -> np.ndarray:
@@ -177,13 +177,16 @@ class Dataset:
             event_types=self.event_types,
             scene=None if self.scene is None else self.scene[rows],
             scenes=self.scenes,
-            worth_by=self.worth_by,
+            event_weights=self.event_weights,
         )
 
 
-def nobody(
-    catalogue: Catalogue, event_types: tuple[str, ...] = (), scenes: tuple[str, ...] = (), worth_by: Worth = Worth()
+def empty_dataset(
+    catalogue: Catalogue,
+    event_types: tuple[str, ...] = (),
+    scenes: tuple[str, ...] = (),
+    event_weights: EventWeights = EventWeights(),
 ) -> Dataset:
     """A dataset without users over a catalogue."""
     start, item, time, basket = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
-    return Dataset(Ids([]), catalogue, start, item, time, basket, {}, event_types, None, scenes, worth_by)
+    return Dataset(Ids([]), catalogue, start, item, time, basket, {}, event_types, None, scenes, event_weights)

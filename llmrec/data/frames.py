@@ -1,4 +1,4 @@
-"""The one gate for tables: whatever the user has comes in as an Arrow table and goes out as what came in."""
+"""The only module that handles data frames: tables come in as Arrow and go back in the caller's own type."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def to_arrow(table: Any, what: str, naming: Naming | None = None) -> pa.Table:
     return arrow.drop_columns(labels).replace_schema_metadata(None)
 
 
-def like(table: pa.Table, native: Any) -> Any:
+def to_native(table: pa.Table, native: Any) -> Any:
     """`table` as the type of `native`: pandas, polars, pyarrow or Hugging Face; a path, a dict or a list gives pandas."""
     if isinstance(native, pa.Table):
         return table
@@ -79,7 +79,7 @@ def empty_frame(kind: str) -> Any:
     """An empty frame of a kind that `frame_kind` names; a pyarrow table where that library is not installed."""
     try:
         if kind == "pandas":
-            return like(pa.table({}), {})
+            return to_native(pa.table({}), {})
         if kind == "polars":
             return nw.from_native(pa.table({}), eager_only=True).to_polars()
         if kind == "datasets":

@@ -1,4 +1,4 @@
-"""Ids as the user wrote them, beside the internal integers that never leave the library."""
+"""External ids and the internal integers that stand for them; the integers never leave the library."""
 
 from __future__ import annotations
 

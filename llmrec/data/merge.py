@@ -1,4 +1,4 @@
-"""Histories put together: what was known, then what was observed since."""
+"""Merge histories: known events, then the events observed since."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def merge(known: Dataset, later: Dataset) -> Dataset:
         event_types=known.event_types,
         scene=None if known.scene is None and later.scene is None else np.concatenate([_scene(known), _scene(later)])[order],
         scenes=known.scenes,
-        worth_by=known.worth_by,
+        event_weights=known.event_weights,
     )
 
 

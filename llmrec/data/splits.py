@@ -1,4 +1,4 @@
-"""Splits: what training may see and what is asked later. Cuts fall between baskets, never through one."""
+"""Splits into training and evaluation events. A split falls between baskets, never through one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmrec.errors import DataError
 
 
 @dataclass(frozen=True)
-class LastOut:
+class LeaveLastOut:
     """train: every user without the baskets asked for. validation, test: tasks over the whole dataset, whose user indices
     are the same as train's."""
 
@@ -22,7 +22,7 @@ class LastOut:
 
 
 @dataclass(frozen=True)
-class TimeCut:
+class TimeSplit:
     """time: seconds; a basket that begins before it is known. train: the known part of users who have one (so user indices
     differ from the whole dataset's; ids do not). test: tasks over the whole dataset for users with baskets on both sides."""
 
@@ -40,7 +40,7 @@ class ColdUsers:
     test: np.ndarray
 
 
-def leave_last_out(dataset: Dataset) -> LastOut:
+def leave_last_out(dataset: Dataset) -> LeaveLastOut:
     """Each user's last basket is the test query, the one before it the validation query; all before each is its support.
 
     A user with two baskets has no validation task, and a user with one has none at all; training keeps at least one basket
@@ -55,10 +55,10 @@ def leave_last_out(dataset: Dataset) -> LastOut:
 
     kept = edge[first + np.maximum(count - 2, np.minimum(count, 1))]
     mask = np.arange(dataset.n_events) < np.repeat(kept, np.diff(dataset.start))
-    return LastOut(dataset.keep(mask), cut(2), cut(1))
+    return LeaveLastOut(dataset.keep(mask), cut(2), cut(1))
 
 
-def by_time(dataset: Dataset, fraction: float | None = None, time: float | None = None) -> TimeCut:
+def by_time(dataset: Dataset, fraction: float | None = None, time: float | None = None) -> TimeSplit:
     """One cut in time for all users.
 
     fraction: of the events that should be known (at least); or time: the moment itself, in seconds. Exactly one of them.
@@ -87,7 +87,7 @@ def by_time(dataset: Dataset, fraction: float | None = None, time: float | None 
     start = dataset.start[:-1]
     both = np.flatnonzero((limit > start) & (limit < dataset.start[1:]))
     test = Tasks(dataset, start[both], limit[both], dataset.start[1:][both])
-    return TimeCut(float(time), dataset.keep(known).take(np.flatnonzero(limit > start)), test)
+    return TimeSplit(float(time), dataset.keep(known).take(np.flatnonzero(limit > start)), test)
 
 
 def cold_users(

@@ -69,7 +69,7 @@ class Tasks:
         return found
 
 
-def everything_known(histories: Dataset, users: np.ndarray) -> Tasks:
+def full_histories(histories: Dataset, users: np.ndarray) -> Tasks:
     """The whole history of each user (int indices, each with at least one event) as support, with an empty query."""
     start, stop = histories.start[users], histories.start[users + 1]
     return Tasks(histories, start, stop, stop)

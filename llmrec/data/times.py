@@ -1,4 +1,4 @@
-"""Timestamps of any kind as seconds since 1970-01-01 UTC."""
+"""Convert timestamps of any kind to seconds since 1970-01-01 UTC."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The main job on real data, in one command, with its controls beside it."""
+"""The demonstration: the main task on real data in one command, with its baselines."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmrec.data.tasks import Tasks
-from llmrec.metrics.bootstrap import bootstrap_mean, paired
-from llmrec.metrics.ranking import place
-from llmrec.metrics.report import Row
+from llmrec.metrics.bootstrap import bootstrap_mean, paired_bootstrap
+from llmrec.metrics.ranking import rank_targets
+from llmrec.metrics.report import Result
 
 Scores = Callable[[Tasks], np.ndarray]
 Arm = tuple[Scores, Scores]
@@ -51,7 +51,7 @@ def unseen(tasks: Tasks) -> np.ndarray:
 
 def measure(cell: Cell, scores: np.ndarray) -> dict[str, np.ndarray]:
     """Each metric (T,) of scores (T, N); NaN for a task with nothing relevant."""
-    places = place(scores, cell.relevant, cell.allowed)
+    places = rank_targets(scores, cell.relevant, cell.allowed)
     return {"ndcg@10": places.ndcg(10), "recall@10": places.recall(10), "auc": places.auc()}
 
 
@@ -59,7 +59,7 @@ def quality(cell: Cell, scores: np.ndarray) -> float:
     """What constants are chosen by: NDCG@10 of scores (T, N), users counted once; 0 where no task has anything relevant."""
     if not len(cell.tasks):
         return 0.0
-    users = by_user(place(scores, cell.relevant, cell.allowed).ndcg(10), cell.tasks)
+    users = by_user(rank_targets(scores, cell.relevant, cell.allowed).ndcg(10), cell.tasks)
     there = users[~np.isnan(users)]
     return float(there.mean()) if len(there) else 0.0
 
@@ -73,7 +73,7 @@ def best(cell: Cell, ways: Sequence[Scores]) -> int:
 
 def compare(
     all_cells: list[Cell], arms: Mapping[str, Arm], primary: str, ours: Collection[str], seed: int, rng: np.random.Generator
-) -> list[Row]:
+) -> list[Result]:
     """Rows of every arm in every cell; first the paired differences of the `primary` arm from each other arm, then the plain
     means. ours: names of the arms whose role is "ours"; all others are controls.
 
@@ -99,13 +99,13 @@ def compare(
                 values = {name: metrics[metric] for name, metrics in found[cell.setting].items()}
                 for name in arms:
                     if name != primary:
-                        gap = paired(values[primary], values[name], rng)
+                        gap = paired_bootstrap(values[primary], values[name], rng)
                         numbers = gap.value, gap.low, gap.high, name, gap.n, seed, None
-                        differences.append(Row(cell.benchmark, primary, "ours", cell.setting, metric, *numbers))
+                        differences.append(Result(cell.benchmark, primary, "ours", cell.setting, metric, *numbers))
                 for name, users in values.items():
                     one, role = bootstrap_mean(users, rng), "ours" if name in ours else "control"
                     found_here = one.value, one.low, one.high, "", one.n, seed, seconds[name]
-                    means.append(Row(cell.benchmark, name, role, cell.setting, metric, *found_here))
+                    means.append(Result(cell.benchmark, name, role, cell.setting, metric, *found_here))
     return differences + means
 
 

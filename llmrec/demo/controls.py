@@ -1,4 +1,4 @@
-"""The simple controls, with their constants chosen on validation users."""
+"""The simple baselines, with hyperparameters chosen on validation users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.demo.comparison import Arm, cells, quality
 from llmrec.models.item_item import fit_ease, fit_item_knn
-from llmrec.models.popularity import Control, fit_most_frequent, fit_popularity
+from llmrec.models.popularity import Baseline, fit_most_frequent, fit_popularity
 
 LARGE = 5_000  # items from which one EASE takes tens of seconds, and only one is fitted
 
@@ -27,7 +27,7 @@ def fit_controls(dataset: Dataset, users: np.ndarray, validation: Mapping[int, T
     }
 
 
-def item_knns(dataset: Dataset, users: np.ndarray) -> list[Control]:
+def item_knns(dataset: Dataset, users: np.ndarray) -> list[Baseline]:
     """Item-kNN with every choice of its constants."""
     return [
         fit_item_knn(dataset, users, shrink=shrink, log=True, include_self=own)
@@ -36,7 +36,7 @@ def item_knns(dataset: Dataset, users: np.ndarray) -> list[Control]:
     ]
 
 
-def eases(dataset: Dataset, users: np.ndarray) -> list[Control]:
+def eases(dataset: Dataset, users: np.ndarray) -> list[Baseline]:
     """EASE with every choice of its constants; a single one for a large catalogue."""
     # The diagonal that EASE forbids is what repeat purchases need; how much of it is a constant like any other.
     ridges = (300.0, 3000.0) if dataset.n_items < LARGE else (300.0,)
@@ -44,7 +44,7 @@ def eases(dataset: Dataset, users: np.ndarray) -> list[Control]:
     return [fit_ease(dataset, users, ridge, log=True, repeat=own) for ridge in ridges for own in repeats]
 
 
-def _best(candidates: Sequence[Control], validation: Mapping[int, Tasks]) -> Arm:
+def _best(candidates: Sequence[Baseline], validation: Mapping[int, Tasks]) -> Arm:
     values = np.zeros((len(candidates), 2))
     for tasks in validation.values():
         pair = cells("validation", {0: tasks})

@@ -39,20 +39,22 @@ class Plan:
         """
         lora, base = self.settings.lora, self.settings.train
         layers = self.settings.layers or 12
-        episode = lora.users * (layers - lora.upper + lora.upper * (3 * (lora.steps + 1) + 2 * lora.steps))
-        return self.settings.outer.episodes * episode / (3 * layers * base.batch)
+        episode = lora.meta_batch_size * (
+            layers - lora.n_adapted_blocks + lora.n_adapted_blocks * (3 * (lora.inner_steps + 1) + 2 * lora.inner_steps)
+        )
+        return self.settings.outer.episodes * episode / (3 * layers * base.batch_size)
 
 
 def full() -> Plan:
     """The demonstration as it is meant."""
-    return Plan(Settings(train=TrainSettings(steps=240, known=(1, 6)), outer=OuterSettings(episodes=80)))
+    return Plan(Settings(train=TrainSettings(max_steps=240, known=(1, 6)), outer=OuterSettings(episodes=80)))
 
 
 def quick() -> Plan:
     """Everything once, in under a minute: shows that it works, not how good it gets."""
     settings = Settings(
         layers=2,
-        train=TrainSettings(steps=8, batch=24, most=32, known=(1, 6)),
+        train=TrainSettings(max_steps=8, batch_size=24, max_slots=32, known=(1, 6)),
         outer=OuterSettings(episodes=3),
         ranking_tasks=200,
     )
@@ -71,20 +73,20 @@ def fitted(plan: Plan, model: SlotModel, dataset: Dataset, users: np.ndarray, mi
         if step == 0:  # the first step pays for memory that the others find ready
             began = time.perf_counter()
 
-    train(model, dataset, users, replace(plan.settings.train, steps=3), np.random.default_rng(0), watch)
+    train(model, dataset, users, replace(plan.settings.train, max_steps=3), np.random.default_rng(0), watch)
     step = (time.perf_counter() - began) / 2
-    wanted = step * (plan.settings.train.steps + plan.equal_steps) / 60
+    wanted = step * (plan.settings.train.max_steps + plan.equal_steps) / 60
     share = minutes / wanted
     if share >= 1:
         return plan, f"a training step takes {step:.2f} s: about {wanted:.1f} min of training, as planned"
     settings = replace(
         plan.settings,
-        train=replace(plan.settings.train, steps=max(8, int(plan.settings.train.steps * share))),
+        train=replace(plan.settings.train, max_steps=max(8, int(plan.settings.train.max_steps * share))),
         outer=replace(plan.settings.outer, episodes=max(3, int(plan.settings.outer.episodes * share))),
     )
     said = (
         f"SHRUNK: a training step takes {step:.2f} s, the plan is {wanted:.1f} min of training and {minutes:g} are given: "
-        f"{settings.train.steps} steps instead of {plan.settings.train.steps}, {settings.outer.episodes} episodes instead of "
-        f"{plan.settings.outer.episodes}. Expect lower numbers"
+        f"{settings.train.max_steps} steps instead of {plan.settings.train.max_steps}, {settings.outer.episodes} episodes "
+        f"instead of {plan.settings.outer.episodes}. Expect lower numbers"
     )
     return replace(plan, settings=settings), said

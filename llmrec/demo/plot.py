@@ -1,4 +1,4 @@
-"""Pictures of rows. The gate to matplotlib."""
+"""Plots of results; the only module that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from llmrec.errors import MissingExtraError
-from llmrec.metrics.report import Row
+from llmrec.metrics.report import Result
 
 COLOURS = {"ours": "#0b6e4f", "control": "#8a8f98", "reference": "#b08900"}
 LABELS = {"most_frequent": "most frequent", "item_knn": "item kNN", "ease": "EASE", "zero_steps": "llmrec, zero steps"}
 
 
-def plot(rows: Sequence[Row], path: Path, title: str, metric: str = "ndcg@10") -> None:
+def plot(rows: Sequence[Result], path: Path, title: str, metric: str = "ndcg@10") -> None:
     """One panel a setting: a dot a method with its bootstrap interval; order and scale are the same in every panel.
 
     Raises MissingExtraError.
@@ -48,7 +48,7 @@ def plot(rows: Sequence[Row], path: Path, title: str, metric: str = "ndcg@10") -
     figure.savefig(path, dpi=120)
 
 
-def _ordered(means: Sequence[Row]) -> list[str]:
+def _ordered(means: Sequence[Result]) -> list[str]:
     """Methods from the bottom up: controls, then ours, each by their mean over all settings."""
     value: dict[str, list[float]] = {}
     for row in means:
@@ -57,7 +57,7 @@ def _ordered(means: Sequence[Row]) -> list[str]:
     return sorted(value, key=lambda method: (method in ours, sum(value[method]) / len(value[method])))
 
 
-def _verdict(gap: Row) -> str:
+def _verdict(gap: Result) -> str:
     """`gap` is ours less the method's: the method's difference from ours in words."""
     if gap.low is None or gap.high is None:
         return f"{-gap.value:+.3f}"

@@ -27,11 +27,11 @@ from llmrec.demo.story import protagonist, story
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.index.candidates import recall
-from llmrec.metrics.report import Row, table, write_report
+from llmrec.metrics.report import Result, table, write_report
 from llmrec.progress import Stages
 from llmrec.recommender.evaluate import chain_scores
-from llmrec.recommender.fit import fit_rest, new_base, share, train_base
-from llmrec.recommender.parts import adapted, ranked_scores, read_with, reader
+from llmrec.recommender.fit import fit_rest, new_base, split_users, train_base
+from llmrec.recommender.pipeline import adapted, ranked_scores, read_with, reader
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
@@ -139,7 +139,7 @@ def _purposes(parts: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
 def _fit(dataset: Dataset, users: np.ndarray, plan: Plan, seed: int, stages: Stages, minutes: float) -> tuple[State, str]:
     """What `Recommender.fit` does with `users`, after an estimate of how long it will take; the state, and the estimate."""
     rng = np.random.default_rng(seed)
-    shares = share(dataset, users, plan.settings, rng)
+    shares = split_users(dataset, users, plan.settings, rng)
     model = new_base(dataset, shares.base, Weights.packaged(), plan.settings, seed, stages, cache_folder())
     with stages("estimate", "how long a step takes here") as say:
         plan, said = fitted(plan, copy.deepcopy(model), dataset, shares.base, minutes)
@@ -181,7 +181,7 @@ def _seconds(state: State, tasks: Tasks) -> float:
     return time.perf_counter() - began
 
 
-def tables(rows: Sequence[Row], primary: str = OURS) -> str:
+def tables(rows: Sequence[Result], primary: str = OURS) -> str:
     """The tables of a report in Markdown: NDCG@10 of every benchmark, each method marked against the `primary` one."""
     marked = [_turned(row) if row.versus else row for row in rows]
     parts = []
@@ -191,7 +191,7 @@ def tables(rows: Sequence[Row], primary: str = OURS) -> str:
     return "\n\n".join(parts)
 
 
-def _turned(row: Row) -> Row:
+def _turned(row: Result) -> Result:
     """The difference `method - versus` as `versus - method`."""
     low, high = (None, None) if row.low is None or row.high is None else (-row.high, -row.low)
     return replace(row, method=row.versus, versus=row.method, value=-row.value, low=low, high=high)

@@ -1,4 +1,4 @@
-"""Conformal p-values: how many windows known to be of a scene were at least as unlike it as this one.
+"""Conformal p-values: the share of a scene's own windows that were at least as unusual as this one.
 
 Axis convention: `W` windows, `S` scenes, `M` calibration windows. Scores are high where a window is unlike a scene.
 

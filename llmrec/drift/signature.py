@@ -1,4 +1,4 @@
-"""The signature of a window: what is bought, how alike it is, how often, at what price and when, as one vector.
+"""The signature of a window: one vector of what is bought, how similar the items are, how often, at what price and when.
 
 Axis convention: `W` windows of `n` events, `E` events, `N` items, `K` axes of text, `F` features of a signature. Everything is
 counted over the window's own events and what came before them; nothing looks at what follows.

@@ -1,4 +1,4 @@
-"""Watching a stream of windows: betting against p-values, with a promise about false alarms.
+"""Monitor a stream of windows: a betting test on p-values with a bounded rate of false alarms.
 
 While nothing changes, p-values of a stream are independent and uniform, and no bet on small ones gains on average. A bet is
 f(p) = a p^(a - 1) with 0 < a < 1, whose mean is one. The Shiryaev-Roberts sum of gains of all bets begun so far, R = (1 + R)

@@ -1,4 +1,4 @@
-"""How little a window's items are what a scene buys: the divergence of its counts from the scene's shares.
+"""How unusual a window's items are in a scene: the divergence of its counts from the scene's item shares.
 
 It sees what no direction among known scenes can: items that none of them bought, as when a new assortment comes in.
 Axis convention: `W` windows of `n` events, `S` known scenes, `N` items.

@@ -1,4 +1,4 @@
-"""Windows of behaviour: consecutive events of a group of users, which is what a scene is recognised by.
+"""Windows of behaviour: consecutive events of a group of users, from which a scene is recognised.
 
 Axis convention: `W` windows of `n` events each, `E` events of a dataset, `U` users.
 """

@@ -1,4 +1,4 @@
-"""The gate to transformers: load pretrained weights and run them block by block, whatever the family.
+"""The only module that imports transformers: load pretrained weights of any family and run them block by block.
 
 Two families stand behind one small interface. Encoders (BERT) read item text with attention both ways; for histories the same
 weights run with a causal mask, as `config.is_decoder` makes transformers itself do, so that a saved body behaves the same in
@@ -25,18 +25,18 @@ from transformers.utils import logging as transformers_logging
 from llmrec.encoder.weights import Weights
 from llmrec.errors import WeightsError
 
-Delta = Callable[[str, Tensor], "Tensor | None"]
+LoraHook = Callable[[str, Tensor], "Tensor | None"]
 """Given a linear layer's path and its input (T, L, d_in): what to add to its output (T, L, d_out), or None for nothing."""
 
 # Which delta the running forward pass adds. A context variable, so that threads that serve different users never see each
 # other's adapters, and so that nothing has to be attached to or removed from the shared modules.
-_DELTA: ContextVar[Delta | None] = ContextVar("llmrec_delta", default=None)
+_DELTA: ContextVar[LoraHook | None] = ContextVar("llmrec_delta", default=None)
 
 ENCODERS = ("bert",)
 DECODERS = ("llama", "mistral", "qwen2")
 
 
-class Body(nn.Module):
+class Backbone(nn.Module):
     """A causal transformer over input embeddings, run in two parts: lower blocks (shared, cacheable) and upper blocks.
 
     model: the Hugging Face model; its state dict is the body's, under `model.`.
@@ -67,34 +67,35 @@ class Body(nn.Module):
         """Input embeddings (..., d) of token ids."""
         return self.model.get_input_embeddings()(ids)
 
-    def forward(self, embeds: Tensor, delta: Delta | None = None) -> Tensor:
+    def forward(self, embeds: Tensor, delta: LoraHook | None = None) -> Tensor:
         """Last hidden states (T, L, d) of input embeddings (T, L, d)."""
         return self.upper(self.lower(embeds, self.n_blocks), self.n_blocks, delta)
 
-    def lower(self, embeds: Tensor, upper: int) -> Tensor:
-        """States (T, L, d) below the last `upper` blocks; more than there are is all of them, here and below."""
-        return self._run(self._blocks[: self._first(upper)], self._enter(embeds))
+    def lower(self, embeds: Tensor, n_adapted_blocks: int) -> Tensor:
+        """States (T, L, d) below the last `n_adapted_blocks` blocks; more than there are is all of them, here and below."""
+        return self._run(self._blocks[: self._first(n_adapted_blocks)], self._enter(embeds))
 
-    def upper(self, hidden: Tensor, upper: int, delta: Delta | None = None) -> Tensor:
-        """Last hidden states (T, L, d) from the states below the last `upper` blocks; `delta` is added where it applies."""
+    def upper(self, hidden: Tensor, n_adapted_blocks: int, delta: LoraHook | None = None) -> Tensor:
+        """Last hidden states (T, L, d) from the states below the last `n_adapted_blocks` blocks; `delta` is added where it
+        applies."""
         with _adding(delta):
-            return self._leave(self._run(self._blocks[self._first(upper) :], hidden))
+            return self._leave(self._run(self._blocks[self._first(n_adapted_blocks) :], hidden))
 
     def block_path(self, index: int) -> str:
         """Path of block `index` in the model's own names, as PEFT writes it."""
         return f"{'encoder.layer' if self._is_encoder else 'layers'}.{index}"
 
-    def linear_paths(self, upper: int) -> dict[str, tuple[int, int]]:
-        """Paths of the linear layers in the last `upper` blocks -> (d_in, d_out)."""
-        wanted = tuple(self.block_path(i) + "." for i in range(self._first(upper), self.n_blocks))
+    def linear_paths(self, n_adapted_blocks: int) -> dict[str, tuple[int, int]]:
+        """Paths of the linear layers in the last `n_adapted_blocks` blocks -> (d_in, d_out)."""
+        wanted = tuple(self.block_path(i) + "." for i in range(self._first(n_adapted_blocks), self.n_blocks))
         return {
             path: (module.in_features, module.out_features)
             for path, module in self.model.named_modules()
             if isinstance(module, nn.Linear) and path.startswith(wanted)
         }
 
-    def _first(self, upper: int) -> int:
-        return max(0, self.n_blocks - upper)  # a negative one would count from the end
+    def _first(self, n_adapted_blocks: int) -> int:
+        return max(0, self.n_blocks - n_adapted_blocks)  # a negative one would count from the end
 
     @property
     def _is_encoder(self) -> bool:
@@ -170,7 +171,7 @@ def load_text(weights: Weights, device: str = "cpu") -> TextModel:
     return TextModel(model, tokenizer)
 
 
-def load_body(weights: Weights, layers: int | None = None) -> Body:
+def load_body(weights: Weights, layers: int | None = None) -> Backbone:
     """The same weights as a causal transformer over slots, on the CPU in float32.
 
     layers: use only the first `layers` blocks; None for all. Raises WeightsError, also when there are fewer.
@@ -181,15 +182,15 @@ def load_body(weights: Weights, layers: int | None = None) -> Body:
         raise WeightsError(
             f"{weights.location!r} has {config.num_hidden_layers} blocks, {layers} were asked for: expected 1 to that many"
         )
-    return Body(_model(weights, options | ({"is_decoder": True} if config.model_type in ENCODERS else {})))
+    return Backbone(_model(weights, options | ({"is_decoder": True} if config.model_type in ENCODERS else {})))
 
 
-def random_body(body: Body, seed: int) -> Body:
-    """A body of the same shape from random weights: the control that says what pretraining is worth."""
+def random_body(body: Backbone, seed: int) -> Backbone:
+    """A transformer of the same shape with random weights: the control that measures what pretraining adds."""
     return _from_config(body.model.config, seed)
 
 
-def small_body(width: int, layers: int, heads: int, seed: int) -> Body:
+def small_body(width: int, layers: int, heads: int, seed: int) -> Backbone:
     """A body of BERT's kind from random weights, for slots alone; its few word embeddings are those of any vocabulary."""
     config = BertConfig(
         hidden_size=width,
@@ -201,11 +202,11 @@ def small_body(width: int, layers: int, heads: int, seed: int) -> Body:
     return _from_config(config, seed)
 
 
-def _from_config(config: Any, seed: int) -> Body:
+def _from_config(config: Any, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)
         options = {"add_pooling_layer": False} if config.model_type in ENCODERS else {}
-        return Body(_without_dropout(AutoModel.from_config(config, attn_implementation="eager", **options)))
+        return Backbone(_without_dropout(AutoModel.from_config(config, attn_implementation="eager", **options)))
 
 
 def _model(weights: Weights, options: dict) -> Any:
@@ -260,7 +261,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _adding(delta: Delta | None) -> Iterator[None]:
+def _adding(delta: LoraHook | None) -> Iterator[None]:
     token = _DELTA.set(delta)
     try:
         yield

@@ -1,4 +1,4 @@
-"""When an event happened, as numbers that a transformer can use: a place in the training period, in year, week and day."""
+"""Date features of an event: its position in the training period, the year, the week and the day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Item texts to vectors: template, transformer, mean over tokens; each distinct text once, kept on disk.
+"""Encode item texts: template, transformer, mean over tokens. Each distinct text is encoded once and cached on disk.
 
 Vectors are centred (the mean over the catalogue taken off) and brought to unit length: sentence encoders put all texts into a
 narrow cone, and without centring the frozen control loses a quarter of its NDCG.

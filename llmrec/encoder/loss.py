@@ -1,4 +1,4 @@
-"""Full-softmax cross-entropy with several right answers."""
+"""Full-softmax cross-entropy with several targets."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llmrec.encoder.backbone import Body
+from llmrec.encoder.backbone import Backbone
 from llmrec.encoder.dates import DATE_FEATURES, KNOTS, date_features
 from llmrec.encoder.slots import SLOT_ATTRIBUTES, Readouts, Slots
 from llmrec.encoder.softmax import catalogue_loss
@@ -49,50 +49,59 @@ class SlotModel(nn.Module):
     """See the module's docstring.
 
     body: causal transformer of width d.
-    words: int64 (W,), token ids of the template before the slots.
+    prefix_ids: int64 (W,), token ids of the template before the slots.
     text: float32 (N, d_text), frozen text vectors of the catalogue, centred and of unit length.
     popularity: float32 (N,), events of each item in the training part; 0 for an item never seen.
-    moments: float64 (KNOTS,), quantiles of the training events' times, by which a slot's date is told; None for one time.
-    kinds: how many event types there are.
+    time_quantiles: float64 (KNOTS,), quantiles of the training events' times, by which a slot's date is told; None for one
+        time.
+    n_event_types: number of event types.
     """
 
-    words: Tensor
+    prefix_ids: Tensor
     text: Tensor
     trained: Tensor
     cold_bias: Tensor
-    moments: Tensor
+    time_quantiles: Tensor
 
     def __init__(
-        self, body: Body, words: Tensor, text: Tensor, popularity: Tensor, moments: Tensor | None = None, kinds: int = 0
+        self,
+        body: Backbone,
+        prefix_ids: Tensor,
+        text: Tensor,
+        popularity: Tensor,
+        time_quantiles: Tensor | None = None,
+        n_event_types: int = 0,
     ):
         super().__init__()
         n, d_text = text.shape
         self.body = body
-        self.register_buffer("words", words)
+        self.register_buffer("prefix_ids", prefix_ids)
         self.register_buffer("text", text)
         self.register_buffer("trained", popularity > 0)
         self.project = nn.Linear(d_text, body.width, bias=False)
         # As it is, where text and transformer are equally wide; otherwise turned, so that distances are kept.
         (nn.init.eye_ if d_text == body.width else nn.init.orthogonal_)(self.project.weight)
-        self.delta = nn.Parameter(torch.zeros(n, body.width))
+        self.id_embedding = nn.Parameter(torch.zeros(n, body.width))
         self.bias = nn.Parameter(torch.log(popularity.clamp(min=0.5) / popularity.sum().clamp(min=1.0)) + np.log(n))
         # A new item is taken for a middling one: what it will sell is for the scene's support to say.
         self.register_buffer("cold_bias", self.bias.detach().median())
         self.attributes = nn.Linear(len(SLOT_ATTRIBUTES), body.width, bias=False)
         nn.init.normal_(self.attributes.weight, std=0.005)
-        self.register_buffer("moments", torch.zeros(KNOTS, dtype=torch.float64) if moments is None else moments)
+        self.register_buffer(
+            "time_quantiles", torch.zeros(KNOTS, dtype=torch.float64) if time_quantiles is None else time_quantiles
+        )
         self.dates = nn.Linear(DATE_FEATURES, body.width, bias=False)
         nn.init.normal_(self.dates.weight, std=0.005)
-        self.kinds = nn.Embedding(1 + kinds, body.width)  # the first for a type unknown
-        nn.init.zeros_(self.kinds.weight)
+        self.event_type = nn.Embedding(1 + n_event_types, body.width)  # the first for a type unknown
+        nn.init.zeros_(self.event_type.weight)
         # A slot arrives as long as a word does, or the transformer's first layer norm drowns it or is drowned by it.
         table = body.model.get_input_embeddings().weight
-        self.gain = nn.Parameter(table.detach().norm(dim=1).mean())
+        self.slot_scale = nn.Parameter(table.detach().norm(dim=1).mean())
         # Small at first: a random user vector must not drown the popularities.
         self.temperature = nn.Parameter(torch.tensor(0.1))
         self.repeat = nn.Parameter(torch.tensor(1.0))
         self.repeat_delta = nn.Parameter(torch.zeros(n))
-        self.again = nn.Parameter(torch.tensor(0.0))
+        self.last_basket_bias = nn.Parameter(torch.tensor(0.0))
 
     def items(self, text_only: Tensor | None = None) -> Items:
         """Items of the catalogue.
@@ -101,17 +110,19 @@ class SlotModel(nn.Module):
             were never trained on, which have no popularity either.
         """
         known = self.trained if text_only is None else self.trained & ~text_only
-        vectors = self.project(self.text) + self.delta * known[:, None]
+        vectors = self.project(self.text) + self.id_embedding * known[:, None]
         bias = torch.where(self.trained, self.bias, self.cold_bias)
         return Items(vectors, bias, self.repeat + self.repeat_delta * self.trained)
 
     def prompt(self, items: Items, batch: Slots) -> Tensor:
         """Input embeddings (T, W + L, d) of a batch of prompts."""
-        filled = items.vectors[self._tensor(batch.item)] * self.gain + self.attributes(self._tensor(batch.attributes))
-        filled = filled + self.dates(date_features(self._tensor(batch.time), self.moments))
+        filled = items.vectors[self._tensor(batch.item)] * self.slot_scale + self.attributes(self._tensor(batch.attributes))
+        filled = filled + self.dates(date_features(self._tensor(batch.time), self.time_quantiles))
         kind = self._tensor(batch.kind)
-        filled = filled + self.kinds(kind * (kind < self.kinds.num_embeddings))  # a type that training never met is unknown
-        words = self.body.words(self.words).expand(len(filled), -1, -1)
+        filled = filled + self.event_type(
+            kind * (kind < self.event_type.num_embeddings)
+        )  # a type that training never met is unknown
+        words = self.body.words(self.prefix_ids).expand(len(filled), -1, -1)
         return torch.cat([words, filled], 1)
 
     def logits(self, users: Tensor, items: Items) -> Tensor:
@@ -129,14 +140,14 @@ class SlotModel(nn.Module):
         live = (place <= slot[:, None]) & batch.filled[task]
         if batch.counting is not None:
             live &= batch.counting[task]
-        # Of an item that stands twice in the last basket only the first slot there adds `again`.
+        # Of an item that stands twice in the last basket only the first slot there adds `last_basket_bias`.
         last = live & (batch.basket[task] == batch.basket[task, slot][:, None]) & ~batch.doubled[task]
         value = self._tensor((gain * live).astype(np.float32)) * items.repeat[self._tensor(index)]
-        return self._tensor(index), value + self._tensor(last.astype(np.float32)) * self.again
+        return self._tensor(index), value + self._tensor(last.astype(np.float32)) * self.last_basket_bias
 
     def scores(self, states: Tensor, items: Items, batch: Slots, task: np.ndarray, slot: np.ndarray) -> Tensor:
         """All terms of the score (M, N) at readouts, from last hidden states (T, W + L, d)."""
-        users = states[self._tensor(task), len(self.words) + self._tensor(slot)]
+        users = states[self._tensor(task), len(self.prefix_ids) + self._tensor(slot)]
         index, value = self.repeats(items, batch, task, slot)
         return self.logits(users, items).scatter_add(1, index, value)
 
@@ -145,11 +156,11 @@ class SlotModel(nn.Module):
 
         dtype: of the matrix products. The gradient is exact, but can be taken only once.
         """
-        users = states[self._tensor(reads.task), len(self.words) + self._tensor(reads.slot)].float() * self.temperature
+        users = states[self._tensor(reads.task), len(self.prefix_ids) + self._tensor(reads.slot)].float() * self.temperature
         extra = self.repeats(items, batch, reads.task, reads.slot)
         target, owner = self._tensor(reads.target), self._tensor(reads.owner)
         weight = None if reads.weight is None else self._tensor(reads.weight)
         return catalogue_loss(users, items.vectors, target, owner, items.bias, extra, dtype, weight)
 
     def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self.delta.device)
+        return torch.from_numpy(values).to(self.id_embedding.device)

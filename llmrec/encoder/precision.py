@@ -1,4 +1,4 @@
-"""Which number type is faster here, found by trying: bf16 flies on AMX and on GPUs, and crawls on CPUs without either."""
+"""Choose the faster number type by measuring: bf16 is fast on AMX and on GPUs, and slow on CPUs without AMX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histories as padded arrays of slots: which item, and what else the event tells.
+"""Histories as padded arrays of slots: the item and the attributes of each event.
 
 Axis convention: `T` tasks (one prompt each), `L` slots (the longest support in the batch), `F` attributes, `M` readouts.
 Everything a slot carries is known when its event happens, relative to the start of the prompt: no attribute looks ahead, and
@@ -33,7 +33,8 @@ class Slots:
     length: int64 (T,), slots that are filled, from the left.
     time: float64 (T, L), seconds since 1970-01-01 UTC; 0 where padded.
     kind: int64 (T, L), 1 + code of the event type; 0 where unknown or padded.
-    counting: bool (T, L), whether the event counts more than 0, see `Dataset.worth`; None where all do. Others are no repeats.
+    counting: bool (T, L), whether the event counts more than 0, see `Dataset.sample_weight`; None where all do. Others are no
+        repeats.
     """
 
     item: np.ndarray
@@ -54,17 +55,17 @@ class Slots:
         return np.arange(self.item.shape[1])[None] < self.length[:, None]
 
 
-def slots(tasks: Tasks, most: int) -> Slots:
-    """The supports of tasks as slots; of a support longer than `most` events the last `most` are used.
+def slots(tasks: Tasks, max_slots: int) -> Slots:
+    """The supports of tasks as slots; of a support longer than `max_slots` events the last `max_slots` are used.
 
-    L is a multiple of WIDTH where `most` allows: a matrix product of a shape that was there before needs no new kernel, and on
-    a CPU each kernel is made, and kept, for its shape alone.
+    L is a multiple of WIDTH where `max_slots` allows: a matrix product of a shape that was there before needs no new kernel,
+    and on a CPU each kernel is made, and kept, for its shape alone.
     """
     data = tasks.dataset
-    start = np.maximum(tasks.start, tasks.split - most)
+    start = np.maximum(tasks.start, tasks.split - max_slots)
     length = tasks.split - start
     longest = max(int(length.max(initial=1)), 1)
-    width = max(longest, min(most, -(-longest // WIDTH) * WIDTH))
+    width = max(longest, min(max_slots, -(-longest // WIDTH) * WIDTH))
     filled = np.arange(width)[None] < length[:, None]
     row = np.where(filled, start[:, None] + np.arange(width)[None], 0)
 
@@ -120,7 +121,7 @@ class Readouts:
 
     task, slot: int64 (M,), position of each readout.
     target: int64 (P,), items that came after, concatenated; `owner` int64 (P,) says of which readout.
-    weight: float32 (P,), what each target counts, see `Dataset.worth`; None where all count 1.
+    weight: float32 (P,), what each target counts, see `Dataset.sample_weight`; None where all count 1.
     """
 
     task: np.ndarray
@@ -197,9 +198,9 @@ def _readouts(tasks: Tasks, task: np.ndarray, slot: np.ndarray, begin: np.ndarra
     n = tasks.dataset.n_items
     pair, place = np.unique(owner.astype(np.int64) * n + tasks.dataset.item[row], return_inverse=True)
     found = Readouts(task, slot, pair % n, pair // n)
-    worth = tasks.dataset.worth
-    if worth is None:
+    sample_weight = tasks.dataset.sample_weight
+    if sample_weight is None:
         return found
     weight = np.zeros(len(pair), np.float32)
-    np.maximum.at(weight, place, worth[row])  # of what was looked at and then bought, the purchase counts
+    np.maximum.at(weight, place, sample_weight[row])  # of what was looked at and then bought, the purchase counts
     return replace(found, weight=weight).keep(weight > 0)

@@ -1,4 +1,4 @@
-"""The full-softmax loss over a catalogue with its gradient, block by block: no matrix of all logits is ever held.
+"""Full-softmax loss over a catalogue and its gradient, block by block, without a matrix of all logits in memory.
 
 Axis convention: `M` readouts, `N` items, `d` width, `P` pairs of a readout and one of its targets.
 

@@ -1,4 +1,4 @@
-"""Base training: the whole model learns to score what users take next, by full softmax over the catalogue.
+"""Base training: the whole model learns to predict each user's next items, by full softmax over the catalogue.
 
 A step is a pure function of the state, the seed and the step's number: its windows are drawn by `default_rng((seed, step))`, so
 going on needs no generator's state, and every process of several draws the same batch and takes its share of it.
@@ -30,33 +30,34 @@ GROUPS = 4  # parts of a batch, by length
 class TrainSettings:
     """How the base is trained.
 
-    steps, batch: optimiser steps, and windows of history in each, over all processes.
+    max_steps, batch_size: optimiser steps, and windows of history in each, over all processes.
     known: shortest and longest support, in baskets. horizon: how many following baskets are to be predicted.
-    most: slots of a prompt; of a longer support the last ones are used.
-    rate: step size of AdamW for the transformer and the item vectors; `bias_rate` for biases and scalars. (Adam moves every
-        number by its rate: at a bias's rate the deltas would outgrow the text within fifty steps.)
-    drop: share of items known by their text alone in a batch, so that a new item works at once.
+    max_slots: slots of a prompt; of a longer support only the last events are read.
+    learning_rate: of AdamW, for the transformer and the item vectors; `bias_learning_rate` for biases and scalars. (Adam
+        moves every number by its learning rate: with that of the biases, the item vectors' learned part would outgrow the text
+        within fifty steps.)
+    text_only_rate: share of items that a batch represents by their text alone, so that new items work at once.
     dropout: share of the numbers of a slot's embedding that are set to zero in training.
     from_start: share of windows that begin with a user's first basket.
-    average: decay of the exponential moving average of the weights, which is then what training returns; 0 for the last ones.
-        After t steps it is min(average, (1 + t) / (10 + t)), so that the random start is soon forgotten.
+    ema_decay: decay of the exponential moving average of the weights, which training then returns; 0 returns the last weights.
+        After t steps it is min(ema_decay, (1 + t) / (10 + t)), so that the random start is soon forgotten.
     """
 
-    steps: int = 250
-    batch: int = 64
+    max_steps: int = 250
+    batch_size: int = 64
     known: tuple[int, int] = (1, 8)
     horizon: int = 3
-    most: int = 64
-    rate: float = 3e-4
-    bias_rate: float = 5e-3
-    drop: float = 0.15
+    max_slots: int = 64
+    learning_rate: float = 3e-4
+    bias_learning_rate: float = 5e-3
+    text_only_rate: float = 0.15
     dropout: float = 0.0
     from_start: float = 0.5
-    average: float = 0.0
+    ema_decay: float = 0.0
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """The part of every batch that one of several processes computes.
 
     rank, world: its number, and how many there are. reduce: a flat tensor -> its sum over all processes; None for one alone.
@@ -67,23 +68,23 @@ class Share:
     reduce: Callable[[Tensor], Tensor] | None = None
 
 
-WHOLE = Share()
+SINGLE_PROCESS = Shard()
 
 
 @dataclass
 class Training:
-    """Training under way; `advance` changes it.
+    """The mutable state of base training; `train_step` changes it.
 
-    model, optimiser: what is trained and AdamW over it. average: parameter's name -> its moving average; None without one.
-    dtype: of the matrix products; probed once, since another type gives other bits. warm: see `train`.
+    model, optimiser: what is trained and AdamW over it. ema: parameter's name -> its moving average; None without one.
+    dtype: of the matrix products; probed once, since another type gives other bits. warmup: see `train`.
     losses: of every step so far.
     """
 
     model: SlotModel
     optimiser: torch.optim.AdamW
-    average: dict[str, Tensor] | None
+    ema: dict[str, Tensor] | None
     dtype: torch.dtype
-    warm: bool = True
+    warmup: bool = True
     losses: list[float] = field(default_factory=list)
 
     @property
@@ -92,52 +93,54 @@ class Training:
         return len(self.losses)
 
 
-def begin(model: SlotModel, settings: TrainSettings, warm: bool = True) -> Training:
+def init_state(model: SlotModel, settings: TrainSettings, warmup: bool = True) -> Training:
     """Training at step 0."""
     model.train()
     optimiser = torch.optim.AdamW(_groups(model, settings), weight_decay=0.01)
-    average = {name: p.detach().clone() for name, p in learned(model)} if settings.average > 0 else None
-    return Training(model, optimiser, average, faster_dtype(str(model.delta.device)), warm)
+    ema = {name: p.detach().clone() for name, p in trainable(model)} if settings.ema_decay > 0 else None
+    return Training(model, optimiser, ema, faster_dtype(str(model.id_embedding.device)), warmup)
 
 
-def advance(
-    training: Training, dataset: Dataset, users: np.ndarray, settings: TrainSettings, seed: int, share: Share = WHOLE
+def train_step(
+    training: Training, dataset: Dataset, users: np.ndarray, settings: TrainSettings, seed: int, shard: Shard = SINGLE_PROCESS
 ) -> float:
     """Take one step and return its loss. The gradient, summed over all processes, is that of the whole batch."""
     model, optimiser, step = training.model, training.optimiser, training.step
-    device = str(model.delta.device)
+    device = str(model.id_embedding.device)
     rng = np.random.default_rng((seed, step))
-    draw = settings.known, settings.horizon, settings.batch, rng, settings.from_start
+    draw = settings.known, settings.horizon, settings.batch_size, rng, settings.from_start
     tasks = sample_windows(dataset, users, *draw, least=1)  # the end of a history teaches too, with a shorter horizon
-    dropped = torch.from_numpy(rng.random(dataset.n_items) < settings.drop).to(device)
-    mine = tasks.take(np.arange(share.rank, len(tasks), share.world))
-    part = n_readouts(mine, settings.most) / n_readouts(tasks, settings.most)  # a mean of means would weigh them otherwise
+    dropped = torch.from_numpy(rng.random(dataset.n_items) < settings.text_only_rate).to(device)
+    mine = tasks.take(np.arange(shard.rank, len(tasks), shard.world))
+    weight = n_readouts(mine, settings.max_slots) / n_readouts(
+        tasks, settings.max_slots
+    )  # a mean of means would weigh them otherwise
     optimiser.zero_grad()
-    with _repeatable(device, (seed, step, 1 + share.rank)):
+    with _repeatable(device, (seed, step, 1 + shard.rank)):
         with autocast(training.dtype, device):
-            loss = part * window_loss(model, model.items(dropped), mine, settings, training.dtype)
+            loss = weight * window_loss(model, model.items(dropped), mine, settings, training.dtype)
         loss.backward()
-    value = _summed(model, loss, share)
+    value = _summed(model, loss, shard)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     if not torch.isfinite(norm):
         optimiser.zero_grad()  # a batch that overflowed teaches nothing
     for group in optimiser.param_groups:
-        group["lr"] = group["rate"] * _slope(step / max(settings.steps, 1), training.warm)
+        group["lr"] = group["rate"] * _lr_schedule(step / max(settings.max_steps, 1), training.warmup)
     optimiser.step()
-    if training.average is not None:
-        decay = min(settings.average, (1 + step) / (10 + step))
-        for name, parameter in learned(model):
-            training.average[name].lerp_(parameter.detach(), 1 - decay)
+    if training.ema is not None:
+        decay = min(settings.ema_decay, (1 + step) / (10 + step))
+        for name, parameter in trainable(model):
+            training.ema[name].lerp_(parameter.detach(), 1 - decay)
     training.losses.append(value)
     return value
 
 
-def finish(training: Training) -> None:
+def finalize(training: Training) -> None:
     """Put the averaged weights, if there are any, into the model, and take it out of training mode."""
-    if training.average is not None:
+    if training.ema is not None:
         with torch.no_grad():
-            for name, parameter in learned(training.model):
-                parameter.copy_(training.average[name])
+            for name, parameter in trainable(training.model):
+                parameter.copy_(training.ema[name])
     training.optimiser.zero_grad()
     training.model.eval()
 
@@ -149,30 +152,30 @@ def train(
     settings: TrainSettings,
     rng: np.random.Generator,
     watch: Callable[[int, float], None] | None = None,
-    warm: bool = True,
+    warmup: bool = True,
 ) -> None:
     """Train `model` in place on windows of the histories of `users` (int indices into `dataset`).
 
-    watch: told the step and its loss. warm: rise to the full step size over the first tenth of the steps, or begin with it.
+    watch: told the step and its loss. warmup: reach the full learning rate over the first tenth of the steps, or start with it.
     Raises DataError when training diverges, which a loss or a weight that is not finite tells.
     """
     seed = int(rng.integers(2**62))
-    training = begin(model, settings, warm)
-    for step in range(settings.steps):
-        loss = advance(training, dataset, users, settings, seed)
+    training = init_state(model, settings, warmup)
+    for step in range(settings.max_steps):
+        loss = train_step(training, dataset, users, settings, seed)
         if not np.isfinite(loss):
             raise _diverged(f"the loss of step {step + 1} is {loss}", settings)
         if watch is not None:
             watch(step, loss)
-    finish(training)
-    if not all(bool(torch.isfinite(parameter).all()) for _, parameter in learned(model)):
-        raise _diverged(f"a weight is not finite after {settings.steps} steps", settings)
+    finalize(training)
+    if not all(bool(torch.isfinite(parameter).all()) for _, parameter in trainable(model)):
+        raise _diverged(f"a weight is not finite after {settings.max_steps} steps", settings)
 
 
 def _diverged(what: str, settings: TrainSettings) -> DataError:
     return DataError(
-        f"base training diverged: {what}; lower the step sizes in TrainSettings, which are rate={settings.rate:g} and "
-        f"bias_rate={settings.bias_rate:g}"
+        f"base training diverged: {what}; lower the learning rates in TrainSettings, which are "
+        f"learning_rate={settings.learning_rate:g} and bias_learning_rate={settings.bias_learning_rate:g}"
     )
 
 
@@ -184,24 +187,24 @@ def window_loss(
     dtype: of the products with the catalogue. Numbers of the slots are dropped while the model is in training mode.
     """
     # Alike lengths together: most windows are short, and padding to the longest of all would be most of the arithmetic.
-    order = np.argsort(np.minimum(tasks.split - tasks.start, settings.most), kind="stable")
-    whole, found = n_readouts(tasks, settings.most), []
+    order = np.argsort(np.minimum(tasks.split - tasks.start, settings.max_slots), kind="stable")
+    whole, found = n_readouts(tasks, settings.max_slots), []
     for rows in np.array_split(order, min(GROUPS, len(order))):
         some = tasks.take(rows)
-        batch = slots(some, settings.most)
+        batch = slots(some, settings.max_slots)
         reads = basket_readouts(some, batch, settings.horizon)
         states = model.body(dropout(model.prompt(items, batch), settings.dropout, model.training))
         found.append(len(reads) / whole * model.loss(states, items, batch, reads, dtype))
     return torch.stack(found).sum()
 
 
-def n_readouts(tasks: Tasks, most: int) -> int:
-    """How many readouts `window_loss` takes the mean of: the baskets among the last `most` events of each support."""
-    first, last = np.maximum(tasks.start, tasks.split - most), tasks.split - 1
+def n_readouts(tasks: Tasks, max_slots: int) -> int:
+    """How many readouts `window_loss` takes the mean of: the baskets among the last `max_slots` events of each support."""
+    first, last = np.maximum(tasks.start, tasks.split - max_slots), tasks.split - 1
     return int((tasks.dataset.basket[last] - tasks.dataset.basket[first] + 1).sum())
 
 
-def learned(model: SlotModel) -> list[tuple[str, torch.nn.Parameter]]:
+def trainable(model: SlotModel) -> list[tuple[str, torch.nn.Parameter]]:
     """Names and parameters that training changes."""
     words = model.body.model.get_input_embeddings().weight  # the prompt's words stay words
     return [(name, p) for name, p in model.named_parameters() if p.requires_grad and p is not words]
@@ -209,15 +212,18 @@ def learned(model: SlotModel) -> list[tuple[str, torch.nn.Parameter]]:
 
 def _groups(model: SlotModel, settings: TrainSettings) -> list[dict]:
     model.body.model.get_input_embeddings().weight.requires_grad_(False)
-    small = [p for name, p in learned(model) if not name.startswith("body.") and p.dim() < 2]
-    large = [p for name, p in learned(model) if name.startswith("body.") or p.dim() >= 2]
-    return [{"params": large, "rate": settings.rate}, {"params": small, "rate": settings.bias_rate, "weight_decay": 0.0}]
+    small = [p for name, p in trainable(model) if not name.startswith("body.") and p.dim() < 2]
+    large = [p for name, p in trainable(model) if name.startswith("body.") or p.dim() >= 2]
+    return [
+        {"params": large, "rate": settings.learning_rate},
+        {"params": small, "rate": settings.bias_learning_rate, "weight_decay": 0.0},
+    ]
 
 
-def _summed(model: SlotModel, loss: Tensor, share: Share) -> float:
+def _summed(model: SlotModel, loss: Tensor, share: Shard) -> float:
     """Replace the gradients by their sums over all processes, in one message; returns the sum of the losses."""
     gradients = []
-    for _, parameter in learned(model):
+    for _, parameter in trainable(model):
         if parameter.grad is None:  # zero, with one process as with several: AdamW passes over none
             parameter.grad = torch.zeros_like(parameter)
         gradients.append(parameter.grad)
@@ -246,6 +252,6 @@ def _repeatable(device: str, key: tuple[int, ...]) -> Iterator[None]:
             flags.fill_uninitialized_memory = filling
 
 
-def _slope(progress: float, warm: bool) -> float:
-    rise = min(1.0, (progress + 0.005) / 0.1) if warm else 1.0
+def _lr_schedule(progress: float, warmup: bool) -> float:
+    rise = min(1.0, (progress + 0.005) / 0.1) if warmup else 1.0
     return rise * min(1.0, (1.0 - progress) / 0.6)

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: said explicitly, never found out by asking the network."""
+"""Where pretrained weights come from: always named explicitly, never looked up over the network."""
 
 from __future__ import annotations
 

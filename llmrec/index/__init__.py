@@ -1,1 +1,1 @@
-"""FAISS and candidates: what is near, what is bought together, what is bought again, what everyone buys."""
+"""FAISS and candidates: nearest items, co-purchases, repeat purchases and popular items."""

@@ -1,4 +1,4 @@
-"""Candidates: the union of what is near in text, bought together, bought before and bought by everyone.
+"""Candidates: the union of items near in vector space, bought together, bought before, and popular.
 
 Whatever no source brings, no ranker can put on top: `recall` caps everything after it. Report it always, in all and by source.
 """
@@ -14,8 +14,8 @@ from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.errors import DataError
-from llmrec.index.filters import among
-from llmrec.index.flat import Index, search
+from llmrec.index.faiss_index import Index, search
+from llmrec.index.filters import isin_sorted
 
 REPEAT, TOGETHER, TEXT, POPULAR = 1, 2, 4, 8
 NAMES = {REPEAT: "repeat", TOGETHER: "co-occurrence", TEXT: "text", POPULAR: "popular"}
@@ -223,7 +223,7 @@ def _may(row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None, seen: sp
     if seen is not None and seen.nnz:
         known_row, known = _coordinates(seen)
         keys = known_row.astype(np.int64) * seen.shape[1] + known  # ascending: rows in order, columns sorted
-        may &= ~among(row.astype(np.int64) * seen.shape[1] + item, keys)
+        may &= ~isin_sorted(row.astype(np.int64) * seen.shape[1] + item, keys)
     return may
 
 

@@ -1,4 +1,4 @@
-"""Exact inner products in NumPy: what faiss fetched is scored again here, and large batches are compared here altogether."""
+"""Exact inner products in NumPy: items found by faiss are scored again here, and large batches are searched here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be searched and what a query may get: checks of the arrays that come in, and filters over the rows of an index."""
+"""Checks of the arrays given to an index, and filters over its rows."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class Filter:
         if self.own is not None:
             gone = gone | ~self.own[query, item]
         if len(self.pairs):
-            gone = gone | among(self._pair(query, item), self.pairs)
+            gone = gone | isin_sorted(self._pair(query, item), self.pairs)
         return gone
 
 
-def among(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
+def isin_sorted(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
     """bool like `wanted` (int64, from 0 on): which are in `known` (int64 (n,), ascending)."""
     if len(known) == 0 or wanted.size == 0:
         return np.zeros(wanted.shape, bool)

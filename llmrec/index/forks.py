@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 
 from llmrec.errors import ForkError
-from llmrec.index.flat import threads
+from llmrec.index.faiss_index import threads
 
 
 def check_process() -> None:

@@ -1,1 +1,1 @@
-"""Learning to adapt: the inner loop and the outer loop, as in the paper."""
+"""Meta-learning: the inner loop, the outer loop and the gate."""

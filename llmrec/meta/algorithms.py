@@ -32,47 +32,47 @@ DEFAULT = OuterSettings()
 Recipe = tuple[Initialisation[V], OuterSettings]
 
 
-def maml(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT, clip: float = 1.0) -> Recipe[V]:
+def maml(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT, max_grad_norm: float = 1.0) -> Recipe[V]:
     """Finn, Abbeel, Levine: Model-agnostic meta-learning, arXiv 1703.03400, algorithm 1."""
-    fixed = replace(settings, first_order=False, rate_of_rates=0.0, anneal=0.0)
-    return initialisation(start, steps, rate, clip=clip), fixed
+    fixed = replace(settings, first_order=False, inner_lr_learning_rate=0.0, anneal=0.0)
+    return initialisation(start, steps, rate, max_grad_norm=max_grad_norm), fixed
 
 
-def fomaml(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT, clip: float = 1.0) -> Recipe[V]:
+def fomaml(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT, max_grad_norm: float = 1.0) -> Recipe[V]:
     """First-order MAML, arXiv 1703.03400, section 5.2: the inner gradients count as constants."""
-    init, exact = maml(start, steps, rate, settings, clip)
+    init, exact = maml(start, steps, rate, settings, max_grad_norm)
     return init, replace(exact, first_order=True)
 
 
-def maml_pp(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT, clip: float = 1.0) -> Recipe[V]:
+def maml_pp(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT, max_grad_norm: float = 1.0) -> Recipe[V]:
     """Antoniou, Edwards, Storkey: How to train your MAML, arXiv 1810.09502: the loss at every step, annealed to the last, and a
-    learned rate per layer and step. `settings.anneal` and `settings.rate_of_rates` say how fast."""
-    return initialisation(start, steps, rate, clip=clip), replace(settings, first_order=False)
+    learned rate per layer and step. `settings.anneal` and `settings.inner_lr_learning_rate` say how fast."""
+    return initialisation(start, steps, rate, max_grad_norm=max_grad_norm), replace(settings, first_order=False)
 
 
 def anil(
-    start: V, steps: int, rate: float, head: tuple[bool, ...], settings: OuterSettings = DEFAULT, clip: float = 1.0
+    start: V, steps: int, rate: float, head: tuple[bool, ...], settings: OuterSettings = DEFAULT, max_grad_norm: float = 1.0
 ) -> Recipe[V]:
     """Raghu et al.: Rapid learning or feature reuse?, arXiv 1909.09157: adapting moves the head alone, the outer loop all.
 
     head: for each of `start.leaves()`, whether it belongs to the head.
     """
-    init, settings = maml(start, steps, rate, settings, clip)
+    init, settings = maml(start, steps, rate, settings, max_grad_norm)
     return replace(init, inner=head), settings
 
 
-def meta_sgd(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT, clip: float = 1.0) -> Recipe[V]:
+def meta_sgd(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT, max_grad_norm: float = 1.0) -> Recipe[V]:
     """Li et al.: Meta-SGD, arXiv 1707.09835 (there with one step): a learned rate per number, which may turn negative.
 
     A number's rate is `rate` times a factor that starts at 1 and is what is learned.
     """
     factor = tuple(torch.ones_like(leaf) for leaf in start.leaves())
-    init = replace(initialisation(start, steps, rate, clip=clip), factor=factor)
+    init = replace(initialisation(start, steps, rate, max_grad_norm=max_grad_norm), factor=factor)
     return init, replace(settings, first_order=False, anneal=0.0)
 
 
 def cavia(
-    start: V, steps: int, rate: float, context: tuple[bool, ...], settings: OuterSettings = DEFAULT, clip: float = 1.0
+    start: V, steps: int, rate: float, context: tuple[bool, ...], settings: OuterSettings = DEFAULT, max_grad_norm: float = 1.0
 ) -> Recipe[V]:
     """Zintgraf et al.: Fast context adaptation via meta-learning, arXiv 1810.03642: adapting moves the context, the outer loop
     all else; the context always starts from where it is in `start`. To first order what is shared would not be told how it
@@ -80,5 +80,5 @@ def cavia(
 
     context: for each of `start.leaves()`, whether it is the context.
     """
-    init, settings = maml(start, steps, rate, settings, clip)
+    init, settings = maml(start, steps, rate, settings, max_grad_norm)
     return replace(init, inner=context, outer=tuple(not c for c in context)), settings

@@ -1,4 +1,4 @@
-"""Few numbers: a core of 16 to 64 per user on features that all share, under a Gaussian prior.
+"""The core: 16 to 64 numbers per user on shared features, under a Gaussian prior.
 
     scores_u = base_u + sum_d spread_d * z_ud * feature_d,        z_u ~ N(0, 1)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmrec.adapters.lora import Adapter, delta
+from llmrec.adapters.lora import Adapter, lora_hook
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.slots import Readouts, query_readouts, support_readouts
@@ -24,39 +24,42 @@ from llmrec.meta.outer import Episode
 
 
 @dataclass(frozen=True)
-class Reach:
-    """What the adapters touch and how far prompts and support targets reach.
+class EpisodeSettings:
+    """Which blocks the adapters change, and how long prompts and support targets are.
 
-    upper: blocks from the top whose linear layers are adapted. most: slots of a prompt. horizon: baskets that a slot predicts.
+    n_adapted_blocks: blocks, counted from the top, whose linear layers are adapted. max_slots: slots of a prompt.
+    horizon: baskets that a slot predicts.
     reads: slots of a support that predict, at most.
     """
 
-    upper: int = 1
-    most: int = 64
+    n_adapted_blocks: int = 1
+    max_slots: int = 64
     horizon: int = 3
     reads: int = 8
 
 
 def user_support(
-    model: SlotModel, items: Items, tasks: Tasks, reach: Reach, loss: Loss = softmax
+    model: SlotModel, items: Items, tasks: Tasks, settings: EpisodeSettings, loss: Loss = softmax
 ) -> tuple[Prompts, SupportLoss[Adapter]]:
     """The prompts of T users and their support loss (T,), which looks at nothing but the supports."""
-    made = prompts(model, items, tasks, reach.most, reach.upper)
-    reads = support_readouts(tasks, made.batch, reach.horizon, reach.reads)
+    made = prompts(model, items, tasks, settings.max_slots, settings.n_adapted_blocks)
+    reads = support_readouts(tasks, made.batch, settings.horizon, settings.reads)
 
     def support(adapter: Adapter) -> Tensor:
-        return _support(model, items, states(model, made, delta(adapter)), reads, len(tasks), loss)
+        return _support(model, items, states(model, made, lora_hook(adapter)), reads, len(tasks), loss)
 
     return made, support
 
 
-def user_episode(model: SlotModel, items: Items, tasks: Tasks, reach: Reach, loss: Loss = softmax) -> Episode[Adapter]:
+def user_episode(
+    model: SlotModel, items: Items, tasks: Tasks, settings: EpisodeSettings, loss: Loss = softmax
+) -> Episode[Adapter]:
     """An episode of T users: one forward pass gives both losses."""
-    made = prompts(model, items, tasks, reach.most, reach.upper)
-    support, query = support_readouts(tasks, made.batch, reach.horizon, reach.reads), query_readouts(tasks, made.batch)
+    made = prompts(model, items, tasks, settings.max_slots, settings.n_adapted_blocks)
+    support, query = support_readouts(tasks, made.batch, settings.horizon, settings.reads), query_readouts(tasks, made.batch)
 
     def both(adapter: Adapter) -> tuple[Tensor, Tensor]:
-        found = states(model, made, delta(adapter))
+        found = states(model, made, lora_hook(adapter))
         after = model.scores(found, items, made.batch, query.task, query.slot)
         return _support(model, items, found, support, len(tasks), loss), _judged(loss, after, query)
 
@@ -75,15 +78,17 @@ class SceneRows:
     allowed: np.ndarray
 
 
-def scene_loss(model: SlotModel, items: Items, rows: SceneRows, reach: Reach, loss: Loss = softmax) -> SupportLoss[Adapter]:
+def scene_loss(
+    model: SlotModel, items: Items, rows: SceneRows, settings: EpisodeSettings, loss: Loss = softmax
+) -> SupportLoss[Adapter]:
     """Loss (S,) of S scenes under S adapters: what its users take next among the scene's own items, mean over users."""
-    made = prompts(model, items, rows.tasks, reach.most, reach.upper)
+    made = prompts(model, items, rows.tasks, settings.max_slots, settings.n_adapted_blocks)
     reads = _inside(query_readouts(rows.tasks, made.batch), rows)
     owner = torch.from_numpy(rows.owner).to(made.lower.device)
     among = torch.from_numpy(rows.allowed).to(made.lower.device)[owner]
 
     def mean(adapter: Adapter) -> Tensor:
-        found = states(model, made, delta(adapter.take(owner)))
+        found = states(model, made, lora_hook(adapter.take(owner)))
         after = model.scores(found, items, made.batch, reads.task, reads.slot)
         return mean_by(_judged(loss, after, reads, among), owner, len(adapter))
 
@@ -91,10 +96,10 @@ def scene_loss(model: SlotModel, items: Items, rows: SceneRows, reach: Reach, lo
 
 
 def scene_episode(
-    model: SlotModel, items: Items, support: SceneRows, query: SceneRows, reach: Reach, loss: Loss = softmax
+    model: SlotModel, items: Items, support: SceneRows, query: SceneRows, settings: EpisodeSettings, loss: Loss = softmax
 ) -> Episode[Adapter]:
     """An episode of S scenes; the users of `support` and of `query` must be others, which is the caller's to see to."""
-    before, after = scene_loss(model, items, support, reach, loss), scene_loss(model, items, query, reach, loss)
+    before, after = scene_loss(model, items, support, settings, loss), scene_loss(model, items, query, settings, loss)
     return Episode(len(support.allowed), lambda adapter: (before(adapter), after(adapter)))
 
 
@@ -107,7 +112,7 @@ def _support(model: SlotModel, items: Items, found: Tensor, reads: Readouts, use
     if not len(reads):  # supports of one event hold nothing to predict: the initialisation stays as it is
         return found.sum() * torch.zeros(users, device=found.device)
     task = torch.from_numpy(reads.task).to(found.device)
-    vectors = found[task, len(model.words) + torch.from_numpy(reads.slot).to(found.device)]
+    vectors = found[task, len(model.prefix_ids) + torch.from_numpy(reads.slot).to(found.device)]
     # Without the repeat terms: inside one basket nothing comes twice, and a step must not unlearn what is bought again.
     logits = model.logits(vectors, items)
     return mean_by(_judged(loss, logits, reads), task, users)

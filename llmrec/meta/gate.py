@@ -1,7 +1,7 @@
-"""The gate: how far to adapt, or not at all, by how much is known of a user.
+"""The gate: how many steps to adapt, possibly none, by the size of a user's support.
 
 A gate is a plain value: for each range of support sizes one `Choice`, with the gain that was measured for it on users of
-meta-validation, and zero steps wherever no gain was beyond noise. `choosing.py` learns it. The choice is a number that can be
+meta-validation, and zero steps wherever no gain was beyond noise. `fit_gate.py` learns it. The choice is a number that can be
 reported with a recommendation; `choices[number]` says what it stands for.
 
 Axis convention: `T` users, `C` choices (0 is zero steps), `B` bins of support sizes, ascending.

@@ -31,8 +31,8 @@ class Initialisation(Generic[V]):
 
     adapter: U = 1; a LoRA adapter, or any other `Value`.
     log_rate: (steps, tensors): log of the step size for each step and each of `adapter.leaves()`.
-    pull: strength of the pull back to the initialisation.
-    clip: largest norm of one user's gradient over all its numbers that move; `math.inf` for none.
+    proximal: strength of the pull back to the initialisation.
+    max_grad_norm: largest norm of one user's gradient over all its numbers that move; `math.inf` for none.
     factor: what each number's step is multiplied by on top (Meta-SGD; it may be negative), one (1, ...) per leaf; None for 1.
     inner: which leaves adapting moves; None for all. What users share never moves.
     outer: which leaves the outer loop learns; None for all.
@@ -40,8 +40,8 @@ class Initialisation(Generic[V]):
 
     adapter: V
     log_rate: Tensor
-    pull: float = 0.0
-    clip: float = 1.0
+    proximal: float = 0.0
+    max_grad_norm: float = 1.0
     factor: tuple[Tensor, ...] | None = None
     inner: tuple[bool, ...] | None = None
     outer: tuple[bool, ...] | None = None
@@ -67,9 +67,9 @@ class Initialisation(Generic[V]):
         return rate if self.factor is None else rate * self.factor[leaf]
 
 
-def initialisation(adapter: V, steps: int, rate: float, pull: float = 0.0, clip: float = 1.0) -> Initialisation[V]:
+def initialisation(adapter: V, steps: int, rate: float, proximal: float = 0.0, max_grad_norm: float = 1.0) -> Initialisation[V]:
     """An initialisation with one rate for every layer and step, to be learned from or used as it is."""
-    return Initialisation(adapter, torch.full((steps, len(adapter.leaves())), rate).log(), pull, clip)
+    return Initialisation(adapter, torch.full((steps, len(adapter.leaves())), rate).log(), proximal, max_grad_norm)
 
 
 def adapt(
@@ -104,11 +104,11 @@ def step(theta: V, init: Initialisation[V], loss: Tensor, k: int, first_order: b
     leaves, home = theta.leaves(), init.adapter.leaves()
     through = [leaves[i] for i in init.moving]
     found = torch.autograd.grad(loss.sum(), through, create_graph=not first_order, retain_graph=True)
-    for i, gradient in zip(init.moving, _bounded(list(found), init.clip), strict=True):
+    for i, gradient in zip(init.moving, _bounded(list(found), init.max_grad_norm), strict=True):
         rate = init.rate(k, i)
         if share is not None:
             rate = rate * _as(share, leaves[i])
-        leaves[i] = leaves[i] - rate * (gradient + init.pull * (leaves[i] - home[i]))
+        leaves[i] = leaves[i] - rate * (gradient + init.proximal * (leaves[i] - home[i]))
     return theta.with_leaves(leaves)
 
 

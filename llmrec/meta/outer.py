@@ -14,7 +14,7 @@ from typing import Generic
 import torch
 from torch import Tensor
 
-from llmrec.encoder.train import WHOLE, Share
+from llmrec.encoder.train import SINGLE_PROCESS, Shard
 from llmrec.meta.inner import Initialisation, V, ready, step
 
 EpisodeLoss = Callable[[V], tuple[Tensor, Tensor]]
@@ -37,8 +37,8 @@ class Episode(Generic[V]):
 class OuterSettings:
     """How the outer loop learns.
 
-    episodes: outer steps. rate: step size of Adam on the initialisation.
-    rate_of_rates: step size of Adam on the inner rates: per number where the initialisation has a factor, otherwise per layer
+    episodes: outer steps. learning_rate: of Adam on the initialisation.
+    inner_lr_learning_rate: of Adam on the inner rates: per number where the initialisation has a factor, otherwise per layer
         and step, in logs; 0 leaves them as they are.
     anneal: share of the episodes after which only the last step's query loss counts (it starts with all steps alike); with 0
         it counts alone from the start.
@@ -46,15 +46,15 @@ class OuterSettings:
     """
 
     episodes: int = 200
-    rate: float = 1e-3
-    rate_of_rates: float = 5e-2
+    learning_rate: float = 1e-3
+    inner_lr_learning_rate: float = 5e-2
     anneal: float = 0.6
     first_order: bool = True
 
 
 @dataclass
-class Learning(Generic[V]):
-    """Meta-learning under way; `advance` changes it.
+class MetaState(Generic[V]):
+    """The mutable state of meta-learning; `train_step` changes it.
 
     init: what is learned, whose tensors are the optimiser's. optimiser: Adam over them. losses: mean query loss after each
         number of steps, of every episode so far.
@@ -70,33 +70,33 @@ class Learning(Generic[V]):
         return [tensor for group in self.optimiser.param_groups for tensor in group["params"]]
 
 
-def begin(init: Initialisation[V], settings: OuterSettings) -> Learning[V]:
+def init_state(init: Initialisation[V], settings: OuterSettings) -> MetaState[V]:
     """Meta-learning before its first episode; `init` itself never changes."""
-    fast = settings.rate_of_rates > 0
+    fast = settings.inner_lr_learning_rate > 0
     learns = init.outer or (True,) * len(init.adapter.leaves())
     leaves = [_own(leaf, learn) for leaf, learn in zip(init.adapter.leaves(), learns, strict=True)]
     factor = None if init.factor is None else tuple(_own(t, fast) for t in init.factor)
     log_rate = _own(init.log_rate, fast and factor is None)
     learned = replace(init, adapter=init.adapter.with_leaves(leaves), log_rate=log_rate, factor=factor)
     slow, rates = ([t for t in tensors if t.requires_grad] for tensors in (leaves, [log_rate, *(factor or ())]))
-    groups = [(slow, settings.rate), (rates, settings.rate_of_rates)]
+    groups = [(slow, settings.learning_rate), (rates, settings.inner_lr_learning_rate)]
     optimiser = torch.optim.Adam([{"params": tensors, "lr": lr, "rate": lr} for tensors, lr in groups if tensors])
-    return Learning(learned, optimiser, [])
+    return MetaState(learned, optimiser, [])
 
 
-def advance(
-    learning: Learning[V], episode: Episode[V], settings: OuterSettings, share: Share = WHOLE, part: float = 1.0
+def train_step(
+    learning: MetaState[V], episode: Episode[V], settings: OuterSettings, shard: Shard = SINGLE_PROCESS, weight: float = 1.0
 ) -> list[float]:
     """Learn from one episode; its mean query loss after 0, 1, ..., steps inner steps.
 
-    share, part: where several processes share an episode, how they add up, and which part of its tasks is here.
+    shard, weight: with several processes, how their gradients are summed, and the fraction of the episode's tasks in this one.
     """
     init, done = learning.init, len(learning.losses)
     losses = query_losses(init, episode, settings.first_order)
     weights = step_weights(init.steps, done / settings.episodes, settings.anneal).to(losses)
     learning.optimiser.zero_grad()
-    (part * (weights * losses).sum()).backward()
-    mean = _summed(learning.tensors, part * losses.detach(), share)
+    (weight * (weights * losses).sum()).backward()
+    mean = _summed(learning.tensors, weight * losses.detach(), shard)
     norm = torch.nn.utils.clip_grad_norm_(learning.tensors, 1.0)
     if not torch.isfinite(norm):
         learning.optimiser.zero_grad()  # one user's overflow must not spoil what others taught: this episode teaches nothing
@@ -107,7 +107,7 @@ def advance(
     return learning.losses[-1]
 
 
-def finish(learning: Learning[V]) -> Initialisation[V]:
+def finalize(learning: MetaState[V]) -> Initialisation[V]:
     """What was learned, as a value of its own."""
     init = learning.init
     factor = None if init.factor is None else tuple(t.detach().clone() for t in init.factor)
@@ -124,12 +124,12 @@ def meta_train(
 
     watch: told the episode's number and the mean query loss after 0, 1, ..., steps inner steps.
     """
-    learning = begin(init, settings)
+    learning = init_state(init, settings)
     for i in range(settings.episodes):
-        losses = advance(learning, next(episodes), settings)
+        losses = train_step(learning, next(episodes), settings)
         if watch is not None:
             watch(i, losses)
-    return finish(learning)
+    return finalize(learning)
 
 
 def query_losses(init: Initialisation[V], episode: Episode[V], first_order: bool = True) -> Tensor:
@@ -151,7 +151,7 @@ def step_weights(steps: int, progress: float, anneal: float) -> Tensor:
     return weights
 
 
-def _summed(tensors: list[Tensor], losses: Tensor, share: Share) -> Tensor:
+def _summed(tensors: list[Tensor], losses: Tensor, share: Shard) -> Tensor:
     """The losses summed over all processes, and every gradient too; all are sent at once."""
     if share.reduce is None:
         return losses

@@ -1,4 +1,4 @@
-"""Meta-learning that can be killed at any moment and goes on, in one process or several."""
+"""Resumable meta-learning, in one process or several."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, Generic
 import numpy as np
 import torch
 
-from llmrec.encoder.train import Share
+from llmrec.encoder.train import Shard
 from llmrec.errors import ArtefactError
 from llmrec.meta.inner import Initialisation, V
-from llmrec.meta.outer import Episode, Learning, OuterSettings, advance, begin, finish
+from llmrec.meta.outer import Episode, MetaState, OuterSettings, finalize, init_state, train_step
 from llmrec.pretraining.checkpoint import MOMENTS, held, same_run, saved
 from llmrec.pretraining.processes import Processes
 from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
 
 KIND = "meta-learning"
 ARRAYS = "learning.safetensors"
-EpisodeAt = Callable[[int, Share], tuple[Episode[V], float]]
+EpisodeAt = Callable[[int, Shard], tuple[Episode[V], float]]
 """Number of an episode, process -> the process's part of its tasks, and which share of all its tasks that is. It draws from
 nothing but the number and a seed of its own, so that a run that goes on meets what it would have met."""
 
@@ -54,7 +54,7 @@ def meta_learn(
     threads. Raises ArtefactError for a checkpoint that is damaged or of another run, and while another process learns into
     `folder`.
     """
-    learning, path = begin(init, settings), Path(folder) / "checkpoint"
+    learning, path = init_state(init, settings), Path(folder) / "checkpoint"
     run = {**run, **asdict(settings), "steps": init.steps}
     with held(Path(folder)) if processes.main else nullcontext():
         with processes.main_first():
@@ -63,7 +63,7 @@ def meta_learn(
         resumed = len(learning.losses)
         for i in range(resumed, settings.episodes):
             episode, part = episode_at(i, processes.share)
-            losses = advance(learning, episode, settings, processes.share, part)
+            losses = train_step(learning, episode, settings, processes.share, part)
             if processes.main:
                 processes.log({f"query_loss_after_{k}": loss for k, loss in enumerate(losses)}, i)
             if watch is not None:
@@ -72,10 +72,10 @@ def meta_learn(
                 if processes.main:
                     _save(path, learning, run)
                 processes.wait()
-    return Learned(finish(learning), learning.losses, resumed)
+    return Learned(finalize(learning), learning.losses, resumed)
 
 
-def _save(path: Path, learning: Learning[V], run: Mapping[str, Any]) -> None:
+def _save(path: Path, learning: MetaState[V], run: Mapping[str, Any]) -> None:
     """Save atomically; an older save is replaced."""
     arrays = {"losses": np.array(learning.losses, np.float64)}
     for number, tensor in enumerate(learning.tensors):
@@ -85,7 +85,7 @@ def _save(path: Path, learning: Learning[V], run: Mapping[str, Any]) -> None:
     write_folder(path, lambda to: save_arrays(to / ARRAYS, arrays), KIND, {"run": dict(run)})
 
 
-def _restore(path: Path, learning: Learning[V], run: Mapping[str, Any]) -> None:
+def _restore(path: Path, learning: MetaState[V], run: Mapping[str, Any]) -> None:
     """Put what was saved into a fresh start of the same run. Raises ArtefactError where a byte has changed, or the run."""
     same_run(path, open_folder(path, KIND)["run"], run)
     arrays = {name: torch.from_numpy(values) for name, values in load_arrays(path / ARRAYS).items()}

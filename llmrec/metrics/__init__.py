@@ -1,4 +1,4 @@
-"""Door to the metrics, all per user and with ties settled by expectation; the definitions are written out here.
+"""All metrics, per user, with ties settled by expectation; the definitions are written out here.
 
 Every function takes `scores`, float (T, N), higher is better; most take `relevant`, T arrays of item indices, and `k`, the
 number of places that count. `allowed`, bool (T, N), takes items out of a user's ranking (those already seen, for example).
@@ -17,8 +17,8 @@ ranks from 1, rel(r) = 1 where the item at rank r is relevant and else 0, and R 
 | `calibration` | divergence of the first k's categories from the history's (Steck 2018), in nats, 0 is best | defined |
 | `coverage` | one number for all users: share of the catalogue in anyone's first k | defined |
 
-NaN leaves a user out of the means and intervals of `llmrec.metrics.bootstrap`. `place` finds every relevant item once,
-and `Places` has `ndcg`, `recall`, `hit_rate`, `mrr`, `mean_average_precision` and `auc` as methods, for several k at the
+NaN leaves a user out of the means and intervals of `llmrec.metrics.bootstrap`. `rank_targets` finds every relevant item once,
+and `TargetRanks` has `ndcg`, `recall`, `hit_rate`, `mrr`, `mean_average_precision` and `auc` as methods, for several k at the
 price of one. `one_hot` makes the categories of `calibration` from a column of the catalogue.
 """
 
@@ -26,10 +26,10 @@ from __future__ import annotations
 
 from llmrec.data.categories import one_hot
 from llmrec.metrics.beyond_accuracy import calibration, coverage, novelty
-from llmrec.metrics.ranking import Places, auc, hit_rate, mean_average_precision, mrr, ndcg, place, recall
+from llmrec.metrics.ranking import TargetRanks, auc, hit_rate, mean_average_precision, mrr, ndcg, rank_targets, recall
 
 __all__ = [
-    "Places",
+    "TargetRanks",
     "auc",
     "calibration",
     "coverage",
@@ -39,6 +39,6 @@ __all__ = [
     "ndcg",
     "novelty",
     "one_hot",
-    "place",
+    "rank_targets",
     "recall",
 ]

@@ -63,7 +63,9 @@ def bootstrap_mean(values: np.ndarray, rng: np.random.Generator, draws: int = 20
     return resampled({"values": values}, rng, draws)["values"].interval(level)
 
 
-def paired(a: np.ndarray, b: np.ndarray, rng: np.random.Generator, draws: int = 2000, level: float = 0.95) -> Interval:
+def paired_bootstrap(
+    a: np.ndarray, b: np.ndarray, rng: np.random.Generator, draws: int = 2000, level: float = 0.95
+) -> Interval:
     """Interval of the mean of `a - b`, user by user and seed by seed; above zero where `a` is higher.
 
     a, b: float (T,) or (S, T). One row against `S` rows is a method without a seed: it is compared with each of them.

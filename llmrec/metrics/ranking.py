@@ -26,7 +26,7 @@ _CELLS = 1 << 22  # cells sorted at once: a copy of 32 MB at most
 
 
 @dataclass(frozen=True)
-class Places:
+class TargetRanks:
     """Where the relevant items of every user stand; all metrics follow from it.
 
     user: int64 (P,), ascending row of each relevant item.
@@ -122,7 +122,7 @@ class Places:
         return above[best], tied[best], same[scored], scored
 
 
-def place(scores: np.ndarray, relevant: Sequence[np.ndarray], allowed: np.ndarray | None = None) -> Places:
+def rank_targets(scores: np.ndarray, relevant: Sequence[np.ndarray], allowed: np.ndarray | None = None) -> TargetRanks:
     """Find every relevant item's place.
 
     scores: float (T, N), higher is better. `-inf` ranks last, tied with every other `-inf`.
@@ -165,38 +165,38 @@ def place(scores: np.ndarray, relevant: Sequence[np.ndarray], allowed: np.ndarra
         at_most, below = _search(part, row, value, after=True), _search(part, row, value, after=False)
         above[pairs] = items - at_most
         tied[pairs] = at_most - below - np.where(value == -np.inf, gone[row], 0)  # the removed ones sit among the -inf
-    return Places(user, above, tied, np.bincount(user, minlength=users), ranked)
+    return TargetRanks(user, above, tied, np.bincount(user, minlength=users), ranked)
 
 
 def ndcg(scores: np.ndarray, relevant: Sequence[np.ndarray], k: int, allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): expected discounted gain of the first `k` places over the best possible one, which has
     min(k, number of relevant) relevant items on top. Binary relevance, discount 1 / log2(rank + 1). NaN for a user
     without relevant items. Arguments and errors as for `place`."""
-    return place(scores, relevant, allowed).ndcg(k)
+    return rank_targets(scores, relevant, allowed).ndcg(k)
 
 
 def recall(scores: np.ndarray, relevant: Sequence[np.ndarray], k: int, allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): expected share of the relevant items that are in the first `k` places; the denominator is all
     relevant items even where they are more than `k`. NaN for a user without any. Arguments and errors as for `place`."""
-    return place(scores, relevant, allowed).recall(k)
+    return rank_targets(scores, relevant, allowed).recall(k)
 
 
 def hit_rate(scores: np.ndarray, relevant: Sequence[np.ndarray], k: int, allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): probability that the first `k` places hold at least one relevant item. NaN for a user without any.
     Arguments and errors as for `place`."""
-    return place(scores, relevant, allowed).hit_rate(k)
+    return rank_targets(scores, relevant, allowed).hit_rate(k)
 
 
 def auc(scores: np.ndarray, relevant: Sequence[np.ndarray], allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): probability that a relevant item outscores another one, a tie counting one half. NaN for a user
     whose items are all relevant or all not. Arguments and errors as for `place`."""
-    return place(scores, relevant, allowed).auc()
+    return rank_targets(scores, relevant, allowed).auc()
 
 
 def mrr(scores: np.ndarray, relevant: Sequence[np.ndarray], allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): expected 1 / rank of the first relevant item. NaN for a user without any. Arguments and errors as
     for `place`."""
-    return place(scores, relevant, allowed).mrr()
+    return rank_targets(scores, relevant, allowed).mrr()
 
 
 def mean_average_precision(
@@ -209,7 +209,7 @@ def mean_average_precision(
     hold all relevant items, as for `ndcg`; TREC's definition (and that of ranx) divides by all of them, and the two are one
     where `k` is None, which means the whole ranking. NaN for a user without any. Arguments and errors as for `place`.
     """
-    return place(scores, relevant, allowed).mean_average_precision(k)
+    return rank_targets(scores, relevant, allowed).mean_average_precision(k)
 
 
 def _pairs(relevant: Sequence[np.ndarray], items: int) -> tuple[np.ndarray, np.ndarray]:

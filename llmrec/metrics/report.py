@@ -1,4 +1,4 @@
-"""Report rows: one number with its interval a row, flat, as JSON that any tool can read, and as tables."""
+"""Evaluation results: one metric with its interval per record, stored as flat JSON and printed as tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPTIONAL = ("low", "high", "seed", "seconds")
 
 
 @dataclass(frozen=True)
-class Row:
+class Result:
     """One number of a report.
 
     benchmark, method, setting, metric: names as they are printed.
@@ -47,7 +47,7 @@ class Row:
     seconds: float | None
 
 
-def write_report(path: str | Path, results: Sequence[Row], extra: dict) -> None:
+def write_report(path: str | Path, results: Sequence[Result], extra: dict) -> None:
     """Write `extra` and the rows, as the list `results`, to one JSON file: all of it or nothing.
 
     Raises DataError for a row with a NaN or infinite number, a wrong type, a role that is not in `ROLES`, low > high or
@@ -63,7 +63,7 @@ def write_report(path: str | Path, results: Sequence[Row], extra: dict) -> None:
     _write_whole(Path(path), text + "\n")
 
 
-def read_rows(path: str | Path) -> list[Row]:
+def read_rows(path: str | Path) -> list[Result]:
     """The rows of a report. Raises ArtefactError, naming the file, for anything that `write_report` would not write."""
     path = Path(path)
     try:
@@ -78,19 +78,19 @@ def read_rows(path: str | Path) -> list[Row]:
     rows = []
     for index, row in enumerate(results):
         names = set(row) if isinstance(row, dict) else set()
-        wanted = {field.name for field in fields(Row)}
+        wanted = {field.name for field in fields(Result)}
         if names != wanted:
             difference = f"missing {sorted(wanted - names)}, unknown {sorted(names - wanted)}"
             raise ArtefactError(f"{path}: results[{index}]: {difference}; write it again with write_report")
         try:
-            rows.append(Row(**_checked(row, f"results[{index}]")))
+            rows.append(Result(**_checked(row, f"results[{index}]")))
         except DataError as error:
             raise ArtefactError(f"{path}: {error}") from error
     return rows
 
 
 def table(
-    rows: Sequence[Row], benchmark: str, metric: str, versus: str = "", digits: int = 4, higher_is_better: bool = True
+    rows: Sequence[Result], benchmark: str, metric: str, versus: str = "", digits: int = 4, higher_is_better: bool = True
 ) -> str:
     """Markdown table of one metric of one benchmark, aligned so that it reads as plain text too.
 
@@ -124,7 +124,7 @@ def table(
     return _aligned(lines)
 
 
-def _mark(difference: Row | None, sign: int) -> str:
+def _mark(difference: Result | None, sign: int) -> str:
     if difference is None or difference.low is None or difference.high is None:
         return ""
     if difference.low <= 0 <= difference.high:
@@ -132,8 +132,8 @@ def _mark(difference: Row | None, sign: int) -> str:
     return " ▲" if sign * difference.low > 0 else " ▼"
 
 
-def _by_cell(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
-    cells: dict[tuple[str, str], Row] = {}
+def _by_cell(rows: Sequence[Result]) -> dict[tuple[str, str], Result]:
+    cells: dict[tuple[str, str], Result] = {}
     for row in rows:
         key = (row.method, row.setting)
         if key in cells:
@@ -142,7 +142,7 @@ def _by_cell(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
     return cells
 
 
-def _available(rows: Sequence[Row]) -> str:
+def _available(rows: Sequence[Result]) -> str:
     return ", ".join(dict.fromkeys(f"{row.benchmark!r} with {row.metric!r}" for row in rows if not row.versus)) or "none"
 
 

@@ -1,6 +1,6 @@
-"""Door to every control: what counting, text and a plain transformer reach, each fitted by one function.
+"""All baselines: models of counts, of text, and a plain transformer, each fitted by one function.
 
-A control has a `name` and `scores(tasks)`, float32 (T, N) from the support of each task. `choose` takes, of several fitted
+A baseline has a `name` and `scores(tasks)`, float32 (T, N) from the support of each task. `choose` takes, of several fitted
 ones, the best on validation tasks. torch is loaded when SASRec is asked for, not before.
 """
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmrec.models.item_item import fit_ease, fit_item_knn, fit_markov
-    from llmrec.models.popularity import Control, choose, fit_most_frequent, fit_popularity
+    from llmrec.models.popularity import Baseline, choose, fit_most_frequent, fit_popularity
     from llmrec.models.sasrec import SasrecSettings, fit_sasrec
     from llmrec.models.text_match import fit_attribute_knn, fit_bm25, fit_tfidf
 
 _HOMES = {
-    "Control": "llmrec.models.popularity",
+    "Baseline": "llmrec.models.popularity",
     "SasrecSettings": "llmrec.models.sasrec",
     "choose": "llmrec.models.popularity",
     "fit_attribute_knn": "llmrec.models.text_match",
@@ -31,7 +31,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "Control",
+    "Baseline",
     "SasrecSettings",
     "choose",
     "fit_attribute_knn",

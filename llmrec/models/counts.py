@@ -1,4 +1,4 @@
-"""Sparse counts that the simple controls are made of.
+"""Sparse counts used by the simple baselines.
 
 Axis convention: `T` tasks, `U` users, `B` baskets, `N` items. Events of weight 0, such as dislikes, are not counted: every
 `fit_*` reads `Dataset.counted`. A basket counts an item once however many of its events name
@@ -60,10 +60,11 @@ def user_items(dataset: Dataset) -> sparse.csr_array:
     return (_members(dataset) @ basket_items(dataset)).tocsr()
 
 
-def user_worth(dataset: Dataset) -> sparse.csr_array:
-    """float64 (U, N): the most that any of the user's events with the item counts, see `Dataset.worth`; 1 where all count 1."""
+def user_item_weights(dataset: Dataset) -> sparse.csr_array:
+    """float64 (U, N): the most that any of the user's events with the item counts, see `Dataset.sample_weight`; 1 where all
+    count 1."""
     key = dataset.user.astype(np.int64) * dataset.n_items + dataset.item
-    worth = np.ones(dataset.n_events) if dataset.worth is None else dataset.worth.astype(np.float64)
+    worth = np.ones(dataset.n_events) if dataset.sample_weight is None else dataset.sample_weight.astype(np.float64)
     order = np.lexsort((worth, key))
     last = np.diff(key[order], append=-1) != 0
     user, item = np.divmod(key[order][last], max(dataset.n_items, 1))

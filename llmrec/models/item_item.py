@@ -1,4 +1,4 @@
-"""Controls that score an item by its relation to each item of the history: item kNN, EASE, windowed Markov.
+"""Baselines that score an item by its relation to each item of the history: item kNN, EASE, windowed Markov.
 
 Axis convention: `T` tasks, `U` training users, `N` items; the first axis of an (N, N) matrix is the item of the history.
 The products run row by row through scipy's sparse kernels, not through BLAS, whose rounding depends on the batch.
@@ -20,9 +20,9 @@ from llmrec.models.counts import (
     check_decay,
     same_catalogue,
     support_counts,
+    user_item_weights,
     user_items,
     user_of_baskets,
-    user_worth,
 )
 
 _CELLS = 1 << 21  # pairs of items compared at once: 120 MB where each pair shares a user
@@ -111,7 +111,7 @@ def fit_ease(
 ) -> Ease:
     """The closed form of EASE: with P the inverse of X'X + ridge I, weights -P[i, j] / P[j, j] and a zero diagonal.
 
-    X holds what the users' events count, where some count less than others, see `Dataset.worth`; else it holds ones.
+    X holds what the users' events count, where some count less than others, see `Dataset.sample_weight`; else it holds ones.
     ridge: above zero; about 10 to 1,000. log, decay: as for `fit_item_knn`.
     repeat: weight of an item's own history count. 0 is EASE, which scores a bought item by its company only; where
         people buy again it has to be above zero (1 makes a purchase count like a perfect predictor of itself).
@@ -122,8 +122,8 @@ def fit_ease(
     if not ridge > 0:
         raise DataError(f"ridge: expected a number above 0, got {ridge}; without it an unbought item makes the system singular")
     matrix = _interactions(dataset, users, log)
-    if dataset.worth is not None:
-        matrix = sparse.csr_array(matrix.multiply(user_worth(dataset.take(users).counted)))
+    if dataset.sample_weight is not None:
+        matrix = sparse.csr_array(matrix.multiply(user_item_weights(dataset.take(users).counted)))
     exact = matrix.shape[1] <= _EXACT_ITEMS if exact is None else exact
     gram = (matrix.T @ matrix).astype(np.float64 if exact else np.float32).toarray(order="F")
     gram[np.diag_indices_from(gram)] += ridge
@@ -151,18 +151,18 @@ class Markov:
     """
 
     follows: sparse.csr_array
-    taken: np.ndarray
-    base: np.ndarray
+    exit_rate: np.ndarray
+    prior: np.ndarray
     last: int
     decay: float
     name: str = "windowed Markov"
 
     def scores(self, tasks: Tasks) -> np.ndarray:
         """float32 (T, N); `base` for an empty history."""
-        same_catalogue(tasks, len(self.base))
+        same_catalogue(tasks, len(self.prior))
         history = support_counts(tasks, self.decay, self.last)
-        given = history @ self.taken + (np.diff(history.indptr) == 0)
-        return ((history @ self.follows).toarray() + given[:, None] * self.base).astype(np.float32)
+        given = history @ self.exit_rate + (np.diff(history.indptr) == 0)
+        return ((history @ self.follows).toarray() + given[:, None] * self.prior).astype(np.float32)
 
 
 def fit_markov(

@@ -1,4 +1,4 @@
-"""Simple controls: what counting alone reaches. A figure of ours means something only beside these.
+"""Simple count-based baselines. Our own figures only mean something next to these.
 
 Axis convention: `T` tasks, `N` items. Every `fit_*` reads some users of a dataset, the training users, and returns a frozen
 value; `scores(tasks)` gives float32 (T, N) from the support part of each task and never from its query. A task's scores do
@@ -20,7 +20,7 @@ from llmrec.errors import DataError
 from llmrec.models.counts import basket_items, same_catalogue, support_counts
 
 
-class Control(Protocol):
+class Baseline(Protocol):
     """What every control offers."""
 
     @property
@@ -33,7 +33,7 @@ class Control(Protocol):
         ...
 
 
-def choose(candidates: Sequence[Control], tasks: Tasks, metric: Callable[[np.ndarray, Tasks], np.ndarray]) -> Control:
+def choose(candidates: Sequence[Baseline], tasks: Tasks, metric: Callable[[np.ndarray, Tasks], np.ndarray]) -> Baseline:
     """The candidate with the highest mean of `metric(scores, tasks)`, float (T,), over the tasks where it is a number.
 
     `tasks` are of validation users. Of equal candidates the first is taken. For example:

@@ -1,4 +1,4 @@
-"""SASRec with full-softmax cross-entropy: a small causal transformer over item ids, the strongest simple neural control.
+"""SASRec with full-softmax cross-entropy: a small causal transformer over item ids, the strongest simple neural baseline.
 
 Axis convention: `T` tasks, `B` windows (or rows of packed ones), `L` events of the longest, `M` events in all, `D` width,
 `N` items.
@@ -26,7 +26,7 @@ from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.softmax import catalogue_loss
 from llmrec.errors import DataError
 from llmrec.models.counts import same_catalogue
-from llmrec.models.popularity import Control
+from llmrec.models.popularity import Baseline
 
 _TASKS = 256  # scored at once
 
@@ -47,12 +47,12 @@ class SasrecSettings:
     layers: int = 2
     heads: int = 2
     dropout: float = 0.3
-    most: int = 50
+    max_length: int = 50
     windows: Literal["last", "first", "random"] = "last"
     horizon: int = 1
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    batch: int = 128
+    batch_size: int = 128
     epochs: int = 100
     patience: int = 5
 
@@ -87,7 +87,7 @@ def fit_sasrec(
     users: np.ndarray,
     settings: SasrecSettings | None = None,
     seed: int = 0,
-    validate: Callable[[Control], float] | None = None,
+    validate: Callable[[Baseline], float] | None = None,
     watch: Callable[[int, float, float | None], None] | None = None,
     device: str = "cpu",
 ) -> Sasrec:
@@ -110,11 +110,11 @@ def fit_sasrec(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         body = Body(dataset.n_items, settings).to(device)
-        optimiser = torch.optim.AdamW(body.parameters(), settings.rate, weight_decay=settings.weight_decay, fused=True)
+        optimiser = torch.optim.AdamW(body.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
         best, best_value, best_epoch = None, -math.inf, -1
         for epoch in range(settings.epochs):
             loss = _epoch(body, optimiser, dataset, users, settings, rng, dtype)
-            fitted = Sasrec(copy.deepcopy(body).eval().requires_grad_(False), settings.most)
+            fitted = Sasrec(copy.deepcopy(body).eval().requires_grad_(False), settings.max_length)
             value = None if validate is None else float(validate(fitted))
             if watch is not None:
                 watch(epoch, loss, value)
@@ -134,7 +134,7 @@ class Body(nn.Module):
     def __init__(self, items: int, settings: SasrecSettings):
         super().__init__()
         self.items = nn.Embedding(items, settings.width)
-        self.position = nn.Parameter(torch.empty(settings.most, settings.width))
+        self.position = nn.Parameter(torch.empty(settings.max_length, settings.width))
         self.blocks = nn.ModuleList([Block(settings.width, settings.heads, settings.dropout) for _ in range(settings.layers)])
         self.norm = nn.LayerNorm(settings.width)
         self.drop = Dropout(settings.dropout)
@@ -221,8 +221,8 @@ def _epoch(
     body.train()
     losses, device = [], str(body.position.device)
     order = rng.permutation(users)
-    for first in range(0, len(order), settings.batch):
-        chosen = order[first : first + settings.batch]
+    for first in range(0, len(order), settings.batch_size):
+        chosen = order[first : first + settings.batch_size]
         start, length = _windows(dataset, chosen, settings, rng)
         target, owner = _targets(dataset, chosen, start, length, settings.horizon)
         with autocast(dtype, device):
@@ -244,7 +244,7 @@ def _windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """int64 (B,) each: first event of each user's window, and its events. Something follows every event of a window."""
     begin, room = dataset.start[users], np.diff(dataset.start)[users] - 1
-    length = np.minimum(room, settings.most)
+    length = np.minimum(room, settings.max_length)
     if settings.windows == "last":
         return begin + room - length, length
     return begin + (rng.integers(0, room - length + 1) if settings.windows == "random" else 0), length
@@ -281,7 +281,7 @@ def _packed(length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check(settings: SasrecSettings) -> None:
-    for name in ("width", "layers", "heads", "most", "horizon", "batch", "epochs", "patience"):
+    for name in ("width", "layers", "heads", "max_length", "horizon", "batch_size", "epochs", "patience"):
         if getattr(settings, name) < 1:
             raise DataError(f"settings.{name}: expected at least 1, got {getattr(settings, name)}")
     if settings.width % settings.heads:

@@ -1,4 +1,4 @@
-"""Controls that read the catalogue only: TF-IDF and BM25 over item texts, and cosine over one-hot attributes.
+"""Baselines that read only the catalogue: TF-IDF and BM25 over item texts, and cosine over one-hot attributes.
 
 Axis convention: `T` tasks, `N` items, `V` words (or attribute values). No training users: what they score a warm item and
 one that nobody has taken by is the same, which makes them the controls of cold items.

@@ -1,1 +1,1 @@
-"""Base training at length: in several processes, resumable after a kill, tracked."""
+"""Long base training: in several processes, resumable, and tracked."""

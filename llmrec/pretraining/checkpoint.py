@@ -1,4 +1,4 @@
-"""A training under way as a folder: weights, AdamW's moments and the average as safetensors, the rest as JSON.
+"""Checkpoints of base training: weights, AdamW's moments and the moving average as safetensors, the rest as JSON.
 
 Whatever the next step depends on is here or in what the caller gives again, which `identity` holds against what was given then.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import SlotModel
-from llmrec.encoder.train import Training, TrainSettings, learned
+from llmrec.encoder.train import Training, TrainSettings, trainable
 from llmrec.errors import ArtefactError
 from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
 
@@ -44,7 +44,7 @@ def identity(model: SlotModel, dataset: Dataset, users: np.ndarray, settings: Tr
     table = model.body.model.get_input_embeddings().weight  # never trained, so it tells the pretrained weights apart
     events = [np.asarray(users, np.int64), dataset.start, dataset.item, dataset.time, dataset.basket]
     events += [dataset.attributes[name] for name in sorted(dataset.attributes)]
-    events += [] if dataset.worth is None else [dataset.worth]  # other weights of event types are another loss
+    events += [] if dataset.sample_weight is None else [dataset.sample_weight]  # other weights of event types are another loss
     return json.loads(
         json.dumps(
             {
@@ -55,7 +55,7 @@ def identity(model: SlotModel, dataset: Dataset, users: np.ndarray, settings: Tr
                 "events": dataset.n_events,
                 "titles": _hash(np.frombuffer("\n".join(map(str, dataset.catalogue.column("title"))).encode(), np.uint8)),
                 "data": _hash(*events),
-                "weights": _hash(table.detach().cpu().numpy(), model.words.cpu().numpy()),
+                "weights": _hash(table.detach().cpu().numpy(), model.prefix_ids.cpu().numpy()),
             }
         )
     )
@@ -91,12 +91,12 @@ def held(folder: Path) -> Iterator[None]:
 def save(path: Path, training: Training, run: Mapping[str, Any], effort: Effort) -> None:
     """Save atomically; an older save at `path` is replaced. run: its `identity`."""
     arrays = {f"model.{name}": value for name, value in training.model.state_dict().items()}
-    for name, parameter in learned(training.model):
+    for name, parameter in trainable(training.model):
         moments = training.optimiser.state.get(parameter, {})
         arrays |= {f"adamw.{key}.{name}": value for key, value in moments.items()}
-    arrays |= {f"average.{name}": value for name, value in (training.average or {}).items()}
+    arrays |= {f"average.{name}": value for name, value in (training.ema or {}).items()}
     dtype = next(name for name, value in DTYPES.items() if value == training.dtype)
-    meta = {"run": dict(run), "warm": training.warm, "dtype": dtype, **asdict(effort)}
+    meta = {"run": dict(run), "warm": training.warmup, "dtype": dtype, **asdict(effort)}
 
     def write(to: Path) -> None:
         plain = {name: value.detach().cpu().numpy() for name, value in arrays.items()}
@@ -123,15 +123,15 @@ def restore(path: Path, training: Training, run: Mapping[str, Any]) -> Effort:
             "go on with another transformer; give the one it began with, or another folder for a new run"
         )
     model.load_state_dict(weights)
-    for name, parameter in learned(model):
+    for name, parameter in trainable(model):
         moments = {key: arrays[f"adamw.{key}.{name}"] for key in MOMENTS if f"adamw.{key}.{name}" in arrays}
         if moments:
             on = {key: value.to(parameter.device) for key, value in moments.items() if key != "step"}  # AdamW counts on the CPU
             training.optimiser.state[parameter] = {"step": moments["step"], **on}
-        if training.average is not None:
-            training.average[name] = arrays[f"average.{name}"].to(parameter.device)
+        if training.ema is not None:
+            training.ema[name] = arrays[f"average.{name}"].to(parameter.device)
     training.losses[:] = arrays["losses"].tolist()
-    training.dtype, training.warm = DTYPES[meta["dtype"]], meta["warm"]
+    training.dtype, training.warmup = DTYPES[meta["dtype"]], meta["warm"]
     return Effort(meta["seconds"], meta["processes"], meta["threads"])
 
 

@@ -1,4 +1,4 @@
-"""Base training that can be killed at any moment and goes on, in one process or several."""
+"""Resumable base training, in one process or several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import SlotModel
-from llmrec.encoder.train import Training, TrainSettings, advance, begin, finish
+from llmrec.encoder.train import Training, TrainSettings, finalize, init_state, train_step
 from llmrec.errors import ArtefactError, DataError
 from llmrec.pretraining.checkpoint import Effort, held, identity, restore, save, saved
 from llmrec.pretraining.processes import Processes
@@ -54,11 +54,13 @@ def pretrain(
     `folder`; DataError for a batch too small to share.
     """
     share = processes.share
-    if settings.batch < share.world:
-        raise DataError(f"a batch of {settings.batch} cannot be shared by {share.world} processes; start fewer, or raise it")
+    if settings.batch_size < share.world:
+        raise DataError(
+            f"a batch of {settings.batch_size} cannot be shared by {share.world} processes; start fewer, or raise it"
+        )
     if save_every < 1:
         raise DataError(f"save_every is {save_every}; expected at least 1 step")
-    training, run = begin(model, settings), identity(model, dataset, users, settings, seed)
+    training, run = init_state(model, settings), identity(model, dataset, users, settings, seed)
     with held(Path(folder)) if processes.main else nullcontext():
         path = Path(folder) / "checkpoint"
         effort = Effort(processes=share.world, threads=torch.get_num_threads())
@@ -66,30 +68,30 @@ def pretrain(
             if saved(path):
                 before = restore(path, training, run)
                 effort = replace(effort, seconds=before.seconds)
-                for line in _told(training, before, effort, settings.steps) if processes.main else ():
+                for line in _told(training, before, effort, settings.max_steps) if processes.main else ():
                     say(line)
         resumed = training.step
         _agree(training, processes)
         operations = 0
-        while training.step < settings.steps:
+        while training.step < settings.max_steps:
             began = time.perf_counter()
             step = training.step
             with FlopCounterMode(display=False) if step == resumed else nullcontext() as counter:
-                loss = advance(training, dataset, users, settings, seed, share)
+                loss = train_step(training, dataset, users, settings, seed, share)
             if counter is not None:
                 operations = counter.get_total_flops()
             seconds = time.perf_counter() - began
             effort = replace(effort, seconds=effort.seconds + seconds)
             if processes.main:
                 rate = training.optimiser.param_groups[0]["lr"]
-                processes.log({"loss": loss, "learning_rate": rate, "windows_per_second": settings.batch / seconds}, step)
+                processes.log({"loss": loss, "learning_rate": rate, "windows_per_second": settings.batch_size / seconds}, step)
             if watch is not None:
                 watch(step, loss)
-            if training.step % save_every == 0 or training.step == settings.steps:
+            if training.step % save_every == 0 or training.step == settings.max_steps:
                 if processes.main:
                     save(path, training, run, effort)
                 processes.wait()
-    finish(training)
+    finalize(training)
     return Pretrained(training.losses, resumed, effort.seconds, operations)
 
 
@@ -116,6 +118,6 @@ def _agree(training: Training, processes: Processes) -> None:
         )
     fast = reduce(torch.tensor([float(processes.main and training.dtype == torch.bfloat16)], device=device)).item()
     training.dtype = torch.bfloat16 if fast else torch.float32
-    for value in [*training.model.state_dict().values(), *(training.average or {}).values()]:
+    for value in [*training.model.state_dict().values(), *(training.ema or {}).values()]:
         if value.is_floating_point():
             value.copy_(reduce(value if processes.main else torch.zeros_like(value)))

@@ -1,4 +1,4 @@
-"""The gate to accelerate: which process this is, on which device, and what the processes do together."""
+"""The only module that imports accelerate: the process's number, its device, and operations over all processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from llmrec.encoder.train import WHOLE, Share
+from llmrec.encoder.train import SINGLE_PROCESS, Shard
 from llmrec.errors import DataError, MissingExtraError
 
 # Tracker -> modules of which one is needed; accelerate would leave a tracker out without a word.
@@ -35,7 +35,7 @@ class Processes:
     log: told numbers by name and the step; on the first process only. close: ends tracking and the talk between processes.
     """
 
-    share: Share = WHOLE
+    share: Shard = SINGLE_PROCESS
     device: str = "cpu"
     wait: Callable[[], None] = _nothing
     log: Callable[[Mapping[str, float], int], None] = _nothing
@@ -87,7 +87,7 @@ def launch(cpu: bool, report_to: str, folder: Path, config: Mapping[str, Any]) -
     if report_to != "none":
         plain = {name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in config.items()}
         accelerator.init_trackers("pretrain", plain)
-    share = Share(accelerator.process_index, world, accelerator.reduce if world > 1 else None)
+    share = Shard(accelerator.process_index, world, accelerator.reduce if world > 1 else None)
     return Processes(
         share,
         "cpu" if accelerator.device.type == "cpu" else str(accelerator.device),  # not cpu:0, as several would have it

@@ -1,1 +1,1 @@
-"""The ranking stage: candidates scored by the adapted transformer and by what a dot product does not see."""
+"""The ranking stage: candidates are scored by the adapted transformer and by features that a dot product cannot express."""

@@ -1,4 +1,4 @@
-"""What a dot product does not see: how often, how lately, how cheap, what with, for each candidate of each task.
+"""Ranking features of each candidate of each task: frequency, recency, price and co-purchases.
 
 Axis convention: `T` tasks, `C` candidates of all tasks as a flat list (as in `Candidates`), `N` items, `F` features.
 All counts come from training users and from the task's own support; nothing from a query.
@@ -13,8 +13,8 @@ from llmrec.data.tasks import Tasks
 from llmrec.index.candidates import Candidates
 from llmrec.models.counts import support_counts
 from llmrec.models.item_item import Markov
-from llmrec.ranking import flow
-from llmrec.ranking.counting import DATES, LATELY, PLACES, Counts
+from llmrec.ranking import text_cca
+from llmrec.ranking.statistics import DATES, LATELY, PLACES, ItemStatistics
 
 FEATURES = (
     "times",  # log(1 + baskets of the support that hold the item)
@@ -41,7 +41,7 @@ FEATURES = (
 # The blend alone may see these. Next to no task of a training user is about an item that the other half of them did not have
 # (15 of 6,000 of electronics): of what says something of such items only the ranker over counts would learn to distrust it.
 FOR_BLEND = (
-    "akin",  # of an item that nobody had, log(1 + 100 x likeness in text to the support and to what goes with it)
+    "akin",  # for a cold item: log(1 + 100 x text similarity to the support and to its co-purchases)
 )
 
 TASKS = 256  # whose words are compared at a time
@@ -49,7 +49,7 @@ LEAST = 1e-3  # of what EASE says: below it is noise
 LEAST_AKIN = 1e-2  # of what similarities carried over by text come to
 
 
-def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
+def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndarray:
     """float32 (C, F), columns as in FEATURES."""
     asked, tasks = tasks, tasks.counted
     n, data = tasks.dataset.n_items, tasks.dataset
@@ -70,8 +70,8 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
     count_in = sparse.csr_array((np.log1p(times), (cells // n, cells % n)), shape=(len(tasks), n))
     if not len(cells):  # no event of any support counts
         times = latest = np.zeros(1, np.int64)
-    together = sparse.csr_array(count_in @ counts.together)
-    late = sparse.csr_array(support_counts(tasks, LATELY) @ counts.together)
+    together = sparse.csr_array(count_in @ counts.cooccurrence)
+    late = sparse.csr_array(support_counts(tasks, LATELY) @ counts.cooccurrence)
     price = counts.log_price
     level = np.bincount(owner, price[data.item[row]], len(tasks)) / np.maximum(length, 1)
     columns = {
@@ -86,9 +86,9 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
         "linear_lately": _linear(counts, support_counts(tasks, LATELY), found),
         "wording": np.log1p(_wording(counts, tasks, found)),
         "text_follows": _text_follows(counts, tasks, found),
-        "follows": _follows(counts.near, tasks, found),
-        "follows_wide": _follows(counts.wide, tasks, found),
-        "place": counts.place[_nearest_place(tasks)[found.task], found.item],
+        "follows": _follows(counts.markov_short, tasks, found),
+        "follows_wide": _follows(counts.markov_long, tasks, found),
+        "place": counts.position_popularity[_nearest_place(tasks)[found.task], found.item],
         "lately": _lately(counts, tasks, asked, found),
         "price": price[found.item],
         "price_gap": np.abs(price[found.item] - level[found.task]),
@@ -98,41 +98,41 @@ def features(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
     return np.stack([columns[name] for name in FEATURES], 1).astype(np.float32)
 
 
-def features_for_blend(tasks: Tasks, found: Candidates, counts: Counts) -> np.ndarray:
+def features_for_blend(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndarray:
     """float32 (C, 1), columns as in FOR_BLEND; 0 for items that were had, and where `Counts.carry` is empty.
 
     akin(i) = log(1 + 100 sum_j carry(j, i) (held(j) + sum_h held(h) together(h, j))), held(h) with .8 for each basket back: as
     the control `attribute kNN` of the benchmarks, which carries over its own similarities.
     """
     value = np.zeros(len(found.item))
-    if counts.carry.nnz:
+    if counts.text_knn.nnz:
         held = support_counts(tasks, LATELY)
-        value = _cells(sparse.csr_array((held + held @ counts.together) @ counts.carry), found)
+        value = _cells(sparse.csr_array((held + held @ counts.cooccurrence) @ counts.text_knn), found)
     return np.log1p(value / LEAST_AKIN).astype(np.float32)[:, None]
 
 
 def _follows(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
     """log((chance + mean chance) / mean chance), (C,): 0 for what never follows."""
     history = support_counts(tasks, markov.decay, markov.last)
-    given = history @ markov.taken + (np.diff(history.indptr) == 0)
-    chance = _cells(sparse.csr_array(history @ markov.follows), found) + given[found.task] * markov.base[found.item]
-    return np.log1p(chance / max(markov.base.mean(), 1e-12))
+    given = history @ markov.exit_rate + (np.diff(history.indptr) == 0)
+    chance = _cells(sparse.csr_array(history @ markov.follows), found) + given[found.task] * markov.prior[found.item]
+    return np.log1p(chance / max(markov.prior.mean(), 1e-12))
 
 
-def _linear(counts: Counts, history: sparse.csr_array, found: Candidates) -> np.ndarray:
+def _linear(counts: ItemStatistics, history: sparse.csr_array, found: Candidates) -> np.ndarray:
     """log of the sum (C,) over the history's items of what each says of the candidate by `Counts.linear`."""
     value = np.zeros(len(found.item), np.float32)
-    for first in range(0, history.shape[0] if counts.linear.nnz else 0, TASKS):  # in parts: nearly every item is spoken of
+    for first in range(0, history.shape[0] if counts.ease.nnz else 0, TASKS):  # in parts: nearly every item is spoken of
         stop = min(first + TASKS, history.shape[0])
         part = slice(found.start[first], found.start[stop])
-        dense = (history[first:stop].astype(np.float32) @ counts.linear).toarray()
+        dense = (history[first:stop].astype(np.float32) @ counts.ease).toarray()
         value[part] = dense[found.task[part] - first, found.item[part]]
     return np.log(np.maximum(value, 0) + LEAST)
 
 
-def _wording(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
+def _wording(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
     """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it."""
-    support = support_counts(tasks, flow.LATELY)
+    support = support_counts(tasks, text_cca.LATELY)
     value = np.empty(len(found.item), np.float32)
     for first in range(0, len(tasks), TASKS):  # in parts: nearly every item shares some word with a support
         stop = min(first + TASKS, len(tasks))
@@ -142,7 +142,7 @@ def _wording(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
     return np.maximum(value - _cells(support, found), 0.0)
 
 
-def _text_follows(counts: Counts, tasks: Tasks, found: Candidates) -> np.ndarray:
+def _text_follows(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
     """(C,)"""
     value, histories = np.empty(len(found.item), np.float32), counts.flow.histories(tasks)
     for first in range(0, len(tasks), TASKS):
@@ -165,13 +165,15 @@ def _first_and_last_basket(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
     return first, last
 
 
-def _lately(counts: Counts, tasks: Tasks, asked: Tasks, found: Candidates) -> np.ndarray:
+def _lately(counts: ItemStatistics, tasks: Tasks, asked: Tasks, found: Candidates) -> np.ndarray:
     """`Counts.lately` (C,) at the time of the last event of each support of `asked`, between the two nearest dates in
     proportion. tasks: the same with only the events that count."""
     at = np.interp(asked.dataset.time[asked.split - 1], counts.dates, np.arange(DATES))
     low = np.minimum(at.astype(np.int64), DATES - 2)
     part, task, place = (at - low)[found.task], low[found.task], _nearest_place(tasks)[found.task]
-    return (1 - part) * counts.lately[task, place, found.item] + part * counts.lately[task + 1, place, found.item]
+    return (1 - part) * counts.recent_position_popularity[task, place, found.item] + part * counts.recent_position_popularity[
+        task + 1, place, found.item
+    ]
 
 
 def _cells(table: sparse.csr_array, found: Candidates) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A ranker: a small network over the numbers of each candidate, fitted by softmax over the candidates of a task."""
+"""A ranker: a small network over the features of each candidate, fitted by softmax over the candidates of a task."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ class Ranker:
 
 @dataclass(frozen=True)
 class RankerSettings:
-    """hidden: units beside the straight line. steps: of Adam. rate: its step size. decay: weight decay, which keeps
-    few users from being learned by heart. batch: tasks a step."""
+    """How a ranker is fitted.
+
+    hidden: units of the hidden layer, in addition to a linear term. max_steps, learning_rate: of AdamW. weight_decay: keeps a
+    ranker that learns from few users from overfitting. batch_size: tasks in a step.
+    """
 
     hidden: int = 16
-    steps: int = 150
-    rate: float = 2e-2
-    decay: float = 1e-2
-    batch: int = 128
+    max_steps: int = 150
+    learning_rate: float = 2e-2
+    weight_decay: float = 1e-2
+    batch_size: int = 128
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,11 @@ def fit_ranker(ranking: Ranking, settings: RankerSettings, seed: int) -> Ranker:
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)
         network = _network(len(mean), settings.hidden)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
-    slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: 1.0 - i / max(settings.steps, 1))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: 1.0 - i / max(settings.max_steps, 1))
     first = np.searchsorted(ranking.owner, np.arange(len(ranking.filled) + 1))  # owners ascend
-    for _ in range(settings.steps):
-        tasks = draw.permutation(len(ranking.filled))[: settings.batch]
+    for _ in range(settings.max_steps):
+        tasks = draw.permutation(len(ranking.filled))[: settings.batch_size]
         inputs = torch.from_numpy(((ranking.inputs[tasks] - mean) / spread).astype(np.float32))
         logits = _forward(network, inputs).masked_fill(torch.from_numpy(~ranking.filled[tasks]), -1e9)
         count = first[tasks + 1] - first[tasks]

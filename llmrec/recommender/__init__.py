@@ -1,1 +1,1 @@
-"""Fit, recommend, observe, save: the parts put together."""
+"""The recommender: fit, recommend, observe, save."""

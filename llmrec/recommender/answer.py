@@ -1,4 +1,4 @@
-"""From histories to answers: a pure function of the state."""
+"""Recommendations for histories, as a pure function of the state."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmrec.data.tasks import Tasks
-from llmrec.encoder.users import chunks
+from llmrec.encoder.users import batches
 from llmrec.index.candidates import names
-from llmrec.ranking.stage import candidate_scores, retrieve
-from llmrec.recommender.parts import adapted, choices, read_with
+from llmrec.ranking.two_stage import candidate_scores, retrieve
+from llmrec.recommender.pipeline import adapted, choices, read_with
 from llmrec.recommender.state import State
 
 FALLBACK = "popular (no history)"
-REST = "rest of the catalogue"
+BACKFILL = "rest of the catalogue"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.
         initialisation; None for as many as the gate says.
     """
     parts, first = [], 0
-    for part in chunks(tasks):
+    for part in batches(tasks):
         found = _answer(state, part, k, filter_viewed, allowed, steps)
         parts.append(replace(found, asker=found.asker + first))
         first += len(part)
@@ -111,8 +111,8 @@ def _rest(
         may[tasks.dataset.item[tasks.support(task)]] = False
     left = np.flatnonzero(may)
     left = left[np.argsort(-scores[task, left], kind="stable")][: k - mine.sum()]
-    # Below everything that was ranked, as `ranking.stage.ranked` puts them, so that scores fall with the rank.
+    # Below everything that was ranked, as `ranking.two_stage.ranked` puts them, so that scores fall with the rank.
     value = scores[task, left] - scores[task].max() - 1.0 + ranked.score[mine].min(initial=0.0)
     rank = mine.sum() + 1 + np.arange(len(left))
     asker = np.full(len(left), task, np.int64)
-    return Answer(asker, left, value.astype(np.float32), rank, [REST] * len(left), np.full(len(left), steps))
+    return Answer(asker, left, value.astype(np.float32), rank, [BACKFILL] * len(left), np.full(len(left), steps))

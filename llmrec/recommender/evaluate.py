@@ -1,4 +1,4 @@
-"""How good a state is for users it was not trained on, beside the two controls that every shop has."""
+"""Evaluate a state on held-out users, against popularity and each user's most frequent items."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
-from llmrec.metrics.bootstrap import bootstrap_mean, paired
-from llmrec.metrics.ranking import place
-from llmrec.metrics.report import Row
-from llmrec.recommender.parts import ranked_scores, reader
+from llmrec.metrics.bootstrap import bootstrap_mean, paired_bootstrap
+from llmrec.metrics.ranking import rank_targets
+from llmrec.metrics.report import Result
+from llmrec.recommender.pipeline import ranked_scores, reader
 from llmrec.recommender.state import State
 
 OURS = "meta_lora"
 
 
-def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) -> list[Row]:
+def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) -> list[Result]:
     """Rows for one setting: the first `known` baskets of each user known, the items of the next `horizon` ones relevant.
 
     Differences (`versus`) are those of the adapted model to each other method. Raises DataError when no history is long enough.
     """
     if known < 1:
-        raise DataError(f"known is {known}; expected at least 1 basket, for there is nothing to adapt to without")
+        raise DataError(f"known is {known}; expected at least 1 basket, because adaptation needs one")
     horizon = state.settings.train.horizon
     tasks = first_baskets(held, np.arange(held.n_users), known, horizon)
     if not len(tasks):
@@ -43,7 +43,7 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
     relevant, found, seconds = tasks.relevant(), {}, {}
     for method, way in ways.items():
         began = time.perf_counter()
-        places = place(way(), relevant)
+        places = rank_targets(way(), relevant)
         found[method] = {"ndcg@10": places.ndcg(10), "recall@10": places.recall(10), "auc": places.auc()}
         seconds[method] = time.perf_counter() - began
     rows, setting = [], f"known={known},all"
@@ -51,11 +51,11 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
         role = "ours" if method in (OURS, "zero_steps") else "control"
         for metric, values in metrics.items():
             one, took = bootstrap_mean(values, rng), seconds[method]
-            rows.append(Row("evaluate", method, role, setting, metric, one.value, one.low, one.high, "", one.n, None, took))
+            rows.append(Result("evaluate", method, role, setting, metric, one.value, one.low, one.high, "", one.n, None, took))
             if method != OURS:
-                gap = paired(found[OURS][metric], values, rng)
+                gap = paired_bootstrap(found[OURS][metric], values, rng)
                 rows.append(
-                    Row("evaluate", OURS, "ours", setting, metric, gap.value, gap.low, gap.high, method, gap.n, None, None)
+                    Result("evaluate", OURS, "ours", setting, metric, gap.value, gap.low, gap.high, method, gap.n, None, None)
                 )
     return rows
 

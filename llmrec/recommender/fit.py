@@ -1,4 +1,4 @@
-"""From a dataset to a state: every part in its order, with a line for each stage."""
+"""Fit a state on a dataset: all parts in order, with one progress line per stage."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from llmrec.errors import ShortHistoriesError
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, extent, read_texts
 from llmrec.ranking.ranker import Ranker
-from llmrec.ranking.stage import Rankers, Retrieval
-from llmrec.recommender.gating import learn_gate, said
-from llmrec.recommender.parts import (
+from llmrec.ranking.statistics import extent, fit_statistics, read_texts
+from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.recommender.gating import describe, learn_gate
+from llmrec.recommender.pipeline import (
     check_settings,
     frozen_items,
     learn_blend,
@@ -39,8 +39,9 @@ from llmrec.recommender.state import State
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Who teaches what: int indices of users. base: transformer and counts. adapting: the initialisation. ranking: the blend.
+class UserSplit:
+    """A split of the users (int indices). base: trains transformer and statistics. meta: the initialisation. blend: gate and
+    blend.
 
     Three groups, because whatever is learned on top of a score must meet it as it will be on new users, and on its own users a
     score is better than that. The base knows its own users' future: there a step on the support gains nothing, and an
@@ -49,8 +50,8 @@ class Shares:
     """
 
     base: np.ndarray
-    adapting: np.ndarray
-    ranking: np.ndarray
+    meta: np.ndarray
+    blend: np.ndarray
 
 
 def fit(dataset: Dataset, weights: Weights, settings: Settings, seed: int, stages: Stages, cache: Path | None) -> State:
@@ -58,12 +59,12 @@ def fit(dataset: Dataset, weights: Weights, settings: Settings, seed: int, stage
     device that is not here."""
     check_settings(settings)
     rng = np.random.default_rng(seed)
-    shares = share(dataset, np.arange(dataset.n_users), settings, rng)
-    model = fit_base(dataset, shares.base, weights, settings, seed, rng, stages, cache)
-    return fit_rest(dataset, shares, model, settings, seed, rng, stages)
+    split = split_users(dataset, np.arange(dataset.n_users), settings, rng)
+    model = fit_base(dataset, split.base, weights, settings, seed, rng, stages, cache)
+    return fit_rest(dataset, split, model, settings, seed, rng, stages)
 
 
-def share(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator) -> Shares:
+def split_users(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator) -> UserSplit:
     """Divide `users` at random. With fewer than twenty long enough in a share, all users serve for everything (and it is said
     in `fit_rest`)."""
     long = users[dataset.n_baskets[users] >= settings.train.known[0] + settings.train.horizon]
@@ -73,12 +74,12 @@ def share(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.rando
             "histories, or set a shorter `horizon` in TrainSettings"
         )
     mixed = rng.permutation(users)
-    first = int(len(mixed) * settings.ranking_share)
-    second = first + int(len(mixed) * settings.adapting_share)
+    first = int(len(mixed) * settings.blend_fraction)
+    second = first + int(len(mixed) * settings.meta_fraction)
     ranking, adapting, base = (np.sort(part) for part in np.split(mixed, [first, second]))
     if min(np.isin(part, long).sum() for part in (ranking, adapting, base)) < 20:
-        return Shares(users, users, users)
-    return Shares(base, adapting, ranking)
+        return UserSplit(users, users, users)
+    return UserSplit(base, adapting, ranking)
 
 
 def new_base(
@@ -112,8 +113,8 @@ def train_base(
 ) -> None:
     """Train the base on `users`, with a bar."""
     plan = settings.train
-    what = f"{plan.steps} steps of {plan.batch} windows from {len(users):,} users"
-    with stages("base", what) as say, bar(total=plan.steps) as b:
+    what = f"{plan.max_steps} steps of {plan.batch_size} windows from {len(users):,} users"
+    with stages("base", what) as say, bar(total=plan.max_steps) as b:
         losses: list[float] = []
 
         def watch(_: int, loss: float) -> None:
@@ -121,42 +122,51 @@ def train_base(
             b.update()
 
         train(model, dataset, users, plan, rng, watch)
-        say(f"{plan.steps} steps, loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}")
+        say(f"{plan.max_steps} steps, loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}")
 
 
 def fit_rest(
-    dataset: Dataset, shares: Shares, model: SlotModel, settings: Settings, seed: int, rng: np.random.Generator, stages: Stages
+    dataset: Dataset,
+    split: UserSplit,
+    model: SlotModel,
+    settings: Settings,
+    seed: int,
+    rng: np.random.Generator,
+    stages: Stages,
 ) -> State:
     """Everything above a trained base: counts, index, initialisation, rankers."""
     items = frozen_items(model)
     with stages("count and index", extent(dataset)):
         texts = read_texts(dataset)
-        counts = count(dataset, shares.base, settings.train.horizon, texts, rng)
+        counts = fit_statistics(dataset, split.base, settings.train.horizon, texts, rng)
         retrieval = new_retrieval(model, items, counts, settings)
     plan = settings.outer
-    with stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.users} users") as say, bar(total=plan.episodes) as b:
-        init = learn_initialisation(model, items, dataset, shares.adapting, settings, rng, seed, lambda *_: b.update() and None)
+    with (
+        stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.meta_batch_size} users") as say,
+        bar(total=plan.episodes) as b,
+    ):
+        init = learn_initialisation(model, items, dataset, split.meta, settings, rng, seed, lambda *_: b.update() and None)
         moved = float(distance(init.adapter, start_adapter(model, settings, seed, settings.lora.b_std).adapter))
-        say(f"{plan.episodes} episodes, {init.adapter.numbers:,} numbers a user, moved by {moved:.2f}")
-    with stages("rank", f"over counts, learned on {len(shares.base):,} users"):
+        say(f"{plan.episodes} episodes, {init.adapter.n_params:,} numbers a user, moved by {moved:.2f}")
+    with stages("rank", f"over counts, learned on {len(split.base):,} users"):
         plain = reader(model, items, settings, None)
-        counted = learn_counts_ranker(plain, retrieval, texts, dataset, shares.base, settings, rng, seed)
-    gate, rankers = gate_and_blend(dataset, shares, model, items, init, retrieval, counted, settings, seed, rng, stages)
+        counted = learn_counts_ranker(plain, retrieval, texts, dataset, split.base, settings, rng, seed)
+    gate, rankers = gate_and_blend(dataset, split, model, items, init, retrieval, counted, settings, seed, rng, stages)
     return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, gate, seed=seed)
 
 
 def with_initialisation(
-    state: State, dataset: Dataset, shares: Shares, init: Initialisation[Adapter], rng: np.random.Generator, stages: Stages
+    state: State, dataset: Dataset, split: UserSplit, init: Initialisation[Adapter], rng: np.random.Generator, stages: Stages
 ) -> State:
     """The same base and counts under another initialisation, with a gate and a blend of its own."""
     parts = state.model, state.items, init, state.retrieval, state.rankers.counts
-    gate, rankers = gate_and_blend(dataset, shares, *parts, state.settings, state.seed, rng, stages)
+    gate, rankers = gate_and_blend(dataset, split, *parts, state.settings, state.seed, rng, stages)
     return replace(state, init=init, gate=gate, rankers=rankers)
 
 
 def gate_and_blend(
     dataset: Dataset,
-    shares: Shares,
+    split: UserSplit,
     model: SlotModel,
     items: Items,
     init: Initialisation[Adapter],
@@ -168,13 +178,17 @@ def gate_and_blend(
     stages: Stages,
 ) -> tuple[Gate | None, Rankers]:
     """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor initialisation."""
-    own, gate = shares.ranking is shares.base, None
+    own, gate = split.blend is split.base, None
     if not own:
-        with stages("gate", f"from {len(shares.ranking):,} other users") as say:
-            gate = learn_gate(model, items, init, dataset, shares.ranking, settings, rng)
-            say(f"steps to take: {said(gate)}")
-    same = "the base's own users, for want of others; no gate" if own else f"{len(shares.ranking):,} other users"
+        with stages("gate", f"from {len(split.blend):,} other users") as say:
+            gate = learn_gate(model, items, init, dataset, split.blend, settings, rng)
+            say(f"steps to take: {describe(gate)}")
+    same = (
+        "the base's users (too few users to hold any out, so no gate is learned)"
+        if own
+        else f"{len(split.blend):,} other users"
+    )
     with stages("blend", f"learned on {same}"):
         read = reader(model, items, settings, init, gate=gate)
-        tasks = ranking_tasks(dataset, shares.ranking, settings, rng)
+        tasks = ranking_tasks(dataset, split.blend, settings, rng)
         return gate, learn_blend(read, retrieval, counted, tasks, settings, seed)

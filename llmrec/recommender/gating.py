@@ -1,4 +1,4 @@
-"""When to adapt: how many steps a support of which size is worth, on users whom neither base nor initialisation has seen."""
+"""Learn the gate on users held out of base training and meta-learning: how many steps help at each support size."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from llmrec.adapters.lora import Adapter
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.encoder.users import chunks
-from llmrec.meta.choosing import fit_gate
+from llmrec.encoder.users import batches
 from llmrec.meta.episodes import user_episode
+from llmrec.meta.fit_gate import fit_gate
 from llmrec.meta.gate import Choice, Gate
 from llmrec.meta.inner import Initialisation, ready, step
 from llmrec.recommender.settings import Settings
@@ -40,17 +40,19 @@ def learn_gate(
     place = np.searchsorted(EDGES, size, side="right") - 1
     key, group = np.unique(tasks.user.astype(np.int64) * len(EDGES) + place, return_inverse=True)
     total = np.zeros((len(key), init.steps + 1))
-    np.add.at(total, group, worth(model, items, init, tasks, settings))
+    np.add.at(total, group, query_log_likelihood(model, items, init, tasks, settings))
     mean = total / np.bincount(group)[:, None]
     choices = [Choice(steps) for steps in range(init.steps + 1)]
     return fit_gate(choices, np.array(EDGES)[key % len(EDGES)], mean, EDGES, rng)
 
 
-def worth(model: SlotModel, items: Items, init: Initialisation[Adapter], tasks: Tasks, settings: Settings) -> np.ndarray:
+def query_log_likelihood(
+    model: SlotModel, items: Items, init: Initialisation[Adapter], tasks: Tasks, settings: Settings
+) -> np.ndarray:
     """float64 (T, steps + 1): minus the query loss after 0, 1, ... steps on the support."""
     found = []
-    for part in chunks(tasks):
-        episode, theta = user_episode(model, items, part, settings.reach), init.adapter.expand(len(part))
+    for part in batches(tasks):
+        episode, theta = user_episode(model, items, part, settings.episode), init.adapter.expand(len(part))
         rows = []
         for k in range(init.steps + 1):
             theta = ready(init, theta.detach())
@@ -62,6 +64,6 @@ def worth(model: SlotModel, items: Items, init: Initialisation[Adapter], tasks: 
     return np.concatenate(found)
 
 
-def said(gate: Gate) -> str:
+def describe(gate: Gate) -> str:
     """The gate in words, for a stage's line."""
     return ", ".join(f"{gate.choices[b.chosen].steps} from {b.least} events on" for b in gate.bins)

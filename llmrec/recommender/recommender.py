@@ -1,4 +1,4 @@
-"""The recommender: the one object that changes, and only by swapping its frozen state for another."""
+"""The public Recommender: the only mutable object, which changes by replacing its frozen state."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.asked import (
-    allowed_items,
-    answer_table,
-    askers,
-    check_count,
-    check_users,
-    find_items,
-    listed,
-    warn_if_short,
-    with_titles,
-)
 from llmrec.data.build import build, events_for
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Catalogue, Dataset
-from llmrec.data.frames import empty_frame, frame_kind, like
+from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.ids import Ids
 from llmrec.data.merge import already_known, merge
 from llmrec.data.numbers import check_seed, check_whole
 from llmrec.data.report import losses
-from llmrec.data.tasks import everything_known
+from llmrec.data.requests import (
+    allowed_items,
+    answer_table,
+    as_ids,
+    check_count,
+    check_users,
+    find_items,
+    query_users,
+    warn_if_short,
+    with_titles,
+)
+from llmrec.data.tasks import full_histories
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, MissingHistoriesWarning, ShortHistoriesError, TrainedUsersWarning
-from llmrec.index.flat import search
+from llmrec.index.faiss_index import search
 from llmrec.index.forks import check_process
-from llmrec.metrics.report import Row
+from llmrec.metrics.report import Result
 from llmrec.progress import LOGGER, Stages
 from llmrec.recommender.answer import Answer, answer, fallback, joined
 from llmrec.recommender.evaluate import evaluate
@@ -113,7 +113,9 @@ class Recommender:
         check_ranges(self.settings)
         stages = Stages(verbose=verbose)
         if isinstance(data, Dataset) and event_weights:
-            raise DataError("event_weights: expected with a table of events, got a Dataset, which has its own: see `Worth`")
+            raise DataError(
+                "event_weights: expected with a table of events, got a Dataset, which has its own: see `EventWeights`"
+            )
         if isinstance(data, Dataset):
             dataset, report, frame = data, None, pa.table({})
         else:
@@ -122,7 +124,7 @@ class Recommender:
                 say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
             for note in report.notes:
                 stages.say(note)
-            frame, self.report = like(pa.table({}), data), report  # there to be read also where training fails
+            frame, self.report = to_native(pa.table({}), data), report  # there to be read also where training fails
         check_process()
         try:
             state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
@@ -154,7 +156,8 @@ class Recommender:
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories`, who need not be known.
 
-        filter_viewed: leave out what a user has had. items_to_recommend: ids that may be recommended (in stock, in a scene).
+        filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
+            in a scene).
         columns: names in `histories`, as in `fit`. adapt: True takes as many gradient steps on each history as the gate found
             worth taking, False none, a number so many for everybody. titles: add the column `title` of the items.
 
@@ -174,12 +177,12 @@ class Recommender:
         state = self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
         if users is not None:
-            known, asked, frame = state.histories, listed(users, "users"), self._frame
+            known, asked, frame = state.histories, as_ids(users, "users"), self._frame
             check_users(asked, known.users)
             _warn_if_left_out(state, asked)
         else:
-            known, asked = _events(state, histories, columns)[0], askers(histories, columns)
-            frame = like(pa.table({}), histories)
+            known, asked = _events(state, histories, columns)[0], query_users(histories, columns)
+            frame = to_native(pa.table({}), histories)
         check_process()
         found = _answer(
             state,
@@ -191,7 +194,7 @@ class Recommender:
             None if isinstance(adapt, (bool, np.bool_)) and adapt else int(adapt),
         )
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
-        return like(_table(found, asked, state.catalogue, titles), frame)
+        return to_native(_table(found, asked, state.catalogue, titles), frame)
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
@@ -218,10 +221,12 @@ class Recommender:
         """
         check_count(k)
         state = self.state
-        index = find_items(state.catalogue, listed(items, "items"))
+        index = find_items(state.catalogue, as_ids(items, "items"))
         most = min(k, len(state.catalogue) - 1)
         check_process()
-        score, found = search(state.likeness, state.likeness.vectors[index], most, None, [np.array([i]) for i in index])
+        score, found = search(
+            state.similarity_index, state.similarity_index.vectors[index], most, None, [np.array([i]) for i in index]
+        )
         ids = state.catalogue.ids
         table = {
             "item_id": [ids[i] for i in np.repeat(index, most)],
@@ -230,9 +235,9 @@ class Recommender:
             "rank": np.tile(np.arange(1, most + 1), len(index)),
         }
         answer = pa.table(table)
-        return like(with_titles(answer, state.catalogue, found.ravel()) if titles else answer, self._frame)
+        return to_native(with_titles(answer, state.catalogue, found.ravel()) if titles else answer, self._frame)
 
-    def evaluate(self, events: Any, known: int = 1, columns: dict[str, str] | None = None, seed: int = 0) -> list[Row]:
+    def evaluate(self, events: Any, known: int = 1, columns: dict[str, str] | None = None, seed: int = 0) -> list[Result]:
         """How well the later baskets of other users are ranked once `known` baskets are: rows of NDCG@10, Recall@10 and AUC for
         the adapted model, for zero steps, popularity and most frequent, with paired bootstrap intervals.
 
@@ -266,7 +271,7 @@ class Recommender:
         """Load what `save_pretrained` saved onto a device, wherever it was made; the index too, where faiss can use that one.
 
         Answers come in the type of frame that they came in before saving, or as pyarrow tables without that library.
-        Raises ArtefactError when a byte of it has changed since, DataError for a device that is not here.
+        Raises ArtefactError when a byte of it has changed since, DataError for a device that is not available.
         """
         check_process()
         state = load_state(Path(folder), device)
@@ -281,7 +286,7 @@ def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[
     found, report = events_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
     for note in report.notes:
         LOGGER.info(note)
-    return replace(found, worth_by=known.worth_by), report
+    return replace(found, event_weights=known.event_weights), report
 
 
 def _answer(
@@ -290,9 +295,9 @@ def _answer(
     place = known.users.find(asked.values)
     here = np.flatnonzero(place >= 0)
     here = here[np.diff(known.start)[place[here]] > 0]
-    strangers = np.setdiff1d(np.arange(len(asked)), here)
-    found = answer(state, everything_known(known, place[here]), k, filter_viewed, allowed, steps)
-    return joined([replace(found, asker=here[found.asker]), fallback(state, strangers, k, allowed)])
+    cold_users = np.setdiff1d(np.arange(len(asked)), here)
+    found = answer(state, full_histories(known, place[here]), k, filter_viewed, allowed, steps)
+    return joined([replace(found, asker=here[found.asker]), fallback(state, cold_users, k, allowed)])
 
 
 def _warn_if_left_out(state: State, asked: Ids) -> None:

@@ -1,4 +1,4 @@
-"""A state as a folder: safetensors, Arrow and JSON under one manifest of hashes; the adapter in PEFT's format.
+"""Save and load a state: safetensors, Arrow and JSON under one manifest of hashes; the adapter in PEFT's format.
 
 body/                 the causal transformer, as Hugging Face saves it
 adapter/              the initialisation (U = 1), which peft.PeftModel.from_pretrained loads over body/
@@ -19,7 +19,7 @@ import torch
 from scipy import sparse
 
 from llmrec.adapters.peft_format import load_adapter, save_adapter
-from llmrec.data.dataset import Catalogue, Dataset, Worth, nobody
+from llmrec.data.dataset import Catalogue, Dataset, EventWeights, empty_dataset
 from llmrec.data.ids import Ids
 from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
@@ -27,17 +27,17 @@ from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.index.candidates import Sources
-from llmrec.index.flat import IndexSettings
+from llmrec.index.faiss_index import IndexSettings
 from llmrec.layouts import Migration, Saved, check_layout, migrated
 from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.outer import OuterSettings
 from llmrec.models.item_item import Markov
-from llmrec.ranking.counting import Counts
-from llmrec.ranking.flow import Flow
 from llmrec.ranking.ranker import Ranker, RankerSettings
-from llmrec.ranking.stage import Rankers
-from llmrec.recommender.parts import check_settings, frozen_items, new_retrieval
+from llmrec.ranking.statistics import ItemStatistics
+from llmrec.ranking.text_cca import Flow
+from llmrec.ranking.two_stage import Rankers
+from llmrec.recommender.pipeline import check_settings, frozen_items, new_retrieval
 from llmrec.recommender.settings import LoraSettings, Settings
 from llmrec.recommender.state import State
 from llmrec.store import (
@@ -57,7 +57,7 @@ from llmrec.store import (
 KIND = "recommender"
 LAYOUT = 1  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
 MIGRATIONS: dict[int, Migration] = {}  # layout k -> the function that makes layout k + 1 out of it
-COUNTED = ("popularity", "repurchase", "log_price", "place", "lately", "dates")
+COUNTED = ("popularity", "repurchase", "log_price", "position_popularity", "recent_position_popularity", "dates")
 
 
 def save_state(folder: Path, state: State, histories: bool) -> None:
@@ -85,14 +85,14 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "layout": LAYOUT,
         "version": state.version,
         "seed": state.seed,
-        "pull": state.init.pull,
-        "clip": state.init.clip,
+        "proximal": state.init.proximal,
+        "max_grad_norm": state.init.max_grad_norm,
         "baskets": state.retrieval.counts.baskets,
         "words": state.retrieval.counts.words.shape[1],
-        "markov": {name: _reach(getattr(state.retrieval.counts, name)) for name in ("near", "wide")},
+        "markov": {name: _reach(getattr(state.retrieval.counts, name)) for name in ("markov_short", "markov_long")},
         "event_types": list(state.histories.event_types),
         "scenes": list(state.histories.scenes),
-        "worth_by": asdict(state.histories.worth_by),
+        "event_weights": asdict(state.histories.event_weights),
         "histories": histories,
         "left_out": state.left_out or not histories,
         "trained": state.trained if histories else 0,
@@ -104,7 +104,7 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
 
 def load_state(folder: Path, device: str) -> State:
     """Read a state back; the index is built anew from the vectors. Raises ArtefactError for any byte that has changed and for
-    a folder that a newer llmrec saved, DataError for a device that is not here.
+    a folder that a newer llmrec saved, DataError for a device that is not available.
 
     Where it was made does not matter: everything goes to `device`, the index too if faiss can use that, unless it was kept
     on the CPU on purpose.
@@ -123,30 +123,30 @@ def load_state(folder: Path, device: str) -> State:
     catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
     body = load_body(Weights.folder(folder / "body"))
     heads = {name: torch.from_numpy(values) for name, values in _under(arrays, "model.").items()}
-    kinds = len(heads["kinds.weight"]) - 1
-    model = SlotModel(body, heads["words"], heads["text"], torch.ones(len(catalogue)), heads["moments"], kinds)
+    kinds = len(heads["event_type.weight"]) - 1
+    model = SlotModel(body, heads["prefix_ids"], heads["text"], torch.ones(len(catalogue)), heads["time_quantiles"], kinds)
     model.load_state_dict({**heads, **{f"body.{name}": value for name, value in body.state_dict().items()}})
     model.eval().requires_grad_(False).to(device)
     init = Initialisation(
-        load_adapter(folder / "adapter", body), torch.from_numpy(arrays["log_rate"]), meta["pull"], meta["clip"]
+        load_adapter(folder / "adapter", body), torch.from_numpy(arrays["log_rate"]), meta["proximal"], meta["max_grad_norm"]
     ).to(device)
-    counts = Counts(
+    counts = ItemStatistics(
         baskets=meta["baskets"],
-        together=_csr(_under(arrays, "together."), len(catalogue)),
-        linear=_csr(_under(arrays, "linear."), len(catalogue)),
+        cooccurrence=_csr(_under(arrays, "cooccurrence."), len(catalogue)),
+        ease=_csr(_under(arrays, "ease."), len(catalogue)),
         words=_csr(_under(arrays, "words."), len(catalogue), meta["words"]),
-        carry=_csr(_under(arrays, "carry."), len(catalogue)),
+        text_knn=_csr(_under(arrays, "text_knn."), len(catalogue)),
         flow=Flow(**_under(arrays, "flow.")),
-        near=_markov(_under(arrays, "near."), meta["markov"]["near"]),
-        wide=_markov(_under(arrays, "wide."), meta["markov"]["wide"]),
+        markov_short=_markov(_under(arrays, "markov_short."), meta["markov"]["markov_short"]),
+        markov_long=_markov(_under(arrays, "markov_long."), meta["markov"]["markov_long"]),
         **{name: arrays[f"counts.{name}"] for name in COUNTED},
     )
     items = frozen_items(model)
     retrieval = new_retrieval(model, items, counts, settings)
     counts_ranker, blend = (_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend"))
-    rankers = Rankers(counts_ranker, blend, settings.beside)
-    worth = Worth(tuple(meta["worth_by"]["types"]), meta["worth_by"]["scale"])
-    empty = nobody(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]), worth)
+    rankers = Rankers(counts_ranker, blend, settings.blend_features)
+    weights_of_events = EventWeights(tuple(meta["event_weights"]["types"]), meta["event_weights"]["scale"])
+    empty = empty_dataset(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]), weights_of_events)
     known = (
         _histories(load_ids(folder / "histories" / "users.json"), _under(arrays, "histories."), empty)
         if meta["histories"]
@@ -180,17 +180,17 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
     }
     arrays |= {f"counts.{name}": getattr(counts, name) for name in COUNTED}
     tables = {
-        "together": counts.together,
-        "linear": counts.linear,
+        "cooccurrence": counts.cooccurrence,
+        "ease": counts.ease,
         "words": counts.words,
-        "carry": counts.carry,
-        "near": counts.near.follows,
-        "wide": counts.wide.follows,
+        "text_knn": counts.text_knn,
+        "markov_short": counts.markov_short.follows,
+        "markov_long": counts.markov_long.follows,
     }
     for name, table in tables.items():
         arrays |= {f"{name}.{part}": getattr(table, part) for part in ("data", "indices", "indptr")}
-    for name, markov in (("near", counts.near), ("wide", counts.wide)):
-        arrays |= {f"{name}.taken": markov.taken, f"{name}.base": markov.base}
+    for name, markov in (("markov_short", counts.markov_short), ("markov_long", counts.markov_long)):
+        arrays |= {f"{name}.exit_rate": markov.exit_rate, f"{name}.prior": markov.prior}
     arrays |= {f"flow.{name}": getattr(counts.flow, name) for name in ("ask", "answer", "centre")}
     for name, ranker in (("ranker", state.rankers.counts), ("blend", state.rankers.blend)):
         arrays |= {f"{name}.mean": ranker.mean, f"{name}.spread": ranker.spread}
@@ -215,7 +215,7 @@ def _reach(markov: Markov) -> dict[str, Any]:
 
 
 def _markov(arrays: dict[str, np.ndarray], reach: dict[str, Any]) -> Markov:
-    return Markov(_csr(arrays, len(arrays["base"])), arrays["taken"], arrays["base"], reach["last"], reach["decay"])
+    return Markov(_csr(arrays, len(arrays["prior"])), arrays["exit_rate"], arrays["prior"], reach["last"], reach["decay"])
 
 
 def _settings(saved: dict[str, Any]) -> Settings:
@@ -223,7 +223,10 @@ def _settings(saved: dict[str, Any]) -> Settings:
         "train": TrainSettings, "lora": LoraSettings, "outer": OuterSettings,
         "counts_ranker": RankerSettings, "blend": RankerSettings, "sources": Sources, "index": IndexSettings,
     }  # fmt: skip
-    saved["train"]["known"], saved["beside"] = tuple(saved["train"]["known"]), tuple(saved["beside"])  # JSON has no tuples
+    saved["train"]["known"], saved["blend_features"] = (
+        tuple(saved["train"]["known"]),
+        tuple(saved["blend_features"]),
+    )  # JSON has no tuples
     return Settings(**{name: parts[name](**value) if name in parts else value for name, value in saved.items()})
 
 

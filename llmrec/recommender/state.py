@@ -1,4 +1,4 @@
-"""What a recommender knows at one moment: one frozen value, replaced as a whole."""
+"""The state of a recommender: one frozen value, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.index.flat import Index
+from llmrec.index.faiss_index import Index
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
-from llmrec.ranking.stage import Rankers, Retrieval
-from llmrec.recommender.parts import new_index
+from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.recommender.pipeline import new_index
 from llmrec.recommender.settings import Settings
 
 
@@ -22,7 +22,7 @@ class State:
     """The parts, none of which changes any more.
 
     model, items: the trained base and its item side. init: the meta-learned start of every adapter. gate: how many steps a
-        support of which size is worth; None where that could not be measured, and all that were learned are taken.
+        support of each size should take; None where this could not be measured: then every support takes all learned steps.
     retrieval, rankers: the two stages after it. catalogue: the items.
     histories: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
     seed: of the shuffle among events that share a time, so that a history is read in one order wherever it comes from.
@@ -46,7 +46,7 @@ class State:
     frame: str = "pyarrow"
 
     @cached_property
-    def likeness(self) -> Index:
+    def similarity_index(self) -> Index:
         """Index of the items' unit vectors, for similar items."""
         vectors = self.items.vectors.cpu().numpy()
         return new_index(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), self.settings)

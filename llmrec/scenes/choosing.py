@@ -1,4 +1,4 @@
-"""Which way to adapt a scene, if any: what known scenes gained, held against events of its own that were kept back.
+"""Choose how to adapt a scene, or not at all, from the gains in known scenes and on its own held-out events.
 
 The gain of a design in a scene like the known ones is taken for normal, with the mean and the deviation that meta-validation
 found; the support users, each asked about by an adapter learned without them, measure it once more. A few of them hardly move
@@ -36,23 +36,32 @@ class Chosen:
 
 
 def choose(
-    scene: Scene, dataset: Dataset, users: np.ndarray, rng: np.random.Generator, again: bool = False, folds: int = FOLDS
+    scene: Scene,
+    dataset: Dataset,
+    users: np.ndarray,
+    rng: np.random.Generator,
+    repeat_purchases: bool = False,
+    folds: int = FOLDS,
 ) -> Chosen:
     """The scene adapted to its support users as their own kept-back events say, or with zero steps.
 
-    dataset, users: as of `adapt`. again: whether what a user had may come again. folds: parts of the users, each kept back
-    once.
+    dataset, users: as of `adapt`. repeat_purchases: whether a user may buy an item again. folds: parts of the users, each kept
+    back once.
     """
     learned, users = scene.learned, rng.permutation(np.asarray(users, np.int64))
     size = learned.size(len(users))
     known, spread = learned.gain[size], learned.spread[size]
-    gains = held_gains(scene, dataset, users, rng, again, folds)
+    gains = held_gains(scene, dataset, users, rng, repeat_purchases, folds)
     if len(gains) < 2:
         return Chosen(zero_steps(scene), known, np.full(len(known), np.nan), np.full(len(known), np.inf), known)
     held, error = gains.mean(0), np.maximum(gains.std(0, ddof=1) / np.sqrt(len(gains)), 1e-9)
     expected, unsure = both_together(known, spread, held, error)
     best = int(expected.argmax())
-    deployed = adapt(scene, dataset, users, best, again, rng) if expected[best] > BEYOND * unsure[best] else zero_steps(scene)
+    deployed = (
+        adapt(scene, dataset, users, best, repeat_purchases, rng)
+        if expected[best] > BEYOND * unsure[best]
+        else zero_steps(scene)
+    )
     return Chosen(deployed, known, held, error, expected)
 
 
@@ -66,7 +75,7 @@ def both_together(known: np.ndarray, spread: np.ndarray, held: np.ndarray, error
 
 
 def held_gains(
-    scene: Scene, dataset: Dataset, users: np.ndarray, rng: np.random.Generator, again: bool, folds: int
+    scene: Scene, dataset: Dataset, users: np.ndarray, rng: np.random.Generator, repeat_purchases: bool, folds: int
 ) -> np.ndarray:
     """float64 (events kept back, D): gain of every design over zero steps; the last basket of each user, by adapters that were
     learned from the other folds."""
@@ -77,20 +86,20 @@ def held_gains(
         if len(asked) == 0:
             continue
         rest = np.delete(users, np.s_[fold::folds])
-        base = surprise(zero_steps(scene), asked, target, again)
+        base = surprise(zero_steps(scene), asked, target, repeat_purchases)
         one = adapt(scene, dataset, rest, 0)
-        tried = [with_design(one, dataset, rest, design, again, rng) for design in range(len(scene.learned.designs))]
-        found.append(np.stack([base - surprise(one, asked, target, again) for one in tried], axis=1))
+        tried = [with_design(one, dataset, rest, design, repeat_purchases, rng) for design in range(len(scene.learned.designs))]
+        found.append(np.stack([base - surprise(one, asked, target, repeat_purchases) for one in tried], axis=1))
     return np.concatenate(found) if found else np.zeros((0, len(scene.learned.designs)))
 
 
-def surprise(scene: Scene, tasks: Tasks, target: np.ndarray, again: bool = False) -> np.ndarray:
-    """float64 (T,): minus log probability, in nats, of each task's target, int (T,), among the scene's items; without `again`
-    among those that the user has not had."""
+def surprise(scene: Scene, tasks: Tasks, target: np.ndarray, repeat_purchases: bool = False) -> np.ndarray:
+    """float64 (T,): minus log probability, in nats, of each task's target, int (T,), among the scene's items; without
+    `repeat_purchases` among those that the user has not had."""
     score = scene.scores(tasks).astype(np.float64)
     rows = np.arange(len(tasks))
     own = score[rows, target]
-    if not again:
+    if not repeat_purchases:
         for task in range(len(tasks)):
             score[task, tasks.dataset.item[tasks.support(task)]] = -np.inf
         score[rows, target] = own

@@ -1,4 +1,4 @@
-"""A scene adapter: what a few users say of a scene, in closed form.
+"""A scene adapter: fitted in closed form on the events of a few users.
 
 Three things are learned, none by gradient steps. An item bias: how many support users took the item. Company: who took this
 also took that. And a low-rank change of the map from a history to what comes next: the posterior mean of a linear regression

@@ -1,4 +1,4 @@
-"""Histories as vectors, and what came after each of them.
+"""Histories as vectors, and the next basket after each of them.
 
 Axis convention: `T` tasks, `P` pairs of a history and a later basket, `N` items, `d` width of text vectors.
 """

@@ -1,4 +1,4 @@
-"""What known scenes teach about any scene: the ground, a mix for each way to adapt, and what each way was worth.
+"""What is learned from known scenes: the text prior, a mix for each adaptation method, and the gain of each method.
 
 Axis convention: `D` designs, `S` support sizes.
 """

@@ -1,4 +1,4 @@
-"""Meta-learning over known scenes: mixes fitted by softmax on episodes, and every way to adapt tried on scenes left out.
+"""Meta-learning over known scenes: mixes fitted by softmax on episodes; adaptation methods are compared on held-out scenes.
 
 Axis convention: `W` known scenes, `S` support sizes, `D` designs, `T` tasks, `C` candidates.
 """

@@ -1,4 +1,4 @@
-"""A mix: columns to one score, a straight line and a few bends beside it; and the gradient by which it is learned.
+"""A mix: a linear term and one hidden layer that turn feature columns into one score, with its gradient.
 
 Axis convention: `F` columns, `H` bends, `T` tasks, `C` candidates.
 """

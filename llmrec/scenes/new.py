@@ -1,4 +1,4 @@
-"""A new category or shop as a value: recommend in it, adapt it to its first customers, roll back, save.
+"""A new category or shop as a value: recommend, adapt to the first customers, reset, save.
 
 Axis convention: `T` askers, `N` items of the catalogue, `D` designs.
 """
@@ -13,11 +13,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.asked import allowed_items, answer_table, askers, check_count, check_users, listed, warn_if_short, with_titles
 from llmrec.data.build import events_for
-from llmrec.data.dataset import Catalogue, Dataset, nobody
-from llmrec.data.frames import empty_frame, frame_kind, like
+from llmrec.data.dataset import Catalogue, Dataset, empty_dataset
+from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.ids import Ids
+from llmrec.data.requests import (
+    allowed_items,
+    answer_table,
+    as_ids,
+    check_count,
+    check_users,
+    query_users,
+    warn_if_short,
+    with_titles,
+)
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError, UnknownItemError
 from llmrec.scenes.choosing import choose
@@ -32,25 +41,25 @@ _TASKS = 128  # asked at once
 
 
 @dataclass(frozen=True, repr=False)
-class NewScene:
-    """A category or shop that was opened by `Scenes.open`. It never changes: `adapt` and `rolled_back` give another one.
+class SceneRecommender:
+    """A category or shop that was opened by `Scenes.open`. It never changes: `adapt` and `reset` give another one.
 
     scene: its items, and what its customers said. catalogue: the items that histories may hold, those to be recommended among
-    them. again: whether what somebody had may be recommended again. seed: of what is drawn when it is adapted. evidence:
+    them. repeat_purchases: whether purchased items may be recommended. seed: of what is drawn when it is adapted. evidence:
     float64 (4, D), `known, held, error, expected` of `llmrec.scenes.choosing.Chosen`; None until it is adapted. frame: empty,
     of the type that answers are given in.
     """
 
     scene: Scene
     catalogue: Catalogue
-    again: bool = False
+    repeat_purchases: bool = False
     seed: int = 0
     evidence: np.ndarray | None = None
     frame: Any = None
 
     def __repr__(self) -> str:
         items = f"{int(self.scene.shelf.among.sum()):,} items"
-        return f"NewScene({items}, {self.name!r}, {self.customers:,} customers)"
+        return f"SceneRecommender({items}, {self.name!r}, {self.customers:,} customers)"
 
     @property
     def name(self) -> str:
@@ -78,7 +87,8 @@ class NewScene:
         read. Their events with any item of the catalogue count, those outside the scene too.
 
         users: ids; None for all users of `histories`, in order of appearance. Somebody without an event there gets what the
-            scene offers everybody. filter_viewed: leave out what a user has had; None does so unless things are bought again
+            scene offers everybody. filter_viewed: leave out items already in the user's history; None does so unless items are
+            bought again
             here. items_to_recommend: ids that may be recommended. columns: names in `histories`, as in `Recommender.fit`.
             titles: add the column `title` of the items.
 
@@ -96,12 +106,12 @@ class NewScene:
         allowed = self.scene.shelf.among
         if items_to_recommend is not None:
             allowed = allowed & allowed_items(self.catalogue, items_to_recommend)
-        skip = (not self.again) if filter_viewed is None else bool(filter_viewed)
+        skip = (not self.repeat_purchases) if filter_viewed is None else bool(filter_viewed)
         if histories is None:
-            known, frame = nobody(self.catalogue), pa.table({}) if self.frame is None else self.frame
+            known, frame = empty_dataset(self.catalogue), pa.table({}) if self.frame is None else self.frame
         else:
-            known, frame = self._events(histories, columns), like(pa.table({}), histories)
-        asked = askers(histories, columns) if users is None else listed(users, "users")
+            known, frame = self._events(histories, columns), to_native(pa.table({}), histories)
+        asked = query_users(histories, columns) if users is None else as_ids(users, "users")
         check_users(asked, known.users)
         parts = [
             self._best(known, asked, np.arange(first, min(first + _TASKS, len(asked))), k, skip, allowed)
@@ -112,10 +122,10 @@ class NewScene:
         there = known.users.find(asked.values) >= 0
         source = [self.name if there[one] else f"{self.name} {STRANGER}" for one in asker]
         answer = answer_table(asked, self.catalogue, asker, item, score, rank, source)
-        return like(with_titles(answer, self.catalogue, item) if titles else answer, frame)
+        return to_native(with_titles(answer, self.catalogue, item) if titles else answer, frame)
 
-    def adapt(self, events: Any, columns: dict[str, str] | None = None) -> NewScene:
-        """The scene adapted to its first customers, as far as their own events say that this pays; see `chosen`.
+    def adapt(self, events: Any, columns: dict[str, str] | None = None) -> SceneRecommender:
+        """The scene adapted to its first customers, as far as their own events say that this pays; see `selection_report`.
 
         events: all events so far of those customers, a table with `user_id, item_id, timestamp`; what else they had of the
         catalogue is read too, and events with a `weight` of 0 or below, such as dislikes, are not. Whoever had nothing of the
@@ -134,11 +144,11 @@ class NewScene:
                 f"{dataset.n_events:,} events of {dataset.n_users:,} users with others; pass those of its own customers"
             )
         rng = np.random.default_rng(self.seed)
-        found = choose(zero_steps(self.scene), dataset, users, rng, self.again)
+        found = choose(zero_steps(self.scene), dataset, users, rng, self.repeat_purchases)
         return replace(self, scene=found.scene, evidence=np.stack([found.known, found.held, found.error, found.expected]))
 
     @property
-    def chosen(self) -> Any:
+    def selection_report(self) -> Any:
         """Why it is adapted as it is: a frame `design, known, held, error, expected, deployed`, in the type of the items.
 
         A row each way to adapt, after one of zero steps, which all gains are over; nats an event. known: what it gained in
@@ -151,9 +161,9 @@ class NewScene:
         values = dict(zip(("known", "held", "error", "expected"), np.column_stack([base, told]), strict=True))
         names = [ZERO.name, *designs]
         table = {"design": names, **values, "deployed": [name == self.name for name in names]}
-        return like(pa.table(table), pa.table({}) if self.frame is None else self.frame)
+        return to_native(pa.table(table), pa.table({}) if self.frame is None else self.frame)
 
-    def rolled_back(self) -> NewScene:
+    def reset(self) -> SceneRecommender:
         """The scene as it was opened, zero steps: what an alarm asks for. The evidence stays, to be looked at."""
         return replace(self, scene=zero_steps(self.scene))
 
@@ -170,17 +180,17 @@ class NewScene:
             save_table(to / "items.arrow", table.drop_columns([name for name in ("item_id",) if name in table.column_names]))
 
         kind = frame_kind(pa.table({}) if self.frame is None else self.frame)
-        write_folder(folder, write, KIND, meta | {"again": self.again, "seed": self.seed, "frame": kind})
+        write_folder(folder, write, KIND, meta | {"repeat_purchases": self.repeat_purchases, "seed": self.seed, "frame": kind})
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> NewScene:
+    def from_pretrained(cls, folder: str | Path) -> SceneRecommender:
         """Load what `save_pretrained` saved; it needs no weights, and no torch. Frames that are not made like `histories` are
         of the type that they were before saving. Raises ArtefactError when a byte of it has changed since."""
         folder = located(folder)
         arrays, meta = opened(folder, KIND)
         catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
         frame = empty_frame(meta.get("frame", "pyarrow"))
-        return cls(scene_from(arrays, meta), catalogue, meta["again"], meta["seed"], arrays.get("evidence"), frame)
+        return cls(scene_from(arrays, meta), catalogue, meta["repeat_purchases"], meta["seed"], arrays.get("evidence"), frame)
 
     def _events(self, events: Any, columns: dict[str, str] | None) -> Dataset:
         return events_for(self.catalogue, events, columns, seed=self.seed)[0]

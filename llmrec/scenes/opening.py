@@ -1,4 +1,4 @@
-"""A new scene: opened with what known scenes teach, adapted to a few users, and rolled back without a trace.
+"""A new scene: opened without events, adapted to a few users, and reset exactly.
 
 A scene is a value. Adapting gives another one and changes nothing: neither what it was adapted from, nor what was learned, nor
 any other scene, so no scene is forgotten when one is opened.
@@ -76,7 +76,7 @@ def scores_of(scenes: Sequence[Scene], tasks: Tasks) -> Iterator[np.ndarray]:
         yield scene.mix(common)
 
 
-def open(learned: Learned, shelf: Shelf) -> Scene:
+def zero_shot(learned: Learned, shelf: Shelf) -> Scene:
     """A scene of which nothing is known but the texts of its items: zero steps.
 
     Raises DataError where the text vectors are not as wide as those that were learned from.
@@ -92,7 +92,7 @@ def adapt(
     dataset: Dataset,
     users: np.ndarray,
     design: int | None = None,
-    again: bool = False,
+    repeat_purchases: bool = False,
     rng: np.random.Generator | None = None,
 ) -> Scene:
     """The scene with an adapter of its own, from the histories of its support users; a new value.
@@ -111,18 +111,23 @@ def adapt(
     if design is None or len(users) == 0:
         return zero_steps(scene)
     few = learn_few(scene.learned.ground, scene.shelf, dataset, users)
-    return with_design(replace(scene, few=few), dataset, users, design, again, rng)
+    return with_design(replace(scene, few=few), dataset, users, design, repeat_purchases, rng)
 
 
 def with_design(
-    scene: Scene, dataset: Dataset, users: np.ndarray, design: int, again: bool = False, rng: np.random.Generator | None = None
+    scene: Scene,
+    dataset: Dataset,
+    users: np.ndarray,
+    design: int,
+    repeat_purchases: bool = False,
+    rng: np.random.Generator | None = None,
 ) -> Scene:
     """A scene whose support `users` have been listened to, under another design: what they said is not learned again, and a
     design with steps takes its own. The rest as for `adapt`."""
     found = replace(scene, design=design, own=None)
     if not scene.learned.designs[design].steps:
         return found
-    world = World(dataset, scene.shelf, users, again)
+    world = World(dataset, scene.shelf, users, repeat_purchases)
     own = own_events(world, scene.learned.ground, np.random.default_rng(0) if rng is None else rng)
     return replace(found, own=stepped(found.mix, own))
 

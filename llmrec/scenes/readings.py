@@ -1,4 +1,4 @@
-"""What is seen of an item beside a history: the columns that a scene's score is made of.
+"""Features of an item given a history: the columns from which a scene's score is computed.
 
 Axis convention: `T` tasks, `N` items of the catalogue, `M` items of the scene, `d` width of text vectors, `U` support users.
 """

@@ -1,4 +1,4 @@
-"""A scene as a folder: arrays in safetensors under one manifest of hashes; no pickle, and no other scene is touched."""
+"""Save and load a scene: safetensors under one manifest of hashes, without pickle."""
 
 from __future__ import annotations
 

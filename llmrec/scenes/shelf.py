@@ -1,4 +1,4 @@
-"""What the texts of a scene's items say before anybody has bought one of them.
+"""Text features of a scene's items, available before the first purchase.
 
 Axis convention: `N` items of the catalogue, `M` of them in the scene, `d` width of text vectors, `V` words.
 """

@@ -1,4 +1,4 @@
-"""A few gradient steps of a scene's mix on the events of its own support users: a scene may weigh what is seen otherwise.
+"""Fine-tune a scene's mix by a few gradient steps on the events of its support users.
 
     weights_0 = mix of all known scenes,    weights_k = weights_{k-1} - RATE * gradient, of length 1 at most
 

@@ -1,4 +1,4 @@
-"""Known scenes out of tables: whole catalogues by name, or parts of one by a column of its items.
+"""Known scenes from tables: whole catalogues by name, or parts of one catalogue by a column of its items.
 
 Axis convention: `N` items of a catalogue.
 """
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from llmrec.data.asked import listed
 from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.requests import as_ids
 from llmrec.encoder.backbone import TextModel
 from llmrec.encoder.items import catalogue_vectors, item_texts
 from llmrec.encoder.templates import load_template
@@ -26,9 +26,9 @@ TEMPLATE = "item"
 LEAST_ITEMS, LEAST_ASKED = 20, 50  # of a known scene: its items; customers who can be asked beside those who are the support
 
 
-def named_tables(data: Any, items: Any, without: Iterable[Any]) -> dict[str, tuple[Any, Any]]:
+def named_tables(data: Any, items: Any, holdout: Iterable[Any]) -> dict[str, tuple[Any, Any]]:
     """Tables by the name of the known scene."""
-    if items is not None or len(listed(without, "without")):
+    if items is not None or len(as_ids(holdout, "without")):
         raise DataError('items and without are for parts of one catalogue: say by which column, such as scene="category"')
     if not isinstance(data, Mapping) or not all(isinstance(one, (tuple, Dataset)) for one in data.values()):
         raise DataError(
@@ -56,17 +56,17 @@ def known_worlds(
     datasets: Mapping[str, Dataset],
     shelves: Mapping[str, Shelf],
     column: str | None,
-    without: Iterable[Any],
-    again: bool,
+    holdout: Iterable[Any],
+    repeat_purchases: bool,
     settings: LearnSettings,
 ) -> tuple[dict[str, World], list[str]]:
     """Known scenes by name, and the parts that are too small to be some. column: of the one catalogue there is then, by which
     it is cut; None for catalogues. Raises DataError for a catalogue that is too small, and for fewer than two scenes."""
     if column is None:
-        every = {name: world_of(dataset, shelves[name], again) for name, dataset in datasets.items()}
+        every = {name: world_of(dataset, shelves[name], repeat_purchases) for name, dataset in datasets.items()}
         check_size(every, settings)
     else:
-        every = parts_by(datasets[column], shelves[column], column, without, again)
+        every = parts_by(datasets[column], shelves[column], column, holdout, repeat_purchases)
     worlds = {name: world for name, world in every.items() if not too_small(world, settings)}
     if len(worlds) < 2:
         names = ", ".join(map(repr, worlds)) or "none"
@@ -84,9 +84,9 @@ def world_of(dataset: Dataset, shelf: Shelf, again: bool) -> World:
 
 
 def parts_by(dataset: Dataset, shelf: Shelf, column: str, without: Iterable[Any], again: bool) -> dict[str, World]:
-    """A known scene for every value of a column but those of `without`; histories hold the whole catalogue."""
+    """A known scene for every value of a column but those of `holdout`; histories hold the whole catalogue."""
     label = labels(dataset.catalogue, column)
-    skip = [str(name) for name in listed(without, "without").values]
+    skip = [str(name) for name in as_ids(without, "without").values]
     if missing := sorted(set(skip) - set(label)):
         raise DataError(f"without: expected some of {shown(label)}, got {missing[0]!r}; name values of the items' {column!r}")
     names = [name for name in np.unique(label[label != ""]).tolist() if name not in skip]

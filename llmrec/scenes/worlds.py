@@ -1,4 +1,4 @@
-"""Known scenes to learn from, and episodes: a few users play the support, others ask.
+"""Known scenes and the episodes sampled from them: a few users form the support, others the queries.
 
 A known scene is a catalogue or any part of it; `parts` makes hundreds out of one, each around some item by text. In an episode
 what is known of all *other* catalogues is the ground, so that a known scene is met as a new one will be.

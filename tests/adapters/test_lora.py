@@ -5,58 +5,58 @@ import threading
 import pytest
 import torch
 
-from llmrec.adapters.lora import Adapter, delta, distance, fresh
-from llmrec.encoder.backbone import Body
+from llmrec.adapters.lora import Adapter, distance, init_lora, lora_hook
+from llmrec.encoder.backbone import Backbone
 from llmrec.errors import AdapterError
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def random_adapter(body: Body, users: int, seed: int, upper: int = 9, rank: int = 2) -> Adapter:
+def random_adapter(body: Backbone, users: int, seed: int, upper: int = 9, rank: int = 2) -> Adapter:
     generator = torch.Generator().manual_seed(seed)
-    start = fresh(body.linear_paths(upper), rank, 1.5, generator)
+    start = init_lora(body.linear_paths(upper), rank, 1.5, generator)
     return start.expand(users).map(lambda tensor: 0.3 * torch.randn(tensor.shape, generator=generator))
 
 
 @pytest.fixture
-def embeds(body: Body) -> torch.Tensor:
+def embeds(body: Backbone) -> torch.Tensor:
     return torch.randn(4, 7, body.width, generator=torch.Generator().manual_seed(1))
 
 
 def test_b_of_zero_is_the_base_exactly(body, embeds):
-    start = fresh(body.linear_paths(9), 3, 2.0, torch.Generator().manual_seed(0))
+    start = init_lora(body.linear_paths(9), 3, 2.0, torch.Generator().manual_seed(0))
     assert all((tensor == 0).all() for tensor in start.b.values())
     assert all((tensor != 0).any() for tensor in start.a.values())
-    assert torch.equal(body(embeds, delta(start)), body(embeds))
+    assert torch.equal(body(embeds, lora_hook(start)), body(embeds))
 
 
 def test_shapes_and_names(body):
     layers = body.linear_paths(1)
-    start = fresh(layers, 3, 2.0, torch.Generator().manual_seed(0), b_std=0.1)
+    start = init_lora(layers, 3, 2.0, torch.Generator().manual_seed(0), b_std=0.1)
     assert start.paths == tuple(layers)
     assert {path: (a.shape, start.b[path].shape) for path, a in start.a.items()} == {
         path: ((1, 3, d_in), (1, d_out, 3)) for path, (d_in, d_out) in layers.items()
     }
     assert (len(start), start.rank, start.scale) == (1, 3, 2.0)
-    assert start.numbers == sum(3 * (d_in + d_out) for d_in, d_out in layers.values())
+    assert start.n_params == sum(3 * (d_in + d_out) for d_in, d_out in layers.values())
     assert all((tensor != 0).any() for tensor in start.b.values())
 
 
 def test_the_seed_is_the_generators(body):
-    one, same, other = (fresh(body.linear_paths(1), 2, 1.0, torch.Generator().manual_seed(s), 0.1) for s in (0, 0, 1))
+    one, same, other = (init_lora(body.linear_paths(1), 2, 1.0, torch.Generator().manual_seed(s), 0.1) for s in (0, 0, 1))
     assert all(torch.equal(x, y) for x, y in zip(one.leaves(), same.leaves(), strict=True))
     assert not any(torch.equal(x, y) for x, y in zip(one.leaves(), other.leaves(), strict=True))
 
 
 def test_no_layers_is_an_error():
     with pytest.raises(AdapterError, match="at least one path"):
-        fresh({}, 2, 1.0, torch.Generator())
+        init_lora({}, 2, 1.0, torch.Generator())
 
 
 def test_it_is_a_change_of_the_weights(body, embeds):
     """W + scale * B A in place of W gives the same states."""
     adapter = random_adapter(body, 1, 0)
-    added = body(embeds, delta(adapter))
+    added = body(embeds, lora_hook(adapter))
     base = body(embeds)
     with torch.no_grad():
         for path in adapter.paths:
@@ -67,16 +67,16 @@ def test_it_is_a_change_of_the_weights(body, embeds):
 
 def test_each_users_row_is_as_if_alone(body, embeds):
     adapters = random_adapter(body, 4, 0)
-    together = body(embeds, delta(adapters))
+    together = body(embeds, lora_hook(adapters))
     for user in range(4):
-        alone = body(embeds[user : user + 1], delta(adapters.take(torch.tensor([user]))))
+        alone = body(embeds[user : user + 1], lora_hook(adapters.take(torch.tensor([user]))))
         torch.testing.assert_close(alone, together[user : user + 1], **CLOSE)
-    assert not torch.allclose(together, body(embeds, delta(adapters.take(torch.tensor([1, 0, 3, 2])))), atol=1e-2)
+    assert not torch.allclose(together, body(embeds, lora_hook(adapters.take(torch.tensor([1, 0, 3, 2])))), atol=1e-2)
 
 
 def test_one_for_all_is_the_same_repeated(body, embeds):
     one = random_adapter(body, 1, 0)
-    torch.testing.assert_close(body(embeds, delta(one)), body(embeds, delta(one.expand(4))), **CLOSE)
+    torch.testing.assert_close(body(embeds, lora_hook(one)), body(embeds, lora_hook(one.expand(4))), **CLOSE)
     assert len(one.expand(4)) == 4
     four = one.expand(4)
     assert four.expand(4) is four
@@ -85,7 +85,7 @@ def test_one_for_all_is_the_same_repeated(body, embeds):
 def test_only_its_own_layers(body, embeds):
     adapter = random_adapter(body, 1, 0, upper=1)
     lower = body.lower(embeds, 1)
-    torch.testing.assert_close(body.upper(lower, 1, delta(adapter)), body(embeds, delta(adapter)), **CLOSE)
+    torch.testing.assert_close(body.upper(lower, 1, lora_hook(adapter)), body(embeds, lora_hook(adapter)), **CLOSE)
 
 
 def test_values_are_never_changed_in_place(body):
@@ -121,12 +121,12 @@ def test_threads_with_different_adapters_do_not_mix(body, embeds):
     """Two threads meet inside every linear layer, so that each runs while the other's adapter is in force."""
     adapters = [random_adapter(body, 1, seed) for seed in (0, 1)]
     with torch.no_grad():
-        expected = [body(embeds, delta(adapter)) for adapter in adapters]
+        expected = [body(embeds, lora_hook(adapter)) for adapter in adapters]
         barrier = threading.Barrier(2, timeout=20)
         found: list[torch.Tensor | None] = [None, None]
 
         def serve(which: int) -> None:
-            add = delta(adapters[which])
+            add = lora_hook(adapters[which])
 
             def meet(path, x):
                 barrier.wait()

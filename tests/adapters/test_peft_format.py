@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from llmrec.adapters.lora import Adapter, delta, fresh
+from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.adapters.peft_format import CONFIG, PREFIX, TENSORS, fingerprint, load_adapter, save_adapter
-from llmrec.encoder.backbone import Body, load_body, save_model
+from llmrec.encoder.backbone import Backbone, load_body, save_model
 from llmrec.encoder.weights import Weights
 from llmrec.errors import AdapterError
 
@@ -23,19 +23,19 @@ peft_asks = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is de
 
 
 @pytest.fixture
-def adapter(body: Body) -> Adapter:
+def adapter(body: Backbone) -> Adapter:
     generator = torch.Generator().manual_seed(3)
-    start = fresh(body.linear_paths(1), 3, 1.5, generator)
+    start = init_lora(body.linear_paths(1), 3, 1.5, generator)
     return start.map(lambda tensor: 0.3 * torch.randn(tensor.shape, generator=generator))
 
 
 @pytest.fixture
-def embeds(body: Body) -> torch.Tensor:
+def embeds(body: Backbone) -> torch.Tensor:
     return torch.randn(3, 8, body.width, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture
-def saved(body: Body, adapter: Adapter, tmp_path: Path) -> Path:
+def saved(body: Backbone, adapter: Adapter, tmp_path: Path) -> Path:
     save_adapter(tmp_path / "adapter", adapter, body)
     return tmp_path / "adapter"
 
@@ -50,7 +50,7 @@ def last_state(model, embeds: torch.Tensor) -> torch.Tensor:
 def test_peft_reads_what_is_saved(body, adapter, embeds, saved, tmp_path):
     save_model(body.model, tmp_path / "base")
     theirs = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(tmp_path / "base"), saved).eval()
-    ours = body(embeds, delta(adapter))[:, -1]
+    ours = body(embeds, lora_hook(adapter))[:, -1]
     torch.testing.assert_close(last_state(theirs, embeds), ours, **CLOSE)
     assert (ours - body(embeds)[:, -1]).abs().max() > 0.05
 
@@ -70,7 +70,7 @@ def test_what_peft_saves_is_read(body, embeds, tmp_path, rslora):
     theirs.save_pretrained(tmp_path / "adapter")
     found = load_adapter(tmp_path / "adapter", body, foreign=True)
     assert len(found.paths) == len(targets) * body.n_blocks
-    torch.testing.assert_close(body(embeds, delta(found))[:, -1], last_state(theirs, embeds), **CLOSE)
+    torch.testing.assert_close(body(embeds, lora_hook(found))[:, -1], last_state(theirs, embeds), **CLOSE)
     with pytest.raises(AdapterError, match="foreign=True"):
         load_adapter(tmp_path / "adapter", body)
 

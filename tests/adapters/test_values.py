@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from llmrec.adapters.lora import fresh
+from llmrec.adapters.lora import init_lora
 from llmrec.adapters.values import Plain
 from llmrec.meta.core import Core
 
@@ -13,7 +13,7 @@ def plain(users: int) -> Plain:
 
 
 def test_a_lora_adapter_and_a_plain_value_do_the_same():
-    start = fresh({"query": (3, 4), "value": (4, 2)}, 2, 2.0, torch.Generator().manual_seed(0), b_std=1.0)
+    start = init_lora({"query": (3, 4), "value": (4, 2)}, 2, 2.0, torch.Generator().manual_seed(0), b_std=1.0)
     leaves = [tensor.clone() for tensor in start.leaves()]
     for value in (start, Plain(tuple(leaves))):
         wide = value.expand(3)

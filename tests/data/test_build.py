@@ -273,7 +273,7 @@ def test_event_weights_go_by_name_and_others_count_one():
     columns = world(np.random.default_rng(0))
     dataset, _ = build(columns, catalogue(), event_weights={"view": 0.25})
     kind = [dataset.event_types[int(code)] for code in dataset.attributes["event_type"]]
-    assert dataset.worth.tolist() == [0.25 if name == "view" else 1.0 for name in kind]
+    assert dataset.sample_weight.tolist() == [0.25 if name == "view" else 1.0 for name in kind]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmrec.data.build import build
-from llmrec.data.dataset import Dataset, Worth, nobody
+from llmrec.data.dataset import Dataset, EventWeights, empty_dataset
 from llmrec.data.ids import Ids
 
 
@@ -105,28 +105,28 @@ def weighed(**more) -> Dataset:
 
 def test_an_event_counts_its_weight_by_the_mean_one_times_the_factor_of_its_type():
     dataset = weighed(event_type=True, weight=True)
-    assert dataset.worth_by == Worth((), 2.0)
-    np.testing.assert_allclose(dataset.worth, [0.5, 1.0, 1.5, 1.0])  # an unknown weight is a mean one
+    assert dataset.event_weights == EventWeights((), 2.0)
+    np.testing.assert_allclose(dataset.sample_weight, [0.5, 1.0, 1.5, 1.0])  # an unknown weight is a mean one
     factors = tuple({"buy": 1.0, "cart": 0.5, "view": 0.1}[name] for name in dataset.event_types)
-    changed = replace(dataset, worth_by=Worth(factors, 2.0))
-    np.testing.assert_allclose(changed.worth, [0.05, 1.0, 0.15, 0.5], rtol=1e-6)
-    np.testing.assert_allclose(changed.keep(np.array([True, False, False, True])).worth, [0.05, 0.5], rtol=1e-6)
-    np.testing.assert_allclose(changed.take(np.array([0, 0])).worth[4:], changed.worth)
+    changed = replace(dataset, event_weights=EventWeights(factors, 2.0))
+    np.testing.assert_allclose(changed.sample_weight, [0.05, 1.0, 0.15, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(changed.keep(np.array([True, False, False, True])).sample_weight, [0.05, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(changed.take(np.array([0, 0])).sample_weight[4:], changed.sample_weight)
 
 
 def test_a_type_that_nobody_knows_counts_one():
-    dataset = replace(weighed(event_type=True), worth_by=Worth((0.2, 0.2, 0.2)))
+    dataset = replace(weighed(event_type=True), event_weights=EventWeights((0.2, 0.2, 0.2)))
     unknown = replace(dataset, attributes={"event_type": np.array([np.nan, 0, 1, 2], np.float32)})
-    np.testing.assert_allclose(unknown.worth, [1, 0.2, 0.2, 0.2])
+    np.testing.assert_allclose(unknown.sample_weight, [1, 0.2, 0.2, 0.2])
 
 
 def test_without_weights_or_factors_there_is_nothing_to_weigh():
-    assert weighed().worth is None and weighed(event_type=True).worth is None
+    assert weighed().sample_weight is None and weighed(event_type=True).sample_weight is None
 
 
 def test_nobody_is_a_dataset_like_any_other():
     known = shop()
-    empty = nobody(known.catalogue)
+    empty = empty_dataset(known.catalogue)
     assert (empty.n_users, empty.n_events, empty.n_items) == (0, 0, known.n_items)
     assert len(empty.n_baskets) == 0 and len(empty.user) == 0
     assert empty.take(np.zeros(0, np.int64)).n_events == 0

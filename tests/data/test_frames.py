@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from llmrec.data.frames import coded, id_column, like, to_arrow
+from llmrec.data.frames import coded, id_column, to_arrow, to_native
 from llmrec.errors import DataError, SchemaError
 
 ROWS = {"user_id": ["a", "b", "a"], "item_id": [3, 1, 2], "price": [1.5, None, 2.0]}
@@ -40,9 +40,9 @@ def test_the_row_labels_of_a_pandas_frame_are_no_column(tmp_path):
 
 def test_answers_come_in_the_type_that_was_asked_with(tmp_path):
     answer = pa.table({"score": [0.5]})
-    kinds = [type(like(answer, source)) for source in sources(tmp_path)]
+    kinds = [type(to_native(answer, source)) for source in sources(tmp_path)]
     assert kinds == [pa.Table] + 5 * [pd.DataFrame]
-    assert like(answer, ROWS)["score"].tolist() == [0.5]
+    assert to_native(answer, ROWS)["score"].tolist() == [0.5]
 
 
 def test_polars_in_polars_out():
@@ -50,14 +50,14 @@ def test_polars_in_polars_out():
     frame = polars.DataFrame(ROWS)
     assert to_arrow(frame, "events").to_pylist() == pa.table(ROWS).to_pylist()
     assert to_arrow(frame.lazy(), "events").to_pylist() == pa.table(ROWS).to_pylist()
-    assert isinstance(like(pa.table(ROWS), frame), polars.DataFrame)
+    assert isinstance(to_native(pa.table(ROWS), frame), polars.DataFrame)
 
 
 def test_hugging_face_datasets_are_read_through_their_selection_and_come_back():
     datasets = pytest.importorskip("datasets")
     data = datasets.Dataset.from_dict(ROWS).select([2, 0])
     assert to_arrow(data, "events").column("item_id").to_pylist() == [2, 3]
-    back = like(pa.table(ROWS), data)
+    back = to_native(pa.table(ROWS), data)
     assert isinstance(back, datasets.Dataset)
     assert back["item_id"][:] == ROWS["item_id"]
 

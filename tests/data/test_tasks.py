@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from llmrec.data.build import build
-from llmrec.data.dataset import Dataset, Worth
-from llmrec.data.tasks import Tasks, everything_known, first_baskets, sample_windows
+from llmrec.data.dataset import Dataset, EventWeights
+from llmrec.data.tasks import Tasks, first_baskets, full_histories, sample_windows
 
 
 def shop(rows: int = 500) -> Dataset:
@@ -94,7 +94,7 @@ def test_relevant_items_are_distinct_and_new_ones_are_not_in_the_support():
 
 def test_everything_known_is_the_whole_history_and_nothing_is_asked():
     dataset = shop()
-    tasks = everything_known(dataset, np.array([4, 1]))
+    tasks = full_histories(dataset, np.array([4, 1]))
     assert tasks.user.tolist() == [4, 1]
     for task, user in enumerate((4, 1)):
         assert np.arange(dataset.n_events)[tasks.support(task)].tolist() == np.flatnonzero(dataset.user == user).tolist()
@@ -104,7 +104,9 @@ def test_everything_known_is_the_whole_history_and_nothing_is_asked():
 def test_tasks_over_the_events_that_count():
     dataset = shop()
     kind = np.random.default_rng(3).integers(0, 2, dataset.n_events).astype(np.float32)
-    typed = replace(dataset, attributes={"event_type": kind}, event_types=("bad", "good"), worth_by=Worth((0.0, 1.0)))
+    typed = replace(
+        dataset, attributes={"event_type": kind}, event_types=("bad", "good"), event_weights=EventWeights((0.0, 1.0))
+    )
     tasks = first_baskets(typed, np.arange(typed.n_users), known=2, horizon=2)
     counted = tasks.counted
     for task, relevant in enumerate(tasks.relevant()):

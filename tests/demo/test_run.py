@@ -12,7 +12,7 @@ from llmrec.data.build import build
 from llmrec.demo.plan import full
 from llmrec.demo.run import asked, run_demo, split, tables
 from llmrec.errors import DataError
-from llmrec.metrics.report import Row, read_rows
+from llmrec.metrics.report import Result, read_rows
 from llmrec.recommender.recommender import Recommender
 
 pytestmark = pytest.mark.slow  # the quick demonstration on real weights
@@ -37,7 +37,7 @@ def test_every_method_stands_in_every_setting(out):
 
 def test_the_report_holds_flat_rows_and_what_was_done(out):
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    assert all(set(row) == {field.name for field in fields(Row)} for row in report["results"])
+    assert all(set(row) == {field.name for field in fields(Result)} for row in report["results"])
     assert [stage["name"] for stage in report["stages"]][:2] == ["read and clean", "encode"]
     assert report["plan"]["quick"]
     assert 0 < report["candidate_recall"]["all"] <= 1

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from llmrec.encoder.backbone import Body, load_body, load_text, random_body, save_model
+from llmrec.encoder.backbone import Backbone, load_body, load_text, random_body, save_model
 from llmrec.encoder.weights import Weights
 from llmrec.errors import WeightsError
 
@@ -19,7 +19,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 @pytest.fixture
-def embeds(body: Body) -> torch.Tensor:
+def embeds(body: Backbone) -> torch.Tensor:
     return torch.randn(3, 9, body.width, generator=torch.Generator().manual_seed(1))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec.data.dataset import Worth
+from llmrec.data.dataset import EventWeights
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.dates import date_features
 from llmrec.encoder.loss import multi_target
@@ -30,7 +30,7 @@ def repeat_terms(model: SlotModel, batch: Slots, task: int, slot: int, items) ->
     for item in set(had):
         added[item] = items.repeat[item].item() * np.log1p(had.count(item))
     for item in {item for item, number in zip(had, basket, strict=True) if number == basket[-1]}:
-        added[item] += model.again.item()
+        added[item] += model.last_basket_bias.item()
     return added
 
 
@@ -43,13 +43,13 @@ def test_scores_against_a_loop(slot_model, tasks, most):
     assert found.shape == (len(reads), 10) and len(reads) > len(tasks)
     vectors = items.vectors.detach().numpy()
     for m, (task, slot) in enumerate(zip(reads.task, reads.slot, strict=True)):
-        words = slot_model.body.words(slot_model.words)[None]
+        words = slot_model.body.words(slot_model.prefix_ids)[None]
         e = torch.stack(
             [
-                slot_model.gain * items.vectors[batch.item[task, place]]
+                slot_model.slot_scale * items.vectors[batch.item[task, place]]
                 + slot_model.attributes.weight @ torch.from_numpy(batch.attributes[task, place])
-                + slot_model.dates.weight @ date_features(torch.tensor(batch.time[task, place]), slot_model.moments)
-                + slot_model.kinds.weight[batch.kind[task, place]]
+                + slot_model.dates.weight @ date_features(torch.tensor(batch.time[task, place]), slot_model.time_quantiles)
+                + slot_model.event_type.weight[batch.kind[task, place]]
                 for place in range(slot + 1)
             ]
         )
@@ -70,7 +70,7 @@ def test_items_against_the_formula(slot_model):
     items = slot_model.items()
     with torch.no_grad():
         from_text = slot_model.text @ slot_model.project.weight.T
-        torch.testing.assert_close(items.vectors[:9], from_text[:9] + slot_model.delta[:9])
+        torch.testing.assert_close(items.vectors[:9], from_text[:9] + slot_model.id_embedding[:9])
         torch.testing.assert_close(items.repeat[:9], slot_model.repeat + slot_model.repeat_delta[:9])
         assert torch.equal(items.bias[:9], slot_model.bias[:9])
 
@@ -81,7 +81,7 @@ def test_an_item_never_trained_keeps_nothing_learned(slot_model):
     torch.testing.assert_close(items.vectors[9], slot_model.project(slot_model.text[9]))
     assert items.bias[9] == slot_model.cold_bias
     assert items.repeat[9] == slot_model.repeat
-    assert (slot_model.delta[9] != 0).all() and slot_model.bias[9] != slot_model.cold_bias
+    assert (slot_model.id_embedding[9] != 0).all() and slot_model.bias[9] != slot_model.cold_bias
 
 
 def test_text_only_items_depend_on_their_text_alone(slot_model):
@@ -89,7 +89,7 @@ def test_text_only_items_depend_on_their_text_alone(slot_model):
     dropped[[2, 5]] = True
     before = slot_model.items(dropped)
     with torch.no_grad():
-        slot_model.delta += 1.0
+        slot_model.id_embedding += 1.0
     after = slot_model.items(dropped)
     moved = (after.vectors - before.vectors).abs().amax(1) > 0.5
     assert moved.tolist() == [i not in (2, 5, 9) for i in range(10)]
@@ -121,13 +121,15 @@ def test_a_prompt_is_the_words_and_then_the_slots(slot_model, tasks):
     found = slot_model.prompt(items, batch)
     assert found.shape == (len(tasks), 3 + batch.item.shape[1], slot_model.body.width)
     for row in found[:, :3]:
-        assert torch.equal(row, slot_model.body.words(slot_model.words))
+        assert torch.equal(row, slot_model.body.words(slot_model.prefix_ids))
     # A slot arrives about as long as a word does, when nothing has been learned yet.
     assert torch.isfinite(found).all()
 
 
 def test_what_belongs_to_the_catalogue_is_saved_with_it(slot_model):
-    assert {"words", "text", "trained", "cold_bias", "delta", "bias", "moments"} <= set(slot_model.state_dict())
+    assert {"prefix_ids", "text", "trained", "cold_bias", "id_embedding", "bias", "time_quantiles"} <= set(
+        slot_model.state_dict()
+    )
 
 
 def test_the_loss_is_that_of_the_scores(slot_model, tasks):
@@ -158,7 +160,7 @@ def test_an_event_type_that_training_never_met_is_an_unknown_one(slot_model, tas
 def test_an_event_that_counts_0_is_no_repeat(slot_model, tasks):
     """What it adds to its own item's score is 0, and a later purchase of the item is a first one."""
     data, plain = tasks.dataset, slots(tasks, 64)
-    types = replace(data, worth_by=Worth((0.0, 1.0), data.worth_by.scale))
+    types = replace(data, event_weights=EventWeights((0.0, 1.0), data.event_weights.scale))
     items, batch = slot_model.items(), slots(replace(tasks, dataset=types), 64)
     assert plain.counting is None and batch.counting is not None and (batch.filled & ~batch.counting).any()
     every, last = np.arange(len(tasks)), batch.length - 1
@@ -172,5 +174,5 @@ def test_an_event_that_counts_0_is_no_repeat(slot_model, tasks):
         for item in set(had[counts].tolist()):
             expected[item] = items.repeat[item].item() * np.log1p((had == item).sum())
             if ((had == item) & (basket == basket[last[task]])).any():
-                expected[item] += slot_model.again.item()
+                expected[item] += slot_model.last_basket_bias.item()
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

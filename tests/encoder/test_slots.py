@@ -10,7 +10,7 @@ from math import log, log1p
 import numpy as np
 import pytest
 
-from llmrec.data.dataset import Dataset, Worth
+from llmrec.data.dataset import Dataset, EventWeights
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.encoder.slots import SLOT_ATTRIBUTES, WIDTH, Readouts, basket_readouts, query_readouts, slots, support_readouts
 
@@ -244,12 +244,12 @@ def test_a_history_of_100_000_events_is_fast(random_shop):
 def test_a_target_counts_what_its_best_event_does(shop):
     more = {"event_type": ["view", "buy", "view", "buy", "view", "view"]}
     plain = shop([[[0], [1], [2, 2], [3], [4]]], 5, more)
-    dataset = replace(plain, worth_by=Worth((1.0, 0.0) if plain.event_types == ("buy", "view") else (0.0, 1.0)))
+    dataset = replace(plain, event_weights=EventWeights((1.0, 0.0) if plain.event_types == ("buy", "view") else (0.0, 1.0)))
     tasks = first_baskets(dataset, np.array([0]), 1, 4)
     reads = query_readouts(tasks, slots(tasks, 8))
     assert reads.target.tolist() == [1, 2]  # views alone are read, not asked for; the other event with item 2 was a purchase
     assert reads.weight.tolist() == [1.0, 1.0]
-    half = replace(plain, worth_by=Worth((1.0, 0.5)))
+    half = replace(plain, event_weights=EventWeights((1.0, 0.5)))
     reads = query_readouts(replace(tasks, dataset=half), slots(tasks, 8))
     assert dict(zip(reads.target.tolist(), reads.weight.tolist(), strict=True)) == {1: 1.0, 2: 1.0, 3: 0.5, 4: 0.5}
 

@@ -13,11 +13,23 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import first_baskets, sample_windows
 from llmrec.encoder.loss import multi_target
 from llmrec.encoder.slots import basket_readouts, slots
-from llmrec.encoder.train import Share, TrainSettings, advance, begin, finish, learned, n_readouts, train, window_loss
+from llmrec.encoder.train import (
+    Shard,
+    TrainSettings,
+    finalize,
+    init_state,
+    n_readouts,
+    train,
+    train_step,
+    trainable,
+    window_loss,
+)
 from llmrec.encoder.users import prompts, user_scores, user_vectors
 from llmrec.errors import DataError
 
-SETTINGS = TrainSettings(steps=60, batch=16, known=(1, 3), horizon=2, most=16, rate=3e-3, bias_rate=1e-2)
+SETTINGS = TrainSettings(
+    max_steps=60, batch_size=16, known=(1, 3), horizon=2, max_slots=16, learning_rate=3e-3, bias_learning_rate=1e-2
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +48,7 @@ def test_the_right_groups_items_come_first(body, two_groups, new_slot_model):
     model, losses = new_slot_model(body, two_groups, moved=False), []
     watch = lambda step, loss: losses.append((step, loss))  # noqa: E731
     train(model, two_groups, np.arange(40), SETTINGS, np.random.default_rng(0), watch)
-    assert [step for step, _ in losses] == list(range(SETTINGS.steps))
+    assert [step for step, _ in losses] == list(range(SETTINGS.max_steps))
     assert np.mean([loss for _, loss in losses[-10:]]) < np.mean([loss for _, loss in losses[:10]]) - 0.3
     tasks = first_baskets(two_groups, np.arange(40, 60), 2, 1)  # users it has never seen
     items = model.items()
@@ -53,7 +65,7 @@ def test_same_seed_same_weights(body, two_groups, new_slot_model):
     for seed in (0, 0, 1):
         model = new_slot_model(copy.deepcopy(body), two_groups, moved=False)
         torch.manual_seed(len(found))  # the global generator is not asked
-        train(model, two_groups, np.arange(40), replace(SETTINGS, steps=3), np.random.default_rng(seed))
+        train(model, two_groups, np.arange(40), replace(SETTINGS, max_steps=3), np.random.default_rng(seed))
         found.append(weights(model))
     assert all(torch.equal(x, y) for x, y in zip(found[0], found[1], strict=True))
     assert not all(torch.equal(x, y) for x, y in zip(found[0], found[2], strict=True))
@@ -62,21 +74,21 @@ def test_same_seed_same_weights(body, two_groups, new_slot_model):
 def test_what_is_trained_and_what_is_not(body, two_groups, new_slot_model):
     model = new_slot_model(body, two_groups, untrained=(11,), moved=False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    train(model, two_groups, np.arange(40), replace(SETTINGS, steps=3, drop=0.0), np.random.default_rng(0))
+    train(model, two_groups, np.arange(40), replace(SETTINGS, max_steps=3, text_only_rate=0.0), np.random.default_rng(0))
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     table = next(name for name in before if name.endswith(("word_embeddings.weight", "embed_tokens.weight")))
-    assert not moved & {"words", "text", "trained", "cold_bias", table}
-    assert {"project.weight", "delta", "bias", "attributes.weight", "gain", "temperature"} <= moved
+    assert not moved & {"prefix_ids", "text", "trained", "cold_bias", table}
+    assert {"project.weight", "id_embedding", "bias", "attributes.weight", "slot_scale", "temperature"} <= moved
     assert {name for name in moved if name.startswith("body.") and ("query" in name or "q_proj" in name)}
-    assert (model.delta[11] == 0).all() and (model.delta[:11] != 0).any(1).all()
+    assert (model.id_embedding[11] == 0).all() and (model.id_embedding[:11] != 0).any(1).all()
     assert model.body.model.get_input_embeddings().weight.grad is None
     assert not model.training
 
 
 def test_an_item_that_is_always_dropped_learns_no_delta(body, two_groups, new_slot_model):
     model = new_slot_model(body, two_groups, moved=False)
-    train(model, two_groups, np.arange(40), replace(SETTINGS, steps=2, drop=1.0), np.random.default_rng(0))
-    assert (model.delta == 0).all()
+    train(model, two_groups, np.arange(40), replace(SETTINGS, max_steps=2, text_only_rate=1.0), np.random.default_rng(0))
+    assert (model.id_embedding == 0).all()
 
 
 def test_only_the_users_named_are_trained_on(body, two_groups, new_slot_model):
@@ -87,7 +99,7 @@ def test_only_the_users_named_are_trained_on(body, two_groups, new_slot_model):
     found = []
     for data in (two_groups, other):
         model = new_slot_model(copy.deepcopy(body), two_groups, moved=False)
-        train(model, data, np.arange(40), replace(SETTINGS, steps=2), np.random.default_rng(0))
+        train(model, data, np.arange(40), replace(SETTINGS, max_steps=2), np.random.default_rng(0))
         found.append(weights(model))
     assert all(torch.equal(x, y) for x, y in zip(*found, strict=True))
 
@@ -95,7 +107,7 @@ def test_only_the_users_named_are_trained_on(body, two_groups, new_slot_model):
 def test_no_steps_change_nothing(body, two_groups, new_slot_model):
     model = new_slot_model(body, two_groups)
     before = weights(model)
-    train(model, two_groups, np.arange(40), replace(SETTINGS, steps=0), np.random.default_rng(0))
+    train(model, two_groups, np.arange(40), replace(SETTINGS, max_steps=0), np.random.default_rng(0))
     assert all(torch.equal(x, y) for x, y in zip(weights(model), before, strict=True))
 
 
@@ -118,10 +130,10 @@ def test_a_batch_that_is_not_finite_teaches_nothing(body, two_groups, new_slot_m
     before = weights(model)
     broken = lambda *args: window_loss(*args) * float("nan")  # noqa: E731
     monkeypatch.setattr("llmrec.encoder.train.window_loss", broken)
-    training = begin(model, SETTINGS)
+    training = init_state(model, SETTINGS)
     for _ in range(2):
-        advance(training, two_groups, np.arange(40), SETTINGS, 0)
-    finish(training)
+        train_step(training, two_groups, np.arange(40), SETTINGS, 0)
+    finalize(training)
     assert all(torch.equal(x, y) for x, y in zip(weights(model), before, strict=True))
 
 
@@ -129,9 +141,10 @@ def test_training_that_diverges_says_at_which_step_and_what_to_lower(body, two_g
     losses = iter([1.0, 1.0, float("nan")])
     monkeypatch.setattr("llmrec.encoder.train.window_loss", lambda *args: window_loss(*args) * next(losses))
     with pytest.raises(
-        DataError, match=r"base training diverged: the loss of step 3 is nan; lower .* rate=0.003 and bias_rate"
+        DataError,
+        match=r"base training diverged: the loss of step 3 is nan; lower .* learning_rate=0.003 and bias_learning_rate",
     ):
-        settings = replace(SETTINGS, steps=9, rate=3e-3)
+        settings = replace(SETTINGS, max_steps=9, learning_rate=3e-3)
         train(new_slot_model(body, two_groups), two_groups, np.arange(40), settings, np.random.default_rng(0))
 
 
@@ -140,10 +153,10 @@ def test_a_last_step_that_spoils_the_weights_is_noticed(body, two_groups, new_sl
 
     def spoil(step: int, _: float) -> None:
         with torch.no_grad():
-            model.delta[0, 0] = float("inf")
+            model.id_embedding[0, 0] = float("inf")
 
     with pytest.raises(DataError, match="base training diverged: a weight is not finite after 1 steps"):
-        train(model, two_groups, np.arange(40), replace(SETTINGS, steps=1), np.random.default_rng(0), spoil)
+        train(model, two_groups, np.arange(40), replace(SETTINGS, max_steps=1), np.random.default_rng(0), spoil)
 
 
 def test_readouts_are_counted_without_making_them(random_shop):
@@ -153,19 +166,19 @@ def test_readouts_are_counted_without_making_them(random_shop):
 
 
 def test_the_gradients_of_the_processes_add_up_to_that_of_the_whole_batch(body, random_shop, new_slot_model):
-    settings, users = replace(SETTINGS, batch=7, most=5), np.arange(20)
+    settings, users = replace(SETTINGS, batch_size=7, max_slots=5), np.arange(20)
     sent = {}
     for world in (1, 2, 3, 7):
         sent[world] = []
         for rank in range(world):
             model = new_slot_model(copy.deepcopy(body), random_shop)
             keep = lambda flat, world=world: sent[world].append(flat.clone()) or flat  # noqa: E731
-            advance(begin(model, settings), random_shop, users, settings, 3, Share(rank, world, keep))
+            train_step(init_state(model, settings), random_shop, users, settings, 3, Shard(rank, world, keep))
     plain = new_slot_model(copy.deepcopy(body), random_shop)
-    loss = advance(begin(plain, settings), random_shop, users, settings, 3)
+    loss = train_step(init_state(plain, settings), random_shop, users, settings, 3)
     whole = sent.pop(1)[0]
     assert whole[0].item() == loss
-    assert len(whole) == 1 + sum(parameter.numel() for _, parameter in learned(plain))
+    assert len(whole) == 1 + sum(parameter.numel() for _, parameter in trainable(plain))
     for parts in sent.values():
         torch.testing.assert_close(sum(parts), whole, rtol=1e-4, atol=1e-6)
         assert not torch.allclose(len(parts) * parts[0], whole, rtol=1e-2, atol=1e-6)  # each has a part of its own
@@ -173,34 +186,34 @@ def test_the_gradients_of_the_processes_add_up_to_that_of_the_whole_batch(body, 
 
 def test_what_is_reduced_is_what_is_stepped_with(body, two_groups, new_slot_model):
     """Processes that send back a gradient of zero move nothing but by AdamW's decay, and report the loss that came back."""
-    model, settings = new_slot_model(body, two_groups), replace(SETTINGS, steps=1)
-    before = {name: p.detach().clone() for name, p in learned(model)}
+    model, settings = new_slot_model(body, two_groups), replace(SETTINGS, max_steps=1)
+    before = {name: p.detach().clone() for name, p in trainable(model)}
     nothing = lambda flat: torch.zeros_like(flat)  # noqa: E731
-    assert advance(begin(model, settings), two_groups, np.arange(40), settings, 0, Share(0, 2, nothing)) == 0.0
-    for name, parameter in learned(model):
+    assert train_step(init_state(model, settings), two_groups, np.arange(40), settings, 0, Shard(0, 2, nothing)) == 0.0
+    for name, parameter in trainable(model):
         torch.testing.assert_close(parameter.detach(), before[name], rtol=1e-4, atol=0.0)
 
 
 def test_the_average_is_that_of_the_weights_after_each_step(body, two_groups, new_slot_model):
-    settings = replace(SETTINGS, steps=12, average=0.4)
+    settings = replace(SETTINGS, max_steps=12, ema_decay=0.4)
     model, seen = new_slot_model(body, two_groups, moved=False), []
-    seen.append({name: p.detach().clone().double() for name, p in learned(model)})
-    note = lambda *_: seen.append({name: p.detach().clone().double() for name, p in learned(model)})  # noqa: E731
+    seen.append({name: p.detach().clone().double() for name, p in trainable(model)})
+    note = lambda *_: seen.append({name: p.detach().clone().double() for name, p in trainable(model)})  # noqa: E731
     train(model, two_groups, np.arange(40), settings, np.random.default_rng(0), note)
-    for name, parameter in learned(model):
+    for name, parameter in trainable(model):
         expected = seen[0][name]
         for t, step in enumerate(seen[1:]):
             decay = min(0.4, (1 + t) / (10 + t))
             expected = decay * expected + (1 - decay) * step[name]
         torch.testing.assert_close(parameter.detach().double(), expected, rtol=1e-5, atol=1e-6)
-    assert any((seen[-1][name] - p.detach()).abs().max() > 1e-5 for name, p in learned(model))
+    assert any((seen[-1][name] - p.detach()).abs().max() > 1e-5 for name, p in trainable(model))
 
 
 def test_the_last_weights_are_kept_without_an_average(body, two_groups, new_slot_model):
     model, last = new_slot_model(body, two_groups, moved=False), {}
-    note = lambda *_: last.update({name: p.detach().clone() for name, p in learned(model)})  # noqa: E731
-    train(model, two_groups, np.arange(40), replace(SETTINGS, steps=3), np.random.default_rng(0), note)
-    assert all(torch.equal(p, last[name]) for name, p in learned(model))
+    note = lambda *_: last.update({name: p.detach().clone() for name, p in trainable(model)})  # noqa: E731
+    train(model, two_groups, np.arange(40), replace(SETTINGS, max_steps=3), np.random.default_rng(0), note)
+    assert all(torch.equal(p, last[name]) for name, p in trainable(model))
 
 
 def test_torchs_own_draws_belong_to_the_step_and_the_process(body, two_groups, new_slot_model, monkeypatch):
@@ -213,13 +226,13 @@ def test_torchs_own_draws_belong_to_the_step_and_the_process(body, two_groups, n
         return window_loss(*args)
 
     monkeypatch.setattr("llmrec.encoder.train.window_loss", noisy)
-    settings, keep = replace(SETTINGS, batch=4), lambda flat: flat
+    settings, keep = replace(SETTINGS, batch_size=4), lambda flat: flat
     state, strict = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
     for _ in range(2):
         for rank in range(2):
-            training = begin(new_slot_model(copy.deepcopy(body), two_groups), settings)
+            training = init_state(new_slot_model(copy.deepcopy(body), two_groups), settings)
             for _ in range(2):
-                advance(training, two_groups, np.arange(40), settings, 9, Share(rank, 2, keep))
+                train_step(training, two_groups, np.arange(40), settings, 9, Shard(rank, 2, keep))
     assert torch.equal(torch.get_rng_state(), state) and torch.are_deterministic_algorithms_enabled() == strict
     assert drawn[:4] == drawn[4:] and len(set(drawn[:4])) == 4
 
@@ -230,12 +243,12 @@ def test_threads_that_add_as_they_come_do_not_show(lively_bodies, new_slot_model
     rng = np.random.default_rng(0)
     dataset = shop([[rng.integers(0, 8, 12).tolist() for _ in range(6)] for _ in range(30)], 8)
     model, found = new_slot_model(lively_bodies["bert"], dataset), []
-    settings = replace(SETTINGS, batch=32, most=40)
+    settings = replace(SETTINGS, batch_size=32, max_slots=40)
     keep = lambda flat: found.append(flat.clone()) or torch.zeros_like(flat)  # noqa: E731
     torch.set_num_threads(2)
     try:
         for _ in range(3):
-            advance(begin(copy.deepcopy(model), settings), dataset, np.arange(30), settings, 0, Share(0, 1, keep))
+            train_step(init_state(copy.deepcopy(model), settings), dataset, np.arange(30), settings, 0, Shard(0, 1, keep))
     finally:
         torch.set_num_threads(1)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])

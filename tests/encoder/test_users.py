@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec.adapters.lora import Adapter, delta, fresh
+from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.slots import slots
-from llmrec.encoder.users import chunks, prompts, states, user_scores, user_vectors
+from llmrec.encoder.users import batches, prompts, states, user_scores, user_vectors
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -21,7 +21,7 @@ def tasks(random_shop) -> Tasks:
 
 def random_adapter(model, upper: int, users: int) -> Adapter:
     generator = torch.Generator().manual_seed(0)
-    start = fresh(model.body.linear_paths(upper), 2, 1.0, generator)
+    start = init_lora(model.body.linear_paths(upper), 2, 1.0, generator)
     return start.expand(users).map(lambda tensor: 0.3 * torch.randn(tensor.shape, generator=generator))
 
 
@@ -32,16 +32,16 @@ def test_a_user_vector_is_the_last_state_of_the_whole_prompt(slot_model, tasks, 
     for t in range(len(tasks)):
         batch = slots(tasks.take(np.array([t])), 6)
         whole = slot_model.body(slot_model.prompt(items, batch))
-        torch.testing.assert_close(found[t], whole[0, len(slot_model.words) + batch.length[0] - 1], **CLOSE)
+        torch.testing.assert_close(found[t], whole[0, len(slot_model.prefix_ids) + batch.length[0] - 1], **CLOSE)
     assert found.dtype == torch.float32 and not found.requires_grad
 
 
 def test_no_vector_depends_on_its_neighbours(slot_model, tasks):
     items, adapter = slot_model.items(), random_adapter(slot_model, 1, len(tasks))
-    together = user_vectors(slot_model, prompts(slot_model, items, tasks, 64, 1), delta(adapter))
+    together = user_vectors(slot_model, prompts(slot_model, items, tasks, 64, 1), lora_hook(adapter))
     for chosen in ([3], [5, 0], [11, 3, 7]):
         index = np.array(chosen)
-        mine = delta(adapter.take(torch.from_numpy(index)))
+        mine = lora_hook(adapter.take(torch.from_numpy(index)))
         some = user_vectors(slot_model, prompts(slot_model, items, tasks.take(index), 64, 1), mine)
         torch.testing.assert_close(some, together[chosen], **CLOSE)
 
@@ -86,15 +86,15 @@ def test_scores_of_users_are_the_models_own(slot_model, tasks):
 
 def test_states_are_differentiable_in_the_adapter_and_lower_ones_in_nothing(slot_model, tasks):
     made = prompts(slot_model, slot_model.items(), tasks, 64, 1)
-    assert not made.lower.requires_grad and made.upper == 1
+    assert not made.lower.requires_grad and made.n_adapted_blocks == 1
     adapter = random_adapter(slot_model, 1, len(tasks)).map(lambda tensor: tensor.requires_grad_())
-    gradients = torch.autograd.grad(states(slot_model, made, delta(adapter)).square().sum(), adapter.leaves())
+    gradients = torch.autograd.grad(states(slot_model, made, lora_hook(adapter)).square().sum(), adapter.leaves())
     assert all((gradient != 0).any() for gradient in gradients)
 
 
 def test_chunks_are_all_tasks_in_order(tasks):
-    parts = list(chunks(tasks, 5))
+    parts = list(batches(tasks, 5))
     assert [len(part) for part in parts] == [5, 5, 2]
     for name in ("start", "split", "stop"):
         assert np.array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(tasks, name))
-    assert list(chunks(tasks.take(np.zeros(0, np.int64)), 5)) == []
+    assert list(batches(tasks.take(np.zeros(0, np.int64)), 5)) == []

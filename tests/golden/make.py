@@ -35,11 +35,11 @@ ITEMS, GROUPS, VISITS = 30, 3, 6
 WORDS = ("red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent", "soap")
 SMALL = Settings(
     layers=None,
-    train=TrainSettings(steps=12, batch=16, most=24),
-    lora=LoraSettings(rank=2, steps=2, rate=1.0, users=8, b_std=0.2),
+    train=TrainSettings(max_steps=12, batch_size=16, max_slots=24),
+    lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, meta_batch_size=8, b_std=0.2),
     outer=OuterSettings(episodes=4),
-    counts_ranker=RankerSettings(hidden=4, steps=20),
-    blend=RankerSettings(hidden=2, steps=20),
+    counts_ranker=RankerSettings(hidden=4, max_steps=20),
+    blend=RankerSettings(hidden=2, max_steps=20),
     sources=Sources(text_k=6, knn_k=4, popular_k=3),
     ranking_tasks=60,
 )
@@ -103,7 +103,7 @@ def main() -> None:
         }
         scenes = Scenes(weights, FEW).fit({f"shop {seed}": tables(seed, 140) for seed in (1, 2, 3)})
         scenes.save_pretrained(HERE / "known_scenes")
-        told["gains"] = {name: list(map(float, scenes.gains[name])) for name in ("customers", "gain", "spread")}
+        told["gains"] = {name: list(map(float, scenes.validation_gains[name])) for name in ("customers", "gain", "spread")}
         events, items = tables(4, 80)
         scene = scenes.open(items).adapt(of(events, 0, 64))
         if not scene.customers:
@@ -112,7 +112,7 @@ def main() -> None:
         told["visitors"] = of(events, 76, 80)
         told["new_scene"] = {
             "adapted": plain(scene.recommend(histories=told["visitors"], k=8)),
-            "zero steps": plain(scene.rolled_back().recommend(histories=told["visitors"], k=8)),
+            "zero steps": plain(scene.reset().recommend(histories=told["visitors"], k=8)),
         }
     (HERE / "answers.json").write_text(json.dumps(told, indent=1) + "\n", encoding="ascii")
 

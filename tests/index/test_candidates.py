@@ -13,7 +13,7 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.ids import Ids
 from llmrec.errors import DataError
 from llmrec.index.candidates import POPULAR, REPEAT, TEXT, TOGETHER, Sources, candidates, names, neighbours, recall
-from llmrec.index.flat import build
+from llmrec.index.faiss_index import build
 
 NONE = Sources(text_k=0, knn_k=0, popular_k=0, repeats=False)
 EACH = {

@@ -16,7 +16,7 @@ from llmrec.meta.inner import adapt, initialisation, ready
 from llmrec.meta.outer import Episode, OuterSettings, meta_train, query_losses, step_weights
 
 STEPS, RATE = 3, 0.2
-SETTINGS = OuterSettings(episodes=4, rate=0.05)
+SETTINGS = OuterSettings(episodes=4, learning_rate=0.05)
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ def test_the_gradient_of_maml_and_of_its_first_order(start, episode, bowls, affi
         x, by_start = affine(user, RATE)
         first += query.slope(user, x) / 3
         second += by_start.T @ query.slope(user, x) / 3
-    init, settings = maml(start, STEPS, RATE, clip=math.inf)
+    init, settings = maml(start, STEPS, RATE, max_grad_norm=math.inf)
     np.testing.assert_allclose(outer_gradient(init, episode, settings.first_order), second, rtol=1e-6)
-    init, settings = fomaml(start, STEPS, RATE, clip=math.inf)
+    init, settings = fomaml(start, STEPS, RATE, max_grad_norm=math.inf)
     np.testing.assert_allclose(outer_gradient(init, episode, settings.first_order), first, rtol=1e-6)
     assert np.abs(first - second).max() > 1e-3
 
@@ -102,7 +102,7 @@ def test_anil_leaves_all_but_the_head_bit_equal_and_learns_both(start, episode, 
 def test_anil_is_the_inner_loop_on_the_head_alone(start, bowls, numbers):
     """The body's coordinates are held, the head's walk as if there were no others: by hand."""
     support = bowls(3, 0)
-    init, _ = anil(start, STEPS, RATE, (False, True), clip=math.inf)
+    init, _ = anil(start, STEPS, RATE, (False, True), max_grad_norm=math.inf)
     found = numbers(adapt(init, support.loss, 3))
     for user in range(3):
         x = numbers(start)[0].copy()
@@ -113,7 +113,7 @@ def test_anil_is_the_inner_loop_on_the_head_alone(start, bowls, numbers):
 
 def test_a_head_that_is_clipped_is_clipped_by_its_own_norm(start, bowls, numbers):
     support = bowls(1, 0)
-    init, _ = anil(start, 1, RATE, (False, True), clip=0.1)
+    init, _ = anil(start, 1, RATE, (False, True), max_grad_norm=0.1)
     moved = numbers(adapt(init, support.loss, 1))[0] - numbers(start)[0]
     np.testing.assert_allclose(np.linalg.norm(moved), 0.1 * RATE, rtol=1e-6)
 
@@ -128,7 +128,7 @@ def test_meta_sgd_with_equal_rates_is_maml(start, episode, bowls):
 
 def test_meta_sgd_moves_each_number_at_its_own_rate_either_way(start, bowls, numbers, affine):
     factor = np.random.default_rng(0).normal(size=14)
-    init, _ = meta_sgd(start, STEPS, RATE, clip=math.inf)
+    init, _ = meta_sgd(start, STEPS, RATE, max_grad_norm=math.inf)
     tensors = (torch.from_numpy(factor[:6]).view(1, 2, 3), torch.from_numpy(factor[6:]).view(1, 4, 2))
     found = numbers(adapt(replace(init, factor=tensors), bowls(3, 0).loss, 3))
     for user in range(3):
@@ -145,7 +145,7 @@ def test_meta_sgd_learns_a_rate_per_number_and_no_other(start, episode):
 
 
 def test_the_rates_of_meta_sgd_against_finite_differences(start, episode):
-    init, _ = meta_sgd(start, 2, RATE, clip=math.inf)
+    init, _ = meta_sgd(start, 2, RATE, max_grad_norm=math.inf)
     factor = torch.linspace(0.5, 1.5, 14, dtype=torch.float64)
 
     def loss(flat: torch.Tensor) -> torch.Tensor:
@@ -174,8 +174,8 @@ def test_any_value_will_do(algorithm):
         centre = 1 + torch.randn(users, 5, generator=rng)
         return Episode(users, lambda theta: 2 * ((theta.tensors[0] - centre).square().sum(1),))
 
-    settings = OuterSettings(episodes=200, rate=0.05)
-    init, settings = algorithm(Plain((torch.zeros(1, 5),)), 1, 0.1, settings, clip=math.inf)
+    settings = OuterSettings(episodes=200, learning_rate=0.05)
+    init, settings = algorithm(Plain((torch.zeros(1, 5),)), 1, 0.1, settings, max_grad_norm=math.inf)
     after = meta_train(init, (draw(64) for _ in range(200)), settings)
     np.testing.assert_allclose(after.adapter.tensors[0], 1.0, atol=0.1)
     before, stepped = query_losses(after, draw(4096)).tolist()

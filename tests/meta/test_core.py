@@ -63,7 +63,7 @@ def test_loss_against_one_user_at_a_time(start, choices):
 
 def test_newton_finds_the_minimum_and_so_do_gradient_steps(start, choices):
     newton = choice_posterior(start, choices, USERS, steps=8).z
-    init, _ = cavia(start, 400, 0.5, CONTEXT, clip=math.inf)
+    init, _ = cavia(start, 400, 0.5, CONTEXT, max_grad_norm=math.inf)
     walked = adapt(init, lambda theta: choice_loss(theta, choices), USERS)
     for user in range(USERS):
         best = minimize(lambda z, u=user: cost(start, choices, u, z), np.zeros(D), tol=1e-12).x
@@ -163,7 +163,9 @@ def test_planted_tastes_flip_the_ranking(exact, closed):
             support, query = taste_world(rng, 64, 2, structure=True)
             yield choice_episode(support, query, 64, 1 if closed else None)
 
-    init, settings = cavia(start, 0 if closed else 3, 0.5, CONTEXT, OuterSettings(episodes=120, rate=0.05), clip=math.inf)
+    init, settings = cavia(
+        start, 0 if closed else 3, 0.5, CONTEXT, OuterSettings(episodes=120, learning_rate=0.05), max_grad_norm=math.inf
+    )
     learned = meta_train(init, episodes(), settings)
     item = torch.arange(8)
     support = Choices(torch.zeros(8, 8), item, item, item)
@@ -182,7 +184,7 @@ def test_without_structure_nothing_is_gained(exact):
     rng = np.random.default_rng(0)
     start = random_core(8, 4, torch.Generator().manual_seed(0))
     episodes = (choice_episode(*taste_world(rng, 64, 2, structure=False), 64, 1) for _ in range(120))
-    init, settings = cavia(start, 0, 0.5, CONTEXT, OuterSettings(episodes=120, rate=0.05))
+    init, settings = cavia(start, 0, 0.5, CONTEXT, OuterSettings(episodes=120, learning_rate=0.05))
     learned = meta_train(init, episodes, settings).adapter
     support, query = taste_world(rng, 4000, 2, structure=False)
     lost = [float(choice_episode(support, query, 4000, steps).loss(learned.expand(4000))[1].mean()) for steps in (0, 1)]

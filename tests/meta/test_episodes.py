@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from llmrec.adapters.lora import Adapter, delta, fresh
+from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.encoder.slots import query_readouts, slots, support_readouts
 from llmrec.encoder.users import prompts, user_vectors
 from llmrec.meta.episodes import (
-    Reach,
+    EpisodeSettings,
     SceneRows,
     scene_episode,
     scene_loss,
@@ -26,7 +26,7 @@ from llmrec.meta.inner import adapt, initialisation
 from llmrec.meta.outer import OuterSettings, meta_train
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-REACH = Reach(upper=1, most=6, horizon=2, reads=3)
+REACH = EpisodeSettings(n_adapted_blocks=1, max_slots=6, horizon=2, reads=3)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def tasks(random_shop) -> Tasks:
 
 def random_adapter(model, users: int, seed: int = 0) -> Adapter:
     generator = torch.Generator().manual_seed(seed)
-    start = fresh(model.body.linear_paths(REACH.upper), 2, 1.0, generator)
+    start = init_lora(model.body.linear_paths(REACH.n_adapted_blocks), 2, 1.0, generator)
     return start.expand(users).map(lambda tensor: 0.3 * torch.randn(tensor.shape, generator=generator))
 
 
@@ -55,15 +55,15 @@ def only(adapter: Adapter, user: int) -> Adapter:
 
 def states_of(model, items, task: Tasks, adapter: Adapter):
     """The whole prompt of one task, run at once."""
-    batch = slots(task, REACH.most)
-    return batch, model.body(model.prompt(items, batch), delta(adapter))
+    batch = slots(task, REACH.max_slots)
+    return batch, model.body(model.prompt(items, batch), lora_hook(adapter))
 
 
 def slow_support(model, items, task: Tasks, adapter: Adapter) -> float:
     batch, states = states_of(model, items, task, adapter)
     reads, losses = support_readouts(task, batch, REACH.horizon, REACH.reads), []
     for m, slot in enumerate(reads.slot):
-        logits = model.logits(states[:, len(model.words) + slot], items)  # without the repeat terms
+        logits = model.logits(states[:, len(model.prefix_ids) + slot], items)  # without the repeat terms
         mine = reads.owner == m
         each = [cross_entropy(logits, torch.tensor([target])) for target in reads.target[mine]]
         losses.append(float(np.mean([w * float(loss) for w, loss in zip(reads.weight[mine], each, strict=True)])))
@@ -243,11 +243,11 @@ def test_adapting_flips_the_ranking(body, two_tastes, new_slot_model, swapped):
 
     def prefers(adapter: Adapter) -> list[int]:
         """1 or 2, whichever comes first for each user."""
-        scores = model.logits(user_vectors(model, neutral, delta(adapter)), items)
+        scores = model.logits(user_vectors(model, neutral, lora_hook(adapter)), items)
         return (1 + (scores[:, 2] > scores[:, 1]).long()).tolist()
 
-    start = fresh(body.linear_paths(1), 4, 2.0, torch.Generator().manual_seed(0))
-    loss = user_support(model, items, support, Reach(upper=1, most=16, horizon=1, reads=16))[1]
+    start = init_lora(body.linear_paths(1), 4, 2.0, torch.Generator().manual_seed(0))
+    loss = user_support(model, items, support, EpisodeSettings(n_adapted_blocks=1, max_slots=16, horizon=1, reads=16))[1]
     adapted = adapt(initialisation(start, 1, 0.3), loss, 2, steps=25)
     base = prefers(start.expand(2))
     assert base[0] == base[1]

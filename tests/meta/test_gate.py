@@ -24,7 +24,7 @@ def gate() -> Gate:
 
 @pytest.fixture
 def init(start) -> Initialisation:
-    return Initialisation(start, torch.tensor([[0.3, 0.1], [0.2, 0.4], [0.05, 0.6]], dtype=torch.float64).log(), pull=0.5)
+    return Initialisation(start, torch.tensor([[0.3, 0.1], [0.2, 0.4], [0.05, 0.6]], dtype=torch.float64).log(), proximal=0.5)
 
 
 def test_the_choice_goes_by_the_size_of_the_support(gate):

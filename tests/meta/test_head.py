@@ -169,7 +169,7 @@ def test_the_prior_can_be_learned_from_what_it_predicts(exact):
 
     start = Prior(*(t.double() for t in prior(3).leaves()))
     episodes = (episode(256) for _ in repeat(None))
-    learned = meta_train(initialisation(start, 0, 1.0), episodes, OuterSettings(episodes=150, rate=0.1)).adapter
+    learned = meta_train(initialisation(start, 0, 1.0), episodes, OuterSettings(episodes=150, learning_rate=0.1)).adapter
     support, query = draw(20_000)
     best, found, before = (float(error(p, support, query).mean()) for p in (truth, learned, start))
     assert best <= found < best + 0.02 * (before - best)

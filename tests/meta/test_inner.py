@@ -16,7 +16,7 @@ RATES = np.array([[0.3, 0.1], [0.2, 0.4], [0.05, 0.6]])
 
 @pytest.fixture
 def init(start) -> Initialisation:
-    return Initialisation(start, torch.from_numpy(RATES).log(), pull=0.7, clip=1.5)
+    return Initialisation(start, torch.from_numpy(RATES).log(), proximal=0.7, max_grad_norm=1.5)
 
 
 @pytest.mark.parametrize("pull", [0.0, 0.7, 50.0])
@@ -41,7 +41,7 @@ def test_all_learned_steps_when_none_are_said(init, bowls, numbers):
 def test_more_steps_than_were_learned_go_on_with_the_last_rates(init, bowls, walk, numbers):
     world = bowls(1, 0)
     rates = np.concatenate([RATES, RATES[-1:], RATES[-1:]])
-    expected = walk(numbers(init.adapter)[0], lambda x: world.slope(0, x), rates, init.pull, init.clip)[-1]
+    expected = walk(numbers(init.adapter)[0], lambda x: world.slope(0, x), rates, init.proximal, init.max_grad_norm)[-1]
     np.testing.assert_allclose(numbers(adapt(init, world.loss, 1, 5))[0], expected, rtol=1e-9)
 
 
@@ -98,7 +98,7 @@ def test_one_gradient_that_is_not_finite_holds_all_of_its_users_tensors(init, nu
 
 def test_a_pull_alone_goes_home(start, numbers):
     """With rate * pull = 1 and nothing to learn, one step is all the way back, wherever one stands."""
-    init = initialisation(start, 1, rate=0.25, pull=4.0)
+    init = initialisation(start, 1, rate=0.25, proximal=4.0)
     away = start.expand(2).map(lambda tensor: (tensor + torch.randn(2, *tensor.shape[1:])).requires_grad_())
     nothing = sum((leaf * 0).flatten(1).sum(1) for leaf in away.leaves())
     np.testing.assert_allclose(numbers(step(away, init, nothing, 0)), np.repeat(numbers(start), 2, 0), atol=1e-12)
@@ -111,8 +111,8 @@ def test_steps_go_down(init, bowls):
 
 
 def test_one_rate_for_every_layer_and_step(start):
-    init = initialisation(start, 4, rate=0.2, pull=0.1, clip=3.0)
-    assert init.steps == 4 and init.pull == 0.1 and init.clip == 3.0
+    init = initialisation(start, 4, rate=0.2, proximal=0.1, max_grad_norm=3.0)
+    assert init.steps == 4 and init.proximal == 0.1 and init.max_grad_norm == 3.0
     np.testing.assert_allclose(init.log_rate.exp().numpy(), np.full((4, 2), 0.2), rtol=1e-6)
 
 
@@ -128,7 +128,7 @@ def test_each_users_rates_may_be_multiplied(init, bowls, numbers):
 
 def test_without_a_clip_the_steps_are_those_of_a_clip_too_large_to_matter(init, bowls, numbers):
     world = bowls(3, 0)
-    free, wide = (numbers(adapt(replace(init, clip=clip), world.loss, 3)) for clip in (math.inf, 1e9))
+    free, wide = (numbers(adapt(replace(init, max_grad_norm=clip), world.loss, 3)) for clip in (math.inf, 1e9))
     assert np.array_equal(free, wide)
 
 
@@ -143,6 +143,6 @@ def test_what_users_share_never_moves(exact):
 def test_moving_to_a_device_keeps_all_that_was_said(init):
     ones = tuple(torch.ones_like(leaf) for leaf in init.adapter.leaves())
     made = replace(init, factor=ones, inner=(True, False), outer=(False, True)).to("cpu")
-    assert made.inner == (True, False) and made.outer == (False, True) and made.pull == init.pull
+    assert made.inner == (True, False) and made.outer == (False, True) and made.proximal == init.proximal
     assert all(torch.equal(x, y) for x, y in zip(made.factor, ones, strict=True))
     assert made.moving == [0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec.adapters.lora import Adapter, fresh
+from llmrec.adapters.lora import Adapter, init_lora
 from llmrec.meta import outer
 from llmrec.meta.inner import Initialisation, initialisation
 from llmrec.meta.outer import Episode, OuterSettings, meta_train, query_losses, step_weights
@@ -83,7 +83,7 @@ def test_second_order_gradients_against_finite_differences(start, clip):
     values = [*start.leaves(), torch.from_numpy(RATES).log()]
 
     def total(tensors: list[torch.Tensor], first_order: bool) -> torch.Tensor:
-        init = Initialisation(start.with_leaves(tensors[:2]), tensors[2], pull=0.3, clip=clip)
+        init = Initialisation(start.with_leaves(tensors[:2]), tensors[2], proximal=0.3, max_grad_norm=clip)
         return (weights * query_losses(init, episode, first_order)).sum()
 
     def gradient(first_order: bool) -> torch.Tensor:
@@ -114,13 +114,13 @@ def world(seed: int) -> Iterator[Episode]:
 
 @pytest.fixture
 def small_start(exact) -> Adapter:
-    return fresh({"layer": (3, 4)}, 3, 1.0, torch.Generator().manual_seed(0), b_std=0.1)
+    return init_lora({"layer": (3, 4)}, 3, 1.0, torch.Generator().manual_seed(0), b_std=0.1)
 
 
 @pytest.mark.slow
 def test_learning_to_adapt_beats_learning_to_fit(small_start):
     """Without a step only what the tasks have in common can be known of a new one, with three steps much more."""
-    settings = OuterSettings(episodes=150, rate=2e-2)
+    settings = OuterSettings(episodes=150, learning_rate=2e-2)
     begin = initialisation(small_start, 3, 0.1)
     seen: list[list[float]] = []
     learned = meta_train(begin, world(1), settings, lambda i, losses: seen.append(losses))
@@ -148,11 +148,11 @@ def test_same_episodes_same_initialisation(small_start):
 
 
 def test_what_it_starts_from_stays_and_what_it_returns_is_a_value(small_start):
-    begin = initialisation(small_start, 2, 0.1, pull=0.2, clip=3.0)
+    begin = initialisation(small_start, 2, 0.1, proximal=0.2, max_grad_norm=3.0)
     before = [tensor.clone() for tensor in (*small_start.leaves(), begin.log_rate)]
     learned = meta_train(begin, world(1), OuterSettings(episodes=3))
     assert all(torch.equal(x, y) for x, y in zip((*small_start.leaves(), begin.log_rate), before, strict=True))
-    assert (learned.pull, learned.clip, learned.steps) == (0.2, 3.0, 2)
+    assert (learned.proximal, learned.max_grad_norm, learned.steps) == (0.2, 3.0, 2)
     moved = (*learned.adapter.leaves(), learned.log_rate)
     assert not any(tensor.requires_grad or torch.equal(tensor, old) for tensor, old in zip(moved, before, strict=True))
 
@@ -181,8 +181,8 @@ def test_meta_training_of_second_order_follows_the_slopes_of_finite_differences(
 
     def given(first_order: bool) -> np.ndarray:
         settings = OuterSettings(episodes=1, first_order=first_order)
-        learning = outer.begin(Initialisation(start, values[2]), settings)
-        losses = outer.advance(learning, episode, settings)
+        learning = outer.init_state(Initialisation(start, values[2]), settings)
+        losses = outer.train_step(learning, episode, settings)
         np.testing.assert_allclose(np.mean(losses), float(total([v.clone().requires_grad_() for v in values]).detach()))
         return torch.cat([tensor.grad.flatten() for tensor in learning.tensors]).numpy()
 

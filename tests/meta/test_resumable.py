@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec.adapters.lora import Adapter, fresh
-from llmrec.encoder.train import Share
+from llmrec.adapters.lora import Adapter, init_lora
+from llmrec.encoder.train import Shard
 from llmrec.errors import ArtefactError
 from llmrec.meta.algorithms import meta_sgd
 from llmrec.meta.inner import Initialisation, initialisation
-from llmrec.meta.outer import Episode, OuterSettings, advance, begin, finish, meta_train
+from llmrec.meta.outer import Episode, OuterSettings, finalize, init_state, meta_train, train_step
 from llmrec.meta.resumable import meta_learn
 from llmrec.store import load_arrays
 
-SETTINGS = OuterSettings(episodes=7, rate=1e-2, anneal=0.6)
+SETTINGS = OuterSettings(episodes=7, learning_rate=1e-2, anneal=0.6)
 RUN = {"data": "these", "seed": 3}
 
 
@@ -25,10 +25,10 @@ class Killed(Exception):
 
 def start() -> Initialisation[Adapter]:
     layers = {"layer": (3, 4)}
-    return initialisation(fresh(layers, 2, 1.0, torch.Generator().manual_seed(0), 0.3), 2, 0.1, clip=1e9)
+    return initialisation(init_lora(layers, 2, 1.0, torch.Generator().manual_seed(0), 0.3), 2, 0.1, max_grad_norm=1e9)
 
 
-def episode_at(number: int, share: Share = Share(), users: int = 6) -> tuple[Episode, float]:  # noqa: B008 (frozen)
+def episode_at(number: int, share: Shard = Shard(), users: int = 6) -> tuple[Episode, float]:  # noqa: B008 (frozen)
     """Task u: y = x w_u."""
     generator = torch.Generator().manual_seed(number)
     x = torch.randn(2, users, 5, 3, generator=generator)
@@ -84,18 +84,18 @@ def test_after_the_end_the_same_command_does_nothing(tmp_path):
 def test_processes_that_share_an_episode_learn_what_one_alone_does():
     sent: dict[int, torch.Tensor] = {}
     for rank in (0, 1):  # each process's own part, before it is added to the other's
-        share = Share(rank, 2, lambda flat, rank=rank: sent.setdefault(rank, flat.clone()))
-        advance(begin(start(), SETTINGS), *_parts(share, SETTINGS))
-    together = Share(1, 2, lambda flat: sent[0] + sent[1])
-    one, other = begin(start(), SETTINGS), begin(start(), SETTINGS)
-    alone = advance(one, episode_at(0)[0], SETTINGS)
-    shared = advance(other, *_parts(together, SETTINGS))
+        share = Shard(rank, 2, lambda flat, rank=rank: sent.setdefault(rank, flat.clone()))
+        train_step(init_state(start(), SETTINGS), *_parts(share, SETTINGS))
+    together = Shard(1, 2, lambda flat: sent[0] + sent[1])
+    one, other = init_state(start(), SETTINGS), init_state(start(), SETTINGS)
+    alone = train_step(one, episode_at(0)[0], SETTINGS)
+    shared = train_step(other, *_parts(together, SETTINGS))
     np.testing.assert_allclose(shared, alone, rtol=1e-5)
-    for a, b in zip(numbers(finish(one)), numbers(finish(other)), strict=True):
+    for a, b in zip(numbers(finalize(one)), numbers(finalize(other)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-def _parts(share: Share, settings: OuterSettings) -> tuple:
+def _parts(share: Shard, settings: OuterSettings) -> tuple:
     episode, part = episode_at(0, share)
     return episode, settings, share, part
 
@@ -104,7 +104,7 @@ def _parts(share: Share, settings: OuterSettings) -> tuple:
     ("run", "settings", "named"),
     [
         ({**RUN, "seed": 4}, SETTINGS, "seed = 3"),
-        (RUN, OuterSettings(episodes=8, rate=1e-2, anneal=0.6), "episodes = 7"),
+        (RUN, OuterSettings(episodes=8, learning_rate=1e-2, anneal=0.6), "episodes = 7"),
         ({**RUN, "more": 1}, SETTINGS, "more = None"),
     ],
 )
@@ -116,7 +116,7 @@ def test_another_run_does_not_go_on_from_it(tmp_path, run, settings, named):
 
 def test_another_base_and_a_damaged_byte_are_refused(tmp_path):
     meta_learn(start(), episode_at, SETTINGS, RUN, tmp_path)
-    wider = initialisation(fresh({"layer": (3, 5)}, 2, 1.0, torch.Generator().manual_seed(0), 0.3), 2, 0.1)
+    wider = initialisation(init_lora({"layer": (3, 5)}, 2, 1.0, torch.Generator().manual_seed(0), 0.3), 2, 0.1)
     with pytest.raises(ArtefactError, match="tensor 1 was"):
         meta_learn(wider, episode_at, SETTINGS, RUN, tmp_path)
     file = tmp_path / "checkpoint" / "learning.safetensors"

@@ -8,7 +8,7 @@ from scipy import stats
 
 from llmrec.errors import DataError
 from llmrec.metrics import bootstrap as intervals
-from llmrec.metrics.bootstrap import Interval, bootstrap_mean, paired, resampled
+from llmrec.metrics.bootstrap import Interval, bootstrap_mean, paired_bootstrap, resampled
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -23,19 +23,19 @@ def test_a_user_who_is_nan_in_one_seed_has_no_part_in_any():
 
 def test_swapping_the_two_flips_the_sign():
     a, b = rng(1).normal(size=(2, 3, 50))
-    forth, back = paired(a, b, rng()), paired(b, a, rng())
+    forth, back = paired_bootstrap(a, b, rng()), paired_bootstrap(b, a, rng())
     np.testing.assert_allclose([forth.value, forth.low, forth.high], [-back.value, -back.high, -back.low], rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(40,), (3, 40)])
 def test_a_method_does_not_differ_from_itself(shape):
     a = rng(1).normal(size=shape)
-    assert paired(a, a, rng()) == Interval(0.0, 0.0, 0.0, 40)
+    assert paired_bootstrap(a, a, rng()) == Interval(0.0, 0.0, 0.0, 40)
 
 
 def test_a_constant_advantage_has_no_width_however_much_users_vary():
     b = rng(1).normal(size=60) * 100
-    found = paired(b + 0.5, b, rng())
+    found = paired_bootstrap(b + 0.5, b, rng())
     np.testing.assert_allclose([found.value, found.low, found.high], 0.5)
 
 
@@ -69,15 +69,15 @@ def test_seeds_and_users_both_count():
 
 def test_a_method_without_a_seed_is_compared_with_each_seed():
     a, b = rng(1).normal(size=(3, 40)), rng(2).normal(size=40)
-    assert paired(a, b, rng()) == paired(a, np.tile(b, (3, 1)), rng())
+    assert paired_bootstrap(a, b, rng()) == paired_bootstrap(a, np.tile(b, (3, 1)), rng())
 
 
 def test_users_who_are_nan_in_either_have_no_part():
     a, b = rng(1).normal(size=(2, 30))
     a[3], b[7] = np.nan, np.nan
     kept = np.delete(np.arange(30), [3, 7])
-    found = paired(a, b, rng())
-    assert found == paired(a[kept], b[kept], rng())
+    found = paired_bootstrap(a, b, rng())
+    assert found == paired_bootstrap(a[kept], b[kept], rng())
     assert found.n == 28
 
 
@@ -126,7 +126,7 @@ def test_what_has_no_mean_is_refused(values, options, says):
 @pytest.mark.parametrize(("a", "b"), [((3,), (4,)), ((2, 5), (3, 5))])
 def test_other_users_or_seeds_are_no_pair(a, b):
     with pytest.raises(DataError, match="same users"):
-        paired(np.zeros(a), np.zeros(b), rng())
+        paired_bootstrap(np.zeros(a), np.zeros(b), rng())
 
 
 # ---------------------------------------------------------------------------------------- several methods at once
@@ -135,7 +135,7 @@ def test_other_users_or_seeds_are_no_pair(a, b):
 def test_with_one_seed_each_the_difference_is_the_paired_one():
     a, b = rng(1).normal(size=(2, 60))
     found = resampled({"a": a, "b": b}, rng())
-    ours, theirs = found["a"].minus(found["b"]).interval(), paired(a, b, rng())
+    ours, theirs = found["a"].minus(found["b"]).interval(), paired_bootstrap(a, b, rng())
     np.testing.assert_allclose([ours.value, ours.low, ours.high], [theirs.value, theirs.low, theirs.high], rtol=1e-10)
     assert ours.n == theirs.n
 
@@ -159,7 +159,7 @@ def test_seeds_of_two_methods_are_drawn_by_themselves():
     a = np.repeat(effect[:, None], 40, axis=1)
     found = resampled({"a": a, "b": a}, rng(), draws=20_000)
     assert found["a"].minus(found["b"]).draws.std() == pytest.approx(np.sqrt(2 / 8) * effect.std(), rel=0.03)
-    assert paired(a, a, rng()).high == 0
+    assert paired_bootstrap(a, a, rng()).high == 0
 
 
 def test_a_user_who_is_nan_in_one_method_has_no_part_in_any():

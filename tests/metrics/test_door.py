@@ -14,7 +14,7 @@ def test_every_name_is_there_and_defined():
 
 
 def test_they_are_the_functions_that_the_reports_use():
-    from llmrec.metrics.ranking import place
+    from llmrec.metrics.ranking import rank_targets
 
-    assert metrics.place is place
+    assert metrics.rank_targets is rank_targets
     assert metrics.ndcg(np.array([[1.0, 2.0]]), [np.array([1])], 1).tolist() == [1.0]

@@ -201,4 +201,4 @@ def test_nan_in_a_later_block_is_named_by_its_own_row(monkeypatch):
     scores = np.zeros((5, 2))
     scores[3, 1] = np.nan
     with pytest.raises(DataError, match=r"scores\[3, 1\]"):
-        metrics.place(scores, [np.array([0])] * 5)
+        metrics.rank_targets(scores, [np.array([0])] * 5)

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from llmrec.metrics.ranking import place
+from llmrec.metrics.ranking import rank_targets
 
 pytestmark = pytest.mark.slow  # starts a process
 
@@ -51,7 +51,7 @@ def theirs(world) -> dict[str, np.ndarray]:
 
 
 def test_they_agree_user_by_user(world, theirs):
-    places = place(*world)
+    places = rank_targets(*world)
     ours = {
         f"ndcg@{K}": places.ndcg(K),
         f"recall@{K}": places.recall(K),
@@ -68,5 +68,5 @@ def test_map_at_k_differs_by_its_denominator_alone(world, theirs):
     """ranx divides by all relevant items, llmrec by as many as k places can hold."""
     relevant = np.array([len(wanted) for wanted in world[1]])
     assert (relevant > K).any()
-    ours = place(*world).mean_average_precision(K) * np.minimum(relevant, K) / relevant
+    ours = rank_targets(*world).mean_average_precision(K) * np.minimum(relevant, K) / relevant
     np.testing.assert_allclose(ours, theirs[f"map@{K}"], atol=1e-12)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from llmrec.errors import ArtefactError, DataError
-from llmrec.metrics.report import Row, read_rows, table, write_report
+from llmrec.metrics.report import Result, read_rows, table, write_report
 
-OURS = Row("movies", "llmrec", "ours", "5 known", "ndcg@10", 0.25, 0.2, 0.3, "", 100, 0, 1.5)
+OURS = Result("movies", "llmrec", "ours", "5 known", "ndcg@10", 0.25, 0.2, 0.3, "", 100, 0, 1.5)
 COUNT = replace(OURS, method="popularity", role="control", value=0.125, low=0.1, high=0.15, seed=None)
 PAPER = replace(OURS, method="a paper", role="reference", value=0.2, low=None, high=None, seed=None, seconds=None)
 
 
 def test_a_row_has_these_fields_and_no_other():
     names = ["benchmark", "method", "role", "setting", "metric", "value", "low", "high", "versus", "n", "seed", "seconds"]
-    assert [field.name for field in fields(Row)] == names
+    assert [field.name for field in fields(Result)] == names
 
 
 def test_written_and_read_it_is_the_same(tmp_path):

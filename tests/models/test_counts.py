@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from llmrec.data.dataset import Worth
+from llmrec.data.dataset import EventWeights
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
-from llmrec.models.counts import basket_items, support_counts, user_items, user_worth
+from llmrec.models.counts import basket_items, support_counts, user_item_weights, user_items
 from llmrec.models.item_item import fit_ease, fit_item_knn, fit_markov
 from llmrec.models.popularity import fit_most_frequent, fit_popularity
 from llmrec.models.sasrec import SasrecSettings, fit_sasrec
@@ -69,14 +69,16 @@ def test_a_user_without_events_has_an_empty_row(world):
 
 def test_an_item_counts_what_the_best_of_the_users_events_with_it_does(world, random_history):
     dataset = world(random_history, 12)
-    plain = user_worth(dataset).toarray()
+    plain = user_item_weights(dataset).toarray()
     assert plain.tolist() == (user_items(dataset).toarray() > 0).tolist()
     kind = np.random.default_rng(0).integers(0, 3, dataset.n_events).astype(np.float32)
-    typed = replace(dataset, attributes={"event_type": kind}, event_types=("a", "b", "c"), worth_by=Worth((0.1, 1.0, 0.0)))
+    typed = replace(
+        dataset, attributes={"event_type": kind}, event_types=("a", "b", "c"), event_weights=EventWeights((0.1, 1.0, 0.0))
+    )
     expected = np.zeros(plain.shape)
     for user, item, code in zip(typed.user, typed.item, kind, strict=True):
         expected[user, item] = max(expected[user, item], (0.1, 1.0, 0.0)[int(code)])
-    np.testing.assert_allclose(user_worth(typed).toarray(), expected, rtol=1e-6)
+    np.testing.assert_allclose(user_item_weights(typed).toarray(), expected, rtol=1e-6)
 
 
 @pytest.fixture
@@ -84,7 +86,9 @@ def disliked(world, random_history):
     """A third of the events, of the first type, counts 0."""
     dataset = world(random_history, 12)
     kind = np.random.default_rng(0).integers(0, 3, dataset.n_events).astype(np.float32)
-    return replace(dataset, attributes={"event_type": kind}, event_types=("a", "b", "c"), worth_by=Worth((0.0, 1.0, 1.0)))
+    return replace(
+        dataset, attributes={"event_type": kind}, event_types=("a", "b", "c"), event_weights=EventWeights((0.0, 1.0, 1.0))
+    )
 
 
 FITS = {
@@ -103,20 +107,20 @@ FITS = {
 
 @pytest.mark.parametrize("name", FITS)
 def test_events_that_count_0_are_as_if_they_had_not_been(disliked, name):
-    bare, fit, users = disliked.keep(disliked.worth > 0), FITS[name], np.arange(20)
+    bare, fit, users = disliked.keep(disliked.sample_weight > 0), FITS[name], np.arange(20)
     assert bare.n_events < disliked.n_events
     tasks = first_baskets(disliked, np.arange(20, 25), known=3, horizon=0)
     found = fit(disliked, users).scores(tasks)
     np.testing.assert_array_equal(found, fit(bare, users).scores(tasks.counted))
-    everything = replace(disliked, worth_by=Worth())
+    everything = replace(disliked, event_weights=EventWeights())
     assert (found != fit(everything, users).scores(replace(tasks, dataset=everything))).any()
 
 
 @pytest.mark.parametrize("name", [name for name in FITS if not name.startswith("EASE")])
 def test_events_that_count_little_are_counted_whole(disliked, name):
     fit, users, scores = FITS[name], np.arange(20), []
-    for worth_by in (Worth((0.1, 1.0, 1.0)), Worth()):
-        dataset = replace(disliked, worth_by=worth_by)
+    for event_weights in (EventWeights((0.1, 1.0, 1.0)), EventWeights()):
+        dataset = replace(disliked, event_weights=event_weights)
         scores.append(fit(dataset, users).scores(first_baskets(dataset, np.arange(20, 25), known=3, horizon=0)))
     np.testing.assert_array_equal(*scores)
 
@@ -124,5 +128,7 @@ def test_events_that_count_little_are_counted_whole(disliked, name):
 def test_every_event_can_be_counted_whatever_it_counts(disliked):
     tasks = first_baskets(disliked, np.arange(25), known=3, horizon=0)
     whole = support_counts(tasks, decay=0.5, every=True)
-    assert (whole != support_counts(replace(tasks, dataset=replace(disliked, worth_by=Worth())), decay=0.5)).nnz == 0
+    assert (
+        whole != support_counts(replace(tasks, dataset=replace(disliked, event_weights=EventWeights())), decay=0.5)
+    ).nnz == 0
     assert whole.sum() > support_counts(tasks, decay=0.5).sum()

@@ -8,11 +8,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from llmrec.data.dataset import Worth
+from llmrec.data.dataset import EventWeights
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
 from llmrec.models import item_item
-from llmrec.models.counts import support_counts, user_worth
+from llmrec.models.counts import support_counts, user_item_weights
 from llmrec.models.item_item import fit_ease, fit_item_knn, fit_markov
 
 USERS = np.arange(20)
@@ -90,9 +90,9 @@ def test_ease_regresses_on_what_events_count(dataset):
         dataset,
         attributes={"event_type": np.where(liked, 0, 1).astype(np.float32)},
         event_types=("liked", "other"),
-        worth_by=Worth((1.0, 0.25)),
+        event_weights=EventWeights((1.0, 0.25)),
     )
-    matrix = user_worth(typed).toarray()[:20]
+    matrix = user_item_weights(typed).toarray()[:20]
     assert set(np.unique(matrix)) == {0.0, 0.25, 1.0}
     weight = fit_ease(typed, USERS, 3.0).weight
     for item in range(12):
@@ -140,8 +140,8 @@ def test_markov_counts_what_follows_each_cut(dataset, tasks, random_history, las
 def test_markov_without_a_history_is_what_follows_anything(dataset, tasks):
     control = fit_markov(dataset, USERS)
     scores = control.scores(Tasks(dataset, tasks.start, tasks.start, tasks.stop))
-    assert control.base.max() > 0
-    np.testing.assert_array_equal(scores, np.tile(control.base.astype(np.float32), (len(tasks), 1)))
+    assert control.prior.max() > 0
+    np.testing.assert_array_equal(scores, np.tile(control.prior.astype(np.float32), (len(tasks), 1)))
 
 
 def test_markov_knows_the_next_of_a_cycle(world):

@@ -16,7 +16,7 @@ from llmrec.models.sasrec import Body, Dropout, Sasrec, SasrecSettings, fit_sasr
 
 pytestmark = pytest.mark.usefixtures("exact")
 ITEMS = 12
-SMALL = SasrecSettings(width=32, layers=1, dropout=0.1, most=8, rate=1e-2, batch=16, epochs=12)
+SMALL = SasrecSettings(width=32, layers=1, dropout=0.1, max_length=8, learning_rate=1e-2, batch_size=16, epochs=12)
 
 
 def planted(shop, step: int, users: int = 80, length: int = 10) -> tuple[Dataset, np.ndarray]:
@@ -46,7 +46,7 @@ def lively(random_shop) -> Body:
     """A body over `random_shop` with larger weights than a fresh one: attention looks at something, and a wrong mask shows."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        body = Body(random_shop.n_items, replace(SMALL, layers=2, most=30)).eval().requires_grad_(False)
+        body = Body(random_shop.n_items, replace(SMALL, layers=2, max_length=30)).eval().requires_grad_(False)
         for parameter in body.parameters():
             parameter.add_(0.5 * torch.randn(parameter.shape))
     return body
@@ -170,7 +170,7 @@ def brute(dataset: Dataset, user: int, start: int, length: int, horizon: int) ->
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_windows_and_what_follows_their_events(random_shop, windows, horizon):
     rng, users = np.random.default_rng(0), np.arange(20)[::-1].copy()
-    settings, begins = replace(SMALL, most=3, windows=windows), set()
+    settings, begins = replace(SMALL, max_length=3, windows=windows), set()
     size, begin = np.diff(random_shop.start)[users], random_shop.start[users]
     for _ in range(30):
         start, length = sasrec._windows(random_shop, users, settings, rng)

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from llmrec.data.tasks import sample_windows
-from llmrec.encoder.train import Share, n_readouts, train
+from llmrec.encoder.train import Shard, n_readouts, train
 from llmrec.errors import ArtefactError, DataError
 from llmrec.pretraining.loop import pretrain
 from llmrec.pretraining.processes import Processes
@@ -60,12 +60,12 @@ def test_the_operations_are_those_of_one_step_and_grow_with_the_catalogues_share
     """Scores of all items at all readouts, and both their gradients, are three products: what is more is the transformer's."""
     run = tiny_run
     _, done = go(run, tmp_path / "once")
-    _, longer = go(run, tmp_path / "longer", settings=replace(run.settings, steps=9))
+    _, longer = go(run, tmp_path / "longer", settings=replace(run.settings, max_steps=9))
     assert done.operations == longer.operations
-    draw = run.settings.known, run.settings.horizon, run.settings.batch, np.random.default_rng((run.seed, 0))
+    draw = run.settings.known, run.settings.horizon, run.settings.batch_size, np.random.default_rng((run.seed, 0))
     tasks = sample_windows(run.dataset, run.users, *draw, run.settings.from_start, least=1)
     width = run.model().project.weight.shape[0]
-    scores = 2 * n_readouts(tasks, run.settings.most) * run.dataset.n_items * width
+    scores = 2 * n_readouts(tasks, run.settings.max_slots) * run.dataset.n_items * width
     assert done.operations > 3 * scores
     assert go(run, tmp_path / "once")[1].operations == 0  # nothing was left to do
 
@@ -106,10 +106,10 @@ def test_after_the_end_nothing_is_done(tiny_run, tmp_path):
 
 def test_what_a_run_cannot_be_is_said(tiny_run, tmp_path):
     go(tiny_run, tmp_path)
-    with pytest.raises(ArtefactError, match="begun with batch = 5"):
-        go(tiny_run, tmp_path, settings=replace(tiny_run.settings, batch=6))
+    with pytest.raises(ArtefactError, match="begun with batch_size = 5"):
+        go(tiny_run, tmp_path, settings=replace(tiny_run.settings, batch_size=6))
     with pytest.raises(DataError, match="a batch of 5 cannot be shared by 6 processes"):
-        go(tiny_run, tmp_path, Processes(Share(0, 6, lambda flat: flat)))
+        go(tiny_run, tmp_path, Processes(Shard(0, 6, lambda flat: flat)))
     with pytest.raises(DataError, match="save_every is 0"):
         go(tiny_run, tmp_path, save_every=0)
 
@@ -133,7 +133,7 @@ def test_the_tracker_hears_loss_rate_and_speed_of_every_step(tiny_run, tmp_path)
     assert [step for step, _ in heard] == list(range(6))
     assert [values["loss"] for _, values in heard] == done.losses
     assert all(values.keys() == {"loss", "learning_rate", "windows_per_second"} for _, values in heard)
-    assert max(values["learning_rate"] for _, values in heard) <= tiny_run.settings.rate
+    assert max(values["learning_rate"] for _, values in heard) <= tiny_run.settings.learning_rate
 
 
 def test_two_runs_do_not_train_into_one_folder(tiny_run, tmp_path):
@@ -152,7 +152,7 @@ def test_two_runs_do_not_train_into_one_folder(tiny_run, tmp_path):
 def test_processes_that_see_different_folders_are_told(tiny_run, tmp_path):
     """This one finds no step done; the sum over both is 4."""
     with pytest.raises(ArtefactError, match="found 0 steps done, the average process 2: give a folder that all processes see"):
-        go(tiny_run, tmp_path, Processes(Share(0, 2, lambda flat: flat + 4)))
+        go(tiny_run, tmp_path, Processes(Shard(0, 2, lambda flat: flat + 4)))
 
 
 # ---------------------------------------------------------------------------------------- real processes

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from llmrec.encoder.train import Share
+from llmrec.encoder.train import Shard
 from llmrec.errors import DataError, MissingExtraError
 from llmrec.pretraining import processes
 from llmrec.pretraining.processes import Processes, described, launch
@@ -16,14 +16,14 @@ def test_one_alone_is_the_main_one_and_waits_for_nobody():
     alone = Processes()
     with alone.main_first():
         pass
-    assert alone.main and alone.share == Share(0, 1, None)
-    assert not Processes(Share(1, 2)).main
+    assert alone.main and alone.share == Shard(0, 1, None)
+    assert not Processes(Shard(1, 2)).main
 
 
 @pytest.mark.parametrize(("rank", "order"), [(0, ["work", "wait"]), (1, ["wait", "work"])])
 def test_the_main_process_comes_first(rank, order):
     done = []
-    with Processes(Share(rank, 2), wait=lambda: done.append("wait")).main_first():
+    with Processes(Shard(rank, 2), wait=lambda: done.append("wait")).main_first():
         done.append("work")
     assert done == order
 
@@ -60,9 +60,9 @@ def test_idle_threads_are_told_with_the_option_that_mends_it(monkeypatch, by, sa
         monkeypatch.setenv(by, "x")
     monkeypatch.setattr(processes, "_cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    line, warning = described(Processes(Share(0, 2)))
+    line, warning = described(Processes(Shard(0, 2)))
     assert line == "2 processes on cpu, 3 of 8 CPU threads each"
     assert warning.startswith("WARNING: 2 of 8 CPU threads stand idle; " + said)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert len(described(Processes(Share(0, 2)))) == 1
+    assert len(described(Processes(Shard(0, 2)))) == 1
     assert described(Processes(device="cuda")) == ["1 process on cuda, 4 of 8 CPU threads each"]  # there they may idle

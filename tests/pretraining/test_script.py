@@ -47,7 +47,7 @@ def call(tables, weights, exact, tmp_path_factory):
     """`call(folder, *options)` -> the command's exit code and all that it said."""
     main = runpy.run_path(str(SCRIPT))["main"]
     options = ["--model_name_or_path", weights.location, "--num_layers", "1", "--max_steps", "3", "--episodes", "1", "--cpu"]
-    options += ["--events", str(tables["events"]), "--items", str(tables["items"]), "--train_batch_size", "6"]
+    options += ["--events", str(tables["events"]), "--items", str(tables["items"]), "--batch_size", "6"]
 
     def run(folder: Path, *more: str) -> tuple[int, str]:
         with pytest.MonkeyPatch.context() as patch:
@@ -73,7 +73,7 @@ def test_the_recommender_is_the_one_that_fit_makes(out, tables, weights, monkeyp
     settings = replace(
         plain,
         layers=1,
-        train=replace(plain.train, steps=3, batch=6),
+        train=replace(plain.train, max_steps=3, batch_size=6),
         outer=replace(plain.outer, episodes=1),
     )
     Recommender(weights, settings).fit(tables["events"], tables["items"]).save_pretrained(tmp_path / "fitted")
@@ -98,7 +98,7 @@ def test_the_report_has_rows_and_says_what_ran(out):
     ]
     assert rows[1].seconds > 0
     assert (report["processes"], report["threads"], report["device"]) == (1, 1, "cpu")
-    assert report["settings"]["train"]["steps"] == 3
+    assert report["settings"]["train"]["max_steps"] == 3
     assert report["gflop_per_step"] > 0
     assert report["versions"].keys() >= {"torch", "accelerate", "llmrec"}
 
@@ -123,10 +123,10 @@ def test_what_was_lost_after_the_base_is_made_again(call, out):
 
 def test_mistakes_are_one_readable_line(call, out, tmp_path):
     code, said = call(out, "--learning_rate", "0.1")
-    assert code == 2 and "begun with rate = 0.0003" in said.splitlines()[-1]
+    assert code == 2 and "begun with learning_rate = 0.0003" in said.splitlines()[-1]
     code, said = call(tmp_path, "--model_name_or_path", str(tmp_path))
     assert code == 2 and said.startswith("Error: no model in")
     code, said = call(tmp_path, "--event_weight", "view", "0.1")
     assert code == 2 and "events have no column event_type, got a weight for 'view'" in said
-    code, said = call(tmp_path, "--train_batch_size", "0")
-    assert code == 2 and "--train_batch_size" in said
+    code, said = call(tmp_path, "--batch_size", "0")
+    assert code == 2 and "--batch_size" in said

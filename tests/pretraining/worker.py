@@ -29,7 +29,9 @@ def main(bert: Path, folder: Path, steps: int) -> None:
     text = torch.nn.functional.normalize(torch.randn(dataset.n_items, 32), dim=1)
     popularity = torch.from_numpy(np.bincount(dataset.item, minlength=dataset.n_items)).float()
     model = SlotModel(load_body(Weights.folder(bert)), torch.tensor([12, 13, 9]), text, popularity)
-    settings = TrainSettings(steps=steps, batch=7, known=(1, 4), horizon=2, most=9, rate=1e-3, average=0.9)
+    settings = TrainSettings(
+        max_steps=steps, batch_size=7, known=(1, 4), horizon=2, max_slots=9, learning_rate=1e-3, ema_decay=0.9
+    )
     processes = launch(True, "none", folder, {})
     if processes.main:
         print(*described(processes), sep="\n", flush=True)

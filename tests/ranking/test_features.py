@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from llmrec.data.dataset import Worth
+from llmrec.data.dataset import EventWeights
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.index.candidates import Candidates
 from llmrec.models.item_item import Markov
-from llmrec.ranking.counting import DATES, PLACES, Counts
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
-from llmrec.ranking.flow import Flow
+from llmrec.ranking.statistics import DATES, PLACES, ItemStatistics
+from llmrec.ranking.text_cca import Flow
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def tasks(random_shop) -> Tasks:
 
 
 @pytest.fixture
-def counts() -> Counts:
+def counts() -> ItemStatistics:
     rng = np.random.default_rng(1)
     together = sparse.csr_array(np.where(rng.random((10, 10)) < 0.4, rng.random((10, 10)), 0).astype(np.float32))
     linear = sparse.csr_array(np.where(rng.random((10, 10)) < 0.6, rng.normal(size=(10, 10)), 0).astype(np.float32))
@@ -32,7 +32,7 @@ def counts() -> Counts:
     words = np.where(rng.random((10, 7)) < 0.5, rng.random((10, 7)), 0)
     words[1:] /= np.maximum(np.linalg.norm(words[1:], axis=1, keepdims=True), 1e-9)
     words[0] = 0  # an item without words
-    return Counts(
+    return ItemStatistics(
         popularity,
         50,
         repurchase,
@@ -74,12 +74,12 @@ def some_candidates(tasks: int, seed: int = 2) -> Candidates:
     return Candidates(start, np.concatenate(chosen).astype(np.int32), np.ones(start[-1], np.uint8))
 
 
-def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
+def slow(tasks: Tasks, t: int, item: int, counts: ItemStatistics) -> dict[str, float]:
     data, rows = tasks.dataset, list(range(tasks.start[t], tasks.split[t]))
     baskets = [{int(data.item[r]) for r in rows if data.basket[r] == number} for number in sorted(set(data.basket[rows]))]
     times = {j: sum(j in basket for basket in baskets) for j in range(10)}
     back = [place for place, basket in enumerate(reversed(baskets)) if item in basket]
-    together, linear, words = counts.together.toarray(), counts.linear.toarray(), counts.words.toarray()
+    together, linear, words = counts.cooccurrence.toarray(), counts.ease.toarray(), counts.words.toarray()
     here = [n for n, had in enumerate(PLACES) if had <= data.basket[rows[-1]] + 1][-1]
     return {
         "times": log1p(times[item]),
@@ -103,10 +103,10 @@ def slow(tasks: Tasks, t: int, item: int, counts: Counts) -> dict[str, float]:
             )
         ),
         "text_follows": text_follows(counts.flow, baskets, item),
-        "follows": follows(counts.near, baskets, item),
-        "follows_wide": follows(counts.wide, baskets, item),
-        "place": float(counts.place[here, item]),
-        "lately": float(np.interp(data.time[rows[-1]], counts.dates, counts.lately[:, here, item])),
+        "follows": follows(counts.markov_short, baskets, item),
+        "follows_wide": follows(counts.markov_long, baskets, item),
+        "place": float(counts.position_popularity[here, item]),
+        "lately": float(np.interp(data.time[rows[-1]], counts.dates, counts.recent_position_popularity[:, here, item])),
         "price": float(counts.log_price[item]),
         "price_gap": abs(float(counts.log_price[item]) - np.mean([counts.log_price[data.item[r]] for r in rows])),
         "known": log1p(len(baskets)),
@@ -126,8 +126,8 @@ def follows(markov: Markov, baskets: list[set[int]], item: int) -> float:
     chance = 0.0
     for back, basket in enumerate(reversed(baskets[-markov.last :])):
         for j in basket:
-            chance += 0.8**back * (markov.follows[j, item] + markov.taken[j] * markov.base[item])
-    return log1p(chance / markov.base.mean())
+            chance += 0.8**back * (markov.follows[j, item] + markov.exit_rate[j] * markov.prior[item])
+    return log1p(chance / markov.prior.mean())
 
 
 def test_features_against_a_loop(tasks, counts):
@@ -141,7 +141,7 @@ def test_features_against_a_loop(tasks, counts):
 
 def test_of_an_item_that_nobody_had_is_said_what_is_said_of_those_akin_to_it(tasks, counts):
     found, data = some_candidates(len(tasks)), tasks.dataset
-    table, together, carry = features_for_blend(tasks, found, counts), counts.together.toarray(), counts.carry.toarray()
+    table, together, carry = features_for_blend(tasks, found, counts), counts.cooccurrence.toarray(), counts.text_knn.toarray()
     assert table.shape == (len(found.item), len(FOR_BLEND)) and table.dtype == np.float32
     for value, t, item in zip(table[:, FOR_BLEND.index("akin")], found.task, found.item, strict=True):
         rows = range(tasks.start[t], tasks.split[t])
@@ -152,7 +152,7 @@ def test_of_an_item_that_nobody_had_is_said_what_is_said_of_those_akin_to_it(tas
         assert value == pytest.approx(log1p(100 * expected), rel=1e-4)
         assert value == 0 or item in (0, 4, 7)
     assert table.any()
-    none = replace(counts, carry=sparse.csr_array((10, 10), dtype=np.float32))
+    none = replace(counts, text_knn=sparse.csr_array((10, 10), dtype=np.float32))
     assert features_for_blend(tasks, found, none).shape == table.shape and not features_for_blend(tasks, found, none).any()
 
 
@@ -181,7 +181,7 @@ def test_no_feature_changes_with_the_query(shop, counts, features):
 
 
 def test_without_co_occurrence_and_without_candidates(tasks, counts):
-    none = replace(counts, together=sparse.csr_array((10, 10), dtype=np.float32))
+    none = replace(counts, cooccurrence=sparse.csr_array((10, 10), dtype=np.float32))
     table = features(tasks, some_candidates(len(tasks)), none)
     assert (table[:, FEATURES.index("together")] == 0).all()
     empty = Candidates(np.zeros(len(tasks) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
@@ -190,7 +190,7 @@ def test_without_co_occurrence_and_without_candidates(tasks, counts):
 
 def test_events_that_count_0_are_as_if_they_had_not_been(tasks, counts):
     """But for the date, which is that of the last event of any kind, and for supports of nothing else."""
-    data = replace(tasks.dataset, worth_by=Worth((0.0, 1.0), tasks.dataset.worth_by.scale))
+    data = replace(tasks.dataset, event_weights=EventWeights((0.0, 1.0), tasks.dataset.event_weights.scale))
     tasks = replace(tasks, dataset=data)
     bare, found = tasks.counted, some_candidates(len(tasks))
     empty = bare.split == bare.start
@@ -207,7 +207,7 @@ def test_events_that_count_0_are_as_if_they_had_not_been(tasks, counts):
 
 
 def test_where_no_event_of_any_support_counts_nothing_is_said_of_them(tasks, counts):
-    data = replace(tasks.dataset, worth_by=Worth((0.0, 0.0), 1.0))
+    data = replace(tasks.dataset, event_weights=EventWeights((0.0, 0.0), 1.0))
     data = replace(data, attributes={"event_type": np.zeros(data.n_events, np.float32)})
     tasks, found = replace(tasks, dataset=data), some_candidates(len(tasks))
     table = features(tasks, found, counts)

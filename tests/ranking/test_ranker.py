@@ -39,20 +39,20 @@ def hits(ranker, ranking: Ranking) -> float:
 @pytest.mark.parametrize("right", ["repeat", "near"])
 def test_it_learns_a_planted_rule(exact, right):
     train, test = planted(right, 200, 0), planted(right, 200, 1)
-    settings = RankerSettings(hidden=16, steps=300, rate=3e-2, decay=1e-3)
-    before, after = (hits(fit_ranker(train, replace(settings, steps=steps), 0), test) for steps in (0, 300))
+    settings = RankerSettings(hidden=16, max_steps=300, learning_rate=3e-2, weight_decay=1e-3)
+    before, after = (hits(fit_ranker(train, replace(settings, max_steps=steps), 0), test) for steps in (0, 300))
     assert before < 0.4 and after > 0.9
 
 
 def test_it_begins_as_the_order_of_the_first_input(exact):
     ranking = planted("repeat", 20, 0)
-    ranker = fit_ranker(ranking, RankerSettings(steps=0), 0)
+    ranker = fit_ranker(ranking, RankerSettings(max_steps=0), 0)
     inputs = np.random.default_rng(5).normal(size=(50, WIDTH)).astype(np.float32)
     assert rank(ranker, inputs).argsort().tolist() == inputs[:, 0].argsort().tolist()
 
 
 def test_a_candidates_score_does_not_depend_on_the_others(exact):
-    ranker = fit_ranker(planted("near", 50, 0), RankerSettings(steps=20), 0)
+    ranker = fit_ranker(planted("near", 50, 0), RankerSettings(max_steps=20), 0)
     inputs = np.random.default_rng(5).normal(size=(9, WIDTH)).astype(np.float32)
     together = rank(ranker, inputs)
     assert together.dtype == np.float32 and together.shape == (9,)
@@ -66,7 +66,7 @@ def test_places_that_are_not_filled_teach_nothing(exact):
     ranking, found = planted("repeat", 30, 0), []
     for junk in (0.0, 1e6):
         inputs = np.where(ranking.filled[..., None], ranking.inputs, np.float32(junk))
-        found.append(fit_ranker(replace(ranking, inputs=inputs), RankerSettings(steps=20), 0))
+        found.append(fit_ranker(replace(ranking, inputs=inputs), RankerSettings(max_steps=20), 0))
     assert np.array_equal(found[0].mean, found[1].mean) and np.array_equal(found[0].spread, found[1].spread)
     for name, values in found[0].weights.items():
         np.testing.assert_allclose(values, found[1].weights[name], rtol=1e-4, atol=1e-5)
@@ -75,31 +75,31 @@ def test_places_that_are_not_filled_teach_nothing(exact):
 def test_tasks_without_a_right_candidate_teach_nothing(exact):
     ranking = planted("repeat", 30, 0)
     none = replace(ranking, target=ranking.target[:0], owner=ranking.owner[:0])
-    settings = RankerSettings(steps=20, decay=0.0)
-    idle, begun = fit_ranker(none, settings, 0), fit_ranker(none, replace(settings, steps=0), 0)
+    settings = RankerSettings(max_steps=20, weight_decay=0.0)
+    idle, begun = fit_ranker(none, settings, 0), fit_ranker(none, replace(settings, max_steps=0), 0)
     assert all(np.array_equal(idle.weights[name], begun.weights[name]) for name in begun.weights)
 
 
 def test_inputs_are_normalised_by_what_was_filled(exact):
     ranking = planted("repeat", 30, 0)
-    ranker = fit_ranker(ranking, RankerSettings(steps=0), 0)
+    ranker = fit_ranker(ranking, RankerSettings(max_steps=0), 0)
     flat = ranking.inputs[ranking.filled]
     np.testing.assert_allclose(ranker.mean, flat.mean(0))
     np.testing.assert_allclose(ranker.spread, flat.std(0))
     same = replace(ranking, inputs=np.full_like(ranking.inputs, 3.0))
-    assert np.isfinite(rank(fit_ranker(same, RankerSettings(steps=2), 0), ranking.inputs[0])).all()
+    assert np.isfinite(rank(fit_ranker(same, RankerSettings(max_steps=2), 0), ranking.inputs[0])).all()
 
 
 def test_the_seed_is_its_own(exact):
     ranking, state = planted("near", 20, 0), torch.random.get_rng_state()
-    one, same, other = (fit_ranker(ranking, RankerSettings(steps=3), seed) for seed in (0, 0, 1))
+    one, same, other = (fit_ranker(ranking, RankerSettings(max_steps=3), seed) for seed in (0, 0, 1))
     assert all(np.array_equal(values, same.weights[name]) for name, values in one.weights.items())
     assert any(not np.array_equal(values, other.weights[name]) for name, values in one.weights.items())
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_weights_are_a_value(exact):
-    ranker = fit_ranker(planted("near", 20, 0), RankerSettings(steps=3), 0)
+    ranker = fit_ranker(planted("near", 20, 0), RankerSettings(max_steps=3), 0)
     inputs = np.ones((2, WIDTH), np.float32)
     before = {name: values.copy() for name, values in ranker.weights.items()}
     rank(ranker, inputs)

@@ -51,11 +51,11 @@ def tiny_settings() -> Any:
 
     return Settings(
         layers=None,
-        train=TrainSettings(steps=12, batch=16, most=24),
-        lora=LoraSettings(rank=2, steps=2, rate=1.0, users=8, b_std=0.2),
+        train=TrainSettings(max_steps=12, batch_size=16, max_slots=24),
+        lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, meta_batch_size=8, b_std=0.2),
         outer=OuterSettings(episodes=4),
-        counts_ranker=RankerSettings(hidden=4, steps=20),
-        blend=RankerSettings(hidden=2, steps=20),
+        counts_ranker=RankerSettings(hidden=4, max_steps=20),
+        blend=RankerSettings(hidden=2, max_steps=20),
         sources=Sources(text_k=6, knn_k=4, popular_k=3),
         ranking_tasks=60,
     )

@@ -97,12 +97,14 @@ def refuses() -> bool:
 def answers(world: dict[str, Any], saved: str, weights: str, device: str) -> Iterator[np.ndarray]:
     """Every number that the flow ends in."""
     loaded = Recommender.from_pretrained(saved, device=device)
-    few = replace(loaded.settings.train, steps=2, batch=8)
+    few = replace(loaded.settings.train, max_steps=2, batch_size=8)
     settings = replace(loaded.settings, train=few, outer=OuterSettings(episodes=1), ranking_tasks=10)
-    settings = replace(settings, counts_ranker=RankerSettings(hidden=2, steps=1), blend=RankerSettings(hidden=2, steps=1))
+    settings = replace(
+        settings, counts_ranker=RankerSettings(hidden=2, max_steps=1), blend=RankerSettings(hidden=2, max_steps=1)
+    )
     fitted = Recommender(Weights.folder(weights), settings).fit(world["events"], world["items"])
     for recommender in (loaded, fitted):
-        expect(str(recommender.state.model.delta.device).startswith(device))
+        expect(str(recommender.state.model.id_embedding.device).startswith(device))
         expect(all(str(t.device).startswith(device) for t in recommender.state.init.adapter.leaves()))
         yield recommender.recommend(histories=world["clicks"], k=12)["score"].to_numpy()
     yield np.array([row.value for row in fitted.evaluate(world["clicks"])])

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmrec.data.tasks import Tasks, everything_known
+from llmrec.data.tasks import Tasks, full_histories
 from llmrec.index.candidates import Sources, names
-from llmrec.ranking.stage import candidate_scores, retrieve
-from llmrec.recommender.answer import FALLBACK, REST, answer, fallback, joined
-from llmrec.recommender.parts import ranked_scores, reader
+from llmrec.ranking.two_stage import candidate_scores, retrieve
+from llmrec.recommender.answer import BACKFILL, FALLBACK, answer, fallback, joined
+from llmrec.recommender.pipeline import ranked_scores, reader
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +19,12 @@ def state(fitted):
 
 @pytest.fixture(scope="module")
 def tasks(state) -> Tasks:
-    return everything_known(state.histories, np.arange(8))
+    return full_histories(state.histories, np.arange(8))
 
 
 def test_everything_known_is_the_whole_history_with_nothing_to_predict(state):
     users = np.array([5, 2])
-    tasks = everything_known(state.histories, users)
+    tasks = full_histories(state.histories, users)
     assert tasks.user.tolist() == users.tolist()
     assert [tasks.support(i) for i in (0, 1)] == [slice(*state.histories.start[[u, u + 1]].tolist()) for u in users]
     assert all(len(items) == 0 for items in tasks.relevant())
@@ -49,7 +49,7 @@ def test_sources_say_where_a_candidate_came_from(state, tasks):
     brought = retrieve(state.retrieval, tasks, read(tasks)[0], state.retrieval.sources, None)
     expected = dict(zip(zip(brought.task.tolist(), brought.item.tolist(), strict=True), names(brought.source), strict=True))
     for asker, item, source in zip(found.asker.tolist(), found.item.tolist(), found.source, strict=True):
-        assert source == expected.get((asker, item), REST)
+        assert source == expected.get((asker, item), BACKFILL)
 
 
 def test_scores_are_the_rankers(state, tasks):
@@ -69,7 +69,7 @@ def test_without_any_source_the_transformer_orders_everything(state, tasks):
     for task in range(len(tasks)):
         scores[task, state.histories.item[tasks.support(task)]] = -np.inf
         assert found.item[found.asker == task].tolist() == np.argsort(-scores[task])[:4].tolist()
-    assert set(found.source) == {REST}
+    assert set(found.source) == {BACKFILL}
 
 
 def test_the_fallback_is_the_most_popular_that_is_allowed(state):

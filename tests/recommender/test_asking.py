@@ -224,19 +224,22 @@ def test_what_a_recommender_is_made_of_is_checked_at_once():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Settings(train=TrainSettings(steps=0)), "TrainSettings.steps is 0; expected at least 1"),
-        (Settings(train=TrainSettings(steps=-5)), "TrainSettings.steps is -5"),
-        (Settings(train=TrainSettings(batch=0)), "TrainSettings.batch is 0"),
+        (Settings(train=TrainSettings(max_steps=0)), "TrainSettings.max_steps is 0; expected at least 1"),
+        (Settings(train=TrainSettings(max_steps=-5)), "TrainSettings.max_steps is -5"),
+        (Settings(train=TrainSettings(batch_size=0)), "TrainSettings.batch_size is 0"),
         (Settings(train=TrainSettings(known=(3, 2))), r"TrainSettings.known\[1\] is 2; expected at least 3"),
         (Settings(train=TrainSettings(known=3)), "TrainSettings.known is 3; expected the shortest and the longest"),
         (Settings(train=TrainSettings(dropout=1.0)), "TrainSettings.dropout is 1.0"),
-        (Settings(train=TrainSettings(rate=-1e-3)), "TrainSettings.rate is -0.001; expected a number above 0"),
-        (Settings(lora=LoraSettings(rank=0)), "LoraSettings.rank is 0; expected at least 1"),
-        (Settings(lora=LoraSettings(steps=-1)), "LoraSettings.steps is -1; expected at least 0"),
-        (Settings(lora=LoraSettings(rate=float("nan"))), "LoraSettings.rate is nan"),
+        (
+            Settings(train=TrainSettings(learning_rate=-1e-3)),
+            "TrainSettings.learning_rate is -0.001; expected a number above 0",
+        ),
+        (Settings(lora=LoraSettings(r=0)), "LoraSettings.r is 0; expected at least 1"),
+        (Settings(lora=LoraSettings(inner_steps=-1)), "LoraSettings.inner_steps is -1; expected at least 0"),
+        (Settings(lora=LoraSettings(inner_lr=float("nan"))), "LoraSettings.inner_lr is nan"),
         (Settings(outer=OuterSettings(episodes=2.5)), "OuterSettings.episodes is 2.5; expected a whole number"),
         (Settings(layers=0), "Settings.layers is 0"),
-        (Settings(adapting_share=0.6, ranking_share=0.5), "Settings.adapting_share is 0.6 and ranking_share 0.5"),
+        (Settings(meta_fraction=0.6, blend_fraction=0.5), "Settings.meta_fraction is 0.6 and blend_fraction 0.5"),
     ],
 )
 def test_settings_that_nothing_can_be_trained_with_are_refused_before_tables_are_read(settings, message):
@@ -245,14 +248,20 @@ def test_settings_that_nothing_can_be_trained_with_are_refused_before_tables_are
 
 
 def test_what_may_be_zero(tiny_settings):
-    still = replace(tiny_settings, outer=OuterSettings(episodes=0), lora=replace(tiny_settings.lora, steps=0))
-    check_ranges(replace(still, train=replace(still.train, bias_rate=0, drop=1.0), adapting_share=0, ranking_share=0))
+    still = replace(tiny_settings, outer=OuterSettings(episodes=0), lora=replace(tiny_settings.lora, inner_steps=0))
     check_ranges(
-        replace(still, counts_ranker=replace(still.counts_ranker, steps=0), train=replace(still.train, batch=np.int64(4)))
+        replace(still, train=replace(still.train, bias_learning_rate=0, text_only_rate=1.0), meta_fraction=0, blend_fraction=0)
+    )
+    check_ranges(
+        replace(
+            still, counts_ranker=replace(still.counts_ranker, max_steps=0), train=replace(still.train, batch_size=np.int64(4))
+        )
     )
 
 
 def test_training_that_diverges_is_an_error_with_the_remedy(fitting, world, tiny_settings):
-    wild = replace(tiny_settings, train=replace(tiny_settings.train, rate=1e30))
-    with pytest.raises(DataError, match=r"base training diverged: .* lower the step sizes in TrainSettings, .* rate=1e\+30"):
+    wild = replace(tiny_settings, train=replace(tiny_settings.train, learning_rate=1e30))
+    with pytest.raises(
+        DataError, match=r"base training diverged: .* lower the learning rates in TrainSettings, .* learning_rate=1e\+30"
+    ):
         fitting(world.events(world.users, world.ids), world.items(world.ids), settings=wild)

@@ -17,8 +17,8 @@ import torch
 
 from llmrec import Recommender, Settings
 from llmrec.errors import DataError, MissingExtraError
-from llmrec.index.flat import IndexSettings
-from llmrec.recommender.parts import check_settings, new_index
+from llmrec.index.faiss_index import IndexSettings
+from llmrec.recommender.pipeline import check_settings, new_index
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,7 +97,7 @@ def test_every_index_of_a_recommender_is_made_as_its_settings_say(cards, fitting
     pd.testing.assert_frame_equal(other.recommend(world.users, k=12), fitted.recommend(world.users, k=12))
     pd.testing.assert_frame_equal(other.similar_items(world.ids), fitted.similar_items(world.ids))
     assert used == [0, 0]
-    for made in (other.state.retrieval.index, other.state.likeness):
+    for made in (other.state.retrieval.index, other.state.similarity_index):
         assert not made.exact
         assert made.card is not None
     other.save_pretrained(tmp_path / "saved")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmrec.metrics.ranking import place
+from llmrec.metrics.ranking import rank_targets
 
 LATER = 1.7e9  # after everything else
 SIGNS = ["type", "zero", "negative"]
@@ -66,9 +66,9 @@ def test_dislikes_bring_an_item_to_nobody(disliked, world, filter_viewed):
 def test_dislikes_count_in_nothing_that_is_counted(disliked):
     counts, here = disliked.state.retrieval.counts, disliked.state.catalogue.ids.find(["i007"])[0]
     assert counts.popularity[here] == 0 and counts.popularity.sum() > 0
-    for table in (counts.together, counts.linear, counts.near.follows, counts.wide.follows):
+    for table in (counts.cooccurrence, counts.ease, counts.markov_short.follows, counts.markov_long.follows):
         assert not table[[here]].nnz and not table[:, [here]].nnz
-    assert counts.near.base[here] == 0 and counts.place[:, here].max() < counts.place.max()
+    assert counts.markov_short.prior[here] == 0 and counts.position_popularity[:, here].max() < counts.position_popularity.max()
     assert counts.repurchase[here] == pytest.approx(counts.repurchase[counts.popularity.argmin()], abs=1e-5)
 
 
@@ -105,7 +105,7 @@ def test_a_dislike_is_neither_relevant_nor_a_purchase_to_the_controls(disliked):
     counts = disliked.state.retrieval.counts.popularity
     share, had = counts / (counts.max() + 1), np.arange(30) == 1
     for method, scores in {"popularity": share, "most_frequent": share + had}.items():
-        places = place(scores[None], [np.array([3])])
+        places = rank_targets(scores[None], [np.array([3])])
         expected = {"ndcg@10": places.ndcg(10), "recall@10": places.recall(10), "auc": places.auc()}
         found = {row.metric: row.value for row in rows if row.method == method and not row.versus}
         assert found == pytest.approx({name: float(value[0]) for name, value in expected.items()})

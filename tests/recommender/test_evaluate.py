@@ -7,7 +7,7 @@ import pytest
 
 from llmrec.data.tasks import first_baskets
 from llmrec.errors import DataError
-from llmrec.metrics.ranking import place
+from llmrec.metrics.ranking import rank_targets
 from llmrec.recommender.evaluate import evaluate
 
 METHODS = ["meta_lora", "zero_steps", "popularity", "most_frequent"]
@@ -42,7 +42,7 @@ def test_popularity_is_what_a_plain_count_gives(fitted, clicks):
     train = state.histories
     baskets = {(train.user[e], train.basket[e], train.item[e]) for e in range(train.n_events)}
     counts = np.bincount([item for *_, item in baskets], minlength=held.n_items)
-    places = place(np.tile(counts.astype(np.float32), (len(tasks), 1)), tasks.relevant())
+    places = rank_targets(np.tile(counts.astype(np.float32), (len(tasks), 1)), tasks.relevant())
     assert cells(known)["popularity", "ndcg@10", ""].value == pytest.approx(float(np.nanmean(places.ndcg(10))))
 
 

@@ -8,8 +8,8 @@ import pytest
 from llmrec import Recommender, Weights, build
 from llmrec.errors import DataError, SchemaError, TemplateError, WeightsError
 from llmrec.progress import Stages
-from llmrec.recommender.fit import Shares, fit, share
-from llmrec.recommender.parts import ranking_tasks
+from llmrec.recommender.fit import UserSplit, fit, split_users
+from llmrec.recommender.pipeline import ranking_tasks
 
 
 @pytest.fixture(scope="module")
@@ -19,27 +19,27 @@ def dataset(world):
 
 def test_three_groups_teach_base_initialisation_and_blend(dataset, tiny_settings):
     users = np.arange(10, 200)
-    settings = replace(tiny_settings, adapting_share=0.2, ranking_share=0.15)
-    shares = share(dataset, users, settings, np.random.default_rng(0))
-    assert np.array_equal(np.sort(np.concatenate([shares.base, shares.adapting, shares.ranking])), users)
-    assert (len(shares.ranking), len(shares.adapting)) == (int(190 * 0.15), int(190 * 0.2))
+    settings = replace(tiny_settings, meta_fraction=0.2, blend_fraction=0.15)
+    shares = split_users(dataset, users, settings, np.random.default_rng(0))
+    assert np.array_equal(np.sort(np.concatenate([shares.base, shares.meta, shares.blend])), users)
+    assert (len(shares.blend), len(shares.meta)) == (int(190 * 0.15), int(190 * 0.2))
 
 
 def test_few_users_teach_everything(dataset, tiny_settings):
     users = np.arange(30)
-    shares = share(dataset, users, tiny_settings, np.random.default_rng(0))
-    assert shares == Shares(users, users, users)
+    shares = split_users(dataset, users, tiny_settings, np.random.default_rng(0))
+    assert shares == UserSplit(users, users, users)
 
 
 def test_histories_that_are_too_short_are_refused(dataset, tiny_settings):
     settings = replace(tiny_settings, train=replace(tiny_settings.train, horizon=30))
     with pytest.raises(DataError, match=r"no user has 31 baskets.*shorter `horizon`"):
-        share(dataset, np.arange(200), settings, np.random.default_rng(0))
+        split_users(dataset, np.arange(200), settings, np.random.default_rng(0))
 
 
 def test_a_feature_that_there_is_none_of_is_refused_before_anything_is_trained(dataset, tiny_settings):
-    with pytest.raises(DataError, match="Settings.beside: .* got 'colour'"):
-        fit(dataset, Weights("nowhere"), replace(tiny_settings, beside=("colour",)), 0, Stages(), None)
+    with pytest.raises(DataError, match="Settings.blend_features: .* got 'colour'"):
+        fit(dataset, Weights("nowhere"), replace(tiny_settings, blend_features=("colour",)), 0, Stages(), None)
 
 
 def test_ranking_tasks_are_of_the_users_given_and_at_most_as_many_as_asked(dataset, tiny_settings):
@@ -65,7 +65,7 @@ def test_every_part_is_trained_on_the_users_it_is_for(fitted):
     assert state.version == 0
     assert state.histories.n_users == 24
     assert not any(parameter.requires_grad for parameter in state.model.parameters())
-    assert float(state.model.delta.detach().abs().max()) > 0
+    assert float(state.model.id_embedding.detach().abs().max()) > 0
     known = state.histories
     baskets = set(zip(known.user.tolist(), known.basket.tolist(), known.item.tolist(), strict=True))
     assert state.retrieval.counts.popularity.sum() == len(baskets)
@@ -77,7 +77,7 @@ def test_the_stages_are_told_and_counted(fitting, world, capsys):
     done = [line.split(":")[0] for line in told if not line.endswith("...")]
     assert done == ["clean", "encode", "base", "count and index", "meta-learn", "rank", "blend"]
     assert any("events of 24 users with 30 items" in line for line in told)
-    assert any("for want of others" in line for line in told)
+    assert any("too few users to hold any out" in line for line in told)
 
 
 def test_what_cannot_be_fitted_says_so_and_leaves_what_was(tiny_folders, tiny_settings, fitted, recommender, world, tmp_path):
@@ -95,7 +95,7 @@ def test_what_cannot_be_fitted_says_so_and_leaves_what_was(tiny_folders, tiny_se
         Recommender(Weights.folder(tiny_folders["bert"]), replace(tiny_settings, item_template="none")).fit(
             events, world.items(world.ids)
         )
-    long = replace(tiny_settings, train=replace(tiny_settings.train, most=1000))
+    long = replace(tiny_settings, train=replace(tiny_settings.train, max_slots=1000))
     with pytest.raises(DataError, match=r"a prompt of \d+ words and 1000 slots is longer than the 256"):
         Recommender(Weights.folder(tiny_folders["bert"]), long).fit(events, world.items(world.ids))
 

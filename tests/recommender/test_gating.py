@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from llmrec import Recommender
-from llmrec.adapters.lora import delta
+from llmrec.adapters.lora import lora_hook
 from llmrec.data.tasks import sample_windows
 from llmrec.encoder.slots import query_readouts
 from llmrec.encoder.users import states
@@ -17,8 +17,8 @@ from llmrec.errors import DataError
 from llmrec.meta.gate import Bin, Choice, Gate
 from llmrec.meta.losses import softmax
 from llmrec.recommender import gating
-from llmrec.recommender.gating import EDGES, learn_gate, said, worth
-from llmrec.recommender.parts import adapted
+from llmrec.recommender.gating import EDGES, describe, learn_gate, query_log_likelihood
+from llmrec.recommender.pipeline import adapted
 from llmrec.recommender.recommender import _events
 
 
@@ -43,13 +43,13 @@ def test_worth_is_minus_the_query_loss_after_each_number_of_steps(fitted):
     state = fitted.state
     model, items = state.model, state.items
     tasks = sample_windows(state.histories, np.arange(12), (2, 4), 2, 9, np.random.default_rng(0))
-    found = worth(model, items, state.init, tasks, state.settings)
+    found = query_log_likelihood(model, items, state.init, tasks, state.settings)
     assert found.shape == (9, state.init.steps + 1) and found.dtype == np.float64
     for steps in range(state.init.steps + 1):
         made, adapter = adapted(model, items, tasks, state.settings, state.init, steps)
         asked = query_readouts(tasks, made.batch)
         with torch.no_grad():
-            scores = model.scores(states(model, made, delta(adapter)), items, made.batch, asked.task, asked.slot)
+            scores = model.scores(states(model, made, lora_hook(adapter)), items, made.batch, asked.task, asked.slot)
             loss = softmax(scores, torch.from_numpy(asked.target), torch.from_numpy(asked.owner), None)
         np.testing.assert_allclose(found[:, steps], -loss.numpy(), rtol=1e-4)
     assert np.abs(np.diff(found, axis=1)).max() > 1e-6
@@ -66,13 +66,13 @@ def test_steps_are_taken_at_the_sizes_where_they_helped_and_a_user_counts_once(f
         return np.stack([0 * gain, 0 * gain - 1, gain + 0.1 * np.random.default_rng(0).normal(size=len(gain))], 1)
 
     fit = gating.fit_gate
-    monkeypatch.setattr(gating, "worth", planted)
+    monkeypatch.setattr(gating, "query_log_likelihood", planted)
     monkeypatch.setattr(gating, "fit_gate", lambda c, sizes, worth, *rest: rows.append(sizes) or fit(c, sizes, worth, *rest))
     settings = replace(state.settings, train=replace(state.settings.train, known=(1, 30), horizon=1))
     gate = learn_gate(state.model, state.items, state.init, data, np.arange(150), settings, np.random.default_rng(0))
     assert [c.steps for c in gate.choices] == [0, 1, 2]
     assert {b.least: gate.choices[b.chosen].steps for b in gate.bins} == {1: 0, 4: 0, 10: 2, 25: 2, 60: 0}  # none has 60
-    assert said(gate) == ", ".join(
+    assert describe(gate) == ", ".join(
         f"{steps} from {least} events on" for least, steps in zip(EDGES, (0, 0, 2, 2, 0), strict=True)
     )
     place = np.searchsorted(EDGES, seen[0].split - seen[0].start, side="right")

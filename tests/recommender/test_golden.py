@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from golden.answers import ALIKE, differences, overlap, plain, rounding
 
-from llmrec import NewScene, OuterSettings, Recommender, Scenes, Settings, TrainSettings
+from llmrec import OuterSettings, Recommender, SceneRecommender, Scenes, Settings, TrainSettings
 from llmrec.data.journey import load_journey
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -47,12 +47,12 @@ def test_a_recommender_of_layout_1_loads_and_answers_as_it_did():
 
 @pytest.mark.usefixtures("exact")
 def test_scenes_of_layout_1_load_and_answer_as_they_did():
-    told, scene = golden("answers.json"), NewScene.from_pretrained(GOLDEN / "new_scene")
+    told, scene = golden("answers.json"), SceneRecommender.from_pretrained(GOLDEN / "new_scene")
     answers, asked = told["new_scene"], told["visitors"]
     assert scene.customers
     assert differences(plain(scene.recommend(histories=asked, k=8)), answers["adapted"]) == []
-    assert differences(plain(scene.rolled_back().recommend(histories=asked, k=8)), answers["zero steps"]) == []
-    gains = Scenes.from_pretrained(GOLDEN / "known_scenes").gains
+    assert differences(plain(scene.reset().recommend(histories=asked, k=8)), answers["zero steps"]) == []
+    gains = Scenes.from_pretrained(GOLDEN / "known_scenes").validation_gains
     for name, values in told["gains"].items():
         np.testing.assert_allclose(gains[name], values, rtol=1e-6)
 
@@ -72,7 +72,7 @@ def test_a_recommender_fitted_on_packaged_data_answers_as_it_did(tmp_path, monke
     train, held = order[:300], order[300:330]
     settings = Settings(
         layers=2,
-        train=TrainSettings(steps=12, batch=24, most=24, known=(1, 4)),
+        train=TrainSettings(max_steps=12, batch_size=24, max_slots=24, known=(1, 4)),
         outer=OuterSettings(episodes=4),
         ranking_tasks=300,
     )

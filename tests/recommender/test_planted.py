@@ -17,9 +17,9 @@ import torch
 from llmrec import LoraSettings, OuterSettings, Recommender, Settings, TrainSettings
 from llmrec.data.tasks import first_baskets
 from llmrec.index.candidates import Sources
-from llmrec.metrics.ranking import place
+from llmrec.metrics.ranking import rank_targets
 from llmrec.ranking.ranker import RankerSettings
-from llmrec.recommender.parts import adapted, read_with
+from llmrec.recommender.pipeline import adapted, read_with
 from llmrec.recommender.recommender import _events
 
 pytestmark = pytest.mark.slow  # two recommenders are fitted
@@ -29,15 +29,15 @@ USERS, ASKED, KNOWN, LATER = 240, 120, 6, 4  # users who are fitted and who are 
 CLEAR = 4.0  # standard errors of a paired mean difference
 SETTINGS = Settings(
     layers=None,
-    train=TrainSettings(steps=12, batch=32, most=12, known=(2, 9), horizon=2),
-    lora=LoraSettings(rank=4, steps=3, rate=30.0, users=32, b_std=0.4),
+    train=TrainSettings(max_steps=12, batch_size=32, max_slots=12, known=(2, 9), horizon=2),
+    lora=LoraSettings(r=4, lora_alpha=8.0, inner_steps=3, inner_lr=30.0, meta_batch_size=32, b_std=0.4),
     outer=OuterSettings(episodes=6),
-    counts_ranker=RankerSettings(hidden=1, steps=0),
-    blend=RankerSettings(hidden=2, steps=100),
-    beside=("had",),
+    counts_ranker=RankerSettings(hidden=1, max_steps=0),
+    blend=RankerSettings(hidden=2, max_steps=100),
+    blend_features=("had",),
     sources=Sources(text_k=ITEMS, knn_k=1, popular_k=ITEMS),
-    adapting_share=0.35,
-    ranking_share=0.4,
+    meta_fraction=0.35,
+    blend_fraction=0.4,
     ranking_tasks=200,
 )
 
@@ -125,7 +125,7 @@ def test_steps_on_the_support_of_a_user_of_another_taste_do_harm(with_tastes):
         scores = read_with(state.model, state.items, made, adapter.take(whose))[1]
         for task in range(len(tasks)):
             scores[task, tasks.dataset.item[tasks.support(task)]] = -np.inf
-        return place(scores, tasks.relevant()).ndcg(10)
+        return rank_targets(scores, tasks.relevant()).ndcg(10)
 
     mine = torch.arange(ASKED)
     own, zero, other = judged(None, mine), judged(0, mine), judged(None, mine.roll(1))

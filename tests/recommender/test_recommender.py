@@ -248,7 +248,7 @@ def numbers(state) -> list[np.ndarray]:
     tensors = [*state.model.state_dict().values(), *state.init.adapter.leaves(), state.init.log_rate]
     counts, known = state.retrieval.counts, state.histories
     found = [tensor.detach().numpy().copy() for tensor in tensors]
-    found += [state.retrieval.index.vectors.copy(), counts.popularity.copy(), counts.together.data.copy()]
+    found += [state.retrieval.index.vectors.copy(), counts.popularity.copy(), counts.cooccurrence.data.copy()]
     found += [
         known.start.copy(),
         known.item.copy(),

@@ -14,13 +14,13 @@ from safetensors.numpy import load_file
 from transformers import AutoModel
 
 from llmrec import Recommender, Weights
-from llmrec.data.dataset import Worth
-from llmrec.data.tasks import everything_known
+from llmrec.data.dataset import EventWeights
+from llmrec.data.tasks import full_histories
 from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning
 from llmrec.layouts import Saved
 from llmrec.recommender import saving
 from llmrec.recommender.answer import FALLBACK
-from llmrec.recommender.parts import adapted, read_with
+from llmrec.recommender.pipeline import adapted, read_with
 from llmrec.store import save_arrays
 
 
@@ -210,14 +210,16 @@ def test_what_events_count_is_kept_and_goes_for_events_that_come_later(fitting, 
     table["event_type"] = table["event_type"][:n]
     plain = fitting(table, world.items(world.ids))
     fitted = fitting(table, world.items(world.ids), event_weights={"view": 0.0, "cart": 0.5})
-    assert plain.state.histories.worth_by == Worth((), 2.0)
-    assert fitted.state.histories.worth_by == Worth((1.0, 0.5, 0.0), 2.0)
-    assert not torch.equal(plain.state.model.delta, fitted.state.model.delta)
+    assert plain.state.histories.event_weights == EventWeights((), 2.0)
+    assert fitted.state.histories.event_weights == EventWeights((1.0, 0.5, 0.0), 2.0)
+    assert not torch.equal(plain.state.model.id_embedding, fitted.state.model.id_embedding)
     fitted.save_pretrained(tmp_path / "saved")
     loaded = Recommender.from_pretrained(tmp_path / "saved")
-    assert loaded.state.histories.worth_by == fitted.state.histories.worth_by
+    assert loaded.state.histories.event_weights == fitted.state.histories.event_weights
     loaded.observe({name: values[:3] for name, values in table.items()})
-    assert loaded.state.histories.worth.tolist() == [{"view": 0.0, "cart": 0.5, "buy": 1.0}[k] for k in table["event_type"][:3]]
+    assert loaded.state.histories.sample_weight.tolist() == [
+        {"view": 0.0, "cart": 0.5, "buy": 1.0}[k] for k in table["event_type"][:3]
+    ]
     answers = [one.recommend(histories=pd.DataFrame(table), k=4, adapt=2) for one in (loaded, fitted)]
     pd.testing.assert_frame_equal(*answers)
 
@@ -273,12 +275,12 @@ def test_peft_and_transformers_compute_the_same_user_vectors_from_the_folder(fit
     state = fitted.state
     theirs = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(saved / "body"), saved / "adapter").eval()
     for user in range(3):
-        tasks = everything_known(state.histories, np.array([user]))
+        tasks = full_histories(state.histories, np.array([user]))
         made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init, 0)
         ours, _ = read_with(state.model, state.items, made, adapter)
         with torch.no_grad():
             embeds = state.model.prompt(state.items, made.batch)
-            place = len(state.model.words) + int(made.batch.length[0]) - 1
+            place = len(state.model.prefix_ids) + int(made.batch.length[0]) - 1
             last = theirs(inputs_embeds=embeds).last_hidden_state[0, place]
             plain = theirs.get_base_model()
             with theirs.disable_adapter():

@@ -10,7 +10,7 @@ import pytest
 
 from llmrec.data.build import build
 from llmrec.encoder.weights import Weights
-from llmrec.scenes.door import Scenes
+from llmrec.scenes.api import Scenes
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings, MixSettings, learn
 from llmrec.scenes.shelf import shelve

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmrec.scenes.choosing import both_together, choose, held_gains, surprise
-from llmrec.scenes.opening import adapt, open
+from llmrec.scenes.opening import adapt, zero_shot
 from llmrec.scenes.worlds import last_steps, right
 
 SUPPORT, ASKED = np.arange(64), np.arange(64, 260)
@@ -18,7 +18,7 @@ def test_where_there_are_no_habits_next_to_nothing_is_lost(aimless, known, shop)
 
     def gained(learned, habits, seed):
         world = shop(seed, habits)
-        scene, tasks = open(learned, world.shelf), last_steps(world.dataset, ASKED, world.shelf.among)
+        scene, tasks = zero_shot(learned, world.shelf), last_steps(world.dataset, ASKED, world.shelf.among)
         target = right(tasks, world.shelf.among, np.random.default_rng(0))
         deployed = choose(scene, world.dataset, SUPPORT, np.random.default_rng(seed)).scene
         return (surprise(scene, tasks, target) - surprise(deployed, tasks, target)).mean()
@@ -30,14 +30,14 @@ def test_where_there_are_no_habits_next_to_nothing_is_lost(aimless, known, shop)
 
 def test_a_world_with_habits_is_adapted(known, shop):
     world = shop(11, True)
-    chosen = choose(open(known, world.shelf), world.dataset, SUPPORT, np.random.default_rng(0))
+    chosen = choose(zero_shot(known, world.shelf), world.dataset, SUPPORT, np.random.default_rng(0))
     assert chosen.scene.design == int(chosen.expected.argmax())
     assert chosen.expected.max() > 0 and chosen.scene.few.users == 64
 
 
 def test_own_events_overrule_what_known_scenes_promise(known, shop):
     world = shop(11, False)  # known scenes have habits, this one has none
-    chosen = choose(open(known, world.shelf), world.dataset, np.arange(200), np.random.default_rng(0))
+    chosen = choose(zero_shot(known, world.shelf), world.dataset, np.arange(200), np.random.default_rng(0))
     assert chosen.known.max() > 0 > chosen.held.max()
     assert chosen.scene.name == "zero steps"
 
@@ -51,7 +51,7 @@ def test_what_is_expected_is_the_posterior_unless_the_two_contradict_each_other(
 
 def test_one_user_cannot_be_held_back_from_oneself(known, shop):
     world = shop(11, True)
-    scene = open(known, world.shelf)
+    scene = zero_shot(known, world.shelf)
     assert held_gains(scene, world.dataset, np.array([3]), np.random.default_rng(0), False, 4).shape == (0, len(known.gain[0]))
     chosen = choose(scene, world.dataset, np.array([3]), np.random.default_rng(0))
     assert chosen.scene.name == "zero steps" and np.isnan(chosen.held).all()
@@ -60,7 +60,7 @@ def test_one_user_cannot_be_held_back_from_oneself(known, shop):
 @pytest.mark.parametrize("again", [False, True])
 def test_surprise_is_the_softmax_over_what_may_come(known, shop, again):
     world = shop(11, True)
-    scene = adapt(open(known, world.shelf), world.dataset, SUPPORT, 2)
+    scene = adapt(zero_shot(known, world.shelf), world.dataset, SUPPORT, 2)
     tasks = last_steps(world.dataset, ASKED[:9], world.shelf.among)
     target = right(tasks, world.shelf.among, np.random.default_rng(0))
     found, scores = surprise(scene, tasks, target, again), scene.scores(tasks).astype(np.float64)

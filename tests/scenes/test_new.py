@@ -14,9 +14,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from llmrec import NewScene
+from llmrec import SceneRecommender
 from llmrec.data.build import events_for
-from llmrec.data.tasks import everything_known
+from llmrec.data.tasks import full_histories
 from llmrec.errors import ArtefactError, DataError, ShortAnswerWarning, UnknownItemError
 from llmrec.scenes.choosing import choose
 from llmrec.scenes.new import customers
@@ -63,7 +63,7 @@ def test_an_answer_holds_k_new_items_a_user_best_first_as_the_scene_scores_them(
         assert answer["user_id"].tolist() == [user for user in (100, 101, 102) for _ in range(7)]
         assert answer["rank"].tolist() == [*range(1, 8)] * 3
         assert set(answer["source"]) == {one.name}
-        scores = one.scene.scores(everything_known(dataset, np.arange(3)))
+        scores = one.scene.scores(full_histories(dataset, np.arange(3)))
         for row, (user, rows) in enumerate(answer.groupby("user_id")):
             place = shop.catalogue.ids.find(rows["item_id"])
             rest = np.setdiff1d(np.arange(60), np.append(place, shop.catalogue.ids.find(had(asked, user))))
@@ -77,7 +77,7 @@ def test_what_was_had_may_come_where_things_are_bought_again(shop, newcomer):
     asked = of(newcomer[0], [100])
     every = shop.recommend(histories=asked, k=60, filter_viewed=False)
     assert sorted(every["item_id"]) == sorted(shop.catalogue.ids.values)
-    groceries = replace(shop, again=True)
+    groceries = replace(shop, repeat_purchases=True)
     pd.testing.assert_frame_equal(groceries.recommend(histories=asked, k=60), every)
     assert len(groceries.recommend(histories=asked, k=54, filter_viewed=True)) == 54
 
@@ -104,7 +104,7 @@ def test_users_come_in_their_order_and_strangers_get_what_everybody_gets(adapted
 def test_frames_come_back_as_they_came(fitted, make, newcomer):
     events, items = make(newcomer[0]), make(newcomer[1])
     opened = fitted.open(items)
-    for answer in (opened.recommend([1]), opened.recommend(histories=events), opened.chosen):
+    for answer in (opened.recommend([1]), opened.recommend(histories=events), opened.selection_report):
         assert type(answer) is type(events)
 
 
@@ -155,14 +155,14 @@ def test_what_is_deployed_is_what_choose_says(shop, adapted, first):
     expected = choose(shop.scene, dataset, np.arange(64), np.random.default_rng(0))
     assert adapted.name == expected.scene.name != "zero steps"
     assert adapted.customers == 64 and shop.customers == 0
-    table = adapted.chosen
+    table = adapted.selection_report
     assert list(table.columns) == ["design", "known", "held", "error", "expected", "deployed"]
     assert table["design"].tolist() == ["zero steps", *(one.name for one in shop.scene.learned.designs)]
     for name in ("known", "held", "error", "expected"):
         assert table[name].tolist() == [0.0, *getattr(expected, name).tolist()]
     assert table.loc[table["deployed"], "design"].tolist() == [adapted.name]
-    assert shop.chosen.loc[shop.chosen["deployed"], "design"].tolist() == ["zero steps"]
-    assert shop.chosen["expected"].isna().all()
+    assert shop.selection_report.loc[shop.selection_report["deployed"], "design"].tolist() == ["zero steps"]
+    assert shop.selection_report["expected"].isna().all()
 
 
 @pytest.mark.slow
@@ -172,19 +172,19 @@ def test_nothing_changes_in_what_it_is_adapted_from(fitted, shop, first, newcome
     adapted = shop.adapt(first)
     twice = adapted.adapt(of(newcomer[0], range(64, 128)))
     pd.testing.assert_frame_equal(shop.recommend(histories=asked), before)
-    pd.testing.assert_frame_equal(adapted.rolled_back().recommend(histories=asked), before)
+    pd.testing.assert_frame_equal(adapted.reset().recommend(histories=asked), before)
     pd.testing.assert_frame_equal(
         twice.recommend(histories=asked), shop.adapt(of(newcomer[0], range(64, 128))).recommend(histories=asked)
     )
     assert not adapted.recommend(histories=asked).equals(before)
-    assert adapted.rolled_back().name == "zero steps" and adapted.rolled_back().customers == 0
+    assert adapted.reset().name == "zero steps" and adapted.reset().customers == 0
     np.testing.assert_array_equal(fitted.known.learned.gain, taught)
 
 
 def test_one_customer_is_too_few_to_move_anything(shop, newcomer):
     one = shop.adapt(of(newcomer[0], [5]))
     assert one.name == "zero steps"
-    assert one.chosen["held"][1:].isna().all() and one.chosen["known"].notna().all()
+    assert one.selection_report["held"][1:].isna().all() and one.selection_report["known"].notna().all()
 
 
 def test_customers_are_those_who_had_something_of_the_scene(shop):
@@ -213,17 +213,17 @@ def test_calls_that_cannot_be_answered_are_refused(shop, newcomer):
 
 def test_a_saved_scene_answers_and_adapts_as_before(shop, adapted, first, newcomer, tmp_path):
     asked = of(newcomer[0], [100, 101])
-    for one in (shop, replace(adapted, again=True)):
+    for one in (shop, replace(adapted, repeat_purchases=True)):
         one.save_pretrained(tmp_path / "shop")
-        back = NewScene.from_pretrained(tmp_path / "shop")
+        back = SceneRecommender.from_pretrained(tmp_path / "shop")
         back.save_pretrained(tmp_path / "copy")  # a loaded one can be saved
-        for loaded in (back, NewScene.from_pretrained(tmp_path / "copy")):
+        for loaded in (back, SceneRecommender.from_pretrained(tmp_path / "copy")):
             assert repr(loaded) == repr(one)
             pd.testing.assert_frame_equal(loaded.recommend(histories=asked), one.recommend(histories=asked))
             pd.testing.assert_frame_equal(loaded.recommend([1], k=2), one.recommend([1], k=2))
-            pd.testing.assert_frame_equal(loaded.chosen, one.chosen)
-    again = NewScene.from_pretrained(tmp_path / "shop").adapt(first)
-    expected = replace(shop, again=True).adapt(first).recommend(histories=asked)
+            pd.testing.assert_frame_equal(loaded.selection_report, one.selection_report)
+    again = SceneRecommender.from_pretrained(tmp_path / "shop").adapt(first)
+    expected = replace(shop, repeat_purchases=True).adapt(first).recommend(histories=asked)
     pd.testing.assert_frame_equal(pd.DataFrame(again.recommend(histories=asked)), expected)
     folder = {file.name: file.read_bytes() for file in (tmp_path / "shop").iterdir()}
     assert not any(b"user_id" in raw or b"timestamp" in raw for raw in folder.values())
@@ -232,8 +232,8 @@ def test_a_saved_scene_answers_and_adapts_as_before(shop, adapted, first, newcom
 @pytest.mark.slow
 def test_a_saved_scene_is_served_without_torch(shop, tmp_path):
     shop.save_pretrained(tmp_path / "shop")
-    load = "from llmrec import NewScene; print(len(NewScene.from_pretrained(sys.argv[1]).recommend([1], k=3)))"
-    script = f"import sys; {load}; print('torch' in sys.modules); import llmrec.scenes.door; print('torch' in sys.modules)"
+    load = "from llmrec import SceneRecommender; print(len(SceneRecommender.from_pretrained(sys.argv[1]).recommend([1], k=3)))"
+    script = f"import sys; {load}; print('torch' in sys.modules); import llmrec.scenes.api; print('torch' in sys.modules)"
     command = [sys.executable, "-c", script, str(tmp_path / "shop")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["3", "False", "True"], done.stderr  # the last says that the probe can see it
@@ -246,12 +246,12 @@ def test_a_changed_byte_is_refused(adapted, tmp_path, name):
     raw[-3] ^= 1
     (tmp_path / "shop" / name).write_bytes(raw)
     with pytest.raises(ArtefactError, match="changed since saved"):
-        NewScene.from_pretrained(tmp_path / "shop")
+        SceneRecommender.from_pretrained(tmp_path / "shop")
 
 
 def test_it_prints_in_a_line(shop, adapted):
-    assert repr(shop) == "NewScene(60 items, 'zero steps', 0 customers)"
-    assert repr(adapted) == f"NewScene(60 items, {adapted.name!r}, 64 customers)"
+    assert repr(shop) == "SceneRecommender(60 items, 'zero steps', 0 customers)"
+    assert repr(adapted) == f"SceneRecommender(60 items, {adapted.name!r}, 64 customers)"
 
 
 def test_a_dislike_says_nothing_of_a_scene_and_its_item_is_left_out(shop, first, adapted):

@@ -15,7 +15,7 @@ from llmrec.errors import DataError
 from llmrec.metrics.ranking import ndcg
 from llmrec.models.popularity import fit_popularity
 from llmrec.scenes.choosing import surprise
-from llmrec.scenes.opening import adapt, open, zero_steps
+from llmrec.scenes.opening import adapt, zero_shot, zero_steps
 from llmrec.scenes.shelf import part_of, shelve
 from llmrec.scenes.worlds import last_steps
 
@@ -34,13 +34,13 @@ def same(a, b) -> bool:
 
 
 def test_the_four_are_there_in_one_place():
-    assert llmrec.scenes.__all__ == ["adapt", "choose", "open"]
+    assert llmrec.scenes.__all__ == ["adapt", "choose", "zero_shot"]
     assert all(callable(getattr(llmrec.scenes, name)) for name in llmrec.scenes.__all__)
 
 
 def test_nobody_is_zero_steps_exactly(known, shop):
     world = shop(7, True)
-    scene = open(known, world.shelf)
+    scene = zero_shot(known, world.shelf)
     tasks = last_steps(world.dataset, ASKED, world.shelf.among)
     for design in (None, 0, 2, 3):
         nobody = adapt(scene, world.dataset, np.zeros(0, np.int64), design)
@@ -51,9 +51,9 @@ def test_nobody_is_zero_steps_exactly(known, shop):
 @pytest.mark.parametrize("design", [2, 3])
 def test_nothing_that_was_there_is_changed_by_a_new_scene(known, shop, design):
     first, second = shop(7, True), shop(8, True)
-    old = adapt(open(known, first.shelf), first.dataset, SUPPORT, design)
+    old = adapt(zero_shot(known, first.shelf), first.dataset, SUPPORT, design)
     tasks = last_steps(first.dataset, ASKED, first.shelf.among)
-    before, kept, start = old.scores(tasks), copy.deepcopy(old), open(known, second.shelf)
+    before, kept, start = old.scores(tasks), copy.deepcopy(old), zero_shot(known, second.shelf)
     untouched = copy.deepcopy(start)
     adapted = adapt(start, second.dataset, SUPPORT, design)
     assert (adapted.own is not None) == adapted.learned.designs[design].steps
@@ -65,7 +65,7 @@ def test_nothing_that_was_there_is_changed_by_a_new_scene(known, shop, design):
 
 def test_where_text_says_nothing_a_few_users_are_worth_more_than_popularity(known, shop):
     world = shop(7, True)
-    scene, tasks = open(known, world.shelf), last_steps(world.dataset, ASKED, world.shelf.among)
+    scene, tasks = zero_shot(known, world.shelf), last_steps(world.dataset, ASKED, world.shelf.among)
     seen = np.ones((len(tasks), world.dataset.n_items), bool)
     for task in range(len(tasks)):
         seen[task, world.dataset.item[tasks.support(task)]] = False
@@ -83,7 +83,7 @@ def test_where_text_says_nothing_a_few_users_are_worth_more_than_popularity(know
 
 def test_a_task_alone_is_as_it_is_among_others(known, shop):
     world = shop(7, True)
-    scene = adapt(open(known, world.shelf), world.dataset, SUPPORT, 2)
+    scene = adapt(zero_shot(known, world.shelf), world.dataset, SUPPORT, 2)
     tasks = last_steps(world.dataset, ASKED, world.shelf.among)
     whole = scene.scores(tasks)
     np.testing.assert_allclose(scene.scores(tasks.take(np.array([5]))), whole[5:6], atol=1e-5)
@@ -92,12 +92,12 @@ def test_a_task_alone_is_as_it_is_among_others(known, shop):
 def test_items_outside_the_scene_are_never_scored(known, shop):
     world = shop(7, True)
     among = np.arange(world.dataset.n_items) < 20
-    scene = adapt(open(known, part_of(world.shelf, among)), world.dataset, SUPPORT, 2)
+    scene = adapt(zero_shot(known, part_of(world.shelf, among)), world.dataset, SUPPORT, 2)
     tasks = last_steps(world.dataset, ASKED, among)
     scores = scene.scores(tasks)
     assert np.isneginf(scores[:, ~among]).all() and np.isfinite(scores[:, among]).all()
     target = np.array([wanted[among[wanted]][0] for wanted in tasks.relevant()])
-    chance = np.exp(-surprise(scene, tasks, target, again=True))
+    chance = np.exp(-surprise(scene, tasks, target, repeat_purchases=True))
     assert (chance > 0).all() and (chance <= 1).all()
 
 
@@ -105,8 +105,8 @@ def test_what_does_not_fit_is_refused(known, shop):
     world, other = shop(7, True), shop(8, True)
     narrow = shelve(world.dataset, world.shelf.vectors[:, :5], world.dataset.catalogue.column("title"))
     with pytest.raises(DataError, match="width 12, got 5"):
-        open(known, narrow)
+        zero_shot(known, narrow)
     bare = part_of(other.shelf, np.ones(other.dataset.n_items, bool))
     smaller = build({"user_id": [1, 1], "item_id": ["a", "b"], "timestamp": [1.0, 2.0]})[0]
     with pytest.raises(DataError, match="expected a catalogue of"):
-        adapt(open(known, bare), smaller, np.array([0]))
+        adapt(zero_shot(known, bare), smaller, np.array([0]))

@@ -11,7 +11,7 @@ import pytest
 from llmrec.errors import ArtefactError
 from llmrec.layouts import Saved, check_layout, migrated
 from llmrec.scenes import saving
-from llmrec.scenes.opening import adapt, open
+from llmrec.scenes.opening import adapt, zero_shot
 from llmrec.scenes.saving import load_scene, save_scene
 from llmrec.scenes.shelf import part_of
 from llmrec.scenes.worlds import last_steps
@@ -21,13 +21,13 @@ from llmrec.scenes.worlds import last_steps
 def scene(known, shop):
     world = shop(7, True)
     shelf = part_of(world.shelf, np.arange(world.dataset.n_items) < 40)
-    return adapt(open(known, shelf), world.dataset, np.arange(64), 3), world
+    return adapt(zero_shot(known, shelf), world.dataset, np.arange(64), 3), world
 
 
 def test_the_same_scores_come_back(scene, tmp_path):
     adapted, world = scene
     tasks = last_steps(world.dataset, np.arange(64, 100), adapted.shelf.among)
-    for one in (adapted, open(adapted.learned, adapted.shelf)):
+    for one in (adapted, zero_shot(adapted.learned, adapted.shelf)):
         save_scene(tmp_path / "scene", one)
         back = load_scene(tmp_path / "scene")
         assert back.name == one.name

@@ -36,7 +36,7 @@ def study(monkeypatch, tiny_folders):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     plan = recipe("ml1m-taste", "small")
-    train = replace(plan.settings.train, steps=2, batch=8, known=(2, 8), most=12)
+    train = replace(plan.settings.train, max_steps=2, batch_size=8, known=(2, 8), max_slots=12)
     monkeypatch.setattr(module, "recipe", lambda *_: replace(plan, settings=replace(plan.settings, train=train)))
     monkeypatch.setattr(module, "Effort", lambda: SMALL)
     monkeypatch.setattr(module, "COLD", {"ml1m-taste": {"known=5": 5}})

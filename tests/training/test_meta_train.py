@@ -61,18 +61,18 @@ def call(cache: Path, script: str, *options: str) -> tuple[int, str]:
 
 
 def test_a_new_initialisation_on_the_same_base(base, tables, tmp_path):
-    options = ["--base", str(base), "--rank", "3", "--steps", "2", "--episodes", "3", "--users", "6", *tables]
+    options = ["--base", str(base), "--r", "3", "--inner_steps", "2", "--episodes", "3", "--meta_batch_size", "6", *tables]
     code, said = call(tmp_path, "meta_train", *options, "--output_dir", str(tmp_path / "out"))
     assert code == 0, said
     before, after = (Recommender.from_pretrained(folder).state for folder in (base, tmp_path / "out" / "recommender"))
-    assert after.init.steps == 2 and after.settings.lora.rank == 3
-    assert before.init.steps == LoraSettings().steps and before.settings.lora == Settings().lora
+    assert after.init.steps == 2 and after.settings.lora.r == 3
+    assert before.init.steps == LoraSettings().inner_steps and before.settings.lora == Settings().lora
     for (name, one), other in zip(before.model.state_dict().items(), after.model.state_dict().values(), strict=True):
         assert np.array_equal(one.numpy(), other.numpy()), name
     rows = read_rows(tmp_path / "out" / "report.json")
     assert [row.method for row in rows[:3]] == ["maml++, 0 steps", "maml++, 1 steps", "maml++, 2 steps"]
     extra = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert extra["lora"]["rank"] == 3 and extra["gate"] is None  # two dozen users leave nobody for a gate
+    assert extra["lora"]["r"] == 3 and extra["gate"] is None  # two dozen users leave nobody for a gate
     losses = load_arrays(tmp_path / "out" / "checkpoint" / "learning.safetensors")["losses"]
     assert losses.shape == (3, 3)
     code, said = call(tmp_path, "meta_train", *options, "--output_dir", str(tmp_path / "out"))
@@ -80,7 +80,7 @@ def test_a_new_initialisation_on_the_same_base(base, tables, tmp_path):
 
 
 def test_two_processes_learn_what_one_does(base, tables, tmp_path):
-    options = ["--base", str(base), "--steps", "2", "--episodes", "3", "--users", "6", *tables]
+    options = ["--base", str(base), "--inner_steps", "2", "--episodes", "3", "--meta_batch_size", "6", *tables]
     code, said = call(tmp_path, "meta_train", *options, "--output_dir", str(tmp_path / "one"))
     assert code == 0, said
     with socket.socket() as free:
@@ -113,11 +113,23 @@ def test_two_processes_learn_what_one_does(base, tables, tmp_path):
 
 @pytest.mark.parametrize("algorithm", ["fomaml", "maml", "maml++"])
 def test_each_algorithm_learns(base, tables, tmp_path, algorithm):
-    options = ["--base", str(base), "--steps", "1", "--episodes", "2", "--users", "4", "--algorithm", algorithm, *tables]
+    options = [
+        "--base",
+        str(base),
+        "--inner_steps",
+        "1",
+        "--episodes",
+        "2",
+        "--meta_batch_size",
+        "4",
+        "--algorithm",
+        algorithm,
+        *tables,
+    ]
     code, said = call(tmp_path, "meta_train", *options, "--second_order", "--output_dir", str(tmp_path / "out"))
     assert code == 0, said
     rate = Recommender.from_pretrained(tmp_path / "out" / "recommender").state.init.log_rate.exp().numpy()
-    assert np.allclose(rate, LoraSettings().rate) != (algorithm == "maml++")  # MAML++ alone learns its rates
+    assert np.allclose(rate, LoraSettings().inner_lr) != (algorithm == "maml++")  # MAML++ alone learns its rates
 
 
 def test_other_tables_than_the_base_was_trained_on_are_refused(base, tables, tmp_path):

@@ -15,7 +15,7 @@ from scipy import sparse
 from llmrec.data.tasks import Tasks
 from llmrec.models.counts import same_catalogue, support_counts
 from llmrec.models.item_item import ItemKnn
-from llmrec.ranking.akin import Alike, carry
+from llmrec.ranking.cold_items import Alike, carry
 
 
 @dataclass(frozen=True)

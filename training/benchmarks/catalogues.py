@@ -15,12 +15,12 @@ from torch import Tensor
 
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import SlotModel
-from llmrec.encoder.train import Training, TrainSettings, advance, begin, finish, learned
+from llmrec.encoder.train import Training, TrainSettings, finalize, init_state, train_step, trainable
 from llmrec.errors import DataError
 
-SHARED_MODULES = ("project", "attributes", "dates", "kinds")
-SHARED_NUMBERS = ("gain", "temperature", "repeat", "again")
-OWN = ("delta", "bias", "repeat_delta")
+SHARED_MODULES = ("project", "attributes", "dates", "event_type")
+SHARED_NUMBERS = ("slot_scale", "temperature", "repeat", "last_basket_bias")
+OWN = ("id_embedding", "bias", "repeat_delta")
 
 
 def over(model: SlotModel, text: Tensor) -> SlotModel:
@@ -35,9 +35,16 @@ def over(model: SlotModel, text: Tensor) -> SlotModel:
         raise DataError(
             f"text: expected vectors of width {model.text.shape[1]}, got shape {tuple(text.shape)}; encode it alike"
         )
-    device = model.delta.device
+    device = model.id_embedding.device
     with torch.random.fork_rng(devices=[]):  # what is drawn here is thrown away
-        made = SlotModel(model.body, model.words, text, torch.zeros(len(text)), model.moments, model.kinds.num_embeddings - 1)
+        made = SlotModel(
+            model.body,
+            model.prefix_ids,
+            text,
+            torch.zeros(len(text)),
+            model.time_quantiles,
+            model.event_type.num_embeddings - 1,
+        )
     made.to(device)
     for name in SHARED_MODULES + SHARED_NUMBERS:
         setattr(made, name, getattr(model, name))
@@ -60,18 +67,18 @@ def keep_likeness(model: SlotModel, text: Tensor | None = None) -> None:
             model.project.weight.copy_(directions[:, -width:].T)
 
 
-def begin_together(models: Sequence[SlotModel], settings: TrainSettings, warm: bool = True) -> list[Training]:
+def begin_together(models: Sequence[SlotModel], settings: TrainSettings, warmup: bool = True) -> list[Training]:
     """Training at step 0 of models that `over` made of one: of each, with one optimiser, one average and one list of losses.
 
     The first holds all that is learned, for a checkpoint. Raises DataError where the models do not share it.
     """
-    first = begin(models[0], settings, warm)
-    mine = [id(parameter) for _, parameter in learned(models[0])]
+    first = init_state(models[0], settings, warmup)
+    mine = [id(parameter) for _, parameter in trainable(models[0])]
     for place, model in enumerate(models):
         model.train()
-        if [id(parameter) for _, parameter in learned(model)] != mine:
+        if [id(parameter) for _, parameter in trainable(model)] != mine:
             raise DataError(f"models[{place}]: expected one that shares all it learns with the first; make both by `over`")
-    return [Training(model, first.optimiser, first.average, first.dtype, warm, first.losses) for model in models]
+    return [Training(model, first.optimiser, first.ema, first.dtype, warmup, first.losses) for model in models]
 
 
 def advance_together(
@@ -83,11 +90,11 @@ def advance_together(
 ) -> float:
     """One step on one catalogue, each in its turn; returns the loss. datasets, users: of each, in the order of `trainings`."""
     turn = trainings[0].step % len(trainings)
-    return advance(trainings[turn], datasets[turn], users[turn], settings, seed)
+    return train_step(trainings[turn], datasets[turn], users[turn], settings, seed)
 
 
 def finish_together(trainings: Sequence[Training]) -> None:
     """Put the averaged weights, if there are any, into all models, and take them out of training mode."""
-    finish(trainings[0])
+    finalize(trainings[0])
     for training in trainings:
         training.model.eval()

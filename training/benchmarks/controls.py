@@ -24,10 +24,10 @@ from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.models.counts import basket_of_events, same_catalogue, support_counts
 from llmrec.models.item_item import Markov, fit_ease, fit_item_knn, fit_markov
-from llmrec.models.popularity import Control, fit_most_frequent, fit_popularity
+from llmrec.models.popularity import Baseline, fit_most_frequent, fit_popularity
 from llmrec.models.text_match import fit_bm25, fit_tfidf
 from llmrec.progress import bar
-from llmrec.ranking.akin import alike
+from llmrec.ranking.cold_items import alike
 
 SAMPLE, SAMPLE_SEED = 3000, 0
 DAYS = (1, 3, 7, 14, 30, 90, 180, 365, 730)
@@ -39,7 +39,7 @@ ALIKE = (1, 5, 20, 50)  # warm items that a cold one is scored by
 
 Texts = Callable[[Catalogue], np.ndarray]
 """A catalogue's texts as float32 (N, d), centred, of length 1."""
-Variants = Mapping[str, Control]
+Variants = Mapping[str, Baseline]
 Fit = Callable[[Dataset, np.ndarray], Variants]
 
 
@@ -62,7 +62,7 @@ class OwnRepeats:
     For EASE that is the weight's diagonal, which its fit leaves at zero.
     """
 
-    control: Control
+    control: Baseline
     weight: float
     decay: float
 
@@ -105,7 +105,7 @@ def tune(benchmark: Benchmark, family: Family, final: bool) -> Method | None:
     if not settings:
         return None
     metric, samples = benchmark.primary[1], {setting.name: sample(setting) for setting in settings}
-    best: dict[str, tuple[float, int, str, Control]] = {}
+    best: dict[str, tuple[float, int, str, Baseline]] = {}
     seconds = np.zeros(len(family.fits))
     for index, fit in enumerate(bar(family.fits, desc=f"{family.name}: fits tried", unit="fit")):
         began = time.perf_counter()
@@ -204,11 +204,11 @@ def position(tasks: Tasks) -> tuple[int, int] | None:
 def reshrunk(markov: Markov, fitted: float, wanted: float) -> Markov:
     """What `fit_markov` would give with the shrinkage `wanted` instead of the one it was fitted with, above zero: counting is
     the dear part."""
-    whole = fitted / markov.taken
+    whole = fitted / markov.exit_rate
     cuts = np.round(whole - fitted)
     other = np.maximum(cuts + wanted, np.finfo(float).tiny)
     taken = np.where(cuts + wanted > 0, wanted / other, 1.0)
-    return replace(markov, follows=(sparse.diags_array(whole / other) @ markov.follows).tocsr(), taken=taken)
+    return replace(markov, follows=(sparse.diags_array(whole / other) @ markov.follows).tocsr(), exit_rate=taken)
 
 
 def _popularity(dataset: Dataset, users: np.ndarray) -> Variants:
@@ -259,7 +259,7 @@ def _ease(ridge: float, log: bool, own: Sequence[float]) -> Fit:
     return fit
 
 
-def _repeated(label: str, by_decay: Mapping[float, Control], own: Sequence[float]) -> Variants:
+def _repeated(label: str, by_decay: Mapping[float, Baseline], own: Sequence[float]) -> Variants:
     return {
         f"{label}, decay {decay:g}" + (f", own {weight:g}" if weight else ""): OwnRepeats(control, weight, decay)
         if weight
@@ -284,7 +284,7 @@ def _markov(last: int, horizon: int, shrinks: Sequence[float]) -> Fit:
 
 def _tfidf(again: bool) -> Fit:
     def fit(dataset: Dataset, users: np.ndarray) -> Variants:
-        found: dict[str, Control] = {}
+        found: dict[str, Baseline] = {}
         texts = texts_of(dataset.catalogue)
         for log, itself in product((False, True), (False, True) if again else (False,)):
             whole = fit_tfidf(dataset, texts, log, include_self=itself)
@@ -297,7 +297,7 @@ def _tfidf(again: bool) -> Fit:
 
 def _bm25(k1: float, b: float, again: bool) -> Fit:
     def fit(dataset: Dataset, users: np.ndarray) -> Variants:
-        found: dict[str, Control] = {}
+        found: dict[str, Baseline] = {}
         texts = texts_of(dataset.catalogue)
         for itself in (False, True) if again else (False,):
             whole = fit_bm25(dataset, texts, k1, b, include_self=itself)

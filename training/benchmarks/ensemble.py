@@ -15,7 +15,7 @@ from benchmarks.recipes import Fit, Kind, recipe
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.progress import Stages
-from llmrec.recommender.parts import Vectors
+from llmrec.recommender.pipeline import Vectors
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks import amazon
 from benchmarks.protocol import Aim, Benchmark, ByPart, Reference, Setting
 from llmrec.data.dataset import Dataset
-from llmrec.data.splits import TimeCut, by_time, cold_items
+from llmrec.data.splits import TimeSplit, by_time, cold_items
 from llmrec.data.tasks import Tasks
 
 CATEGORIES = ("beauty", "clothing", "health", "electronic")
@@ -78,7 +78,7 @@ def without_what_follows(dataset: Dataset, time: float, mine: np.ndarray) -> Dat
     return left.take(np.flatnonzero(np.diff(left.start)))
 
 
-def _folds(whole: Dataset, late: TimeCut, early: TimeCut, settings: tuple[Setting, ...], name: str) -> Iterator[Benchmark]:
+def _folds(whole: Dataset, late: TimeSplit, early: TimeSplit, settings: tuple[Setting, ...], name: str) -> Iterator[Benchmark]:
     """The reference's: half of the users are asked, and what they did after the cut is not trained on; all that the others did
     is, and turn about.
 

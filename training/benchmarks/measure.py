@@ -15,9 +15,9 @@ from benchmarks.runs import Run
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.metrics.bootstrap import Resampled, resampled
-from llmrec.metrics.ranking import Places, place
-from llmrec.metrics.report import Row
-from llmrec.models.popularity import Control
+from llmrec.metrics.ranking import TargetRanks, rank_targets
+from llmrec.metrics.report import Result
+from llmrec.models.popularity import Baseline
 from llmrec.progress import bar
 
 METRICS = ("ndcg@10", "recall@10", "hit@10", "map@10", "mrr", "auc", "recall@5%")
@@ -26,7 +26,7 @@ ENOUGH = 500  # a cell with fewer users is exploratory
 OURS = "llmrec"
 
 
-def value(places: Places, metric: str, items: int) -> np.ndarray:
+def value(places: TargetRanks, metric: str, items: int) -> np.ndarray:
     """float64 (T,): one metric by its name in reports, `ndcg@10`, `recall@5%`, `mrr` and so on; the definitions are those of
     `llmrec.metrics.ranking`.
 
@@ -47,7 +47,7 @@ def value(places: Places, metric: str, items: int) -> np.ndarray:
 
 
 def measure(
-    control: Control,
+    control: Baseline,
     setting: Setting,
     tasks: Tasks,
     metrics: Sequence[str] = METRICS,
@@ -65,7 +65,7 @@ def measure(
     with bar(desc=desc or control.name, total=len(tasks), unit="user") as progress:
         for first in range(0, len(tasks), chunk):
             some = tasks.take(np.arange(first, min(first + chunk, len(tasks))))
-            places = place(control.scores(some), setting.relevant(some, part), setting.allowed(some, part))
+            places = rank_targets(control.scores(some), setting.relevant(some, part), setting.allowed(some, part))
             for metric in metrics:
                 found[metric].append(value(places, metric, items))
             progress.update(len(some))
@@ -86,7 +86,7 @@ def run(benchmark: Benchmark, method: Method, seed: int | None, part: Part) -> R
 
 def report_rows(
     benchmark: Benchmark, runs: Sequence[Run], rng: np.random.Generator, ours: str = OURS, draws: int = 2000
-) -> list[Row]:
+) -> list[Result]:
     """Rows of all runs: per setting and metric the mean of each method with its interval, then `ours` against every other.
 
     Runs of one method with several seeds are one row. Intervals come from draws of users and seeds, see `resampled`.
@@ -94,7 +94,7 @@ def report_rows(
     some seeds of a method only.
     """
     methods = _by_method(runs)
-    rows: list[Row] = []
+    rows: list[Result] = []
     for setting in benchmark.settings:
         there = {name: [run for run in several if setting.name in run.values] for name, several in methods.items()}
         for name, several in there.items():
@@ -115,7 +115,7 @@ def report_rows(
     return rows
 
 
-def report_extra(benchmark: Benchmark, runs: Sequence[Run], rows: Sequence[Row], ours: str = OURS) -> dict:
+def report_extra(benchmark: Benchmark, runs: Sequence[Run], rows: Sequence[Result], ours: str = OURS) -> dict:
     """What stands beside the rows: the primary cell, aims and whether they are reached, exploratory settings, seeds and the
     constants that were chosen."""
     means = {(row.setting, row.metric, row.method): row for row in rows if not row.versus}
@@ -137,7 +137,7 @@ def report_extra(benchmark: Benchmark, runs: Sequence[Run], rows: Sequence[Row],
     }
 
 
-def _wanted(least: float, times: str, here: Mapping[str, Row]) -> float | None:
+def _wanted(least: float, times: str, here: Mapping[str, Result]) -> float | None:
     """The figure that an aim comes to beside these rows of its cell; None where what it is measured by is not there."""
     if not times:
         return least
@@ -154,9 +154,9 @@ def _by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return {name: methods[name] for name in order}
 
 
-def _row(benchmark: str, several: Sequence[Run], setting: str, metric: str, mean: Resampled, versus: str) -> Row:
+def _row(benchmark: str, several: Sequence[Run], setting: str, metric: str, mean: Resampled, versus: str) -> Result:
     found = mean.interval()
     seconds = float(np.mean([run.seconds[setting] for run in several]))
     seed = several[0].seed if len(several) == 1 else None
     name, role = several[0].method, several[0].role
-    return Row(benchmark, name, role, setting, metric, found.value, found.low, found.high, versus, found.n, seed, seconds)
+    return Result(benchmark, name, role, setting, metric, found.value, found.low, found.high, versus, found.n, seed, seconds)

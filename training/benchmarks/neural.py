@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.controls import sample
 from benchmarks.measure import measure
 from benchmarks.protocol import Benchmark, Method, everywhere
-from llmrec.models.popularity import Control
+from llmrec.models.popularity import Baseline
 from llmrec.models.sasrec import Sasrec, SasrecSettings, fit_sasrec
 from llmrec.progress import bar
 
@@ -22,7 +22,7 @@ def grid(benchmark: Benchmark) -> tuple[SasrecSettings, ...]:
     are asked for; elsewhere the last window and the next event."""
     asked = max(int((setting.validation.stop - setting.validation.split).max()) for setting in benchmark.settings)
     if asked > 1:
-        base = SasrecSettings(most=110, windows="first", dropout=0.3, batch=64, epochs=40)
+        base = SasrecSettings(max_length=110, windows="first", dropout=0.3, batch_size=64, epochs=40)
         return tuple(replace(base, width=128, horizon=horizon) for horizon in (1, min(asked, 10)))
     return tuple(SasrecSettings(width=64, dropout=dropout, epochs=60) for dropout in (0.3, 0.5))
 
@@ -57,7 +57,7 @@ def _watch(values: list[float], tick: Callable[[], object], _: int, __: float, v
     tick()
 
 
-def quality(control: Control, benchmark: Benchmark) -> float:
+def quality(control: Baseline, benchmark: Benchmark) -> float:
     """Mean of the primary metric over the settings' validation tasks."""
     metric = benchmark.primary[1]
     values = [np.nanmean(measure(control, setting, sample(setting), (metric,))[metric]) for setting in benchmark.settings]

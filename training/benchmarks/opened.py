@@ -9,9 +9,9 @@ from benchmarks.protocol import Benchmark, Method, Part
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.weights import Weights
 from llmrec.progress import Stages
-from llmrec.scenes.door import Scenes
+from llmrec.scenes.api import Scenes
 from llmrec.scenes.learning import LearnSettings
-from llmrec.scenes.opening import open as open_scene
+from llmrec.scenes.opening import zero_shot as open_scene
 from llmrec.scenes.tables import shelf_of
 
 NAME = f"{OURS}, a scene opened"

@@ -23,17 +23,17 @@ from benchmarks.protocol import Benchmark, Method, Part, Setting
 from benchmarks.recipes import Fit, Kind, Recipe
 from benchmarks.recipes import body as body_of
 from llmrec.data.tasks import Tasks
-from llmrec.encoder.backbone import Body, load_body, load_text, random_body, small_body
+from llmrec.encoder.backbone import Backbone, load_body, load_text, random_body, small_body
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.pretraining.loop import pretrain
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import Texts, count, extent, read_texts, with_vectors
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, rank
-from llmrec.ranking.stage import Rankers, Retrieval, ranked, retrieve
-from llmrec.recommender.parts import (
+from llmrec.ranking.statistics import Texts, extent, fit_statistics, read_texts, with_vectors
+from llmrec.ranking.two_stage import Rankers, Retrieval, ranked, retrieve
+from llmrec.recommender.pipeline import (
     Vectors,
     frozen_items,
     learn_blend,
@@ -179,8 +179,8 @@ def train(benchmark: Benchmark, recipe: Recipe, how: Fit, moment: str, rng: np.r
         keep_likeness(model)
     plan = settings.train
     with (
-        stages("base", f"{plan.steps:,} steps of {plan.batch} windows from {len(users):,} users") as say,
-        bar(total=plan.steps, desc="base") as progress,
+        stages("base", f"{plan.max_steps:,} steps of {plan.batch_size} windows from {len(users):,} users") as say,
+        bar(total=plan.max_steps, desc="base") as progress,
     ):
         began = time.perf_counter()
         run = pretrain(
@@ -188,14 +188,14 @@ def train(benchmark: Benchmark, recipe: Recipe, how: Fit, moment: str, rng: np.r
         )
         resumed = max(0.0, run.seconds - (time.perf_counter() - began))
         first, last = np.mean(run.losses[:20]), np.mean(run.losses[-20:])
-        say(f"{plan.steps:,} steps, loss {first:.3f} -> {last:.3f}, {run.seconds:.0f} s of training")
+        say(f"{plan.max_steps:,} steps, loss {first:.3f} -> {last:.3f}, {run.seconds:.0f} s of training")
     model.requires_grad_(False)
     items = frozen_items(model)
     with stages("count and index", extent(dataset)):
         texts = read_texts(dataset)
         if benchmark.by_text_alone:
             texts = with_vectors(texts, text, rng)
-        counts = count(dataset, users, plan.horizon, texts, rng)
+        counts = fit_statistics(dataset, users, plan.horizon, texts, rng)
         retrieval = new_retrieval(model, items, counts, settings)
         return Trained(model, settings, reader(model, items, settings, None), retrieval, texts, resumed)
 
@@ -280,7 +280,7 @@ def _repeats(setting: Setting) -> bool:
     return setting.rank == "all"
 
 
-def new_body(kind: Kind, layers: int | None, seed: int) -> Body:
+def new_body(kind: Kind, layers: int | None, seed: int) -> Backbone:
     """What the base of a kind begins from."""
     if kind == "small":
         return small_body(128, 2, 4, seed)

@@ -19,7 +19,7 @@ import numpy as np
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
-from llmrec.models.popularity import Control
+from llmrec.models.popularity import Baseline
 
 Part = Literal["validation", "test"]
 Thing = TypeVar("Thing")
@@ -170,12 +170,12 @@ class Method:
 
     name: str
     role: str
-    by_setting: Mapping[str, Control]
+    by_setting: Mapping[str, Baseline]
     seconds: float
     constants: Mapping[str, str] = field(default_factory=dict)
 
 
-def everywhere(benchmark: Benchmark, control: Control, role: str, seconds: float) -> Method:
+def everywhere(benchmark: Benchmark, control: Baseline, role: str, seconds: float) -> Method:
     """A method that is the same in all settings."""
     return Method(control.name, role, {setting.name: control for setting in benchmark.settings}, seconds)
 

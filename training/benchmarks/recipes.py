@@ -35,9 +35,11 @@ BESIDE = (
     "place",
     "lately",
 )  # thousands of validation tasks can tell what each is worth
-FEW = RankerSettings(hidden=8, steps=400, decay=0.1)  # blend of a few hundred validation users
-HELD = RankerSettings(hidden=8, steps=200, rate=1e-2, decay=1.0)  # of hundreds, near the score by counts that it begins from
-MANY = RankerSettings(hidden=16, steps=1200, rate=1e-2, decay=0.1)  # of thousands
+FEW = RankerSettings(hidden=8, max_steps=400, weight_decay=0.1)  # blend of a few hundred validation users
+HELD = RankerSettings(
+    hidden=8, max_steps=200, learning_rate=1e-2, weight_decay=1.0
+)  # of hundreds, near the score by counts that it begins from
+MANY = RankerSettings(hidden=16, max_steps=1200, learning_rate=1e-2, weight_decay=0.1)  # of thousands
 
 
 Kind = Literal["pretrained", "random", "small"]
@@ -64,15 +66,15 @@ def movielens(small: bool) -> Recipe:
     """Long histories of single events; several next events count alike."""
     steps, rate = (1800, 1e-3) if small else (1600, 4e-4)
     train = TrainSettings(
-        steps=steps,
-        batch=64,
+        max_steps=steps,
+        batch_size=64,
         known=(5, 110),
         horizon=10,
-        most=110,
-        rate=rate,
+        max_slots=110,
+        learning_rate=rate,
         dropout=0.3,
         from_start=0.7,
-        average=0.999,
+        ema_decay=0.999,
     )
     return Recipe(_settings(train, ranking_tasks=4000, blend=FEW))
 
@@ -80,22 +82,22 @@ def movielens(small: bool) -> Recipe:
 def taste(small: bool) -> Recipe:
     """As `movielens`, for events without an order: the blend sees what EASE says and how much is known, no dates or places."""
     plan = movielens(small)
-    return replace(plan, settings=replace(plan.settings, beside=("known", "linear", "linear_lately")))
+    return replace(plan, settings=replace(plan.settings, blend_features=("known", "linear", "linear_lately")))
 
 
 def amazon(small: bool) -> Recipe:
     """Short histories, many items: the next event alone counts."""
     steps, rate = (2000, 1e-3) if small else (1600, 4e-4)
     train = TrainSettings(
-        steps=steps,
-        batch=128,
+        max_steps=steps,
+        batch_size=128,
         known=(1, 50),
         horizon=1,
-        most=50,
-        rate=rate,
-        drop=0.2,
+        max_slots=50,
+        learning_rate=rate,
+        text_only_rate=0.2,
         dropout=0.5,
-        average=0.999,
+        ema_decay=0.999,
     )
     return Recipe(_settings(train, ranking_tasks=6000, blend=MANY))
 
@@ -103,10 +105,12 @@ def amazon(small: bool) -> Recipe:
 def journey(small: bool) -> Recipe:
     """Baskets, most of which hold what was bought before."""
     rate = 1e-3 if small else 3e-4
-    train = TrainSettings(steps=300, batch=64, known=(1, 12), horizon=3, most=128, rate=rate, dropout=0.3, average=0.995)
+    train = TrainSettings(
+        max_steps=300, batch_size=64, known=(1, 12), horizon=3, max_slots=128, learning_rate=rate, dropout=0.3, ema_decay=0.995
+    )
     settings = _settings(train, ranking_tasks=4000, blend=FEW)
     # A few hundred households: decay and what the blend sees were chosen on training households, see training/LOG.md.
-    return Recipe(replace(settings, counts_ranker=replace(settings.counts_ranker, decay=1.0), beside=()))
+    return Recipe(replace(settings, counts_ranker=replace(settings.counts_ranker, weight_decay=1.0), blend_features=()))
 
 
 def item_cold(small: bool) -> Recipe:
@@ -114,16 +118,16 @@ def item_cold(small: bool) -> Recipe:
     items' own vectors have taken over from their texts. More candidates come by text, for new items come by nothing else; and
     the blend sees what is said of those that are like them."""
     plan = amazon(small)
-    train = replace(plan.settings.train, steps=1000 if small else 800, drop=0.5)
+    train = replace(plan.settings.train, max_steps=1000 if small else 800, text_only_rate=0.5)
     sources = replace(plan.settings.sources, text_k=1000)
-    settings = replace(plan.settings, train=train, blend=HELD, beside=(*BESIDE, "akin"), sources=sources)
+    settings = replace(plan.settings, train=train, blend=HELD, blend_features=(*BESIDE, "akin"), sources=sources)
     return replace(plan, settings=settings, blend_tasks=4_000)
 
 
 def transfer(small: bool) -> Recipe:
     """As `amazon`, with every item of every shop known by its text alone."""
     plan = amazon(small)
-    return replace(plan, settings=replace(plan.settings, train=replace(plan.settings.train, drop=1.0)))
+    return replace(plan, settings=replace(plan.settings, train=replace(plan.settings.train, text_only_rate=1.0)))
 
 
 def body(benchmark: str) -> Kind:
@@ -143,7 +147,7 @@ def recipe(benchmark: str, kind: Kind, steps: int | None = None) -> Recipe:
     found = _recipe(benchmark, kind == "small")
     if steps is None:
         return found
-    return replace(found, settings=replace(found.settings, train=replace(found.settings.train, steps=steps)))
+    return replace(found, settings=replace(found.settings, train=replace(found.settings.train, max_steps=steps)))
 
 
 def _recipe(benchmark: str, small: bool) -> Recipe:
@@ -164,9 +168,9 @@ def _recipe(benchmark: str, small: bool) -> Recipe:
 def _settings(train: TrainSettings, ranking_tasks: int, blend: RankerSettings) -> Settings:
     return Settings(
         train=train,
-        counts_ranker=RankerSettings(hidden=16, steps=400),
+        counts_ranker=RankerSettings(hidden=16, max_steps=400),
         blend=blend,
-        beside=BESIDE,
+        blend_features=BESIDE,
         sources=Sources(text_k=300, knn_k=300, popular_k=300),
         ranking_tasks=ranking_tasks,
     )

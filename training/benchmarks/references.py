@@ -13,7 +13,7 @@ from benchmarks.protocol import Benchmark, Method, Reference
 from benchmarks.recipes import Fit, Recipe
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
-from llmrec.models.popularity import Control
+from llmrec.models.popularity import Baseline
 from llmrec.progress import Stages
 
 
@@ -26,7 +26,7 @@ class Folded:
 
     name: str
     splits: tuple[np.ndarray, ...]
-    controls: tuple[Control, ...]
+    controls: tuple[Baseline, ...]
 
     def scores(self, tasks: Tasks) -> np.ndarray:
         """float32 (T, N). Raises DataError for a task of no fold."""

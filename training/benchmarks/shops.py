@@ -26,8 +26,8 @@ from llmrec.encoder.weights import Weights
 from llmrec.models.text_match import TextMatch, fit_tfidf
 from llmrec.pretraining.checkpoint import Effort, held, identity, restore, save, saved
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import LATELY
-from llmrec.recommender.parts import Vectors, frozen_items, new_model, reader, text_vectors
+from llmrec.ranking.statistics import LATELY
+from llmrec.recommender.pipeline import Vectors, frozen_items, new_model, reader, text_vectors
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of likeness in words, beside the transformer's score
 SAVE_EVERY = 200
@@ -89,7 +89,7 @@ class Asked:
         body = new_body(self.how.kind, settings.layers, seed)
         whole = new_model(body, text_model, texts[0], shops[0], np.arange(shops[0].n_users), settings, seed)
         keep_likeness(whole, torch.from_numpy(np.concatenate(texts[:-1])).to(settings.device))
-        whole.moments.copy_(moments(np.concatenate([shop.time for shop in shops])))
+        whole.time_quantiles.copy_(moments(np.concatenate([shop.time for shop in shops])))
         models = [over(whole, torch.from_numpy(text).to(settings.device)) for text in texts]
         train(models[:-1], shops, settings.train, seed, self.how.folder / moment, self.stages)
         model = models[-1].eval().requires_grad_(False)
@@ -107,8 +107,8 @@ def train(
     run = {f"{name} of shop {place}": value for place, found in enumerate(each) for name, value in found.items()}
     with (
         held(folder),
-        stages("base", f"{settings.steps:,} steps of {settings.batch} windows, {len(shops)} shops in turn") as say,
-        bar(total=settings.steps, desc="base") as progress,
+        stages("base", f"{settings.max_steps:,} steps of {settings.batch_size} windows, {len(shops)} shops in turn") as say,
+        bar(total=settings.max_steps, desc="base") as progress,
     ):
         if saved(path):
             effort = restore(path, trainings[0], run)
@@ -116,12 +116,12 @@ def train(
                 training.dtype = trainings[0].dtype
         losses = trainings[0].losses
         progress.update(len(losses))
-        while len(losses) < settings.steps:
+        while len(losses) < settings.max_steps:
             began = time.perf_counter()
             advance_together(trainings, shops, users, settings, seed)
             effort = replace(effort, seconds=effort.seconds + time.perf_counter() - began)
             progress.update()
-            if len(losses) % SAVE_EVERY == 0 or len(losses) == settings.steps:
+            if len(losses) % SAVE_EVERY == 0 or len(losses) == settings.max_steps:
                 save(path, trainings[0], run, effort)
         finish_together(trainings)
         say(f"loss {np.mean(losses[:20]):.3f} -> {np.mean(losses[-20:]):.3f}, {effort.seconds:.0f} s of training")

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.protocol import Benchmark, Setting
-from llmrec.data.dataset import Dataset, Worth
+from llmrec.data.dataset import Dataset, EventWeights
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 
@@ -45,7 +45,7 @@ def typed(dataset: Dataset, others: float = OTHERS) -> Dataset:
     """Events of type `liked`, which count 1, and `other`, which count `others`; ratings stay in the slots too."""
     kind = np.where(dataset.attributes["rating"] >= LIKED, 0, 1).astype(np.float32)
     attributes = dataset.attributes | {"event_type": kind}
-    return replace(dataset, attributes=attributes, event_types=("liked", "other"), worth_by=Worth((1.0, others)))
+    return replace(dataset, attributes=attributes, event_types=("liked", "other"), event_weights=EventWeights((1.0, others)))
 
 
 def liked_later(asked: Sequence[Tasks]) -> list[Tasks]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measure import OURS
-from llmrec.metrics.report import Row, read_rows
+from llmrec.metrics.report import Result, read_rows
 
 BENCHMARKS = {  # report -> what its rows are about, and in what `known` counts
     "beauty": ("Amazon Beauty, last purchase", ""),
@@ -27,7 +27,7 @@ class Line:
     ours: float
     control: str
     best: float
-    gap: Row
+    gap: Result
 
     @property
     def verdict(self) -> str:

@@ -13,9 +13,9 @@ from benchmarks.protocol import first_known
 from llmrec.data.dataset import Dataset
 from llmrec.index.candidates import Candidates
 from llmrec.models.item_item import ItemKnn, fit_item_knn
-from llmrec.ranking.akin import alike
-from llmrec.ranking.counting import count, read_texts, with_vectors
+from llmrec.ranking.cold_items import alike
 from llmrec.ranking.features import features_for_blend
+from llmrec.ranking.statistics import fit_statistics, read_texts, with_vectors
 
 USERS = np.arange(12)
 
@@ -57,8 +57,8 @@ def test_what_a_blend_may_see_of_a_cold_item_orders_as_the_control_over_the_same
     """`akin` of the ranking stage and the control: one formula, by two ways."""
     rng, early, late = np.random.default_rng(2), USERS, np.arange(12, 20)
     read = with_vectors(read_texts(world), rng.normal(size=(10, 6)).astype(np.float32), rng)
-    counts = count(world, early, 1, read, rng)
-    similarity = sparse.csr_array((counts.together + sparse.eye_array(10)).astype(np.float64))
+    counts = fit_statistics(world, early, 1, read, rng)
+    similarity = sparse.csr_array((counts.cooccurrence + sparse.eye_array(10)).astype(np.float64))
     knn = ItemKnn(similarity, decay=0.8)
     control = carried(knn, alike(world, early, read.features, 7), 50, 1.0)
     tasks = first_known(world, late, 2, 1, 0)

@@ -12,11 +12,11 @@ import torch
 from benchmarks.catalogues import advance_together, begin_together, finish_together, keep_likeness, over
 from llmrec.data.tasks import first_baskets
 from llmrec.encoder.model import SlotModel
-from llmrec.encoder.train import TrainSettings, learned
+from llmrec.encoder.train import TrainSettings, trainable
 from llmrec.encoder.users import prompts, user_scores, user_vectors
 from llmrec.errors import DataError
 
-SETTINGS = TrainSettings(steps=4, batch=8, known=(1, 3), horizon=1, most=16, rate=3e-3, average=0.5)
+SETTINGS = TrainSettings(max_steps=4, batch_size=8, known=(1, 3), horizon=1, max_slots=16, learning_rate=3e-3, ema_decay=0.5)
 
 
 @pytest.fixture
@@ -55,28 +55,28 @@ def test_an_item_is_its_text_alone(slot_model):
     items = made.items()
     torch.testing.assert_close(items.vectors, slot_model.project(slot_model.text))
     assert (items.bias == items.bias[0]).all() and (items.repeat == slot_model.repeat).all()
-    assert not {name for name, _ in learned(made)} & {"delta", "bias", "repeat_delta"}
+    assert not {name for name, _ in trainable(made)} & {"id_embedding", "bias", "repeat_delta"}
 
 
 def test_what_one_learns_the_other_has_learned(slot_model, random_shop, other, texts):
     """Trained on one catalogue only, and only what is shared moves; the scores over the other one are others."""
     models = [over(slot_model, text) for text in texts]
-    before, whole = scores(models[1], other), {name: p.detach().clone() for name, p in learned(models[0])}
+    before, whole = scores(models[1], other), {name: p.detach().clone() for name, p in trainable(models[0])}
     training = begin_together(models[:1], SETTINGS)
-    for _ in range(SETTINGS.steps):
+    for _ in range(SETTINGS.max_steps):
         advance_together(training, [random_shop], [np.arange(20)], SETTINGS, 3)
     finish_together(training)
     assert np.abs(scores(models[1], other) - before).max() > 1e-3
-    for name, parameter in learned(models[1]):
-        assert parameter is dict(learned(models[0]))[name]
-    assert sum(not torch.equal(parameter, whole[name]) for name, parameter in learned(models[0])) > 10
-    assert not models[0].training and all((model.delta == 0).all() for model in models)
+    for name, parameter in trainable(models[1]):
+        assert parameter is dict(trainable(models[0]))[name]
+    assert sum(not torch.equal(parameter, whole[name]) for name, parameter in trainable(models[0])) > 10
+    assert not models[0].training and all((model.id_embedding == 0).all() for model in models)
 
 
 def test_each_catalogue_has_its_turn(slot_model, random_shop, other, texts, monkeypatch):
     models, seen = [over(slot_model, text) for text in texts], []
     note = lambda training, dataset, *rest: training.losses.append(0.0) or seen.append((training.model, dataset))  # noqa: E731
-    monkeypatch.setattr("benchmarks.catalogues.advance", note)
+    monkeypatch.setattr("benchmarks.catalogues.train_step", note)
     trainings = begin_together(models, SETTINGS)
     for _ in range(4):
         advance_together(trainings, [random_shop, other], [np.arange(20), np.arange(12)], SETTINGS, 0)
@@ -90,11 +90,11 @@ def test_the_same_seed_gives_the_same_weights_and_torchs_draws_do_not_matter(slo
         whole = copy.deepcopy(slot_model)
         models = [over(whole, text) for text in texts]
         trainings = begin_together(models, SETTINGS)
-        for _ in range(SETTINGS.steps):
+        for _ in range(SETTINGS.max_steps):
             advance_together(trainings, [random_shop, other], [np.arange(20), np.arange(12)], SETTINGS, seed)
-        assert [training.step for training in trainings] == [SETTINGS.steps] * 2
+        assert [training.step for training in trainings] == [SETTINGS.max_steps] * 2
         finish_together(trainings)
-        found.append([parameter.detach().clone() for _, parameter in learned(models[1])])
+        found.append([parameter.detach().clone() for _, parameter in trainable(models[1])])
     assert all(torch.equal(x, y) for x, y in zip(found[0], found[1], strict=True))
     assert not all(torch.equal(x, y) for x, y in zip(found[0], found[2], strict=True))
 

@@ -117,7 +117,7 @@ def test_shrinking_anew_is_fitting_anew(random_shop, wanted):
     theirs = fit_markov(random_shop, users, 2, 3, shrink=wanted)
     tasks = first_known(random_shop, np.arange(15, 20), 2, 1, 0)
     np.testing.assert_allclose(ours.scores(tasks), theirs.scores(tasks), rtol=1e-6)
-    np.testing.assert_allclose(ours.taken, theirs.taken)
+    np.testing.assert_allclose(ours.exit_rate, theirs.exit_rate)
 
 
 def test_own_repeats_are_the_diagonal_of_ease(random_shop):

@@ -19,11 +19,11 @@ from llmrec.progress import Stages
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.settings import Settings
 
-QUICK = RankerSettings(hidden=2, steps=10)
+QUICK = RankerSettings(hidden=2, max_steps=10)
 RECIPE = Recipe(
     Settings(
         layers=None,
-        train=TrainSettings(steps=3, batch=8, most=12, horizon=1, known=(1, 4)),
+        train=TrainSettings(max_steps=3, batch_size=8, max_slots=12, horizon=1, known=(1, 4)),
         counts_ranker=QUICK,
         blend=QUICK,
         sources=Sources(text_k=3, knn_k=2, popular_k=2),

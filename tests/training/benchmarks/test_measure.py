@@ -13,8 +13,8 @@ from benchmarks.runs import Run
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.metrics import ranking as metrics
-from llmrec.metrics.bootstrap import paired
-from llmrec.metrics.ranking import place
+from llmrec.metrics.bootstrap import paired_bootstrap
+from llmrec.metrics.ranking import rank_targets
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def test_it_is_the_metric_of_all_tasks_at_once(benchmark, rank, chunk):
 
 
 def test_a_share_is_of_the_catalogue():
-    places = place(-np.arange(200.0)[None], [np.array([0, 9, 10])])
+    places = rank_targets(-np.arange(200.0)[None], [np.array([0, 9, 10])])
     np.testing.assert_allclose(value(places, "recall@5%", 200), 2 / 3)
     np.testing.assert_allclose(value(places, "recall@11", 200), 1)
     for wrong in ("recall", "auc@10", "precision@10", "ndcg@x"):
@@ -120,7 +120,7 @@ def test_rows_are_means_and_paired_differences_of_ours(benchmark):
     by = {(row.metric, row.method, row.versus): row for row in rows}
     assert set(by) == {(m, *pair) for m in METRICS for pair in (("EASE", ""), ("llmrec", ""), ("llmrec", "EASE"))}
     assert by["mrr", "EASE", ""].value == pytest.approx(b.mean())
-    gap, alone = by["ndcg@10", "llmrec", "EASE"], paired(a, b, np.random.default_rng(5))
+    gap, alone = by["ndcg@10", "llmrec", "EASE"], paired_bootstrap(a, b, np.random.default_rng(5))
     np.testing.assert_allclose([gap.value, gap.low, gap.high], [alone.value, alone.low, alone.high])
     assert (gap.role, gap.n, gap.seed, gap.seconds) == ("ours", 30, 0, 3.0)
     assert by["ndcg@10", "EASE", ""].seed is None

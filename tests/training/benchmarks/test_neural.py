@@ -29,8 +29,8 @@ def test_the_grid_reads_what_the_benchmark_asks(benchmark, shop):
 
 
 def test_the_best_by_validation_is_taken_and_learns_the_order(benchmark, monkeypatch):
-    untaught = SasrecSettings(width=8, layers=1, heads=1, epochs=1, rate=1e-9, dropout=0.0)
-    taught = replace(untaught, epochs=60, rate=1e-2, patience=60)
+    untaught = SasrecSettings(width=8, layers=1, heads=1, epochs=1, learning_rate=1e-9, dropout=0.0)
+    taught = replace(untaught, epochs=60, learning_rate=1e-2, patience=60)
     monkeypatch.setattr(neural, "grid", lambda benchmark: (untaught, taught))
     method = neural.tuned_sasrec(benchmark, 0, final=True)
     assert method.name == "SASRec" and method.role == "control"

@@ -23,9 +23,9 @@ from llmrec.recommender.settings import Settings
 RECIPE = Recipe(
     Settings(
         layers=None,
-        train=TrainSettings(steps=4, batch=8, most=12, horizon=1, known=(1, 4)),
-        counts_ranker=RankerSettings(hidden=2, steps=10),
-        blend=RankerSettings(hidden=2, steps=10),
+        train=TrainSettings(max_steps=4, batch_size=8, max_slots=12, horizon=1, known=(1, 4)),
+        counts_ranker=RankerSettings(hidden=2, max_steps=10),
+        blend=RankerSettings(hidden=2, max_steps=10),
         sources=Sources(text_k=3, knn_k=2, popular_k=2),
         ranking_tasks=40,
     ),
@@ -192,4 +192,4 @@ def test_every_benchmark_has_a_recipe_that_its_prompts_fit_into():
         "transfer",
     ):
         for kind in ("pretrained", "random", "small"):
-            assert recipe(name, ours.kind(kind)).settings.train.most < 500
+            assert recipe(name, ours.kind(kind)).settings.train.max_slots < 500

@@ -75,16 +75,16 @@ def test_what_is_asked_stays_the_same(benchmark, ratings):
 def test_hidden_leaves_no_rating_anywhere(benchmark):
     changed = with_ratings(benchmark, "hidden")
     assert "rating" not in changed.train.attributes and "rating" not in changed.settings[0].test.dataset.attributes
-    assert changed.train.worth is None
+    assert changed.train.sample_weight is None
 
 
 def test_counted_events_count_by_whether_they_were_liked(films):
     dataset = typed(films)
     liked = films.attributes["rating"] >= LIKED
-    assert dataset.worth == pytest.approx(np.where(liked, 1.0, OTHERS))
+    assert dataset.sample_weight == pytest.approx(np.where(liked, 1.0, OTHERS))
     names = [dataset.event_types[int(code)] for code in dataset.attributes["event_type"]]
     assert names == ["liked" if one else "other" for one in liked]
-    assert typed(films, 0.0).worth.tolist() == liked.tolist()
+    assert typed(films, 0.0).sample_weight.tolist() == liked.tolist()
 
 
 def test_events_without_ratings_are_refused(benchmark):

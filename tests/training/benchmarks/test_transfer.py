@@ -20,7 +20,9 @@ from llmrec.encoder.weights import Weights
 from llmrec.progress import Stages
 from llmrec.recommender.settings import Settings
 
-RECIPE = Recipe(Settings(layers=None, train=TrainSettings(steps=4, batch=8, most=12, horizon=1, known=(1, 4), average=0.5)))
+RECIPE = Recipe(
+    Settings(layers=None, train=TrainSettings(max_steps=4, batch_size=8, max_slots=12, horizon=1, known=(1, 4), ema_decay=0.5))
+)
 
 
 @pytest.fixture(autouse=True)

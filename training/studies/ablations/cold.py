@@ -15,14 +15,14 @@ from llmrec.demo.comparison import Arm, quality
 from llmrec.demo.comparison import cells as make_cells
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.train import train
-from llmrec.encoder.users import chunks
+from llmrec.encoder.users import batches
 from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages
-from llmrec.ranking.counting import Texts
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, rank
-from llmrec.ranking.stage import Rankers, Retrieval, ranked, retrieve
-from llmrec.recommender.parts import (
+from llmrec.ranking.statistics import Texts
+from llmrec.ranking.two_stage import Rankers, Retrieval, ranked, retrieve
+from llmrec.recommender.pipeline import (
     Vectors,
     adapted,
     frozen_items,
@@ -101,9 +101,12 @@ def adaptive_arms(
         other = copy.deepcopy(model).requires_grad_(True)
         # The step size that base training had half-way down its slope: neither a restart nor a standstill.
         gentle = replace(
-            settings.train, steps=plan.continued_steps, rate=settings.train.rate / 2, bias_rate=settings.train.bias_rate / 2
+            settings.train,
+            max_steps=plan.continued_steps,
+            learning_rate=settings.train.learning_rate / 2,
+            bias_learning_rate=settings.train.bias_learning_rate / 2,
         )
-        train(other, trained.taught, trained.base, gentle, np.random.default_rng(seed + 2), warm=False)
+        train(other, trained.taught, trained.base, gentle, np.random.default_rng(seed + 2), warmup=False)
         others = frozen_items(other)
         plain = reader(other, others, settings, None)
         retrieval = new_retrieval(other, others, trained.retrieval.counts, settings)
@@ -143,10 +146,10 @@ def swapped(model: SlotModel, items: Items, plan: Plan, init: Initialisation) ->
 
     def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
         found = []
-        for part in chunks(tasks):
+        for part in batches(tasks):
             made, adapter = adapted(model, items, part, plan.settings, init)
             assert adapter is not None
-            other = adapter.take(torch.arange(len(part), device=model.delta.device).roll(1))
+            other = adapter.take(torch.arange(len(part), device=model.id_embedding.device).roll(1))
             found.append(read_with(model, items, made, other))
         return np.concatenate([v for v, _ in found]), np.concatenate([s for _, s in found])
 
@@ -155,7 +158,9 @@ def swapped(model: SlotModel, items: Items, plan: Plan, init: Initialisation) ->
 
 def random_starts(model: SlotModel, settings: Settings, seed: int) -> list[Initialisation]:
     """LoRA from a random start (B = 0), at each of the rates that one is chosen from."""
-    return [start_adapter(model, replace(settings, lora=replace(settings.lora, rate=rate)), seed, 0.0) for rate in RANDOM_RATES]
+    return [
+        start_adapter(model, replace(settings, lora=replace(settings.lora, inner_lr=rate)), seed, 0.0) for rate in RANDOM_RATES
+    ]
 
 
 def random_start(model: SlotModel, items: Items, validation: Mapping[int, Tasks], plan: Plan, seed: int) -> Initialisation:

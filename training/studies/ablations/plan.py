@@ -38,5 +38,5 @@ def quick() -> Plan:
 def fitted(plan: Plan, model: SlotModel, dataset: Dataset, users: np.ndarray, minutes: float) -> tuple[Plan, str]:
     """The plan, shrunk so that training takes about `minutes` here, and a line that says so; see `llmrec.demo.plan.fitted`."""
     less, said = demo.fitted(plan, model, dataset, users, minutes)
-    share = less.settings.train.steps / plan.settings.train.steps
+    share = less.settings.train.max_steps / plan.settings.train.max_steps
     return replace(plan, settings=less.settings, scene_episodes=max(2, int(plan.scene_episodes * share))), said

@@ -23,11 +23,11 @@ from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
 from llmrec.index.candidates import recall
-from llmrec.metrics.report import Row, write_report
+from llmrec.metrics.report import Result, write_report
 from llmrec.progress import Stages, bar
-from llmrec.ranking.counting import count, extent, read_texts
-from llmrec.recommender.fit import share
-from llmrec.recommender.parts import (
+from llmrec.ranking.statistics import extent, fit_statistics, read_texts
+from llmrec.recommender.fit import split_users
+from llmrec.recommender.pipeline import (
     adapted,
     frozen_items,
     learn_initialisation,
@@ -66,11 +66,11 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
     plan = short_plan() if quick else full()
     parts = split(dataset, plan.users)
     rng = np.random.default_rng(seed)
-    shares = share(dataset, parts["train"], plan.settings, rng)
+    shares = split_users(dataset, parts["train"], plan.settings, rng)
     scene = held_out(dataset, parts["train"])
     click.echo(
-        f"{len(parts['train']):,} users to learn from ({len(shares.adapting):,} of them to learn to adapt, "
-        f"{len(shares.ranking):,} to learn the blend), "
+        f"{len(parts['train']):,} users to learn from ({len(shares.meta):,} of them to learn to adapt, "
+        f"{len(shares.blend):,} to learn the blend), "
         f"{len(parts['validation']):,} to choose on, {len(parts['test']):,} to test on; "
         + (
             f"held out of training: category {scene.name!r} ({scene.items.sum()} items)"
@@ -84,11 +84,11 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
     frozen = frozen_items(model)
     with stages("count and index", extent(dataset)) as say:
         texts = read_texts(dataset)
-        counts = count(dataset, shares.base, plan.settings.train.horizon, texts, rng)
+        counts = fit_statistics(dataset, shares.base, plan.settings.train.horizon, texts, rng)
         retrieval = new_retrieval(model, frozen, counts, plan.settings)
         ranker = train_counts_ranker(taught, model, frozen, retrieval, texts, shares.base, plan, seed)
         say(f"{dataset.n_items:,} items, ranker over counts learned")
-    with stages("meta-learn", f"{plan.settings.outer.episodes} episodes of {plan.settings.lora.users} users") as say:
+    with stages("meta-learn", f"{plan.settings.outer.episodes} episodes of {plan.settings.lora.meta_batch_size} users") as say:
         losses: list[list[float]] = []
         with bar(desc="episodes", total=plan.settings.outer.episodes) as progress:
 
@@ -96,10 +96,10 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
                 losses.append(query)
                 progress.update()
 
-            init = learn_initialisation(model, frozen, taught, shares.adapting, plan.settings, rng, seed, watch)
+            init = learn_initialisation(model, frozen, taught, shares.meta, plan.settings, rng, seed, watch)
         last = np.mean(losses[-20:], 0)
         say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
-    trained = Trained(taught, model, frozen, init, retrieval, texts, ranker, shares.base, shares.adapting, shares.ranking)
+    trained = Trained(taught, model, frozen, init, retrieval, texts, ranker, shares.base, shares.meta, shares.blend)
 
     validation, test = first_tasks(dataset, parts["validation"], plan), first_tasks(dataset, parts["test"], plan)
     with stages("controls", "constants chosen on validation users"):
@@ -117,7 +117,7 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
             "new category",
             f"{scene.name!r}: {plan.scene_episodes} episodes on other categories, then {plan.scene_support} users",
         ):
-            support = rng.permutation(shares.adapting)[: plan.scene_support]
+            support = rng.permutation(shares.meta)[: plan.scene_support]
             cell = scene_cell(f"{name}-scene", dataset, parts["test"], scene, plan, rng)
             # With a generator of its own: what it draws must not decide which tasks are tested.
             choosing = scene_cell("validation", dataset, parts["validation"], scene, plan, np.random.default_rng(seed + 4))
@@ -165,8 +165,8 @@ def _base(
     with stages("estimate", "how long a step takes here") as say:
         plan, said = fitted(plan, copy.deepcopy(model), taught, users, MINUTES if minutes is None else minutes)
         say(said)
-    total = plan.settings.train.steps
-    with stages("base", f"{total} steps of {plan.settings.train.batch} windows of {len(users):,} users") as say:
+    total = plan.settings.train.max_steps
+    with stages("base", f"{total} steps of {plan.settings.train.batch_size} windows of {len(users):,} users") as say:
         losses: list[float] = []
         with bar(desc="base", total=total) as progress:
 
@@ -195,7 +195,7 @@ def _time(trained: Trained, plan: Plan, tasks: Tasks) -> float:
     return time.perf_counter() - began
 
 
-def _print(rows: list[Row], covered: dict[str, float], latency: dict[str, float], said: str) -> None:
+def _print(rows: list[Result], covered: dict[str, float], latency: dict[str, float], said: str) -> None:
     click.echo(f"\n{PRIMARY}\n{said}\n\n{tables(rows, PRIMARY_METHOD)}\n")
     click.echo("candidate recall, known=1: " + ", ".join(f"{name} {value:.3f}" for name, value in covered.items()))
     click.echo(f"one user adapted in {latency['alone']:.1f} ms alone, {latency['batched']:.1f} ms in a batch of 64\n")

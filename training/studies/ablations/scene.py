@@ -21,14 +21,14 @@ from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.demo.comparison import Arm, Cell, Scores, best
 from llmrec.demo.controls import eases, item_knns
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.encoder.users import chunks, prompts
+from llmrec.encoder.users import batches, prompts
 from llmrec.meta.episodes import SceneRows, scene_episode, scene_loss
 from llmrec.meta.inner import Initialisation, adapt
 from llmrec.meta.outer import Episode, meta_train
 from llmrec.models.popularity import fit_most_frequent, fit_popularity
-from llmrec.ranking.counting import count
-from llmrec.ranking.stage import Rankers
-from llmrec.recommender.parts import Vectors, new_retrieval, ranked_scores, read_with, start_adapter
+from llmrec.ranking.statistics import fit_statistics
+from llmrec.ranking.two_stage import Rankers
+from llmrec.recommender.pipeline import Vectors, new_retrieval, ranked_scores, read_with, start_adapter
 from studies.ablations.cold import Trained, frozen_arm, random_starts
 from studies.ablations.plan import Plan
 
@@ -106,7 +106,7 @@ def scene_arms(
     other = adapt_scene(
         model, foreign_items, init, tasks_in(dataset, support, foreign, 6 * len(support), plan, rng), foreign, plan
     )
-    counts = count(dataset, support, plan.settings.train.horizon, trained.texts, rng)
+    counts = fit_statistics(dataset, support, plan.settings.train.horizon, trained.texts, rng)
 
     def chain(who: SlotModel, adapter: Adapter | None) -> Scores:
         retrieval = new_retrieval(who, items, counts, plan.settings)
@@ -168,10 +168,10 @@ def learn_scenes(
             users = rng.permutation(trained.adapting)[: 2 * plan.scene_support]
             one, two = np.array_split(users, 2)
             with torch.no_grad():
-                items = told(model.items(on(part, model.delta)), dataset, one, part)
+                items = told(model.items(on(part, model.id_embedding)), dataset, one, part)
             support, query = (tasks_in(dataset, who, part, 2 * len(who), plan, rng) for who in (one, two))
             if len(support) and len(query):
-                yield scene_episode(model, items, rows(support, part), rows(query, part), plan.settings.reach)
+                yield scene_episode(model, items, rows(support, part), rows(query, part), plan.settings.episode)
 
     start = start_adapter(model, plan.settings, seed, plan.settings.lora.b_std)
     return meta_train(start, draw(), replace(plan.settings.outer, episodes=plan.scene_episodes))
@@ -184,7 +184,7 @@ def rows(tasks: Tasks, scene: np.ndarray) -> SceneRows:
 
 def adapt_scene(model: SlotModel, items: Items, init: Initialisation, known: Tasks, scene: np.ndarray, plan: Plan) -> Adapter:
     """One adapter (U = 1) for the scene, from all its support."""
-    return adapt(init, scene_loss(model, items, rows(known, scene), plan.settings.reach), 1)
+    return adapt(init, scene_loss(model, items, rows(known, scene), plan.settings.episode), 1)
 
 
 def random_adapter(
@@ -204,8 +204,8 @@ def read_scene(model: SlotModel, items: Items, adapter: Adapter | None, plan: Pl
 
     def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
         found = []
-        for part in chunks(tasks):
-            made = prompts(model, items, part, plan.settings.train.most, plan.settings.lora.upper)
+        for part in batches(tasks):
+            made = prompts(model, items, part, plan.settings.train.max_slots, plan.settings.lora.n_adapted_blocks)
             found.append(read_with(model, items, made, adapter))
         return np.concatenate([vectors for vectors, _ in found]), np.concatenate([scores for _, scores in found])
 
@@ -216,8 +216,8 @@ def continued(model: SlotModel, items: Items, known: Tasks, scene: np.ndarray, p
     """As many plain steps on the same support with the same loss, on all weights of the block that LoRA would adapt."""
     other = copy.deepcopy(model).requires_grad_(False)
     upper = [p for name, p in other.body.named_parameters() if _in_upper(name, other, plan)]
-    optimiser = torch.optim.AdamW([p.requires_grad_() for p in upper], lr=plan.settings.train.rate)
-    loss = scene_loss(other, items, rows(known, scene), plan.settings.reach)
+    optimiser = torch.optim.AdamW([p.requires_grad_() for p in upper], lr=plan.settings.train.learning_rate)
+    loss = scene_loss(other, items, rows(known, scene), plan.settings.episode)
     nothing = start_adapter(other, plan.settings, 0, 0.0).adapter  # B = 0: the base itself
     for _ in range(steps):
         optimiser.zero_grad()
@@ -227,5 +227,5 @@ def continued(model: SlotModel, items: Items, known: Tasks, scene: np.ndarray, p
 
 
 def _in_upper(name: str, model: SlotModel, plan: Plan) -> bool:
-    first = model.body.n_blocks - plan.settings.lora.upper
+    first = model.body.n_blocks - plan.settings.lora.n_adapted_blocks
     return any(name.startswith(f"model.{model.body.block_path(i)}.") for i in range(first, model.body.n_blocks))

@@ -68,7 +68,7 @@ def closed_form(features: np.ndarray, places: Sequence[Place], effort: Effort, r
     """A core in closed form, whose spreads are learned through Newton's steps."""
     start, settings = (
         cores.core_on(features),
-        OuterSettings(effort.core, 5e-2, rate_of_rates=0.0, anneal=0.0, first_order=False),
+        OuterSettings(effort.core, 5e-2, inner_lr_learning_rate=0.0, anneal=0.0, first_order=False),
     )
     return _without_steps(start, places, effort.newton, settings, (False, False, True), effort.users, rng)
 
@@ -77,7 +77,7 @@ def closed_form_of_learned(features: np.ndarray, places: Sequence[Place], effort
     """The same with features that are learned too, each by itself, which takes smaller steps and more of them."""
     start, settings = (
         cores.core_on(features),
-        OuterSettings(effort.gradient, 3e-3, rate_of_rates=0.0, anneal=0.0, first_order=False),
+        OuterSettings(effort.gradient, 3e-3, inner_lr_learning_rate=0.0, anneal=0.0, first_order=False),
     )
     return _without_steps(start, places, effort.newton, settings, (False, True, True), effort.users, rng)
 
@@ -85,7 +85,7 @@ def closed_form_of_learned(features: np.ndarray, places: Sequence[Place], effort
 def head_only(base: Base, places: Sequence[Place], effort: Effort, rng: np.random.Generator) -> Core:
     """The user vector itself, on the main axes of the base's item vectors: the spreads alone are learned."""
     start = cores.core_on(cores.of_items(base.matrix[:, :-1].numpy(), AXES))
-    settings = OuterSettings(effort.head, 5e-2, rate_of_rates=0.0, anneal=0.0, first_order=False)
+    settings = OuterSettings(effort.head, 5e-2, inner_lr_learning_rate=0.0, anneal=0.0, first_order=False)
     return _without_steps(start, places, 1, settings, (False, False, True), effort.users, rng)
 
 
@@ -125,7 +125,7 @@ def joint_lora(
     """The same adapter for everybody, learned without inner steps from twice as many episodes: about half the multiplications
     of `lora`, for an episode without steps takes a quarter; `compute.joint_alike` says how many take as much."""
     init = initialisation(loras.start(base, effort.rank, seed), 0, 1.0)
-    settings = OuterSettings(2 * effort.lora, 1e-3, rate_of_rates=0.0, anneal=0.0)
+    settings = OuterSettings(2 * effort.lora, 1e-3, inner_lr_learning_rate=0.0, anneal=0.0)
     banks = [place.bank for place in places]
     return meta_train(init, loras.episodes(base, banks, effort.users, rng), settings)
 

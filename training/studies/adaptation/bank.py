@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.encoder.users import chunks, prompts, user_vectors
+from llmrec.encoder.users import batches, prompts, user_vectors
 from llmrec.meta.core import Choices
 
 HIDDEN = -1e4  # what is added to the score of an item that cannot be taken
@@ -147,7 +147,7 @@ def read(base: Base, tasks: Tasks) -> tuple[Tensor, Lists]:
     """User vectors float32 (T, d) of the supports of tasks, and their repeat terms."""
     vectors, owners, index, values = [], [], [], []
     done = 0
-    for part in chunks(tasks):
+    for part in batches(tasks):
         made = prompts(base.model, base.items, part, base.most, 1)
         vectors.append(user_vectors(base.model, made))
         with torch.no_grad():

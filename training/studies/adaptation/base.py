@@ -12,11 +12,11 @@ from benchmarks.ours import new_body
 from benchmarks.protocol import Benchmark
 from benchmarks.recipes import Kind, Recipe
 from llmrec.encoder.backbone import load_text
-from llmrec.encoder.train import advance, begin, finish
+from llmrec.encoder.train import finalize, init_state, train_step
 from llmrec.encoder.weights import Weights
 from llmrec.pretraining.loop import pretrain
 from llmrec.progress import Stages, bar
-from llmrec.recommender.parts import frozen_items, new_model, text_vectors
+from llmrec.recommender.pipeline import frozen_items, new_model, text_vectors
 from studies.adaptation.bank import Base
 
 KIND: Kind = "small"
@@ -31,10 +31,13 @@ def trained(
         text_model = load_text(Weights.packaged(), settings.device)
         text, _ = text_vectors(text_model, benchmark.train.catalogue, settings, cache)
     model = new_model(new_body(KIND, settings.layers, seed), text_model, text, benchmark.train, users, settings, seed)
-    with stages("base", f"{plan.steps:,} steps from {len(users):,} users"), bar(total=plan.steps, desc="base") as progress:
+    with (
+        stages("base", f"{plan.max_steps:,} steps from {len(users):,} users"),
+        bar(total=plan.max_steps, desc="base") as progress,
+    ):
         pretrain(model, benchmark.train, users, plan, seed, folder, save_every=200, watch=lambda *_: progress.update() and None)
     model.requires_grad_(False)
-    return Base(model, frozen_items(model), plan.most)
+    return Base(model, frozen_items(model), plan.max_slots)
 
 
 def trained_on(
@@ -47,10 +50,12 @@ def trained_on(
     LoRA's; `compute.plain_steps` counts what is exactly as much.
     """
     model = copy.deepcopy(base.model).requires_grad_(True)
-    plan = replace(recipe.settings.train, steps=steps, rate=share * recipe.settings.train.rate, average=0.0)
-    training = begin(model, plan, warm=False)
+    plan = replace(
+        recipe.settings.train, max_steps=steps, learning_rate=share * recipe.settings.train.learning_rate, ema_decay=0.0
+    )
+    training = init_state(model, plan, warmup=False)
     for _ in bar(range(steps), desc="trained on"):
-        advance(training, benchmark.train, users, plan, seed + 10_000)
-    finish(training)
+        train_step(training, benchmark.train, users, plan, seed + 10_000)
+    finalize(training)
     model.requires_grad_(False)
     return Base(model, frozen_items(model), base.most)

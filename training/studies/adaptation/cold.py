@@ -15,7 +15,7 @@ from llmrec.adapters.lora import Adapter
 from llmrec.data.tasks import Tasks
 from llmrec.meta.core import Core
 from llmrec.meta.inner import Initialisation
-from llmrec.metrics.report import Row
+from llmrec.metrics.report import Result
 from studies.adaptation import arms, cores, loras, neighbours
 from studies.adaptation.arms import Effort
 from studies.adaptation.bank import Base
@@ -87,7 +87,7 @@ def _ways(base: Base, team: Team, place: Place, effort: Effort, depth: int) -> d
     return {name: ndcg(found, place.bank.query.target, depth) for name, found in scores.items()}
 
 
-def aims(found: Sequence[Row]) -> list[Aim]:
+def aims(found: Sequence[Result]) -> list[Aim]:
     """No loss in any cell that was measured; that two of them gain 3% is for the report to count."""
     cells = dict.fromkeys(row.setting for row in found if row.benchmark.startswith("cold"))
     return [Aim(cell, GATED, ZERO, 1.0) for cell in cells]

@@ -9,7 +9,7 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.metrics.ranking import place
+from llmrec.metrics.ranking import rank_targets
 from llmrec.models.item_item import Ease, ItemKnn, fit_ease, fit_item_knn
 from studies.adaptation.bank import Bank, Lists
 
@@ -34,7 +34,7 @@ def counting(dataset: Dataset, users: np.ndarray) -> Counting:
 def ndcg(scores: np.ndarray, relevant: Lists, k: int = 10) -> np.ndarray:
     """float64 (T,), NaN for a user who is asked for nothing."""
     wanted = [relevant.item[a:b] for a, b in zip(relevant.start[:-1], relevant.start[1:], strict=True)]
-    return place(scores, wanted).ndcg(k)
+    return rank_targets(scores, wanted).ndcg(k)
 
 
 def masked(scores: np.ndarray, bank: Bank) -> np.ndarray:

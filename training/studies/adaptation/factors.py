@@ -98,7 +98,7 @@ def algorithms(on: Ground) -> Iterator[tuple[str, str, Scores]]:
         "MAML++, second order": (all_of_it, rates),
         "MAML++, first order": (all_of_it, replace(rates, first_order=True)),
         "ANIL, B alone": anil(start, steps, RATE, of_b, settings),
-        "Meta-SGD": meta_sgd(start, steps, RATE, replace(settings, rate_of_rates=1e-2)),
+        "Meta-SGD": meta_sgd(start, steps, RATE, replace(settings, inner_lr_learning_rate=1e-2)),
     }
     for name, recipe in recipes.items():
         yield "algorithm", name, partial(_learned, on, recipe, steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmrec.meta.choosing import fit_gate
+from llmrec.meta.fit_gate import fit_gate
 from llmrec.meta.gate import Choice
 
 DEEP = 100  # depth of the NDCG that the gate learns from: the first ten places of a few hundred users are mostly noise

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmrec.adapters.lora import Adapter, delta, fresh
+from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.encoder.users import prompts, states
 from llmrec.meta.inner import Initialisation, adapt
 from llmrec.meta.losses import mean_by, softmax
@@ -22,14 +22,14 @@ ROWS = 64  # users adapted side by side
 
 def start(base: Base, rank: int, seed: int, b_std: float = 0.01, upper: int = 1) -> Adapter:
     """A random adapter of the last blocks; with `b_std` 0 it is the base."""
-    return fresh(base.model.body.linear_paths(upper), rank, 2.0, torch.Generator().manual_seed(seed), b_std)
+    return init_lora(base.model.body.linear_paths(upper), rank, 2.0, torch.Generator().manual_seed(seed), b_std)
 
 
 def reader(base: Base, readings: Readings, upper: int = 1) -> Callable[[Adapter], Tensor]:
     """Adapter of one user, or one a readout -> user vectors (M, d), differentiable in it."""
     made = prompts(base.model, base.items, readings.tasks, base.most, upper)
-    every, last = torch.arange(len(readings)), len(base.model.words) + torch.from_numpy(made.batch.length - 1)
-    return lambda adapter: states(base.model, made, delta(adapter))[every, last]
+    every, last = torch.arange(len(readings)), len(base.model.prefix_ids) + torch.from_numpy(made.batch.length - 1)
+    return lambda adapter: states(base.model, made, lora_hook(adapter))[every, last]
 
 
 def episode(base: Base, bank: Bank, upper: int = 1) -> Episode[Adapter]:

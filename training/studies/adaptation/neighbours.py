@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from llmrec.data.tasks import Tasks
-from llmrec.index.flat import Index, build, search
+from llmrec.index.faiss_index import Index, build, search
 from studies.adaptation.bank import Base, Lists, events, read, scores
 from studies.adaptation.cores import Place
 

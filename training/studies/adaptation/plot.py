@@ -8,12 +8,12 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from llmrec.metrics.report import Row
+from llmrec.metrics.report import Result
 
 COLOUR = "#0b6e4f"
 
 
-def plot_factors(rows: Sequence[Row], path: Path, metric: str = "ndcg@10") -> None:
+def plot_factors(rows: Sequence[Result], path: Path, metric: str = "ndcg@10") -> None:
     """One panel a factor, which is a row's setting: a line where all that was tried are numbers, else bars, each with its
     bootstrap interval."""
     means = [row for row in rows if row.metric == metric and not row.versus]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llmrec.metrics.report import Row, read_rows, table
+from llmrec.metrics.report import Result, read_rows, table
 from studies.adaptation.headroom import LEAST, ORACLE, OTHER, OWN
 from studies.adaptation.report import METRIC
 
@@ -27,7 +27,7 @@ def readme(report: Path) -> str:
     return "\n\n".join(parts)
 
 
-def _long(rows: Sequence[Row], extra: dict) -> str:
+def _long(rows: Sequence[Result], extra: dict) -> str:
     setting = extra["primary"]["setting"]
     known = setting.partition(",")[0]
     mine = [row for row in rows if row.benchmark == "long"]
@@ -44,7 +44,7 @@ def _long(rows: Sequence[Row], extra: dict) -> str:
     return f"{head}\n\n{table(shown, 'long', METRIC)}"
 
 
-def _cold(rows: Sequence[Row], extra: dict) -> str:
+def _cold(rows: Sequence[Result], extra: dict) -> str:
     lines = [
         "| few events, all in the prompt | zero steps | llmrec, gated | difference | the gate took | users |",
         "|" + "---|" * 6,
@@ -62,7 +62,7 @@ def _cold(rows: Sequence[Row], extra: dict) -> str:
     return "\n".join(lines)
 
 
-def _headroom(rows: Sequence[Row]) -> str:
+def _headroom(rows: Sequence[Result]) -> str:
     ways = ZERO, OWN, OTHER, ORACLE
     lines = [
         f"| headroom, validation users, one seed | {' | '.join(ways)} | oracle, times | users |",
@@ -76,7 +76,7 @@ def _headroom(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _factors(rows: Sequence[Row]) -> str:
+def _factors(rows: Sequence[Result]) -> str:
     lines = [f"| factor, primary cell, {rows[0].n:,} validation users, one seed | {METRIC} |", "|---|---|"]
     for factor in dict.fromkeys(row.setting for row in rows):
         values = "; ".join(f"{row.method} {row.value:.4f}" for row in rows if row.setting == factor and not row.versus)
@@ -84,7 +84,7 @@ def _factors(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _against(rows: Sequence[Row], setting: str, other: str) -> str:
+def _against(rows: Sequence[Result], setting: str, other: str) -> str:
     means = {row.method: row.value for row in rows if row.setting == setting and not row.versus}
     gap = next(row for row in rows if (row.setting, row.method, row.versus) == (setting, GATED, other))
     return (

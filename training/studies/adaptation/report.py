@@ -13,7 +13,7 @@ from benchmarks.protocol import Part
 from benchmarks.runs import Run, load_run
 from llmrec.errors import DataError
 from llmrec.metrics.bootstrap import Resampled, resampled
-from llmrec.metrics.report import Row, table
+from llmrec.metrics.report import Result, table
 
 METRIC = "ndcg@10"
 
@@ -28,7 +28,7 @@ class Aim:
     times: float
 
 
-def rows(runs: Sequence[Run], mine: Sequence[str], rng: np.random.Generator, draws: int = 2000) -> list[Row]:
+def rows(runs: Sequence[Run], mine: Sequence[str], rng: np.random.Generator, draws: int = 2000) -> list[Result]:
     """Means with intervals over seeds and users, and each of `mine` less every other method, paired.
 
     Runs of one study; a method may have been measured with fewer seeds than another. Raises DataError where seeds of a setting
@@ -59,16 +59,16 @@ def _numbers(name: str) -> tuple[float, ...]:
     return tuple(float(number) for number in re.findall(r"\d+(?:\.\d+)?", name))
 
 
-def _row(several: Sequence[Run], setting: str, mean: Resampled, versus: str) -> Row:
+def _row(several: Sequence[Run], setting: str, mean: Resampled, versus: str) -> Result:
     at, one = mean.interval(), several[0]
     cost = float(np.mean([run.seconds[setting] for run in several]))
     seed = one.seed if len(several) == 1 else None
-    return Row(
+    return Result(
         one.benchmark, one.method, one.role, setting, METRIC, at.value, at.low, at.high, versus, at.n, seed, cost or None
     )
 
 
-def reached(found: Sequence[Row], aims: Sequence[Aim]) -> list[dict]:
+def reached(found: Sequence[Result], aims: Sequence[Aim]) -> list[dict]:
     """What each aim comes to; those of cells that were not measured are left out."""
     means = {(row.setting, row.method): row.value for row in found if not row.versus}
     told = []
@@ -80,7 +80,7 @@ def reached(found: Sequence[Row], aims: Sequence[Aim]) -> list[dict]:
     return told
 
 
-def markdown(found: Sequence[Row], study: str, settings: Sequence[str] | None = None) -> str:
+def markdown(found: Sequence[Result], study: str, settings: Sequence[str] | None = None) -> str:
     """One study's table: methods down, settings across."""
     here = [row for row in found if row.benchmark == study and (settings is None or row.setting in settings)]
     return table(here, study, METRIC)

@@ -20,7 +20,7 @@ from llmrec.meta.losses import softmax
 from studies.adaptation.bank import Bank, Base, choices
 from studies.adaptation.counting import ndcg
 
-USER_SIDE = ("body", "attributes", "dates", "kinds", "gain")
+USER_SIDE = ("body", "attributes", "dates", "event_type", "slot_scale")
 STEPS, RATES = (1, 3, 5, 10), (3e-4, 1e-3)  # tried; 20 steps, at 3e-4 or 1e-4, were behind on validation users
 
 
@@ -70,7 +70,7 @@ def walked(base: Base, bank: Bank, rate: float, steps: Sequence[int]) -> Iterato
                 tensor.copy_(start)
         optimiser = torch.optim.Adam(moved, lr=rate, fused=True)
         batch = slots(bank.query.tasks.take(np.array([user])), base.most)
-        last, target, found = len(model.words) + int(batch.length[0]) - 1, support.target[support.owner == user], []
+        last, target, found = len(model.prefix_ids) + int(batch.length[0]) - 1, support.target[support.owner == user], []
         for step in range(steps[-1] + 1):
             score = model.body(model.prompt(base.items, batch))[0, last] @ matrix
             if step in steps:

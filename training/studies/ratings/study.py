@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from llmrec.metrics.bootstrap import Resampled, resampled
-from llmrec.metrics.report import Row
+from llmrec.metrics.report import Result
 from llmrec.progress import Stages, bar
 from studies.ratings.films import film_kernels
 from studies.ratings.floors import (
@@ -112,10 +112,10 @@ def rows(
     values: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]],
     rng: np.random.Generator,
     draws: int = 2000,
-) -> list[Row]:
+) -> list[Result]:
     """Means with intervals over users and seeds, and `llmrec` less every other method; for errors below zero is better. Where a
     method reads warm ratings too, `llmrec` with them less that one is there as well."""
-    found: list[Row] = []
+    found: list[Result] = []
     by_name = {method.name: method for method in methods}
     for state, metrics in values.items():
         for metric, tables in metrics.items():
@@ -128,7 +128,7 @@ def rows(
     return found
 
 
-def extra(found: Sequence[Row]) -> dict:
+def extra(found: Sequence[Result]) -> dict:
     """What stands beside the rows: the primary cell, and per state the best floor's error, ours, and whether the aim is
     reached."""
     aims = []
@@ -144,9 +144,9 @@ def extra(found: Sequence[Row]) -> dict:
     return {"benchmark": NAME, "primary": {"setting": PRIMARY[0], "metric": PRIMARY[1]}, "aims": aims}
 
 
-def _row(method: Rater, state: str, metric: str, mean: Resampled, versus: str) -> Row:
+def _row(method: Rater, state: str, metric: str, mean: Resampled, versus: str) -> Result:
     found = mean.interval()
-    return Row(
+    return Result(
         NAME, method.name, method.role, state, metric, found.value, found.low, found.high, versus, found.n, None, method.seconds
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from llmrec.data.features import slot_attributes
 from llmrec.drift.conformal import scene_p_values
 from llmrec.metrics.bootstrap import Interval, bootstrap_mean
-from llmrec.metrics.report import Row
+from llmrec.metrics.report import Result
 from llmrec.progress import bar
 from studies.recognition.cases import Case, Fold
 from studies.recognition.decide import decide
@@ -101,7 +101,7 @@ def measure(
     tried: bool = False,
     most: int = MOST,
     river: bool = False,
-) -> tuple[list[Row], dict]:
+) -> tuple[list[Result], dict]:
     """Rows of a case, and what stands beside them: windows, users and whether a cell is exploratory, by setting.
 
     tried: the folds on which constants are chosen, instead of those that are reported.
@@ -122,13 +122,13 @@ def measure(
     return rows, beside
 
 
-def report(setting: str, asked: Sequence[Asked], rng: np.random.Generator) -> list[Row]:
+def report(setting: str, asked: Sequence[Asked], rng: np.random.Generator) -> list[Result]:
     """Rows of one setting over its folds and seeds."""
     n = len(np.unique(np.concatenate([one.users for one in asked])))
 
-    def row(method: str, metric: str, found: Interval, versus: str = "") -> Row:
+    def row(method: str, metric: str, found: Interval, versus: str = "") -> Result:
         role = "ours" if method.startswith((OURS, DIRECTED)) else "control"
-        return Row(NAME, method, role, setting, metric, found.value, found.low, found.high, versus, n, None, None)
+        return Result(NAME, method, role, setting, metric, found.value, found.low, found.high, versus, n, None, None)
 
     values = aurocs([one.laid for one in asked], [one.strange for one in asked], rng)
     rows = [row(name, "auroc", _interval(draws, n)) for name, draws in values.items()]

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from llmrec.adapters.lora import Adapter, delta
-from llmrec.encoder.backbone import Delta
+from llmrec.adapters.lora import Adapter, lora_hook
+from llmrec.encoder.backbone import LoraHook
 from llmrec.meta.inner import Initialisation
 from llmrec.metrics.bootstrap import Resampled, resampled
-from llmrec.metrics.report import Row
+from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from studies.scenes.lora_steps import (
     LoraSettings,
@@ -92,7 +92,7 @@ class Arms:
     place: Place
     found: Found = field(default_factory=Found)
 
-    def ask(self, size: int, name: str, reader: Reader, here: Room, change: Delta | None = None) -> None:
+    def ask(self, size: int, name: str, reader: Reader, here: Room, change: LoraHook | None = None) -> None:
         """One seed more of a method."""
         self.found.add(size, name, asked(Read(reader, here, change), self.place))
 
@@ -171,7 +171,7 @@ def one_draw(
     def rng() -> np.random.Generator:
         return np.random.default_rng(seed)
 
-    def forget(name: str, trained: Reader, change: Delta | None = None) -> None:
+    def forget(name: str, trained: Reader, change: LoraHook | None = None) -> None:
         if seed > 0:  # the others would say the same, and known scenes are large
             return
         arms.note(size, seed, method=name, forgetting=forgotten(before, old_losses(known, trained, change)))
@@ -180,12 +180,12 @@ def one_draw(
     arms.ask(size, LONGER, known.longer, here)
     for name, way in how.items():
         adapter = None if way.steps is None else adapt_scene(reader, given, way.init, lora, way.steps, rng())
-        arms.ask(size, name, reader, here, None if adapter is None else delta(adapter))
+        arms.ask(size, name, reader, here, None if adapter is None else lora_hook(adapter))
         if name == META and adapter is not None:
-            forget(f"{META}, left on", reader, delta(adapter))
+            forget(f"{META}, left on", reader, lora_hook(adapter))
     joint = blank(reader, lora, torch.Generator().manual_seed(seed))
     joint = teach_adapter(reader, joint, [*known.sources, given], settings.joint, rng())
-    arms.ask(size, JOINT, reader, here, delta(joint))
+    arms.ask(size, JOINT, reader, here, lora_hook(joint))
     steps = max(how[META].steps or 0, lora.steps)
     same = replace(settings.fine, steps=steps, batch=lora.batch, items=lora.items)
     for name, trained in (
@@ -214,7 +214,7 @@ def ways(known: Known, size: int, settings: GradientSettings) -> tuple[dict[str,
     return {META: Way(known.meta, meta), RANDOM: Way(drawn[best - 1], random)}, said
 
 
-def old_losses(known: Known, reader: Reader, change: Delta | None = None) -> np.ndarray:
+def old_losses(known: Known, reader: Reader, change: LoraHook | None = None) -> np.ndarray:
     """float64 (K,): what the known scenes' other users lose, in nats."""
     with torch.no_grad():
         return np.array([float(losses(reader, one, asks, change).mean()) for one, asks in known.old])
@@ -225,7 +225,7 @@ def forgotten(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.mean(after / before - 1))
 
 
-def across(found: Mapping[str, Found], rng: np.random.Generator, benchmark: str) -> list[Row]:
+def across(found: Mapping[str, Found], rng: np.random.Generator, benchmark: str) -> list[Result]:
     """The aim from one size to another: meta-LoRA with 64 users less joint LoRA with 256, paired, in each scene and on
     average."""
     drawn: dict[str, Mapping[str, Resampled]] = {}
@@ -239,7 +239,9 @@ def across(found: Mapping[str, Found], rng: np.random.Generator, benchmark: str)
     for name, here in drawn.items():
         less = here[META].minus(here[JOINT]).interval()
         setting = f"{name}, 64 users against 256"
-        rows.append(Row(benchmark, META, "ours", setting, METRIC, less.value, less.low, less.high, JOINT, less.n, None, None))
+        rows.append(
+            Result(benchmark, META, "ours", setting, METRIC, less.value, less.low, less.high, JOINT, less.n, None, None)
+        )
     return rows
 
 

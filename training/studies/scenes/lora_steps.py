@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmrec.adapters.lora import Adapter, delta, fresh
+from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.meta.inner import Initialisation, adapt, initialisation, ready, step
 from llmrec.meta.outer import Episode, OuterSettings, meta_train
 from llmrec.scenes.worlds import World, last_steps, parts, right
@@ -49,20 +49,20 @@ class LoraSettings:
     sizes: tuple[int, int] = (500, 3000)
     least: int = 400
     users: tuple[int, int] = (16, 256)
-    outer: OuterSettings = field(default_factory=lambda: OuterSettings(episodes=100, rate=1e-4))
+    outer: OuterSettings = field(default_factory=lambda: OuterSettings(episodes=100, learning_rate=1e-4))
 
 
 def blank(reader: Reader, settings: LoraSettings, generator: torch.Generator, start: float = 0.0) -> Adapter:
     """An adapter of the reader's layers from a random A and a B of deviation `start`; 0 changes nothing."""
     layers = {path: reader.layers[path] for path in settings.paths}
-    return fresh(layers, settings.rank, settings.scale, generator, start)
+    return init_lora(layers, settings.rank, settings.scale, generator, start)
 
 
 def begin_lora(
     reader: Reader, settings: LoraSettings, generator: torch.Generator, start: float = 0.0
 ) -> Initialisation[Adapter]:
     """A random start with one rate for all layers and steps, to be used as it is or learned from."""
-    return initialisation(blank(reader, settings, generator, start), settings.steps, settings.rate, clip=settings.clip)
+    return initialisation(blank(reader, settings, generator, start), settings.steps, settings.rate, max_grad_norm=settings.clip)
 
 
 def scenes_within(worlds: Sequence[World], settings: LoraSettings, rng: np.random.Generator) -> list[Room]:
@@ -113,7 +113,7 @@ def episode(reader: Reader, played: Played, settings: LoraSettings, rng: np.rand
     only = some(len(played.room.items), settings.items, played.query, rng)
 
     def both(adapter: Adapter) -> tuple[Tensor, Tensor]:
-        change = delta(adapter)
+        change = lora_hook(adapter)
         after = losses(reader, played.room, played.query, change, only).mean()
         return drawn_loss(reader, played.support, rng, settings, change)[None], after[None]
 
@@ -148,7 +148,7 @@ def adapt_scene(
         return init.adapter.detach()
 
     def support(adapter: Adapter) -> Tensor:
-        return drawn_loss(reader, given, rng, settings, delta(adapter))[None]
+        return drawn_loss(reader, given, rng, settings, lora_hook(adapter))[None]
 
     return adapt(init, support, 1, steps)
 
@@ -186,4 +186,4 @@ def best_steps(gains: np.ndarray, marks: Sequence[int]) -> int | None:
 
 def _gain(reader: Reader, played: Played, adapter: Adapter | None) -> float:
     with torch.no_grad():
-        return float(gains(reader, played.room, played.query, None if adapter is None else delta(adapter)).mean())
+        return float(gains(reader, played.room, played.query, None if adapter is None else lora_hook(adapter)).mean())

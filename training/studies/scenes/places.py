@@ -20,7 +20,7 @@ from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.weights import Weights
 from llmrec.progress import bar
-from llmrec.recommender.parts import text_vectors
+from llmrec.recommender.pipeline import text_vectors
 from llmrec.recommender.settings import Settings
 from llmrec.scenes.shelf import part_of, shelve
 from llmrec.scenes.worlds import World, last_steps, right

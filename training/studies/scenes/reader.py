@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import linear, normalize
 
 from llmrec.data.tasks import Tasks
-from llmrec.encoder.backbone import Delta
+from llmrec.encoder.backbone import LoraHook
 from llmrec.scenes.histories import FADE
 from studies.scenes.room import Room, Windows, windows
 
@@ -73,7 +73,7 @@ def begin(width: int, generator: torch.Generator, heads: int = 2, keys: int = 16
     return Reader(weights)
 
 
-def states(reader: Reader, vectors: Tensor, asked: Windows, delta: Delta | None = None) -> Tensor:
+def states(reader: Reader, vectors: Tensor, asked: Windows, delta: LoraHook | None = None) -> Tensor:
     """(T, d) of unit length, 0 for an empty history; causal, for nothing after the last event is in a window.
 
     delta: what an adapter adds to the linear layers, as `adapters.lora.delta` makes it.
@@ -93,7 +93,7 @@ def states(reader: Reader, vectors: Tensor, asked: Windows, delta: Delta | None 
     return normalize(found + _layer(weights, delta, "down", bent)[:, 0], dim=-1)
 
 
-def asking(reader: Reader, found: Tensor, delta: Delta | None = None) -> Tensor:
+def asking(reader: Reader, found: Tensor, delta: LoraHook | None = None) -> Tensor:
     """(T, d): states with the item projection on their side, for an inner product with the items' own vectors.
 
     <s, (P + B A) x> = <P' s + A' B' s, x>: no scene needs its own copy of all items to be asked. `item_matrix` makes one.
@@ -105,14 +105,14 @@ def asking(reader: Reader, found: Tensor, delta: Delta | None = None) -> Tensor:
     return own if more is None else own + found @ more[0].T
 
 
-def item_matrix(reader: Reader, vectors: Tensor, delta: Delta | None = None) -> Tensor:
+def item_matrix(reader: Reader, vectors: Tensor, delta: LoraHook | None = None) -> Tensor:
     """(N, d): the items as this scene has them, for an index of its own; <state, row> is the text's part over warmth."""
     found = vectors @ reader.weights["item"].T
     more = None if delta is None else delta("item", vectors[None])
     return found if more is None else found + more[0]
 
 
-def scores(reader: Reader, room: Room, asked: Windows, delta: Delta | None = None, only: Tensor | None = None) -> Tensor:
+def scores(reader: Reader, room: Room, asked: Windows, delta: LoraHook | None = None, only: Tensor | None = None) -> Tensor:
     """(T, M), or those of the places `only`, ascending: log probabilities up to a constant a row; -inf for what was had where
     nothing comes again. A support user's own purchases are not counted for himself."""
     weights, places = reader.weights, len(room.items)
@@ -137,14 +137,14 @@ def scores(reader: Reader, room: Room, asked: Windows, delta: Delta | None = Non
     return _put(score, row, place, torch.full_like(times, -torch.inf), column, add=False)
 
 
-def losses(reader: Reader, room: Room, asked: Windows, delta: Delta | None = None, only: Tensor | None = None) -> Tensor:
+def losses(reader: Reader, room: Room, asked: Windows, delta: LoraHook | None = None, only: Tensor | None = None) -> Tensor:
     """(T,): minus log probability of each target among the scene's items, in nats; of `only`, places that hold all targets."""
     score = scores(reader, room, asked, delta, only)
     target = asked.target if only is None else torch.searchsorted(only, asked.target)
     return score.logsumexp(1) - score[torch.arange(len(score)), target]
 
 
-def gains(reader: Reader, room: Room, asked: Windows, delta: Delta | None = None) -> Tensor:
+def gains(reader: Reader, room: Room, asked: Windows, delta: LoraHook | None = None) -> Tensor:
     """(T,): 1 / log2(1 + rank) of each target among all of the scene's items, which is NDCG without an end."""
     score = scores(reader, room, asked, delta)
     rank = (score > score[torch.arange(len(score)), asked.target][:, None]).sum(1) + 1
@@ -157,7 +157,7 @@ class Read:
 
     reader: Reader
     room: Room
-    delta: Delta | None = None
+    delta: LoraHook | None = None
 
     def scores(self, tasks: Tasks) -> np.ndarray:
         """float32 (T, N); -inf outside the scene."""
@@ -167,7 +167,7 @@ class Read:
         return found
 
 
-def _layer(weights: Mapping[str, Tensor], delta: Delta | None, path: str, x: Tensor) -> Tensor:
+def _layer(weights: Mapping[str, Tensor], delta: LoraHook | None, path: str, x: Tensor) -> Tensor:
     found = linear(x, weights[path])
     more = None if delta is None else delta(path, x)
     return found if more is None else found + more

@@ -14,13 +14,13 @@ import numpy as np
 
 from llmrec.data.tasks import Tasks
 from llmrec.metrics.bootstrap import Interval, Resampled, resampled
-from llmrec.metrics.report import Row
+from llmrec.metrics.report import Result
 from llmrec.models.counts import support_counts
 from llmrec.progress import Stages, bar
 from llmrec.scenes.choosing import choose
 from llmrec.scenes.learned import DESIGNS, Learned
 from llmrec.scenes.learning import LearnSettings, learn_from, play
-from llmrec.scenes.opening import Scene, adapt, open, scores_of
+from llmrec.scenes.opening import Scene, adapt, scores_of, zero_shot
 from llmrec.scenes.worlds import Episode, Moments, World, last_steps, moments, right
 from studies.scenes import arms
 from studies.scenes.arms import Arm
@@ -74,11 +74,11 @@ def leave_out(places: Mapping[str, Place], name: str, settings: LearnSettings, s
 def study(left: Left, sizes: Sequence[int], seeds: Sequence[int], settings: LearnSettings, stages: Stages) -> Found:
     """All methods at all sizes and seeds, asked about the place that was left out."""
     found, place = Found(), left.place
-    world, scene = place.world, open(left.learned, place.world.shelf)
+    world, scene = place.world, zero_shot(left.learned, place.world.shelf)
     with stages("known scenes", place.name):
         for name, arm in beginnings(left, scene, settings).items():
             found.add(0, name, asked(arm, place))
-    straight = open(arms.with_mixes(left.learned, arms.straight(left.played, len(settings.sizes), 0)), world.shelf)
+    straight = zero_shot(arms.with_mixes(left.learned, arms.straight(left.played, len(settings.sizes), 0)), world.shelf)
     with stages("all users", place.name):
         oracle = adapt(scene, world.dataset, world.users, 3, world.again, np.random.default_rng(0))
         found.add(0, "item kNN, all users", asked(arms.knn(world.dataset, world.users, 0.8, world.again), place))
@@ -108,7 +108,7 @@ def adapted(left: Left, scene: Scene, straight: Scene, users: np.ndarray, seed: 
     whole = adapt(scene, world.dataset, users, 2)
     chosen = choose(scene, world.dataset, users, np.random.default_rng(seed), world.again)
     made = {
-        "joint": open(arms.joint(left.learned, left.known, world, users), world.shelf),
+        "joint": zero_shot(arms.joint(left.learned, left.known, world, users), world.shelf),
         "target only": adapt(arms.target_only(scene, world, users, seed), world.dataset, users, 0),
         "zero steps and both, straight": replace(straight, few=whole.few, design=0),
         BENT.format(DESIGNS[1].name): replace(whole, design=1),
@@ -122,7 +122,7 @@ def adapted(left: Left, scene: Scene, straight: Scene, users: np.ndarray, seed: 
 
 def beginnings(left: Left, scene: Scene, settings: LearnSettings) -> dict[str, Arm]:
     """What else can be asked before anybody is known: mixtures of what single known scenes would answer, and counts carried."""
-    singles = tuple(open(arms.of_one(left.learned, one, settings.mix, 0), scene.shelf) for one in left.played)
+    singles = tuple(zero_shot(arms.of_one(left.learned, one, settings.mix, 0), scene.shelf) for one in left.played)
     centres, found = np.stack([one.centre for one in left.others]), {}
     for name, sharpness in MIXTURES:
         weights = by_likeness(left.place.centre, centres, sharpness)
@@ -192,9 +192,9 @@ def _gain(score: np.ndarray, barred: np.ndarray | None, target: np.ndarray, k: i
     return (gain[np.minimum(higher + equal, k)] - gain[np.minimum(higher, k)]) / equal
 
 
-def report(found: Mapping[str, Found], rng: np.random.Generator, benchmark: str) -> list[Row]:
+def report(found: Mapping[str, Found], rng: np.random.Generator, benchmark: str) -> list[Result]:
     """Rows of each place, and of the mean over places: all methods, and ours against each of the others, paired."""
-    rows: list[Row] = []
+    rows: list[Result] = []
     for size in sorted({size for one in found.values() for size in one.values}):
         drawn = [
             resampled({name: np.stack(values) for name, values in tables(one, size).items()}, rng)
@@ -235,12 +235,12 @@ def together(drawn: Sequence[Mapping[str, Resampled]]) -> dict[str, Resampled]:
     }
 
 
-def cell(benchmark: str, setting: str, here: Mapping[str, Resampled]) -> list[Row]:
+def cell(benchmark: str, setting: str, here: Mapping[str, Resampled]) -> list[Result]:
     """All methods of a cell, and ours against each."""
 
-    def row(method: str, found: Interval, versus: str = "") -> Row:
+    def row(method: str, found: Interval, versus: str = "") -> Result:
         role = "ours" if method.startswith(("llmrec", "zero steps", META)) and "straight" not in method else "control"
-        return Row(benchmark, method, role, setting, METRIC, found.value, found.low, found.high, versus, found.n, None, None)
+        return Result(benchmark, method, role, setting, METRIC, found.value, found.low, found.high, versus, found.n, None, None)
 
     rows = [row(name, one.interval()) for name, one in here.items()]
     ours = [name for name in (OURS, META) if name in here] or [name for name in ("zero steps",) if name in here]
@@ -249,7 +249,7 @@ def cell(benchmark: str, setting: str, here: Mapping[str, Resampled]) -> list[Ro
     ]
 
 
-def best_control(rows: Sequence[Row], setting: str) -> Row:
+def best_control(rows: Sequence[Result], setting: str) -> Result:
     """The control that is highest in a cell, of those with the same support; zero steps and zero steps with both counts are
     controls here too."""
     ours = (OURS, FULL, STEPPED, ORACLE, META)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmrec.adapters.lora import Adapter, delta
+from llmrec.adapters.lora import Adapter, lora_hook
 from llmrec.data.tasks import Tasks
-from llmrec.encoder.backbone import Delta
+from llmrec.encoder.backbone import LoraHook
 from studies.scenes.reader import Reader, losses
 from studies.scenes.room import Room, Windows, asks, windows
 
@@ -64,7 +64,9 @@ def source(room: Room, users: np.ndarray) -> Source:
     return Source(room, *asks(room.world, users))
 
 
-def drawn_loss(reader: Reader, one: Source, rng: np.random.Generator, settings: Batch, change: Delta | None = None) -> Tensor:
+def drawn_loss(
+    reader: Reader, one: Source, rng: np.random.Generator, settings: Batch, change: LoraHook | None = None
+) -> Tensor:
     """(): mean loss of windows drawn by chance, among items drawn by chance."""
     asked = one.draw(settings.batch, rng)
     only = some(len(one.room.items), settings.items, asked, rng)
@@ -107,7 +109,7 @@ def teach_adapter(
     """An adapter trained in the same way, the reader staying as it is."""
 
     def loss(tensors: list[Tensor], one: Source) -> Tensor:
-        return drawn_loss(reader, one, rng, settings, delta(adapter.with_leaves(tensors)))
+        return drawn_loss(reader, one, rng, settings, lora_hook(adapter.with_leaves(tensors)))
 
     return adapter.with_leaves(_descend(adapter.leaves(), loss, sources, settings, rng))
 

@@ -12,8 +12,8 @@ from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
 from llmrec.meta.outer import OuterSettings
 from llmrec.progress import Stages
-from llmrec.ranking.counting import read_texts
 from llmrec.ranking.ranker import RankerSettings
+from llmrec.ranking.statistics import read_texts
 from llmrec.recommender.fit import fit
 from llmrec.recommender.settings import LoraSettings, Settings
 from studies.ablations import cold
@@ -53,11 +53,11 @@ def state(tiny_folders):
         "title": [f"{titles[item % 10]} {titles[item // 5]}" for item in range(ITEMS)],
         "category": ["ab"[item >= 22] for item in range(ITEMS)],
     }
-    few = RankerSettings(hidden=2, steps=10)
+    few = RankerSettings(hidden=2, max_steps=10)
     settings = Settings(
         layers=None,
-        train=TrainSettings(steps=6, batch=8, most=24, known=(1, 3), horizon=2),
-        lora=LoraSettings(rank=2, steps=2, users=8, b_std=0.2),
+        train=TrainSettings(max_steps=6, batch_size=8, max_slots=24, known=(1, 3), horizon=2),
+        lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, meta_batch_size=8, b_std=0.2),
         outer=OuterSettings(episodes=2),
         counts_ranker=few,
         blend=few,

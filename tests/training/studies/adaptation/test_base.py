@@ -17,7 +17,7 @@ def test_training_on_changes_the_copy_alone_and_repeats_itself(world, base_of):
     base = base_of(data)
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     plan = recipe("ml1m-taste", "small")
-    train = replace(plan.settings.train, batch=8, known=(2, 6), most=12, rate=1e-2)
+    train = replace(plan.settings.train, batch_size=8, known=(2, 6), max_slots=12, learning_rate=1e-2)
     short = replace(plan, settings=replace(plan.settings, train=train))
     benchmark = Benchmark("made", data, np.arange(60), (), ("known=8", "ndcg@10"))
     one, two = (trained_on(base, benchmark, np.arange(60), short, 0, 3) for _ in range(2))

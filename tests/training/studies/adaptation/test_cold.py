@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.protocol import first_known
-from llmrec.metrics.report import Row
+from llmrec.metrics.report import Result
 from studies.adaptation import cold, cores
 from studies.adaptation.arms import Effort
 from studies.adaptation.report import reached
@@ -35,8 +35,8 @@ def test_the_gate_adapts_where_there_are_tastes_and_nowhere_else(world, base_of,
 
 
 def test_every_cell_has_an_aim():
-    def row(study: str, setting: str, method: str, value: float) -> Row:
-        return Row(study, method, "ours", setting, "ndcg@10", value, None, None, "", 5, 0, None)
+    def row(study: str, setting: str, method: str, value: float) -> Result:
+        return Result(study, method, "ours", setting, "ndcg@10", value, None, None, "", 5, 0, None)
 
     rows = [
         row(study, setting, method, value)

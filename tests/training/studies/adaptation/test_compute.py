@@ -28,7 +28,7 @@ def test_a_product_and_its_gradients():
 def ground(world, base_of):
     data = world(True)
     plan = recipe("ml1m-taste", "small")
-    train = replace(plan.settings.train, batch=8, known=(6, 6), from_start=1.0, most=12)
+    train = replace(plan.settings.train, batch_size=8, known=(6, 6), from_start=1.0, max_slots=12)
     short = replace(plan, settings=replace(plan.settings, train=train))
     base = base_of(data)
     places = [Place(long_bank(base, Long(first_known(data, np.arange(60), 8, 2, 1), prompt)), 8 - prompt) for prompt in (2, 5)]

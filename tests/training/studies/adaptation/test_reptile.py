@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec.adapters.lora import Adapter, fresh
+from llmrec.adapters.lora import Adapter, init_lora
 from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.outer import Episode
 from studies.adaptation.reptile import ReptileSettings, outer_step, reptile
@@ -18,7 +18,7 @@ STEPS, RATE, OUTER = 3, 0.2, 0.6
 
 @pytest.fixture
 def init(start) -> Initialisation:
-    return initialisation(start, STEPS, RATE, clip=1e9)
+    return initialisation(start, STEPS, RATE, max_grad_norm=1e9)
 
 
 def round_bowls(centre: np.ndarray, height: float) -> Episode:
@@ -50,7 +50,7 @@ def test_uneven_bowls_rest_where_the_users_steps_cancel(init, bowls, numbers):
     episode = Episode(4, lambda theta: (world.loss(theta), world.loss(theta)))
     pulls = [np.eye(14) - np.linalg.matrix_power(np.eye(14) - RATE * form, STEPS) for form in world.form]
     rest = np.linalg.solve(sum(pulls), sum(pull @ centre for pull, centre in zip(pulls, world.centre, strict=True)))
-    there = Initialisation(init.adapter.with_leaves(split(rest)), init.log_rate, clip=1e9)
+    there = Initialisation(init.adapter.with_leaves(split(rest)), init.log_rate, max_grad_norm=1e9)
     np.testing.assert_allclose(numbers(outer_step(there, episode, 1.0).adapter)[0], rest, rtol=1e-6)
     assert np.abs(numbers(outer_step(init, episode, 1.0).adapter)[0] - numbers(init.adapter)[0]).max() > 1e-2
 
@@ -62,7 +62,7 @@ def split(flat: np.ndarray) -> list[torch.Tensor]:
 def test_one_inner_step_is_plain_training_on_the_mean_of_both_losses(start, bowls, numbers):
     support, query = bowls(4, 0), bowls(4, 1)
     episode = Episode(4, lambda theta: (support.loss(theta), query.loss(theta)))
-    found = outer_step(initialisation(start, 1, RATE, clip=1e9), episode, OUTER)
+    found = outer_step(initialisation(start, 1, RATE, max_grad_norm=1e9), episode, OUTER)
     x = numbers(start)[0]
     slope = np.mean([(support.slope(u, x) + query.slope(u, x)) / 2 for u in range(4)], 0)
     np.testing.assert_allclose(numbers(found.adapter)[0], x - OUTER * RATE * slope, rtol=1e-6)
@@ -86,7 +86,7 @@ def test_what_it_starts_from_stays(init, bowls):
 @pytest.mark.parametrize("steps", [1, 2])
 def test_lora_with_b_at_zero_needs_two_steps_to_move_a(exact, steps):
     """The trap: where B = 0, one step leaves A bit-equal, for every user and so for the outer step."""
-    start = fresh({"layer": (3, 4)}, 2, 1.0, torch.Generator().manual_seed(0))
+    start = init_lora({"layer": (3, 4)}, 2, 1.0, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     wanted = torch.randn(5, 4, 3, generator=generator)
 

@@ -55,7 +55,7 @@ def test_ones_own_older_events_find_the_half_that_one_keeps_to(base, long):
     with torch.no_grad():
         half = torch.arange(len(base.matrix)) < len(base.matrix) // 2
         way = torch.arange(base.model.body.width) % 2 * 2.0 - 1.0  # not along the mean, which a layer norm takes away
-        base.model.delta.add_(torch.where(half[:, None], way, -way))
+        base.model.id_embedding.add_(torch.where(half[:, None], way, -way))
         base = replace(base, items=base.model.items())
     bank, other = long_bank(base, long), long_bank(base, long, swapped(long.older))
     zero, own, anothers = (
@@ -71,8 +71,8 @@ def test_what_is_tuned_is_the_users_side_and_all_of_it(base):
     names = {name for name, tensor in model.named_parameters() if id(tensor) in mine}
     rest = {name for name, _ in model.named_parameters()} - names
     assert {name for name in rest if name.startswith("body.")} == {"body.model.embeddings.word_embeddings.weight"}
-    assert {"attributes.weight", "dates.weight", "kinds.weight", "gain"} <= names
-    assert {"delta", "bias", "project.weight", "temperature", "repeat"} <= rest
+    assert {"attributes.weight", "dates.weight", "event_type.weight", "slot_scale"} <= names
+    assert {"id_embedding", "bias", "project.weight", "temperature", "repeat"} <= rest
 
 
 def test_the_best_is_the_best_of_all_that_are_tried(base, bank):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec.adapters.lora import delta
+from llmrec.adapters.lora import lora_hook
 from llmrec.data.build import build
 from llmrec.meta.outer import OuterSettings
 from llmrec.scenes.shelf import Shelf, shelve
@@ -83,7 +83,7 @@ def scene():
 
 def lost(reader, here, query, adapter=None) -> float:
     with torch.no_grad():
-        return float(losses(reader, here, query, None if adapter is None else delta(adapter)).mean())
+        return float(losses(reader, here, query, None if adapter is None else lora_hook(adapter)).mean())
 
 
 def test_steps_find_a_planted_turn_of_text_space(reader, scene):
@@ -92,7 +92,7 @@ def test_steps_find_a_planted_turn_of_text_space(reader, scene):
     adapter = adapt_scene(reader, given, init, SETTINGS, 60, np.random.default_rng(0))
     assert lost(reader, here, query, adapter) < lost(reader, here, query) - 0.3
     with torch.no_grad():
-        first = item_matrix(reader, torch.eye(WIDTH)[:2] * 1.0, delta(adapter))[:, :2]
+        first = item_matrix(reader, torch.eye(WIDTH)[:2] * 1.0, lora_hook(adapter))[:, :2]
     assert abs(first[0, 1] - first[1, 0]) > 0.3  # it turns, in that plane
 
 

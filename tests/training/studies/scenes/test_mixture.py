@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmrec.errors import DataError
-from llmrec.scenes.opening import adapt, open
+from llmrec.scenes.opening import adapt, zero_shot
 from llmrec.scenes.shelf import part_of
 from llmrec.scenes.worlds import last_steps
 from studies.scenes.mixture import Mixture, by_likeness
@@ -20,7 +20,7 @@ def chance(scores):
 def test_probabilities_are_mixed(known, shop):
     world = shop(7, True)
     among = np.arange(world.dataset.n_items) < 40
-    scene = open(known, part_of(world.shelf, among))
+    scene = zero_shot(known, part_of(world.shelf, among))
     adapted = adapt(scene, world.dataset, np.arange(64), 2)
     tasks = last_steps(world.dataset, np.arange(64, 100), among)
     one, other = chance(scene.scores(tasks)), chance(adapted.scores(tasks))

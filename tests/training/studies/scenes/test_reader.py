@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec.adapters.lora import delta, fresh
+from llmrec.adapters.lora import init_lora, lora_hook
 from llmrec.scenes.histories import means
 from llmrec.scenes.worlds import last_steps, right
 from studies.scenes.reader import LAYERS, Read, begin, item_matrix, losses, scores, states
@@ -29,7 +29,7 @@ def moved():
     reader = begin(12, generator, bends=8)
     weights = {name: weight + 0.1 * torch.randn(weight.shape, generator=generator) for name, weight in reader.weights.items()}
     reader = replace(reader, weights=weights)
-    return reader, fresh(reader.layers, 3, 0.7, generator, 0.2)
+    return reader, init_lora(reader.layers, 3, 0.7, generator, 0.2)
 
 
 @pytest.mark.parametrize("heads", [1, 3])
@@ -49,7 +49,7 @@ def test_it_begins_as_the_recency_weighted_mean(asked, heads):
 def test_a_blank_adapter_changes_nothing(asked, moved):
     world, tasks, target = asked
     reader, _ = moved
-    blank = delta(fresh(reader.layers, 3, 1.0, torch.Generator().manual_seed(0)))
+    blank = lora_hook(init_lora(reader.layers, 3, 1.0, torch.Generator().manual_seed(0)))
     one = windows(room(world), tasks, target)
     torch.testing.assert_close(losses(reader, room(world), one, blank), losses(reader, room(world), one))
 
@@ -57,7 +57,7 @@ def test_a_blank_adapter_changes_nothing(asked, moved):
 def test_low_rank_on_the_users_side_is_the_scene_s_own_item_matrix(asked, moved):
     world, tasks, _ = asked
     reader, adapter = moved
-    here, change = room(replace(world, again=True)), delta(adapter)
+    here, change = room(replace(world, again=True)), lora_hook(adapter)
     one = windows(here, tasks)
     own = item_matrix(reader, here.vectors, change)
     text = reader.weights["warmth"].exp() * states(reader, here.vectors, one, change) @ own.T
@@ -75,9 +75,9 @@ def test_every_layer_that_can_be_adapted_is(asked, moved, path):
     world, tasks, target = asked
     reader, _ = moved
     here, asks = room(world), windows(room(world), tasks, target)
-    alone = fresh({path: reader.layers[path]}, 3, 0.7, torch.Generator().manual_seed(2), 0.2)
+    alone = init_lora({path: reader.layers[path]}, 3, 0.7, torch.Generator().manual_seed(2), 0.2)
     merged = {**reader.weights, path: reader.weights[path] + 0.7 * alone.b[path][0] @ alone.a[path][0]}
-    found = losses(reader, here, asks, delta(alone))
+    found = losses(reader, here, asks, lora_hook(alone))
     torch.testing.assert_close(found, losses(replace(reader, weights=merged), here, asks), atol=1e-4, rtol=1e-4)
     assert (found - losses(reader, here, asks)).abs().max() > 1e-3
 
@@ -104,8 +104,8 @@ def test_a_softmax_over_some_places_is_that_part_of_the_whole(asked, moved):
     here = counted(room(world), world.users[:30])
     asks = windows(here, tasks, target)
     only = torch.from_numpy(np.arange(0, len(here.items), 2))
-    whole = scores(reader, here, asks, delta(adapter))
-    torch.testing.assert_close(scores(reader, here, asks, delta(adapter), only), whole[:, only])
+    whole = scores(reader, here, asks, lora_hook(adapter))
+    torch.testing.assert_close(scores(reader, here, asks, lora_hook(adapter), only), whole[:, only])
 
 
 def test_an_empty_history_is_ranked_by_what_was_bought(asked, moved):

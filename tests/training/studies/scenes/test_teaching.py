@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec.adapters.lora import delta, fresh
+from llmrec.adapters.lora import init_lora, lora_hook
 from llmrec.scenes.shelf import Shelf
 from llmrec.scenes.worlds import World
 from studies.scenes.reader import begin, losses
@@ -53,10 +53,10 @@ def test_what_all_known_scenes_have_in_common_holds_in_another(sources):
 
 def test_an_adapter_is_taught_and_the_reader_is_not(sources):
     reader = begin(12, torch.Generator().manual_seed(0), bends=8)
-    blank = fresh({path: reader.layers[path] for path in ("item", "value")}, 4, 1.0, torch.Generator().manual_seed(0))
+    blank = init_lora({path: reader.layers[path] for path in ("item", "value")}, 4, 1.0, torch.Generator().manual_seed(0))
     before = {name: weight.clone() for name, weight in reader.weights.items()}
     found = teach_adapter(reader, blank, sources[:2], SETTINGS, np.random.default_rng(0))
-    assert lost(reader, sources[2], delta(found)) < lost(reader, sources[2]) - 0.1
+    assert lost(reader, sources[2], lora_hook(found)) < lost(reader, sources[2]) - 0.1
     assert all((before[name] == weight).all() for name, weight in reader.weights.items())
     assert not any(leaf.any() for leaf in list(blank.b.values()))
 

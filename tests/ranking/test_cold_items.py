@@ -7,8 +7,8 @@ import pytest
 from scipy import sparse
 
 from llmrec.errors import DataError
-from llmrec.ranking import akin
-from llmrec.ranking.akin import Alike, alike, carry
+from llmrec.ranking import cold_items
+from llmrec.ranking.cold_items import Alike, alike, carry
 
 USERS = np.arange(3)
 
@@ -29,7 +29,7 @@ def text() -> np.ndarray:
 @pytest.mark.parametrize("as_words", [False, True])
 @pytest.mark.parametrize("cells", [1, 1 << 23])
 def test_the_warm_items_most_alike_speak_for_a_cold_one(world, text, k, as_words, cells, monkeypatch):
-    monkeypatch.setattr(akin, "_CELLS", cells)  # one row at a time, and all at once
+    monkeypatch.setattr(cold_items, "_CELLS", cells)  # one row at a time, and all at once
     found = alike(world, USERS, sparse.csr_array(text) if as_words else text, k)
     warm = [1, 2, 3, 5, 6, 8, 9]
     assert found.cold.tolist() == [0, 4, 7] and np.flatnonzero(found.trained).tolist() == warm
@@ -63,5 +63,5 @@ def test_where_all_was_had_nobody_speaks_for_another(world, text):
 
 
 def test_more_neighbours_than_there_are_is_refused(world, text):
-    with pytest.raises(DataError, match="k: expected 1 to 7, the items that the training users had, got 8"):
+    with pytest.raises(DataError, match="k: expected 1 to 7, the items purchased by training users, got 8"):
         alike(world, USERS, text, 8)

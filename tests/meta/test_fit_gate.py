@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from llmrec.errors import DataError
-from llmrec.meta.choosing import best_path, fit_gate, smoother
+from llmrec.meta.fit_gate import best_path, fit_gate, smoother
 from llmrec.meta.gate import Choice, Gate
 
 CHOICES = (Choice(), Choice(1), Choice(2), Choice(5))

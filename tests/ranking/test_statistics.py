@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from llmrec.data.dataset import Dataset, Worth
+from llmrec.data.dataset import Dataset, EventWeights
 from llmrec.data.tasks import sample_windows
 from llmrec.index.candidates import neighbours
 from llmrec.models.item_item import Markov, fit_ease, fit_markov
 from llmrec.models.text_match import words
-from llmrec.ranking import counting
-from llmrec.ranking.akin import alike
-from llmrec.ranking.counting import PLACES, Counts, Texts, count, read_texts, with_vectors
-from llmrec.ranking.flow import Flow
+from llmrec.ranking import statistics
+from llmrec.ranking.cold_items import alike
+from llmrec.ranking.statistics import PLACES, ItemStatistics, Texts, fit_statistics, read_texts, with_vectors
+from llmrec.ranking.text_cca import Flow
 
 
 def texts(data: Dataset) -> Texts:
@@ -26,7 +26,7 @@ def texts(data: Dataset) -> Texts:
 
 def test_counts_against_a_loop(random_shop):
     users, data = np.arange(3, 15), random_shop
-    found = count(data, users, 2, texts(data), np.random.default_rng(0))
+    found = fit_statistics(data, users, 2, texts(data), np.random.default_rng(0))
     baskets = [
         {int(item) for item in data.item[(data.user == user) & (data.basket == number)]}
         for user in users
@@ -35,7 +35,7 @@ def test_counts_against_a_loop(random_shop):
     assert found.popularity.tolist() == [sum(item in basket for basket in baskets) for item in range(10)]
     assert found.popularity.dtype == np.float32
     assert found.baskets == len(baskets)
-    assert (found.together != neighbours(data, users)).nnz == 0
+    assert (found.cooccurrence != neighbours(data, users)).nnz == 0
     mine = np.isin(data.user, users) & np.isfinite(data.attributes["price"])
     prices = np.log1p(data.attributes["price"][mine])
     expected = [prices[data.item[mine] == item].mean() - prices.mean() for item in range(10)]
@@ -45,30 +45,30 @@ def test_counts_against_a_loop(random_shop):
 def test_what_is_spoken_for_is_ease_with_the_largest_weights_of_each_column(random_shop, monkeypatch):
     users, data = np.arange(3, 15), random_shop
     worth: dict[tuple[int, int], float] = {}
-    for user, item, counts in zip(data.user, data.item, data.worth, strict=True):
+    for user, item, counts in zip(data.user, data.item, data.sample_weight, strict=True):
         if user in users:
             worth[user, item] = max(worth.get((user, item), 0.0), float(counts))
     held = sum(counts**2 for counts in worth.values())
     whole = fit_ease(data, users, 5.0 * held / 10, exact=False).weight
-    assert np.array_equal(count(data, users, 2, texts(data), np.random.default_rng(0)).linear.toarray(), whole)
-    monkeypatch.setattr(counting, "HELD", 3)
-    assert np.array_equal(count(data, users, 2, texts(data), np.random.default_rng(0)).linear.toarray(), whole)
-    monkeypatch.setattr(counting, "WEIGHTS", 47)  # four for each of ten columns
-    few = count(data, users, 2, texts(data), np.random.default_rng(0)).linear.toarray()
+    assert np.array_equal(fit_statistics(data, users, 2, texts(data), np.random.default_rng(0)).ease.toarray(), whole)
+    monkeypatch.setattr(statistics, "HELD", 3)
+    assert np.array_equal(fit_statistics(data, users, 2, texts(data), np.random.default_rng(0)).ease.toarray(), whole)
+    monkeypatch.setattr(statistics, "WEIGHTS", 47)  # four for each of ten columns
+    few = fit_statistics(data, users, 2, texts(data), np.random.default_rng(0)).ease.toarray()
     for column in range(10):
         largest = np.argsort(-np.abs(whole[:, column]))[:4]
         assert np.array_equal(few[largest, column], whole[largest, column])
         assert np.count_nonzero(few[:, column]) == 4
-    assert counting.extent(data) == "10 items"
-    monkeypatch.setattr(counting, "LINEAR_ITEMS", 9)
-    assert counting.extent(data) == "10 items; too many for EASE, which ranks up to 9"
-    assert count(data, users, 2, texts(data), np.random.default_rng(0)).linear.nnz == 0
+    assert statistics.extent(data) == "10 items"
+    monkeypatch.setattr(statistics, "LINEAR_ITEMS", 9)
+    assert statistics.extent(data) == "10 items; too many for EASE, which ranks up to 9"
+    assert fit_statistics(data, users, 2, texts(data), np.random.default_rng(0)).ease.nnz == 0
 
 
 def test_what_follows_is_the_windowed_markov_and_place_is_popularity_there(random_shop):
     users, data = np.arange(3, 15), random_shop
-    found = count(data, users, 2, texts(data), np.random.default_rng(0))
-    for markov, last in ((found.near, 3), (found.wide, 10)):
+    found = fit_statistics(data, users, 2, texts(data), np.random.default_rng(0))
+    for markov, last in ((found.markov_short, 3), (found.markov_long, 10)):
         assert (markov.follows != fit_markov(data, users, last=last, horizon=2, decay=0.8).follows).nnz == 0
     overall = np.zeros(10) + 0.5
     for row, had in enumerate([0, *PLACES[:4]]):
@@ -83,8 +83,8 @@ def test_what_follows_is_the_windowed_markov_and_place_is_popularity_there(rando
         if row:
             weight = 0.1 * here.sum() + 10
             expected = (here + weight * overall / overall.sum()) / (here.sum() + weight)
-            np.testing.assert_allclose(np.exp(found.place[row - 1]), expected, rtol=1e-5)
-            assert np.exp(found.place[row - 1]).sum() == pytest.approx(1)
+            np.testing.assert_allclose(np.exp(found.position_popularity[row - 1]), expected, rtol=1e-5)
+            assert np.exp(found.position_popularity[row - 1]).sum() == pytest.approx(1)
 
 
 def test_lately_is_what_was_taken_at_the_time(shop):
@@ -92,16 +92,18 @@ def test_lately_is_what_was_taken_at_the_time(shop):
     data = shop([[[2], [int(user >= 40)]] for user in range(80)], 3)
     time = data.user.astype(np.float64) * 1e6 + data.basket
     data = replace(data, time=time)
-    found = count(data, np.arange(80), 1, texts(data), np.random.default_rng(0))
+    found = fit_statistics(data, np.arange(80), 1, texts(data), np.random.default_rng(0))
     assert (np.diff(found.dates) > 0).all()
-    share = np.exp(found.lately[:, 0, :])
+    share = np.exp(found.recent_position_popularity[:, 0, :])
     assert (share[:4, 0] > share[:4, 1]).all() and (share[4:, 1] > share[4:, 0]).all()
-    np.testing.assert_allclose(np.exp(found.place[0, :2]), np.exp(found.place[0, :2]).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        np.exp(found.position_popularity[0, :2]), np.exp(found.position_popularity[0, :2]).mean(), rtol=1e-6
+    )
     np.testing.assert_allclose(share.sum(1), 1, rtol=1e-5)
 
 
 def test_words_are_those_of_title_and_category(random_shop):
-    found = count(random_shop, np.arange(20), 2, texts(random_shop), np.random.default_rng(0))
+    found = fit_statistics(random_shop, np.arange(20), 2, texts(random_shop), np.random.default_rng(0))
     length = np.sqrt(found.words.multiply(found.words).sum(axis=1))
     assert found.words.shape[0] == 10 and np.all(np.isclose(length, 1) | (length == 0))
     titles = [set(words(str(title))) for title in random_shop.catalogue.column("title")]
@@ -122,7 +124,7 @@ def test_repurchase_against_a_loop(random_shop):
         hits[list(had & later)] += 1
     mean = (hits.sum() + 1) / (chances.sum() + 2)
     rate = (hits + 20 * mean) / (chances + 20)
-    found = count(random_shop, np.arange(3, 15), 2, texts(random_shop), np.random.default_rng(0)).repurchase
+    found = fit_statistics(random_shop, np.arange(3, 15), 2, texts(random_shop), np.random.default_rng(0)).repurchase
     np.testing.assert_allclose(found, np.log(rate / (1 - rate)), rtol=1e-4)
 
 
@@ -131,17 +133,17 @@ def test_only_training_users_are_counted(random_shop):
     item[random_shop.start[12] :] = 0
     fields = {name: getattr(random_shop, name) for name in random_shop.__dataclass_fields__}
     one, other = (
-        count(data, np.arange(12), 2, texts(data), np.random.default_rng(0))
+        fit_statistics(data, np.arange(12), 2, texts(data), np.random.default_rng(0))
         for data in (random_shop, Dataset(**{**fields, "item": item}))
     )
-    for name in ("popularity", "repurchase", "log_price", "place", "lately", "dates"):
+    for name in ("popularity", "repurchase", "log_price", "position_popularity", "recent_position_popularity", "dates"):
         assert np.array_equal(getattr(one, name), getattr(other, name))
-    assert one.baskets == other.baskets and (one.together != other.together).nnz == 0
+    assert one.baskets == other.baskets and (one.cooccurrence != other.cooccurrence).nnz == 0
 
 
 def test_nothing_to_count(shop):
     data = shop([[[0, 1]], [[1]]], 3)
-    found = count(data, np.arange(2), 2, texts(data), np.random.default_rng(0))
+    found = fit_statistics(data, np.arange(2), 2, texts(data), np.random.default_rng(0))
     assert found.repurchase.tolist() == [0, 0, 0] and found.log_price.tolist() == [0, 0, 0]
     assert found.popularity.tolist() == [1, 2, 0]
 
@@ -149,7 +151,8 @@ def test_nothing_to_count(shop):
 def test_without_vectors_nothing_is_said_of_which_texts_follow_which(random_shop):
     users = np.arange(3, 15)
     words, both = (
-        count(random_shop, users, 2, read, np.random.default_rng(0)) for read in (read_texts(random_shop), texts(random_shop))
+        fit_statistics(random_shop, users, 2, read, np.random.default_rng(0))
+        for read in (read_texts(random_shop), texts(random_shop))
     )
     tasks = sample_windows(random_shop, users, (1, 3), 1, 8, np.random.default_rng(0))
     assert words.flow.answer.shape == (10, 0) and not words.flow.scores(tasks).any()
@@ -163,27 +166,27 @@ def test_items_that_the_counted_did_not_have_are_spoken_for_by_those_akin_to_the
     early[np.isin(early, cold)] = 1
     data = replace(random_shop, item=item)
     read, rng = texts(data), np.random.default_rng(0)
-    carry = count(data, users, 2, read, rng).carry
+    carry = fit_statistics(data, users, 2, read, rng).text_knn
     found = alike(data, users, read.features, 7)
     expected = np.zeros((10, 10))
     for row, item in enumerate(cold):
         expected[found.warm[row], item] = found.likeness[row]
     np.testing.assert_allclose(carry.toarray(), expected, rtol=1e-6)
     assert carry.dtype == np.float32 and carry.nnz
-    monkeypatch.setattr(counting, "AKIN", 2)
-    assert np.diff(count(data, users, 2, read, rng).carry.tocsc().indptr).max() <= 2
-    assert count(data, users, 2, read_texts(data), rng).carry.nnz == 0, "without vectors"
-    assert count(data, users[:0], 2, read, rng).carry.nnz == 0, "nobody counted"
-    assert count(data, np.arange(20), 2, read, rng).carry.nnz == 0, "all had"
+    monkeypatch.setattr(statistics, "AKIN", 2)
+    assert np.diff(fit_statistics(data, users, 2, read, rng).text_knn.tocsc().indptr).max() <= 2
+    assert fit_statistics(data, users, 2, read_texts(data), rng).text_knn.nnz == 0, "without vectors"
+    assert fit_statistics(data, users[:0], 2, read, rng).text_knn.nnz == 0, "nobody counted"
+    assert fit_statistics(data, np.arange(20), 2, read, rng).text_knn.nnz == 0, "all had"
 
 
 def some_for_nothing(data: Dataset, least: float) -> Dataset:
     """The same where events of the first type count `least`; those of unknown type count all the same."""
-    return replace(data, worth_by=Worth((least, 1.0), data.worth_by.scale))
+    return replace(data, event_weights=EventWeights((least, 1.0), data.event_weights.scale))
 
 
-def same(one: Counts, other: Counts, but: tuple[str, ...] = ()) -> None:
-    for field in fields(Counts):
+def same(one: ItemStatistics, other: ItemStatistics, but: tuple[str, ...] = ()) -> None:
+    for field in fields(ItemStatistics):
         if field.name not in but:
             for a, b in zip(*(parts(getattr(counts, field.name)) for counts in (one, other)), strict=True):
                 np.testing.assert_array_equal(a, b, err_msg=field.name)
@@ -199,15 +202,15 @@ def parts(value) -> list:
 def test_events_that_count_0_are_as_if_they_had_not_been(random_shop):
     """But for prices, which are facts of the items."""
     users, data = np.arange(3, 15), some_for_nothing(random_shop, 0.0)
-    read, bare = texts(data), data.keep(data.worth > 0)
+    read, bare = texts(data), data.keep(data.sample_weight > 0)
     assert 0 < bare.n_events < data.n_events
-    one, other = (count(part, users, 2, read, np.random.default_rng(0)) for part in (data, bare))
+    one, other = (fit_statistics(part, users, 2, read, np.random.default_rng(0)) for part in (data, bare))
     same(one, other, but=("log_price",))
-    assert (one.popularity != count(random_shop, users, 2, read, np.random.default_rng(0)).popularity).any()
+    assert (one.popularity != fit_statistics(random_shop, users, 2, read, np.random.default_rng(0)).popularity).any()
 
 
 def test_events_that_count_little_are_counted_whole(random_shop):
     """All but EASE, which weighs them."""
     users, read = np.arange(3, 15), texts(random_shop)
     shops = random_shop, some_for_nothing(random_shop, 0.1)
-    same(*(count(data, users, 2, read, np.random.default_rng(0)) for data in shops), but=("linear",))
+    same(*(fit_statistics(data, users, 2, read, np.random.default_rng(0)) for data in shops), but=("ease",))

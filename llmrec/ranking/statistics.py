@@ -1,4 +1,4 @@
-"""What is counted over training users, once, for ranking to look up: popularity, repurchase, what follows what, prices, words.
+"""Item statistics over training users: popularity, repurchase, transitions between items, prices and words.
 
 Axis convention: `N` items, `V` words. Nothing is counted over a query of a validation or test user.
 """
@@ -14,11 +14,11 @@ from scipy import sparse
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import sample_windows
 from llmrec.index.candidates import neighbours
-from llmrec.models.counts import basket_items, user_worth
+from llmrec.models.counts import basket_items, user_item_weights
 from llmrec.models.item_item import Markov, fit_ease, fit_markov
 from llmrec.models.text_match import fit_tfidf
-from llmrec.ranking.akin import alike, carry
-from llmrec.ranking.flow import Flow, fit_flow, item_features
+from llmrec.ranking.cold_items import alike, carry
+from llmrec.ranking.text_cca import Flow, fit_flow, item_features
 
 PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets had, at which `place` and `lately` are counted
 LATELY = 0.8  # weight of a basket against the one after it
@@ -45,38 +45,39 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What was counted over training users; `words` alone comes from the catalogue. Of events that count 0, such as dislikes,
+class ItemStatistics:
+    """Item statistics over training users; only `words` comes from the catalogue. Of events that count 0, such as dislikes,
     only the price is read.
 
     popularity: float32 (N,), baskets that hold the item. baskets: how many baskets there were.
     repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean.
-    together: csr float32 (N, N), similarity by co-occurrence.
-    linear: csr float32 (N, N), how much the row speaks for the column beside all else that is known (EASE), the largest weights
-        of each column; empty above LINEAR_ITEMS items.
+    cooccurrence: csr float32 (N, N), similarity by co-occurrence.
+    ease: csr float32 (N, N), EASE weights from the row's item to the column's, the largest of each column; empty above
+        LINEAR_ITEMS items.
     log_price: float32 (N,), centred; 0 where unknown.
     words: as of `Texts`.
-    carry: csr float32 (N, N), how much what is said of the row's item says of the column's, one that was not had: likeness in
-        text, of the AKIN most alike of those that were had. Empty where `Texts` has no features, and where all were had.
+    text_knn: csr float32 (N, N), from warm items (rows) to cold items (columns): text similarity to the AKIN nearest warm
+        items. Empty where `Texts` has no features, and where there are no cold items.
     flow: which texts are taken after which.
-    near, wide: what comes soon after the last three, and the last ten, baskets.
-    place: float32 (len(PLACES), N), log share of an item in the baskets that follow so many baskets.
-    lately: float32 (DATES, len(PLACES), N), the same by date. dates: float64 (DATES,), the middle of each part, in seconds.
+    markov_short, markov_long: transitions to the next baskets from the last three, and the last ten, baskets.
+    position_popularity: float32 (len(PLACES), N), log share of an item in the baskets that follow so many baskets.
+    recent_position_popularity: float32 (DATES, len(PLACES), N), the same by date. dates: float64 (DATES,), the middle of each
+        part, in seconds.
     """
 
     popularity: np.ndarray
     baskets: int
     repurchase: np.ndarray
-    together: sparse.csr_array
-    linear: sparse.csr_array
+    cooccurrence: sparse.csr_array
+    ease: sparse.csr_array
     log_price: np.ndarray
     words: sparse.csr_array
-    carry: sparse.csr_array
+    text_knn: sparse.csr_array
     flow: Flow
-    near: Markov
-    wide: Markov
-    place: np.ndarray
-    lately: np.ndarray
+    markov_short: Markov
+    markov_long: Markov
+    position_popularity: np.ndarray
+    recent_position_popularity: np.ndarray
     dates: np.ndarray
 
     @cached_property
@@ -85,7 +86,7 @@ class Counts:
         return self.words.T.tocsr()
 
 
-def count(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: np.random.Generator) -> Counts:
+def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: np.random.Generator) -> ItemStatistics:
     """Count over `users` (int indices of training users).
 
     horizon: baskets after which something still counts as soon. texts: of the catalogue, see `read_texts`.
@@ -93,20 +94,20 @@ def count(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: 
     whole = dataset.take(users)
     part = whole.counted
     place, lately, dates = _places(part, horizon)
-    return Counts(
+    return ItemStatistics(
         popularity=basket_items(part).sum(0).astype(np.float32),
         baskets=len(part.basket_start) - 1,
         repurchase=_repurchase(part, horizon, rng),
-        together=neighbours(dataset, users),
-        linear=_linear(dataset, users),
+        cooccurrence=neighbours(dataset, users),
+        ease=_linear(dataset, users),
         log_price=_prices(whole),
         words=texts.words,
-        carry=_carry(dataset, users, texts.features),
+        text_knn=_carry(dataset, users, texts.features),
         flow=fit_flow(dataset, users, texts.features, rng),
-        near=fit_markov(dataset, users, last=3, horizon=horizon, decay=LATELY),
-        wide=fit_markov(dataset, users, last=10, horizon=horizon, decay=LATELY),
-        place=place,
-        lately=lately,
+        markov_short=fit_markov(dataset, users, last=3, horizon=horizon, decay=LATELY),
+        markov_long=fit_markov(dataset, users, last=10, horizon=horizon, decay=LATELY),
+        position_popularity=place,
+        recent_position_popularity=lately,
         dates=dates,
     )
 
@@ -136,7 +137,7 @@ def _linear(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
     n = dataset.n_items
     most = max(HELD, WEIGHTS // max(n, 1))
     part = dataset.take(users)
-    held = float(user_worth(part).power(2).sum())  # items that users have, by what their events count
+    held = float(user_item_weights(part).power(2).sum())  # items that users have, by what their events count
     if n > LINEAR_ITEMS or not held:
         return sparse.csr_array((n, n), dtype=np.float32)
     weight = fit_ease(dataset, users, RIDGE * held / n, exact=False).weight

@@ -1,4 +1,4 @@
-"""What is said of items alike, of one that nobody had: the items with the texts most like its own.
+"""Cold items: give an item without purchases the statistics of the warm items with the most similar texts.
 
 Axis convention: `N` items, `C` cold items, `W` warm ones, `K` neighbours by text.
 """
@@ -18,7 +18,7 @@ _CELLS = 1 << 23  # likenesses held at once
 
 @dataclass(frozen=True)
 class Alike:
-    """Of each cold item the warm ones most alike in text.
+    """The warm items nearest to each cold item by text.
 
     cold: int64 (C,). warm: int64 (C, K), most alike first. likeness: float64 (C, K), never negative.
     trained: bool (N,), which items are warm.
@@ -33,12 +33,12 @@ class Alike:
 def alike(dataset: Dataset, users: np.ndarray, text: np.ndarray | sparse.csr_array, k: int) -> Alike:
     """The k warm items most alike to each cold one, by the product of rows of `text`, (N, d) or sparse (N, V), of length 1.
 
-    Warm is what `users` had; ties go to the lower item. Raises DataError where fewer than k items are warm.
+    Items that `users` purchased are warm; ties go to the lower item. Raises DataError where fewer than k items are warm.
     """
     trained = np.bincount(dataset.take(users).item, minlength=dataset.n_items) > 0
     cold, warm = np.flatnonzero(~trained), np.flatnonzero(trained)
     if not 0 < k <= len(warm):
-        raise DataError(f"k: expected 1 to {len(warm)}, the items that the training users had, got {k}")
+        raise DataError(f"k: expected 1 to {len(warm)}, the items purchased by training users, got {k}")
     near, likeness = np.empty((len(cold), k), np.int64), np.empty((len(cold), k))
     block = max(1, _CELLS // len(warm))
     turned = text[warm].T

@@ -1,4 +1,4 @@
-"""Retrieve, then rank: from user vectors to scored candidates, for a batch of tasks."""
+"""Two-stage recommendation: from user vectors to scored candidates, for a batch of tasks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates, Sources, candidates
-from llmrec.index.flat import Index
+from llmrec.index.faiss_index import Index
 from llmrec.models.counts import support_counts
-from llmrec.ranking.counting import Counts
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
 from llmrec.ranking.ranker import Ranker, Ranking, rank
+from llmrec.ranking.statistics import ItemStatistics
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Retrieval:
     """
 
     index: Index
-    counts: Counts
+    counts: ItemStatistics
     sources: Sources
 
 
@@ -36,7 +36,7 @@ def retrieve(
     query = np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], 1)
     counts, support = retrieval.counts, support_counts(tasks)
     seen = None if sources.repeats else support_counts(tasks, every=True)  # dislikes too
-    return candidates(query, retrieval.index, support, counts.together, counts.popularity, sources, allowed, seen)
+    return candidates(query, retrieval.index, support, counts.cooccurrence, counts.popularity, sources, allowed, seen)
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,23 @@ class Rankers:
     counts: over what a dot product does not see; learned from the training users, each half with the counts of the other half.
     blend: over the first one's score and the transformer's; learned from users whom the base was not trained on, because on its
         own training users the transformer is better than it will be on new ones, and would be trusted too much.
-    beside: names out of FEATURES and FOR_BLEND that the blend sees as well.
+    blend_features: names from FEATURES and FOR_BLEND that the blend reads as well.
     """
 
     counts: Ranker
     blend: Ranker
-    beside: tuple[str, ...] = ()
+    blend_features: tuple[str, ...] = ()
 
 
 def blend_inputs(
-    counts: Ranker, beside: Sequence[str], tasks: Tasks, found: Candidates, counted: Counts, scores: np.ndarray
+    counts: Ranker, blend_features: Sequence[str], tasks: Tasks, found: Candidates, counted: ItemStatistics, scores: np.ndarray
 ) -> np.ndarray:
-    """float32 (C, 2 + len(beside)): score by counts, score by the transformer (out of scores (T, N)), and what tells how far to
-    trust either."""
+    """float32 (C, 2 + len(blend_features)): score by counts, score by the transformer (out of scores (T, N)), and what tells
+    how far to trust either."""
     seen = features(tasks, found, counted)
     columns = [rank(counts, seen), scores[found.task, found.item]]
     every = np.concatenate([seen, features_for_blend(tasks, found, counted)], 1)
-    return np.concatenate([np.stack(columns, 1), every[:, columns_of(beside)]], 1)
+    return np.concatenate([np.stack(columns, 1), every[:, columns_of(blend_features)]], 1)
 
 
 def columns_of(names: Sequence[str]) -> list[int]:
@@ -70,13 +70,15 @@ def columns_of(names: Sequence[str]) -> list[int]:
     every = FEATURES + FOR_BLEND
     for name in names:
         if name not in every:
-            raise DataError(f"Settings.beside: expected names out of {', '.join(every)}, got {name!r}")
+            raise DataError(f"Settings.blend_features: expected names out of {', '.join(every)}, got {name!r}")
     return [every.index(name) for name in names]
 
 
-def candidate_scores(rankers: Rankers, tasks: Tasks, found: Candidates, counted: Counts, scores: np.ndarray) -> np.ndarray:
+def candidate_scores(
+    rankers: Rankers, tasks: Tasks, found: Candidates, counted: ItemStatistics, scores: np.ndarray
+) -> np.ndarray:
     """Final scores float32 (C,) of candidates, out of the transformer's scores (T, N)."""
-    return rank(rankers.blend, blend_inputs(rankers.counts, rankers.beside, tasks, found, counted, scores))
+    return rank(rankers.blend, blend_inputs(rankers.counts, rankers.blend_features, tasks, found, counted, scores))
 
 
 def ranking(tasks: Tasks, found: Candidates, inputs: np.ndarray) -> Ranking:

@@ -1,4 +1,4 @@
-"""Tables of known shops or departments in, new ones opened: `Scenes`.
+"""`Scenes`: learn from the tables of known shops or departments, and open new ones.
 
 Axis convention: `N` items of a catalogue.
 """
@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from llmrec.data.build import build, read_catalogue
 from llmrec.data.clean import Cleaning, CleaningReport
-from llmrec.data.dataset import Catalogue, Dataset, nobody
-from llmrec.data.frames import empty_frame, frame_kind, like
+from llmrec.data.dataset import Catalogue, Dataset, empty_dataset
+from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.numbers import check_seed
 from llmrec.encoder.backbone import TextModel, load_text
 from llmrec.encoder.items import fingerprint
@@ -26,8 +26,8 @@ from llmrec.index.forks import check_process
 from llmrec.progress import Stages
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings, check_ranges, learn
-from llmrec.scenes.new import NewScene
-from llmrec.scenes.opening import open as open_scene
+from llmrec.scenes.new import SceneRecommender
+from llmrec.scenes.opening import zero_shot as open_scene
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
 from llmrec.scenes.shelf import Shelf, part_of
 from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shelf_of, shown
@@ -39,13 +39,14 @@ PARTS = 8  # scenes made within each known catalogue; a part of one is a scene a
 
 @dataclass(frozen=True)
 class Known:
-    """What `Scenes` keeps. learned: what known scenes teach. names: theirs. again: whether what somebody had is bought again.
+    """What `Scenes` keeps. learned: what known scenes teach. names: theirs. repeat_purchases: whether
+    users buy the same items again.
     encoder: hash of the text encoder's weights. column: of the items, by which one catalogue was cut into scenes; None for
     catalogues. catalogue, shelf: that catalogue; None after loading."""
 
     learned: Learned
     names: tuple[str, ...]
-    again: bool
+    repeat_purchases: bool
     encoder: str
     column: str | None = None
     catalogue: Catalogue | None = None
@@ -90,8 +91,8 @@ class Scenes:
         data: Any,
         items: Any = None,
         scene: str | None = None,
-        without: Iterable[Any] = (),
-        again: bool = False,
+        holdout: Iterable[Any] = (),
+        repeat_purchases: bool = False,
         columns: dict[str, str] | None = None,
         item_columns: dict[str, str] | None = None,
         cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
@@ -102,16 +103,16 @@ class Scenes:
         data: a dict of catalogues that have nothing in common, name -> (events, items); or, with `scene`, events of one
             catalogue whose parts are the scenes. Instead of the tables a `Dataset` may stand.
         items: of the one catalogue. scene: its column that says which part an item is of, such as "category".
-        without: parts that are not to be learned from, so that `open` can try one as new; those with fewer than 20 items or
+        holdout: parts that are held out of learning, so that `open` can try one as new; those with fewer than 20 items or
             too few customers are left out in any case. Name small ones here where they keep larger supports from being learned.
-        again: whether what somebody had is bought again (groceries) and may be recommended.
+        repeat_purchases: whether users buy the same items again (groceries), so that these may be recommended.
         columns, item_columns, cleaning: as in `Recommender.fit`, for all tables alike; `reports` says what was cleaned, by the
             name of the catalogue, or of the column. verbose: as in `Recommender.fit`.
 
         Raises SchemaError for a column that is not there (such as `title`), DataError where fewer than two scenes can be
         learned from, WeightsError for weights. Returns itself.
         """
-        tables = named_tables(data, items, without) if scene is None else {scene: (data, items)}
+        tables = named_tables(data, items, holdout) if scene is None else {scene: (data, items)}
         settings = self.settings or LearnSettings(parts=PARTS if scene is None else 0)
         check_ranges(settings)
         stages, reports, datasets = Stages(verbose=verbose), {}, {}
@@ -126,17 +127,17 @@ class Scenes:
         with stages("encode", f"{sum(one.n_items for one in datasets.values()):,} item texts"):
             model = self._model()
             shelves = {name: shelf_of(model, dataset) for name, dataset in datasets.items()}
-        worlds, small = known_worlds(datasets, shelves, scene, without, again, settings)
+        worlds, small = known_worlds(datasets, shelves, scene, holdout, repeat_purchases, settings)
         settings = replace(settings, sizes=fitting_sizes(worlds, settings))
         told = f"{len(worlds)} scenes ({', '.join(worlds)}), supports of {', '.join(map(str, settings.sizes))} customers"
         told += f"; too small to learn from: {', '.join(small)}" if small else ""
         with stages("learn", told):
             learned = learn(list(worlds.values()), np.random.default_rng(self.seed), settings)
-        known = Known(learned, tuple(worlds), again, fingerprint(model), scene)
+        known = Known(learned, tuple(worlds), repeat_purchases, fingerprint(model), scene)
         if scene is not None:
             known = replace(known, catalogue=datasets[scene].catalogue, shelf=shelves[scene])
         first = next(iter(tables.values()))[0]
-        self._frame = pa.table({}) if isinstance(first, Dataset) else like(pa.table({}), first)
+        self._frame = pa.table({}) if isinstance(first, Dataset) else to_native(pa.table({}), first)
         self._known, self.reports = known, {name: report for name, report in reports.items() if report is not None}
         return self
 
@@ -148,7 +149,7 @@ class Scenes:
         return self._known
 
     @property
-    def gains(self) -> Any:
+    def validation_gains(self) -> Any:
         """What every way to adapt gained over zero steps in known scenes that were left out: a frame `customers, design, gain,
         spread`, nats an event; spread: how far the gain of one scene more may lie from that."""
         learned = self.known.learned
@@ -158,7 +159,7 @@ class Scenes:
             "gain": learned.gain.ravel(),
             "spread": learned.spread.ravel(),
         }
-        return like(pa.table(table), self._frame)
+        return to_native(pa.table(table), self._frame)
 
     def open(
         self,
@@ -166,7 +167,7 @@ class Scenes:
         scene: Any = None,
         item_columns: dict[str, str] | None = None,
         cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
-    ) -> NewScene:
+    ) -> SceneRecommender:
         """A new scene of which nothing is known but the texts of its items: zero steps.
 
         items: table of `item_id, title`, and `category` and `text` if there are any; all that histories there may hold.
@@ -184,14 +185,14 @@ class Scenes:
         if scene is not None:
             _check_new(known, scene)
         if items is not None:
-            catalogue, frame = read_catalogue(items, item_columns, cleaning)[0], like(pa.table({}), items)
+            catalogue, frame = read_catalogue(items, item_columns, cleaning)[0], to_native(pa.table({}), items)
             model = self._model()
             if fingerprint(model) != known.encoder:
                 raise WeightsError(
                     f"weights: expected the encoder that was learned with (SHA-256 {known.encoder[:12]}…), got "
                     f"{self._weights.location!r} ({fingerprint(model)[:12]}…); pass the same as weights, or fit anew"
                 )
-            shelf = shelf_of(model, nobody(catalogue))
+            shelf = shelf_of(model, empty_dataset(catalogue))
         elif known.catalogue is None or known.shelf is None:
             raise DataError(
                 "items: expected a table, got None: no catalogue is kept when known scenes are saved; pass the items"
@@ -203,13 +204,18 @@ class Scenes:
             if str(scene) not in label:
                 raise DataError(f"scene: expected one of {shown(label)}, got {scene!r}; the items' {known.column!r} says which")
             shelf = part_of(shelf, label == str(scene))
-        return NewScene(open_scene(known.learned, shelf), catalogue, known.again, self.seed, None, frame)
+        return SceneRecommender(open_scene(known.learned, shelf), catalogue, known.repeat_purchases, self.seed, None, frame)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save what was learned, atomically and with a hash of every file; no catalogue and no events are kept."""
         known = self.known
         arrays, meta = learned_arrays(known.learned)
-        meta |= {"names": known.names, "again": known.again, "encoder": known.encoder, "column": known.column}
+        meta |= {
+            "names": known.names,
+            "repeat_purchases": known.repeat_purchases,
+            "encoder": known.encoder,
+            "column": known.column,
+        }
         meta |= {"frame": frame_kind(self._frame)}
         write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
 
@@ -220,7 +226,7 @@ class Scenes:
         arrays, meta = opened(folder, KIND)
         learned = learned_from(arrays, meta)
         scenes = cls(weights, seed=seed)
-        scenes._known = Known(learned, tuple(meta["names"]), meta["again"], meta["encoder"], meta["column"])
+        scenes._known = Known(learned, tuple(meta["names"]), meta["repeat_purchases"], meta["encoder"], meta["column"])
         scenes._frame = empty_frame(meta.get("frame", "pyarrow"))
         return scenes
 
@@ -251,5 +257,5 @@ def _check_new(known: Known, scene: Any) -> None:
     if str(scene) in known.names:
         raise DataError(
             f"scene: expected a part that is new, got {scene!r}, which was learned from; "
-            f"to try it as a new one fit with without=[{scene!r}]"
+            f"to try it as a new one fit with holdout=[{scene!r}]"
         )

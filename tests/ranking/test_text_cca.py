@@ -8,8 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
-from llmrec.ranking import flow
-from llmrec.ranking.flow import fit_flow, item_features
+from llmrec.ranking import text_cca
+from llmrec.ranking.text_cca import fit_flow, item_features
 
 
 def features(n: int, size: int, seed: int = 0) -> np.ndarray:
@@ -98,18 +98,18 @@ def test_nothing_is_said_without_a_history_or_without_anybody_who_came_back(shop
 def test_some_of_the_moments_and_some_of_the_directions(random_shop, monkeypatch):
     rows, users = features(10, 6), np.arange(20)
     whole = fit_flow(random_shop, users, rows, np.random.default_rng(0))
-    monkeypatch.setattr(flow, "DIRECTIONS", 2)
+    monkeypatch.setattr(text_cca, "DIRECTIONS", 2)
     few = fit_flow(random_shop, users, rows, np.random.default_rng(0))
     np.testing.assert_allclose(np.abs(few.answer), np.abs(whole.answer[:, :2]), rtol=1e-4, atol=1e-6)  # the strongest ones
-    monkeypatch.setattr(flow, "MOMENTS", 10)
+    monkeypatch.setattr(text_cca, "MOMENTS", 10)
     assert not np.allclose(fit_flow(random_shop, users, rows, np.random.default_rng(0)).answer, few.answer)
-    assert len(flow._moments(random_shop, np.random.default_rng(0))) == 10
+    assert len(text_cca._moments(random_shop, np.random.default_rng(0))) == 10
 
 
 def test_the_features_are_text_and_words_of_one_weight():
     words = sparse.csr_array(np.array([[1.0, 0, 0], [0, 0.6, 0.8], [0, 0, 0]]))
     found = item_features(np.array([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]], np.float32), words, np.random.default_rng(0))
-    assert found.dtype == np.float32 and found.shape == (3, 2 + flow.WORD_AXES)
+    assert found.dtype == np.float32 and found.shape == (3, 2 + text_cca.WORD_AXES)
     np.testing.assert_allclose(np.linalg.norm(found[:, :2], axis=1), 0.5**0.5, rtol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(found[:, 2:], axis=1), [0.5**0.5, 0.5**0.5, 0], rtol=1e-5)
     np.testing.assert_allclose(found[0, :2], np.array([0.6, 0.8]) / 2**0.5, rtol=1e-6)

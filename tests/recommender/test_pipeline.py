@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from llmrec import Settings
-from llmrec.data.tasks import everything_known
+from llmrec.data.tasks import full_histories
 from llmrec.index.candidates import Sources
-from llmrec.index.flat import build
+from llmrec.index.faiss_index import build
 from llmrec.meta.episodes import user_support
-from llmrec.ranking.counting import read_texts
-from llmrec.ranking.stage import Retrieval
-from llmrec.recommender import parts
-from llmrec.recommender.parts import adapted, learn_initialisation, read_with, reader, start_adapter
+from llmrec.ranking.statistics import read_texts
+from llmrec.ranking.two_stage import Retrieval
+from llmrec.recommender import pipeline
+from llmrec.recommender.pipeline import adapted, learn_initialisation, read_with, reader, start_adapter
 from llmrec.recommender.settings import LoraSettings
 
 
@@ -25,7 +25,7 @@ def state(fitted):
 
 def test_the_index_holds_what_the_model_scores(state):
     """Without the repeat terms, the score of every item is one inner product with [u, 1]."""
-    tasks = everything_known(state.histories, np.arange(3))
+    tasks = full_histories(state.histories, np.arange(3))
     vectors, _ = reader(state.model, state.items, state.settings, state.init)(tasks)
     with torch.no_grad():
         expected = state.model.logits(torch.from_numpy(vectors), state.items).numpy()
@@ -34,8 +34,8 @@ def test_the_index_holds_what_the_model_scores(state):
 
 
 def test_each_step_lowers_the_loss_of_every_user_on_their_own_support(state):
-    tasks = everything_known(state.histories, np.arange(state.histories.n_users))
-    _, support = user_support(state.model, state.items, tasks, state.settings.reach)
+    tasks = full_histories(state.histories, np.arange(state.histories.n_users))
+    _, support = user_support(state.model, state.items, tasks, state.settings.episode)
     losses = [support(adapted(state.model, state.items, tasks, state.settings, state.init, k)[1]) for k in range(3)]
     assert (losses[1] < losses[0]).all() and (losses[2] < losses[1]).all()
 
@@ -43,15 +43,15 @@ def test_each_step_lowers_the_loss_of_every_user_on_their_own_support(state):
 def test_a_reader_in_batches_reads_like_one_by_one(state):
     users = np.resize(np.arange(state.histories.n_users), 150)  # more than run side by side
     read = reader(state.model, state.items, state.settings, state.init)
-    vectors, scores = read(everything_known(state.histories, users))
+    vectors, scores = read(full_histories(state.histories, users))
     for row in (0, 127, 128, 149):
-        alone = read(everything_known(state.histories, users[row : row + 1]))
+        alone = read(full_histories(state.histories, users[row : row + 1]))
         np.testing.assert_allclose(vectors[row], alone[0][0], atol=1e-4)
         np.testing.assert_allclose(scores[row], alone[1][0], atol=1e-4)
 
 
 def test_steps_move_the_adapter_and_no_steps_leave_the_initialisation(state):
-    tasks = everything_known(state.histories, np.arange(4))
+    tasks = full_histories(state.histories, np.arange(4))
     base = adapted(state.model, state.items, tasks, state.settings, None)[1]
     still = adapted(state.model, state.items, tasks, state.settings, state.init, 0)[1]
     moved = adapted(state.model, state.items, tasks, state.settings, state.init)[1]
@@ -75,7 +75,7 @@ def test_an_initialisation_is_learned_from_where_it_starts(state):
 
 
 def test_a_start_with_b_at_zero_is_the_base(state):
-    tasks = everything_known(state.histories, np.arange(2))
+    tasks = full_histories(state.histories, np.arange(2))
     plain = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, None))
     start = start_adapter(state.model, state.settings, 0, 0.0)
     zero = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, start, 0))
@@ -85,17 +85,17 @@ def test_a_start_with_b_at_zero_is_the_base(state):
 def test_settings_are_values_with_a_reach_of_their_own():
     assert Settings() == Settings()
     assert Settings().train is not Settings(layers=2).train
-    changed = Settings(lora=LoraSettings(upper=2))
-    assert changed.reach.upper == 2
-    assert changed.reach.most == changed.train.most
+    changed = Settings(lora=LoraSettings(n_adapted_blocks=2))
+    assert changed.episode.n_adapted_blocks == 2
+    assert changed.episode.max_slots == changed.train.max_slots
     assert asdict(changed) != asdict(Settings())
     with pytest.raises(AttributeError):
         changed.layers = 4
 
 
 def test_a_state_makes_its_likeness_once_and_is_a_value(state):
-    assert state.likeness is state.likeness
-    np.testing.assert_allclose(np.linalg.norm(state.likeness.vectors, axis=1), 1.0, atol=1e-6)
+    assert state.similarity_index is state.similarity_index
+    np.testing.assert_allclose(np.linalg.norm(state.similarity_index.vectors, axis=1), 1.0, atol=1e-6)
     with pytest.raises(AttributeError):
         state.version = 3
 
@@ -103,10 +103,12 @@ def test_a_state_makes_its_likeness_once_and_is_a_value(state):
 def test_the_ranker_over_counts_meets_the_counts_of_other_users(random_shop, tiny_settings, monkeypatch):
     """Whoever is ranked for is never among those who were counted, and everybody is ranked for once."""
     counted, ranked_for = [], []
-    count, tasks = parts.count, parts.ranking_tasks
-    monkeypatch.setattr(parts, "count", lambda data, users, *rest: counted.append(set(users)) or count(data, users, *rest))
+    count, tasks = pipeline.fit_statistics, pipeline.ranking_tasks
     monkeypatch.setattr(
-        parts, "ranking_tasks", lambda data, users, *rest: ranked_for.append(set(users)) or tasks(data, users, *rest)
+        pipeline, "fit_statistics", lambda data, users, *rest: counted.append(set(users)) or count(data, users, *rest)
+    )
+    monkeypatch.setattr(
+        pipeline, "ranking_tasks", lambda data, users, *rest: ranked_for.append(set(users)) or tasks(data, users, *rest)
     )
     rng, users = np.random.default_rng(0), np.arange(20)
     texts = read_texts(random_shop)
@@ -117,7 +119,7 @@ def test_the_ranker_over_counts_meets_the_counts_of_other_users(random_shop, tin
     )
     settings = replace(tiny_settings, train=replace(tiny_settings.train, horizon=1))
     read = lambda some: (rng.normal(size=(len(some), 4)).astype(np.float32), np.zeros((len(some), 10), np.float32))  # noqa: E731
-    parts.learn_counts_ranker(read, retrieval, texts, random_shop, users, settings, rng, 0)
+    pipeline.learn_counts_ranker(read, retrieval, texts, random_shop, users, settings, rng, 0)
     assert len(counted) == len(ranked_for) == 2
     assert not any(a & b for a, b in zip(counted, ranked_for, strict=True))
     assert ranked_for[0] | ranked_for[1] == set(users.tolist())

@@ -9,12 +9,12 @@ from scipy import sparse
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates, Sources
-from llmrec.index.flat import build
+from llmrec.index.faiss_index import build
 from llmrec.models.counts import support_counts
-from llmrec.ranking.counting import count, read_texts, with_vectors
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
 from llmrec.ranking.ranker import RankerSettings, fit_ranker, rank
-from llmrec.ranking.stage import Retrieval, blend_inputs, ranked, ranking, retrieve, together
+from llmrec.ranking.statistics import fit_statistics, read_texts, with_vectors
+from llmrec.ranking.two_stage import Retrieval, blend_inputs, ranked, ranking, retrieve, together
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_ranked_puts_candidates_first_and_all_others_behind_in_their_own_order(t
 def test_retrieved_by_text_are_the_nearest_to_the_vector_and_one(random_shop, tasks):
     rng = np.random.default_rng(0)
     matrix, vectors = rng.normal(size=(10, 5)).astype(np.float32), rng.normal(size=(len(tasks), 4)).astype(np.float32)
-    counts = count(random_shop, np.arange(20), 2, read_texts(random_shop), rng)
+    counts = fit_statistics(random_shop, np.arange(20), 2, read_texts(random_shop), rng)
     retrieval = Retrieval(build(matrix), counts, Sources(3, 0, 0, repeats=False))
     found = retrieve(retrieval, tasks, vectors, Sources(3, 0, 0, repeats=False), None)
     seen = support_counts(tasks).toarray() > 0
@@ -93,9 +93,9 @@ def test_retrieved_by_text_are_the_nearest_to_the_vector_and_one(random_shop, ta
 def test_the_blend_sees_both_scores_and_the_features_that_are_named_in_their_order(random_shop, tasks):
     found, rng = some_candidates(len(tasks)), np.random.default_rng(0)
     carry = sparse.csr_array(rng.random((10, 10)).astype(np.float32))
-    counted = replace(count(random_shop, np.arange(20), 2, read_texts(random_shop), rng), carry=carry)
+    counted = replace(fit_statistics(random_shop, np.arange(20), 2, read_texts(random_shop), rng), text_knn=carry)
     seen = features(tasks, found, counted)
-    ranker = fit_ranker(ranking(tasks, found, seen), RankerSettings(steps=3), 0)
+    ranker = fit_ranker(ranking(tasks, found, seen), RankerSettings(max_steps=3), 0)
     scores = rng.normal(size=(len(tasks), random_shop.n_items)).astype(np.float32)
     every = np.concatenate([seen, features_for_blend(tasks, found, counted)], 1)
     for names in ((), ("known", "had"), ("akin", "known")):
@@ -105,7 +105,7 @@ def test_the_blend_sees_both_scores_and_the_features_that_are_named_in_their_ord
         assert np.array_equal(made[:, 1], scores[found.task, found.item])
         for column, name in enumerate(names):
             assert np.array_equal(made[:, 2 + column], every[:, (FEATURES + FOR_BLEND).index(name)])
-    with pytest.raises(DataError, match="Settings.beside: expected names out of times, .*, got 'colour'"):
+    with pytest.raises(DataError, match="Settings.blend_features: expected names out of times, .*, got 'colour'"):
         blend_inputs(ranker, ("colour",), tasks, found, counted, scores)
 
 
@@ -120,7 +120,7 @@ def test_where_akin_is_all_that_tells_a_blend_that_sees_it_is_right_and_another_
     data = shop(counted + [[[a[t]], [new[t]]] for t in range(tastes) for _ in range(4)], ["thing"] * 3 * tastes)
     text = np.eye(3 * tastes, dtype=np.float32)
     text[new] += text[b]
-    counts = count(data, np.arange(len(counted)), 1, with_vectors(read_texts(data), text, rng), rng)
+    counts = fit_statistics(data, np.arange(len(counted)), 1, with_vectors(read_texts(data), text, rng), rng)
     asked = first_baskets(data, np.arange(len(counted), data.n_users), 1, 1)
     learn, tell = asked.take(np.arange(0, len(asked), 2)), asked.take(np.arange(1, len(asked), 2))
 
@@ -128,11 +128,11 @@ def test_where_akin_is_all_that_tells_a_blend_that_sees_it_is_right_and_another_
         some = np.tile(np.array(new, np.int32), len(tasks))
         return Candidates(np.arange(len(tasks) + 1) * tastes, some, np.zeros(len(some), np.uint8))
 
-    plain = fit_ranker(ranking(learn, all_new(learn), features(learn, all_new(learn), counts)), RankerSettings(steps=3), 0)
+    plain = fit_ranker(ranking(learn, all_new(learn), features(learn, all_new(learn), counts)), RankerSettings(max_steps=3), 0)
     for beside in (("akin",), tuple(FEATURES)):
         base = np.zeros((len(learn), data.n_items), np.float32)
         inputs, others = (blend_inputs(plain, beside, tasks, all_new(tasks), counts, base) for tasks in (learn, tell))
-        blend = fit_ranker(ranking(learn, all_new(learn), inputs), RankerSettings(steps=200), 0)
+        blend = fit_ranker(ranking(learn, all_new(learn), inputs), RankerSettings(max_steps=200), 0)
         order = rank(blend, others).reshape(len(tell), tastes)
         wanted = data.item[tell.split] - new[0]
         if beside == ("akin",):

@@ -10,29 +10,29 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from llmrec.data.asked import (
+from llmrec.data.dataset import Catalogue
+from llmrec.data.ids import Ids
+from llmrec.data.requests import (
     allowed_items,
     answer_table,
-    askers,
+    as_ids,
     check_count,
     check_users,
     find_items,
-    listed,
+    query_users,
     warn_if_short,
     with_titles,
 )
-from llmrec.data.dataset import Catalogue
-from llmrec.data.ids import Ids
 from llmrec.errors import DataError, ShortAnswerWarning, UnknownItemError
 
 CATALOGUE = Catalogue(Ids(["mug", "tent", "rope"]), pa.table({"title": ["a", "b", "c"]}))
 
 
 def test_ids_are_listed_as_python_has_them():
-    assert listed(np.array([3, 1]), "users").values == [3, 1]
-    assert [type(value) for value in listed(np.array([3, 1]), "users").values] == [int, int]
+    assert as_ids(np.array([3, 1]), "users").values == [3, 1]
+    assert [type(value) for value in as_ids(np.array([3, 1]), "users").values] == [int, int]
     with pytest.raises(DataError, match=r"users is the text 'ann', expected a list of ids; say \['ann'\]"):
-        listed("ann", "users")
+        as_ids("ann", "users")
 
 
 def test_what_lists_no_ids_is_refused_with_what_to_pass():
@@ -40,21 +40,21 @@ def test_what_lists_no_ids_is_refused_with_what_to_pass():
     frames = (table, pd.DataFrame(table), pa.table(table))
     for frame in frames:
         with pytest.raises(DataError, match="users is a .*, expected a list of ids; pass one column of it, or .* as histories"):
-            listed(frame, "users")
+            as_ids(frame, "users")
     with pytest.raises(DataError, match="items is a dict, expected a list of ids; pass one column of it$"):
-        listed(table, "items")
+        as_ids(table, "items")
     with pytest.raises(DataError, match=r"users is 5, expected a list of ids; say \[5\]"):
-        listed(5, "users")
+        as_ids(5, "users")
     for value in (None, float("nan"), 1.5, True, np.bool_(False), pd.NaT, b"ann", ("ann",), pa.scalar(None, pa.int64())):
         with pytest.raises(DataError, match=r"users\[1\] is .*, expected an id: str, int or UUID; drop missing ids"):
-            listed([1, value], "users")
+            as_ids([1, value], "users")
 
 
 def test_ids_of_every_column_type_are_read_alike():
     """A column of whole floats is what pandas makes of ints where some are missing."""
     for column in (pa.chunked_array([[3, 1]]), pd.Series([3.0, 1.0]), pd.Series([3, 1], dtype="Int64"), {3: 0, 1: 0}.keys()):
-        assert listed(column, "users").values == [3, 1]
-        assert all(type(value) is int for value in listed(column, "users").values)
+        assert as_ids(column, "users").values == [3, 1]
+        assert all(type(value) is int for value in as_ids(column, "users").values)
 
 
 def test_ids_of_another_type_than_the_known_ones_are_refused_with_both_and_the_remedy():
@@ -85,7 +85,7 @@ def test_titles_stand_behind_the_answer():
 
 def test_askers_come_in_the_order_of_the_table_each_once_and_without_the_nameless():
     table = {"who": ["b", None, "a", "b", ""], "item_id": ["x", "x", None, "y", "y"], "timestamp": [1, 2, 3, 4, 5]}
-    assert askers(table, {"who": "user_id"}).values == ["b", "a"]
+    assert query_users(table, {"who": "user_id"}).values == ["b", "a"]
 
 
 def test_items_are_found_or_named():

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llmrec import NewScene, Scenes
+from llmrec import SceneRecommender, Scenes
 from llmrec.data.build import build
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.items import catalogue_vectors
 from llmrec.errors import ArtefactError, DataError, ForkError, SchemaError, WeightsError
 from llmrec.scenes.learning import LearnSettings, MixSettings, learn
-from llmrec.scenes.opening import open as open_scene
+from llmrec.scenes.opening import zero_shot as open_scene
 from llmrec.scenes.shelf import shelve
 from llmrec.scenes.worlds import World, last_steps
 
@@ -42,7 +42,7 @@ def departments(tables):
 
 @pytest.fixture(scope="module")
 def parted(scenes, departments):
-    return scenes().fit(*departments, scene="aisle", without=["new"])
+    return scenes().fit(*departments, scene="aisle", holdout=["new"])
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_it_learns_what_the_functions_underneath_learn(fitted, scenes, tables):
 
 def test_gains_are_told_a_row_each_size_and_design(fitted):
     learned = fitted.known.learned
-    gains = fitted.gains
+    gains = fitted.validation_gains
     assert list(gains.columns) == ["customers", "design", "gain", "spread"]
     for s, size in enumerate(learned.sizes):
         rows = gains[gains["customers"] == size]
@@ -118,7 +118,7 @@ def test_small_parts_teach_nothing_and_may_be_opened(scenes, departments, capsys
     events, items = departments
     aisle = ["corner" if name == "new" and n % 6 else name for n, name in enumerate(items["aisle"])]
     known = scenes(QUICK).fit(
-        events, items | {"aisle": aisle}, scene="aisle", without=["corner"]
+        events, items | {"aisle": aisle}, scene="aisle", holdout=["corner"]
     )  # "new" is left with ten items
     assert known.known.names == ("bread", "fruit")
     assert "too small to learn from: new" in capsys.readouterr().err
@@ -139,7 +139,7 @@ def test_what_was_learned_is_saved_without_events_and_catalogue(fitted, parted, 
         loaded.open(scene="new")
     assert loaded.open(departments[1], scene="new").recommend([1], k=3)["item_id"].str.startswith("new ").all()
     with pytest.raises(ArtefactError, match="expected a saved new scene, got a saved known scenes"):
-        NewScene.from_pretrained(tmp_path / "known")
+        SceneRecommender.from_pretrained(tmp_path / "known")
 
 
 # ---------------------------------------------------------------------------------------- what is refused
@@ -175,11 +175,11 @@ def test_tables_that_are_no_known_scenes_are_refused(scenes, tables, departments
     ):
         fresh.fit(*departments, scene="shelf")
     with pytest.raises(DataError, match="without: expected some of 'bread', 'fruit', 'new', got 'nwe'"):
-        fresh.fit(*departments, scene="aisle", without=["nwe"])
+        fresh.fit(*departments, scene="aisle", holdout=["nwe"])
     with pytest.raises(DataError, match=r"without is the text 'new', expected a list of ids; say \['new'\]"):
-        fresh.fit(*departments, scene="aisle", without="new")
+        fresh.fit(*departments, scene="aisle", holdout="new")
     with pytest.raises(DataError, match="expected two known scenes or more, .* got 'bread'"):
-        fresh.fit(*departments, scene="aisle", without=["new", "fruit"])
+        fresh.fit(*departments, scene="aisle", holdout=["new", "fruit"])
     with pytest.raises(DataError, match="nothing is known yet: call fit"):
         fresh.open(one[1])  # a fit that failed leaves nothing behind
 
@@ -188,7 +188,7 @@ def test_openings_that_cannot_be_are_refused(fitted, parted, newcomer):
     for known, arguments, message in (
         (fitted, {}, "open needs items .* or scene"),
         (fitted, {"scene": "new"}, "scene: expected None, for whole catalogues are known, got 'new'"),
-        (parted, {"scene": "bread"}, r"got 'bread', which was learned from; .* without=\['bread'\]"),
+        (parted, {"scene": "bread"}, r"got 'bread', which was learned from; .* holdout=\['bread'\]"),
         (parted, {"scene": "nwe"}, "scene: expected one of 'bread', 'fruit', 'new', got 'nwe'"),
     ):
         with pytest.raises(DataError, match=message):
@@ -221,10 +221,10 @@ def test_the_type_of_frame_outlives_saving_and_a_tilde_is_the_home_folder(fitted
     monkeypatch.chdir(tmp_path)
     fitted.save_pretrained("~/known")
     loaded = Scenes.from_pretrained("~/known", scenes().weights)
-    pd.testing.assert_frame_equal(loaded.gains, fitted.gains)
+    pd.testing.assert_frame_equal(loaded.validation_gains, fitted.validation_gains)
     fitted.open(newcomer[1]).save_pretrained("~/new")
-    opened = NewScene.from_pretrained("~/new")
-    assert isinstance(opened.chosen, pd.DataFrame) and isinstance(opened.recommend(["ann"], k=2), pd.DataFrame)
+    opened = SceneRecommender.from_pretrained("~/new")
+    assert isinstance(opened.selection_report, pd.DataFrame) and isinstance(opened.recommend(["ann"], k=2), pd.DataFrame)
     assert sorted(entry.name for entry in (tmp_path / "home").iterdir()) == ["known", "new"] and not (tmp_path / "~").exists()
 
 
@@ -239,7 +239,7 @@ def test_users_of_another_type_than_the_histories_and_a_broken_k_are_refused(fit
 def test_what_they_are_stands_in_their_repr(fitted, newcomer):
     assert repr(Scenes()) == "Scenes(not fitted)"
     assert repr(fitted) == "Scenes(3 known scenes: 'shop 0', 'shop 1', 'shop 2')"
-    assert repr(fitted.open(newcomer[1])) == "NewScene(60 items, 'zero steps', 0 customers)"
+    assert repr(fitted.open(newcomer[1])) == "SceneRecommender(60 items, 'zero steps', 0 customers)"
 
 
 def test_without_verbose_nothing_is_shown(scenes, tables, capfd):
@@ -270,6 +270,6 @@ def test_a_forked_child_of_a_process_with_threads_encodes_nothing(fitted, newcom
     def refuse() -> None:
         raise ForkError("forked")
 
-    monkeypatch.setattr("llmrec.scenes.door.check_process", refuse)
+    monkeypatch.setattr("llmrec.scenes.api.check_process", refuse)
     with pytest.raises(ForkError):
         fitted.open(newcomer[1])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.errors import DataError, MissingExtraError, UnknownItemError
-from llmrec.index.flat import Index, IndexSettings, add, build, remove, search, usable
+from llmrec.index.faiss_index import Index, IndexSettings, add, build, remove, search, usable
 
 LISTS = IndexSettings(exact_below=1, lists=8, probes=8)  # every list is looked into: has to be exact
 FEW = IndexSettings(exact_below=1, lists=16, probes=2)

@@ -1,4 +1,4 @@
-"""Who is asked about and what is answered: ids, tables and messages that every recommender shares."""
+"""Requests and answers: the id checks, tables and warnings that all recommenders share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llmrec.data.tables import read_events
 from llmrec.errors import DataError, ShortAnswerWarning, UnknownItemError
 
 
-def listed(ids: Iterable[Any], what: str) -> Ids:
+def as_ids(ids: Iterable[Any], what: str) -> Ids:
     """Ids as a caller lists them; whole floats become ints, as in tables.
 
     Raises DataError for a text, which would be a list of letters, for a table or a dict, for what is no list, and for values
@@ -46,7 +46,7 @@ def check_users(asked: Ids, known: Ids) -> None:
         )
 
 
-def askers(histories: Any, columns: Mapping[str, str] | None) -> Ids:
+def query_users(histories: Any, columns: Mapping[str, str] | None) -> Ids:
     """The users of a table in order of appearance, also those without any event that can be used."""
     table, _ = read_events(histories, columns)
     code, ids = coded(read_ids(table, ("user_id",), "events")[0].column("user_id"))
@@ -71,7 +71,7 @@ def find_items(catalogue: Catalogue, wanted: Ids) -> np.ndarray:
 def allowed_items(catalogue: Catalogue, items: Iterable[Any]) -> np.ndarray:
     """bool (N,): the `items_to_recommend` of a call."""
     mask = np.zeros(len(catalogue), bool)
-    mask[find_items(catalogue, listed(items, "items_to_recommend"))] = True
+    mask[find_items(catalogue, as_ids(items, "items_to_recommend"))] = True
     return mask
 
 

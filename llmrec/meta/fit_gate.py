@@ -1,4 +1,4 @@
-"""Learning the gate: which way to adapt pays at which support size, on meta-validation users, beyond noise.
+"""Fit the gate: choose, for each support size, the adaptation that helps significantly on validation users.
 
 1. Gains over zero steps, paired user by user, are averaged in each bin of support sizes.
 2. Neighbouring bins borrow from each other: gains are taken for a random walk along the bins, and how far it wanders is

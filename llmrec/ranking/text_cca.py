@@ -1,4 +1,4 @@
-"""Which texts are taken after which: a linear map from the text of a history to that of what comes next, in closed form.
+"""Text CCA: a linear map, in closed form, from the text of a history to the text of the next items.
 
     score(history, item) = (z - mean z)' (S_zz + r v_z I)^-1 S_zf (S_ff + r v_f I)^-1 (f - mean f)
 

@@ -1,4 +1,4 @@
-"""The parts of a recommender, made one after the other; the demonstration makes the same ones with the same functions."""
+"""The pipeline of a recommender: functions that build its parts, shared by `fit` and the training scripts."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llmrec.adapters.lora import Adapter, delta, fresh
+from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.tasks import Tasks, sample_windows
-from llmrec.encoder.backbone import Body, TextModel
+from llmrec.encoder.backbone import Backbone, TextModel
 from llmrec.encoder.dates import moments
 from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.templates import history_words, load_template
-from llmrec.encoder.users import Prompts, chunks, prompts, user_scores, user_vectors
+from llmrec.encoder.users import Prompts, batches, prompts, user_scores, user_vectors
 from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates
-from llmrec.index.flat import Index, gpu_number, usable
-from llmrec.index.flat import build as build_index
+from llmrec.index.faiss_index import Index, gpu_number, usable
+from llmrec.index.faiss_index import build as build_index
 from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.gate import Choice, Gate, adapt_by
 from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.outer import Episode, meta_train
-from llmrec.ranking.counting import Counts, Texts, count
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, fit_ranker
-from llmrec.ranking.stage import (
+from llmrec.ranking.statistics import ItemStatistics, Texts, fit_statistics
+from llmrec.ranking.two_stage import (
     Rankers,
     Retrieval,
     blend_inputs,
@@ -52,17 +52,17 @@ def text_vectors(model: TextModel, catalogue: Catalogue, settings: Settings, cac
 
 
 def new_model(
-    body: Body, text_model: TextModel, text: np.ndarray, dataset: Dataset, users: np.ndarray, settings: Settings, seed: int
+    body: Backbone, text_model: TextModel, text: np.ndarray, dataset: Dataset, users: np.ndarray, settings: Settings, seed: int
 ) -> SlotModel:
     """A slot model before training; item popularities come from `users` alone.
 
     Raises DataError when prompts would be longer than the transformer reads.
     """
     words = text_model.words(history_words(load_template(settings.history_template)))
-    if len(words) + settings.train.most > body.max_length:
+    if len(words) + settings.train.max_slots > body.max_length:
         raise DataError(
-            f"a prompt of {len(words)} words and {settings.train.most} slots is longer than the {body.max_length} that the "
-            f"transformer reads: set TrainSettings(most={body.max_length - len(words)}) or less"
+            f"a prompt of {len(words)} words and {settings.train.max_slots} slots is longer than the {body.max_length} that "
+            f"the transformer reads: set TrainSettings(max_slots={body.max_length - len(words)}) or less"
         )
     part = dataset.take(users)
     seen = np.bincount(part.item, minlength=dataset.n_items) > 0
@@ -82,12 +82,12 @@ def frozen_items(model: SlotModel) -> Items:
 
 
 def check_settings(settings: Settings) -> None:
-    """Say at once what else would be found out after minutes of training.
+    """Check the settings before training starts.
 
-    Raises DataError for a device that is not here and for a feature that there is none of, MissingExtraError for an index on a
+    Raises DataError for a device that is not available and for an unknown feature name, MissingExtraError for an index on a
     GPU with the faiss for CPUs.
     """
-    columns_of(settings.beside)
+    columns_of(settings.blend_features)
     try:
         torch.zeros(1, device=settings.device)
     except (AssertionError, RuntimeError) as error:  # torch's two ways to say so
@@ -103,7 +103,7 @@ def new_index(vectors: np.ndarray, settings: Settings) -> Index:
     return build_index(vectors, settings=index)
 
 
-def new_retrieval(model: SlotModel, items: Items, counts: Counts, settings: Settings) -> Retrieval:
+def new_retrieval(model: SlotModel, items: Items, counts: ItemStatistics, settings: Settings) -> Retrieval:
     """The index over a trained model's items, beside what was counted."""
     with torch.no_grad():
         matrix = items.search_matrix(model.temperature).cpu().numpy()
@@ -113,9 +113,9 @@ def new_retrieval(model: SlotModel, items: Items, counts: Counts, settings: Sett
 def start_adapter(model: SlotModel, settings: Settings, seed: int, b_std: float) -> Initialisation:
     """A random start for the upper blocks, with one rate for all layers and steps."""
     lora = settings.lora
-    layers = model.body.linear_paths(lora.upper)
-    adapter = fresh(layers, lora.rank, lora.scale, torch.Generator().manual_seed(seed), b_std)
-    return initialisation(adapter, lora.steps, lora.rate, lora.pull).to(settings.device)
+    layers = model.body.linear_paths(lora.n_adapted_blocks)
+    adapter = init_lora(layers, lora.r, lora.lora_alpha / lora.r, torch.Generator().manual_seed(seed), b_std)
+    return initialisation(adapter, lora.inner_steps, lora.inner_lr, lora.proximal).to(settings.device)
 
 
 def episodes(
@@ -124,8 +124,8 @@ def episodes(
     """Endless episodes of `users`, drawn as base training draws its windows."""
     draw = settings.train
     while True:
-        tasks = sample_windows(dataset, users, draw.known, draw.horizon, settings.lora.users, rng, draw.from_start)
-        yield user_episode(model, items, tasks, settings.reach)
+        tasks = sample_windows(dataset, users, draw.known, draw.horizon, settings.lora.meta_batch_size, rng, draw.from_start)
+        yield user_episode(model, items, tasks, settings.episode)
 
 
 def learn_initialisation(
@@ -156,7 +156,7 @@ def reader(
 
     def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
         vectors, scores = [], []
-        for part in chunks(tasks):
+        for part in batches(tasks):
             made, adapter = adapted(model, items, part, settings, init, steps, gate)
             found, score = read_with(model, items, made, adapter)
             vectors.append(found)
@@ -178,8 +178,8 @@ def adapted(
     """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports: `steps` inner steps from
     `init`, or where None, as many as the gate says, or without one, as were learned."""
     if init is None:
-        return prompts(model, items, tasks, settings.train.most, settings.lora.upper), None
-    made, support = user_support(model, items, tasks, settings.reach)
+        return prompts(model, items, tasks, settings.train.max_slots, settings.lora.n_adapted_blocks), None
+    made, support = user_support(model, items, tasks, settings.episode)
     if steps is None and gate is not None:
         return made, adapt_by(init, support, choices(init, gate, tasks))
     return made, adapt(init, support, len(tasks), steps)
@@ -194,7 +194,7 @@ def choices(init: Initialisation, gate: Gate | None, tasks: Tasks) -> list[Choic
 
 def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | None) -> tuple[np.ndarray, np.ndarray]:
     """User vectors (T, d) and scores (T, N) of prompts under adapters."""
-    vectors = user_vectors(model, made, None if adapter is None else delta(adapter))
+    vectors = user_vectors(model, made, None if adapter is None else lora_hook(adapter))
     return vectors.cpu().numpy(), user_scores(model, items, vectors, made.batch)
 
 
@@ -232,7 +232,7 @@ def learn_counts_ranker(
         halves = [users, users]  # one user with a history is all there is
     parts = []
     for mine, others in (halves, halves[::-1]):
-        counts = count(dataset, others, horizon, texts, rng)
+        counts = fit_statistics(dataset, others, horizon, texts, rng)
         tasks = ranking_tasks(dataset, mine, settings, rng, 0.5)
         found = retrieve(replace(retrieval, counts=counts), tasks, read(tasks)[0], retrieval.sources, allowed)
         parts.append(ranking(tasks, found, features(tasks, found, counts)))
@@ -251,8 +251,8 @@ def learn_blend(
     """Both rankers for one way of reading histories, from tasks of users whom the base was not trained on."""
     vectors, scores = read(tasks)
     found = retrieve(retrieval, tasks, vectors, retrieval.sources, allowed)
-    inputs = blend_inputs(counts, settings.beside, tasks, found, retrieval.counts, scores)
-    return Rankers(counts, fit_ranker(ranking(tasks, found, inputs), settings.blend, seed), settings.beside)
+    inputs = blend_inputs(counts, settings.blend_features, tasks, found, retrieval.counts, scores)
+    return Rankers(counts, fit_ranker(ranking(tasks, found, inputs), settings.blend, seed), settings.blend_features)
 
 
 def ranked_scores(
