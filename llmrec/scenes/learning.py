@@ -58,7 +58,7 @@ def check_ranges(settings: LearnSettings) -> None:
     check_whole("LearnSettings.items[0]", settings.items[0], 1)
     check_whole("LearnSettings.items[1]", settings.items[1], settings.items[0])
     check_whole("LearnSettings.users", settings.users, 1)
-    check_whole("MixSettings.bends", settings.mix.bends, 1)
+    check_whole("MixSettings.bends", settings.mix.bends, 0)
     check_whole("MixSettings.steps", settings.mix.steps, 0)
     check_whole("MixSettings.batch", settings.mix.batch, 1)
     check_number("MixSettings.rate", settings.mix.rate, 0, above=True)
