@@ -100,7 +100,7 @@ class Dataset:
 
     @cached_property
     def counting(self) -> np.ndarray | None:
-        """bool (E,): which events count more than 0, see `worth`; None where all do."""
+        """bool (E,): which events count more than 0, see `sample_weight`; None where all do."""
         return None if self.sample_weight is None or self.sample_weight.all() else self.sample_weight > 0
 
     @cached_property

@@ -148,7 +148,7 @@ def recall(found: Candidates, relevant: Sequence[np.ndarray]) -> dict[str, np.nd
 
 
 def neighbours(dataset: Dataset, users: np.ndarray, k: int = 100, shrink: float = 10.0) -> sparse.csr_array:
-    """Which items the same users have: csr float32 (N, N), row by row the k most similar other items, columns ascending.
+    """Items bought by the same users: csr float32 (N, N), row by row the k most similar other items, columns ascending.
 
     Similarity is c_ij / (sqrt(c_i c_j) + shrink), c_i users with item i and c_ij with both: the cosine, pulled to zero where
     few users speak for it. Ties go to the lower item.
@@ -202,7 +202,7 @@ def _bought_together(
 def _popular(
     tasks: int, popularity: np.ndarray, k: int, allowed: np.ndarray | None, seen: sparse.csr_array | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Down one list for all, best first, each task takes the first k that it may have."""
+    """Each task takes the first k allowed items of one popularity list."""
     best = np.argsort(-popularity, kind="stable")
     best = best[popularity[best] > 0]
     if allowed is not None and allowed.ndim == 1:

@@ -14,9 +14,9 @@ Each function gives what `meta_train` takes first and last:
 | Meta-SGD | yes | per number | all | after the last step |
 | CAVIA | yes | none | the context, whose start is not learned | after the last step |
 
-What they have in common and the papers do not: `clip` bounds each user's inner gradient (`math.inf` for none), and the outer
-loop bounds its own. Any of them becomes first order by `replace(settings, first_order=True)`. Not taken from MAML++: batch norm
-per step (there is none here) and first order at the beginning, which is two calls of `meta_train`, one after the other.
+What they have in common and the papers do not: `max_grad_norm` bounds each user's inner gradient (`math.inf` for none), and the
+outer loop bounds its own. Any of them becomes first order by `replace(settings, first_order=True)`. Not taken from MAML++:
+batch norm per step (there is none here) and first order at the beginning, which is two calls of `meta_train`, one after the other.
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ def _search(ascending: np.ndarray, row: np.ndarray, value: np.ndarray, after: bo
 
 def _relevant_around(user: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int64 (P,) each: how many of a user's relevant items lie strictly higher, and how many share the score (itself too).
-    user, above: as in `Places`, sorted by both."""
+    user, above: as in `TargetRanks`, sorted by both."""
     new = np.ones(len(user), bool)
     new[1:] = (np.diff(user) != 0) | (np.diff(above) != 0)
     tie, first = np.cumsum(new) - 1, np.flatnonzero(new)

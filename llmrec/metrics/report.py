@@ -155,7 +155,7 @@ def _aligned(lines: list[list[str]]) -> str:
 
 
 def _checked(row: dict, where: str) -> dict:
-    """The row with Python's own numbers; DataError where a field is not what `Row` says."""
+    """The row with Python's own numbers; DataError where a field is not what `Result` says."""
     row = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
     for name, value in row.items():
         if value is None and name in _OPTIONAL:

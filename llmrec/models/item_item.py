@@ -145,8 +145,8 @@ class Markov:
     """What others bought soon after the items of the last baskets.
 
     follows: float64 sparse (N, N), chance of the column in the baskets after the row, less what shrinkage took.
-    taken: float64 (N,), the share that shrinkage took from the row and gave to `base`.
-    base: float64 (N,), chance of each item in the baskets after any basket.
+    exit_rate: float64 (N,), the share that shrinkage took from the row and gave to `prior`.
+    prior: float64 (N,), chance of each item in the baskets after any basket.
     last: baskets of the history that are read. decay: their weight per basket back.
     """
 
@@ -158,7 +158,7 @@ class Markov:
     name: str = "windowed Markov"
 
     def scores(self, tasks: Tasks) -> np.ndarray:
-        """float32 (T, N); `base` for an empty history."""
+        """float32 (T, N); `prior` for an empty history."""
         same_catalogue(tasks, len(self.prior))
         history = support_counts(tasks, self.decay, self.last)
         given = history @ self.exit_rate + (np.diff(history.indptr) == 0)
@@ -170,7 +170,7 @@ def fit_markov(
 ) -> Markov:
     """Counts of the items in the next `horizon` baskets given the items in the last `last`, at every cut of every history.
 
-    An item i is followed by j with chance (count[i, j] + shrink * base[j]) / (cuts[i] + shrink): `shrink` says after how
+    An item i is followed by j with chance (count[i, j] + shrink * prior[j]) / (cuts[i] + shrink): `shrink` says after how
     many cuts an item's own followers weigh as much as what follows anything. Windows are shorter at both ends of a
     history, and an item that is twice in one counts once. A task's score is the sum over the history, see `Markov`.
     Raises DataError for windows below one basket and a negative shrink.

@@ -36,10 +36,10 @@ class SasrecSettings:
     """The body and its training.
 
     width, layers, heads: of the transformer; `heads` divides `width`. dropout: of embeddings, attention and blocks.
-    most: events of a window; of a longer history one window of `most` events is trained on in each epoch, the `windows`
-        "last" one, the "first" one (for tasks that begin with a new user's first event) or a "random" one, drawn anew.
-    horizon: how many following events each position has to predict, all alike; 1 is the published model.
-    rate, weight_decay: of AdamW. batch: windows of a step.
+    max_length: events of a window; of a longer history one window of `max_length` events is trained on in each epoch,
+        the `windows` "last" one, the "first" one (for tasks that begin with a new user's first event) or a "random" one,
+        drawn anew. horizon: how many following events each position has to predict, all alike; 1 is the published model.
+    learning_rate, weight_decay: of AdamW. batch_size: windows of a step.
     epochs: passes over the users at most. patience: passes without a better validation value before it stops.
     """
 

@@ -19,12 +19,12 @@ from llmrec.ranking.statistics import DATES, LATELY, PLACES, ItemStatistics
 FEATURES = (
     "times",  # log(1 + baskets of the support that hold the item)
     "had",  # 1 when the support holds it
-    "recency",  # 1 / (1 + baskets since it was last there), 0 when never
+    "recency",  # 1 / (1 + baskets since it was last bought), 0 when never
     "popularity",  # log of the share of training baskets that hold it
     "repurchase",  # logit of how often training users who had it took it again soon
     "together",  # log(1 + similarity by co-occurrence to the support)
     "together_lately",  # the same with .8 of the weight for each basket back
-    "linear",  # log of what EASE says of it, given the support, 0.001 at least
+    "linear",  # log of its EASE score, given the support, 0.001 at least
     "linear_lately",  # the same with .8 of the weight for each basket back
     "wording",  # log(1 + similarity of its title and category to the support's, by TF-IDF), lately
     "text_follows",  # how well its text goes with what is taken after such texts as the support's
@@ -99,10 +99,10 @@ def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndar
 
 
 def features_for_blend(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndarray:
-    """float32 (C, 1), columns as in FOR_BLEND; 0 for items that were had, and where `Counts.carry` is empty.
+    """float32 (C, 1), columns as in FOR_BLEND; 0 for purchased items, and where `ItemStatistics.text_knn` is empty.
 
-    akin(i) = log(1 + 100 sum_j carry(j, i) (held(j) + sum_h held(h) together(h, j))), held(h) with .8 for each basket back: as
-    the control `attribute kNN` of the benchmarks, which carries over its own similarities.
+    akin(i) = log(1 + 100 sum_j carry(j, i) (held(j) + sum_h held(h) cooccurrence(h, j))), where held(h) decays by .8 a basket
+    back: as the control `attribute kNN` of the benchmarks does with similarities of its own.
     """
     value = np.zeros(len(found.item))
     if counts.text_knn.nnz:
@@ -120,7 +120,7 @@ def _follows(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
 
 
 def _linear(counts: ItemStatistics, history: sparse.csr_array, found: Candidates) -> np.ndarray:
-    """log of the sum (C,) over the history's items of what each says of the candidate by `Counts.linear`."""
+    """log of the sum (C,) over the history's items of what each says of the candidate by `ItemStatistics.ease`."""
     value = np.zeros(len(found.item), np.float32)
     for first in range(0, history.shape[0] if counts.ease.nnz else 0, TASKS):  # in parts: nearly every item is spoken of
         stop = min(first + TASKS, history.shape[0])
@@ -166,8 +166,8 @@ def _first_and_last_basket(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lately(counts: ItemStatistics, tasks: Tasks, asked: Tasks, found: Candidates) -> np.ndarray:
-    """`Counts.lately` (C,) at the time of the last event of each support of `asked`, between the two nearest dates in
-    proportion. tasks: the same with only the events that count."""
+    """`recent_position_popularity` (C,) at the time of the last event of each support of `asked`, between the two nearest dates
+    in proportion. tasks: the same with only the events that count."""
     at = np.interp(asked.dataset.time[asked.split - 1], counts.dates, np.arange(DATES))
     low = np.minimum(at.astype(np.int64), DATES - 2)
     part, task, place = (at - low)[found.task], low[found.task], _nearest_place(tasks)[found.task]

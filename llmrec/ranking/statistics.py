@@ -20,15 +20,15 @@ from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.cold_items import alike, carry
 from llmrec.ranking.text_cca import Flow, fit_flow, item_features
 
-PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets had, at which `place` and `lately` are counted
+PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets known, at which popularity by position is counted
 LATELY = 0.8  # weight of a basket against the one after it
-RIDGE = 5.0  # of `linear`, times the number of users that an item has on average
-HELD = 300  # items that speak for one in `linear`, at least; in a small catalogue as many as WEIGHTS allow
+RIDGE = 5.0  # of `ease`, times the number of users that an item has on average
+HELD = 300  # weights kept per column of `ease`, at least; in a small catalogue as many as WEIGHTS allow
 WEIGHTS = 3_000_000  # 24 MB. With 300 of 3,416 films a long history loses 4%, with 880 nothing
-AKIN, POWER = 50, 1.0  # warm items that speak for a cold one, and how much the most alike count beyond the others
-LINEAR_ITEMS = 16_000  # above it `linear` says nothing: its fit would take minutes and gigabytes
+AKIN, POWER = 50, 1.0  # warm neighbours of a cold item, and the exponent that sharpens the weight of the most similar ones
+LINEAR_ITEMS = 16_000  # above it `ease` is empty: its fit would take minutes and gigabytes
 _COLUMNS = 1024  # looked through at a time
-DATES = 8  # parts of the training period for `lately`, with as many baskets in each
+DATES = 8  # parts of the training period for `recent_position_popularity`, with as many baskets in each
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _linear(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
 
 
 def _carry(dataset: Dataset, users: np.ndarray, text: np.ndarray) -> sparse.csr_array:
-    """`carry` of Counts from text (N, F)."""
+    """`ItemStatistics.text_knn` from text features (N, F)."""
     n, warm = dataset.n_items, len(np.unique(dataset.take(users).item))
     if not text.shape[1] or not warm:
         return sparse.csr_array((n, n), dtype=np.float32)
@@ -157,7 +157,8 @@ def _carry(dataset: Dataset, users: np.ndarray, text: np.ndarray) -> sparse.csr_
 
 
 def _places(part: Dataset, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`place`, `lately` and `dates` of Counts: what the training users took in the `horizon` baskets after so many.
+    """`position_popularity`, `recent_position_popularity` and `dates`: what training users took in the `horizon` baskets after
+    each of PLACES.
 
     A table that few baskets fill is smoothed by the one above it: all dates, and then all places.
     """

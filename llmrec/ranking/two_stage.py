@@ -21,7 +21,8 @@ from llmrec.ranking.statistics import ItemStatistics
 class Retrieval:
     """What candidates are taken from.
 
-    index: over `Items.search_matrix`, so that `[u, 1]` is its query. counts: of training users. sources: how many from where.
+    index: over `Items.search_matrix`, so that `[u, 1]` is its query. counts: of training users. sources: how many candidates
+    each source brings.
     """
 
     index: Index
@@ -66,7 +67,7 @@ def blend_inputs(
 
 
 def columns_of(names: Sequence[str]) -> list[int]:
-    """Where features of those names are, those of FOR_BLEND after all others. Raises DataError for a name that is none."""
+    """Where features of those names are, those of FOR_BLEND after all others. Raises DataError for an unknown name."""
     every = FEATURES + FOR_BLEND
     for name in names:
         if name not in every:

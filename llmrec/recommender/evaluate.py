@@ -15,7 +15,7 @@ from llmrec.metrics.report import Result
 from llmrec.recommender.pipeline import ranked_scores, reader
 from llmrec.recommender.state import State
 
-OURS = "meta_lora"
+OURS = "llmrec"
 
 
 def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) -> list[Result]:

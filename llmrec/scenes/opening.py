@@ -98,8 +98,8 @@ def adapt(
     """The scene with an adapter of its own, from the histories of its support users; a new value.
 
     users: int indices of the dataset, which is over the shelf's catalogue. design: None for the one that meta-validation
-    prefers for so many users, which may be zero steps. Nobody gives zero steps. again, rng: for a design with gradient steps,
-    whether what a user had may come again, and what the items that were not taken are drawn by; None for the same ones in
+    prefers for so many users, which may be zero steps; without users it is zero steps. repeat_purchases, rng: for a design with
+    gradient steps, whether users may buy an item again, and the generator that draws negative items; None for the same ones in
     every call. Raises DataError for another catalogue.
     """
     if dataset.n_items != len(scene.shelf.among):

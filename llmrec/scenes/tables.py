@@ -28,7 +28,7 @@ LEAST_ITEMS, LEAST_ASKED = 20, 50  # of a known scene: its items; customers who 
 
 def named_tables(data: Any, items: Any, holdout: Iterable[Any]) -> dict[str, tuple[Any, Any]]:
     """Tables by the name of the known scene."""
-    if items is not None or len(as_ids(holdout, "without")):
+    if items is not None or len(as_ids(holdout, "holdout")):
         raise DataError('items and without are for parts of one catalogue: say by which column, such as scene="category"')
     if not isinstance(data, Mapping) or not all(isinstance(one, (tuple, Dataset)) for one in data.values()):
         raise DataError(
@@ -83,12 +83,12 @@ def world_of(dataset: Dataset, shelf: Shelf, again: bool) -> World:
     return World(dataset, shelf, customers(dataset, shelf.among), again)
 
 
-def parts_by(dataset: Dataset, shelf: Shelf, column: str, without: Iterable[Any], again: bool) -> dict[str, World]:
+def parts_by(dataset: Dataset, shelf: Shelf, column: str, holdout: Iterable[Any], again: bool) -> dict[str, World]:
     """A known scene for every value of a column but those of `holdout`; histories hold the whole catalogue."""
     label = labels(dataset.catalogue, column)
-    skip = [str(name) for name in as_ids(without, "without").values]
+    skip = [str(name) for name in as_ids(holdout, "holdout").values]
     if missing := sorted(set(skip) - set(label)):
-        raise DataError(f"without: expected some of {shown(label)}, got {missing[0]!r}; name values of the items' {column!r}")
+        raise DataError(f"holdout: expected some of {shown(label)}, got {missing[0]!r}; name values of the items' {column!r}")
     names = [name for name in np.unique(label[label != ""]).tolist() if name not in skip]
     return {name: world_of(dataset, part_of(shelf, label == name), again) for name in names}
 

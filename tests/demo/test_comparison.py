@@ -45,12 +45,12 @@ def test_the_oracle_beats_the_contrary_by_all_there_is(tasks):
     def contrary(part):
         return -oracle(part)
 
-    arms = {"meta_lora": (oracle, oracle), "most_frequent": (contrary, contrary)}
-    rows = compare(cells("world", {1: tasks})[:1], arms, "meta_lora", ("meta_lora",), 0, np.random.default_rng(0))
+    arms = {"llmrec": (oracle, oracle), "most_frequent": (contrary, contrary)}
+    rows = compare(cells("world", {1: tasks})[:1], arms, "llmrec", ("llmrec",), 0, np.random.default_rng(0))
     found = {(row.method, row.versus, row.metric): row for row in rows}
-    assert found["meta_lora", "", "ndcg@10"].value == pytest.approx(1.0)
+    assert found["llmrec", "", "ndcg@10"].value == pytest.approx(1.0)
     assert found["most_frequent", "", "auc"].value == pytest.approx(0.0)
-    assert found["meta_lora", "most_frequent", "auc"].value == pytest.approx(1.0)
+    assert found["llmrec", "most_frequent", "auc"].value == pytest.approx(1.0)
     assert {row.n for row in rows} == {len(tasks)}
 
 

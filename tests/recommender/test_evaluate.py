@@ -10,7 +10,7 @@ from llmrec.errors import DataError
 from llmrec.metrics.ranking import rank_targets
 from llmrec.recommender.evaluate import evaluate
 
-METHODS = ["meta_lora", "zero_steps", "popularity", "most_frequent"]
+METHODS = ["llmrec", "zero_steps", "popularity", "most_frequent"]
 METRICS = ["ndcg@10", "recall@10", "auc"]
 
 
@@ -22,14 +22,14 @@ def test_every_method_has_its_mean_and_every_other_its_paired_difference(fitted,
     rows = fitted.evaluate(clicks, known=2)
     found = cells(rows)
     means = [(method, metric, "") for method in METHODS for metric in METRICS]
-    assert set(found) == {*means, *(("meta_lora", metric, method) for method in METHODS[1:] for metric in METRICS)}
+    assert set(found) == {*means, *(("llmrec", metric, method) for method in METHODS[1:] for metric in METRICS)}
     assert len(rows) == len(found)
     for row in rows:
         assert row.low <= row.value <= row.high
         assert row.setting == "known=2,all"
         assert row.n == 5  # every one of them has two baskets and three more
         if row.versus:
-            gap = found["meta_lora", row.metric, ""].value - found[row.versus, row.metric, ""].value
+            gap = found["llmrec", row.metric, ""].value - found[row.versus, row.metric, ""].value
             assert row.value == pytest.approx(gap)
 
 

@@ -174,9 +174,9 @@ def test_tables_that_are_no_known_scenes_are_refused(scenes, tables, departments
         SchemaError, match="scene: expected a column of the items, got 'shelf'; they have item_id, title, aisle"
     ):
         fresh.fit(*departments, scene="shelf")
-    with pytest.raises(DataError, match="without: expected some of 'bread', 'fruit', 'new', got 'nwe'"):
+    with pytest.raises(DataError, match="holdout: expected some of 'bread', 'fruit', 'new', got 'nwe'"):
         fresh.fit(*departments, scene="aisle", holdout=["nwe"])
-    with pytest.raises(DataError, match=r"without is the text 'new', expected a list of ids; say \['new'\]"):
+    with pytest.raises(DataError, match=r"holdout is the text 'new', expected a list of ids; say \['new'\]"):
         fresh.fit(*departments, scene="aisle", holdout="new")
     with pytest.raises(DataError, match="expected two known scenes or more, .* got 'bread'"):
         fresh.fit(*departments, scene="aisle", holdout=["new", "fruit"])

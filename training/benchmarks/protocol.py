@@ -1,7 +1,7 @@
 """What a benchmark is: whom to train on, what is known of whom, what is asked, and what is declared before test.
 
 Axis convention: `T` tasks, `N` items. A method is anything with a name and `scores(tasks)`, float32 (T, N), from supports only
-(`Control` in `llmrec.models.popularity`).
+(`Baseline` in `llmrec.models.popularity`).
 
 One rule for two fits: constants are chosen with `train` on validation tasks; what is measured on test is fitted on
 `benchmark.final()`, which is the benchmark itself except where time moves on between validation and test.
