@@ -17,7 +17,7 @@ Each function gives what `meta_train` takes first and last:
 What they have in common and the papers do not: `max_grad_norm` bounds each user's inner gradient (`math.inf` for none), and the
 outer loop bounds its own. Any of them becomes first order by `replace(settings, first_order=True)`. Not taken from MAML++:
 batch norm per step (there is none here) and first order at the beginning, which is two calls of `meta_train`, one after the
-other. """
+other."""
 
 from __future__ import annotations
 
