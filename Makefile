@@ -44,7 +44,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -q --ignore=tests/training $(ARGS)
 
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow" --ignore=tests/training $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" --ignore=tests/training $(ARGS)
 
 test-training: $(VENV)/.test
 	$(BIN)/python -m pytest -q tests/training $(ARGS)

@@ -277,6 +277,7 @@ def test_code_of_notebooks_is_read():
     assert cells(json.dumps(notebook)) == "import pickle"
 
 
+@pytest.mark.slow
 def test_nothing_in_the_tree_runs_code_on_load():
     python = {file: text(file) for file in [*sources("llmrec", "training", "tests", "prompts", ".ci"), *ROOT.glob("*.py")]}
     notebooks = {file: cells(text(file)) for file in (ROOT / "notebooks").glob("*.ipynb")}
@@ -313,6 +314,7 @@ def test_an_undeclared_import_is_found():
     assert undeclared(source, {"llmrec"}, names | {"faiss-cpu"}) == {"requests"}
 
 
+@pytest.mark.slow
 def test_every_package_that_is_imported_is_declared():
     names = declared(tomllib.loads(text(ROOT / "pyproject.toml")))
     found = {}

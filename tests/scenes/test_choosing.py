@@ -9,6 +9,8 @@ from llmrec.scenes.choosing import both_together, choose, held_gains, surprise
 from llmrec.scenes.opening import adapt, zero_shot
 from llmrec.scenes.worlds import last_steps, right
 
+pytestmark = pytest.mark.slow  # scenes are learned
+
 SUPPORT, ASKED = np.arange(64), np.arange(64, 260)
 
 

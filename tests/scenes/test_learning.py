@@ -12,6 +12,8 @@ from llmrec.scenes.mix import slopes
 from llmrec.scenes.readings import COLUMNS
 from llmrec.scenes.worlds import Episode
 
+pytestmark = pytest.mark.slow  # scenes are learned
+
 
 def made(seed: int, weight: float, tasks: int = 400) -> Episode:
     """Six candidates; the chance of one goes with `weight` times its `bought`."""

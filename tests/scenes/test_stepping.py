@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from llmrec.scenes.learned import Design
 from llmrec.scenes.learning import MixSettings, fit_mix, worth
@@ -10,6 +11,8 @@ from llmrec.scenes.mix import Mix
 from llmrec.scenes.readings import COLUMNS
 from llmrec.scenes.stepping import RATE, stepped
 from llmrec.scenes.worlds import Episode
+
+pytestmark = pytest.mark.slow  # scenes are learned
 
 SEEN = Design("two", ("bought", "mean"))
 
