@@ -1,4 +1,4 @@
-"""What is left out of the tables is told where training fails for want of events."""
+"""When training fails because too few events are left, the error says what cleaning dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A control for items that nobody had: item kNN, carried over to them from the items whose texts are most alike.
+"""A control for cold items: item kNN, carried over from the warm items with the most similar texts.
 
 Axis convention: `T` tasks, `N` items.
 

@@ -1,4 +1,4 @@
-"""Items that nobody had before: one cut in time, and each user's first taking of an item that appeared after it.
+"""Cold items: one cut in time, and each user's first purchase of an item that training has not seen.
 
 What a shop does with new articles: training ends at the cut, users go on, and the items that come in are known by their text
 alone. For comparison the same model is trained with them too, through other users.
