@@ -40,14 +40,23 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/llmrec demo $(ARGS)
 
+PYTEST := $(BIN)/python -m pytest -q
+FAST := OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow" --ignore=tests/training
+
+# Without ARGS: the fast tests in two processes of one thread each, then the slow ones, which use all cores themselves.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q --ignore=tests/training $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	$(FAST)
+	$(PYTEST) -m slow --ignore=tests/training
+else
+	$(PYTEST) --ignore=tests/training $(ARGS)
+endif
 
 test-fast: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" --ignore=tests/training $(ARGS)
+	$(FAST) $(ARGS)
 
 test-training: $(VENV)/.test
-	$(BIN)/python -m pytest -q tests/training $(ARGS)
+	$(PYTEST) tests/training $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

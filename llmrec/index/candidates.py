@@ -105,7 +105,7 @@ def candidates(
     found: list[tuple[int, np.ndarray, np.ndarray]] = []  # source, tasks, items
     if sources.repeats:
         row, item = _coordinates(support)
-        found.append((REPEAT, *_let(row, item, allowed)))
+        found.append((REPEAT, *_only_allowed(row, item, allowed)))
     if sources.knn_k and together is not None:
         found.append((TOGETHER, *_bought_together(support, together, sources.knn_k, allowed, seen)))
     if sources.text_k and index is not None and user_vectors is not None:
@@ -195,7 +195,7 @@ def _bought_together(
 ) -> tuple[np.ndarray, np.ndarray]:
     scores = (support @ together).tocsr()
     if allowed is not None or seen is not None:
-        scores.data[~_may(*_coordinates(scores), allowed, seen)] = 0
+        scores.data[~_is_allowed(*_coordinates(scores), allowed, seen)] = 0
     return _coordinates(_top(scores, k))
 
 
@@ -210,12 +210,12 @@ def _popular(
     if allowed is None:  # none has to look further than this
         best = best[: k + (0 if seen is None else int(np.diff(seen.indptr).max(initial=0)))]
     row, item = np.repeat(np.arange(tasks), len(best)), np.tile(best, tasks)
-    may = _may(row, item, allowed, seen).reshape(tasks, len(best))
+    may = _is_allowed(row, item, allowed, seen).reshape(tasks, len(best))
     row, place = np.nonzero(may & (np.cumsum(may, axis=1) <= k))
     return row, best[place]
 
 
-def _may(row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None, seen: sparse.csr_array | None) -> np.ndarray:
+def _is_allowed(row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None, seen: sparse.csr_array | None) -> np.ndarray:
     """bool: which (task, item) pairs are allowed and not seen."""
     may = np.ones(len(row), bool)
     if allowed is not None:
@@ -227,8 +227,8 @@ def _may(row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None, seen: sp
     return may
 
 
-def _let(row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    may = _may(row, item, allowed, None)
+def _only_allowed(row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    may = _is_allowed(row, item, allowed, None)
     return row[may], item[may]
 
 

@@ -14,39 +14,39 @@ from llmrec.index.candidates import Candidates
 from llmrec.models.counts import support_counts
 from llmrec.models.item_item import Markov
 from llmrec.ranking import text_cca
-from llmrec.ranking.statistics import DATES, LATELY, PLACES, ItemStatistics
+from llmrec.ranking.statistics import DATES, DECAY, POSITIONS, ItemStatistics
 
 FEATURES = (
-    "times",  # log(1 + baskets of the support that hold the item)
-    "had",  # 1 when the support holds it
+    "purchase_count",  # log(1 + baskets of the support that hold the item)
+    "purchased",  # 1 when the support holds it
     "recency",  # 1 / (1 + baskets since it was last bought), 0 when never
     "popularity",  # log of the share of training baskets that hold it
-    "repurchase",  # logit of how often training users who had it took it again soon
-    "together",  # log(1 + similarity by co-occurrence to the support)
-    "together_lately",  # the same with .8 of the weight for each basket back
-    "linear",  # log of its EASE score, given the support, 0.001 at least
-    "linear_lately",  # the same with .8 of the weight for each basket back
-    "wording",  # log(1 + similarity of its title and category to the support's, by TF-IDF), lately
-    "text_follows",  # how well its text goes with what is taken after such texts as the support's
-    "follows",  # log of the chance to come soon after the last three baskets, over that of any item
-    "follows_wide",  # the same after the last ten
-    "place",  # log of how often others took it at this point of their history
-    "lately",  # the same among those who were there at about the same time
+    "repurchase_rate",  # logit of how often training users who had it took it again soon
+    "item_knn",  # log(1 + similarity by co-occurrence to the support)
+    "item_knn_decayed",  # the same with .8 of the weight for each basket back
+    "ease",  # log of its EASE score, given the support, 0.001 at least
+    "ease_decayed",  # the same with .8 of the weight for each basket back
+    "tfidf",  # log(1 + similarity of its title and category to the support's, by TF-IDF), weighed .9 a basket back
+    "text_cca",  # how well its text goes with what is taken after such texts as the support's
+    "markov_short",  # log of the chance to come soon after the last three baskets, over that of any item
+    "markov_long",  # the same after the last ten
+    "position_popularity",  # log of how often others took it at this point of their history
+    "recent_position_popularity",  # the same among those who were there at about the same time
     "price",  # log price, centred over the catalogue
     "price_gap",  # its distance from the support's mean log price
-    "known",  # log(1 + baskets known)
-    "events",  # log(1 + events known)
+    "n_baskets",  # log(1 + baskets known)
+    "n_events",  # log(1 + events known)
 )
 
 # The blend alone may see these. Next to no task of a training user is about an item that the other half of them did not have
 # (15 of 6,000 of electronics): of what says something of such items only the ranker over counts would learn to distrust it.
 FOR_BLEND = (
-    "akin",  # for a cold item: log(1 + 100 x text similarity to the support and to its co-purchases)
+    "text_knn",  # for a cold item: log(1 + 100 x text similarity to the support and to its co-purchases)
 )
 
 TASKS = 256  # whose words are compared at a time
 LEAST = 1e-3  # of what EASE says: below it is noise
-LEAST_AKIN = 1e-2  # of what similarities carried over by text come to
+LEAST_TEXT_KNN = 1e-2  # of what similarities carried over by text come to
 
 
 def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndarray:
@@ -71,29 +71,29 @@ def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndar
     if not len(cells):  # no event of any support counts
         times = latest = np.zeros(1, np.int64)
     together = sparse.csr_array(count_in @ counts.cooccurrence)
-    late = sparse.csr_array(support_counts(tasks, LATELY) @ counts.cooccurrence)
+    late = sparse.csr_array(support_counts(tasks, DECAY) @ counts.cooccurrence)
     price = counts.log_price
     level = np.bincount(owner, price[data.item[row]], len(tasks)) / np.maximum(length, 1)
     columns = {
-        "times": np.where(had, np.log1p(times[place]), 0.0),
-        "had": had,
+        "purchase_count": np.where(had, np.log1p(times[place]), 0.0),
+        "purchased": had,
         "recency": had / (1.0 + np.where(had, last[found.task] - latest[place], 0.0)),
         "popularity": np.log((counts.popularity[found.item] + 0.5) / (counts.baskets + 1.0)),
-        "repurchase": np.where(had, counts.repurchase[found.item], 0.0),
-        "together": np.log1p(_cells(together, found)),
-        "together_lately": np.log1p(_cells(late, found)),
-        "linear": _linear(counts, count_in, found),
-        "linear_lately": _linear(counts, support_counts(tasks, LATELY), found),
-        "wording": np.log1p(_wording(counts, tasks, found)),
-        "text_follows": _text_follows(counts, tasks, found),
-        "follows": _follows(counts.markov_short, tasks, found),
-        "follows_wide": _follows(counts.markov_long, tasks, found),
-        "place": counts.position_popularity[_nearest_place(tasks)[found.task], found.item],
-        "lately": _lately(counts, tasks, asked, found),
+        "repurchase_rate": np.where(had, counts.repurchase[found.item], 0.0),
+        "item_knn": np.log1p(_cells(together, found)),
+        "item_knn_decayed": np.log1p(_cells(late, found)),
+        "ease": _ease(counts, count_in, found),
+        "ease_decayed": _ease(counts, support_counts(tasks, DECAY), found),
+        "tfidf": np.log1p(_tfidf(counts, tasks, found)),
+        "text_cca": _text_cca(counts, tasks, found),
+        "markov_short": _markov(counts.markov_short, tasks, found),
+        "markov_long": _markov(counts.markov_long, tasks, found),
+        "position_popularity": counts.position_popularity[_nearest_position(tasks)[found.task], found.item],
+        "recent_position_popularity": _recent_position_popularity(counts, tasks, asked, found),
         "price": price[found.item],
         "price_gap": np.abs(price[found.item] - level[found.task]),
-        "known": np.log1p(last + 1)[found.task],
-        "events": np.log1p(length)[found.task],
+        "n_baskets": np.log1p(last + 1)[found.task],
+        "n_events": np.log1p(length)[found.task],
     }
     return np.stack([columns[name] for name in FEATURES], 1).astype(np.float32)
 
@@ -101,17 +101,17 @@ def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndar
 def features_for_blend(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndarray:
     """float32 (C, 1), columns as in FOR_BLEND; 0 for purchased items, and where `ItemStatistics.text_knn` is empty.
 
-    akin(i) = log(1 + 100 sum_j carry(j, i) (held(j) + sum_h held(h) cooccurrence(h, j))), where held(h) decays by .8 a basket
-    back: as the control `attribute kNN` of the benchmarks does with similarities of its own.
+    text_knn(i) = log(1 + 100 sum_j carry(j, i) (held(j) + sum_h held(h) cooccurrence(h, j))), where held(h) decays by .8 a
+    basket back: as the control `attribute kNN` of the benchmarks does with similarities of its own.
     """
     value = np.zeros(len(found.item))
     if counts.text_knn.nnz:
-        held = support_counts(tasks, LATELY)
+        held = support_counts(tasks, DECAY)
         value = _cells(sparse.csr_array((held + held @ counts.cooccurrence) @ counts.text_knn), found)
-    return np.log1p(value / LEAST_AKIN).astype(np.float32)[:, None]
+    return np.log1p(value / LEAST_TEXT_KNN).astype(np.float32)[:, None]
 
 
-def _follows(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
+def _markov(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
     """log((chance + mean chance) / mean chance), (C,): 0 for what never follows."""
     history = support_counts(tasks, markov.decay, markov.last)
     given = history @ markov.exit_rate + (np.diff(history.indptr) == 0)
@@ -119,7 +119,7 @@ def _follows(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
     return np.log1p(chance / max(markov.prior.mean(), 1e-12))
 
 
-def _linear(counts: ItemStatistics, history: sparse.csr_array, found: Candidates) -> np.ndarray:
+def _ease(counts: ItemStatistics, history: sparse.csr_array, found: Candidates) -> np.ndarray:
     """log of the sum (C,) over the history's items of what each says of the candidate by `ItemStatistics.ease`."""
     value = np.zeros(len(found.item), np.float32)
     for first in range(0, history.shape[0] if counts.ease.nnz else 0, TASKS):  # in parts: nearly every item is spoken of
@@ -130,9 +130,9 @@ def _linear(counts: ItemStatistics, history: sparse.csr_array, found: Candidates
     return np.log(np.maximum(value, 0) + LEAST)
 
 
-def _wording(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
+def _tfidf(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
     """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it."""
-    support = support_counts(tasks, text_cca.LATELY)
+    support = support_counts(tasks, text_cca.DECAY)
     value = np.empty(len(found.item), np.float32)
     for first in range(0, len(tasks), TASKS):  # in parts: nearly every item shares some word with a support
         stop = min(first + TASKS, len(tasks))
@@ -142,7 +142,7 @@ def _wording(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndar
     return np.maximum(value - _cells(support, found), 0.0)
 
 
-def _text_follows(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
+def _text_cca(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
     """(C,)"""
     value, histories = np.empty(len(found.item), np.float32), counts.flow.histories(tasks)
     for first in range(0, len(tasks), TASKS):
@@ -152,10 +152,10 @@ def _text_follows(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np
     return value
 
 
-def _nearest_place(tasks: Tasks) -> np.ndarray:
-    """int64 (T,): row of PLACES, counted from the user's very first basket, for the query's first one."""
+def _nearest_position(tasks: Tasks) -> np.ndarray:
+    """int64 (T,): row of POSITIONS, counted from the user's very first basket, for the query's first one."""
     had = _first_and_last_basket(tasks)[1] + 1
-    return np.maximum(np.searchsorted(PLACES, had, side="right") - 1, 0)
+    return np.maximum(np.searchsorted(POSITIONS, had, side="right") - 1, 0)
 
 
 def _first_and_last_basket(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
@@ -165,12 +165,12 @@ def _first_and_last_basket(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
     return first, last
 
 
-def _lately(counts: ItemStatistics, tasks: Tasks, asked: Tasks, found: Candidates) -> np.ndarray:
+def _recent_position_popularity(counts: ItemStatistics, tasks: Tasks, asked: Tasks, found: Candidates) -> np.ndarray:
     """`recent_position_popularity` (C,) at the time of the last event of each support of `asked`, between the two nearest dates
     in proportion. tasks: the same with only the events that count."""
     at = np.interp(asked.dataset.time[asked.split - 1], counts.dates, np.arange(DATES))
     low = np.minimum(at.astype(np.int64), DATES - 2)
-    part, task, place = (at - low)[found.task], low[found.task], _nearest_place(tasks)[found.task]
+    part, task, place = (at - low)[found.task], low[found.task], _nearest_position(tasks)[found.task]
     return (1 - part) * counts.recent_position_popularity[task, place, found.item] + part * counts.recent_position_popularity[
         task + 1, place, found.item
     ]

@@ -20,13 +20,14 @@ from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.cold_items import alike, carry
 from llmrec.ranking.text_cca import Flow, fit_flow, item_features
 
-PLACES = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets known, at which popularity by position is counted
-LATELY = 0.8  # weight of a basket against the one after it
+POSITIONS = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets known, at which popularity by position is counted
+DECAY = 0.8  # weight of a basket against the one after it
 RIDGE = 5.0  # of `ease`, times the number of users that an item has on average
-HELD = 300  # weights kept per column of `ease`, at least; in a small catalogue as many as WEIGHTS allow
-WEIGHTS = 3_000_000  # 24 MB. With 300 of 3,416 films a long history loses 4%, with 880 nothing
-AKIN, POWER = 50, 1.0  # warm neighbours of a cold item, and the exponent that sharpens the weight of the most similar ones
-LINEAR_ITEMS = 16_000  # above it `ease` is empty: its fit would take minutes and gigabytes
+EASE_WEIGHTS_PER_ITEM = 300  # weights kept per column of `ease`, at least; in a small catalogue as many as EASE_WEIGHTS allow
+EASE_WEIGHTS = 3_000_000  # 24 MB. With 300 of 3,416 films a long history loses 4%, with 880 nothing
+TEXT_NEIGHBOURS = 50  # warm neighbours of a cold item
+TEXT_POWER = 1.0  # exponent that sharpens the weight of the most similar ones
+EASE_MAX_ITEMS = 16_000  # above it `ease` is empty: its fit would take minutes and gigabytes
 _COLUMNS = 1024  # looked through at a time
 DATES = 8  # parts of the training period for `recent_position_popularity`, with as many baskets in each
 
@@ -53,16 +54,16 @@ class ItemStatistics:
     repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean.
     cooccurrence: csr float32 (N, N), similarity by co-occurrence.
     ease: csr float32 (N, N), EASE weights from the row's item to the column's, the largest of each column; empty above
-        LINEAR_ITEMS items.
+        EASE_MAX_ITEMS items.
     log_price: float32 (N,), centred; 0 where unknown.
     words: as of `Texts`.
-    text_knn: csr float32 (N, N), from warm items (rows) to cold items (columns): text similarity to the AKIN nearest warm
-        items. Empty where `Texts` has no features, and where there are no cold items.
+    text_knn: csr float32 (N, N), from warm items (rows) to cold items (columns): text similarity to the TEXT_NEIGHBOURS
+        nearest warm items. Empty where `Texts` has no features, and where there are no cold items.
     flow: which texts are taken after which.
     markov_short, markov_long: transitions to the next baskets from the last three, and the last ten, baskets.
-    position_popularity: float32 (len(PLACES), N), log share of an item in the baskets that follow so many baskets.
-    recent_position_popularity: float32 (DATES, len(PLACES), N), the same by date. dates: float64 (DATES,), the middle of each
-        part, in seconds.
+    position_popularity: float32 (len(POSITIONS), N), log share of an item in the baskets that follow so many baskets.
+    recent_position_popularity: float32 (DATES, len(POSITIONS), N), the same by date. dates: float64 (DATES,), the middle of
+        each part, in seconds.
     """
 
     popularity: np.ndarray
@@ -93,19 +94,19 @@ def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Tex
     """
     whole = dataset.take(users)
     part = whole.counted
-    place, lately, dates = _places(part, horizon)
+    place, lately, dates = _position_popularity(part, horizon)
     return ItemStatistics(
         popularity=basket_items(part).sum(0).astype(np.float32),
         baskets=len(part.basket_start) - 1,
         repurchase=_repurchase(part, horizon, rng),
         cooccurrence=neighbours(dataset, users),
-        ease=_linear(dataset, users),
+        ease=_ease(dataset, users),
         log_price=_prices(whole),
         words=texts.words,
-        text_knn=_carry(dataset, users, texts.features),
+        text_knn=_text_knn(dataset, users, texts.features),
         flow=fit_flow(dataset, users, texts.features, rng),
-        markov_short=fit_markov(dataset, users, last=3, horizon=horizon, decay=LATELY),
-        markov_long=fit_markov(dataset, users, last=10, horizon=horizon, decay=LATELY),
+        markov_short=fit_markov(dataset, users, last=3, horizon=horizon, decay=DECAY),
+        markov_long=fit_markov(dataset, users, last=10, horizon=horizon, decay=DECAY),
         position_popularity=place,
         recent_position_popularity=lately,
         dates=dates,
@@ -114,7 +115,7 @@ def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Tex
 
 def extent(dataset: Dataset) -> str:
     """How many items are counted, for a stage's line, and what is left out because they are many."""
-    many = f"; too many for EASE, which ranks up to {LINEAR_ITEMS:,}" if dataset.n_items > LINEAR_ITEMS else ""
+    many = f"; too many for EASE, which ranks up to {EASE_MAX_ITEMS:,}" if dataset.n_items > EASE_MAX_ITEMS else ""
     return f"{dataset.n_items:,} items{many}"
 
 
@@ -132,13 +133,13 @@ def with_vectors(texts: Texts, text: np.ndarray, rng: np.random.Generator) -> Te
     return Texts(texts.words, item_features(text, texts.words, rng))
 
 
-def _linear(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
+def _ease(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
     """EASE with a ridge in proportion to how often items are had, of which each column keeps its largest weights."""
     n = dataset.n_items
-    most = max(HELD, WEIGHTS // max(n, 1))
+    most = max(EASE_WEIGHTS_PER_ITEM, EASE_WEIGHTS // max(n, 1))
     part = dataset.take(users)
     held = float(user_item_weights(part).power(2).sum())  # items that users have, by what their events count
-    if n > LINEAR_ITEMS or not held:
+    if n > EASE_MAX_ITEMS or not held:
         return sparse.csr_array((n, n), dtype=np.float32)
     weight = fit_ease(dataset, users, RIDGE * held / n, exact=False).weight
     for first in range(0, n, _COLUMNS) if n > most else ():  # a copy of a part at a time
@@ -148,17 +149,17 @@ def _linear(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
     return sparse.csr_array(weight)
 
 
-def _carry(dataset: Dataset, users: np.ndarray, text: np.ndarray) -> sparse.csr_array:
+def _text_knn(dataset: Dataset, users: np.ndarray, text: np.ndarray) -> sparse.csr_array:
     """`ItemStatistics.text_knn` from text features (N, F)."""
     n, warm = dataset.n_items, len(np.unique(dataset.take(users).item))
     if not text.shape[1] or not warm:
         return sparse.csr_array((n, n), dtype=np.float32)
-    return carry(alike(dataset, users, text, min(AKIN, warm)), AKIN, POWER).astype(np.float32)
+    return carry(alike(dataset, users, text, min(TEXT_NEIGHBOURS, warm)), TEXT_NEIGHBOURS, TEXT_POWER).astype(np.float32)
 
 
-def _places(part: Dataset, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _position_popularity(part: Dataset, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`position_popularity`, `recent_position_popularity` and `dates`: what training users took in the `horizon` baskets after
-    each of PLACES.
+    each of POSITIONS.
 
     A table that few baskets fill is smoothed by the one above it: all dates, and then all places.
     """
@@ -168,9 +169,9 @@ def _places(part: Dataset, horizon: int) -> tuple[np.ndarray, np.ndarray, np.nda
     edges = np.quantile(time, np.linspace(0, 1, 2 * DATES + 1)) if len(time) else np.zeros(2 * DATES + 1)
     dates = edges[1::2]
     date = np.searchsorted(edges[2:-1:2], time, side="right")
-    place = np.empty((len(PLACES), part.n_items), np.float32)
-    lately = np.empty((DATES, len(PLACES), part.n_items), np.float32)
-    for row, had in enumerate(PLACES):
+    place = np.empty((len(POSITIONS), part.n_items), np.float32)
+    lately = np.empty((DATES, len(POSITIONS), part.n_items), np.float32)
+    for row, had in enumerate(POSITIONS):
         here = (ordinal >= had) & (ordinal < had + horizon)
         every = _smoothed(baskets.T @ here.astype(np.float64), overall)
         place[row] = np.log(every)

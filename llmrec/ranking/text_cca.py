@@ -20,7 +20,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.models.counts import support_counts
 
-LATELY = 0.9  # weight of a basket of the history against the one after it: text lasts longer than items do
+DECAY = 0.9  # weight of a basket of the history against the one after it: text lasts longer than items do
 RIDGE = 2.0  # times the mean variance, on either side
 DIRECTIONS = 256
 WORD_AXES = 512  # random ones, that words are projected on: a name counts for itself, which the encoder smooths away
@@ -96,7 +96,7 @@ def _moments(part: Dataset, rng: np.random.Generator) -> Tasks:
 
 def _mean_items(tasks: Tasks) -> sparse.csr_array:
     """float32 (T, N): weights of the support's items, which sum to 1; all 0 for an empty one."""
-    held = support_counts(tasks, LATELY)
+    held = support_counts(tasks, DECAY)
     total = np.maximum(np.asarray(held.sum(1)), 1e-12)
     held.data /= np.repeat(total, np.diff(held.indptr))
     return held.astype(np.float32)

@@ -95,7 +95,7 @@ def ranking(tasks: Tasks, found: Candidates, inputs: np.ndarray) -> Ranking:
     return Ranking(padded, filled, column[right], found.task[right].astype(np.int64))
 
 
-def together(parts: Sequence[Ranking]) -> Ranking:
+def concatenate_rankings(parts: Sequence[Ranking]) -> Ranking:
     """Several rankings over the same inputs as one."""
     width = max(part.filled.shape[1] for part in parts)
     padded = [np.pad(part.inputs, ((0, 0), (0, width - part.filled.shape[1]), (0, 0))) for part in parts]

@@ -35,10 +35,10 @@ from llmrec.ranking.two_stage import (
     blend_inputs,
     candidate_scores,
     columns_of,
+    concatenate_rankings,
     ranked,
     ranking,
     retrieve,
-    together,
 )
 from llmrec.recommender.settings import Settings
 
@@ -236,7 +236,7 @@ def learn_counts_ranker(
         tasks = ranking_tasks(dataset, mine, settings, rng, 0.5)
         found = retrieve(replace(retrieval, counts=counts), tasks, read(tasks)[0], retrieval.sources, allowed)
         parts.append(ranking(tasks, found, features(tasks, found, counts)))
-    return fit_ranker(together(parts), settings.counts_ranker, seed)
+    return fit_ranker(concatenate_rankings(parts), settings.counts_ranker, seed)
 
 
 def learn_blend(

@@ -14,7 +14,7 @@ from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.index.candidates import Candidates
 from llmrec.models.item_item import Markov
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
-from llmrec.ranking.statistics import DATES, PLACES, ItemStatistics
+from llmrec.ranking.statistics import DATES, POSITIONS, ItemStatistics
 from llmrec.ranking.text_cca import Flow
 
 
@@ -62,8 +62,8 @@ def markov(rng: np.random.Generator, last: int) -> Markov:
 
 
 def places(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    place = rng.normal(size=(len(PLACES), 10)).astype(np.float32)
-    return place, rng.normal(size=(DATES, len(PLACES), 10)).astype(np.float32), np.sort(rng.random(DATES)) * 1e9
+    place = rng.normal(size=(len(POSITIONS), 10)).astype(np.float32)
+    return place, rng.normal(size=(DATES, len(POSITIONS), 10)).astype(np.float32), np.sort(rng.random(DATES)) * 1e9
 
 
 def some_candidates(tasks: int, seed: int = 2) -> Candidates:
@@ -80,37 +80,39 @@ def slow(tasks: Tasks, t: int, item: int, counts: ItemStatistics) -> dict[str, f
     times = {j: sum(j in basket for basket in baskets) for j in range(10)}
     back = [place for place, basket in enumerate(reversed(baskets)) if item in basket]
     together, linear, words = counts.cooccurrence.toarray(), counts.ease.toarray(), counts.words.toarray()
-    here = [n for n, had in enumerate(PLACES) if had <= data.basket[rows[-1]] + 1][-1]
+    here = [n for n, had in enumerate(POSITIONS) if had <= data.basket[rows[-1]] + 1][-1]
     return {
-        "times": log1p(times[item]),
-        "had": float(times[item] > 0),
+        "purchase_count": log1p(times[item]),
+        "purchased": float(times[item] > 0),
         "recency": 1 / (1 + back[0]) if back else 0.0,
         "popularity": log((counts.popularity[item] + 0.5) / (counts.baskets + 1)),
-        "repurchase": float(counts.repurchase[item]) if back else 0.0,
-        "together": log1p(sum(log1p(times[j]) * together[j, item] for j in range(10))),
-        "together_lately": log1p(
+        "repurchase_rate": float(counts.repurchase[item]) if back else 0.0,
+        "item_knn": log1p(sum(log1p(times[j]) * together[j, item] for j in range(10))),
+        "item_knn_decayed": log1p(
             sum(0.8**back * together[j, item] for back, basket in enumerate(reversed(baskets)) for j in basket)
         ),
-        "linear": log(1e-3 + max(0.0, sum(log1p(times[j]) * linear[j, item] for j in range(10)))),
-        "linear_lately": log(
+        "ease": log(1e-3 + max(0.0, sum(log1p(times[j]) * linear[j, item] for j in range(10)))),
+        "ease_decayed": log(
             1e-3 + max(0.0, sum(0.8**back * linear[j, item] for back, b in enumerate(reversed(baskets)) for j in b))
         ),
-        "wording": log1p(
+        "tfidf": log1p(
             sum(
                 0.9**back * float(words[j] @ words[item])
                 for back, basket in enumerate(reversed(baskets))
                 for j in basket - {item}
             )
         ),
-        "text_follows": text_follows(counts.flow, baskets, item),
-        "follows": follows(counts.markov_short, baskets, item),
-        "follows_wide": follows(counts.markov_long, baskets, item),
-        "place": float(counts.position_popularity[here, item]),
-        "lately": float(np.interp(data.time[rows[-1]], counts.dates, counts.recent_position_popularity[:, here, item])),
+        "text_cca": text_follows(counts.flow, baskets, item),
+        "markov_short": follows(counts.markov_short, baskets, item),
+        "markov_long": follows(counts.markov_long, baskets, item),
+        "position_popularity": float(counts.position_popularity[here, item]),
+        "recent_position_popularity": float(
+            np.interp(data.time[rows[-1]], counts.dates, counts.recent_position_popularity[:, here, item])
+        ),
         "price": float(counts.log_price[item]),
         "price_gap": abs(float(counts.log_price[item]) - np.mean([counts.log_price[data.item[r]] for r in rows])),
-        "known": log1p(len(baskets)),
-        "events": log1p(len(rows)),
+        "n_baskets": log1p(len(baskets)),
+        "n_events": log1p(len(rows)),
     }
 
 
@@ -143,7 +145,7 @@ def test_of_an_item_that_nobody_had_is_said_what_is_said_of_those_akin_to_it(tas
     found, data = some_candidates(len(tasks)), tasks.dataset
     table, together, carry = features_for_blend(tasks, found, counts), counts.cooccurrence.toarray(), counts.text_knn.toarray()
     assert table.shape == (len(found.item), len(FOR_BLEND)) and table.dtype == np.float32
-    for value, t, item in zip(table[:, FOR_BLEND.index("akin")], found.task, found.item, strict=True):
+    for value, t, item in zip(table[:, FOR_BLEND.index("text_knn")], found.task, found.item, strict=True):
         rows = range(tasks.start[t], tasks.split[t])
         held, last = np.zeros(10), data.basket[rows[-1]]
         for basket, other in {(int(data.basket[r]), int(data.item[r])) for r in rows}:
@@ -183,7 +185,7 @@ def test_no_feature_changes_with_the_query(shop, counts, features):
 def test_without_co_occurrence_and_without_candidates(tasks, counts):
     none = replace(counts, cooccurrence=sparse.csr_array((10, 10), dtype=np.float32))
     table = features(tasks, some_candidates(len(tasks)), none)
-    assert (table[:, FEATURES.index("together")] == 0).all()
+    assert (table[:, FEATURES.index("item_knn")] == 0).all()
     empty = Candidates(np.zeros(len(tasks) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
     assert features(tasks, empty, counts).shape == (0, len(FEATURES))
 
@@ -197,12 +199,22 @@ def test_events_that_count_0_are_as_if_they_had_not_been(tasks, counts):
     assert empty.any() and not empty.all() and (bare.split - bare.start < tasks.split - tasks.start)[~empty].any()
     some = ~empty[found.task]
     one, other = features(tasks, found, counts), features(bare, found, counts)
-    columns = [column for column, name in enumerate(FEATURES) if name != "lately"]
+    columns = [column for column, name in enumerate(FEATURES) if name != "recent_position_popularity"]
     assert np.array_equal(one[:, columns][some], other[:, columns][some])
     assert np.array_equal(features_for_blend(tasks, found, counts), features_for_blend(bare, found, counts))
     none = one[~some]
     assert len(none)
-    for name in ("times", "had", "recency", "repurchase", "together", "together_lately", "wording", "known", "events"):
+    for name in (
+        "purchase_count",
+        "purchased",
+        "recency",
+        "repurchase_rate",
+        "item_knn",
+        "item_knn_decayed",
+        "tfidf",
+        "n_baskets",
+        "n_events",
+    ):
         assert not none[:, FEATURES.index(name)].any(), name
 
 
@@ -212,4 +224,6 @@ def test_where_no_event_of_any_support_counts_nothing_is_said_of_them(tasks, cou
     tasks, found = replace(tasks, dataset=data), some_candidates(len(tasks))
     table = features(tasks, found, counts)
     assert table.shape == (len(found.item), len(FEATURES)) and np.isfinite(table).all()
-    assert not table[:, [FEATURES.index(name) for name in ("times", "had", "recency", "known", "events")]].any()
+    assert not table[
+        :, [FEATURES.index(name) for name in ("purchase_count", "purchased", "recency", "n_baskets", "n_events")]
+    ].any()

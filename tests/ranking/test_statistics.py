@@ -15,7 +15,7 @@ from llmrec.models.item_item import Markov, fit_ease, fit_markov
 from llmrec.models.text_match import words
 from llmrec.ranking import statistics
 from llmrec.ranking.cold_items import alike
-from llmrec.ranking.statistics import PLACES, ItemStatistics, Texts, fit_statistics, read_texts, with_vectors
+from llmrec.ranking.statistics import POSITIONS, ItemStatistics, Texts, fit_statistics, read_texts, with_vectors
 from llmrec.ranking.text_cca import Flow
 
 
@@ -51,16 +51,16 @@ def test_what_is_spoken_for_is_ease_with_the_largest_weights_of_each_column(rand
     held = sum(counts**2 for counts in worth.values())
     whole = fit_ease(data, users, 5.0 * held / 10, exact=False).weight
     assert np.array_equal(fit_statistics(data, users, 2, texts(data), np.random.default_rng(0)).ease.toarray(), whole)
-    monkeypatch.setattr(statistics, "HELD", 3)
+    monkeypatch.setattr(statistics, "EASE_WEIGHTS_PER_ITEM", 3)
     assert np.array_equal(fit_statistics(data, users, 2, texts(data), np.random.default_rng(0)).ease.toarray(), whole)
-    monkeypatch.setattr(statistics, "WEIGHTS", 47)  # four for each of ten columns
+    monkeypatch.setattr(statistics, "EASE_WEIGHTS", 47)  # four for each of ten columns
     few = fit_statistics(data, users, 2, texts(data), np.random.default_rng(0)).ease.toarray()
     for column in range(10):
         largest = np.argsort(-np.abs(whole[:, column]))[:4]
         assert np.array_equal(few[largest, column], whole[largest, column])
         assert np.count_nonzero(few[:, column]) == 4
     assert statistics.extent(data) == "10 items"
-    monkeypatch.setattr(statistics, "LINEAR_ITEMS", 9)
+    monkeypatch.setattr(statistics, "EASE_MAX_ITEMS", 9)
     assert statistics.extent(data) == "10 items; too many for EASE, which ranks up to 9"
     assert fit_statistics(data, users, 2, texts(data), np.random.default_rng(0)).ease.nnz == 0
 
@@ -71,7 +71,7 @@ def test_what_follows_is_the_windowed_markov_and_place_is_popularity_there(rando
     for markov, last in ((found.markov_short, 3), (found.markov_long, 10)):
         assert (markov.follows != fit_markov(data, users, last=last, horizon=2, decay=0.8).follows).nnz == 0
     overall = np.zeros(10) + 0.5
-    for row, had in enumerate([0, *PLACES[:4]]):
+    for row, had in enumerate([0, *POSITIONS[:4]]):
         here = np.zeros(10)
         for user in users:
             for number in range(data.n_baskets[user]):
@@ -173,7 +173,7 @@ def test_items_that_the_counted_did_not_have_are_spoken_for_by_those_akin_to_the
         expected[found.warm[row], item] = found.likeness[row]
     np.testing.assert_allclose(carry.toarray(), expected, rtol=1e-6)
     assert carry.dtype == np.float32 and carry.nnz
-    monkeypatch.setattr(statistics, "AKIN", 2)
+    monkeypatch.setattr(statistics, "TEXT_NEIGHBOURS", 2)
     assert np.diff(fit_statistics(data, users, 2, read, rng).text_knn.tocsc().indptr).max() <= 2
     assert fit_statistics(data, users, 2, read_texts(data), rng).text_knn.nnz == 0, "without vectors"
     assert fit_statistics(data, users[:0], 2, read, rng).text_knn.nnz == 0, "nobody counted"

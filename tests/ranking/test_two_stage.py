@@ -14,7 +14,7 @@ from llmrec.models.counts import support_counts
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
 from llmrec.ranking.ranker import RankerSettings, fit_ranker, rank
 from llmrec.ranking.statistics import fit_statistics, read_texts, with_vectors
-from llmrec.ranking.two_stage import Retrieval, blend_inputs, ranked, ranking, retrieve, together
+from llmrec.ranking.two_stage import Retrieval, blend_inputs, concatenate_rankings, ranked, ranking, retrieve
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_rankings_put_together_are_one_after_the_other(tasks):
         inputs = whole.inputs[rows][whole.filled[rows]]
         parts.append(ranking(tasks.take(rows), part, inputs))
     assert parts[0].filled.shape[1] < parts[1].filled.shape[1]  # of different widths
-    made = together(parts)
+    made = concatenate_rankings(parts)
     for name in ("inputs", "filled", "target", "owner"):
         assert np.array_equal(getattr(made, name), getattr(whole, name)), name
 
@@ -98,14 +98,14 @@ def test_the_blend_sees_both_scores_and_the_features_that_are_named_in_their_ord
     ranker = fit_ranker(ranking(tasks, found, seen), RankerSettings(max_steps=3), 0)
     scores = rng.normal(size=(len(tasks), random_shop.n_items)).astype(np.float32)
     every = np.concatenate([seen, features_for_blend(tasks, found, counted)], 1)
-    for names in ((), ("known", "had"), ("akin", "known")):
+    for names in ((), ("n_baskets", "purchased"), ("text_knn", "n_baskets")):
         made = blend_inputs(ranker, names, tasks, found, counted, scores)
         assert made.shape == (len(found.item), 2 + len(names))
         assert np.array_equal(made[:, 0], rank(ranker, seen))
         assert np.array_equal(made[:, 1], scores[found.task, found.item])
         for column, name in enumerate(names):
             assert np.array_equal(made[:, 2 + column], every[:, (FEATURES + FOR_BLEND).index(name)])
-    with pytest.raises(DataError, match="Settings.blend_features: expected names out of times, .*, got 'colour'"):
+    with pytest.raises(DataError, match="Settings.blend_features: expected names out of purchase_count, .*, got 'colour'"):
         blend_inputs(ranker, ("colour",), tasks, found, counted, scores)
 
 
@@ -129,13 +129,13 @@ def test_where_akin_is_all_that_tells_a_blend_that_sees_it_is_right_and_another_
         return Candidates(np.arange(len(tasks) + 1) * tastes, some, np.zeros(len(some), np.uint8))
 
     plain = fit_ranker(ranking(learn, all_new(learn), features(learn, all_new(learn), counts)), RankerSettings(max_steps=3), 0)
-    for beside in (("akin",), tuple(FEATURES)):
+    for beside in (("text_knn",), tuple(FEATURES)):
         base = np.zeros((len(learn), data.n_items), np.float32)
         inputs, others = (blend_inputs(plain, beside, tasks, all_new(tasks), counts, base) for tasks in (learn, tell))
         blend = fit_ranker(ranking(learn, all_new(learn), inputs), RankerSettings(max_steps=200), 0)
         order = rank(blend, others).reshape(len(tell), tastes)
         wanted = data.item[tell.split] - new[0]
-        if beside == ("akin",):
+        if beside == ("text_knn",):
             assert (order.argmax(1) == wanted).all()
         else:
             np.testing.assert_allclose(order, order[:, :1].repeat(tastes, 1), atol=1e-5)

@@ -34,7 +34,7 @@ SETTINGS = Settings(
     outer=OuterSettings(episodes=6),
     counts_ranker=RankerSettings(hidden=1, max_steps=0),
     blend=RankerSettings(hidden=2, max_steps=100),
-    blend_features=("had",),
+    blend_features=("purchased",),
     sources=Sources(text_k=ITEMS, knn_k=1, popular_k=ITEMS),
     meta_fraction=0.35,
     blend_fraction=0.4,

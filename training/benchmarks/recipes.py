@@ -20,20 +20,20 @@ class Recipe:
     blend_tasks: int = 12_000
 
 
-BESIDE = (
-    "had",
-    "known",
+BLEND_FEATURES = (
+    "purchased",
+    "n_baskets",
     "popularity",
-    "together",
-    "together_lately",
-    "linear",
-    "linear_lately",
-    "wording",
-    "text_follows",
-    "follows",
-    "follows_wide",
-    "place",
-    "lately",
+    "item_knn",
+    "item_knn_decayed",
+    "ease",
+    "ease_decayed",
+    "tfidf",
+    "text_cca",
+    "markov_short",
+    "markov_long",
+    "position_popularity",
+    "recent_position_popularity",
 )  # thousands of validation tasks can tell what each is worth
 FEW = RankerSettings(hidden=8, max_steps=400, weight_decay=0.1)  # blend of a few hundred validation users
 HELD = RankerSettings(
@@ -82,7 +82,7 @@ def movielens(small: bool) -> Recipe:
 def taste(small: bool) -> Recipe:
     """As `movielens`, for events without an order: the blend sees what EASE says and how much is known, no dates or places."""
     plan = movielens(small)
-    return replace(plan, settings=replace(plan.settings, blend_features=("known", "linear", "linear_lately")))
+    return replace(plan, settings=replace(plan.settings, blend_features=("n_baskets", "ease", "ease_decayed")))
 
 
 def amazon(small: bool) -> Recipe:
@@ -120,7 +120,7 @@ def item_cold(small: bool) -> Recipe:
     plan = amazon(small)
     train = replace(plan.settings.train, max_steps=1000 if small else 800, text_only_rate=0.5)
     sources = replace(plan.settings.sources, text_k=1000)
-    settings = replace(plan.settings, train=train, blend=HELD, blend_features=(*BESIDE, "akin"), sources=sources)
+    settings = replace(plan.settings, train=train, blend=HELD, blend_features=(*BLEND_FEATURES, "text_knn"), sources=sources)
     return replace(plan, settings=settings, blend_tasks=4_000)
 
 
@@ -170,7 +170,7 @@ def _settings(train: TrainSettings, ranking_tasks: int, blend: RankerSettings) -
         train=train,
         counts_ranker=RankerSettings(hidden=16, max_steps=400),
         blend=blend,
-        blend_features=BESIDE,
+        blend_features=BLEND_FEATURES,
         sources=Sources(text_k=300, knn_k=300, popular_k=300),
         ranking_tasks=ranking_tasks,
     )

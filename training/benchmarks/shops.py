@@ -26,7 +26,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.models.text_match import TextMatch, fit_tfidf
 from llmrec.pretraining.checkpoint import Effort, held, identity, restore, save, saved
 from llmrec.progress import Stages, bar
-from llmrec.ranking.statistics import LATELY
+from llmrec.ranking.statistics import DECAY
 from llmrec.recommender.pipeline import Vectors, frozen_items, new_model, reader, text_vectors
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of likeness in words, beside the transformer's score
@@ -93,7 +93,7 @@ class Asked:
         models = [over(whole, torch.from_numpy(text).to(settings.device)) for text in texts]
         train(models[:-1], shops, settings.train, seed, self.how.folder / moment, self.stages)
         model = models[-1].eval().requires_grad_(False)
-        words = fit_tfidf(dataset, texts_of(dataset.catalogue), log=True, decay=LATELY)
+        words = fit_tfidf(dataset, texts_of(dataset.catalogue), log=True, decay=DECAY)
         return reader(model, frozen_items(model), settings, None), words
 
 
