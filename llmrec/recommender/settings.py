@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from llmrec.data.numbers import check_number, check_whole
 from llmrec.encoder.train import TrainSettings
@@ -12,6 +13,7 @@ from llmrec.index.faiss_index import IndexSettings
 from llmrec.meta.episodes import EpisodeSettings
 from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.ranker import RankerSettings
+from llmrec.recommender.settings_file import read_yaml, yaml_text
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a recommender is built and trained.
+    """How a recommender is built and trained: `Settings()` to begin with, `Settings.quick()` to try the flow in a minute.
+
+    A file can hold them too: `from_yaml` reads it, and `to_yaml` writes every setting that it may have.
 
     layers: blocks of the pretrained transformer that read histories; None for all. Item text always goes through all of them.
     item_template, history_template: packaged names or paths.
@@ -68,6 +72,43 @@ class Settings:
     ranking_tasks: int = 2000
     device: str = "cpu"
 
+    @classmethod
+    def quick(cls) -> Settings:
+        """Everything once, in about a minute on two cores for a shop of some thousand users.
+
+        It shows that the flow works on your data, and not how good the recommendations get: for that, use `Settings()`.
+        """
+        return cls(
+            layers=2,
+            train=TrainSettings(max_steps=8, batch_size=24, max_slots=32, known=(1, 6)),
+            outer=OuterSettings(episodes=3),
+            ranking_tasks=200,
+        )
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Settings:
+        """The settings of a YAML file, such as
+
+            layers: 2
+            train:
+              max_steps: 500
+              known: [1, 6]  # shortest and longest support
+            ranking_tasks: 1000
+
+        What the file does not name keeps its default, within a section too. `null` stands for None.
+        Raises DataError, which names the file, for a file that is missing or not YAML, and for a key that is unknown, stands
+        twice, or has a value that is of another type or out of range.
+        """
+        return read_yaml(path, cls(), check_ranges)
+
+    def to_yaml(self) -> str:
+        """Every setting as YAML, in the order of the fields; `from_yaml` reads equal settings out of it.
+
+        Raises DataError for a value that `from_yaml` would refuse.
+        """
+        check_ranges(self)
+        return yaml_text(self)
+
     @property
     def episode(self) -> EpisodeSettings:
         """The settings that episodes need: adapted blocks, prompt length and horizon."""
@@ -91,6 +132,13 @@ def check_ranges(settings: Settings) -> None:
         )
     _check_train(settings.train)
     _check_adapting(settings.lora, settings.outer)
+    flags: tuple[tuple[str, object], ...] = (
+        ("OuterSettings.first_order", settings.outer.first_order),
+        ("Sources.repeats", settings.sources.repeats),
+    )
+    for name, flag in flags:
+        if not isinstance(flag, bool):
+            raise DataError(f"{name} is {flag!r}; expected True or False")
     for name, ranker in (("counts_ranker", settings.counts_ranker), ("blend", settings.blend)):
         check_whole(f"Settings.{name}.hidden", ranker.hidden, 1)
         check_whole(f"Settings.{name}.max_steps", ranker.max_steps, 0)
