@@ -221,7 +221,7 @@ def _settings(saved: dict[str, Any], file: Path) -> Settings:
         return filled(Settings(), saved, file)
     except DataError as error:
         raise ArtefactError(
-            f"{error}. This is llmrec {library_version()}: install the version that saved the folder, or fit and save it again"
+            f"{error} (this is llmrec {library_version()}: install the version that saved the folder, or fit and save it again)"
         ) from error
 
 

@@ -97,7 +97,7 @@ def _value(kind: Any, value: object, old: object, file: str | Path, key: str) ->
     others = [option for option in options if option is not NoneType]
     wanted: Any = others[0] if len(others) == 1 else kind
     read: Any = None
-    if is_dataclass(wanted):
+    if isinstance(wanted, type) and is_dataclass(wanted):
         start = wanted() if old is None else old
         return start if value is None else filled(start, value, file, key)  # `train:` with nothing below it is null
     if get_origin(wanted) is tuple:
