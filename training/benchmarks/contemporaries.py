@@ -13,7 +13,7 @@ from scipy import sparse
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
-from llmrec.models.counts import basket_items, same_catalogue
+from llmrec.models.counts import basket_items, membership, same_catalogue
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,6 @@ def fit_contemporaries(dataset: Dataset, users: np.ndarray, position: tuple[int,
     pick = sparse.csr_array(
         (np.ones(len(member)), member, np.concatenate([[0], np.cumsum(length)])), shape=(len(first), len(part.basket_start) - 1)
     )
-    taken = (pick @ basket_items(part)).tocsr()
+    taken = (pick @ membership(basket_items(part))).tocsr()
     taken.data = np.ones_like(taken.data)
     return Contemporaries(taken, part.time[part.basket_start[first] - 1], near)
