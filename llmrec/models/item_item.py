@@ -18,7 +18,6 @@ from llmrec.errors import DataError
 from llmrec.models.counts import (
     basket_items,
     check_decay,
-    membership,
     same_catalogue,
     support_counts,
     user_item_weights,
@@ -186,14 +185,13 @@ def fit_markov(
         raise DataError(f"expected last >= 1, horizon >= 1, shrink >= 0; got last={last}, horizon={horizon}, shrink={shrink}")
     train = dataset.take(users).counted
     baskets = basket_items(train)
-    held = membership(baskets)
     ordinal = np.arange(baskets.shape[0])
     begin, end = train.first_basket[:-1], train.first_basket[1:]
     user = user_of_baskets(train)
     cut = ordinal[ordinal > begin[user]]  # between a basket and the one before it
-    before = _any_of(held, np.maximum(begin[user[cut]], cut - last), cut)
+    before = _any_of(baskets, np.maximum(begin[user[cut]], cut - last), cut)
     if train.sample_weight is None:
-        after = _any_of(held, cut, np.minimum(end[user[cut]], cut + horizon))
+        after = _any_of(baskets, cut, np.minimum(end[user[cut]], cut + horizon))
     else:
         after = _most_within(baskets, user, horizon)[cut]
     together = (before.T @ after).tocsr()

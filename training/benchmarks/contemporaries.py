@@ -13,7 +13,7 @@ from scipy import sparse
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
-from llmrec.models.counts import basket_items, membership, same_catalogue
+from llmrec.models.counts import basket_items, same_catalogue
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def fit_contemporaries(dataset: Dataset, users: np.ndarray, position: tuple[int,
     """
     if near < 1 or position[0] < 1:
         raise DataError(f"expected near >= 1 and position[0] >= 1, got near={near} and position={position}")
-    part = dataset.take(users)
+    part = dataset.take(users).counted
     there = np.flatnonzero(part.n_baskets > position[0])
     first = part.first_basket[:-1][there] + position[0]
     stop = np.minimum(first + position[1] - position[0], part.first_basket[1:][there])
@@ -60,6 +60,6 @@ def fit_contemporaries(dataset: Dataset, users: np.ndarray, position: tuple[int,
     pick = sparse.csr_array(
         (np.ones(len(member)), member, np.concatenate([[0], np.cumsum(length)])), shape=(len(first), len(part.basket_start) - 1)
     )
-    taken = (pick @ membership(basket_items(part))).tocsr()
+    taken = (pick @ basket_items(part)).tocsr()
     taken.data = np.ones_like(taken.data)
     return Contemporaries(taken, part.time[part.basket_start[first] - 1], near)
