@@ -89,7 +89,8 @@ class Dataset:
     @cached_property
     def sample_weight(self) -> np.ndarray | None:
         """float32 (E,), at least 0: the weight of every event as a target of a loss, in base training and in the supports of
-        the inner loop; None where all weigh 1. A missing weight counts as the mean weight, a missing event type as 1."""
+        the inner loop, and in counts over training users, see `models.counts`; None where all weigh 1. A missing weight counts
+        as the mean weight, a missing event type as 1."""
         weight, kind = (self.attributes.get(name) for name in ("weight", "event_type"))
         found = None if weight is None else np.nan_to_num(weight / self.event_weights.scale, nan=1.0)
         if self.event_weights.types and kind is not None:

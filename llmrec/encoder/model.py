@@ -51,7 +51,7 @@ class SlotModel(nn.Module):
     body: causal transformer of width d.
     prefix_ids: int64 (W,), token ids of the template before the slots.
     text: float32 (N, d_text), frozen text vectors of the catalogue, centred and of unit length.
-    popularity: float32 (N,), events of each item in the training part; 0 for an item never seen.
+    popularity: float32 (N,), events of each item in the training part, by their sample weights; 0 for an item never seen.
     time_quantiles: float64 (KNOTS,), quantiles of the training events' times, by which a slot's date is told; None for one
         time.
     n_event_types: number of event types.

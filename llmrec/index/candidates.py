@@ -16,6 +16,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, search
 from llmrec.index.filters import isin_sorted
+from llmrec.models.counts import user_item_weights
 
 REPEAT, TOGETHER, TEXT, POPULAR = 1, 2, 4, 8
 NAMES = {REPEAT: "repeat", TOGETHER: "co-occurrence", TEXT: "text", POPULAR: "popular"}
@@ -151,7 +152,8 @@ def neighbours(dataset: Dataset, users: np.ndarray, k: int = 100, shrink: float 
     """Items bought by the same users: csr float32 (N, N), row by row the k most similar other items, columns ascending.
 
     Similarity is c_ij / (sqrt(c_i c_j) + shrink), c_i users with item i and c_ij with both: the cosine, pulled to zero where
-    few users speak for it. Ties go to the lower item.
+    few users speak for it. Ties go to the lower item. With sample weights, c_ij is the sum over users of w_i w_j and c_i that
+    of w_i squared, where w_i is the largest weight of the user's events with item i.
 
     users: indices of the users to count: training users, never those to be tested on.
     Raises DataError for k below 1 or a negative shrink.
@@ -159,10 +161,10 @@ def neighbours(dataset: Dataset, users: np.ndarray, k: int = 100, shrink: float 
     if k < 1 or not shrink >= 0:
         raise DataError(f"k, shrink: expected k >= 1 and shrink >= 0, got {k} and {shrink}")
     part = dataset.take(users).counted
-    cells = np.unique(part.user.astype(np.int64) * part.n_items + part.item)
-    row, item = np.divmod(cells, max(part.n_items, 1))
-    bought = sparse.csr_array((np.ones(len(cells), np.float32), (row, item)), shape=(part.n_users, part.n_items))
-    root = np.sqrt(np.bincount(item, minlength=part.n_items))
+    bought = user_item_weights(part)
+    root = np.sqrt(np.bincount(bought.indices, bought.data**2, part.n_items))
+    if part.sample_weight is None:
+        bought = bought.astype(np.float32)  # counts of users are exact in it
     by_item, blocks = bought.T.tocsr(), []
     for first in range(0, part.n_items, ROWS):
         both = (by_item[first : first + ROWS] @ bought).tocsr()

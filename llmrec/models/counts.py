@@ -3,6 +3,11 @@
 Axis convention: `T` tasks, `U` users, `B` baskets, `N` items. Events of weight 0, such as dislikes, are not counted: every
 `fit_*` reads `Dataset.counted`. A basket counts an item once however many of its events name
 it; without basket ids each event is its own basket, and counting baskets is counting events.
+
+Sample weights apply to what is counted over training users: a basket, or a user, counts an item with the largest sample
+weight of its events with the item. Ten baskets that hold only views of an item, each of weight .1, count as much as one that
+holds a purchase. The history of a task is read in full: `support_counts` counts every event of weight above 0 as 1. SASRec
+and text match read no weights but 0.
 """
 
 from __future__ import annotations
@@ -47,28 +52,44 @@ def support_counts(tasks: Tasks, decay: float = 1.0, last: int | None = None, ev
 
 
 def basket_items(dataset: Dataset) -> sparse.csr_array:
-    """float64 (B, N): 1 where the basket holds the item."""
-    basket, items = basket_of_events(dataset), dataset.n_items
-    key = _distinct(basket * items + dataset.item)
-    rows, columns = np.divmod(key, max(items, 1))
-    shape = (len(dataset.basket_start) - 1, items)
-    return sparse.coo_array((np.ones(len(key)), (rows, columns)), shape=shape).tocsr()
+    """float64 (B, N): the largest sample weight of the basket's events with the item, see `Dataset.sample_weight`; 1 where all
+    count 1. `membership` of it says only which items a basket holds."""
+    key, weight = largest_weights(basket_of_events(dataset) * dataset.n_items + dataset.item, dataset.sample_weight)
+    basket, item = np.divmod(key, max(dataset.n_items, 1))
+    shape = (len(dataset.basket_start) - 1, dataset.n_items)
+    return sparse.coo_array((weight, (basket, item)), shape=shape).tocsr()
+
+
+def membership(weights: sparse.csr_array) -> sparse.csr_array:
+    """The same shape and dtype, with 1 at every entry that is stored: which items, whatever they count."""
+    return sparse.csr_array((np.ones_like(weights.data), weights.indices, weights.indptr), shape=weights.shape)
 
 
 def user_items(dataset: Dataset) -> sparse.csr_array:
-    """float64 (U, N): number of the user's baskets that hold the item."""
-    return (_members(dataset) @ basket_items(dataset)).tocsr()
+    """float64 (U, N): number of the user's baskets that hold the item, whatever they count."""
+    return (_members(dataset) @ membership(basket_items(dataset))).tocsr()
 
 
 def user_item_weights(dataset: Dataset) -> sparse.csr_array:
-    """float64 (U, N): the most that any of the user's events with the item counts, see `Dataset.sample_weight`; 1 where all
+    """float64 (U, N): the largest sample weight of the user's events with the item, see `Dataset.sample_weight`; 1 where all
     count 1."""
-    key = dataset.user.astype(np.int64) * dataset.n_items + dataset.item
-    worth = np.ones(dataset.n_events) if dataset.sample_weight is None else dataset.sample_weight.astype(np.float64)
-    order = np.lexsort((worth, key))
-    last = np.diff(key[order], append=-1) != 0
-    user, item = np.divmod(key[order][last], max(dataset.n_items, 1))
-    return sparse.coo_array((worth[order][last], (user, item)), shape=(dataset.n_users, dataset.n_items)).tocsr()
+    key, weight = largest_weights(dataset.user.astype(np.int64) * dataset.n_items + dataset.item, dataset.sample_weight)
+    user, item = np.divmod(key, max(dataset.n_items, 1))
+    return sparse.coo_array((weight, (user, item)), shape=(dataset.n_users, dataset.n_items)).tocsr()
+
+
+def largest_weights(key: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct keys, int64 ascending, and the largest weight of each, float64; 1 where `weight` is None.
+
+    key: int64 (n,), at least 0. weight: float (n,).
+    """
+    if weight is None:
+        key = _distinct(key)
+        return key, np.ones(len(key))
+    order = np.lexsort((weight, key))
+    key, weight = key[order], weight[order]
+    last = np.diff(key, append=-1) != 0
+    return key[last], weight[last].astype(np.float64)
 
 
 def basket_of_events(dataset: Dataset) -> np.ndarray:

@@ -54,6 +54,8 @@ def fit_item_knn(
 ) -> ItemKnn:
     """Cosine between the items' columns of the users x items matrix, only the most similar `neighbours` of each item.
 
+    Where events have sample weights, each entry is multiplied by the largest weight of the user's events with the item. A
+    cosine knows no scale: where all users weigh an item alike, only `shrink` tells a small weight from a large one.
     shrink: added to the product of norms, so that two items that few users share are not taken for twins.
     log: entries log(1 + baskets) instead of 1. decay: weight of the history per basket back, in (0, 1].
     include_self: an item is its own neighbour with similarity 1, beside the others. Needed where people buy again; without
@@ -111,7 +113,7 @@ def fit_ease(
 ) -> Ease:
     """The closed form of EASE: with P the inverse of X'X + ridge I, weights -P[i, j] / P[j, j] and a zero diagonal.
 
-    X holds what the users' events count, where some count less than others, see `Dataset.sample_weight`; else it holds ones.
+    X is the users x items matrix with sample weights, as for `fit_item_knn`; without them it holds ones.
     ridge: above zero; about 10 to 1,000. log, decay: as for `fit_item_knn`.
     repeat: weight of an item's own history count. 0 is EASE, which scores a bought item by its company only; where
         people buy again it has to be above zero (1 makes a purchase count like a perfect predictor of itself).
@@ -122,8 +124,6 @@ def fit_ease(
     if not ridge > 0:
         raise DataError(f"ridge: expected a number above 0, got {ridge}; without it an unbought item makes the system singular")
     matrix = _interactions(dataset, users, log)
-    if dataset.sample_weight is not None:
-        matrix = sparse.csr_array(matrix.multiply(user_item_weights(dataset.take(users).counted)))
     exact = matrix.shape[1] <= _EXACT_ITEMS if exact is None else exact
     gram = (matrix.T @ matrix).astype(np.float64 if exact else np.float32).toarray(order="F")
     gram[np.diag_indices_from(gram)] += ridge
@@ -144,9 +144,10 @@ def fit_ease(
 class Markov:
     """What others bought soon after the items of the last baskets.
 
-    follows: float64 sparse (N, N), chance of the column in the baskets after the row, less what shrinkage took.
+    follows: float64 sparse (N, N), chance of the column in the baskets after the row, less what shrinkage took. With sample
+        weights it is the mean of the column's largest weight there, 0 where it does not come.
     exit_rate: float64 (N,), the share that shrinkage took from the row and gave to `prior`.
-    prior: float64 (N,), chance of each item in the baskets after any basket.
+    prior: float64 (N,), chance of each item in the baskets after any basket, with sample weights as for `follows`.
     last: baskets of the history that are read. decay: their weight per basket back.
     """
 
@@ -173,6 +174,10 @@ def fit_markov(
     An item i is followed by j with chance (count[i, j] + shrink * prior[j]) / (cuts[i] + shrink): `shrink` says after how
     many cuts an item's own followers weigh as much as what follows anything. Windows are shorter at both ends of a
     history, and an item that is twice in one counts once. A task's score is the sum over the history, see `Markov`.
+
+    Sample weights apply to what follows: j adds the largest weight of its events in the window to count[i, j] and to the
+    prior. What precedes is read in full, so `cuts` is not weighted. No chance is above the largest weight, which is 1 where no
+    event counts more.
     Raises DataError for windows below one basket and a negative shrink.
     """
     check_decay(decay)
@@ -185,7 +190,10 @@ def fit_markov(
     user = user_of_baskets(train)
     cut = ordinal[ordinal > begin[user]]  # between a basket and the one before it
     before = _any_of(baskets, np.maximum(begin[user[cut]], cut - last), cut)
-    after = _any_of(baskets, cut, np.minimum(end[user[cut]], cut + horizon))
+    if train.sample_weight is None:
+        after = _any_of(baskets, cut, np.minimum(end[user[cut]], cut + horizon))
+    else:
+        after = _most_within(baskets, user, horizon)[cut]
     together = (before.T @ after).tocsr()
     cuts = np.asarray(before.sum(axis=0)).ravel()
     base = np.asarray(after.sum(axis=0)).ravel() / max(len(cut), 1)
@@ -195,10 +203,12 @@ def fit_markov(
 
 
 def _interactions(dataset: Dataset, users: np.ndarray, log: bool) -> sparse.csr_array:
-    """float64 (U, N): 1 where the user bought the item, or log(1 + number of baskets)."""
-    matrix = user_items(dataset.take(users).counted)
+    """float64 (U, N): 1 where the user bought the item, or log(1 + number of baskets); times the largest sample weight of the
+    user's events with the item."""
+    part = dataset.take(users).counted
+    matrix = user_items(part)
     matrix.data = np.log1p(matrix.data) if log else np.ones_like(matrix.data)
-    return matrix
+    return matrix if part.sample_weight is None else sparse.csr_array(matrix.multiply(user_item_weights(part)))
 
 
 def _any_of(baskets: sparse.csr_array, first: np.ndarray, stop: np.ndarray) -> sparse.csr_array:
@@ -209,6 +219,22 @@ def _any_of(baskets: sparse.csr_array, first: np.ndarray, stop: np.ndarray) -> s
     windows = sparse.csr_array((np.ones(len(member)), member, edge), shape=(len(first), baskets.shape[0])) @ baskets
     windows.data = np.ones_like(windows.data)
     return windows
+
+
+def _most_within(baskets: sparse.csr_array, user: np.ndarray, horizon: int) -> sparse.csr_array:
+    """float64 (B, N): the largest weight of the item in the basket and the `horizon` - 1 after it of the same user.
+
+    baskets: float64 (B, N), weights above 0. user: int64 (B,), ascending.
+    """
+    span, ordinal = 1, np.arange(len(user))
+    horizon = min(horizon, int(np.bincount(user).max(initial=1)))
+    while span < horizon:  # the window of each basket is joined to the one that begins `step` later
+        step = min(span, horizon - span)
+        here = ordinal[:-step][user[:-step] == user[step:]]
+        later = sparse.csr_array((np.ones(len(here)), (here, here + step)), shape=(len(user), len(user)))
+        baskets = baskets.maximum(later @ baskets).tocsr()
+        span += step
+    return baskets
 
 
 def _mirror(lower: np.ndarray) -> None:

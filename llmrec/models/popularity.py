@@ -56,7 +56,7 @@ def choose(candidates: Sequence[Baseline], tasks: Tasks, metric: Callable[[np.nd
 
 @dataclass(frozen=True)
 class Popularity:
-    """The same ranking for everyone. count: float64 (N,)."""
+    """The same ranking for everyone. count: float64 (N,), baskets by their sample weights."""
 
     name: str
     count: np.ndarray
@@ -70,7 +70,8 @@ class Popularity:
 def fit_popularity(
     dataset: Dataset, users: np.ndarray, recent: float | None = None, position: tuple[int, int] | None = None
 ) -> Popularity:
-    """Number of the training users' baskets that hold the item.
+    """Number of the training users' baskets that hold the item. Where events have sample weights, the sum over the baskets of
+    the largest weight of their events with the item.
 
     recent: only baskets of the last `recent` seconds before the training users' last event.
     position: only each user's baskets number `position[0] <= b < position[1]` (from 0): with `known` baskets of support

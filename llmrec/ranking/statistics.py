@@ -14,7 +14,7 @@ from scipy import sparse
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import sample_windows
 from llmrec.index.candidates import neighbours
-from llmrec.models.counts import basket_items, user_item_weights
+from llmrec.models.counts import basket_items, largest_weights, user_item_weights
 from llmrec.models.item_item import Markov, fit_ease, fit_markov
 from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.cold_items import alike, carry
@@ -50,8 +50,13 @@ class ItemStatistics:
     """Item statistics over training users; only `words` comes from the catalogue. Of events that count 0, such as dislikes,
     only the price is read.
 
-    popularity: float32 (N,), baskets that hold the item. baskets: how many baskets there were.
-    repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean.
+    Sample weights apply in popularity (in all and by position), repurchase, cooccurrence, EASE and Markov, see `models.counts`:
+    a basket counts an item with the largest weight of its events with it. They do not apply in `baskets`, prices, texts and
+    `flow`.
+
+    popularity: float32 (N,), baskets that hold the item, by their weights. baskets: how many baskets there were.
+    repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean. An event that
+        counts .1 is a tenth of a repurchase, and none is more than one; every basket that holds the item is a full chance.
     cooccurrence: csr float32 (N, N), similarity by co-occurrence.
     ease: csr float32 (N, N), EASE weights from the row's item to the column's, the largest of each column; empty above
         EASE_MAX_ITEMS items.
@@ -186,24 +191,30 @@ def _smoothed(count: np.ndarray, toward: np.ndarray) -> np.ndarray:
 
 
 def _repurchase(part: Dataset, horizon: int, rng: np.random.Generator) -> np.ndarray:
-    """Over windows of one basket drawn from training users: of those that hold an item, how many have it in their query too."""
+    """Over windows of one basket drawn from training users: of those that hold an item, how many have it in their query too.
+
+    The basket is history and counts in full. The query counts the largest sample weight of its events with the item, and at
+    most 1: it is the chance of an event, and events that weigh more are not likelier.
+    """
     n = part.n_items
     if not (part.n_baskets > horizon).any():
         return np.zeros(n, np.float32)
     tasks = sample_windows(part, np.arange(part.n_users), (1, 1), horizon, 20_000, rng)
-    had = _pairs(part, tasks.start, tasks.split)
-    again = np.intersect1d(had, _pairs(part, tasks.split, tasks.stop), assume_unique=True)
-    chances, hits = np.bincount(had % n, minlength=n), np.bincount(again % n, minlength=n)
+    had, _ = _pairs(part, tasks.start, tasks.split)
+    later, weight = _pairs(part, tasks.split, tasks.stop)
+    again, _, place = np.intersect1d(had, later, assume_unique=True, return_indices=True)
+    chances, hits = np.bincount(had % n, minlength=n), np.bincount(again % n, np.minimum(weight[place], 1), n)
     mean = (hits.sum() + 1.0) / (chances.sum() + 2.0)
     rate = (hits + 20.0 * mean) / (chances + 20.0)
     return np.log(rate / (1 - rate)).astype(np.float32)
 
 
-def _pairs(data: Dataset, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Distinct task * N + item over the event ranges begin:end, ascending."""
+def _pairs(data: Dataset, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct task * N + item over the event ranges begin:end, ascending, and the largest sample weight of each."""
     count = end - begin
     row = np.repeat(begin - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
-    return np.unique(np.repeat(np.arange(len(begin)), count) * data.n_items + data.item[row])
+    weight = None if data.sample_weight is None else data.sample_weight[row]
+    return largest_weights(np.repeat(np.arange(len(begin)), count) * data.n_items + data.item[row], weight)
 
 
 def _prices(part: Dataset) -> np.ndarray:

@@ -54,7 +54,7 @@ def text_vectors(model: TextModel, catalogue: Catalogue, settings: Settings, cac
 def new_model(
     body: Backbone, text_model: TextModel, text: np.ndarray, dataset: Dataset, users: np.ndarray, settings: Settings, seed: int
 ) -> SlotModel:
-    """A slot model before training; item popularities come from `users` alone.
+    """A slot model before training; item popularities, the sums of their events' sample weights, come from `users` alone.
 
     Raises DataError when prompts would be longer than the transformer reads.
     """
@@ -66,7 +66,7 @@ def new_model(
         )
     part = dataset.take(users)
     seen = np.bincount(part.item, minlength=dataset.n_items) > 0
-    taken = np.bincount(part.counted.item, minlength=dataset.n_items)
+    taken = np.bincount(part.item, part.sample_weight, dataset.n_items)
     popularity = torch.from_numpy(np.maximum(taken, 0.5 * seen)).float()  # an item that was only disliked is not a new one
     kinds = len(dataset.event_types)
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched

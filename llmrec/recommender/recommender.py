@@ -102,8 +102,9 @@ class Recommender:
 
         columns, item_columns: the tables' names -> the library's, where the known aliases do not cover them.
         event_weights: event type -> what such an event counts as a thing to be predicted, such as `{"view": 0.1, "cart": 0.5}`;
-            1 for types not named. Every event is read all the same. 0, or a column `weight` of 0 or below, is for dislikes:
-            such an event never speaks for its item, which `filter_viewed` leaves out for that user.
+            1 for types not named. It applies in training and in the counts over training users: popularity, co-occurrence,
+            repurchases, EASE and Markov. As history every event is read all the same. 0, or a column `weight` of 0 or below, is
+            for dislikes: such an event never speaks for its item, which `filter_viewed` leaves out for that user.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
         Without `basket_id`, timestamps that are whole days leave the order within a day to a seeded shuffle; see `build`.
         Raises SchemaError and DataError for tables, DataError for settings that cannot be trained with and for training that

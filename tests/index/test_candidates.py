@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from scipy import sparse
 
-from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.dataset import Catalogue, Dataset, EventWeights
 from llmrec.data.ids import Ids
 from llmrec.errors import DataError
 from llmrec.index.candidates import POPULAR, REPEAT, TEXT, TOGETHER, Sources, candidates, names, neighbours, recall
@@ -191,6 +191,27 @@ def test_neighbours_are_the_definition(k, shrink, monkeypatch):
         part = slice(got.indptr[item], got.indptr[item + 1])
         assert got.indices[part].tolist() == best
         np.testing.assert_allclose(got.data[part], similar[item, best], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shrink", [0.0, 3.0])
+def test_neighbours_are_the_cosine_of_what_events_weigh(shrink):
+    """An event without a weight weighs 1; of several with an item the largest weight is taken, and 0 is none."""
+    rng = np.random.default_rng(22)
+    histories = [rng.integers(0, 28, rng.integers(1, 15)).tolist() for _ in range(50)]
+    bare, users = dataset(histories, 30), np.arange(0, 50, 2)
+    weight = rng.choice(np.array([0.0, 0.2, 1.0, 4.0, np.nan], np.float32), bare.n_events)
+    data = replace(bare, attributes={"weight": weight}, event_weights=EventWeights(scale=2.0))
+    bought = np.zeros((50, 30))
+    for user, item, value in zip(data.user, data.item, weight, strict=True):
+        bought[user, item] = max(bought[user, item], 1.0 if np.isnan(value) else value / 2.0)
+    bought = bought[users]
+    square = (bought**2).sum(axis=0)
+    similar = bought.T @ bought / np.maximum(np.sqrt(np.outer(square, square)) + shrink, 1e-9)
+    np.fill_diagonal(similar, 0)
+    np.testing.assert_allclose(neighbours(data, users, 100, shrink).toarray(), similar, rtol=1e-6)
+    ones = replace(bare, attributes={"weight": np.full(bare.n_events, 2.0, np.float32)}, event_weights=EventWeights(scale=2.0))
+    whole, plain = neighbours(ones, users, 4, shrink), neighbours(bare, users, 4, shrink)
+    assert whole.dtype == np.float32 and (whole != plain).nnz == 0
 
 
 def test_neighbours_find_planted_sets_and_ignore_other_users():

@@ -11,7 +11,7 @@ import pytest
 from llmrec.data.dataset import EventWeights
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
-from llmrec.models.counts import basket_items, support_counts, user_item_weights, user_items
+from llmrec.models.counts import basket_items, membership, support_counts, user_item_weights, user_items
 from llmrec.models.item_item import fit_ease, fit_item_knn, fit_markov
 from llmrec.models.popularity import fit_most_frequent, fit_popularity
 from llmrec.models.sasrec import SasrecSettings, fit_sasrec
@@ -81,6 +81,23 @@ def test_an_item_counts_what_the_best_of_the_users_events_with_it_does(world, ra
     np.testing.assert_allclose(user_item_weights(typed).toarray(), expected, rtol=1e-6)
 
 
+def test_a_basket_counts_an_item_with_the_largest_weight_of_its_events_and_says_what_it_holds(world, random_history):
+    dataset = world(random_history, 12)
+    kind = np.random.default_rng(0).integers(0, 3, dataset.n_events).astype(np.float32)
+    typed = replace(
+        dataset, attributes={"event_type": kind}, event_types=("a", "b", "c"), event_weights=EventWeights((0.1, 1.0, 0.0))
+    )
+    baskets = [(user, number) for user, history in enumerate(random_history) for number in range(len(history))]
+    expected = np.zeros((len(baskets), 12))
+    for user, basket, item, code in zip(typed.user, typed.basket, typed.item, kind, strict=True):
+        row = baskets.index((user, basket))
+        expected[row, item] = max(expected[row, item], (0.1, 1.0, 0.0)[int(code)])
+    found = basket_items(typed)
+    np.testing.assert_allclose(found.toarray(), expected, rtol=1e-6)
+    assert membership(found).toarray().tolist() == basket_items(dataset).toarray().tolist()
+    assert user_items(typed).toarray().tolist() == user_items(dataset).toarray().tolist()
+
+
 @pytest.fixture
 def disliked(world, random_history):
     """A third of the events, of the first type, counts 0."""
@@ -116,13 +133,44 @@ def test_events_that_count_0_are_as_if_they_had_not_been(disliked, name):
     assert (found != fit(everything, users).scores(replace(tasks, dataset=everything))).any()
 
 
-@pytest.mark.parametrize("name", [name for name in FITS if not name.startswith("EASE")])
-def test_events_that_count_little_are_counted_whole(disliked, name):
-    fit, users, scores = FITS[name], np.arange(20), []
-    for event_weights in (EventWeights((0.1, 1.0, 1.0)), EventWeights()):
-        dataset = replace(disliked, event_weights=event_weights)
-        scores.append(fit(dataset, users).scores(first_baskets(dataset, np.arange(20, 25), known=3, horizon=0)))
-    np.testing.assert_array_equal(*scores)
+def scores_with(dataset, name, event_weights, **attributes):
+    """Scores of the last five users, fitted on the others."""
+    dataset = replace(dataset, event_weights=event_weights, attributes={**dataset.attributes, **attributes})
+    return FITS[name](dataset, np.arange(20)).scores(first_baskets(dataset, np.arange(20, 25), known=3, horizon=0))
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_where_all_weights_are_1_nothing_changes(disliked, name):
+    plain = scores_with(disliked, name, EventWeights())
+    np.testing.assert_array_equal(scores_with(disliked, name, EventWeights((1.0, 1.0, 1.0))), plain)
+    threes = np.full(disliked.n_events, 3.0, np.float32)
+    np.testing.assert_array_equal(scores_with(disliked, name, EventWeights((), 3.0), weight=threes), plain)
+
+
+@pytest.mark.parametrize("name", [name for name in FITS if name != "SASRec"])
+def test_events_that_count_little_are_counted_little(disliked, name):
+    """Less than in full, and not as if they had not been."""
+    whole, little, none = (scores_with(disliked, name, EventWeights((factor, 1.0, 1.0))) for factor in (1.0, 0.1, 0.0))
+    assert (little != whole).any() and (little != none).any()
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_the_unit_of_a_column_of_weights_is_its_mean(disliked, name):
+    weight = np.random.default_rng(1).integers(1, 5, disliked.n_events).astype(np.float32)
+    one, other = (scores_with(disliked, name, EventWeights((), c * 2.0), weight=c * weight) for c in (1.0, 8.0))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_sasrec_counts_events_that_count_little_whole(disliked):
+    whole, little = (scores_with(disliked, "SASRec", EventWeights((factor, 1.0, 1.0))) for factor in (1.0, 0.1))
+    np.testing.assert_array_equal(little, whole)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_a_history_counts_events_of_little_weight_whole(disliked, decay):
+    whole, little = (replace(disliked, event_weights=EventWeights((factor, 1.0, 1.0))) for factor in (1.0, 0.1))
+    one, other = (support_counts(first_baskets(data, np.arange(25), known=3, horizon=0), decay) for data in (whole, little))
+    assert (one != other).nnz == 0
 
 
 def test_every_event_can_be_counted_whatever_it_counts(disliked):

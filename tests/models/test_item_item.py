@@ -103,6 +103,37 @@ def test_ease_regresses_on_what_events_count(dataset):
     assert not np.allclose(weight, fit_ease(dataset, USERS, 3.0).weight, atol=1e-3)
 
 
+@pytest.fixture
+def weighted(dataset):
+    """Events weigh .1, 1 or 2."""
+    kind = np.random.default_rng(3).integers(0, 3, dataset.n_events).astype(np.float32)
+    names, factors = ("view", "buy", "subscribe"), EventWeights((0.1, 1.0, 2.0))
+    return replace(dataset, attributes={"event_type": kind}, event_types=names, event_weights=factors)
+
+
+def largest(dataset, user, first, stop) -> dict[int, float]:
+    """Per item the largest weight of the user's events with it in the baskets first ... stop - 1, one event at a time."""
+    found: dict[int, float] = {}
+    for event in np.flatnonzero((dataset.user == user) & (dataset.basket >= first) & (dataset.basket < stop)):
+        item = int(dataset.item[event])
+        found[item] = max(found.get(item, 0.0), float(dataset.sample_weight[event]))
+    return found
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_item_knn_multiplies_entries_by_weights(weighted, random_history, log):
+    matrix, weight = interactions(random_history, log), np.zeros((20, 12))
+    for user in range(20):
+        for item, most in largest(weighted, user, 0, 99).items():
+            weight[user, item] = most
+    matrix = matrix * weight
+    similarity = fit_item_knn(weighted, USERS, shrink=1.5, log=log).similarity.toarray()
+    for i in range(12):
+        for j in set(range(12)) - {i}:
+            a, b = matrix[:, i], matrix[:, j]
+            assert similarity[i, j] == pytest.approx(a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1.5), abs=1e-9)
+
+
 @pytest.mark.parametrize("ridge", [0.0, -1.0, float("nan")])
 def test_ease_needs_a_ridge(dataset, ridge):
     with pytest.raises(DataError, match="ridge"):
@@ -135,6 +166,34 @@ def test_markov_counts_what_follows_each_cut(dataset, tasks, random_history, las
     control = fit_markov(dataset, USERS, last, horizon, shrink, decay=0.8)
     history = support_counts(tasks, decay=0.8, last=last).toarray()
     np.testing.assert_allclose(control.scores(tasks), history @ chance, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("last", "horizon", "shrink"), [(1, 1, 0.0), (2, 3, 4.0), (3, 4, 1.0), (5, 7, 1.0), (50, 50, 1.0)])
+def test_markov_weighs_what_follows_and_reads_in_full_what_precedes(weighted, tasks, last, horizon, shrink):
+    together, before, after, cuts = np.zeros((12, 12)), np.zeros(12), np.zeros(12), 0
+    for user in range(20):
+        for cut in range(1, weighted.n_baskets[user]):
+            known = list(largest(weighted, user, max(0, cut - last), cut))
+            comes = largest(weighted, user, cut, cut + horizon)
+            cuts += 1
+            before[known] += 1
+            for item, weight in comes.items():
+                after[item] += weight
+                together[known, item] += weight
+    control = fit_markov(weighted, USERS, last, horizon, shrink, decay=0.8)
+    np.testing.assert_allclose(control.prior, after / cuts, rtol=1e-9)
+    seen = before + shrink > 0
+    chance = np.tile(after / cuts, (12, 1))
+    chance[seen] = (together[seen] + shrink * after / cuts) / (before[seen, None] + shrink)
+    history = support_counts(tasks, decay=0.8, last=last).toarray()
+    np.testing.assert_allclose(control.scores(tasks), history @ chance, rtol=1e-6)
+
+
+def test_chances_of_markov_are_at_most_the_largest_weight(weighted):
+    for most, factors in ((1.0, (0.1, 1.0, 0.5)), (2.0, (0.1, 1.0, 2.0))):
+        control = fit_markov(replace(weighted, event_weights=EventWeights(factors)), USERS)
+        chance = control.follows.toarray() + control.exit_rate[:, None] * control.prior
+        assert 0 < chance.max() <= most and control.prior.max() <= most
 
 
 def test_markov_without_a_history_is_what_follows_anything(dataset, tasks):

@@ -12,7 +12,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import numpy as np
 import pytest
 
-from llmrec.data.dataset import Dataset
+from llmrec.data.dataset import Dataset, EventWeights
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
 from llmrec.metrics.ranking import ndcg
@@ -197,6 +197,36 @@ def test_popularity_counts_baskets_in_all_in_the_last_time_and_by_position(world
     assert fit_popularity(dataset, everyone, recent=0.0).count.tolist() == [0, 0, 1]
     assert fit_popularity(dataset, everyone, position=(1, 3)).count.tolist() == [1, 1, 1]
     assert fit_popularity(dataset, everyone, recent=100.0, position=(1, 2)).count.tolist() == [1, 1, 0]
+
+
+def viewed(dataset, code, view=0.1):
+    """The same where events of code 0 are views, of weight `view`, and those of code 1 purchases."""
+    kind = {"event_type": np.asarray(code, np.float32)}
+    return replace(dataset, attributes=kind, event_types=("view", "buy"), event_weights=EventWeights((view, 1.0)))
+
+
+@pytest.mark.parametrize("where", [{}, {"recent": 200.0}, {"position": (1, 3)}, {"recent": 300.0, "position": (1, 4)}])
+def test_popularity_sums_the_largest_weights_of_the_baskets(world, random_history, where):
+    dataset = world(random_history, 12)
+    typed = viewed(dataset, np.random.default_rng(0).integers(0, 2, dataset.n_events))
+    last, expected = dataset.time[dataset.user < 20].max(), np.zeros(12)
+    for user in range(20):
+        for number in range(len(random_history[user])):
+            first, stop = where.get("position", (0, 99))
+            if 100.0 * number >= last - where.get("recent", np.inf) and first <= number < stop:
+                here = (dataset.user == user) & (dataset.basket == number)
+                for item in set(dataset.item[here]):
+                    expected[item] += typed.sample_weight[here & (dataset.item == item)].max()
+    np.testing.assert_allclose(fit_popularity(typed, np.arange(20), **where).count, expected, rtol=1e-6)
+
+
+def test_ten_views_of_a_tenth_are_as_popular_as_one_purchase(world):
+    """Item 0 is viewed by ten users, item 1 bought by one, item 2 viewed five times by one of them."""
+    dataset = world([*[[[0]]] * 10, [[1]], [[2]] * 5], 3)
+    count = fit_popularity(viewed(dataset, [0] * 10 + [1] + [0] * 5), np.arange(12)).count
+    np.testing.assert_allclose(count, [1.0, 1.0, 0.5], rtol=1e-6)
+    twice = world([[[0, 0]], [[0]]], 1)  # what was viewed and then bought in one basket was bought
+    np.testing.assert_allclose(fit_popularity(viewed(twice, [0, 1, 0]), np.arange(2)).count, [1.1], rtol=1e-6)
 
 
 def test_most_frequent_is_frequency_and_then_popularity(world):

@@ -27,12 +27,8 @@ def texts(data: Dataset) -> Texts:
 def test_counts_against_a_loop(random_shop):
     users, data = np.arange(3, 15), random_shop
     found = fit_statistics(data, users, 2, texts(data), np.random.default_rng(0))
-    baskets = [
-        {int(item) for item in data.item[(data.user == user) & (data.basket == number)]}
-        for user in users
-        for number in range(data.n_baskets[user])
-    ]
-    assert found.popularity.tolist() == [sum(item in basket for basket in baskets) for item in range(10)]
+    baskets = [largest(data, user, number) for user in users for number in range(data.n_baskets[user])]
+    np.testing.assert_allclose(found.popularity, [sum(basket.get(item, 0.0) for basket in baskets) for item in range(10)], 1e-5)
     assert found.popularity.dtype == np.float32
     assert found.baskets == len(baskets)
     assert (found.cooccurrence != neighbours(data, users)).nnz == 0
@@ -40,6 +36,14 @@ def test_counts_against_a_loop(random_shop):
     prices = np.log1p(data.attributes["price"][mine])
     expected = [prices[data.item[mine] == item].mean() - prices.mean() for item in range(10)]
     np.testing.assert_allclose(found.log_price, expected, rtol=1e-4, atol=1e-5)
+
+
+def largest(data: Dataset, user: int, number: int) -> dict[int, float]:
+    """What each item of a basket weighs most, one event at a time."""
+    found: dict[int, float] = {}
+    for event in np.flatnonzero((data.user == user) & (data.basket == number)):
+        found[int(data.item[event])] = max(found.get(int(data.item[event]), 0.0), float(data.sample_weight[event]))
+    return found
 
 
 def test_what_is_spoken_for_is_ease_with_the_largest_weights_of_each_column(random_shop, monkeypatch):
@@ -75,11 +79,11 @@ def test_what_follows_is_the_windowed_markov_and_place_is_popularity_there(rando
         here = np.zeros(10)
         for user in users:
             for number in range(data.n_baskets[user]):
-                basket = np.unique(data.item[(data.user == user) & (data.basket == number)])
-                if row == 0:
-                    overall[basket] += 1
-                elif had <= number < had + 2:
-                    here[basket] += 1
+                for item, weight in largest(data, user, number).items():
+                    if row == 0:
+                        overall[item] += weight
+                    elif had <= number < had + 2:
+                        here[item] += weight
         if row:
             weight = 0.1 * here.sum() + 10
             expected = (here + weight * overall / overall.sum()) / (here.sum() + weight)
@@ -118,10 +122,11 @@ def test_repurchase_against_a_loop(random_shop):
     part = random_shop.take(np.arange(3, 15))
     windows = sample_windows(part, np.arange(12), (1, 1), 2, 20_000, np.random.default_rng(0))
     chances, hits, item = np.zeros(10), np.zeros(10), part.item.tolist()
+    assert part.sample_weight.max() > 1 > part.sample_weight.min(), "some events count more than 1, and for a chance no more"
     for start, split, stop in zip(windows.start, windows.split, windows.stop, strict=True):
-        had, later = set(item[start:split]), set(item[split:stop])
-        chances[list(had)] += 1
-        hits[list(had & later)] += 1
+        for one in set(item[start:split]):
+            chances[one] += 1
+            hits[one] += max((min(part.sample_weight[row], 1.0) for row in range(split, stop) if item[row] == one), default=0.0)
     mean = (hits.sum() + 1) / (chances.sum() + 2)
     rate = (hits + 20 * mean) / (chances + 20)
     found = fit_statistics(random_shop, np.arange(3, 15), 2, texts(random_shop), np.random.default_rng(0)).repurchase
@@ -209,8 +214,53 @@ def test_events_that_count_0_are_as_if_they_had_not_been(random_shop):
     assert (one.popularity != fit_statistics(random_shop, users, 2, read, np.random.default_rng(0)).popularity).any()
 
 
-def test_events_that_count_little_are_counted_whole(random_shop):
-    """All but EASE, which weighs them."""
+WEIGHED = (
+    "popularity",
+    "repurchase",
+    "cooccurrence",
+    "ease",
+    "markov_short",
+    "markov_long",
+    "position_popularity",
+    "recent_position_popularity",
+)
+
+
+def test_events_that_count_little_are_counted_little_but_in_what_is_no_preference(random_shop):
     users, read = np.arange(3, 15), texts(random_shop)
     shops = random_shop, some_for_nothing(random_shop, 0.1)
-    same(*(fit_statistics(data, users, 2, read, np.random.default_rng(0)) for data in shops), but=("ease",))
+    one, other = (fit_statistics(data, users, 2, read, np.random.default_rng(0)) for data in shops)
+    same(one, other, but=WEIGHED)
+    for name in WEIGHED:
+        pairs = zip(*(parts(getattr(counts, name)) for counts in (one, other)), strict=True)
+        assert any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs), name
+
+
+def test_where_all_weights_are_1_nothing_changes(random_shop):
+    users, read = np.arange(3, 15), texts(random_shop)
+    bare = replace(random_shop, attributes={**random_shop.attributes, "weight": np.ones(random_shop.n_events, np.float32)})
+    none = {name: values for name, values in bare.attributes.items() if name != "weight"}
+    shops = replace(bare, event_weights=EventWeights()), replace(bare, attributes=none, event_weights=EventWeights((1.0, 1.0)))
+    plain = fit_statistics(replace(shops[1], event_weights=EventWeights()), users, 2, read, np.random.default_rng(0))
+    for data in shops:
+        assert data.sample_weight is not None and (data.sample_weight == 1).all()
+        same(fit_statistics(data, users, 2, read, np.random.default_rng(0)), plain)
+
+
+def test_what_is_only_viewed_ranks_below_what_is_bought(shop):
+    """Each of 20 users views items 0 to 4 in five baskets, and half of them buy item 5 once; all of it comes again."""
+    history = [[[item, *([5] if item == 2 and user < 10 else [])] for item in (0, 1, 2, 3, 4)] * 2 for user in range(20)]
+    flat = [item for baskets in history for basket in baskets for item in basket]
+    data = shop(history, 6, {"event_type": ["buy" if item == 5 else "view" for item in flat]})
+    factors = EventWeights(tuple({"view": 0.1, "buy": 1.0}[name] for name in data.event_types))
+    whole, weighed = (
+        fit_statistics(one, np.arange(20), 5, texts(one), np.random.default_rng(0))
+        for one in (data, replace(data, event_weights=factors))
+    )
+    assert whole.popularity.argmin() == 5 and weighed.popularity.argmax() == 5
+    np.testing.assert_allclose(weighed.popularity, [4, 4, 4, 4, 4, 20], rtol=1e-6)
+    for before, after in ((whole.markov_short.prior, weighed.markov_short.prior), (whole.repurchase, weighed.repurchase)):
+        assert before.argmax() != 5 and after.argmax() == 5
+    assert whole.position_popularity[0].argmin() == 5 and weighed.position_popularity[0].argmax() == 5
+    assert whole.cooccurrence[0, 1] > weighed.cooccurrence[0, 1] > 0
+    assert whole.baskets == weighed.baskets

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from llmrec import Settings
+from llmrec.data.dataset import EventWeights
 from llmrec.data.tasks import full_histories
 from llmrec.index.candidates import Sources
 from llmrec.index.faiss_index import build
@@ -80,6 +82,26 @@ def test_a_start_with_b_at_zero_is_the_base(state):
     start = start_adapter(state.model, state.settings, 0, 0.0)
     zero = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, start, 0))
     np.testing.assert_allclose(zero[0], plain[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert"])
+def test_a_new_model_starts_from_popularities_by_sample_weights(body, shop, tiny_settings):
+    """Item 0 is viewed ten times, item 1 bought twice, item 2 only disliked, and item 3 never seen."""
+    history, kinds = [[[0]] * 10 + [[1]] * 2 + [[2]]], ["view"] * 10 + ["buy"] * 2 + ["dislike"]
+    data = shop(history, 4, {"event_type": kinds})
+    text, words = np.eye(4, body.width, dtype=np.float32), SimpleNamespace(words=lambda _: [12, 13])
+
+    def bias(factors: dict[str, float] | None) -> np.ndarray:
+        weights = EventWeights(tuple(factors[name] for name in data.event_types) if factors else ())
+        one = replace(data, event_weights=weights)
+        model = pipeline.new_model(body, words, text, one, np.arange(1), tiny_settings, 0)
+        assert model.trained.tolist() == [True, True, True, False]
+        return model.bias.detach().numpy()
+
+    popularity = np.array([1.0, 2.0, 0.5, 0.5])
+    found = bias({"view": 0.1, "buy": 1.0, "dislike": 0.0})
+    np.testing.assert_allclose(found, np.log(popularity / 3.5) + np.log(4), rtol=1e-5)
+    np.testing.assert_array_equal(bias({"view": 1.0, "buy": 1.0, "dislike": 1.0}), bias(None))
 
 
 def test_settings_are_values_with_a_reach_of_their_own():

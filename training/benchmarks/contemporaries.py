@@ -49,7 +49,7 @@ def fit_contemporaries(dataset: Dataset, users: np.ndarray, position: tuple[int,
     """
     if near < 1 or position[0] < 1:
         raise DataError(f"expected near >= 1 and position[0] >= 1, got near={near} and position={position}")
-    part = dataset.take(users)
+    part = dataset.take(users).counted
     there = np.flatnonzero(part.n_baskets > position[0])
     first = part.first_basket[:-1][there] + position[0]
     stop = np.minimum(first + position[1] - position[0], part.first_basket[1:][there])

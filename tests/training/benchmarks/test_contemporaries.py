@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.contemporaries import fit_contemporaries
 from benchmarks.protocol import first_known
+from llmrec.data.dataset import EventWeights
 from llmrec.errors import DataError
 
 
@@ -35,6 +36,17 @@ def test_with_everybody_near_it_is_popularity_by_position(random_shop):
     here = random_shop.take(np.arange(12))
     expected = [len(np.unique(here.user[(here.item == item) & (here.basket == 2)])) for item in range(10)]
     assert found.tolist() == [expected] * len(tasks)
+
+
+def test_events_of_weight_0_are_not_counted_and_all_others_are_counted_whole(random_shop):
+    tasks, scores = first_known(random_shop, np.arange(12, 20), 2, 1, 1), {}
+    for factor in (0.0, 0.1, 1.0):
+        data = replace(random_shop, event_weights=EventWeights((factor, 1.0)))
+        scores[factor] = fit_contemporaries(data, np.arange(12), (2, 3), 1000).scores(tasks)
+    bare = data.keep(data.attributes["event_type"] != 0)
+    assert scores[0.1].tolist() == scores[1.0].tolist()
+    assert scores[0.0].tolist() == fit_contemporaries(bare, np.arange(12), (2, 3), 1000).scores(tasks).tolist()
+    assert (scores[0.0] != scores[1.0]).any()
 
 
 def test_nonsense_is_refused(random_shop):
