@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.controls import families, tune
-from benchmarks.measure import report_extra, report_rows, run
+from benchmarks.measure import ours_of, report_extra, report_rows, run
 from benchmarks.named import NAMES, load
 from benchmarks.protocol import Benchmark, Part
 from benchmarks.runs import load_runs, save_run, seed_numbers
@@ -32,7 +32,7 @@ from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 
-METHODS = ("controls", "sasrec", "llmrec", "opened", "reference", "ensemble", "all", "none")
+METHODS = ("controls", "sasrec", "recommender", "llmrec", "opened", "reference", "ensemble", "all", "none")
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 
 
@@ -84,6 +84,17 @@ def llmrec(
             for method in fit(benchmark, plan, recipes.Fit(kind, seed, part == "test", folder, cache_folder()), stages):
                 name = method.name.replace(ours.OURS, ours.OURS + SAID[ratings], 1)
                 save_run(runs, run(benchmark, replace(method, name=name), seed, part))
+
+
+def recommender(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], settings: str, stages: Stages) -> None:
+    """`Recommender(settings).fit(...)` with every seed, measured and kept; not where other catalogues are trained on."""
+    from benchmarks import shipped  # here, for the same reason
+
+    if benchmark.shops is not None:
+        return
+    for seed in seeds:
+        with stages("recommender", f"{settings}, seed {seed}"):
+            save_run(runs, run(benchmark, shipped.fit(benchmark, settings, seed, part), seed, part))
 
 
 def opened(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
@@ -145,12 +156,13 @@ def sasrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...],
 def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) -> None:
     """Rows of all runs that are there, as a table, and with `output` as the report's file."""
     there = load_runs(runs, benchmark, part)
-    rows = report_rows(benchmark, there, np.random.default_rng(DRAWS_SEED))
+    ours = ours_of(there)
+    rows = report_rows(benchmark, there, np.random.default_rng(DRAWS_SEED), ours)
     click.echo(f"{benchmark.name}, {part} users, {benchmark.primary[1]}; primary cell: {benchmark.primary[0]}\n")
     click.echo(table(rows, benchmark.name, benchmark.primary[1], versus=""))
     if output is not None:
         machine = {"part": part, "threads": torch.get_num_threads(), "cpus": os.cpu_count()}
-        write_report(output, rows, report_extra(benchmark, there, rows) | machine)
+        write_report(output, rows, report_extra(benchmark, there, rows, ours) | machine)
         click.echo(f"\nwritten: {output}")
 
 
@@ -178,6 +190,12 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     show_default=True,
     help="Of an ensemble, which is not among `all`: bodies and seeds, with commas between; those trained before are taken.",
 )
+@click.option(
+    "--settings",
+    default="default",
+    show_default=True,
+    help="Of the recommender, as fitted by the public API: default, quick, or a YAML file.",
+)
 @click.option("--only", multiple=True, help='One control by its name, such as "EASE"; may be given several times.')
 @click.option("--seeds", callback=seed_numbers, default="0", show_default=True, help="Seeds of llmrec, with commas between.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps other than the recipe's, to try things on validation.")
@@ -191,6 +209,7 @@ def main(
     body: str | None,
     ratings: Ratings,
     members: str,
+    settings: str,
     only: tuple[str, ...],
     seeds: tuple[int, ...],
     steps: int | None,
@@ -215,6 +234,8 @@ def main(
             controls(benchmark, place, part, only, SAID[ratings], stages)
         if method in ("sasrec", "all"):
             sasrec(benchmark, place, part, seeds, stages)
+        if method in ("recommender", "all"):
+            recommender(benchmark, place, part, seeds, settings, stages)
         if method in ("llmrec", "all"):
             llmrec(benchmark, place, part, seeds, body, steps, ratings, stages)
         if method in ("opened", "all"):

@@ -20,7 +20,7 @@ from pages.tree import tree
 from studies.adaptation.readme import readme as adaptation
 
 ROOT = Path(__file__).resolve().parents[1]
-OTHERS = ("demo", "ablations", "adaptation", "recognition", "scenes")  # reports that are no benchmark's
+OTHERS = ("demo", "ablations", "adaptation", "recognition", "scenes", "busy")  # reports that are no benchmark's
 ERRORS = ("mae", "rmse")  # metrics of which less is better
 RESULTS = ROOT / "training" / "results"
 
@@ -46,12 +46,14 @@ def benchmark(report: Path) -> str:
     extra, rows = json.loads(report.read_text(encoding="utf-8")), read_rows(report)
     name, metric = extra["benchmark"], extra["primary"]["metric"]
     sign = -1 if metric in ERRORS else 1
-    seeds = len(extra["seeds"].get(OURS, []) if isinstance(extra["seeds"], dict) else extra["seeds"])
+    ours = extra.get("ours", OURS)
+    seeds = len(extra["seeds"].get(ours, []) if isinstance(extra["seeds"], dict) else extra["seeds"])
     missed = [aim for aim in extra["aims"] if aim["reached"] is False]
+    reached = sum(aim["reached"] is True for aim in extra["aims"])
     what = f"{metric}{', lower is better' * (sign < 0)}, {seeds} seed{'s' * (seeds != 1)}"
     lines = [
-        f"**{name}**, {what}. {_primary(rows, extra, sign)} "
-        f"Aims reached: {sum(aim['reached'] is True for aim in extra['aims'])} of {len(extra['aims'])}"
+        f"**{name}**, {what}. {_primary(rows, extra, sign, ours)} "
+        + (f"Aims reached: {reached} of {len(extra['aims'])}" if extra["aims"] else "As the public API fits it")
         + ("." if not missed else "; missed: " + ", ".join(_missed(aim, metric) for aim in missed) + "."),
         *(["Under 500 users, exploratory: " + ", ".join(extra["exploratory"]) + "."] if extra.get("exploratory") else []),
         "",
@@ -164,7 +166,7 @@ def _forgotten(notes: list[dict]) -> str:
     return f"Forgetting, the change of the loss on known scenes at worst (aim: under 1%): {said}; adapters kept apart: none."
 
 
-def _primary(rows: list[Result], extra: dict, sign: int) -> str:
+def _primary(rows: list[Result], extra: dict, sign: int, ours: str) -> str:
     setting, metric = extra["primary"]["setting"], extra["primary"]["metric"]
     here = [row for row in rows if row.setting == setting and row.metric == metric]
     means = {row.method: row for row in here if not row.versus}
@@ -174,7 +176,7 @@ def _primary(rows: list[Result], extra: dict, sign: int) -> str:
     if gap is None:
         return f"Primary cell, declared before test: {setting}."
     return (
-        f"Primary cell, declared before test: {setting}, {OURS} {means[OURS].value:.4f} against {rival.value:.4f} of the best "
+        f"Primary cell, declared before test: {setting}, {ours} {means[ours].value:.4f} against {rival.value:.4f} of the best "
         f"control, {rival.method}: {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], n = {gap.n:,}."
     )
 

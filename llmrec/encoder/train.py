@@ -21,6 +21,7 @@ from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.slots import basket_readouts, slots
+from llmrec.encoder.threads import threads_for
 from llmrec.errors import DataError
 
 GROUPS = 4  # parts of a batch, by length
@@ -116,7 +117,8 @@ def train_step(
         tasks, settings.max_slots
     )  # a mean of means would weigh them otherwise
     optimiser.zero_grad()
-    with _repeatable(device, (seed, step, 1 + shard.rank)):
+    work = model.multiplications(settings.batch_size, settings.max_slots)
+    with threads_for(work), _repeatable(device, (seed, step, 1 + shard.rank)):
         with autocast(training.dtype, device):
             loss = weight * window_loss(model, model.items(dropped), mine, settings, training.dtype)
         loss.backward()

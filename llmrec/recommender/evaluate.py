@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,10 +61,14 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
     return rows
 
 
-def chain_scores(state: State, tasks: Tasks, steps: int | None) -> np.ndarray:
+def chain_scores(
+    state: State, tasks: Tasks, steps: int | None, filter_viewed: bool = False, allowed: np.ndarray | None = None
+) -> np.ndarray:
     """Scores float32 (T, N) of the whole chain, as `recommend` ranks: adapters, candidates, rankers.
 
-    steps: inner steps for everybody; None for as many as the gate says.
+    steps: inner steps for everybody; None for as many as the gate says. filter_viewed: purchased items are no candidates; they
+        keep a score, which the caller leaves out. allowed: bool (N,), items that may be candidates; None for all.
     """
     read = reader(state.model, state.items, state.settings, state.init, steps, state.gate)
-    return ranked_scores(read, state.retrieval, state.rankers, tasks)[1]
+    retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=not filter_viewed))
+    return ranked_scores(read, retrieval, state.rankers, tasks, allowed)[1]

@@ -17,6 +17,7 @@ from llmrec.encoder.dates import moments
 from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.templates import history_words, load_template
+from llmrec.encoder.threads import threads_for
 from llmrec.encoder.users import Prompts, batches, prompts, user_scores, user_vectors
 from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates
@@ -141,7 +142,8 @@ def learn_initialisation(
     """The meta-learned LoRA initialisation and its rates, on top of a frozen base."""
     model.requires_grad_(False)
     start = start_adapter(model, settings, seed, settings.lora.b_std)
-    return meta_train(start, episodes(model, items, dataset, users, settings, rng), settings.outer, watch)
+    with threads_for(model.multiplications(settings.lora.meta_batch_size, settings.train.max_slots)):
+        return meta_train(start, episodes(model, items, dataset, users, settings, rng), settings.outer, watch)
 
 
 def reader(

@@ -10,6 +10,7 @@ import torch
 from llmrec import Settings
 from llmrec.data.dataset import EventWeights
 from llmrec.data.tasks import full_histories
+from llmrec.encoder.threads import PER_THREAD
 from llmrec.index.candidates import Sources
 from llmrec.index.faiss_index import build
 from llmrec.meta.episodes import user_support
@@ -74,6 +75,20 @@ def test_an_initialisation_is_learned_from_where_it_starts(state):
     assert all(torch.equal(*pair) for pair in zip(start.adapter.leaves(), kept.adapter.leaves(), strict=True))
     assert not any(torch.equal(*pair) for pair in zip(start.adapter.leaves(), learned.adapter.leaves(), strict=True))
     assert not torch.equal(start.log_rate, learned.log_rate)
+
+
+def test_meta_learning_takes_as_many_threads_as_its_work_can_use(state, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(pipeline, "meta_train", lambda *_: seen.append(torch.get_num_threads()))
+    given = state.model, state.items, state.histories, np.arange(3), state.settings, np.random.default_rng(0), 0
+    try:
+        torch.set_num_threads(3)
+        learn_initialisation(*given)
+        monkeypatch.setattr(type(state.model), "multiplications", lambda *_: 2 * PER_THREAD)
+        learn_initialisation(*given)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 2]
 
 
 def test_a_start_with_b_at_zero_is_the_base(state):

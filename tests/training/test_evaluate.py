@@ -101,8 +101,14 @@ def shops(evaluate, tmp_path, monkeypatch, tiny_folders):
     short = Recipe(Settings(layers=None, train=train, counts_ranker=quick, blend=quick, ranking_tasks=40))
     monkeypatch.setattr(recipes, "_recipe", lambda benchmark, small: short)
 
+    (tmp_path / "tiny.yaml").write_text(
+        "layers: null\nranking_tasks: 40\ntrain: {max_steps: 2, batch_size: 8, max_slots: 12, horizon: 1, known: [1, 4]}\n"
+        "outer: {episodes: 1}\ncounts_ranker: {max_steps: 5}\nblend: {max_steps: 5}\n"
+    )
+
     def run(name: str, *options: str) -> Result:
         fixed = ["--benchmark", name, "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]
+        fixed += ["--settings", str(tmp_path / "tiny.yaml")]
         return CliRunner().invoke(evaluate.main, [*fixed, *options], catch_exceptions=False)
 
     return run
@@ -114,7 +120,7 @@ def shops(evaluate, tmp_path, monkeypatch, tiny_folders):
         (
             "item-cold-beauty",
             {"cold", "all"},
-            {"popularity", "attribute kNN", "llmrec, counts alone", "llmrec, trained with them"},
+            {"popularity", "attribute kNN", "llmrec, counts alone", "llmrec, trained with them", "Recommender, tiny"},
         ),
         ("transfer", {"last"}, {"llmrec, trained on electronic", "item kNN, trained on electronic", "llmrec, a scene opened"}),
     ],

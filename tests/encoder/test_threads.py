@@ -1,0 +1,63 @@
+"""Threads by the size of the work, and the waiting that `import llmrec` sets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from llmrec.encoder import train as base
+from llmrec.encoder.threads import PER_THREAD, threads_for
+from llmrec.encoder.train import TrainSettings, train
+
+
+@pytest.fixture(autouse=True)
+def _four():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("work", "threads"), [(0, 1), (1.9, 1), (2, 2), (3.5, 3), (4, 4), (1e6, 4)])
+def test_one_thread_for_each_part_of_the_work_and_never_more_than_there_are(work, threads):
+    with threads_for(work * PER_THREAD) as count:
+        assert count == torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 4
+
+
+def test_the_number_is_restored_after_an_error():
+    with pytest.raises(ZeroDivisionError), threads_for(0):
+        _ = 1 / 0
+    assert torch.get_num_threads() == 4
+
+
+def test_small_training_steps_take_one_thread(slot_model, random_shop, monkeypatch):
+    seen, real = [], base.window_loss
+
+    def spy(model, items, tasks, settings, dtype):
+        seen.append(torch.get_num_threads())
+        return real(model, items, tasks, settings, dtype)
+
+    monkeypatch.setattr(base, "window_loss", spy)
+    settings = TrainSettings(max_steps=1, batch_size=4, max_slots=6, horizon=1, known=(1, 3))
+    train(slot_model, random_shop, np.arange(10), settings, np.random.default_rng(0))
+    monkeypatch.setattr(type(slot_model), "multiplications", lambda *_: 3 * PER_THREAD)
+    train(slot_model, random_shop, np.arange(10), settings, np.random.default_rng(0))
+    assert seen == [1, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_wait_briefly_unless_the_user_chose(given, found):
+    environment = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    script = "import os, llmrec; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run([sys.executable, "-c", script], env=environment | given, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [found]
