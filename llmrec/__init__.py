@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 # Threads of GNU OpenMP, which torch and faiss use on Linux, spin for a millisecond or more while they wait for one another.
 # Where other programs take the cores, that made training 20 to 100 times slower; to spin briefly costs next to nothing on a
-# quiet machine (training/results/busy.json). Read once, when torch is imported. The user's own choice stands.
-if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+# quiet machine (training/results/busy.json). It is read once, when torch is imported. The user's own choice stands.
+if "torch" not in sys.modules and not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
     os.environ["GOMP_SPINCOUNT"] = "20000"
 
 # Where each public name lives; it is imported when it is first asked for, so that `import llmrec` stays instant.

@@ -18,6 +18,9 @@ learns from; constants and gates come from validation users. Values are kept by 
 
 from __future__ import annotations
 
+import llmrec  # noqa: F401  (before torch, since it says how long threads spin)
+
+# isort: split
 import json
 import os
 import time

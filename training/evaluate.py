@@ -10,6 +10,9 @@ report is made of all that is there. The benchmark's primary cell stands in its 
 
 from __future__ import annotations
 
+import llmrec  # noqa: F401  (before torch, since it says how long threads spin)
+
+# isort: split
 import os
 import time
 from dataclasses import replace
@@ -63,7 +66,7 @@ def text_vectors(catalogue: Catalogue) -> np.ndarray:
     return pipeline.text_vectors(load_text(Weights.packaged()), catalogue, Settings(), cache_folder())[0]
 
 
-def llmrec(
+def by_recipe(
     benchmark: Benchmark,
     runs: Path,
     part: Part,
@@ -237,7 +240,7 @@ def main(
         if method in ("recommender", "all"):
             recommender(benchmark, place, part, seeds, settings, stages)
         if method in ("llmrec", "all"):
-            llmrec(benchmark, place, part, seeds, body, steps, ratings, stages)
+            by_recipe(benchmark, place, part, seeds, body, steps, ratings, stages)
         if method in ("opened", "all"):
             opened(benchmark, place, part, seeds, stages)
         if method in ("reference", "all"):

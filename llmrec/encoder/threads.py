@@ -6,12 +6,27 @@ On two cores a step whose largest product has 14 million multiplications took 80
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 PER_THREAD = 30e6  # multiplications of the largest product, for each thread
+
+
+def spinning_note() -> str | None:
+    """What to do on a busy machine where threads spin for long, for torch was imported before llmrec; None elsewhere."""
+    if sys.platform != "linux" or os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+        return None
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load <= cores or torch.get_num_threads() == 1:
+        return None
+    return (
+        f"NOTE: other programs use this machine (load {load:.1f} on {cores} cores), and torch was imported before llmrec: "
+        "training may be 20 times slower. Import llmrec first, or set GOMP_SPINCOUNT=20000 in the environment"
+    )
 
 
 @contextmanager

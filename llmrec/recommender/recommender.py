@@ -32,6 +32,7 @@ from llmrec.data.requests import (
     with_titles,
 )
 from llmrec.data.tasks import full_histories
+from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, MissingHistoriesWarning, ShortHistoriesError, TrainedUsersWarning
 from llmrec.index.faiss_index import search
@@ -113,6 +114,8 @@ class Recommender:
         """
         check_ranges(self.settings)
         stages = Stages(verbose=verbose)
+        if note := spinning_note():
+            stages.say(note)
         if isinstance(data, Dataset) and event_weights:
             raise DataError(
                 "event_weights: expected with a table of events, got a Dataset, which has its own: see `EventWeights`"

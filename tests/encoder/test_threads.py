@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from llmrec.encoder import train as base
-from llmrec.encoder.threads import PER_THREAD, threads_for
+from llmrec.encoder.threads import PER_THREAD, spinning_note, threads_for
 from llmrec.encoder.train import TrainSettings, train
 
 
@@ -53,11 +53,31 @@ def test_small_training_steps_take_one_thread(slot_model, random_shop, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("given", "found"),
-    [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+    ("given", "first", "found"),
+    [
+        ({}, "", "20000"),
+        ({"GOMP_SPINCOUNT": "7"}, "", "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "", "None"),
+        ({}, "import torch; ", "None"),
+    ],
 )
-def test_threads_wait_briefly_unless_the_user_chose(given, found):
+def test_threads_spin_briefly_unless_the_user_chose_or_torch_was_first(given, first, found):
     environment = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    script = "import os, llmrec; print(os.environ.get('GOMP_SPINCOUNT'))"
+    script = f"{first}import os, llmrec; print(os.environ.get('GOMP_SPINCOUNT'))"
     done = subprocess.run([sys.executable, "-c", script], env=environment | given, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [found]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP is used on Linux")
+@pytest.mark.parametrize(
+    ("variables", "load", "threads", "noted"),
+    [({}, 99.0, 4, True), ({}, 0.5, 4, False), ({"GOMP_SPINCOUNT": "1"}, 99.0, 4, False), ({}, 99.0, 1, False)],
+)
+def test_long_spinning_is_noted_on_a_busy_machine_alone(monkeypatch, variables, load, threads, noted):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    torch.set_num_threads(threads)
+    assert (spinning_note() is not None) == noted
