@@ -7,12 +7,13 @@ are errors: what is loaded is what was saved, or nothing is.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from llmrec.adapters.lora import Adapter
 from llmrec.encoder.backbone import Backbone
@@ -52,7 +53,7 @@ def save_adapter(folder: Path, adapter: Adapter, body: Backbone) -> None:
         tensors[f"{PREFIX}{path}.lora_A.weight"] = adapter.a[path][0].detach().cpu().contiguous()
         tensors[f"{PREFIX}{path}.lora_B.weight"] = adapter.b[path][0].detach().cpu().contiguous()
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / TENSORS, metadata={"format": "pt", "llmrec_base": fingerprint(body)})
+    (folder / TENSORS).write_bytes(_in_one_order(save(tensors, {"format": "pt", "llmrec_base": fingerprint(body)})))
     save_json(
         folder / CONFIG,
         {
@@ -67,6 +68,15 @@ def save_adapter(folder: Path, adapter: Adapter, body: Backbone) -> None:
             "base_model_name_or_path": None,
         },
     )
+
+
+def _in_one_order(file: bytes) -> bytes:
+    """A safetensors file with its metadata sorted, which safetensors writes in a random order: equal adapters, equal bytes."""
+    stop = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:stop])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return file[:8] + text.ljust(stop - 8) + file[stop:]
 
 
 def load_adapter(folder: Path, body: Backbone, foreign: bool = False) -> Adapter:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from llmrec.data.build import build, events_for
 from llmrec.data.clean import Cleaning, CleaningReport, Step
@@ -44,6 +45,7 @@ from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
+from llmrec.recommender.settings_file import changed
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
 
@@ -130,6 +132,8 @@ class Recommender:
                 stages.say(note)
             frame, self.report = to_native(pa.table({}), data), report  # there to be read also where training fails
         check_process()
+        said = ", ".join(f"{name}={value!r}" for name, value in changed(self.settings, Settings()).items())
+        stages.say(f"settings: {said or 'the defaults'}; seed {self.seed}, {torch.get_num_threads()} threads")
         try:
             state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
         except ShortHistoriesError as error:
@@ -309,9 +313,11 @@ def _warn_if_left_out(state: State, asked: Ids) -> None:
         return
     unknown = [user for user, place in zip(asked.values, state.histories.users.find(asked.values), strict=True) if place < 0]
     if unknown:
+        who = f"user {unknown[0]!r} is" if len(unknown) == 1 else f"{len(unknown):,} users, such as {unknown[0]!r}, are"
+        gets = "gets" if len(unknown) == 1 else "get"
         warnings.warn(
-            f"{len(unknown):,} users, such as {unknown[0]!r}, are not known here and get what is popular: the model was saved "
-            "without histories; save it with histories=True, pass histories=..., or observe their events first",
+            f"{who} not known here and {gets} what is popular: the model was saved without histories; save it "
+            "with histories=True, pass histories=..., or observe their events first",
             MissingHistoriesWarning,
             stacklevel=3,
         )

@@ -68,6 +68,18 @@ def yaml_text(settings: Any) -> str:
     return yaml.dump(asdict(sound), Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=2**20)
 
 
+def changed(settings: T, start: T, below: str = "") -> dict[str, Any]:
+    """Dotted name -> value of every field in which `settings` differ from `start`, another value of the same dataclass."""
+    found: dict[str, Any] = {}
+    for field in fields(start):  # type: ignore[arg-type]
+        new, old, name = getattr(settings, field.name), getattr(start, field.name), _dotted(below, field.name)
+        if is_dataclass(new) and is_dataclass(old):
+            found |= changed(new, old, name)
+        elif new != old:
+            found[name] = new
+    return found
+
+
 def filled(start: T, values: object, file: str | Path, below: str = "") -> T:
     """The dataclass `start` with the fields that a mapping names, nested mappings for nested dataclasses.
 

@@ -91,6 +91,14 @@ def test_a_body_that_was_saved_is_the_same_base(body, adapter, saved, tmp_path):
     assert len(load_adapter(saved, again)) == 1
 
 
+def test_equal_adapters_are_equal_files(body, adapter, tmp_path):
+    files = []
+    for number in range(6):  # in a random order of two entries five repetitions would differ 31 times of 32
+        save_adapter(tmp_path / str(number), adapter, body)
+        files.append((tmp_path / str(number) / TENSORS).read_bytes())
+    assert len(set(files)) == 1
+
+
 def test_only_one_user_is_saved(body, adapter, tmp_path):
     with pytest.raises(AdapterError, match="got 3"):
         save_adapter(tmp_path, adapter.expand(3), body)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import logging
 import threading
 import time
 import uuid
@@ -13,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from llmrec import Recommender
+from llmrec import Recommender, Settings
 from llmrec.errors import DataError, SchemaError, ShortAnswerWarning, UnknownItemError
 from llmrec.recommender.answer import FALLBACK
 
@@ -185,6 +187,26 @@ def test_the_seed_decides_everything(fitting, fitted, world):
     pd.testing.assert_frame_equal(fitting(events, items).recommend(world.users[:6], k=15), expected)
     other = fitting(events, items, seed=1).recommend(world.users[:6], k=15)
     assert (other["score"].to_numpy() != expected["score"].to_numpy()).any()
+
+
+def test_the_same_settings_seed_and_threads_give_the_same_bytes(fitting, fitted, world, tmp_path):
+    (tmp_path / "settings.yaml").write_text(fitted.settings.to_yaml())
+    again = fitting(
+        world.events(world.users, world.ids), world.items(world.ids), Settings.from_yaml(tmp_path / "settings.yaml")
+    )
+    files = []
+    for name, recommender in (("one", fitted), ("two", again)):
+        recommender.save_pretrained(tmp_path / name, histories=True)
+        files.append(json.loads((tmp_path / name / "manifest.json").read_text())["files"])
+    assert files[0] == files[1] and "settings.json" in files[0]
+
+
+def test_fit_says_its_seed_and_which_settings_are_not_the_defaults(fitting, world, caplog):
+    with caplog.at_level(logging.INFO, "llmrec"):
+        fitting(world.events(world.users, world.ids), world.items(world.ids), seed=3)
+    (line,) = [message for message in caplog.messages if message.startswith("settings: ")]
+    assert "layers=None, train.max_steps=12," in line and "lora.r=2" in line and "; seed 3, " in line
+    assert "train.horizon" not in line  # it is the default
 
 
 # ---------------------------------------------------------------------------------------- tables and ids
