@@ -65,7 +65,7 @@ def test_only_users_without_a_history_here_are_warned_about(recommender, world, 
     loaded.save_pretrained(tmp_path / "second", histories=True)
     for model in (loaded, Recommender.from_pretrained(tmp_path / "second")):
         assert FALLBACK not in set(model.recommend(["u000"], k=3)["source"])
-        with pytest.warns(MissingHistoriesWarning, match="1 users, such as 'u001'"):
+        with pytest.warns(MissingHistoriesWarning, match="user 'u001' is not known"):
             model.recommend(["u000", "u001"], k=3)
     recommender.save_pretrained(tmp_path / "whole", histories=True)
     whole = Recommender.from_pretrained(tmp_path / "whole")
