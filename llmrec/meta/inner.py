@@ -11,7 +11,7 @@ ANIL, arXiv 1909.09157); the pull to the initialisation is the proximal term of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -80,11 +80,32 @@ def adapt(
     share: (steps, users), what each user's rates are multiplied by in each step; 0 where a user stays. None for 1.
     Zero steps is the initialisation.
     """
-    theta = init.adapter.expand(users)
-    for k in range(init.steps if steps is None else steps):
-        theta = ready(init, theta.map(torch.Tensor.detach))
-        theta = step(theta, init, support(theta), k, share=None if share is None else share[k])
-    return theta.detach()
+    for theta in trajectory(init, support, users, steps, share):
+        last = theta
+    return last.detach()
+
+
+def trajectory(
+    init: Initialisation[V],
+    support: SupportLoss[V],
+    users: int,
+    steps: int | None = None,
+    share: Tensor | None = None,
+    differentiable: bool = False,
+    first_order: bool = True,
+) -> Iterator[V]:
+    """theta_0, theta_1, ..., theta_K of `users`: the inner loop that adapting, the outer loop and the gate share.
+
+    support: asked for theta_k when theta_{k+1} is drawn, so never for the last. steps, share: as in `adapt`.
+    differentiable: keep the graph back to the initialisation and the rates. first_order: take the inner gradient as a constant
+        in it.
+    """
+    count, theta = init.steps if steps is None else steps, init.adapter.expand(users)
+    for k in range(count + 1):
+        theta = ready(init, theta if differentiable else theta.map(torch.Tensor.detach))
+        yield theta
+        if k < count:
+            theta = step(theta, init, support(theta), k, first_order, None if share is None else share[k])
 
 
 def ready(init: Initialisation[V], theta: V) -> V:

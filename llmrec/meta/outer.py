@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmrec.encoder.train import SINGLE_PROCESS, Shard
-from llmrec.meta.inner import Initialisation, V, ready, step
+from llmrec.meta.inner import Initialisation, V, trajectory
 
 EpisodeLoss = Callable[[V], tuple[Tensor, Tensor]]
 """Value of U tasks -> support loss (U,), query loss (U,)."""
@@ -134,13 +134,23 @@ def meta_train(
 
 def query_losses(init: Initialisation[V], episode: Episode[V], first_order: bool = True) -> Tensor:
     """Mean query loss (steps + 1,) of an episode after 0, 1, ..., steps inner steps; differentiable in `init`."""
-    theta, found = ready(init, init.adapter.expand(episode.tasks)), []
-    for k in range(init.steps + 1):
-        support, query = episode.loss(theta)
-        found.append(query.mean())
-        if k < init.steps:
-            theta = step(theta, init, support, k, first_order)
-    return torch.stack(found)
+    return torch.stack([query.mean() for query in query_path(init, episode, True, first_order)])
+
+
+def query_path(
+    init: Initialisation[V], episode: Episode[V], differentiable: bool = False, first_order: bool = True
+) -> Iterator[Tensor]:
+    """Query loss (U,) of every task at theta_0, ..., theta_K; one pass gives it and the support loss of the next step.
+
+    differentiable, first_order: as in `trajectory`.
+    """
+    support: list[Tensor] = []
+    for theta in trajectory(
+        init, lambda _: support.pop(), episode.tasks, differentiable=differentiable, first_order=first_order
+    ):
+        before, query = episode.loss(theta)
+        support.append(before)
+        yield query
 
 
 def step_weights(steps: int, progress: float, anneal: float) -> Tensor:

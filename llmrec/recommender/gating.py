@@ -12,7 +12,8 @@ from llmrec.encoder.users import batches
 from llmrec.meta.episodes import user_episode
 from llmrec.meta.fit_gate import fit_gate
 from llmrec.meta.gate import Choice, Gate
-from llmrec.meta.inner import Initialisation, ready, step
+from llmrec.meta.inner import Initialisation
+from llmrec.meta.outer import query_path
 from llmrec.recommender.settings import Settings
 
 EDGES = (1, 4, 10, 25, 60)  # events known, from which on a choice of its own is made
@@ -52,14 +53,8 @@ def query_log_likelihood(
     """float64 (T, steps + 1): minus the query loss after 0, 1, ... steps on the support."""
     found = []
     for part in batches(tasks):
-        episode, theta = user_episode(model, items, part, settings.episode), init.adapter.expand(len(part))
-        rows = []
-        for k in range(init.steps + 1):
-            theta = ready(init, theta.detach())
-            support, query = episode.loss(theta)
-            rows.append(-query.detach().double().cpu().numpy())
-            if k < init.steps:
-                theta = step(theta, init, support, k)
+        episode = user_episode(model, items, part, settings.episode)
+        rows = [-query.detach().double().cpu().numpy() for query in query_path(init, episode)]
         found.append(np.stack(rows, 1))
     return np.concatenate(found)
 

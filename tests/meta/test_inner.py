@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from llmrec.meta.core import core
-from llmrec.meta.inner import Initialisation, adapt, initialisation, step
+from llmrec.meta.inner import Initialisation, adapt, initialisation, step, trajectory
 
 RATES = np.array([[0.3, 0.1], [0.2, 0.4], [0.05, 0.6]])
 
@@ -30,6 +30,29 @@ def test_steps_against_the_formula(start, bowls, walk, numbers, pull, clip):
         for user in range(4):
             expected = walk(home, lambda x, u=user: world.slope(u, x), RATES[:steps], pull, clip)[-1]
             np.testing.assert_allclose(found[user], expected, rtol=1e-9)
+
+
+def test_a_trajectory_goes_through_every_number_of_steps_and_asks_no_loss_of_its_end(init, bowls, numbers):
+    world, asked = bowls(4, 0), []
+
+    def loss(theta):
+        asked.append(numbers(theta))
+        return world.loss(theta)
+
+    path = [numbers(theta) for theta in trajectory(init, loss, 4, 5)]
+    assert len(path) == 6 and len(asked) == 5
+    for steps, found in enumerate(path):
+        assert np.array_equal(found, numbers(adapt(init, world.loss, 4, steps)))
+    assert all(np.array_equal(one, other) for one, other in zip(asked, path, strict=False))
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_a_trajectory_reaches_back_to_the_initialisation_only_if_asked_to(init, bowls, differentiable):
+    init.log_rate.requires_grad_(True)
+    last = [*trajectory(init, bowls(2, 0).loss, 2, 2, differentiable=differentiable)][-1]
+    total = sum(leaf.sum() for leaf in last.leaves())
+    found = torch.autograd.grad(total, init.log_rate, allow_unused=True)[0]
+    assert (found is not None) == differentiable
 
 
 def test_all_learned_steps_when_none_are_said(init, bowls, numbers):

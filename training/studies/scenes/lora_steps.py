@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from llmrec.adapters.lora import Adapter, init_lora, lora_hook
-from llmrec.meta.inner import Initialisation, adapt, initialisation, ready, step
+from llmrec.meta.inner import Initialisation, adapt, initialisation, trajectory
 from llmrec.meta.outer import Episode, OuterSettings, meta_train
 from llmrec.scenes.worlds import World, last_steps, parts, right
 from studies.scenes.reader import Reader, gains, losses
@@ -165,17 +166,17 @@ def gains_by_step(
     after each number of steps of `marks`, which ascend. A seed draws the same users whatever the initialisation."""
     found = []
     for number, scene in enumerate(scenes):
-        played, adapter, done = play(scene, settings, np.random.default_rng([seed, number])), init.adapter, 0
+        played = play(scene, settings, np.random.default_rng([seed, number]))
         made = episode(reader, played, settings, np.random.default_rng([seed, number]))
         row = [_gain(reader, played, None)]
-        for mark in marks:
-            for k in range(done, mark):
-                live = ready(init, adapter.map(torch.Tensor.detach))
-                adapter = step(live, init, made.loss(live)[0], k).detach()
-            done = mark
-            row.append(_gain(reader, played, adapter))
+        path = trajectory(init, partial(_support_loss, made), made.tasks, marks[-1])
+        row += [_gain(reader, played, theta.detach()) for k, theta in enumerate(path) if k in marks]
         found.append(row)
     return np.array(found)
+
+
+def _support_loss(made: Episode[Adapter], theta: Adapter) -> Tensor:
+    return made.loss(theta)[0]
 
 
 def best_steps(gains: np.ndarray, marks: Sequence[int]) -> int | None:
