@@ -36,8 +36,9 @@ def support_counts(tasks: Tasks, decay: float = 1.0, last: int | None = None, ev
     first = np.cumsum(length) - length
     task = np.repeat(np.arange(len(tasks)), length)
     event = np.repeat(tasks.start - first, length) + np.arange(length.sum())
-    basket = basket_of_events(dataset)
-    back = basket[np.repeat(tasks.split - 1, length)] - basket[event]
+    edges = dataset.basket_start  # searched, since a table of all events would cost more than the answer to one user
+    last_basket = np.searchsorted(edges, tasks.split - 1, side="right")
+    back = np.repeat(last_basket, length) - np.searchsorted(edges, event, side="right")
     item = dataset.item[event].astype(np.int64)
     if last is not None:
         near = back < last
@@ -47,7 +48,9 @@ def support_counts(tasks: Tasks, decay: float = 1.0, last: int | None = None, ev
     key = _distinct((task * deepest + back) * dataset.n_items + item)
     rest, item = np.divmod(key, max(dataset.n_items, 1))
     task, back = np.divmod(rest, deepest)
-    counts = sparse.coo_array((decay ** back.astype(np.float64), (task, item)), shape=(len(tasks), dataset.n_items))
+    # Indices of 32 bits: a product with a table whose indices are of 32 bits would copy all of them to 64 bits.
+    cell = task.astype(np.int32), item.astype(np.int32)
+    counts = sparse.coo_array((decay ** back.astype(np.float64), cell), shape=(len(tasks), dataset.n_items))
     return counts.tocsr()  # adds up what falls on one cell
 
 

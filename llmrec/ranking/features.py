@@ -44,7 +44,8 @@ FOR_BLEND = (
     "text_knn",  # for a cold item: log(1 + 100 x text similarity to the support and to its co-purchases)
 )
 
-TASKS = 256  # whose words are compared at a time
+TASKS = 256  # whose EASE scores are made at a time
+CELLS = 1 << 22  # of a dense table that is made at a time: 32 MB
 LEAST = 1e-3  # of what EASE says: below it is noise
 LEAST_TEXT_KNN = 1e-2  # of what similarities carried over by text come to
 
@@ -54,8 +55,7 @@ def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndar
     asked, tasks = tasks, tasks.counted
     n, data = tasks.dataset.n_items, tasks.dataset
     length = tasks.split - tasks.start
-    owner = np.repeat(np.arange(len(tasks)), length)
-    row = np.repeat(tasks.start - np.concatenate([[0], np.cumsum(length)[:-1]]), length) + np.arange(length.sum())
+    owner, row = _members(tasks.start, tasks.split)
     begin, last = _first_and_last_basket(tasks)
     last = last - begin
     cell = owner * n + data.item[row]
@@ -133,22 +133,25 @@ def _ease(counts: ItemStatistics, history: sparse.csr_array, found: Candidates) 
 def _tfidf(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
     """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it."""
     support = support_counts(tasks, text_cca.DECAY)
-    value = np.empty(len(found.item), np.float32)
-    for first in range(0, len(tasks), TASKS):  # in parts: nearly every item shares some word with a support
-        stop = min(first + TASKS, len(tasks))
+    read, words, value = sparse.csr_array(support @ counts.words), counts.words, np.empty(len(found.item))
+    some = max(1, CELLS // max(words.shape[1], 1))
+    for first in range(0, len(tasks), some):
+        stop = min(first + some, len(tasks))
         part = slice(found.start[first], found.start[stop])
-        dense = (support[first:stop] @ counts.words @ counts.by_word).toarray()
-        value[part] = dense[found.task[part] - first, found.item[part]]
-    return np.maximum(value - _cells(support, found), 0.0)
+        begin, end = words.indptr[found.item[part]], words.indptr[found.item[part] + 1]
+        owner, place = _members(begin, end)
+        told = read[first:stop].toarray()[found.task[part][owner] - first, words.indices[place]] * words.data[place]
+        value[part] = np.bincount(owner, told, len(begin))
+    return np.maximum(value.astype(np.float32) - _cells(support, found), 0.0)
 
 
 def _text_cca(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
     """(C,)"""
     value, histories = np.empty(len(found.item), np.float32), counts.flow.histories(tasks)
-    for first in range(0, len(tasks), TASKS):
-        part = slice(found.start[first], found.start[min(first + TASKS, len(tasks))])
-        dense = histories[first : first + TASKS] @ counts.flow.answer.T
-        value[part] = dense[found.task[part] - first, found.item[part]]
+    some = max(1, CELLS // max(histories.shape[1], 1))
+    for first in range(0, len(value), some):
+        part = slice(first, first + some)
+        value[part] = np.einsum("cr,cr->c", histories[found.task[part]], counts.flow.answer[found.item[part]])
     return value
 
 
@@ -174,6 +177,13 @@ def _recent_position_popularity(counts: ItemStatistics, tasks: Tasks, asked: Tas
     return (1 - part) * counts.recent_position_popularity[task, place, found.item] + part * counts.recent_position_popularity[
         task + 1, place, found.item
     ]
+
+
+def _members(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every index in the ranges `begin ... end - 1`, and before it the number of the range; int64 both."""
+    length = end - begin
+    owner = np.repeat(np.arange(len(length)), length)
+    return owner, np.arange(len(owner)) + np.repeat(begin - (np.cumsum(length) - length), length)
 
 
 def _cells(table: sparse.csr_array, found: Candidates) -> np.ndarray:

@@ -6,7 +6,6 @@ Axis convention: `N` items, `V` words. Nothing is counted over a query of a vali
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -85,11 +84,6 @@ class ItemStatistics:
     position_popularity: np.ndarray
     recent_position_popularity: np.ndarray
     dates: np.ndarray
-
-    @cached_property
-    def by_word(self) -> sparse.csr_array:
-        """`words` turned round, (V, N): turning it takes longer than one user's answer."""
-        return self.words.T.tocsr()
 
 
 def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: np.random.Generator) -> ItemStatistics:

@@ -11,6 +11,7 @@ import pytest
 from llmrec.data.dataset import EventWeights
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.errors import DataError
+from llmrec.models import counts
 from llmrec.models.counts import basket_items, membership, support_counts, user_item_weights, user_items
 from llmrec.models.item_item import fit_ease, fit_item_knn, fit_markov
 from llmrec.models.popularity import fit_most_frequent, fit_popularity
@@ -34,6 +35,17 @@ def test_support_counts_are_the_loop(world, random_history, decay, last):
             for item in set(basket):
                 expected[row, item] += decay**back if last is None or back < last else 0
     np.testing.assert_allclose(support_counts(tasks, decay, last).toarray(), expected)
+
+
+def test_counting_one_support_makes_no_table_of_all_events_and_indices_of_32_bits(world, random_history, monkeypatch):
+    """The first would grow with everybody's events; with 64 bits, products would copy the indices of the other table."""
+    tasks = first_baskets(world(random_history, 12), np.arange(25), known=3, horizon=1)
+    expected = support_counts(tasks).toarray()
+    for name in ("basket_of_events", "user_of_baskets"):
+        monkeypatch.setattr(counts, name, None)
+    found = support_counts(tasks)
+    assert np.array_equal(found.toarray(), expected)
+    assert found.indices.dtype == found.indptr.dtype == np.int32
 
 
 def test_an_empty_support_has_no_counts(world):

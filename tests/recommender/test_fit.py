@@ -75,7 +75,7 @@ def test_the_stages_are_told_and_counted(fitting, world, capsys):
     fitting(world.events(world.users, world.ids), world.items(world.ids))
     told = capsys.readouterr().err.splitlines()
     done = [line.split(":")[0] for line in told if not line.endswith("...")]
-    assert done == ["clean", "encode", "base", "count and index", "meta-learn", "rank", "blend"]
+    assert done == ["clean", "settings", "encode", "base", "count and index", "meta-learn", "rank", "blend"]
     assert any("events of 24 users with 30 items" in line for line in told)
     assert any("too few users to hold any out" in line for line in told)
 
