@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import llmrec  # noqa: F401  (before torch, since it says how long threads spin)
+import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = ("red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent", "soap", "history", "of", "category", ":", ".")

@@ -18,7 +18,7 @@ learns from; constants and gates come from validation users. Values are kept by 
 
 from __future__ import annotations
 
-import llmrec  # noqa: F401  (before torch, since it says how long threads spin)
+import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 
 # isort: split
 import json

@@ -10,7 +10,7 @@ report is made of all that is there. The benchmark's primary cell stands in its 
 
 from __future__ import annotations
 
-import llmrec  # noqa: F401  (before torch, since it says how long threads spin)
+import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 
 # isort: split
 import os
@@ -89,15 +89,20 @@ def by_recipe(
                 save_run(runs, run(benchmark, replace(method, name=name), seed, part))
 
 
-def recommender(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], settings: str, stages: Stages) -> None:
-    """`Recommender(settings).fit(...)` with every seed, measured and kept; not where other catalogues are trained on."""
+def recommender(
+    benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], settings: str, said: str, stages: Stages
+) -> None:
+    """`Recommender(settings).fit(...)` with every seed, measured and kept; not where other catalogues are trained on.
+
+    said: added to its name."""
     from benchmarks import shipped  # here, for the same reason
 
     if benchmark.shops is not None:
         return
     for seed in seeds:
         with stages("recommender", f"{settings}, seed {seed}"):
-            save_run(runs, run(benchmark, shipped.fit(benchmark, settings, seed, part), seed, part))
+            method = shipped.fit(benchmark, settings, seed, part)
+            save_run(runs, run(benchmark, replace(method, name=method.name + said), seed, part))
 
 
 def opened(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
@@ -185,7 +190,8 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     type=click.Choice(list(SAID)),
     default="read",
     show_default=True,
-    help="Of llmrec and EASE: ratings read in the slots, hidden, or read and counted: what was not liked counts less to both.",
+    help="Ratings read in the slots, hidden, or read and counted: what was not liked then has a smaller sample weight in "
+    "training and in the controls that read sample weights.",
 )
 @click.option(
     "--members",
@@ -200,7 +206,13 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     help="Of the recommender, as fitted by the public API: default, quick, or a YAML file.",
 )
 @click.option("--only", multiple=True, help='One control by its name, such as "EASE"; may be given several times.')
-@click.option("--seeds", callback=seed_numbers, default="0", show_default=True, help="Seeds of llmrec, with commas between.")
+@click.option(
+    "--seeds",
+    callback=seed_numbers,
+    default="0",
+    show_default=True,
+    help="Seeds of all methods that have one, with commas between.",
+)
 @click.option("--steps", type=click.IntRange(1), help="Training steps other than the recipe's, to try things on validation.")
 @click.option("--runs", type=click.Path(path_type=Path), help="Where values are kept.  [default: runs/benchmarks/NAME]")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
@@ -228,6 +240,10 @@ def main(
     stages, began = Stages(), time.perf_counter()
     click.echo(f"threads: {torch.get_num_threads()} of {os.cpu_count()}; values are kept in {place}", err=True)
     try:
+        if method in ("recommender", "all"):
+            from benchmarks.shipped import settings_of  # here, for the same reason
+
+            settings_of(settings)  # a mistake is to be known before anything is fitted
         with stages("data", name) as found:
             benchmark = load(name, data)
             found(f"{name}: {benchmark.train.n_items:,} items, {len(benchmark.users):,} users to train on")
@@ -238,7 +254,7 @@ def main(
         if method in ("sasrec", "all"):
             sasrec(benchmark, place, part, seeds, stages)
         if method in ("recommender", "all"):
-            recommender(benchmark, place, part, seeds, settings, stages)
+            recommender(benchmark, place, part, seeds, settings, SAID[ratings], stages)
         if method in ("llmrec", "all"):
             by_recipe(benchmark, place, part, seeds, body, steps, ratings, stages)
         if method in ("opened", "all"):

@@ -7,7 +7,7 @@ torchrun --nproc_per_node 2 training/meta_train.py --base runs/mine/recommender 
 
 from __future__ import annotations
 
-import llmrec  # noqa: F401  (before torch, since it says how long threads spin)
+import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 
 # isort: split
 import io

@@ -18,7 +18,7 @@ The published report's language model is SmolLM2-135M-Instruct in 4 bits, from t
 
 from __future__ import annotations
 
-import llmrec  # noqa: F401  (before torch, since it says how long threads spin)
+import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 
 # isort: split
 import os

@@ -75,8 +75,8 @@ def _in_one_order(file: bytes) -> bytes:
     stop = 8 + int.from_bytes(file[:8], "little")
     header = json.loads(file[8:stop])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    return file[:8] + text.ljust(stop - 8) + file[stop:]
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(stop - 8)
+    return file[:8] + text + file[stop:] if len(text) == stop - 8 else file
 
 
 def load_adapter(folder: Path, body: Backbone, foreign: bool = False) -> Adapter:

@@ -88,7 +88,7 @@ def unread_columns(table: pa.Table, what: str, argument: str, with_item_text: bo
         f" {name!r} looks like {free[close[0]]!r}: {argument}={{{name!r}: {free[close[0]]!r}}}." for name, close in like.items()
     )
     if not guess and (optional := sorted(known - set(table.column_names))):
-        guess = f" To have one read as any of {_quoted(optional)}, name it: {argument}={{'...': {optional[0]!r}}}."
+        guess = f" To have a column read as one of {_quoted(optional)}, map it: {argument}={{'ITS NAME': {optional[0]!r}}}."
     use = ", except by a prompt template that names them" if items else ""
     verb = "columns {} are not read" if len(unread) > 1 else "column {} is not read"
     hidden = [name for name in unread if any(word in _fold(name) for word in _AVAILABLE)]

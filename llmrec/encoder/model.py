@@ -104,8 +104,8 @@ class SlotModel(nn.Module):
         self.last_basket_bias = nn.Parameter(torch.tensor(0.0))
 
     def multiplications(self, prompts: int, max_slots: int) -> float:
-        """Multiplications in the largest matrix product of a step over so many prompts of `max_slots` slots: with a weight,
-        with the catalogue, or of the catalogue's texts."""
+        """Multiplications that stand for the size of a step over so many prompts of `max_slots` slots: the largest of the
+        products with a (width, width) weight, with the catalogue, and of the catalogue's texts."""
         tokens, (n, d_text), width = prompts * (len(self.prefix_ids) + max_slots), self.text.shape, self.body.width
         return float(width) * max(tokens * max(width, n), n * d_text)
 

@@ -17,22 +17,26 @@ PER_THREAD = 30e6  # multiplications of the largest product, for each thread
 
 
 def spinning_note() -> str | None:
-    """What to do on a busy machine where threads spin for long, for torch was imported before llmrec; None elsewhere."""
+    """A note for a busy machine on which threads spin for long, since torch was imported before llmrec; otherwise None."""
     if sys.platform != "linux" or os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
         return None
-    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    try:
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    except OSError:  # not told here
+        return None
     if load <= cores or torch.get_num_threads() == 1:
         return None
     return (
-        f"NOTE: other programs use this machine (load {load:.1f} on {cores} cores), and torch was imported before llmrec: "
-        "training may be 20 times slower. Import llmrec first, or set GOMP_SPINCOUNT=20000 in the environment"
+        f"NOTE: this machine is busy (load {load:.1f} on {cores} cores), and torch was imported before llmrec: training may be "
+        "many times slower. Import llmrec first, or set GOMP_SPINCOUNT=20000 in the environment"
     )
 
 
 @contextmanager
 def threads_for(multiplications: float) -> Iterator[int]:
-    """At most one thread for every PER_THREAD multiplications of the largest product, inside the `with` block; never more than
-    torch uses now. It receives their number, which depends on the work alone, so that a run can be repeated to the bit."""
+    """Use one thread for every PER_THREAD multiplications of the largest product inside the `with` block: at least one, and at
+    most as many as torch uses now. Yields their number, which does not depend on how busy the machine is, so that a run can be
+    repeated to the bit."""
     before = torch.get_num_threads()
     count = max(1, min(before, int(multiplications / PER_THREAD)))
     torch.set_num_threads(count)

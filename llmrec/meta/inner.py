@@ -100,7 +100,7 @@ def trajectory(
     differentiable: keep the graph back to the initialisation and the rates. first_order: take the inner gradient as a constant
         in it.
     """
-    count, theta = init.steps if steps is None else steps, init.adapter.expand(users)
+    count, theta = init.steps if steps is None else max(steps, 0), init.adapter.expand(users)
     for k in range(count + 1):
         theta = ready(init, theta if differentiable else theta.map(torch.Tensor.detach))
         yield theta

@@ -140,7 +140,7 @@ def query_losses(init: Initialisation[V], episode: Episode[V], first_order: bool
 def query_path(
     init: Initialisation[V], episode: Episode[V], differentiable: bool = False, first_order: bool = True
 ) -> Iterator[Tensor]:
-    """Query loss (U,) of every task at theta_0, ..., theta_K; one pass gives it and the support loss of the next step.
+    """Query loss (U,) of every task at theta_0, ..., theta_K. One forward pass gives it and the support loss of the next step.
 
     differentiable, first_order: as in `trajectory`.
     """

@@ -20,7 +20,7 @@ FEATURES = (
     "purchase_count",  # log(1 + baskets of the support that hold the item)
     "purchased",  # 1 when the support holds it
     "recency",  # 1 / (1 + baskets since it was last bought), 0 when never
-    "popularity",  # log of the share of training baskets that hold it
+    "popularity",  # log of the share of training baskets that hold it, by sample weight
     "repurchase_rate",  # logit of how often training users who had it took it again soon
     "item_knn",  # log(1 + similarity by co-occurrence to the support)
     "item_knn_decayed",  # the same with .8 of the weight for each basket back
@@ -44,8 +44,8 @@ FOR_BLEND = (
     "text_knn",  # for a cold item: log(1 + 100 x text similarity to the support and to its co-purchases)
 )
 
-TASKS = 256  # whose EASE scores are made at a time
-CELLS = 1 << 22  # of a dense table that is made at a time: 32 MB
+TASKS = 256  # compared at a time, at most
+CELLS = 1 << 22  # of a dense table that is made at a time, at most
 LEAST = 1e-3  # of what EASE says: below it is noise
 LEAST_TEXT_KNN = 1e-2  # of what similarities carried over by text come to
 
@@ -134,7 +134,7 @@ def _tfidf(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarra
     """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it."""
     support = support_counts(tasks, text_cca.DECAY)
     read, words, value = sparse.csr_array(support @ counts.words), counts.words, np.empty(len(found.item))
-    some = max(1, CELLS // max(words.shape[1], 1))
+    some = max(1, min(TASKS, CELLS // max(words.shape[1], 1)))
     for first in range(0, len(tasks), some):
         stop = min(first + some, len(tasks))
         part = slice(found.start[first], found.start[stop])
@@ -180,7 +180,7 @@ def _recent_position_popularity(counts: ItemStatistics, tasks: Tasks, asked: Tas
 
 
 def _members(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every index in the ranges `begin ... end - 1`, and before it the number of the range; int64 both."""
+    """int64 (M,) each: the number of the range, and the index, for every index in the ranges `begin ... end - 1`."""
     length = end - begin
     owner = np.repeat(np.arange(len(length)), length)
     return owner, np.arange(len(owner)) + np.repeat(begin - (np.cumsum(length) - length), length)

@@ -66,8 +66,8 @@ def chain_scores(
 ) -> np.ndarray:
     """Scores float32 (T, N) of the whole chain, as `recommend` ranks: adapters, candidates, rankers.
 
-    steps: inner steps for everybody; None for as many as the gate says. filter_viewed: purchased items are no candidates; they
-        keep a score, which the caller leaves out. allowed: bool (N,), items that may be candidates; None for all.
+    steps: inner steps for everybody; None for as many as the gate says. filter_viewed: items of the history are no candidates;
+        they still have a score, which the caller must mask. allowed: bool (N,), items that may be candidates; None for all.
     """
     read = reader(state.model, state.items, state.settings, state.init, steps, state.gate)
     retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=not filter_viewed))

@@ -68,7 +68,7 @@ def new_model(
     part = dataset.take(users)
     seen = np.bincount(part.item, minlength=dataset.n_items) > 0
     taken = np.bincount(part.item, part.sample_weight, dataset.n_items)
-    popularity = torch.from_numpy(np.maximum(taken, 0.5 * seen)).float()  # an item that was only disliked is not a new one
+    popularity = torch.from_numpy(np.maximum(taken, 0.5 * seen)).float()  # an item of little or no weight is not a new one
     kinds = len(dataset.event_types)
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)

@@ -104,7 +104,7 @@ class Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
         columns, item_columns: the tables' names -> the library's, where the known aliases do not cover them.
-        event_weights: event type -> what such an event counts as a thing to be predicted, such as `{"view": 0.1, "cart": 0.5}`;
+        event_weights: event type -> how much such an event counts as a target, such as `{"view": 0.1, "cart": 0.5}`;
             1 for types not named. It applies in training and in the counts over training users: popularity, co-occurrence,
             repurchases, EASE and Markov. As history every event is read all the same. 0, or a column `weight` of 0 or below, is
             for dislikes: such an event never speaks for its item, which `filter_viewed` leaves out for that user.
@@ -133,7 +133,7 @@ class Recommender:
             frame, self.report = to_native(pa.table({}), data), report  # there to be read also where training fails
         check_process()
         said = ", ".join(f"{name}={value!r}" for name, value in changed(self.settings, Settings()).items())
-        stages.say(f"settings: {said or 'the defaults'}; seed {self.seed}, {torch.get_num_threads()} threads")
+        stages.say(f"settings: {said or 'the defaults'}; seed {self.seed}; threads: {torch.get_num_threads()}")
         try:
             state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
         except ShortHistoriesError as error:

@@ -42,7 +42,7 @@ class LoraSettings:
 class Settings:
     """How a recommender is built and trained: `Settings()` to begin with, `Settings.quick()` to try the flow in a minute.
 
-    A file can hold them too: `from_yaml` reads it, and `to_yaml` writes every setting that it may have.
+    `from_yaml` reads them from a file; `to_yaml` gives the text of such a file, with every setting.
 
     layers: blocks of the pretrained transformer that read histories; None for all. Item text always goes through all of them.
     item_template, history_template: packaged names or paths.
@@ -96,13 +96,13 @@ class Settings:
             ranking_tasks: 1000
 
         What the file does not name keeps its default, within a section too. `null` stands for None.
-        Raises DataError, which names the file, for a file that is missing or not YAML, and for a key that is unknown, stands
+        Raises DataError, which names the file, for a file that is missing or not YAML, and for a key that is unknown, is given
         twice, or has a value that is of another type or out of range.
         """
         return read_yaml(path, cls(), check_ranges)
 
     def to_yaml(self) -> str:
-        """Every setting as YAML, in the order of the fields; `from_yaml` reads equal settings out of it.
+        """Every setting as YAML, in the order of the fields. Written to a file, `from_yaml` reads it back as equal settings.
 
         Raises DataError for a value that `from_yaml` would refuse.
         """

@@ -1,11 +1,12 @@
 """Settings in files: read strictly from YAML or JSON values, and written as YAML; the only module that imports yaml.
 
-Everything is read out of the fields of the frozen dataclasses and their types, so a new field needs nothing here.
+Keys and types come from the fields of the frozen dataclasses, so a new field needs no code here.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from llmrec.store import located
 T = TypeVar("T")
 
 _NUMBER = re.compile(r"[-+]?([0-9]+(_[0-9]+)*(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
-_LARGEST = 2**63  # no setting is larger; NaN and infinity are not below it either
+_LARGEST = 2**63  # no whole number of a setting is larger
 _SINGULAR = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _PLURAL = {bool: "values that are true or false", int: "whole numbers", float: "numbers", str: "texts"}
 
@@ -33,13 +34,15 @@ def read_yaml(path: str | Path, start: T, check: Callable[[T], None]) -> T:
     """`start` with the settings that a YAML file names; `check` raises DataError for values that are out of range.
 
     Raises DataError, which names the file, for a file that is missing or is no YAML mapping, and for a key that is unknown,
-    stands twice or has a value of another type.
+    is given twice or has a value of another type.
     """
-    file = located(path)
     try:
+        file = located(path)
         raw = file.read_bytes()
     except OSError as error:
-        raise DataError(f"{file}: expected a YAML file of settings, got {error.strerror or error}; check the path") from error
+        raise DataError(f"{path}: expected a YAML file of settings, got {error.strerror or error}; check the path") from error
+    except (TypeError, ValueError, RuntimeError) as error:  # no path, one with a null character, a home that is not there
+        raise DataError(f"path: expected that of a YAML file of settings, got {path!r} ({error})") from error
     try:
         loader = yaml.SafeLoader(raw)
         node = loader.get_single_node()
@@ -47,7 +50,14 @@ def read_yaml(path: str | Path, start: T, check: Callable[[T], None]) -> T:
         values = None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         raise DataError(f"{file}: expected YAML; PyYAML says: {_problem(error)}") from error
-    except (ValueError, KeyError, AttributeError, RecursionError) as error:  # PyYAML's for impossible dates and wrong tags
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        AttributeError,
+        RecursionError,
+    ) as error:  # wrong tags and dates
         raise DataError(f"{file}: expected YAML, got a value that cannot be read ({error!r}); put texts in quotes") from error
     for key, first, again in twice:
         raise DataError(f"{file}: expected each setting once, got {key} in lines {first} and {again}; delete one of them")
@@ -138,11 +148,9 @@ def _number(value: object, kind: type) -> int | float | None:
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         return None
-    if not -_LARGEST < value < _LARGEST:
-        return None
     if kind is float:
-        return float(value)
-    return int(value) if value == int(value) else None
+        return float(value) if math.isfinite(value) else None
+    return int(value) if -_LARGEST < value < _LARGEST and value == int(value) else None
 
 
 def _named(kind: Any) -> str:

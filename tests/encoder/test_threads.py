@@ -71,7 +71,7 @@ def test_threads_spin_briefly_unless_the_user_chose_or_torch_was_first(given, fi
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP is used on Linux")
 @pytest.mark.parametrize(
     ("variables", "load", "threads", "noted"),
-    [({}, 99.0, 4, True), ({}, 0.5, 4, False), ({"GOMP_SPINCOUNT": "1"}, 99.0, 4, False), ({}, 99.0, 1, False)],
+    [({}, 1e6, 4, True), ({}, 0.5, 4, False), ({"GOMP_SPINCOUNT": "1"}, 1e6, 4, False), ({}, 1e6, 1, False)],
 )
 def test_long_spinning_is_noted_on_a_busy_machine_alone(monkeypatch, variables, load, threads, noted):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
@@ -81,3 +81,14 @@ def test_long_spinning_is_noted_on_a_busy_machine_alone(monkeypatch, variables, 
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
     torch.set_num_threads(threads)
     assert (spinning_note() is not None) == noted
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP is used on Linux")
+def test_without_a_load_average_nothing_is_noted(monkeypatch):
+    def none():
+        raise OSError("not available")
+
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getloadavg", none)
+    assert spinning_note() is None

@@ -141,7 +141,7 @@ def test_features_against_a_loop(tasks, counts):
         assert dict(zip(FEATURES, row.tolist(), strict=True)) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-def test_of_an_item_that_nobody_had_is_said_what_is_said_of_those_akin_to_it(tasks, counts):
+def test_a_cold_item_takes_the_similarity_of_its_text_neighbours(tasks, counts):
     found, data = some_candidates(len(tasks)), tasks.dataset
     table, together, carry = features_for_blend(tasks, found, counts), counts.cooccurrence.toarray(), counts.text_knn.toarray()
     assert table.shape == (len(found.item), len(FOR_BLEND)) and table.dtype == np.float32

@@ -165,7 +165,7 @@ def test_without_vectors_nothing_is_said_of_which_texts_follow_which(random_shop
     assert (words.words != both.words).nnz == 0
 
 
-def test_items_that_the_counted_did_not_have_are_spoken_for_by_those_akin_to_them(random_shop, monkeypatch):
+def test_cold_items_get_text_neighbours_among_warm_items(random_shop, monkeypatch):
     users, item, cold = np.arange(12), random_shop.item.copy(), [0, 4, 7]
     early = item[: random_shop.start[12]]
     early[np.isin(early, cold)] = 1

@@ -109,7 +109,7 @@ def test_the_blend_sees_both_scores_and_the_features_that_are_named_in_their_ord
         blend_inputs(ranker, ("colour",), tasks, found, counted, scores)
 
 
-def test_where_akin_is_all_that_tells_a_blend_that_sees_it_is_right_and_another_is_lost(shop):
+def test_a_blend_ranks_cold_items_by_text_neighbours_if_it_sees_that_feature(shop):
     """Of six tastes each has an item `a` that is had with an item `b`; new ones are worded by an encoder like one of the `b`.
 
     One basket a user: nothing follows anything. Those who are asked had `a`, and will take what is like its `b`.

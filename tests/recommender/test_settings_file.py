@@ -191,6 +191,7 @@ def test_the_path_may_begin_with_a_tilde(tmp_path, monkeypatch):
         ("layers: !!python/object:os.system x", "expected YAML; PyYAML says: could not determine a constructor"),
         ("device: 2020-99-99", "expected YAML, got a value that cannot be read .*month.*; put texts in quotes"),
         ("device: !!bool x", "expected YAML, got a value that cannot be read"),
+        ('layers: !!int ""', "expected YAML, got a value that cannot be read"),
         ("train: &a {lora: *a}", "got train.lora; "),
     ],
 )
@@ -205,6 +206,17 @@ def test_a_file_that_is_not_there_is_a_typed_error(tmp_path):
         Settings.from_yaml(tmp_path / "none.yaml")
     with pytest.raises(DataError, match=r"expected a YAML file of settings, got .*; check the path"):
         Settings.from_yaml(tmp_path)
+
+
+@pytest.mark.parametrize("path", [None, 3, "a\0b", "~nobody-of-that-name/settings.yaml"])
+def test_a_path_that_is_none_is_a_typed_error(path):
+    with pytest.raises(DataError, match="path: expected that of a YAML file of settings, got "):
+        Settings.from_yaml(path)
+
+
+def test_a_large_number_is_a_number(read):
+    settings = replace(Settings(), outer=replace(Settings().outer, anneal=1e20))
+    assert read(settings.to_yaml()) == settings
 
 
 @pytest.mark.parametrize(

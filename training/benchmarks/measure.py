@@ -140,7 +140,7 @@ def report_extra(benchmark: Benchmark, runs: Sequence[Run], rows: Sequence[Resul
 
 
 def ours_of(runs: Sequence[Run]) -> str:
-    """The method that a report's differences are of: the benchmark recipe's, or without it the recommender as it ships."""
+    """The method whose differences a report shows: the benchmark recipe's, or else the recommender as it ships."""
     names = dict.fromkeys(run.method for run in runs)
     return OURS if OURS in names else next((name for name in names if name.startswith(SHIPPED)), OURS)
 

@@ -1,7 +1,7 @@
 """What people get: `Recommender(settings).fit(...)` on the training users of a benchmark, measured as `recommend` ranks.
 
 Nothing is chosen for the benchmark by name, and nothing is learned from its validation tasks: the recommender holds out
-users of its own. It is fitted on what other methods that are measured on the same part are fitted on.
+users of its own. It is fitted on the same users and events as all other methods measured on that part.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ class Fitted:
 
 
 def settings_of(name: str) -> tuple[str, Settings]:
-    """What the settings are called in a report, and they: a preset's name, or the path of a YAML file.
+    """(name in reports, settings) of a preset, or of the path of a YAML file.
 
-    Raises DataError for a name that is neither."""
+    Raises DataError for a name that is neither, and for a file that has the name of a preset."""
     if name in PRESETS:
         return name, PRESETS[name]()
     if Path(name).suffix not in (".yaml", ".yml"):
         raise DataError(f"settings: expected {' or '.join(PRESETS)} or the path of a YAML file, got {name!r}")
+    if Path(name).stem in PRESETS:
+        raise DataError(f"settings: expected a file that has not the name of a preset, got {name!r}; rename it")
     return Path(name).stem, Settings.from_yaml(name)
 
 

@@ -1,4 +1,4 @@
-"""What users said of what they took, such as a rating: read in the slots, hidden, or counted in the losses as well."""
+"""What users said of what they took, such as a rating: read in the slots, hidden, or counted in losses and counts as well."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Time a whole fit on a quiet machine and beside busy processes, as training/results/busy.json.
 
-python training/speed/busy.py --output training/results/busy.json
+python training/speed/busy.py --most 8 --output training/results/busy.json
 python training/speed/busy.py --settings default
 
 Each fit of the packaged data is a process of its own. Beside it stands the same fit with the waiting that GNU OpenMP has by
@@ -52,7 +52,7 @@ def busy(processes: int) -> Iterator[None]:
 def timed(settings: str, environment: dict[str, str], limit: float | None) -> float | None:
     """Seconds of a fit in a new process; None where it took longer than `limit`."""
     command = [sys.executable, str(Path(__file__)), "--settings", settings, "--one"]
-    without = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    without = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     try:
         done = subprocess.run(command, env=without | environment, stdout=subprocess.PIPE, text=True, timeout=limit, check=True)
     except subprocess.TimeoutExpired:

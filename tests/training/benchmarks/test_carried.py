@@ -54,7 +54,7 @@ def test_it_is_the_sum_over_the_most_alike_warm_items(world, text, k, power, dec
 
 
 def test_what_a_blend_may_see_of_a_cold_item_orders_as_the_control_over_the_same_similarities(world):
-    """`akin` of the ranking stage and the control: one formula, by two ways."""
+    """`text_knn` of the ranking stage and the control: one formula, by two ways."""
     rng, early, late = np.random.default_rng(2), USERS, np.arange(12, 20)
     read = with_vectors(read_texts(world), rng.normal(size=(10, 6)).astype(np.float32), rng)
     counts = fit_statistics(world, early, 1, read, rng)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from benchmarks.measure import METRICS, measure, report_extra, report_rows, run, value
+from benchmarks.measure import METRICS, measure, ours_of, report_extra, report_rows, run, value
 from benchmarks.protocol import Aim, Benchmark, ByPart, Method, Setting, everywhere, first_known
 from benchmarks.runs import Run
 from llmrec.data.tasks import Tasks
@@ -124,6 +124,22 @@ def test_rows_are_means_and_paired_differences_of_ours(benchmark):
     np.testing.assert_allclose([gap.value, gap.low, gap.high], [alone.value, alone.low, alone.high])
     assert (gap.role, gap.n, gap.seed, gap.seconds) == ("ours", 30, 0, 3.0)
     assert by["ndcg@10", "EASE", ""].seed is None
+
+
+def test_without_the_recipe_differences_are_of_the_recommender_as_it_ships_and_no_aim_is_judged(benchmark):
+    benchmark = replace(benchmark, aims=(Aim("all", "ndcg@10", 0.9),))
+    methods = [
+        everywhere(benchmark, ByHash(name), role, 1.0) for name, role in (("EASE", "control"), ("Recommender, quick", "ours"))
+    ]
+    runs = [run(benchmark, method, None if method.role == "control" else 0, "test") for method in methods]
+    assert ours_of(runs) == "Recommender, quick"
+    rows = report_rows(benchmark, runs, np.random.default_rng(0), ours_of(runs))
+    assert {(row.method, row.versus) for row in rows if row.versus} == {("Recommender, quick", "EASE")}
+    extra = report_extra(benchmark, runs, rows, ours_of(runs))
+    assert extra["ours"] == "Recommender, quick" and extra["aims"] == []
+    recipe = run(benchmark, everywhere(benchmark, ByHash("llmrec"), "ours", 1.0), 0, "test")
+    assert ours_of([*runs, recipe]) == "llmrec"
+    assert len(report_extra(benchmark, [*runs, recipe], rows)["aims"]) == 1
 
 
 def test_a_constant_advantage_has_no_width_and_users_without_relevance_no_part(benchmark):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -71,8 +73,6 @@ def test_the_scores_order_items_as_recommend_does(benchmark, settings, name):
 
 
 def test_it_is_fitted_on_the_training_users_of_its_part(benchmark, settings, random_shop):
-    from dataclasses import replace
-
     later = replace(benchmark, train_final=random_shop, users_final=np.arange(12))
     known = {
         part: shipped.fit(later, settings, 0, part).by_setting["all"].state.histories.users for part in ("validation", "test")
@@ -80,16 +80,17 @@ def test_it_is_fitted_on_the_training_users_of_its_part(benchmark, settings, ran
     assert {part: len(users) for part, users in known.items()} == {"validation": 10, "test": 12}
 
 
-def test_settings_are_a_preset_or_a_file(settings):
+def test_settings_are_a_preset_or_a_file(settings, tmp_path):
     assert shipped.settings_of("default") == ("default", Settings())
     assert shipped.settings_of("quick") == ("quick", Settings.quick())
     assert shipped.settings_of(settings)[1].train.max_steps == 4
+    (tmp_path / "quick.yaml").write_text(TINY)
+    with pytest.raises(DataError, match="name of a preset"):
+        shipped.settings_of(str(tmp_path / "quick.yaml"))
     with pytest.raises(DataError, match="expected default or quick or the path of a YAML file, got 'fast'"):
         shipped.settings_of("fast")
 
 
 def test_other_shops_are_refused(benchmark, settings):
-    from dataclasses import replace
-
     with pytest.raises(DataError, match="got other shops"):
         shipped.fit(replace(benchmark, shops=ByPart((), ())), settings, 0, "test")
