@@ -123,3 +123,13 @@ def sample_windows(
 def _cut(dataset: Dataset, first: np.ndarray, split: np.ndarray, stop: np.ndarray) -> Tasks:
     edge = dataset.basket_start
     return Tasks(dataset, edge[first], edge[split], edge[stop])
+
+
+def expand_ranges(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (M,) each: the number of the range, and the index, for every index in the ranges `begin ... end - 1`.
+
+    begin, end: int (R,), with begin <= end.
+    """
+    length = end - begin
+    owner = np.repeat(np.arange(len(length)), length)
+    return owner, np.arange(len(owner)) + np.repeat(begin - (np.cumsum(length) - length), length)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmrec.data.dataset import Dataset
-from llmrec.data.tasks import Tasks
+from llmrec.data.tasks import Tasks, expand_ranges
 
 DAY = 86_400.0
 WIDTH = 8
@@ -191,12 +191,10 @@ def _basket_end(tasks: Tasks, event: np.ndarray, basket: np.ndarray) -> np.ndarr
 
 
 def _readouts(tasks: Tasks, task: np.ndarray, slot: np.ndarray, begin: np.ndarray, stop: np.ndarray) -> Readouts:
-    count = np.maximum(stop - begin, 0)
-    owner = np.repeat(np.arange(len(task)), count)
-    row = np.repeat(begin - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
+    owner, row = expand_ranges(begin, np.maximum(stop, begin))
     # Distinct items per readout: an item bought twice in the query counts once, as in the metric.
     n = tasks.dataset.n_items
-    pair, place = np.unique(owner.astype(np.int64) * n + tasks.dataset.item[row], return_inverse=True)
+    pair, place = np.unique(owner * n + tasks.dataset.item[row], return_inverse=True)
     found = Readouts(task, slot, pair % n, pair // n)
     sample_weight = tasks.dataset.sample_weight
     if sample_weight is None:

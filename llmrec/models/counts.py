@@ -1,8 +1,8 @@
 """Sparse counts used by the simple baselines.
 
 Axis convention: `T` tasks, `U` users, `B` baskets, `N` items. Events of weight 0, such as dislikes, are not counted: every
-`fit_*` reads `Dataset.counted`. A basket counts an item once however many of its events name
-it; without basket ids each event is its own basket, and counting baskets is counting events.
+`fit_*` reads `Dataset.counted`. A basket counts an item once however many of its events name it; without basket ids each event
+is its own basket, and counting baskets is counting events.
 
 Sample weights apply to what is counted over training users: a basket, or a user, counts an item with the largest sample
 weight of its events with the item. Ten baskets that hold only views of an item, each of weight .1, count as much as one that
@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from llmrec.data.dataset import Dataset
-from llmrec.data.tasks import Tasks
+from llmrec.data.tasks import Tasks, expand_ranges
 from llmrec.errors import DataError
 
 
@@ -32,13 +32,10 @@ def support_counts(tasks: Tasks, decay: float = 1.0, last: int | None = None, ev
         raise DataError(f"last: expected at least 1 basket, or None for all, got {last}")
     tasks = tasks if every else tasks.counted
     dataset = tasks.dataset
-    length = tasks.split - tasks.start
-    first = np.cumsum(length) - length
-    task = np.repeat(np.arange(len(tasks)), length)
-    event = np.repeat(tasks.start - first, length) + np.arange(length.sum())
+    task, event = expand_ranges(tasks.start, tasks.split)
     edges = dataset.basket_start  # searched, since a table of all events would cost more than the answer to one user
     last_basket = np.searchsorted(edges, tasks.split - 1, side="right")
-    back = np.repeat(last_basket, length) - np.searchsorted(edges, event, side="right")
+    back = last_basket[task] - np.searchsorted(edges, event, side="right")
     item = dataset.item[event].astype(np.int64)
     if last is not None:
         near = back < last
@@ -64,12 +61,12 @@ def basket_items(dataset: Dataset) -> sparse.csr_array:
 
 
 def membership(weights: sparse.csr_array) -> sparse.csr_array:
-    """The same shape and dtype, with 1 at every entry that is stored: which items, whatever they count."""
+    """The same shape and dtype, with 1 at every entry that is stored: which items are there, whatever their weights."""
     return sparse.csr_array((np.ones_like(weights.data), weights.indices, weights.indptr), shape=weights.shape)
 
 
 def user_items(dataset: Dataset) -> sparse.csr_array:
-    """float64 (U, N): number of the user's baskets that hold the item, whatever they count."""
+    """float64 (U, N): number of the user's baskets that hold the item, whatever their weights."""
     return (_members(dataset) @ membership(basket_items(dataset))).tocsr()
 
 

@@ -145,7 +145,7 @@ class Markov:
     """What others bought soon after the items of the last baskets.
 
     follows: float64 sparse (N, N), chance of the column in the baskets after the row, less what shrinkage took. With sample
-        weights it is the mean of the column's largest weight there, 0 where it does not come.
+        weights it is the mean over cuts of the column item's largest weight there, 0 where it is absent.
     exit_rate: float64 (N,), the share that shrinkage took from the row and gave to `prior`.
     prior: float64 (N,), chance of each item in the baskets after any basket, with sample weights as for `follows`.
     last: baskets of the history that are read. decay: their weight per basket back.

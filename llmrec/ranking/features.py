@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from llmrec.data.tasks import Tasks
+from llmrec.data.tasks import Tasks, expand_ranges
 from llmrec.index.candidates import Candidates
 from llmrec.models.counts import support_counts
 from llmrec.models.item_item import Markov
@@ -55,7 +55,7 @@ def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndar
     asked, tasks = tasks, tasks.counted
     n, data = tasks.dataset.n_items, tasks.dataset
     length = tasks.split - tasks.start
-    owner, row = _members(tasks.start, tasks.split)
+    owner, row = expand_ranges(tasks.start, tasks.split)
     begin, last = _first_and_last_basket(tasks)
     last = last - begin
     cell = owner * n + data.item[row]
@@ -139,7 +139,7 @@ def _tfidf(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarra
         stop = min(first + some, len(tasks))
         part = slice(found.start[first], found.start[stop])
         begin, end = words.indptr[found.item[part]], words.indptr[found.item[part] + 1]
-        owner, place = _members(begin, end)
+        owner, place = expand_ranges(begin, end)
         told = read[first:stop].toarray()[found.task[part][owner] - first, words.indices[place]] * words.data[place]
         value[part] = np.bincount(owner, told, len(begin))
     return np.maximum(value.astype(np.float32) - _cells(support, found), 0.0)
@@ -177,13 +177,6 @@ def _recent_position_popularity(counts: ItemStatistics, tasks: Tasks, asked: Tas
     return (1 - part) * counts.recent_position_popularity[task, place, found.item] + part * counts.recent_position_popularity[
         task + 1, place, found.item
     ]
-
-
-def _members(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int64 (M,) each: the number of the range, and the index, for every index in the ranges `begin ... end - 1`."""
-    length = end - begin
-    owner = np.repeat(np.arange(len(length)), length)
-    return owner, np.arange(len(owner)) + np.repeat(begin - (np.cumsum(length) - length), length)
 
 
 def _cells(table: sparse.csr_array, found: Candidates) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from llmrec.data.dataset import Dataset
-from llmrec.data.tasks import sample_windows
+from llmrec.data.tasks import expand_ranges, sample_windows
 from llmrec.index.candidates import neighbours
 from llmrec.models.counts import basket_items, largest_weights, user_item_weights
 from llmrec.models.item_item import Markov, fit_ease, fit_markov
@@ -205,10 +205,9 @@ def _repurchase(part: Dataset, horizon: int, rng: np.random.Generator) -> np.nda
 
 def _pairs(data: Dataset, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct task * N + item over the event ranges begin:end, ascending, and the largest sample weight of each."""
-    count = end - begin
-    row = np.repeat(begin - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
+    owner, row = expand_ranges(begin, end)
     weight = None if data.sample_weight is None else data.sample_weight[row]
-    return largest_weights(np.repeat(np.arange(len(begin)), count) * data.n_items + data.item[row], weight)
+    return largest_weights(owner * data.n_items + data.item[row], weight)
 
 
 def _prices(part: Dataset) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 
 from llmrec.data.build import build
 from llmrec.data.dataset import Dataset, EventWeights
-from llmrec.data.tasks import Tasks, first_baskets, full_histories, sample_windows
+from llmrec.data.tasks import Tasks, expand_ranges, first_baskets, full_histories, sample_windows
 
 
 def shop(rows: int = 500) -> Dataset:
@@ -117,3 +117,9 @@ def test_tasks_over_the_events_that_count():
         new = set(relevant.tolist()) - set(typed.item[tasks.support(task)].tolist())
         assert tasks.relevant(new_only=True)[task].tolist() == sorted(new)
     assert first_baskets(dataset, np.arange(3), 2, 2).counted.dataset is dataset, "where all count, nothing is copied"
+
+
+def test_ranges_are_expanded_in_their_order_also_empty_ones():
+    owner, index = expand_ranges(np.array([5, 2, 9, 0]), np.array([7, 2, 12, 1]))
+    assert owner.tolist() == [0, 0, 2, 2, 2, 3] and index.tolist() == [5, 6, 9, 10, 11, 0]
+    assert [len(part) for part in expand_ranges(np.zeros(0, np.int64), np.zeros(0, np.int64))] == [0, 0]

@@ -9,7 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "training").glob("*.py"))
+TRAINING = Path(__file__).resolve().parents[2] / "training"
+SCRIPTS = sorted([*TRAINING.glob("*.py"), *TRAINING.glob("speed/*.py")])
 QUICK = {"ablation_study": "run_study"}  # scripts with --quick, and the function of theirs that is told so
 
 

@@ -17,7 +17,7 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 
 from llmrec.data.dataset import Dataset
-from llmrec.data.tasks import Tasks
+from llmrec.data.tasks import Tasks, expand_ranges
 from llmrec.errors import DataError
 from llmrec.models.popularity import Baseline
 
@@ -83,7 +83,7 @@ class Setting:
         shape = len(tasks), tasks.dataset.n_items
         mask = np.ones(shape, bool) if only is None else np.tile(only, (len(tasks), 1))
         if self.rank == "unseen":
-            event, task = _events(tasks.start, tasks.split)
+            task, event = expand_ranges(tasks.start, tasks.split)
             mask[task, tasks.dataset.item[event]] = False
         return mask
 
@@ -197,12 +197,5 @@ def fingerprint(tasks: Tasks) -> str:
     digest = hashlib.sha256("\x1f".join(str(tasks.dataset.users[index]) for index in tasks.user.tolist()).encode())
     digest.update((tasks.split - tasks.start).astype("<i8").tobytes())
     digest.update((tasks.stop - tasks.split).astype("<i8").tobytes())
-    digest.update(tasks.dataset.item[_events(tasks.start, tasks.stop)[0]].astype("<i4").tobytes())
+    digest.update(tasks.dataset.item[expand_ranges(tasks.start, tasks.stop)[1]].astype("<i4").tobytes())
     return digest.hexdigest()[:16]
-
-
-def _events(first: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every event index in the ranges `first ... stop - 1`, and the range that it is of; int64 both."""
-    length = stop - first
-    task = np.repeat(np.arange(len(length)), length)
-    return np.arange(length.sum()) + np.repeat(first - (np.cumsum(length) - length), length), task

@@ -87,7 +87,7 @@ def measure(settings: str, processes: int, most: float, stages: Stages) -> dict[
 @click.option("--processes", type=click.IntRange(min=1), default=2, help="Busy processes beside it.")
 @click.option("--most", type=float, default=10.0, help="Times the quiet time after which a fit is stopped.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON file.")
-@click.option("--one", is_flag=True, hidden=True)
+@click.option("--one", is_flag=True, help="Only one fit, in this process; its seconds are printed as JSON.")
 def main(settings: str, processes: int, most: float, output: Path | None, one: bool) -> None:
     """Time a whole fit, on a quiet machine and beside busy processes."""
     if one:
