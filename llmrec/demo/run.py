@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -20,7 +19,7 @@ from llmrec.data.splits import cold_users
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.demo.comparison import Arm, cells, compare
 from llmrec.demo.controls import fit_controls
-from llmrec.demo.plan import MINUTES, Plan, fitted, full
+from llmrec.demo.plan import MINUTES, Plan, full
 from llmrec.demo.plan import quick as quick_plan
 from llmrec.demo.plot import plot
 from llmrec.demo.story import protagonist, story
@@ -30,7 +29,7 @@ from llmrec.index.candidates import recall
 from llmrec.metrics.report import Result, table, write_report
 from llmrec.progress import Stages
 from llmrec.recommender.evaluate import chain_scores
-from llmrec.recommender.fit import fit_rest, new_base, split_users, train_base
+from llmrec.recommender.fit import fit
 from llmrec.recommender.pipeline import adapted, ranked_scores, read_with, reader
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
@@ -54,7 +53,9 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     validation, test = asked(dataset, parts, plan)
     click.echo(", ".join(f"{len(users):,} users to {what}" for what, users in _purposes(parts)))
 
-    state, said = _fit(dataset, parts["train"], plan, seed, stages, MINUTES if minutes is None else minutes)
+    given = MINUTES if minutes is None else minutes
+    state = fit(dataset.take(parts["train"]), Weights.packaged(), plan.settings, seed, stages, cache_folder(), given)
+    said = next(stage.detail for stage in stages.done if stage.name == "estimate")
     with stages("controls", "constants chosen on validation users"):
         arms = fit_controls(dataset, parts["train"], validation)
     arms |= {ZERO: _arm(state, 0), OURS: _arm(state, None)}
@@ -134,18 +135,6 @@ def asked(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan) -> tuple[d
 
 def _purposes(parts: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
     return [("train on", parts["train"]), ("choose constants on", parts["validation"]), ("test on", parts["test"])]
-
-
-def _fit(dataset: Dataset, users: np.ndarray, plan: Plan, seed: int, stages: Stages, minutes: float) -> tuple[State, str]:
-    """What `Recommender.fit` does with `users`, after an estimate of how long it will take; the state, and the estimate."""
-    rng = np.random.default_rng(seed)
-    shares = split_users(dataset, users, plan.settings, rng)
-    model = new_base(dataset, shares.base, Weights.packaged(), plan.settings, seed, stages, cache_folder())
-    with stages("estimate", "how long a step takes here") as say:
-        plan, said = fitted(plan, copy.deepcopy(model), dataset, shares.base, minutes)
-        say(said)
-    train_base(model, dataset, shares.base, plan.settings, rng, stages)
-    return fit_rest(dataset, shares, model, plan.settings, seed, rng, stages), said
 
 
 def _first(dataset: Dataset, users: np.ndarray, plan: Plan) -> dict[int, Tasks]:

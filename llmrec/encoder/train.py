@@ -25,13 +25,16 @@ from llmrec.encoder.threads import threads_for
 from llmrec.errors import DataError
 
 GROUPS = 4  # parts of a batch, by length
+AUTO: Any = None  # the value of a setting that is chosen from the data before training starts
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How the base is trained.
+    """How the base is trained. `Recommender.fit` chooses what is None from the data, see `llmrec.recommender.auto`; training
+    itself needs every value.
 
     max_steps, batch_size: optimiser steps, and windows of history in each, over all processes.
+    epochs: windows drawn for each user in all, where `max_steps` is chosen from the data.
     known: shortest and longest support, in baskets. horizon: how many following baskets are to be predicted.
     max_slots: slots of a prompt; of a longer support only the last events are read.
     learning_rate: of AdamW, for the transformer and the item vectors; `bias_learning_rate` for biases and scalars. (Adam
@@ -44,17 +47,18 @@ class TrainSettings:
         After t steps it is min(ema_decay, (1 + t) / (10 + t)), so that the random start is soon forgotten.
     """
 
-    max_steps: int = 250
+    max_steps: int = AUTO
     batch_size: int = 64
-    known: tuple[int, int] = (1, 8)
-    horizon: int = 3
-    max_slots: int = 64
-    learning_rate: float = 3e-4
+    epochs: float = 3.0
+    known: tuple[int, int] = AUTO
+    horizon: int = AUTO
+    max_slots: int = AUTO
+    learning_rate: float = AUTO
     bias_learning_rate: float = 5e-3
-    text_only_rate: float = 0.15
-    dropout: float = 0.0
+    text_only_rate: float = 0.2
+    dropout: float = AUTO
     from_start: float = 0.5
-    ema_decay: float = 0.0
+    ema_decay: float = AUTO
 
 
 @dataclass(frozen=True)

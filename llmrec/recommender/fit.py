@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from llmrec.adapters.lora import Adapter, distance
 from llmrec.data.dataset import Dataset
-from llmrec.encoder.backbone import load_body, load_text
+from llmrec.encoder.backbone import Backbone, load_body, load_text, small_body
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
@@ -20,6 +21,8 @@ from llmrec.progress import Stages, bar
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.statistics import extent, fit_statistics, read_texts
 from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.recommender.auto import facts, resolve
+from llmrec.recommender.budget import within
 from llmrec.recommender.gating import describe, learn_gate
 from llmrec.recommender.pipeline import (
     check_settings,
@@ -34,8 +37,13 @@ from llmrec.recommender.pipeline import (
     start_adapter,
     text_vectors,
 )
-from llmrec.recommender.settings import Settings
+from llmrec.recommender.settings import Settings, check_ranges
+from llmrec.recommender.settings_file import changed
 from llmrec.recommender.state import State
+
+
+SMALL_WIDTH, SMALL_BLOCKS, SMALL_HEADS = 128, 2, 4
+MOST_HELD_OUT = 2000  # users for the initialisation, and as many for gate and blend: more do not make them better
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,41 @@ class UserSplit:
     blend: np.ndarray
 
 
-def fit(dataset: Dataset, weights: Weights, settings: Settings, seed: int, stages: Stages, cache: Path | None) -> State:
-    """Train everything on all users of `dataset`. Raises DataError when no history is long enough to learn from, and for a
-    device that is not here."""
-    check_settings(settings)
+def fit(
+    dataset: Dataset,
+    weights: Weights,
+    settings: Settings,
+    seed: int,
+    stages: Stages,
+    cache: Path | None,
+    minutes: float | None = None,
+) -> State:
+    """Train everything on all users of `dataset`.
+
+    minutes: shorten training so that it takes about so long here; None for no limit.
+    Raises DataError when no history is long enough to learn from, and for a device that is not here.
+    """
+    settings = chosen(settings, dataset, stages)
     rng = np.random.default_rng(seed)
     split = split_users(dataset, np.arange(dataset.n_users), settings, rng)
-    model = fit_base(dataset, split.base, weights, settings, seed, rng, stages, cache)
+    model = new_base(dataset, split.base, weights, settings, seed, stages, cache)
+    if minutes is not None:
+        with stages("estimate", "how long a step takes here") as say:
+            settings, said = within(minutes, settings, copy.deepcopy(model), dataset, split.base)
+            say(said)
+    train_base(model, dataset, split.base, settings, rng, stages)
     return fit_rest(dataset, split, model, settings, seed, rng, stages)
+
+
+def chosen(settings: Settings, dataset: Dataset, stages: Stages) -> Settings:
+    """The settings with a value for everything, chosen from the data, checked and told."""
+    found = facts(dataset, min(int(dataset.n_users * settings.blend_fraction), MOST_HELD_OUT))
+    complete = resolve(settings, found)
+    check_ranges(complete)
+    check_settings(complete)
+    if new := changed(complete, settings):
+        stages.say(f"chosen from the data ({found}): {', '.join(f'{name}={value!r}' for name, value in new.items())}")
+    return complete
 
 
 def split_users(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator) -> UserSplit:
@@ -74,8 +109,8 @@ def split_users(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np
             "histories, or set a shorter `horizon` in TrainSettings"
         )
     mixed = rng.permutation(users)
-    first = int(len(mixed) * settings.blend_fraction)
-    second = first + int(len(mixed) * settings.meta_fraction)
+    first = min(int(len(mixed) * settings.blend_fraction), MOST_HELD_OUT)
+    second = first + min(int(len(mixed) * settings.meta_fraction), MOST_HELD_OUT)
     ranking, adapting, base = (np.sort(part) for part in np.split(mixed, [first, second]))
     if min(np.isin(part, long).sum() for part in (ranking, adapting, base)) < 20:
         return UserSplit(users, users, users)
@@ -89,23 +124,14 @@ def new_base(
     with stages("encode", f"{dataset.n_items:,} item texts by {Path(weights.location).name}"):
         text_model = load_text(weights, settings.device)
         text, _ = text_vectors(text_model, dataset.catalogue, settings, cache)
-    return new_model(load_body(weights, settings.layers), text_model, text, dataset, users, settings, seed)
+    return new_model(new_body(weights, settings, seed), text_model, text, dataset, users, settings, seed)
 
 
-def fit_base(
-    dataset: Dataset,
-    users: np.ndarray,
-    weights: Weights,
-    settings: Settings,
-    seed: int,
-    rng: np.random.Generator,
-    stages: Stages,
-    cache: Path | None,
-) -> SlotModel:
-    """Encode the catalogue and train the base on `users`."""
-    model = new_base(dataset, users, weights, settings, seed, stages, cache)
-    train_base(model, dataset, users, settings, rng, stages)
-    return model
+def new_body(weights: Weights, settings: Settings, seed: int) -> Backbone:
+    """The transformer that reads histories, before training."""
+    if settings.user_encoder == "small":
+        return small_body(SMALL_WIDTH, SMALL_BLOCKS, SMALL_HEADS, seed)
+    return load_body(weights, settings.layers)
 
 
 def train_base(
@@ -152,14 +178,22 @@ def fit_rest(
         plain = reader(model, items, settings, None)
         counted = learn_counts_ranker(plain, retrieval, texts, dataset, split.base, settings, rng, seed)
     gate, rankers = gate_and_blend(dataset, split, model, items, init, retrieval, counted, settings, seed, rng, stages)
+    if split.blend is not split.base:  # everything is learned: the held-out users count now, too
+        with stages("count", "over all users"):
+            counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
+            retrieval = replace(retrieval, counts=counts)
     return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, gate, seed=seed)
 
 
 def with_initialisation(
     state: State, dataset: Dataset, split: UserSplit, init: Initialisation[Adapter], rng: np.random.Generator, stages: Stages
 ) -> State:
-    """The same base and counts under another initialisation, with a gate and a blend of its own."""
-    parts = state.model, state.items, init, state.retrieval, state.rankers.counts
+    """The same base and counts under another initialisation, with a gate and a blend of its own.
+
+    They are learned beside counts over the base's users alone, as in `fit`: the state's own hold the future of all users.
+    """
+    counts = fit_statistics(dataset, split.base, state.settings.train.horizon, read_texts(dataset), rng)
+    parts = state.model, state.items, init, replace(state.retrieval, counts=counts), state.rankers.counts
     gate, rankers = gate_and_blend(dataset, split, *parts, state.settings, state.seed, rng, stages)
     return replace(state, init=init, gate=gate, rankers=rankers)
 

@@ -19,7 +19,7 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.ids import Ids
 from llmrec.data.merge import already_known, merge
-from llmrec.data.numbers import check_seed, check_whole
+from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
 from llmrec.data.requests import (
     allowed_items,
@@ -99,6 +99,7 @@ class Recommender:
         item_columns: dict[str, str] | None = None,
         cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
         event_weights: dict[str, float] | None = None,
+        minutes: float | None = None,
         verbose: bool = True,
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
@@ -108,6 +109,8 @@ class Recommender:
             1 for types not named. It applies in training and in the counts over training users: popularity, co-occurrence,
             repurchases, EASE and Markov. As history every event is read all the same. 0, or a column `weight` of 0 or below, is
             for dislikes: such an event never speaks for its item, which `filter_viewed` leaves out for that user.
+        minutes: shorten training so that it takes about so many minutes here, after a few steps have been timed; the line
+            `estimate` says what was shortened. Preparing, counting and ranking come on top. None for all of the training.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
         Without `basket_id`, timestamps that are whole days leave the order within a day to a seeded shuffle; see `build`.
         Raises SchemaError and DataError for tables, DataError for settings that cannot be trained with and for training that
@@ -115,6 +118,8 @@ class Recommender:
         Returns itself.
         """
         check_ranges(self.settings)
+        if minutes is not None:
+            check_number("minutes", minutes, 0, above=True)
         stages = Stages(verbose=verbose)
         if note := spinning_note():
             stages.say(note)
@@ -135,7 +140,7 @@ class Recommender:
         said = ", ".join(f"{name}={value!r}" for name, value in changed(self.settings, Settings()).items())
         stages.say(f"settings: {said or 'the defaults'}; seed {self.seed}; threads: {torch.get_num_threads()}")
         try:
-            state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder())
+            state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder(), minutes)
         except ShortHistoriesError as error:
             lost = losses(report.steps) if report else ()
             raise ShortHistoriesError(". ".join([str(error), *lost])) from error

@@ -1,4 +1,4 @@
-"""All settings of a recommender, with defaults that the demonstration found to work."""
+"""All settings of a recommender; what is None is chosen from the data when it is fitted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmrec.data.numbers import check_number, check_whole
-from llmrec.encoder.train import TrainSettings
+from llmrec.encoder.train import AUTO, TrainSettings
 from llmrec.errors import DataError
 from llmrec.index.candidates import Sources
 from llmrec.index.faiss_index import IndexSettings
@@ -14,6 +14,9 @@ from llmrec.meta.episodes import EpisodeSettings
 from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.settings_file import read_yaml, yaml_text
+
+
+USER_ENCODERS = ("small", "pretrained")
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,15 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a recommender is built and trained: `Settings()` to begin with, `Settings.quick()` to try the flow in a minute.
+    """How a recommender is built and trained: `Settings()` to begin with, `Settings.quick()` to try the flow in a minute,
+    `Settings.best()` for the best recommendations that it can give.
 
-    `from_yaml` reads them from a file; `to_yaml` gives the text of such a file, with every setting.
+    What is None, here and in `train`, is chosen from the data by `llmrec.recommender.auto`; `fit` prints what it chose, and a
+    saved recommender holds it. `from_yaml` reads settings from a file; `to_yaml` gives the text of such a file.
 
-    layers: blocks of the pretrained transformer that read histories; None for all. Item text always goes through all of them.
+    user_encoder: the transformer that reads histories: "small", two blocks of width 128 that begin at random, or "pretrained",
+        the first blocks of the pretrained one, which takes three to six times as long to train and to answer.
+    layers: how many blocks of the pretrained transformer read histories; None for all. Item text always goes through all.
     item_template, history_template: packaged names or paths.
     meta_fraction: fraction of the users held out of base training, on whom the initialisation is meta-learned.
     blend_fraction: fraction of the users held out of both, on whom the gate and the blend of the two scores are learned.
@@ -56,6 +63,7 @@ class Settings:
     device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda").
     """
 
+    user_encoder: str = "small"
     layers: int | None = 3
     item_template: str = "item"
     history_template: str = "history"
@@ -64,7 +72,7 @@ class Settings:
     outer: OuterSettings = field(default_factory=OuterSettings)
     counts_ranker: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=16, max_steps=400, weight_decay=1.0))
     blend: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=4, max_steps=300, weight_decay=0.1))
-    blend_features: tuple[str, ...] = ()
+    blend_features: tuple[str, ...] = AUTO
     sources: Sources = field(default_factory=lambda: Sources(text_k=300, knn_k=300, popular_k=300))
     index: IndexSettings = field(default_factory=IndexSettings)
     meta_fraction: float = 0.15
@@ -79,11 +87,16 @@ class Settings:
         It shows that the flow works on your data, and not how good the recommendations get: for that, use `Settings()`.
         """
         return cls(
-            layers=2,
-            train=TrainSettings(max_steps=8, batch_size=24, max_slots=32, known=(1, 6)),
+            train=TrainSettings(max_steps=30, batch_size=32, max_slots=32, known=(1, 6)),
             outer=OuterSettings(episodes=3),
             ranking_tasks=200,
         )
+
+    @classmethod
+    def best(cls) -> Settings:
+        """Trained to the end: about four times as long as `Settings()`, and longer for shops of more than 10,000 users, where
+        the pretrained transformer reads histories."""
+        return cls(user_encoder=AUTO, train=TrainSettings(epochs=10), ranking_tasks=6000)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Settings:
@@ -118,8 +131,11 @@ class Settings:
 def check_ranges(settings: Settings) -> None:
     """Raises DataError, naming the field, for a number that nothing can be trained with.
 
-    No episodes, no inner steps and no steps of a ranker are allowed: each leaves that part as it begins.
+    No episodes, no inner steps and no steps of a ranker are allowed: each leaves that part as it begins. None is allowed where
+    it is the default.
     """
+    if settings.user_encoder not in (*USER_ENCODERS, None):
+        raise DataError(f"Settings.user_encoder is {settings.user_encoder!r}; expected {' or '.join(USER_ENCODERS)}")
     if settings.layers is not None:
         check_whole("Settings.layers", settings.layers, 1)
     check_whole("Settings.ranking_tasks", settings.ranking_tasks, 1)
@@ -155,17 +171,21 @@ def check_ranges(settings: Settings) -> None:
 
 
 def _check_train(train: TrainSettings) -> None:
-    check_whole("TrainSettings.max_steps", train.max_steps, 1)
-    check_whole("TrainSettings.batch_size", train.batch_size, 1)
-    check_whole("TrainSettings.horizon", train.horizon, 1)
-    check_whole("TrainSettings.max_slots", train.max_slots, 1)
-    check_number("TrainSettings.learning_rate", train.learning_rate, 0, above=True)
+    for name, least in (("max_steps", 1), ("batch_size", 1), ("horizon", 1), ("max_slots", 1)):
+        if (value := getattr(train, name)) is not None or name == "batch_size":
+            check_whole(f"TrainSettings.{name}", value, least)
+    if train.learning_rate is not None:
+        check_number("TrainSettings.learning_rate", train.learning_rate, 0, above=True)
+    check_number("TrainSettings.epochs", train.epochs, 0, above=True)
     check_number("TrainSettings.bias_learning_rate", train.bias_learning_rate, 0)
     check_number("TrainSettings.text_only_rate", train.text_only_rate, 0, most=1)
-    check_number("TrainSettings.dropout", train.dropout, 0, 1)
     check_number("TrainSettings.from_start", train.from_start, 0, most=1)
-    check_number("TrainSettings.ema_decay", train.ema_decay, 0, 1)
+    for name in ("dropout", "ema_decay"):
+        if (value := getattr(train, name)) is not None:
+            check_number(f"TrainSettings.{name}", value, 0, 1)
     known: object = train.known  # a table of settings may hold anything
+    if known is None:
+        return
     if not (isinstance(known, (tuple, list)) and len(known) == 2):
         raise DataError(f"TrainSettings.known is {known!r}; expected the shortest and the longest support, such as (1, 8)")
     check_whole("TrainSettings.known[0]", train.known[0], 1)

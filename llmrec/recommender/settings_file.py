@@ -103,11 +103,13 @@ def filled(start: T, values: object, file: str | Path, below: str = "") -> T:
         raise DataError(f"{file}: expected settings{where}, such as `{first}: ...`, got {reprlib.repr(values)}")
     types = get_type_hints(type(start))
     old = {field.name: getattr(start, field.name) for field in fields(start)}  # type: ignore[arg-type]
+    chosen = {field.name for field in fields(start) if field.default is None}  # type: ignore[arg-type]
     new = {}
     for key, value in values.items():
         if key not in old:
             raise DataError(f"{file}: expected a setting, got {_dotted(below, key)}; {_meant(old, str(key), below)}")
-        new[key] = _value(types[key], value, old[key], file, _dotted(below, key))
+        kind = types[key] | None if key in chosen else types[key]  # None: chosen from the data
+        new[key] = _value(kind, value, old[key], file, _dotted(below, key))
     return replace(start, **new)  # type: ignore[type-var]
 
 

@@ -50,13 +50,15 @@ def tiny_settings() -> Any:
     from llmrec.ranking.ranker import RankerSettings
 
     return Settings(
+        user_encoder="pretrained",
         layers=None,
-        train=TrainSettings(max_steps=12, batch_size=16, max_slots=24),
+        train=TrainSettings(12, batch_size=16, known=(1, 8), horizon=3, max_slots=24, dropout=0.0, ema_decay=0.0),
         lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, meta_batch_size=8, b_std=0.2),
         outer=OuterSettings(episodes=4),
         counts_ranker=RankerSettings(hidden=4, max_steps=20),
         blend=RankerSettings(hidden=2, max_steps=20),
         sources=Sources(text_k=6, knn_k=4, popular_k=3),
+        blend_features=(),
         ranking_tasks=60,
     )
 

@@ -71,8 +71,12 @@ def test_a_recommender_fitted_on_packaged_data_answers_as_it_did(tmp_path, monke
     order = np.random.default_rng(0).permutation(events["user_id"].unique())
     train, held = order[:300], order[300:330]
     settings = Settings(
+        user_encoder="pretrained",
         layers=2,
-        train=TrainSettings(max_steps=12, batch_size=24, max_slots=24, known=(1, 4)),
+        train=TrainSettings(
+            12, 24, known=(1, 4), horizon=3, max_slots=24, learning_rate=3e-4, text_only_rate=0.15, dropout=0.0, ema_decay=0.0
+        ),
+        blend_features=(),
         outer=OuterSettings(episodes=4),
         ranking_tasks=300,
     )

@@ -28,8 +28,9 @@ SEED, ITEMS, TASTES = 0, 40, 4
 USERS, ASKED, KNOWN, LATER = 240, 120, 6, 4  # users who are fitted and who are asked, their known and their later events
 CLEAR = 4.0  # standard errors of a paired mean difference
 SETTINGS = Settings(
+    user_encoder="pretrained",
     layers=None,
-    train=TrainSettings(max_steps=12, batch_size=32, max_slots=12, known=(2, 9), horizon=2),
+    train=TrainSettings(12, 32, known=(2, 9), horizon=2, max_slots=12, learning_rate=3e-4, dropout=0.0, ema_decay=0.0),
     lora=LoraSettings(r=4, lora_alpha=8.0, inner_steps=3, inner_lr=30.0, meta_batch_size=32, b_std=0.4),
     outer=OuterSettings(episodes=6),
     counts_ranker=RankerSettings(hidden=1, max_steps=0),

@@ -9,6 +9,7 @@ from typing import Literal
 from llmrec.encoder.train import TrainSettings
 from llmrec.index.candidates import Sources
 from llmrec.ranking.ranker import RankerSettings
+from llmrec.recommender.auto import BLEND_FEATURES
 from llmrec.recommender.settings import Settings
 
 
@@ -20,21 +21,6 @@ class Recipe:
     blend_tasks: int = 12_000
 
 
-BLEND_FEATURES = (
-    "purchased",
-    "n_baskets",
-    "popularity",
-    "item_knn",
-    "item_knn_decayed",
-    "ease",
-    "ease_decayed",
-    "tfidf",
-    "text_cca",
-    "markov_short",
-    "markov_long",
-    "position_popularity",
-    "recent_position_popularity",
-)  # thousands of validation tasks can tell what each is worth
 FEW = RankerSettings(hidden=8, max_steps=400, weight_decay=0.1)  # blend of a few hundred validation users
 HELD = RankerSettings(
     hidden=8, max_steps=200, learning_rate=1e-2, weight_decay=1.0
@@ -72,6 +58,7 @@ def movielens(small: bool) -> Recipe:
         horizon=10,
         max_slots=110,
         learning_rate=rate,
+        text_only_rate=0.15,
         dropout=0.3,
         from_start=0.7,
         ema_decay=0.999,
@@ -106,7 +93,15 @@ def journey(small: bool) -> Recipe:
     """Baskets, most of which hold what was bought before."""
     rate = 1e-3 if small else 3e-4
     train = TrainSettings(
-        max_steps=300, batch_size=64, known=(1, 12), horizon=3, max_slots=128, learning_rate=rate, dropout=0.3, ema_decay=0.995
+        max_steps=300,
+        batch_size=64,
+        known=(1, 12),
+        horizon=3,
+        max_slots=128,
+        learning_rate=rate,
+        text_only_rate=0.15,
+        dropout=0.3,
+        ema_decay=0.995,
     )
     settings = _settings(train, ranking_tasks=4000, blend=FEW)
     # A few hundred households: decay and what the blend sees were chosen on training households, see training/LOG.md.

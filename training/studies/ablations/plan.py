@@ -8,7 +8,12 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.demo import plan as demo
+from llmrec.demo.plan import HORIZON
 from llmrec.encoder.model import SlotModel
+from llmrec.encoder.train import TrainSettings
+from llmrec.meta.outer import OuterSettings
+from llmrec.recommender.budget import equal_steps, within
+from llmrec.recommender.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -21,22 +26,28 @@ class Plan(demo.Plan):
     @property
     def continued_steps(self) -> int:
         """Steps of plain training that cost as many multiplications as the meta-learning."""
-        return max(1, round(self.equal_steps))
+        return max(1, round(equal_steps(self.settings, self.settings.layers or 12)))
 
 
 def full() -> Plan:
-    """The study as it is meant."""
-    return Plan(demo.full().settings)
+    """The study as it was meant when its figures were taken: the pretrained transformer reads histories."""
+    return Plan(_settings(TrainSettings(240, known=(1, 6), max_slots=64), OuterSettings(episodes=80)))
 
 
 def quick() -> Plan:
     """Everything once, in about two minutes."""
-    short = demo.quick()
-    return Plan(short.settings, short.known, short.users, scene_episodes=2, scene_support=16)
+    short = _settings(TrainSettings(8, batch_size=24, known=(1, 6), max_slots=32), OuterSettings(episodes=3))
+    settings = replace(short, layers=2, ranking_tasks=200)
+    return Plan(settings, known=(1,), users=400, scene_episodes=2, scene_support=16)
+
+
+def _settings(train: TrainSettings, outer: OuterSettings) -> Settings:
+    whole = replace(train, horizon=HORIZON, learning_rate=3e-4, text_only_rate=0.15, dropout=0.0, ema_decay=0.0)
+    return Settings(user_encoder="pretrained", train=whole, outer=outer, blend_features=())
 
 
 def fitted(plan: Plan, model: SlotModel, dataset: Dataset, users: np.ndarray, minutes: float) -> tuple[Plan, str]:
-    """The plan, shrunk so that training takes about `minutes` here, and a line that says so; see `llmrec.demo.plan.fitted`."""
-    less, said = demo.fitted(plan, model, dataset, users, minutes)
-    share = less.settings.train.max_steps / plan.settings.train.max_steps
-    return replace(plan, settings=less.settings, scene_episodes=max(2, int(plan.scene_episodes * share))), said
+    """The plan, shortened so that training takes about `minutes` here, and a line that says so."""
+    less, said = within(minutes, plan.settings, model, dataset, users)
+    share = less.train.max_steps / plan.settings.train.max_steps
+    return replace(plan, settings=less, scene_episodes=max(2, int(plan.scene_episodes * share))), said
