@@ -65,7 +65,7 @@ def fit_item_knn(
     check_decay(decay)
     if neighbours < 1 or shrink < 0:
         raise DataError(f"expected neighbours >= 1 and shrink >= 0, got neighbours={neighbours} and shrink={shrink}")
-    matrix = _interactions(dataset, users, log)
+    matrix = interactions(dataset, users, log)
     items = matrix.shape[1]
     norm = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel())
     columns, parts = matrix.tocsc(), []
@@ -123,8 +123,15 @@ def fit_ease(
     check_decay(decay)
     if not ridge > 0:
         raise DataError(f"ridge: expected a number above 0, got {ridge}; without it an unbought item makes the system singular")
-    matrix = _interactions(dataset, users, log)
-    exact = matrix.shape[1] <= _EXACT_ITEMS if exact is None else exact
+    matrix = interactions(dataset, users, log)
+    weight = ease_weights(matrix, ridge, matrix.shape[1] <= _EXACT_ITEMS if exact is None else exact)
+    weight[np.diag_indices_from(weight)] = repeat
+    return Ease(weight, decay)
+
+
+def ease_weights(matrix: sparse.csr_array, ridge: float, exact: bool) -> np.ndarray:
+    """float32 (n, n): the weights of EASE for a matrix users x items (U, n), from the row's item to the column's; -1 on the
+    diagonal. exact: solve in float64. Raises DataError where the system cannot be solved."""
     gram = (matrix.T @ matrix).astype(np.float64 if exact else np.float32).toarray(order="F")
     gram[np.diag_indices_from(gram)] += ridge
     factor, invert = (lapack.dpotrf, lapack.dpotri) if exact else (lapack.spotrf, lapack.spotri)
@@ -135,9 +142,7 @@ def fit_ease(
     if failed:
         raise DataError(f"ridge: the system is not positive definite with ridge={ridge}; take a larger one")
     _mirror(inverse)
-    weight = np.ascontiguousarray(inverse / -np.diag(inverse), dtype=np.float32)
-    weight[np.diag_indices_from(weight)] = repeat
-    return Ease(weight, decay)
+    return np.ascontiguousarray(inverse / -np.diag(inverse), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,7 @@ def fit_markov(
     return Markov((sparse.diags_array(1 / whole) @ together).tocsr(), taken, base, last, decay)
 
 
-def _interactions(dataset: Dataset, users: np.ndarray, log: bool) -> sparse.csr_array:
+def interactions(dataset: Dataset, users: np.ndarray, log: bool) -> sparse.csr_array:
     """float64 (U, N): 1 where the user bought the item, or log(1 + number of baskets); times the largest sample weight of the
     user's events with the item."""
     part = dataset.take(users).counted

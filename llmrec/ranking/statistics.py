@@ -14,7 +14,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import expand_ranges, sample_windows
 from llmrec.index.candidates import neighbours
 from llmrec.models.counts import basket_items, largest_weights, user_item_weights
-from llmrec.models.item_item import Markov, fit_ease, fit_markov
+from llmrec.models.item_item import Markov, ease_weights, fit_markov, interactions
 from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.cold_items import alike, carry
 from llmrec.ranking.text_cca import Flow, fit_flow, item_features
@@ -26,7 +26,7 @@ EASE_WEIGHTS_PER_ITEM = 300  # weights kept per column of `ease`, at least; in a
 EASE_WEIGHTS = 3_000_000  # 24 MB. With 300 of 3,416 films a long history loses 4%, with 880 nothing
 TEXT_NEIGHBOURS = 50  # warm neighbours of a cold item
 TEXT_POWER = 1.0  # exponent that sharpens the weight of the most similar ones
-EASE_MAX_ITEMS = 16_000  # above it `ease` is empty: its fit would take minutes and gigabytes
+EASE_MAX_ITEMS = 8_000  # `ease` is learned for so many of the most purchased items: time grows with the cube of their number
 _COLUMNS = 1024  # looked through at a time
 DATES = 8  # parts of the training period for `recent_position_popularity`, with as many baskets in each
 
@@ -57,8 +57,8 @@ class ItemStatistics:
     repurchase: float32 (N,), logit of the chance to be taken again within the horizon, shrunk to the mean. An event that
         counts .1 is a tenth of a repurchase, and none is more than one; every basket that holds the item is a full chance.
     cooccurrence: csr float32 (N, N), similarity by co-occurrence.
-    ease: csr float32 (N, N), EASE weights from the row's item to the column's, the largest of each column; empty above
-        EASE_MAX_ITEMS items.
+    ease: csr float32 (N, N), EASE weights from the row's item to the column's, the largest of each column; between the
+        EASE_MAX_ITEMS most purchased items.
     log_price: float32 (N,), centred; 0 where unknown.
     words: as of `Texts`.
     text_knn: csr float32 (N, N), from warm items (rows) to cold items (columns): text similarity to the TEXT_NEIGHBOURS
@@ -113,8 +113,8 @@ def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Tex
 
 
 def extent(dataset: Dataset) -> str:
-    """How many items are counted, for a stage's line, and what is left out because they are many."""
-    many = f"; too many for EASE, which ranks up to {EASE_MAX_ITEMS:,}" if dataset.n_items > EASE_MAX_ITEMS else ""
+    """How many items are counted, for a stage's line, and how many of them by EASE where they are many."""
+    many = f"; the {EASE_MAX_ITEMS:,} most purchased of them by EASE" if dataset.n_items > EASE_MAX_ITEMS else ""
     return f"{dataset.n_items:,} items{many}"
 
 
@@ -133,19 +133,24 @@ def with_vectors(texts: Texts, text: np.ndarray, rng: np.random.Generator) -> Te
 
 
 def _ease(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
-    """EASE with a ridge in proportion to how often items are had, of which each column keeps its largest weights."""
+    """EASE over the most purchased items, with a ridge in proportion to how often they are had; each column keeps its largest
+    weights."""
     n = dataset.n_items
-    most = max(EASE_WEIGHTS_PER_ITEM, EASE_WEIGHTS // max(n, 1))
-    part = dataset.take(users)
-    held = float(user_item_weights(part).power(2).sum())  # items that users have, by what their events count
-    if n > EASE_MAX_ITEMS or not held:
+    matrix = interactions(dataset, users, log=False)
+    had = np.asarray(matrix.power(2).sum(0)).ravel()  # by what their events count; ties go to the lower item
+    items = np.sort(np.argsort(-had, kind="stable")[:EASE_MAX_ITEMS])
+    if not had.any():
         return sparse.csr_array((n, n), dtype=np.float32)
-    weight = fit_ease(dataset, users, RIDGE * held / n, exact=False).weight
-    for first in range(0, n, _COLUMNS) if n > most else ():  # a copy of a part at a time
+    some = len(items)
+    weight = ease_weights(matrix[:, items], RIDGE * float(had[items].sum()) / some, exact=False)
+    weight[np.diag_indices_from(weight)] = 0
+    most = max(EASE_WEIGHTS_PER_ITEM, EASE_WEIGHTS // some)
+    for first in range(0, some, _COLUMNS) if some > most else ():  # a copy of a part at a time
         size = np.abs(weight[:, first : first + _COLUMNS])
-        least = np.partition(size, n - most, axis=0)[n - most]
+        least = np.partition(size, some - most, axis=0)[some - most]
         weight[:, first : first + _COLUMNS][size < least] = 0
-    return sparse.csr_array(weight)
+    kept = sparse.coo_array(weight)
+    return sparse.csr_array((kept.data, (items[kept.row], items[kept.col])), shape=(n, n))
 
 
 def _text_knn(dataset: Dataset, users: np.ndarray, text: np.ndarray) -> sparse.csr_array:

@@ -64,9 +64,27 @@ def test_what_is_spoken_for_is_ease_with_the_largest_weights_of_each_column(rand
         assert np.array_equal(few[largest, column], whole[largest, column])
         assert np.count_nonzero(few[:, column]) == 4
     assert statistics.extent(data) == "10 items"
-    monkeypatch.setattr(statistics, "EASE_MAX_ITEMS", 9)
-    assert statistics.extent(data) == "10 items; too many for EASE, which ranks up to 9"
-    assert fit_statistics(data, users, 2, texts(data), np.random.default_rng(0)).ease.nnz == 0
+
+
+def test_of_many_items_ease_knows_the_most_purchased(random_shop, monkeypatch):
+    """It says of them what EASE says in a shop that sells nothing else, and of the others nothing."""
+    users, data = np.arange(3, 15), random_shop
+    part = data.take(users)
+    worth = np.zeros((len(users), 10))
+    for user, item, counts in zip(part.user, part.item, part.sample_weight, strict=True):
+        worth[user, item] = max(worth[user, item], counts)
+    most = np.sort(np.argsort(-(worth**2).sum(0), kind="stable")[:6])
+    monkeypatch.setattr(statistics, "EASE_MAX_ITEMS", 6)
+    assert statistics.extent(data) == "10 items; the 6 most purchased of them by EASE"
+    found = fit_statistics(data, users, 2, texts(data), np.random.default_rng(0)).ease.toarray()
+    held = worth[:, most]
+    gram = held.T @ held + 5.0 * (held**2).sum() / 6 * np.eye(6)
+    inverse = np.linalg.inv(gram)
+    expected = -inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0)
+    np.testing.assert_allclose(found[np.ix_(most, most)], expected, atol=1e-5)
+    rest = np.setdiff1d(np.arange(10), most)
+    assert not found[rest].any() and not found[:, rest].any()
 
 
 def test_what_follows_is_the_windowed_markov_and_place_is_popularity_there(random_shop):
