@@ -28,9 +28,10 @@ from llmrec.errors import DataError
 from llmrec.index.candidates import recall
 from llmrec.metrics.report import Result, table, write_report
 from llmrec.progress import Stages
+from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.fit import fit
-from llmrec.recommender.pipeline import adapted, ranked_scores, read_with, reader
+from llmrec.recommender.pipeline import adapted, read_with, reader
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
@@ -152,7 +153,7 @@ def _arm(state: State, steps: int | None) -> Arm:
 def _recall(state: State, tasks: Tasks) -> dict[str, float]:
     """Share of the relevant items that each source, and all together, retrieved."""
     read = reader(state.model, state.items, state.settings, state.init, None, state.gate)
-    found, _ = ranked_scores(read, state.retrieval, state.rankers, tasks)
+    found = retrieve(state.retrieval, tasks, read(tasks).vectors, state.retrieval.sources, None)
     return {name: float(np.nanmean(values)) for name, values in recall(found, tasks.relevant()).items()}
 
 

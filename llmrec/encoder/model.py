@@ -135,6 +135,14 @@ class SlotModel(nn.Module):
         """Scores (..., N) of every item for user vectors (..., d), without the repeat terms."""
         return (self.temperature * users @ items.vectors.T).float() + items.bias
 
+    def logits_at(self, users: Tensor, items: Items, task: Tensor, item: Tensor) -> Tensor:
+        """Scores (C,) of pairs of a user vector, row `task` (C,) of (T, d), and an item (C,): `logits` at those places alone.
+
+        Each pair is summed by itself, so that its score is the same whatever stands beside it.
+        """
+        products = (self.temperature * users)[task] * items.vectors[item]
+        return products.sum(1).float() + items.bias[item]
+
     def repeats(self, items: Items, batch: Slots, task: np.ndarray, slot: np.ndarray) -> tuple[Tensor, Tensor]:
         """The repeat terms of M readouts as (item (M, L), value (M, L)): what to add to the scores of which items.
 

@@ -1,18 +1,21 @@
-"""User vectors: prompts pass the lower blocks once, and the adapted upper blocks once per inner step.
+"""User vectors, and scores by them: prompts pass the lower blocks once, and the adapted upper blocks once per inner step.
 
 The blocks run in the number type that is faster here; everything before and after them in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
+from llmrec.data.cells import cells
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import LoraHook
 from llmrec.encoder.model import Items, SlotModel
@@ -20,6 +23,7 @@ from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.slots import Slots, slots
 
 ROWS = 128  # prompts that run side by side
+PAIRS = 1 << 20  # numbers gathered at a time to score pairs: about what stays in the cache
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,77 @@ def user_vectors(model: SlotModel, made: Prompts, delta: LoraHook | None = None)
         return found[torch.arange(len(found), device=found.device), last]
 
 
-def user_scores(model: SlotModel, items: Items, vectors: Tensor, batch: Slots) -> np.ndarray:
-    """Scores float32 (T, N) of every item with all terms of the model, for user vectors (T, d) of prompts `batch`."""
+class Reading(Protocol):
+    """T histories as a transformer read them.
+
+    vectors: float32 (T, d), the user vectors that candidates are searched by.
+    """
+
+    @property
+    def vectors(self) -> np.ndarray: ...
+
+    def scores(self, task: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Scores float32 (C,) of pairs: task `task[c]` of the T and internal item index `item[c]`."""
+
+    def table(self) -> np.ndarray:
+        """Scores float32 (T, N) of all items: for evaluation, never for an answer."""
+
+
+Read = Callable[[Tasks], Reading]
+"""Tasks -> what was read of their supports: one way to read a history."""
+
+
+@dataclass(frozen=True, eq=False)
+class PromptReading:
+    """A `Reading` of prompts by a slot model. It holds no scores: those of pairs are computed when they are asked for.
+
+    repeats: csr float32 (T, N), what the repeat terms add; only items of the task's own prompt are stored.
+    """
+
+    model: SlotModel
+    items: Items
+    vectors: np.ndarray
+    repeats: sparse.csr_array
+
+    def scores(self, task: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """As `Reading.scores`, with all terms of the model; PAIRS numbers of gathered vectors at a time."""
+        found, users = np.empty(len(item), np.float32), self._users()
+        step = max(1, PAIRS // max(users.shape[1], 1))
+        with torch.no_grad():
+            for first in range(0, len(item), step):
+                part = slice(first, first + step)
+                pair = [torch.from_numpy(values[part].astype(np.int64)).to(users.device) for values in (task, item)]
+                found[part] = self.model.logits_at(users, self.items, *pair).cpu().numpy()
+        return found + cells(self.repeats, task, item).astype(np.float32)
+
+    def table(self) -> np.ndarray:
+        """As `Reading.table`, ROWS tasks at a time."""
+        found, users = np.empty(self.repeats.shape, np.float32), self._users()
+        with torch.no_grad():
+            for first in range(0, len(users), ROWS):
+                found[first : first + ROWS] = self.model.logits(users[first : first + ROWS], self.items).cpu().numpy()
+        repeats = self.repeats.tocoo()
+        found[repeats.coords] += repeats.data
+        return found
+
+    def _users(self) -> Tensor:
+        return torch.from_numpy(self.vectors).to(self.items.vectors.device)
+
+
+def prompt_reading(model: SlotModel, items: Items, vectors: Tensor, batch: Slots) -> PromptReading:
+    """The reading of prompts `batch` whose user vectors (T, d) are known."""
     with torch.no_grad():
-        every = np.arange(len(batch))
-        index, value = model.repeats(items, batch, every, batch.length - 1)
-        return model.logits(vectors, items).scatter_add(1, index, value).cpu().numpy()
+        index, value = (part.cpu().numpy() for part in model.repeats(items, batch, np.arange(len(batch)), batch.length - 1))
+    task, slot = np.nonzero(value)
+    cell = task.astype(np.int32), index[task, slot].astype(np.int32)
+    repeats = sparse.coo_array((value[task, slot], cell), shape=(len(batch), len(items.bias))).tocsr()  # adds up by item
+    return PromptReading(model, items, vectors.cpu().numpy(), repeats)
+
+
+def joined(parts: Sequence[PromptReading]) -> PromptReading:
+    """Readings by one model, at least one, as one: the tasks of the first, then those of the second, and so on."""
+    vectors = np.concatenate([part.vectors for part in parts])
+    return PromptReading(parts[0].model, parts[0].items, vectors, sparse.vstack([part.repeats for part in parts], "csr"))
 
 
 def in_faster_dtype(model: SlotModel) -> AbstractContextManager:

@@ -83,7 +83,7 @@ def candidates(
     index: Index | None,
     support: sparse.csr_array,
     together: sparse.csr_array | None,
-    popularity: np.ndarray | None,
+    popular: np.ndarray | None,
     sources: Sources,
     allowed: np.ndarray | None = None,
     seen: sparse.csr_array | None = None,
@@ -93,7 +93,7 @@ def candidates(
     user_vectors, index: float32 (T, d) and the items' index, for text.
     support: csr (T, N), how often (or how much) each task's support holds each item; zeros are not in it.
     together: csr (N, N) from `neighbours`; an item scores the sum over the support of weight times similarity.
-    popularity: (N,); items with none are not popular.
+    popular: int (P,), distinct items, the most popular first, see `by_popularity`; those that are not in it are not popular.
     allowed: bool (N,) or (T, N), items that may be recommended (in stock, in the scene); it holds for every source.
     seen: csr (T, N), what is not offered where repeats are off, such as what a user disliked; None for the support alone.
     Ties everywhere go to the lower item, so that the answer is always the same.
@@ -101,7 +101,7 @@ def candidates(
     """
     support = _support(support)
     tasks, items = support.shape
-    _check(support.shape, user_vectors, index, together, popularity, sources, allowed)
+    _check(support.shape, user_vectors, index, together, popular, sources, allowed)
     seen = None if sources.repeats else support if seen is None else _support(seen)
     found: list[tuple[int, np.ndarray, np.ndarray]] = []  # source, tasks, items
     if sources.repeats:
@@ -115,8 +115,8 @@ def candidates(
             _, near = search(index, user_vectors, min(sources.text_k, len(index)), allowed, excluded)
             row, place = np.nonzero(near >= 0)
             found.append((TEXT, row, near[row, place]))
-    if sources.popular_k and popularity is not None:
-        found.append((POPULAR, *_popular(tasks, np.asarray(popularity), sources.popular_k, allowed, seen)))
+    if sources.popular_k and popular is not None:
+        found.append((POPULAR, *_popular(tasks, popular, sources.popular_k, allowed, seen)))
     key = np.concatenate([np.zeros(0, np.int64), *(row.astype(np.int64) * items + item for _, row, item in found)])
     bits = np.repeat(np.array([bit for bit, _, _ in found], np.uint8), np.array([len(row) for _, row, _ in found], np.int64))
     order = np.argsort(key, kind="stable")
@@ -201,16 +201,40 @@ def _bought_together(
     return _coordinates(_top(scores, k))
 
 
+def by_popularity(popularity: np.ndarray) -> np.ndarray:
+    """int64 (N,): all items, the most popular first, the lower item among equals. popularity: (N,).
+
+    Raises DataError for values that are not finite.
+    """
+    if not np.isfinite(popularity).all():
+        raise DataError("popularity: expected finite numbers, got NaN or infinity; count events, 0 for none")
+    return np.argsort(-popularity, kind="stable")
+
+
+def first_allowed(order: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
+    """The first `count` items of `order` (int (P,)) that are `allowed` (bool (N,), None for all), or as many as there are.
+
+    Looks no further than it must: at `count` items, and then at twice as many each time.
+    """
+    if allowed is None:
+        return order[:count]
+    width = max(count, 1)
+    while True:
+        found = order[:width][allowed[order[:width]]]
+        if len(found) >= count or width >= len(order):
+            return found[:count]
+        width *= 2
+
+
 def _popular(
-    tasks: int, popularity: np.ndarray, k: int, allowed: np.ndarray | None, seen: sparse.csr_array | None
+    tasks: int, popular: np.ndarray, k: int, allowed: np.ndarray | None, seen: sparse.csr_array | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each task takes the first k allowed items of one popularity list."""
-    best = np.argsort(-popularity, kind="stable")
-    best = best[popularity[best] > 0]
-    if allowed is not None and allowed.ndim == 1:
-        best, allowed = best[allowed[best]], None
-    if allowed is None:  # none has to look further than this
-        best = best[: k + (0 if seen is None else int(np.diff(seen.indptr).max(initial=0)))]
+    if allowed is None or allowed.ndim == 1:  # none has to look further than this
+        best = first_allowed(popular, k + (0 if seen is None else int(np.diff(seen.indptr).max(initial=0))), allowed)
+        allowed = None
+    else:
+        best = popular
     row, item = np.repeat(np.arange(tasks), len(best)), np.tile(best, tasks)
     may = _is_allowed(row, item, allowed, seen).reshape(tasks, len(best))
     row, place = np.nonzero(may & (np.cumsum(may, axis=1) <= k))
@@ -250,7 +274,7 @@ def _check(
     user_vectors: np.ndarray | None,
     index: Index | None,
     together: sparse.csr_array | None,
-    popularity: np.ndarray | None,
+    popular: np.ndarray | None,
     sources: Sources,
     allowed: np.ndarray | None,
 ) -> None:
@@ -265,16 +289,16 @@ def _check(
                 f"user_vectors, index: expected {tasks} vectors and items below {items} as in support, "
                 f"got {len(user_vectors)} and an item {index.ids[-1]}; make both from the same tasks and catalogue"
             )
-    for name, count, table, expected in (
-        ("together", sources.knn_k, together, (items, items)),
-        ("popularity", sources.popular_k, popularity, (items,)),
-    ):
-        if count and (table is None or np.shape(table) != expected):
-            got = None if table is None else np.shape(table)
-            raise DataError(
-                f"{name}: expected shape {expected}, got {got}; make it from the same catalogue, or turn the source off"
-            )
-    if sources.popular_k and popularity is not None and not np.isfinite(popularity).all():
-        raise DataError("popularity: expected finite numbers, got NaN or infinity; count events, 0 for none")
+    if sources.knn_k and (together is None or together.shape != (items, items)):
+        raise DataError(
+            f"together: expected shape {(items, items)}, got {None if together is None else together.shape}; "
+            "make it from the same catalogue, or turn the source off"
+        )
+    if sources.popular_k and (popular is None or popular.ndim != 1 or popular.dtype.kind != "i" or len(popular) > items):
+        got = None if popular is None else f"{popular.dtype} {popular.shape}"
+        raise DataError(
+            f"popular: expected at most {items} items as int (P,), the most popular first, got {got}; "
+            "use by_popularity, or turn the source off"
+        )
     if allowed is not None and (allowed.dtype != bool or allowed.shape not in ((items,), (tasks, items))):
         raise DataError(f"allowed: expected bool ({items},) or ({tasks}, {items}), got {allowed.dtype} {allowed.shape}")

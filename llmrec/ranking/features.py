@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from llmrec.data.cells import cells
 from llmrec.data.tasks import Tasks, expand_ranges
 from llmrec.index.candidates import Candidates
 from llmrec.models.counts import support_counts
@@ -60,15 +61,15 @@ def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndar
     last = last - begin
     cell = owner * n + data.item[row]
     basket = data.basket[row] - begin[owner]
-    # One number per (task, item) of the support, at the places `cells`; a candidate finds its own by bisection.
+    # One number per (task, item) of the support, at the places `known`; a candidate finds its own by bisection.
     visits = np.unique(np.stack([cell, basket]), axis=1)
-    cells, first, times = np.unique(visits[0], return_index=True, return_counts=True)
+    known, first, times = np.unique(visits[0], return_index=True, return_counts=True)
     latest = np.maximum.reduceat(visits[1], first) if len(first) else visits[1]
     wanted = found.task.astype(np.int64) * n + found.item
-    place = np.minimum(np.searchsorted(cells, wanted), max(len(cells) - 1, 0))
-    had = cells[place] == wanted if len(cells) else np.zeros(len(wanted), bool)
-    count_in = sparse.csr_array((np.log1p(times), (cells // n, cells % n)), shape=(len(tasks), n))
-    if not len(cells):  # no event of any support counts
+    place = np.minimum(np.searchsorted(known, wanted), max(len(known) - 1, 0))
+    had = known[place] == wanted if len(known) else np.zeros(len(wanted), bool)
+    count_in = sparse.csr_array((np.log1p(times), (known // n, known % n)), shape=(len(tasks), n))
+    if not len(known):  # no event of any support counts
         times = latest = np.zeros(1, np.int64)
     together = sparse.csr_array(count_in @ counts.cooccurrence)
     late = sparse.csr_array(support_counts(tasks, DECAY) @ counts.cooccurrence)
@@ -181,11 +182,4 @@ def _recent_position_popularity(counts: ItemStatistics, tasks: Tasks, asked: Tas
 
 def _cells(table: sparse.csr_array, found: Candidates) -> np.ndarray:
     """Entries (C,) of a sparse (T, N) table at the candidates."""
-    table.sort_indices()
-    n = table.shape[1]
-    keys = np.repeat(np.arange(table.shape[0], dtype=np.int64), np.diff(table.indptr)) * n + table.indices
-    wanted = found.task.astype(np.int64) * n + found.item
-    if not len(keys):
-        return np.zeros(len(wanted), np.float32)
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[place] == wanted, table.data[place], 0.0)
+    return cells(table, found.task, found.item)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmrec.data.tasks import Tasks
-from llmrec.errors import DataError
+from llmrec.encoder.users import Read
 from llmrec.index.candidates import Candidates, Sources, candidates
 from llmrec.index.faiss_index import Index
 from llmrec.models.counts import support_counts
-from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
-from llmrec.ranking.ranker import Ranker, Ranking, rank
+from llmrec.ranking.ranker import Ranker, Ranking
+from llmrec.ranking.rankers import BlendRanker, CountsRanker, TransformerRanker
 from llmrec.ranking.statistics import ItemStatistics
 
 
@@ -21,8 +21,8 @@ from llmrec.ranking.statistics import ItemStatistics
 class Retrieval:
     """What candidates are taken from.
 
-    index: over `Items.search_matrix`, so that `[u, 1]` is its query. counts: of training users. sources: how many candidates
-    each source brings.
+    index: over `Items.search_matrix`, see `search_queries`. counts: of training users. sources: how many candidates each source
+    brings.
     """
 
     index: Index
@@ -30,14 +30,19 @@ class Retrieval:
     sources: Sources
 
 
+def search_queries(vectors: np.ndarray) -> np.ndarray:
+    """Queries float32 (T, d + 1) of `Retrieval.index` from user vectors (T, d): the inner product with an item's row is the
+    transformer's score of the item without the repeat terms."""
+    return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], 1)
+
+
 def retrieve(
     retrieval: Retrieval, tasks: Tasks, vectors: np.ndarray, sources: Sources, allowed: np.ndarray | None
 ) -> Candidates:
     """Candidates of T tasks from user vectors (T, d); `allowed` is bool (N,) or None for all items."""
-    query = np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], 1)
-    counts, support = retrieval.counts, support_counts(tasks)
+    query, counts, support = search_queries(vectors), retrieval.counts, support_counts(tasks)
     seen = None if sources.repeats else support_counts(tasks, every=True)  # dislikes too
-    return candidates(query, retrieval.index, support, counts.cooccurrence, counts.popularity, sources, allowed, seen)
+    return candidates(query, retrieval.index, support, counts.cooccurrence, counts.popular, sources, allowed, seen)
 
 
 @dataclass(frozen=True)
@@ -54,32 +59,9 @@ class Rankers:
     blend: Ranker
     blend_features: tuple[str, ...] = ()
 
-
-def blend_inputs(
-    counts: Ranker, blend_features: Sequence[str], tasks: Tasks, found: Candidates, counted: ItemStatistics, scores: np.ndarray
-) -> np.ndarray:
-    """float32 (C, 2 + len(blend_features)): score by counts, score by the transformer (out of scores (T, N)), and what tells
-    how far to trust either."""
-    seen = features(tasks, found, counted)
-    columns = [rank(counts, seen), scores[found.task, found.item]]
-    every = np.concatenate([seen, features_for_blend(tasks, found, counted)], 1)
-    return np.concatenate([np.stack(columns, 1), every[:, columns_of(blend_features)]], 1)
-
-
-def columns_of(names: Sequence[str]) -> list[int]:
-    """Where features of those names are, those of FOR_BLEND after all others. Raises DataError for an unknown name."""
-    every = FEATURES + FOR_BLEND
-    for name in names:
-        if name not in every:
-            raise DataError(f"Settings.blend_features: expected names out of {', '.join(every)}, got {name!r}")
-    return [every.index(name) for name in names]
-
-
-def candidate_scores(
-    rankers: Rankers, tasks: Tasks, found: Candidates, counted: ItemStatistics, scores: np.ndarray
-) -> np.ndarray:
-    """Final scores float32 (C,) of candidates, out of the transformer's scores (T, N)."""
-    return rank(rankers.blend, blend_inputs(rankers.counts, rankers.blend_features, tasks, found, counted, scores))
+    def over(self, counts: ItemStatistics, read: Read) -> BlendRanker:
+        """The ranker that answers are ranked by: both, with item statistics and a way to read histories."""
+        return BlendRanker(self.blend, CountsRanker(self.counts, counts), TransformerRanker(read), self.blend_features)
 
 
 def ranking(tasks: Tasks, found: Candidates, inputs: np.ndarray) -> Ranking:
@@ -104,12 +86,3 @@ def concatenate_rankings(parts: Sequence[Ranking]) -> Ranking:
     owner = [part.owner + first for part, first in zip(parts, before, strict=True)]
     target = np.concatenate([part.target for part in parts])
     return Ranking(np.concatenate(padded), np.concatenate(filled), target, np.concatenate(owner))
-
-
-def ranked(found: Candidates, value: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Scores float32 (T, N) of all items: candidates by `value` (C,), all others below them in the order of `scores`."""
-    floor = np.zeros(len(scores), np.float32)
-    np.minimum.at(floor, found.task, value)
-    out = scores - scores.max(1, keepdims=True) - 1.0 + floor[:, None]
-    out[found.task, found.item] = value
-    return out.astype(np.float32)

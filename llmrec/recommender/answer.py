@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmrec.data.tasks import Tasks
-from llmrec.encoder.users import batches
-from llmrec.index.candidates import names
-from llmrec.ranking.two_stage import candidate_scores, retrieve
+from llmrec.encoder.users import PromptReading, batches
+from llmrec.index.candidates import first_allowed, names
+from llmrec.index.faiss_index import Index, search
+from llmrec.ranking.rankers import CandidateRanker, already_read, checked_scores
+from llmrec.ranking.two_stage import retrieve, search_queries
 from llmrec.recommender.pipeline import adapted, choices, read_with
 from llmrec.recommender.state import State
 
@@ -30,18 +32,27 @@ class Answer:
     steps: np.ndarray
 
 
-def answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.ndarray | None, steps: int | None) -> Answer:
+def answer(
+    state: State,
+    tasks: Tasks,
+    k: int,
+    filter_viewed: bool,
+    allowed: np.ndarray | None,
+    steps: int | None,
+    ranker: CandidateRanker | None = None,
+) -> Answer:
     """The k best items for each task, fewer only where no more are allowed.
 
-    First the candidates as the rankers order them, then all other items in the transformer's order: what comes first does not
-    depend on k. Of a support longer than the prompt the last events are read, and all are counted.
+    First the candidates as the rankers order them, then other items in the transformer's order, as the index finds them: what
+    comes first does not depend on k. Of a support longer than the prompt the last events are read, and all are counted.
 
     allowed: bool (N,), items that may be recommended; None for all. steps: inner steps on each support, 0 for the
-        initialisation; None for as many as the gate says.
+        initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers.
+    Raises DataError for scores of `ranker` that have another shape or are not finite.
     """
     parts, first = [], 0
     for part in batches(tasks):
-        found = _answer(state, part, k, filter_viewed, allowed, steps)
+        found = _answer(state, part, k, filter_viewed, allowed, steps, ranker)
         parts.append(replace(found, asker=found.asker + first))
         first += len(part)
     return joined(parts)
@@ -49,11 +60,10 @@ def answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.
 
 def fallback(state: State, askers: np.ndarray, k: int, allowed: np.ndarray | None) -> Answer:
     """The k most popular items for askers without history, labelled as such."""
-    popularity = state.retrieval.counts.popularity
-    may = np.arange(len(popularity)) if allowed is None else np.flatnonzero(allowed)
-    best = may[np.argsort(-popularity[may], kind="stable")][:k]
+    counts = state.retrieval.counts
+    best = first_allowed(counts.popularity_order, k, allowed)
     n, m = len(askers), len(best)
-    score = np.tile(popularity[best], n).astype(np.float32)
+    score = np.tile(counts.popularity[best], n).astype(np.float32)
     return Answer(
         np.repeat(askers, m),
         np.tile(best, n),
@@ -74,45 +84,71 @@ def joined(parts: list[Answer]) -> Answer:
     return Answer(column("asker"), column("item"), column("score"), column("rank"), source, column("steps"))
 
 
-def _answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.ndarray | None, steps: int | None) -> Answer:
+def _answer(
+    state: State,
+    tasks: Tasks,
+    k: int,
+    filter_viewed: bool,
+    allowed: np.ndarray | None,
+    steps: int | None,
+    ranker: CandidateRanker | None,
+) -> Answer:
     model, items, init, gate = state.model, state.items, state.init, state.gate
     made, adapter = adapted(model, items, tasks, state.settings, init, steps, gate)
     took = np.array([c.steps for c in choices(init, gate, tasks)]) if steps is None else np.full(len(tasks), steps)
-    vectors, scores = read_with(model, items, made, adapter)
+    reading = read_with(model, items, made, adapter)
     sources = replace(state.retrieval.sources, repeats=not filter_viewed)
-    found = retrieve(state.retrieval, tasks, vectors, sources, allowed)
-    value = candidate_scores(state.rankers, tasks, found, state.retrieval.counts, scores)
+    found = retrieve(state.retrieval, tasks, reading.vectors, sources, allowed)
+    fitted = state.rankers.over(state.retrieval.counts, already_read(tasks, reading))
+    value = checked_scores(fitted if ranker is None else ranker, tasks, found)
     best = np.lexsort((found.item, -value, found.task))
     rank = np.arange(len(best)) - found.start[found.task[best]] + 1
     keep = rank <= k
     best, rank = best[keep], rank[keep]
     asker = found.task[best].astype(np.int64)
     ranked = Answer(asker, found.item[best], value[best], rank, names(found.source[best]), took[asker])
-    short = np.flatnonzero(np.diff(found.start) < k).tolist()
-    rest = (_rest(tasks, ranked, scores, task, k, filter_viewed, allowed, int(took[task])) for task in short)
-    return joined([ranked, *rest])
+    short = np.flatnonzero(np.diff(found.start) < k)
+    if not len(short):
+        return ranked
+    barred = [found.of(task) for task in short.tolist()]
+    if filter_viewed:
+        viewed = (tasks.dataset.item[tasks.support(task)] for task in short.tolist())
+        barred = [np.concatenate(pair) for pair in zip(barred, viewed, strict=True)]
+    return joined([ranked, _rest(state.retrieval.index, reading, ranked, short, k, barred, allowed, took)])
 
 
 def _rest(
-    tasks: Tasks,
+    index: Index,
+    reading: PromptReading,
     ranked: Answer,
-    scores: np.ndarray,
-    task: int,
+    short: np.ndarray,
     k: int,
-    filter_viewed: bool,
+    barred: list[np.ndarray],
     allowed: np.ndarray | None,
-    steps: int,
+    took: np.ndarray,
 ) -> Answer:
-    """Items that no source brought, in the transformer's order, for a task that has fewer than k candidates."""
-    may = np.ones(scores.shape[1], bool) if allowed is None else allowed.copy()
-    mine = ranked.asker == task
-    may[ranked.item[mine]] = False
-    if filter_viewed:
-        may[tasks.dataset.item[tasks.support(task)]] = False
-    left = np.flatnonzero(may)
-    left = left[np.argsort(-scores[task, left], kind="stable")][: k - mine.sum()]
-    # Below everything that was ranked, as `ranking.two_stage.ranked` puts them, so that scores fall with the rank.
-    value = scores[task, left] - scores[task].max() - 1.0 + ranked.score[mine].min(initial=0.0)
-    rank = mine.sum() + 1 + np.arange(len(left))
-    asker = np.full(len(left), task, np.int64)
-    return Answer(asker, left, value.astype(np.float32), rank, [BACKFILL] * len(left), np.full(len(left), steps))
+    """Items that no source brought, in the transformer's order, for the tasks `short`, which have fewer than k candidates.
+
+    barred: int arrays, what each of these tasks must not get. No item that is left has a repeat term, for items of the support
+        are candidates or barred; so the index, which has no repeat terms, gives the transformer's order.
+    """
+    had = np.bincount(ranked.asker, minlength=len(took))[short]
+    floor = np.zeros(len(took), np.float32)
+    np.minimum.at(floor, ranked.asker, ranked.score)
+    scores, items = search(index, search_queries(reading.vectors[short]), min(int(k - had.min()), len(index)), allowed, barred)
+    row, place = np.nonzero((items >= 0) & (np.arange(items.shape[1]) < (k - had)[:, None]))
+    task = short[row]
+    # Below everything that was ranked, as `dense.ranked` puts them, so that scores fall with the rank.
+    value = scores[row, place] - np.maximum(_highest(index, reading, short), scores[:, 0])[row] - 1.0 + floor[task]
+    source = [BACKFILL] * len(row)
+    return Answer(task, items[row, place], value.astype(np.float32), had[row] + 1 + place, source, took[task])
+
+
+def _highest(index: Index, reading: PromptReading, short: np.ndarray) -> np.ndarray:
+    """float32 (len(short),): the transformer's highest score of any item for these tasks, repeat terms included."""
+    repeats = reading.repeats[short]
+    repeated = np.split(repeats.indices, repeats.indptr[1:-1])
+    highest = search(index, search_queries(reading.vectors[short]), 1, None, repeated)[0][:, 0]
+    row = np.repeat(np.arange(len(short)), np.diff(repeats.indptr))
+    np.maximum.at(highest, row, reading.scores(short[row], repeats.indices))
+    return highest

@@ -13,7 +13,8 @@ from llmrec.errors import DataError
 from llmrec.metrics.bootstrap import bootstrap_mean, paired_bootstrap
 from llmrec.metrics.ranking import rank_targets
 from llmrec.metrics.report import Result
-from llmrec.recommender.pipeline import ranked_scores, reader
+from llmrec.recommender.dense import ranked_scores
+from llmrec.recommender.pipeline import reader
 from llmrec.recommender.state import State
 
 OURS = "llmrec"
@@ -71,4 +72,4 @@ def chain_scores(
     """
     read = reader(state.model, state.items, state.settings, state.init, steps, state.gate)
     retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=not filter_viewed))
-    return ranked_scores(read, retrieval, state.rankers, tasks, allowed)[1]
+    return ranked_scores(read, retrieval, state.rankers.over, tasks, allowed)

@@ -18,9 +18,8 @@ from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.templates import history_words, load_template
 from llmrec.encoder.threads import threads_for
-from llmrec.encoder.users import Prompts, batches, prompts, user_scores, user_vectors
+from llmrec.encoder.users import PromptReading, Prompts, Read, batches, joined, prompt_reading, prompts, user_vectors
 from llmrec.errors import DataError
-from llmrec.index.candidates import Candidates
 from llmrec.index.faiss_index import Index, gpu_number, usable
 from llmrec.index.faiss_index import build as build_index
 from llmrec.meta.episodes import user_episode, user_support
@@ -29,22 +28,10 @@ from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.outer import Episode, meta_train
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, fit_ranker
+from llmrec.ranking.rankers import CountsRanker, TransformerRanker, already_read, blend_inputs, columns_of
 from llmrec.ranking.statistics import ItemStatistics, Texts, fit_statistics
-from llmrec.ranking.two_stage import (
-    Rankers,
-    Retrieval,
-    blend_inputs,
-    candidate_scores,
-    columns_of,
-    concatenate_rankings,
-    ranked,
-    ranking,
-    retrieve,
-)
+from llmrec.ranking.two_stage import Rankers, Retrieval, concatenate_rankings, ranking, retrieve
 from llmrec.recommender.settings import Settings
-
-Vectors = Callable[[Tasks], tuple[np.ndarray, np.ndarray]]
-"""Tasks -> user vectors float32 (T, d) and the transformer's scores float32 (T, N): one way to read a history."""
 
 
 def text_vectors(model: TextModel, catalogue: Catalogue, settings: Settings, cache: Path | None) -> tuple[np.ndarray, Centring]:
@@ -153,17 +140,13 @@ def reader(
     init: Initialisation | None,
     steps: int | None = None,
     gate: Gate | None = None,
-) -> Vectors:
-    """Read histories with the base alone (`init` None) or with adapters, see `adapted`."""
+) -> Read:
+    """Read histories with the base alone (`init` None) or with adapters, see `adapted`; at least one task at a time."""
 
-    def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
-        vectors, scores = [], []
-        for part in batches(tasks):
-            made, adapter = adapted(model, items, part, settings, init, steps, gate)
-            found, score = read_with(model, items, made, adapter)
-            vectors.append(found)
-            scores.append(score)
-        return np.concatenate(vectors), np.concatenate(scores)
+    def read(tasks: Tasks) -> PromptReading:
+        return joined(
+            [read_with(model, items, *adapted(model, items, part, settings, init, steps, gate)) for part in batches(tasks)]
+        )
 
     return read
 
@@ -194,10 +177,9 @@ def choices(init: Initialisation, gate: Gate | None, tasks: Tasks) -> list[Choic
     return [gate.choices[number] for number in gate.choose(tasks.split - tasks.start)]
 
 
-def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | None) -> tuple[np.ndarray, np.ndarray]:
-    """User vectors (T, d) and scores (T, N) of prompts under adapters."""
-    vectors = user_vectors(model, made, None if adapter is None else lora_hook(adapter))
-    return vectors.cpu().numpy(), user_scores(model, items, vectors, made.batch)
+def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | None) -> PromptReading:
+    """User vectors of prompts under adapters, and what the scores of items need beside them."""
+    return prompt_reading(model, items, user_vectors(model, made, None if adapter is None else lora_hook(adapter)), made.batch)
 
 
 def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator, share: float = 1) -> Tasks:
@@ -211,7 +193,7 @@ def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: 
 
 
 def learn_counts_ranker(
-    read: Vectors,
+    read: Read,
     retrieval: Retrieval,
     texts: Texts,
     dataset: Dataset,
@@ -236,13 +218,13 @@ def learn_counts_ranker(
     for mine, others in (halves, halves[::-1]):
         counts = fit_statistics(dataset, others, horizon, texts, rng)
         tasks = ranking_tasks(dataset, mine, settings, rng, 0.5)
-        found = retrieve(replace(retrieval, counts=counts), tasks, read(tasks)[0], retrieval.sources, allowed)
+        found = retrieve(replace(retrieval, counts=counts), tasks, read(tasks).vectors, retrieval.sources, allowed)
         parts.append(ranking(tasks, found, features(tasks, found, counts)))
     return fit_ranker(concatenate_rankings(parts), settings.counts_ranker, seed)
 
 
 def learn_blend(
-    read: Vectors,
+    read: Read,
     retrieval: Retrieval,
     counts: Ranker,
     tasks: Tasks,
@@ -251,16 +233,8 @@ def learn_blend(
     allowed: np.ndarray | None = None,
 ) -> Rankers:
     """Both rankers for one way of reading histories, from tasks of users whom the base was not trained on."""
-    vectors, scores = read(tasks)
-    found = retrieve(retrieval, tasks, vectors, retrieval.sources, allowed)
-    inputs = blend_inputs(counts, settings.blend_features, tasks, found, retrieval.counts, scores)
+    reading = read(tasks)
+    found = retrieve(retrieval, tasks, reading.vectors, retrieval.sources, allowed)
+    transformer = TransformerRanker(already_read(tasks, reading))
+    inputs = blend_inputs(CountsRanker(counts, retrieval.counts), transformer, settings.blend_features, tasks, found)
     return Rankers(counts, fit_ranker(ranking(tasks, found, inputs), settings.blend, seed), settings.blend_features)
-
-
-def ranked_scores(
-    read: Vectors, retrieval: Retrieval, rankers: Rankers, tasks: Tasks, allowed: np.ndarray | None = None
-) -> tuple[Candidates, np.ndarray]:
-    """Candidates and the scores float32 (T, N) of the whole chain: candidates by the rankers, all other items after them."""
-    vectors, scores = read(tasks)
-    found = retrieve(retrieval, tasks, vectors, retrieval.sources, allowed)
-    return found, ranked(found, candidate_scores(rankers, tasks, found, retrieval.counts, scores), scores)

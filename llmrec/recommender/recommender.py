@@ -40,6 +40,7 @@ from llmrec.index.faiss_index import search
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.progress import LOGGER, Stages
+from llmrec.ranking.rankers import CandidateRanker
 from llmrec.recommender.answer import Answer, answer, fallback, joined
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
@@ -166,6 +167,7 @@ class Recommender:
         columns: dict[str, str] | None = None,
         adapt: bool | int = True,
         titles: bool = False,
+        ranker: CandidateRanker | None = None,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories`, who need not be known.
 
@@ -173,6 +175,8 @@ class Recommender:
             in a scene).
         columns: names in `histories`, as in `fit`. adapt: True takes as many gradient steps on each history as the gate found
             worth taking, False none, a number so many for everybody. titles: add the column `title` of the items.
+        ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of the fitted rankers; see
+            docs/write_your_own_ranker.md.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -180,13 +184,18 @@ class Recommender:
         than k items are left, a ShortAnswerWarning says to whom and why. Of a model that was saved without histories,
         MissingHistoriesWarning says that users asked by id are not known. Raises UnknownItemError for an id in
         `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; DataError for
-        ids of another type than the known ones; ForkError in a forked process, see there.
+        ids of another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers, one
+        for each candidate; ForkError in a forked process, see there.
         """
         if (users is None) == (histories is None):
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
         check_count(k)
         if not isinstance(adapt, (bool, int, np.bool_, np.integer)) or adapt < 0:
             raise DataError(f"adapt is {adapt!r}; expected True, False or a whole number of gradient steps")
+        if ranker is not None and not callable(getattr(ranker, "score", None)):
+            raise DataError(
+                f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
+            )
         state = self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
         if users is not None:
@@ -205,6 +214,7 @@ class Recommender:
             filter_viewed,
             allowed,
             None if isinstance(adapt, (bool, np.bool_)) and adapt else int(adapt),
+            ranker,
         )
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
         return to_native(_table(found, asked, state.catalogue, titles), frame)
@@ -303,13 +313,20 @@ def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[
 
 
 def _answer(
-    state: State, known: Dataset, asked: Ids, k: int, filter_viewed: bool, allowed: np.ndarray | None, steps: int | None
+    state: State,
+    known: Dataset,
+    asked: Ids,
+    k: int,
+    filter_viewed: bool,
+    allowed: np.ndarray | None,
+    steps: int | None,
+    ranker: CandidateRanker | None = None,
 ) -> Answer:
     place = known.users.find(asked.values)
     here = np.flatnonzero(place >= 0)
     here = here[np.diff(known.start)[place[here]] > 0]
     cold_users = np.setdiff1d(np.arange(len(asked)), here)
-    found = answer(state, full_histories(known, place[here]), k, filter_viewed, allowed, steps)
+    found = answer(state, full_histories(known, place[here]), k, filter_viewed, allowed, steps, ranker)
     return joined([replace(found, asker=here[found.asker]), fallback(state, cold_users, k, allowed)])
 
 

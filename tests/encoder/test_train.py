@@ -24,7 +24,7 @@ from llmrec.encoder.train import (
     trainable,
     window_loss,
 )
-from llmrec.encoder.users import prompts, user_scores, user_vectors
+from llmrec.encoder.users import prompt_reading, prompts, user_vectors
 from llmrec.errors import DataError
 
 SETTINGS = TrainSettings(
@@ -54,7 +54,7 @@ def test_the_right_groups_items_come_first(body, two_groups, new_slot_model):
     items = model.items()
     made = prompts(model, items, tasks, 16, 1)
     users = user_vectors(model, made)
-    best = user_scores(model, items, users, made.batch).argsort(1)[:, -4:] // 6
+    best = prompt_reading(model, items, users, made.batch).table().argsort(1)[:, -4:] // 6
     by_vector = model.logits(users, items).argsort(1)[:, -4:] // 6  # without what they had before
     for t, user in enumerate(tasks.user):
         assert (best[t] == user % 2).all() and (by_vector[t] == user % 2).all()

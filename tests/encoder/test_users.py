@@ -9,7 +9,7 @@ import torch
 from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.slots import slots
-from llmrec.encoder.users import batches, prompts, states, user_scores, user_vectors
+from llmrec.encoder.users import batches, prompt_reading, prompts, states, user_vectors
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -56,7 +56,7 @@ def test_later_events_never_change_an_earlier_answer(slot_model, shop):
         items = slot_model.items()
         made = prompts(slot_model, items, task, 64, 1)
         vectors = user_vectors(slot_model, made)
-        answers.append((vectors, user_scores(slot_model, items, vectors, made.batch)))
+        answers.append((vectors, prompt_reading(slot_model, items, vectors, made.batch).table()))
     for vectors, scores in answers[1:]:
         assert torch.equal(vectors, answers[0][0])
         assert np.array_equal(scores, answers[0][1])
@@ -77,7 +77,7 @@ def test_the_last_events_are_the_ones_that_count(slot_model, shop):
 def test_scores_of_users_are_the_models_own(slot_model, tasks):
     items = slot_model.items()
     made = prompts(slot_model, items, tasks, 64, 1)
-    found = user_scores(slot_model, items, user_vectors(slot_model, made), made.batch)
+    found = prompt_reading(slot_model, items, user_vectors(slot_model, made), made.batch).table()
     every = np.arange(len(tasks))
     expected = slot_model.scores(states(slot_model, made), items, made.batch, every, made.batch.length - 1)
     np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-4, atol=1e-4)

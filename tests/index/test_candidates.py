@@ -12,7 +12,19 @@ from scipy import sparse
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights
 from llmrec.data.ids import Ids
 from llmrec.errors import DataError
-from llmrec.index.candidates import POPULAR, REPEAT, TEXT, TOGETHER, Sources, candidates, names, neighbours, recall
+from llmrec.index.candidates import (
+    POPULAR,
+    REPEAT,
+    TEXT,
+    TOGETHER,
+    Sources,
+    by_popularity,
+    candidates,
+    first_allowed,
+    names,
+    neighbours,
+    recall,
+)
 from llmrec.index.faiss_index import build
 
 NONE = Sources(text_k=0, knn_k=0, popular_k=0, repeats=False)
@@ -43,8 +55,13 @@ def world(seed: int, tasks: int = 25, items: int = 60, d: int = 5):
         "index": build(rng.integers(-2, 3, (items, d)).astype(np.float32)),
         "support": sparse.csr_array(support.astype(np.float32)),
         "together": sparse.csr_array(together.astype(np.float32)),
-        "popularity": rng.integers(1, 4, items) * (rng.random(items) < 0.12),
+        "popular": most_popular(rng.integers(1, 4, items) * (rng.random(items) < 0.12)),
     }
+
+
+def most_popular(popularity: np.ndarray) -> np.ndarray:
+    """Items with any popularity, by definition: the most popular first, the lower item among equals."""
+    return np.array(sorted(np.flatnonzero(popularity).tolist(), key=lambda item: (-popularity[item], item)), np.int64)
 
 
 def expected(world, task, sources, may):
@@ -62,7 +79,7 @@ def expected(world, task, sources, may):
         REPEAT: {int(item) for item in items if support[item] and may[item]} if sources.repeats else set(),
         TOGETHER: best(support @ world["together"].toarray(), sources.knn_k, 0),
         TEXT: best(world["index"].vectors @ world["user_vectors"][task], sources.text_k, -np.inf),
-        POPULAR: best(world["popularity"], sources.popular_k, 0),
+        POPULAR: {int(item) for item in [item for item in world["popular"] if may[item]][: sources.popular_k]},
     }
 
 
@@ -117,7 +134,7 @@ def test_a_source_that_is_off_needs_nothing():
     np.testing.assert_array_equal(bare.item, planted["support"].indices)
     assert len(candidates(None, None, planted["support"], None, None, NONE).item) == 0
     none = candidates(
-        planted["user_vectors"][:0], planted["index"], planted["support"][:0], planted["together"], np.ones(60), Sources()
+        planted["user_vectors"][:0], planted["index"], planted["support"][:0], planted["together"], np.arange(60), Sources()
     )
     assert len(none) == 0 and none.padded().shape == (0, 0)
     assert recall(none, [])["all"].shape == (0,)
@@ -241,8 +258,9 @@ def test_neighbours_of_nobody_are_none():
         ({"user_vectors": np.ones((3, 5))}, "expected 25 vectors"),
         ({"together": None}, r"together: expected shape \(60, 60\), got None"),
         ({"together": sparse.csr_array((9, 9))}, r"together: expected shape \(60, 60\), got \(9, 9\)"),
-        ({"popularity": np.ones(7)}, r"popularity: expected shape \(60,\)"),
-        ({"popularity": np.full(60, np.nan)}, "popularity: expected finite"),
+        ({"popular": None}, "popular: expected at most 60 items as int .*, got None"),
+        ({"popular": np.ones(7)}, r"popular: expected at most 60 items as int .*, got float64 \(7,\)"),
+        ({"popular": np.arange(61)}, r"popular: expected at most 60 items as int .*, got int64 \(61,\)"),
         ({"allowed": np.ones(59, bool)}, "allowed: expected bool"),
         ({"allowed": np.ones(60, np.int64)}, "allowed: expected bool"),
         ({"sources": Sources(text_k=-1)}, "counts from 0 on"),
@@ -251,6 +269,23 @@ def test_neighbours_of_nobody_are_none():
 def test_what_does_not_fit_is_named(change, says):
     with pytest.raises(DataError, match=says):
         candidates(**{**world(1), "sources": Sources(), **change})
+
+
+def test_the_order_of_popularity_is_the_lower_item_first_among_equals():
+    popularity = np.random.default_rng(0).integers(0, 4, 60).astype(np.float32)
+    order = by_popularity(popularity)
+    assert np.array_equal(order[: np.count_nonzero(popularity)], most_popular(popularity)) and len(set(order.tolist())) == 60
+    with pytest.raises(DataError, match="popularity: expected finite"):
+        by_popularity(np.full(60, np.nan))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+def test_the_first_allowed_of_an_order_are_found_without_reading_all_of_it(share):
+    rng = np.random.default_rng(3)
+    order, allowed = rng.permutation(1000), rng.random(1000) < share
+    for count in (0, 1, 7, 500, 2000):
+        assert first_allowed(order, count, allowed).tolist() == [item for item in order if allowed[item]][:count]
+        assert np.array_equal(first_allowed(order, count, None), order[:count])
 
 
 def test_neighbours_refuse_what_makes_no_sense():

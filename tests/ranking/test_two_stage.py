@@ -13,13 +13,24 @@ from llmrec.index.faiss_index import build
 from llmrec.models.counts import support_counts
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
 from llmrec.ranking.ranker import RankerSettings, fit_ranker, rank
+from llmrec.ranking.rankers import CountsRanker, blend_inputs
 from llmrec.ranking.statistics import fit_statistics, read_texts, with_vectors
-from llmrec.ranking.two_stage import Retrieval, blend_inputs, concatenate_rankings, ranked, ranking, retrieve
+from llmrec.ranking.two_stage import Retrieval, concatenate_rankings, ranking, retrieve
 
 
 @pytest.fixture
 def tasks(random_shop) -> Tasks:
     return sample_windows(random_shop, np.arange(20), (1, 4), 2, 12, np.random.default_rng(0))
+
+
+class Table:
+    """Ranks by scores (T, N) that are there."""
+
+    def __init__(self, scores: np.ndarray):
+        self.scores = scores
+
+    def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
+        return self.scores[candidates.task, candidates.item]
 
 
 def some_candidates(tasks: int) -> Candidates:
@@ -60,21 +71,6 @@ def test_rankings_put_together_are_one_after_the_other(tasks):
         assert np.array_equal(getattr(made, name), getattr(whole, name)), name
 
 
-def test_ranked_puts_candidates_first_and_all_others_behind_in_their_own_order(tasks):
-    found, rng = some_candidates(len(tasks)), np.random.default_rng(0)
-    for shift in (-100, 0, 100):
-        value = (rng.normal(size=len(found.item)) + shift).astype(np.float32)
-        scores = rng.normal(size=(len(tasks), 10)).astype(np.float32)
-        table = ranked(found, value, scores)
-        assert table.shape == scores.shape and table.dtype == np.float32
-        for t in range(len(tasks)):
-            mine, own = found.of(t), value[found.start[t] : found.start[t + 1]]
-            others = np.setdiff1d(np.arange(10), mine)
-            expected = [*mine[np.argsort(-own)], *others[np.argsort(-scores[t, others])]]
-            assert np.argsort(-table[t]).tolist() == expected
-            assert np.array_equal(table[t, mine], own)
-
-
 def test_retrieved_by_text_are_the_nearest_to_the_vector_and_one(random_shop, tasks):
     rng = np.random.default_rng(0)
     matrix, vectors = rng.normal(size=(10, 5)).astype(np.float32), rng.normal(size=(len(tasks), 4)).astype(np.float32)
@@ -99,14 +95,14 @@ def test_the_blend_sees_both_scores_and_the_features_that_are_named_in_their_ord
     scores = rng.normal(size=(len(tasks), random_shop.n_items)).astype(np.float32)
     every = np.concatenate([seen, features_for_blend(tasks, found, counted)], 1)
     for names in ((), ("n_baskets", "purchased"), ("text_knn", "n_baskets")):
-        made = blend_inputs(ranker, names, tasks, found, counted, scores)
+        made = blend_inputs(CountsRanker(ranker, counted), Table(scores), names, tasks, found)
         assert made.shape == (len(found.item), 2 + len(names))
         assert np.array_equal(made[:, 0], rank(ranker, seen))
         assert np.array_equal(made[:, 1], scores[found.task, found.item])
         for column, name in enumerate(names):
             assert np.array_equal(made[:, 2 + column], every[:, (FEATURES + FOR_BLEND).index(name)])
     with pytest.raises(DataError, match="Settings.blend_features: expected names out of purchase_count, .*, got 'colour'"):
-        blend_inputs(ranker, ("colour",), tasks, found, counted, scores)
+        blend_inputs(CountsRanker(ranker, counted), Table(scores), ("colour",), tasks, found)
 
 
 def test_a_blend_ranks_cold_items_by_text_neighbours_if_it_sees_that_feature(shop):
@@ -130,8 +126,9 @@ def test_a_blend_ranks_cold_items_by_text_neighbours_if_it_sees_that_feature(sho
 
     plain = fit_ranker(ranking(learn, all_new(learn), features(learn, all_new(learn), counts)), RankerSettings(max_steps=3), 0)
     for beside in (("text_knn",), tuple(FEATURES)):
-        base = np.zeros((len(learn), data.n_items), np.float32)
-        inputs, others = (blend_inputs(plain, beside, tasks, all_new(tasks), counts, base) for tasks in (learn, tell))
+        base = Table(np.zeros((len(learn), data.n_items), np.float32))
+        both = CountsRanker(plain, counts), base, beside
+        inputs, others = (blend_inputs(*both, tasks, all_new(tasks)) for tasks in (learn, tell))
         blend = fit_ranker(ranking(learn, all_new(learn), inputs), RankerSettings(max_steps=200), 0)
         order = rank(blend, others).reshape(len(tell), tastes)
         wanted = data.item[tell.split] - new[0]

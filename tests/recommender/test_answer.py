@@ -7,9 +7,11 @@ import pytest
 
 from llmrec.data.tasks import Tasks, full_histories
 from llmrec.index.candidates import Sources, names
-from llmrec.ranking.two_stage import candidate_scores, retrieve
+from llmrec.ranking.rankers import already_read
+from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.answer import BACKFILL, FALLBACK, answer, fallback, joined
-from llmrec.recommender.pipeline import ranked_scores, reader
+from llmrec.recommender.dense import ranked_scores
+from llmrec.recommender.pipeline import reader
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def test_everything_known_is_the_whole_history_with_nothing_to_predict(state):
 def test_the_order_is_the_one_that_is_evaluated(state, tasks, adapt, steps):
     """The whole catalogue, repeats and all, in the order of `ranked_scores`, which `evaluate` measures."""
     read = reader(state.model, state.items, state.settings, state.init, steps)
-    _, scores = ranked_scores(read, state.retrieval, state.rankers, tasks)
+    scores = ranked_scores(read, state.retrieval, state.rankers.over, tasks)
     found = answer(state, tasks, scores.shape[1], False, None, None if adapt else 0)
     for task in range(len(tasks)):
         mine = np.flatnonzero(found.asker == task)
@@ -46,17 +48,17 @@ def test_the_order_is_the_one_that_is_evaluated(state, tasks, adapt, steps):
 def test_sources_say_where_a_candidate_came_from(state, tasks):
     found = answer(state, tasks, 30, False, None, None)
     read = reader(state.model, state.items, state.settings, state.init)
-    brought = retrieve(state.retrieval, tasks, read(tasks)[0], state.retrieval.sources, None)
+    brought = retrieve(state.retrieval, tasks, read(tasks).vectors, state.retrieval.sources, None)
     expected = dict(zip(zip(brought.task.tolist(), brought.item.tolist(), strict=True), names(brought.source), strict=True))
     for asker, item, source in zip(found.asker.tolist(), found.item.tolist(), found.source, strict=True):
         assert source == expected.get((asker, item), BACKFILL)
 
 
 def test_scores_are_the_rankers(state, tasks):
-    vectors, scores = reader(state.model, state.items, state.settings, state.init)(tasks)
+    reading = reader(state.model, state.items, state.settings, state.init)(tasks)
     sources = replace(state.retrieval.sources, repeats=False)
-    brought = retrieve(state.retrieval, tasks, vectors, sources, None)
-    value = candidate_scores(state.rankers, tasks, brought, state.retrieval.counts, scores)
+    brought = retrieve(state.retrieval, tasks, reading.vectors, sources, None)
+    value = state.rankers.over(state.retrieval.counts, already_read(tasks, reading)).score(tasks, brought)
     found = answer(state, tasks, 1, True, None, None)
     best = [value[brought.task == task].max() for task in range(len(tasks))]
     np.testing.assert_allclose(found.score, best, atol=1e-6)
@@ -64,7 +66,7 @@ def test_scores_are_the_rankers(state, tasks):
 
 def test_without_any_source_the_transformer_orders_everything(state, tasks):
     bare = replace(state, retrieval=replace(state.retrieval, sources=Sources(text_k=0, knn_k=0, popular_k=0)))
-    _, scores = reader(state.model, state.items, state.settings, state.init)(tasks)
+    scores = reader(state.model, state.items, state.settings, state.init)(tasks).table()
     found = answer(bare, tasks, 4, True, None, None)
     for task in range(len(tasks)):
         scores[task, state.histories.item[tasks.support(task)]] = -np.inf

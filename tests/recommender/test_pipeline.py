@@ -29,7 +29,7 @@ def state(fitted):
 def test_the_index_holds_what_the_model_scores(state):
     """Without the repeat terms, the score of every item is one inner product with [u, 1]."""
     tasks = full_histories(state.histories, np.arange(3))
-    vectors, _ = reader(state.model, state.items, state.settings, state.init)(tasks)
+    vectors = reader(state.model, state.items, state.settings, state.init)(tasks).vectors
     with torch.no_grad():
         expected = state.model.logits(torch.from_numpy(vectors), state.items).numpy()
     found = np.concatenate([vectors, np.ones((3, 1), np.float32)], 1) @ state.retrieval.index.vectors.T
@@ -46,11 +46,12 @@ def test_each_step_lowers_the_loss_of_every_user_on_their_own_support(state):
 def test_a_reader_in_batches_reads_like_one_by_one(state):
     users = np.resize(np.arange(state.histories.n_users), 150)  # more than run side by side
     read = reader(state.model, state.items, state.settings, state.init)
-    vectors, scores = read(full_histories(state.histories, users))
+    whole = read(full_histories(state.histories, users))
+    scores = whole.table()
     for row in (0, 127, 128, 149):
         alone = read(full_histories(state.histories, users[row : row + 1]))
-        np.testing.assert_allclose(vectors[row], alone[0][0], atol=1e-4)
-        np.testing.assert_allclose(scores[row], alone[1][0], atol=1e-4)
+        np.testing.assert_allclose(whole.vectors[row], alone.vectors[0], atol=1e-4)
+        np.testing.assert_allclose(scores[row], alone.table()[0], atol=1e-4)
 
 
 def test_steps_move_the_adapter_and_no_steps_leave_the_initialisation(state):
@@ -96,7 +97,7 @@ def test_a_start_with_b_at_zero_is_the_base(state):
     plain = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, None))
     start = start_adapter(state.model, state.settings, 0, 0.0)
     zero = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, start, 0))
-    np.testing.assert_allclose(zero[0], plain[0], atol=1e-6)
+    np.testing.assert_allclose(zero.vectors, plain.vectors, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["bert"])
@@ -155,7 +156,7 @@ def test_the_ranker_over_counts_meets_the_counts_of_other_users(random_shop, tin
         Sources(3, 3, 3),
     )
     settings = replace(tiny_settings, train=replace(tiny_settings.train, horizon=1))
-    read = lambda some: (rng.normal(size=(len(some), 4)).astype(np.float32), np.zeros((len(some), 10), np.float32))  # noqa: E731
+    read = lambda some: SimpleNamespace(vectors=rng.normal(size=(len(some), 4)).astype(np.float32))  # noqa: E731
     pipeline.learn_counts_ranker(read, retrieval, texts, random_shop, users, settings, rng, 0)
     assert len(counted) == len(ranked_for) == 2
     assert not any(a & b for a, b in zip(counted, ranked_for, strict=True))

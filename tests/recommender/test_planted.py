@@ -123,7 +123,7 @@ def test_steps_on_the_support_of_a_user_of_another_taste_do_harm(with_tastes):
 
     def judged(steps: int | None, whose: torch.Tensor) -> np.ndarray:
         made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init, steps, state.gate)
-        scores = read_with(state.model, state.items, made, adapter.take(whose))[1]
+        scores = read_with(state.model, state.items, made, adapter.take(whose)).table()
         for task in range(len(tasks)):
             scores[task, tasks.dataset.item[tasks.support(task)]] = -np.inf
         return rank_targets(scores, tasks.relevant()).ndcg(10)

@@ -13,9 +13,9 @@ from benchmarks.ours import EARLY, FINAL, OURS, Chain, Trained, kind, learn_rank
 from benchmarks.protocol import Benchmark, Method
 from benchmarks.recipes import Fit, Kind, recipe
 from llmrec.data.tasks import Tasks
+from llmrec.encoder.users import Read
 from llmrec.errors import DataError
 from llmrec.progress import Stages
-from llmrec.recommender.pipeline import Vectors
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,30 @@ def fit(benchmark: Benchmark, chosen: Sequence[Member], how: Fit, stages: Stages
     return Method(name, "ours", by_setting, time.perf_counter() - began + resumed, said)
 
 
-def mean_of(reads: Sequence[Vectors]) -> Vectors:
-    """A reader with the first one's user vectors, and with scores (T, N) that are the mean of all readers' log softmax."""
+@dataclass(frozen=True, eq=False)
+class TableReading:
+    """A reading whose scores of all items are there already. vectors: float32 (T, d). every: float32 (T, N)."""
 
-    def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
-        vectors, scores = reads[0](tasks)
-        whole = log_softmax(scores, axis=1)
+    vectors: np.ndarray
+    every: np.ndarray
+
+    def scores(self, task: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """float32 (C,): the scores of pairs."""
+        return self.every[task, item]
+
+    def table(self) -> np.ndarray:
+        """float32 (T, N): the scores of all items."""
+        return self.every
+
+
+def mean_of(reads: Sequence[Read]) -> Read:
+    """A reader with the first one's user vectors, and with scores that are the mean of all readers' log softmax."""
+
+    def read(tasks: Tasks) -> TableReading:
+        first = reads[0](tasks)
+        whole = log_softmax(first.table(), axis=1)
         for other in reads[1:]:
-            whole += log_softmax(other(tasks)[1], axis=1)
-        return vectors, (whole / len(reads)).astype(np.float32)
+            whole += log_softmax(other(tasks).table(), axis=1)
+        return TableReading(first.vectors, (whole / len(reads)).astype(np.float32))
 
     return read

@@ -25,22 +25,22 @@ from benchmarks.recipes import body as body_of
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import Backbone, load_body, load_text, random_body, small_body
 from llmrec.encoder.model import SlotModel
+from llmrec.encoder.users import Read
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.pretraining.loop import pretrain
 from llmrec.progress import Stages, bar
-from llmrec.ranking.features import features
-from llmrec.ranking.ranker import Ranker, rank
-from llmrec.ranking.statistics import Texts, extent, fit_statistics, read_texts, with_vectors
-from llmrec.ranking.two_stage import Rankers, Retrieval, ranked, retrieve
+from llmrec.ranking.ranker import Ranker
+from llmrec.ranking.rankers import CountsRanker
+from llmrec.ranking.statistics import ItemStatistics, Texts, extent, fit_statistics, read_texts, with_vectors
+from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.recommender.dense import ranked_scores
 from llmrec.recommender.pipeline import (
-    Vectors,
     frozen_items,
     learn_blend,
     learn_counts_ranker,
     new_model,
     new_retrieval,
-    ranked_scores,
     reader,
     text_vectors,
 )
@@ -74,7 +74,7 @@ class Trained:
 
     model: SlotModel
     settings: Settings
-    read: Vectors
+    read: Read
     retrieval: Retrieval
     texts: Texts
     resumed: float = 0.0
@@ -105,7 +105,7 @@ class Chain:
 
     def scores(self, tasks: Tasks) -> np.ndarray:
         """float32 (T, N)."""
-        return ranked_scores(self.trained.read, self.trained.retrieval, self.rankers, tasks, self.among)[1]
+        return ranked_scores(self.trained.read, self.trained.retrieval, self.rankers.over, tasks, self.among)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class BaseAlone:
 
     def scores(self, tasks: Tasks) -> np.ndarray:
         """float32 (T, N)."""
-        return self.trained.read(tasks)[1]
+        return self.trained.read(tasks).table()
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,11 @@ class CountsAlone:
 
     def scores(self, tasks: Tasks) -> np.ndarray:
         """float32 (T, N)."""
-        vectors, plain = self.trained.read(tasks)
-        retrieval = self.trained.retrieval
-        found = retrieve(retrieval, tasks, vectors, retrieval.sources, self.among)
-        return ranked(found, rank(self.rankers.counts, features(tasks, found, retrieval.counts)), plain)
+        trained = self.trained
+        return ranked_scores(trained.read, trained.retrieval, self._over, tasks, self.among)
+
+    def _over(self, counts: ItemStatistics, read: Read) -> CountsRanker:
+        return CountsRanker(self.rankers.counts, counts)
 
 
 def fit(benchmark: Benchmark, recipe: Recipe, how: Fit, stages: Stages) -> list[Method]:
@@ -211,7 +212,7 @@ def worth_of_new_items(benchmark: Benchmark, trained: Trained, stages: Stages) -
         return 0.0
     with stages("new items", "their worth, from what users took next") as say:
         tasks, new = sample(settings[0]), ~trained.model.trained.cpu().numpy()
-        scores = trained.read(tasks)[1]
+        scores = trained.read(tasks).table()
         allowed = settings[0].allowed(tasks)
         if allowed is not None:
             scores = np.where(allowed, scores, -np.inf)

@@ -22,12 +22,13 @@ from llmrec.encoder.backbone import load_text
 from llmrec.encoder.dates import moments
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import TrainSettings
+from llmrec.encoder.users import Read
 from llmrec.encoder.weights import Weights
 from llmrec.models.text_match import TextMatch, fit_tfidf
 from llmrec.pretraining.checkpoint import Effort, held, identity, restore, save, saved
 from llmrec.progress import Stages, bar
 from llmrec.ranking.statistics import DECAY
-from llmrec.recommender.pipeline import Vectors, frozen_items, new_model, reader, text_vectors
+from llmrec.recommender.pipeline import frozen_items, new_model, reader, text_vectors
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of likeness in words, beside the transformer's score
 SAVE_EVERY = 200
@@ -62,13 +63,13 @@ class Worded:
     """The transformer's score, and `weight` times log(1 + likeness of an item's words to those of the support)."""
 
     name: str
-    read: Vectors
+    read: Read
     words: TextMatch
     weight: float
 
     def scores(self, tasks: Tasks) -> np.ndarray:
         """float32 (T, N)."""
-        found = self.read(tasks)[1]
+        found = self.read(tasks).table()
         return found if self.weight == 0 else found + self.weight * np.log1p(np.maximum(self.words.scores(tasks), 0))
 
 
@@ -80,7 +81,7 @@ class Asked:
     how: Fit
     stages: Stages
 
-    def about(self, dataset: Dataset, shops: Sequence[Dataset], moment: str) -> tuple[Vectors, TextMatch]:
+    def about(self, dataset: Dataset, shops: Sequence[Dataset], moment: str) -> tuple[Read, TextMatch]:
         """What reads histories in the shop of `dataset`, of which only the catalogue is used, and likeness of its words."""
         settings, text_model = self.recipe.settings, load_text(Weights.packaged(), self.recipe.settings.device)
         with self.stages("encode", f"{sum(shop.n_items for shop in (*shops, dataset)):,} item texts"):

@@ -13,7 +13,7 @@ from benchmarks.catalogues import advance_together, begin_together, finish_toget
 from llmrec.data.tasks import first_baskets
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import TrainSettings, trainable
-from llmrec.encoder.users import prompts, user_scores, user_vectors
+from llmrec.encoder.users import prompt_reading, prompts, user_vectors
 from llmrec.errors import DataError
 
 SETTINGS = TrainSettings(max_steps=4, batch_size=8, known=(1, 3), horizon=1, max_slots=16, learning_rate=3e-3, ema_decay=0.5)
@@ -37,7 +37,7 @@ def texts(random_shop, other) -> list[torch.Tensor]:
 def scores(model, dataset) -> np.ndarray:
     tasks, items = first_baskets(dataset, np.arange(dataset.n_users), 1, 1), model.items()
     made = prompts(model, items, tasks, 16, 1)
-    return user_scores(model, items, user_vectors(model, made), made.batch)
+    return prompt_reading(model, items, user_vectors(model, made), made.batch).table()
 
 
 def test_the_same_texts_get_the_same_vectors_and_scores(slot_model, random_shop):

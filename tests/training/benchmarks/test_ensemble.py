@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import ensemble, ours
-from benchmarks.ensemble import Member, mean_of, members
+from benchmarks.ensemble import Member, TableReading, mean_of, members
 from benchmarks.protocol import Benchmark, Setting, first_known
 from benchmarks.recipes import Fit, Recipe
 from llmrec.encoder.train import TrainSettings
@@ -43,18 +43,21 @@ def benchmark(random_shop, tiny_folders, monkeypatch) -> Benchmark:
 
 
 def readers(scores: list[np.ndarray]):
-    return [lambda tasks, one=one, place=place: (np.full((2, 3), place), one) for place, one in enumerate(scores)]
+    return [lambda tasks, one=one, place=place: TableReading(np.full((2, 3), place), one) for place, one in enumerate(scores)]
 
 
 def test_the_mean_is_that_of_log_chances_whatever_is_added_to_all_scores_and_in_whatever_order():
     rng = np.random.default_rng(0)
     scores = [rng.normal(size=(2, 5)).astype(np.float32) for _ in range(3)]
-    vectors, found = mean_of(readers(scores))(None)
+    mean = mean_of(readers(scores))(None)
+    found = mean.table()
     chances = np.mean([np.log(np.exp(one) / np.exp(one).sum(1, keepdims=True)) for one in scores], 0)
     np.testing.assert_allclose(found, chances, rtol=1e-5)
-    assert (vectors == 0).all() and found.dtype == np.float32
+    assert (mean.vectors == 0).all() and found.dtype == np.float32
     moved = [one + 7 * place for place, one in enumerate(scores)]
-    np.testing.assert_allclose(mean_of(readers(moved[::-1]))(None)[1], found, rtol=1e-4)
+    pairs = np.array([1, 0, 1]), np.array([4, 2, 0])
+    np.testing.assert_array_equal(mean.scores(*pairs), found[pairs])
+    np.testing.assert_allclose(mean_of(readers(moved[::-1]))(None).table(), found, rtol=1e-4)
 
 
 def test_an_ensemble_takes_the_bases_that_are_there_and_ranks_by_all_of_them(benchmark, tmp_path):
@@ -70,7 +73,7 @@ def test_an_ensemble_takes_the_bases_that_are_there_and_ranks_by_all_of_them(ben
     scores = method.by_setting["all"].scores(tasks)
     assert scores.shape == (len(tasks), 10) and np.isfinite(scores).all()
     swapped = ensemble.fit(benchmark, members("small-1,pretrained-0"), how, Stages(io.StringIO()))
-    plain = [one.by_setting["all"].trained.read(tasks)[1] for one in (method, swapped)]
+    plain = [one.by_setting["all"].trained.read(tasks).table() for one in (method, swapped)]
     np.testing.assert_allclose(*plain, rtol=1e-4, atol=1e-5)
 
 

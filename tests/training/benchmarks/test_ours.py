@@ -146,7 +146,7 @@ def test_among_new_items_candidates_are_new_and_the_two_have_blends_of_their_own
         assert few.rankers.counts is every.rankers.counts and few.rankers.blend is not every.rankers.blend
         assert np.flatnonzero(few.among).tolist() == list(range(limit)) and every.among is None
         tasks = arrivals.setting("few").test
-        scores, alone = few.scores(tasks), few.trained.read(tasks)[1]
+        scores, alone = few.scores(tasks), few.trained.read(tasks).table()
         outside = np.arange(10) >= limit  # in the order of the transformer, which ranks what is no candidate
         np.testing.assert_array_equal(scores[:, outside].argsort(1), alone[:, outside].argsort(1))
 
@@ -154,7 +154,7 @@ def test_among_new_items_candidates_are_new_and_the_two_have_blends_of_their_own
 def test_new_items_together_get_the_chance_that_they_had(arrivals, tmp_path):
     early = fit(arrivals, tmp_path)["llmrec"].by_setting["all"]
     tasks, new = arrivals.setting("all").learn, np.arange(10) < 3
-    scores = early.trained.read(tasks)[1].astype(np.float64)
+    scores = early.trained.read(tasks).table().astype(np.float64)
     allowed = arrivals.setting("all").allowed(tasks)
     chance = np.where(allowed, np.exp(scores), 0.0)
     share = (chance[:, new].sum(1) / chance.sum(1)).mean()

@@ -15,21 +15,20 @@ from llmrec.demo.comparison import Arm, quality
 from llmrec.demo.comparison import cells as make_cells
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.train import train
-from llmrec.encoder.users import batches
+from llmrec.encoder.users import PromptReading, Read, batches, joined
 from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages
-from llmrec.ranking.features import features
-from llmrec.ranking.ranker import Ranker, rank
+from llmrec.ranking.ranker import Ranker
+from llmrec.ranking.rankers import CountsRanker
 from llmrec.ranking.statistics import Texts
-from llmrec.ranking.two_stage import Rankers, Retrieval, ranked, retrieve
+from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.recommender.dense import ranked_scores
 from llmrec.recommender.pipeline import (
-    Vectors,
     adapted,
     frozen_items,
     learn_blend,
     learn_counts_ranker,
     new_retrieval,
-    ranked_scores,
     ranking_tasks,
     read_with,
     reader,
@@ -76,13 +75,13 @@ def adaptive_arms(
     taught = model.trained.cpu().numpy()
     tasks = ranking_tasks(trained.taught, trained.ranking, replace(settings, ranking_tasks=settings.ranking_tasks // 2), draw)
 
-    def chain(read: Vectors, retrieval: Retrieval, rankers: Rankers) -> Arm:
+    def chain(read: Read, retrieval: Retrieval, rankers: Rankers) -> Arm:
         def scores(part: Tasks) -> np.ndarray:
-            return ranked_scores(read, retrieval, rankers, part)[1]
+            return ranked_scores(read, retrieval, rankers.over, part)
 
         return scores, scores
 
-    def blended(read: Vectors, retrieval: Retrieval = trained.retrieval) -> Rankers:
+    def blended(read: Read, retrieval: Retrieval = trained.retrieval) -> Rankers:
         return learn_blend(read, retrieval, trained.counts_ranker, tasks, settings, seed, taught)
 
     arms: dict[str, Arm] = {}
@@ -119,10 +118,7 @@ def counts_arm(trained: Trained, plan: Plan) -> Arm:
     read = reader(trained.model, trained.items, plan.settings, None)
 
     def scores(part: Tasks) -> np.ndarray:
-        vectors, plain = read(part)
-        found = retrieve(trained.retrieval, part, vectors, trained.retrieval.sources, None)
-        value = rank(trained.counts_ranker, features(part, found, trained.retrieval.counts))
-        return ranked(found, value, plain)
+        return ranked_scores(read, trained.retrieval, lambda counts, _: CountsRanker(trained.counts_ranker, counts), part)
 
     return scores, scores
 
@@ -141,17 +137,17 @@ def frozen_arm(model: SlotModel, decay: float = 0.8) -> Arm:
     return scores, scores
 
 
-def swapped(model: SlotModel, items: Items, plan: Plan, init: Initialisation) -> Vectors:
+def swapped(model: SlotModel, items: Items, plan: Plan, init: Initialisation) -> Read:
     """Each user's own prompt under the adapter of the user before: what is gained here is not personal."""
 
-    def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
+    def read(tasks: Tasks) -> PromptReading:
         found = []
         for part in batches(tasks):
             made, adapter = adapted(model, items, part, plan.settings, init)
             assert adapter is not None
             other = adapter.take(torch.arange(len(part), device=model.id_embedding.device).roll(1))
             found.append(read_with(model, items, made, other))
-        return np.concatenate([v for v, _ in found]), np.concatenate([s for _, s in found])
+        return joined(found)
 
     return read
 
@@ -170,7 +166,7 @@ def random_start(model: SlotModel, items: Items, validation: Mapping[int, Tasks]
     for tasks in validation.values():
         cell = make_cells("validation", {0: tasks})[0]
         for i, start in enumerate(starts):
-            values[i] += quality(cell, reader(model, items, plan.settings, start)(tasks)[1])
+            values[i] += quality(cell, reader(model, items, plan.settings, start)(tasks).table())
     return starts[int(values.argmax())]
 
 

@@ -26,6 +26,7 @@ from llmrec.index.candidates import recall
 from llmrec.metrics.report import Result, write_report
 from llmrec.progress import Stages, bar
 from llmrec.ranking.statistics import extent, fit_statistics, read_texts
+from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.fit import split_users
 from llmrec.recommender.pipeline import (
     adapted,
@@ -33,7 +34,6 @@ from llmrec.recommender.pipeline import (
     learn_initialisation,
     new_model,
     new_retrieval,
-    ranked_scores,
     read_with,
     reader,
     text_vectors,
@@ -126,7 +126,7 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
 
     read = reader(model, frozen, plan.settings, init)
     first = next(iter(test.values()))
-    found, _ = ranked_scores(read, retrieval, rankers, first)
+    found = retrieve(retrieval, first, read(first).vectors, retrieval.sources, None)
     covered = {name: float(np.nanmean(values)) for name, values in recall(found, first.relevant()).items()}
     latency = _latency(trained, plan, first)
     with stages("save", str(out)):

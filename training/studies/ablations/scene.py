@@ -21,14 +21,15 @@ from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.demo.comparison import Arm, Cell, Scores, best
 from llmrec.demo.controls import eases, item_knns
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.encoder.users import batches, prompts
+from llmrec.encoder.users import PromptReading, Read, batches, joined, prompts
 from llmrec.meta.episodes import SceneRows, scene_episode, scene_loss
 from llmrec.meta.inner import Initialisation, adapt
 from llmrec.meta.outer import Episode, meta_train
 from llmrec.models.popularity import fit_most_frequent, fit_popularity
 from llmrec.ranking.statistics import fit_statistics
 from llmrec.ranking.two_stage import Rankers
-from llmrec.recommender.pipeline import Vectors, new_retrieval, ranked_scores, read_with, start_adapter
+from llmrec.recommender.dense import ranked_scores
+from llmrec.recommender.pipeline import new_retrieval, read_with, start_adapter
 from studies.ablations.cold import Trained, frozen_arm, random_starts
 from studies.ablations.plan import Plan
 
@@ -111,7 +112,7 @@ def scene_arms(
     def chain(who: SlotModel, adapter: Adapter | None) -> Scores:
         retrieval = new_retrieval(who, items, counts, plan.settings)
         read = read_scene(who, items, adapter, plan)
-        return lambda tasks: ranked_scores(read, retrieval, rankers, tasks, scene.items)[1]
+        return lambda tasks: ranked_scores(read, retrieval, rankers.over, tasks, scene.items)
 
     arms = {
         **fit_scene_controls(dataset, support, validation),
@@ -194,20 +195,20 @@ def random_adapter(
     found = [adapt_scene(model, items, start, known, scene, plan) for start in random_starts(model, plan.settings, seed)]
 
     def alone(adapter: Adapter) -> Scores:
-        return lambda tasks: read_scene(model, items, adapter, plan)(tasks)[1]
+        return lambda tasks: read_scene(model, items, adapter, plan)(tasks).table()
 
     return found[best(validation, [alone(adapter) for adapter in found])]
 
 
-def read_scene(model: SlotModel, items: Items, adapter: Adapter | None, plan: Plan) -> Vectors:
+def read_scene(model: SlotModel, items: Items, adapter: Adapter | None, plan: Plan) -> Read:
     """Read histories with the scene's adapter for everybody."""
 
-    def read(tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
+    def read(tasks: Tasks) -> PromptReading:
         found = []
         for part in batches(tasks):
             made = prompts(model, items, part, plan.settings.train.max_slots, plan.settings.lora.n_adapted_blocks)
             found.append(read_with(model, items, made, adapter))
-        return np.concatenate([vectors for vectors, _ in found]), np.concatenate([scores for _, scores in found])
+        return joined(found)
 
     return read
 

@@ -130,9 +130,9 @@ def test_the_random_start_takes_the_rate_that_is_right_for_validation_users(stat
     known = tasks_in(state.histories, np.arange(8), scene.items, 48, plan, np.random.default_rng(4))
     starts = random_starts(model, plan.settings, 5)
     made = [adapt_scene(model, items, start, known, scene.items, plan) for start in starts]
-    scores = [read_scene(model, items, adapter, plan)(cell.tasks)[1] for adapter in made]
+    scores = [read_scene(model, items, adapter, plan)(cell.tasks).table() for adapter in made]
     found = random_adapter(model, items, known, scene.items, favour(cell, scores, right), plan, 5)
-    np.testing.assert_array_equal(read_scene(model, items, found, plan)(cell.tasks)[1], scores[right])
+    np.testing.assert_array_equal(read_scene(model, items, found, plan)(cell.tasks).table(), scores[right])
     assert not any(np.array_equal(scores[right], scores[other]) for other in {0, 1, 2} - {right})
 
 

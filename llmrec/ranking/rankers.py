@@ -1,0 +1,133 @@
+"""Rankers: what scores the candidates of a batch of tasks. The fitted ones, and the protocol that any other one follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from llmrec.data.tasks import Tasks
+from llmrec.encoder.users import Read, Reading
+from llmrec.errors import DataError
+from llmrec.index.candidates import Candidates
+from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
+from llmrec.ranking.ranker import Ranker, rank
+from llmrec.ranking.statistics import ItemStatistics
+
+
+class CandidateRanker(Protocol):
+    """Scores the candidates of T tasks; docs/write_your_own_ranker.md shows how to write one."""
+
+    def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
+        """Scores float32 (C,) of the candidates, in their order; the best item of a task has its highest score.
+
+        tasks: T tasks, of which only the supports may be read. candidates: theirs, `candidates.task[c]` and
+        `candidates.item[c]` (internal item index) for each of the C. A score may depend on its own task and item alone: neither
+        on the other candidates and their order, nor on the other tasks of the batch.
+        """
+
+
+@dataclass(frozen=True)
+class CountsRanker:
+    """Ranks by what a dot product does not see: frequency, recency, price and co-purchases.
+
+    weights: over FEATURES. counts: item statistics over training users.
+    """
+
+    weights: Ranker
+    counts: ItemStatistics
+
+    def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
+        """See `CandidateRanker`."""
+        return rank(self.weights, features(tasks, candidates, self.counts))
+
+
+@dataclass(frozen=True)
+class TransformerRanker:
+    """Ranks by the transformer's own score. read: how it reads histories, with adapters or without."""
+
+    read: Read
+
+    def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
+        """See `CandidateRanker`."""
+        return self.read(tasks).scores(candidates.task, candidates.item)
+
+
+@dataclass(frozen=True)
+class BlendRanker:
+    """Ranks by both scores, and by what tells how far to trust either.
+
+    weights: over `blend_inputs`. features: names from FEATURES and FOR_BLEND that it reads beside the scores of `counts` and of
+    `transformer`.
+    """
+
+    weights: Ranker
+    counts: CountsRanker
+    transformer: CandidateRanker
+    features: tuple[str, ...] = ()
+
+    def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
+        """See `CandidateRanker`."""
+        return rank(self.weights, blend_inputs(self.counts, self.transformer, self.features, tasks, candidates))
+
+
+def blend_inputs(
+    counts: CountsRanker, transformer: CandidateRanker, names: Sequence[str], tasks: Tasks, found: Candidates
+) -> np.ndarray:
+    """float32 (C, 2 + len(names)): score by counts, score by the transformer, and the features of these names."""
+    seen = features(tasks, found, counts.counts)
+    scores = np.stack([rank(counts.weights, seen), transformer.score(tasks, found)], 1)
+    every = np.concatenate([seen, features_for_blend(tasks, found, counts.counts)], 1)
+    return np.concatenate([scores, every[:, columns_of(names)]], 1)
+
+
+def columns_of(names: Sequence[str]) -> list[int]:
+    """Where features of those names are, those of FOR_BLEND after all others. Raises DataError for an unknown name."""
+    every = FEATURES + FOR_BLEND
+    for name in names:
+        if name not in every:
+            raise DataError(f"Settings.blend_features: expected names out of {', '.join(every)}, got {name!r}")
+    return [every.index(name) for name in names]
+
+
+def already_read(tasks: Tasks, reading: Reading) -> Read:
+    """A way to read that gives `reading`, which was made of `tasks`, and reads nothing again.
+
+    It raises DataError when it is asked to read other tasks.
+    """
+
+    def read(others: Tasks) -> Reading:
+        if others is not tasks:
+            raise DataError(
+                f"tasks: expected the {len(tasks)} that were read, got {len(others)} other ones; read them with `reader`"
+            )
+        return reading
+
+    return read
+
+
+def checked_scores(ranker: CandidateRanker, tasks: Tasks, candidates: Candidates) -> np.ndarray:
+    """`ranker.score` as float32 (C,), not asked where there is no candidate.
+
+    Raises DataError that names the ranker for scores of another shape, that are no numbers, or that are not finite.
+    """
+    count = len(candidates.item)
+    if not count:
+        return np.zeros(0, np.float32)
+    who, scores = f"ranker {type(ranker).__name__}", np.asarray(ranker.score(tasks, candidates))
+    if scores.shape != (count,) or scores.dtype.kind not in "fiu":
+        raise DataError(
+            f"{who}: expected float32 ({count},), a score for each candidate, got {scores.dtype} {scores.shape}; "
+            "return the scores in the order of candidates.item"
+        )
+    with np.errstate(over="ignore"):  # becomes infinite, and is named below
+        scores = scores.astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        raise DataError(
+            f"{who}: expected finite scores, got {scores[wrong[0]]} for {len(wrong)} of {count} candidates; "
+            "give a candidate of which nothing is known a low score"
+        )
+    return scores
