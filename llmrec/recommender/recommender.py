@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from llmrec.data.build import build, events_for
+from llmrec.data.build import asked_for, build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
@@ -28,7 +28,6 @@ from llmrec.data.requests import (
     check_count,
     check_users,
     find_items,
-    query_users,
     warn_if_short,
     with_titles,
 )
@@ -189,7 +188,7 @@ class Recommender:
             check_users(asked, known.users)
             _warn_if_left_out(state, asked)
         else:
-            known, asked = _events(state, histories, columns)[0], query_users(histories, columns)
+            known, _, asked = _events(state, histories, columns)
             frame = to_native(pa.table({}), histories)
         check_process()
         found = _answer(
@@ -212,7 +211,7 @@ class Recommender:
         """
         with self._writing:
             state = self.state
-            later, report = _events(state, events, columns)
+            later, report, _ = _events(state, events, columns)
             again = already_known(state.histories, later)
             step = Step("already known", "events", later.n_events, int(again.sum()))
             if not again.all():
@@ -254,7 +253,7 @@ class Recommender:
         check_whole("known", known, 1)
         check_seed(seed)
         state = self.state
-        held, _ = _events(state, events, columns)
+        held, _, _ = _events(state, events, columns)
         place = state.histories.users.find(held.users.values)
         if trained := int(((place >= 0) & (place < state.trained)).sum()):
             warnings.warn(
@@ -288,13 +287,13 @@ class Recommender:
         return recommender
 
 
-def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport]:
-    """Histories over the state's catalogue, in the state's terms."""
+def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:
+    """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`."""
     known = state.histories
-    found, report = events_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
+    found, report, asked = asked_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
     for note in report.notes:
         LOGGER.info(note)
-    return replace(found, event_weights=known.event_weights), report
+    return replace(found, event_weights=known.event_weights), report, asked
 
 
 def _answer(

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from llmrec import LoraSettings, OuterSettings, Recommender, Settings, TrainSettings
+from llmrec.data import tables
 from llmrec.errors import DataError, ForkError, TrainedUsersWarning, UnknownItemError
 from llmrec.index import forks
 from llmrec.recommender.answer import FALLBACK
@@ -55,6 +56,15 @@ def test_titles_are_added_when_asked_for(fitted, world, clicks):
         plain, titled = ask(), ask(titles=True)
         assert titled["title"].tolist() == [title[one] for one in titled[item]]
         pd.testing.assert_frame_equal(titled.drop(columns="title"), plain)
+
+
+def test_a_table_is_read_once(recommender, clicks, tmp_path, monkeypatch):
+    pd.DataFrame(clicks).to_csv(tmp_path / "clicks.csv", index=False)
+    read, files = tables.to_arrow, []
+    monkeypatch.setattr(tables, "to_arrow", lambda table, *more: files.append(table) or read(table, *more))
+    answer = recommender.recommend(histories=tmp_path / "clicks.csv", k=3)
+    assert files == [tmp_path / "clicks.csv"]
+    pd.testing.assert_frame_equal(answer, recommender.recommend(histories=clicks, k=3))
 
 
 # ---------------------------------------------------------------------------------------- observing and evaluating
