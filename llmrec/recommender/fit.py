@@ -9,6 +9,7 @@ import numpy as np
 
 from llmrec.adapters.lora import Adapter, distance
 from llmrec.data.dataset import Dataset
+from llmrec.data.known import KnownUsers
 from llmrec.encoder.backbone import load_body, load_text
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.train import train
@@ -152,7 +153,8 @@ def fit_rest(
         plain = reader(model, items, settings, None)
         counted = learn_counts_ranker(plain, retrieval, texts, dataset, split.base, settings, rng, seed)
     gate, rankers = gate_and_blend(dataset, split, model, items, init, retrieval, counted, settings, seed, rng, stages)
-    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, gate, seed=seed)
+    known = KnownUsers((dataset,))
+    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, known, gate, seed=seed)
 
 
 def with_initialisation(

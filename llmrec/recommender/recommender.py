@@ -18,7 +18,7 @@ from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.ids import Ids
-from llmrec.data.merge import already_known, merge
+from llmrec.data.merge import check_kinds
 from llmrec.data.numbers import check_seed, check_whole
 from llmrec.data.report import losses
 from llmrec.data.requests import (
@@ -184,8 +184,9 @@ class Recommender:
         state = self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
         if users is not None:
-            known, asked, frame = state.histories, as_ids(users, "users"), self._frame
-            check_users(asked, known.users)
+            asked, frame = as_ids(users, "users"), self._frame
+            check_users(asked, state.known.first.users)
+            known = state.known.of(asked)
             _warn_if_left_out(state, asked)
         else:
             known, _, asked = _events(state, histories, columns)
@@ -212,11 +213,11 @@ class Recommender:
         with self._writing:
             state = self.state
             later, report, _ = _events(state, events, columns)
-            again = already_known(state.histories, later)
-            step = Step("already known", "events", later.n_events, int(again.sum()))
-            if not again.all():
-                fresh = later.keep(~again) if again.any() else later
-                self._state = replace(state, histories=merge(state.histories, fresh), version=state.version + 1)
+            check_kinds(state.known.first.users, later.users)
+            histories, fresh = state.known.joined(later.users, later)
+            step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
+            if fresh.n_events:
+                self._state = replace(state, known=state.known.with_histories(histories), version=state.version + 1)
         return replace(report, steps=(*report.steps, step))
 
     def similar_items(self, items: Iterable[Any], k: int = 10, titles: bool = False) -> Any:
@@ -254,7 +255,7 @@ class Recommender:
         check_seed(seed)
         state = self.state
         held, _, _ = _events(state, events, columns)
-        place = state.histories.users.find(held.users.values)
+        place = state.known.first.users.find(held.users.values)
         if trained := int(((place >= 0) & (place < state.trained)).sum()):
             warnings.warn(
                 f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
@@ -289,7 +290,7 @@ class Recommender:
 
 def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:
     """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`."""
-    known = state.histories
+    known = state.known.first
     found, report, asked = asked_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
     for note in report.notes:
         LOGGER.info(note)
@@ -310,8 +311,8 @@ def _answer(
 def _warn_if_left_out(state: State, asked: Ids) -> None:
     if not state.left_out:
         return
-    unknown = [user for user, place in zip(asked.values, state.histories.users.find(asked.values), strict=True) if place < 0]
-    if unknown:
+    unknown = asked.take(np.flatnonzero(~state.known.knows(asked)))
+    if len(unknown):
         who = f"user {unknown[0]!r} is" if len(unknown) == 1 else f"{len(unknown):,} users, such as {unknown[0]!r}, are"
         gets = "gets" if len(unknown) == 1 else "get"
         warnings.warn(

@@ -21,6 +21,7 @@ from scipy import sparse
 from llmrec.adapters.peft_format import load_adapter, save_adapter
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights, empty_dataset
 from llmrec.data.ids import Ids
+from llmrec.data.known import KnownUsers
 from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
@@ -88,9 +89,9 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "baskets": state.retrieval.counts.baskets,
         "words": state.retrieval.counts.words.shape[1],
         "markov": {name: _reach(getattr(state.retrieval.counts, name)) for name in ("markov_short", "markov_long")},
-        "event_types": list(state.histories.event_types),
-        "scenes": list(state.histories.scenes),
-        "event_weights": asdict(state.histories.event_weights),
+        "event_types": list(state.known.first.event_types),
+        "scenes": list(state.known.first.scenes),
+        "event_weights": asdict(state.known.first.event_weights),
         "histories": histories,
         "left_out": state.left_out or not histories,
         "trained": state.trained if histories else 0,
@@ -159,7 +160,7 @@ def load_state(folder: Path, device: str) -> State:
         retrieval,
         rankers,
         catalogue,
-        known,
+        KnownUsers((known,)),
         gate,
         version=meta["version"],
         seed=meta["seed"],

@@ -85,6 +85,17 @@ def test_events_that_are_delivered_twice_count_once(recommender, world, clicks):
     assert histories.n_users == len(world.users) + 5 and recommender.state.version == 2
 
 
+def test_one_event_and_one_user_touch_no_other_history(recommender, world):
+    """What takes time with the number of all events, one dataset of them all, is not made."""
+    before, expected = recommender.state.known, recommender.recommend(["u001"], k=5)
+    recommender.observe({"user_id": ["u000"], "item_id": [world.ids[1]], "timestamp": [1.8e9]})
+    pd.testing.assert_frame_equal(recommender.recommend(["u001"], k=5), expected)
+    known = recommender.state.known
+    assert known.first is before.first and [layer.users.values for layer in known.layers[1:]] == [["u000"]]
+    assert "dataset" not in vars(known)
+    assert recommender.state.histories.n_events == before.dataset.n_events + 1
+
+
 def step(report) -> tuple[int, int]:
     """Rows of an observation, and how many of them were known already."""
     return next((one.rows_in, one.rows_dropped) for one in report.steps if one.name == "already known")
