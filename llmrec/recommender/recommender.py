@@ -163,6 +163,10 @@ class Recommender:
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories`, who need not be known.
 
+        Users of `histories` who are known have their stored events beside those of the table, as if the table had been
+        observed first; an event that is in both counts once. Nothing of the table is kept. Users with ids of another type than
+        the known ones are not known, and only the table says what they had.
+
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
             in a scene).
         columns: names in `histories`, as in `fit`. adapt: True takes as many gradient steps on each history as the gate found
@@ -174,7 +178,7 @@ class Recommender:
         than k items are left, a ShortAnswerWarning says to whom and why. Of a model that was saved without histories,
         MissingHistoriesWarning says that users asked by id are not known. Raises UnknownItemError for an id in
         `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; DataError for
-        ids of another type than the known ones; ForkError in a forked process, see there.
+        `users` of another type than the known ones; ForkError in a forked process, see there.
         """
         if (users is None) == (histories is None):
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
@@ -189,7 +193,8 @@ class Recommender:
             known = state.known.of(asked)
             _warn_if_left_out(state, asked)
         else:
-            known, _, asked = _events(state, histories, columns)
+            later, _, asked = _events(state, histories, columns)
+            known, _ = state.known.joined(asked, later)
             frame = to_native(pa.table({}), histories)
         check_process()
         found = _answer(

@@ -67,6 +67,73 @@ def test_a_table_is_read_once(recommender, clicks, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(answer, recommender.recommend(histories=clicks, k=3))
 
 
+# ---------------------------------------------------------------------------------------- stored events and a table
+
+
+def of(table, *users) -> dict:
+    """The rows of some users."""
+    keep = [row for row, user in enumerate(table["user_id"]) if user in users]
+    return {name: [values[row] for row in keep] for name, values in table.items()}
+
+
+def had(table, user) -> set:
+    return set(of(table, user)["item_id"])
+
+
+def lists(answer) -> dict:
+    return {user: rows["item_id"].tolist() for user, rows in answer.groupby("user_id", sort=False)}
+
+
+@pytest.mark.parametrize("adapt", [True, False])
+def test_stored_events_of_known_users_count_beside_those_of_the_table(fitted, world, clicks, adapt):
+    """They get the answer of strangers whose whole history, stored and new, is in the table."""
+    events, new = world.events(world.users, world.ids), of(clicks, "new1", "new3")
+    who = {"new1": "u000", "new3": "u005"}
+    added = {**new, "user_id": [who[user] for user in new["user_id"]]}
+    stored = of(events, *who.values())
+    named = {user: f"stranger {user}" for user in who.values()}
+    whole = {name: added[name] + stored[name] for name in stored}
+    whole = {**whole, "user_id": [named[user] for user in whole["user_id"]]}
+    answer, expected = (fitted.recommend(histories=table, k=8, adapt=adapt) for table in (added, whole))
+    assert all(not had(stored, user) & set(items) for user, items in lists(answer).items())
+    answer["user_id"] = answer["user_id"].map(named)
+    pd.testing.assert_frame_equal(answer, expected, atol=1e-4)
+    new["user_id"] = [named[who[user]] for user in new["user_id"]]
+    assert lists(fitted.recommend(histories=new, k=8, adapt=adapt)) != lists(answer)
+
+
+def test_an_event_that_is_stored_and_in_the_table_counts_once(recommender, world):
+    events = of(world.events(world.users, world.ids), "u003")
+    expected = recommender.recommend(["u003"], k=8, filter_viewed=False)
+    for table in (events, {name: values[:1] for name, values in events.items()}):
+        pd.testing.assert_frame_equal(recommender.recommend(histories=table, k=8, filter_viewed=False), expected)
+    recommender.observe({"user_id": ["u003"], "item_id": [world.ids[1]], "timestamp": [1.8e9]})
+    later = recommender.recommend(["u003"], k=8, filter_viewed=False)
+    assert later["score"].tolist() != expected["score"].tolist()
+    pd.testing.assert_frame_equal(recommender.recommend(histories=events, k=8, filter_viewed=False), later)
+
+
+def test_a_known_user_whose_rows_cannot_be_used_is_answered_by_what_is_stored(fitted, world):
+    table = {"user_id": ["u002", "u001"], "item_id": ["elsewhere", world.ids[0]], "timestamp": [1.8e9, 1.8e9]}
+    answer = fitted.recommend(histories=table, k=4)
+    assert lists(answer)["u002"] == lists(fitted.recommend(["u002"], k=4))["u002"]
+    assert list(lists(answer)) == ["u002", "u001"] and FALLBACK not in set(answer["source"])
+
+
+def test_in_a_table_ids_of_another_type_are_strangers(fitted, world):
+    table = {"user_id": [7], "item_id": [world.ids[1]], "timestamp": [1.8e9]}
+    answer = fitted.recommend(histories=table, k=4)
+    assert answer["user_id"].tolist() == [7] * 4 and FALLBACK not in set(answer["source"])
+    named = fitted.recommend(histories={**table, "user_id": ["nobody"]}, k=4)
+    pd.testing.assert_frame_equal(answer.drop(columns="user_id"), named.drop(columns="user_id"))
+
+
+def test_nothing_of_a_table_is_kept(recommender, world):
+    state = recommender.state
+    recommender.recommend(histories={"user_id": ["u000"], "item_id": [world.ids[1]], "timestamp": [1.8e9]}, k=3)
+    assert recommender.state is state
+
+
 # ---------------------------------------------------------------------------------------- observing and evaluating
 
 
