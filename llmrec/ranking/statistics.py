@@ -13,7 +13,7 @@ from scipy import sparse
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import expand_ranges, sample_windows
 from llmrec.index.candidates import neighbours
-from llmrec.models.counts import basket_items, largest_weights, user_item_weights
+from llmrec.models.counts import basket_items, basket_of_events, largest_weights, user_item_weights
 from llmrec.models.item_item import Markov, fit_ease, fit_markov
 from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.cold_items import alike, carry
@@ -110,6 +110,15 @@ def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Tex
         recent_position_popularity=lately,
         dates=dates,
     )
+
+
+def with_baskets(popularity: np.ndarray, later: Dataset) -> np.ndarray:
+    """`popularity` float64 (N,) and the baskets of `later` that hold each item, by their weights, as
+    `ItemStatistics.popularity` counts them; a new array."""
+    part, found = later.counted, popularity.copy()
+    key, weight = largest_weights(basket_of_events(part) * part.n_items + part.item, part.sample_weight)
+    np.add.at(found, key % part.n_items, weight)
+    return found
 
 
 def extent(dataset: Dataset) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -22,12 +23,20 @@ class Retrieval:
     """What candidates are taken from.
 
     index: over `Items.search_matrix`, so that `[u, 1]` is its query. counts: of training users. sources: how many candidates
-    each source brings.
+    each source brings. observed: float64 (N,), baskets observed since that hold the item, by their weights; None for none.
     """
 
     index: Index
     counts: ItemStatistics
     sources: Sources
+    observed: np.ndarray | None = None
+
+    @cached_property
+    def popularity(self) -> np.ndarray:
+        """float32 (N,), as `ItemStatistics.popularity`, of training users and of what was observed since: for candidates and
+        the fallback. Features read `counts` alone, as the rankers did in training."""
+        fitted = self.counts.popularity
+        return fitted if self.observed is None else (fitted + self.observed).astype(np.float32)
 
 
 def retrieve(
@@ -37,7 +46,7 @@ def retrieve(
     query = np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], 1)
     counts, support = retrieval.counts, support_counts(tasks)
     seen = None if sources.repeats else support_counts(tasks, every=True)  # dislikes too
-    return candidates(query, retrieval.index, support, counts.cooccurrence, counts.popularity, sources, allowed, seen)
+    return candidates(query, retrieval.index, support, counts.cooccurrence, retrieval.popularity, sources, allowed, seen)
 
 
 @dataclass(frozen=True)

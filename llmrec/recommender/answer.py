@@ -49,7 +49,7 @@ def answer(state: State, tasks: Tasks, k: int, filter_viewed: bool, allowed: np.
 
 def fallback(state: State, askers: np.ndarray, k: int, allowed: np.ndarray | None) -> Answer:
     """The k most popular items for askers without history, labelled as such."""
-    popularity = state.retrieval.counts.popularity
+    popularity = state.retrieval.popularity
     may = np.arange(len(popularity)) if allowed is None else np.flatnonzero(allowed)
     best = may[np.argsort(-popularity[may], kind="stable")][:k]
     n, m = len(askers), len(best)

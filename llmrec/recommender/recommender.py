@@ -39,6 +39,7 @@ from llmrec.index.faiss_index import search
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.progress import LOGGER, Stages
+from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Answer, answer, fallback, joined
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
@@ -212,8 +213,12 @@ class Recommender:
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
 
+        The events also count in the popularity that users without a history are answered by, and popular candidates are taken
+        from, as those of `fit` do: baskets that hold the item, by sample weight. The rankers and their features stay as fitted.
         An event that is known already (the same user, item, time and type) is left out, so that what is delivered twice counts
-        once. Returns what was cleaned or left out. Raises UnknownItemError when no event has an item of the catalogue.
+        once; a model saved without histories cannot tell which events it was fitted on. The time this takes does not grow with
+        the events that are stored of other users. Returns what was cleaned or left out. Raises UnknownItemError when no event
+        has an item of the catalogue.
         """
         with self._writing:
             state = self.state
@@ -222,7 +227,10 @@ class Recommender:
             histories, fresh = state.known.joined(later.users, later)
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
             if fresh.n_events:
-                self._state = replace(state, known=state.known.with_histories(histories), version=state.version + 1)
+                before = np.zeros(fresh.n_items) if state.retrieval.observed is None else state.retrieval.observed
+                retrieval = replace(state.retrieval, observed=with_baskets(before, fresh))
+                known = state.known.with_histories(histories)
+                self._state = replace(state, known=known, retrieval=retrieval, version=state.version + 1)
         return replace(report, steps=(*report.steps, step))
 
     def similar_items(self, items: Iterable[Any], k: int = 10, titles: bool = False) -> Any:
@@ -275,7 +283,8 @@ class Recommender:
         """Save everything needed to recommend, atomically and with a hash of every file.
 
         histories: also the users' events. Left out by default: one person's trained base and initialisation serve another.
-            Users asked by id are then not known after loading. Texts beside an older save, such as README.md, stay.
+            Users asked by id are then not known after loading; how popular items are, also by events observed since `fit`, is
+            saved all the same, as counts over all users. Texts beside an older save, such as README.md, stay.
         """
         save_state(Path(folder), self.state, histories)
 

@@ -141,7 +141,7 @@ def load_state(folder: Path, device: str) -> State:
         **{name: arrays[f"counts.{name}"] for name in COUNTED},
     )
     items = frozen_items(model)
-    retrieval = new_retrieval(model, items, counts, settings)
+    retrieval = replace(new_retrieval(model, items, counts, settings), observed=arrays.get("observed"))  # None in older folders
     counts_ranker, blend = (_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend"))
     rankers = Rankers(counts_ranker, blend, settings.blend_features)
     weights_of_events = EventWeights(tuple(meta["event_weights"]["types"]), meta["event_weights"]["scale"])
@@ -194,6 +194,8 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
     for name, ranker in (("ranker", state.rankers.counts), ("blend", state.rankers.blend)):
         arrays |= {f"{name}.mean": ranker.mean, f"{name}.spread": ranker.spread}
         arrays |= {f"{name}.weights.{key}": value for key, value in ranker.weights.items()}
+    if state.retrieval.observed is not None:  # counts over all users, so they are kept without histories too
+        arrays["observed"] = state.retrieval.observed
     return {**arrays, "log_rate": state.init.log_rate.cpu().numpy()}
 
 

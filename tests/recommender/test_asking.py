@@ -6,6 +6,7 @@ import copy
 import logging
 import multiprocessing
 import os
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +16,11 @@ import torch
 
 from llmrec import LoraSettings, OuterSettings, Recommender, Settings, TrainSettings
 from llmrec.data import tables
-from llmrec.errors import DataError, ForkError, TrainedUsersWarning, UnknownItemError
+from llmrec.data.tasks import full_histories
+from llmrec.errors import DataError, ForkError, MissingHistoriesWarning, TrainedUsersWarning, UnknownItemError
 from llmrec.index import forks
+from llmrec.index.candidates import Sources
+from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.answer import FALLBACK
 from llmrec.recommender.settings import check_ranges
 
@@ -161,6 +165,53 @@ def test_one_event_and_one_user_touch_no_other_history(recommender, world):
     assert known.first is before.first and [layer.users.values for layer in known.layers[1:]] == [["u000"]]
     assert "dataset" not in vars(known)
     assert recommender.state.histories.n_events == before.dataset.n_events + 1
+
+
+def bought_by_many(item, count=500) -> dict:
+    return {"user_id": [f"q{i}" for i in range(count)], "item_id": [item] * count, "timestamp": [1.8e9] * count}
+
+
+def test_the_fallback_learns_what_is_observed(recommender, world):
+    before, fitted = recommender.recommend(["nobody"], k=30), recommender.state.retrieval
+    item = before["item_id"].iloc[-1]
+    recommender.observe(bought_by_many(item))
+    answer = recommender.recommend(["nobody"], k=30)
+    assert answer["item_id"].tolist() == [item, *before["item_id"][:-1]]
+    assert answer["score"].tolist() == [before["score"].iloc[-1] + 500, *before["score"][:-1]]
+    recommender.observe(bought_by_many(item))  # delivered twice
+    pd.testing.assert_frame_equal(recommender.recommend(["nobody"], k=30), answer)
+    assert fitted.observed is None and recommender.state.retrieval.counts is fitted.counts
+
+
+def test_observed_events_make_popular_candidates(recommender, world):
+    state, here = recommender.state, len(world.ids) - 1
+    tasks = full_histories(state.histories, np.array([state.histories.users.find(["u000"])[0]]))
+    only_popular = Sources(text_k=0, knn_k=0, popular_k=2, repeats=False)
+
+    def popular() -> list[int]:
+        vectors = np.zeros((1, state.items.vectors.shape[1]), np.float32)
+        return retrieve(recommender.state.retrieval, tasks, vectors, only_popular, None).item.tolist()
+
+    assert here not in popular() and here not in tasks.dataset.item[tasks.support(0)]
+    recommender.observe(bought_by_many(world.ids[here]))
+    assert here in popular()
+
+
+def test_what_the_fallback_learned_outlives_saving_with_and_without_histories(recommender, world, tmp_path):
+    recommender.save_pretrained(tmp_path / "before")
+    item = recommender.recommend(["nobody"], k=30)["item_id"].iloc[-1]
+    recommender.observe(bought_by_many(item))
+    expected = recommender.recommend(["nobody"], k=5)
+    assert expected["item_id"][0] == item
+    for histories in (True, False):
+        recommender.save_pretrained(tmp_path / "after", histories=histories)
+        loaded = Recommender.from_pretrained(tmp_path / "after")
+        with warnings.catch_warnings(action="ignore", category=MissingHistoriesWarning):
+            pd.testing.assert_frame_equal(loaded.recommend(["nobody"], k=5), expected)
+        loaded.observe(bought_by_many(item, 600))
+        assert loaded.state.retrieval.observed.sum() == 600 + 500 * (not histories)
+    without = Recommender.from_pretrained(tmp_path / "before").state.retrieval  # as folders of older releases
+    assert without.observed is None and without.popularity is without.counts.popularity
 
 
 def step(report) -> tuple[int, int]:
