@@ -66,7 +66,8 @@ def already_known(known: Dataset, later: Dataset) -> np.ndarray:
             zip(user[rows].tolist(), dataset.item[rows].tolist(), dataset.time[rows].tolist(), kind.tolist(), strict=True)
         )
 
-    left = Counter(keys(known, known.user, np.flatnonzero(np.isin(known.user, place[place >= 0]))))
+    near = np.isin(known.user, place[place >= 0]) & np.isin(known.time, later.time)  # the others cannot be meant
+    left = Counter(keys(known, known.user, np.flatnonzero(near)))
     found = np.zeros(later.n_events, bool)
     for row, key in enumerate(keys(later, place[later.user], np.arange(later.n_events))):
         if left[key] > 0:
