@@ -26,6 +26,7 @@ from llmrec.data.frames import coded
 from llmrec.data.ids import Ids
 from llmrec.data.matching import find_across, look_alike
 from llmrec.data.report import warn_of_losses
+from llmrec.data.requests import query_users
 from llmrec.data.tables import read_events, read_items
 from llmrec.data.times import time_notes
 from llmrec.data.values import mixed
@@ -75,7 +76,8 @@ def build(
     if items is not None:
         catalogue, told = read_catalogue(items, item_columns, cleaning)
         notes, steps = notes + told.notes, told.steps
-    table, event_steps, time_said = _clean_rows(table, cleaning)
+    table, ids_read = _with_ids(table)
+    table, event_steps, time_said = _clean_rows(table, ids_read, cleaning)
     notes += time_said
     if cleaning.outlier_spread is not None:
         table, step = clean.clip_outliers(table, cleaning.outlier_spread)
@@ -130,8 +132,23 @@ def events_for(
     raised when no event is left. Limits that depend on the whole table (outliers, bots) are not applied, so that one user
     alone and among others gives the same history.
     """
+    return asked_for(catalogue, events, columns, event_types, scenes, cleaning, seed)[:2]
+
+
+def asked_for(
+    catalogue: Catalogue,
+    events: Any,
+    columns: Mapping[str, str] | None = None,
+    event_types: tuple[str, ...] = (),
+    scenes: tuple[str, ...] = (),
+    cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+    seed: int = 0,
+) -> tuple[Dataset, CleaningReport, Ids]:
+    """As `events_for`, and the users of the table in order of appearance, also those without any event that can be used."""
     table, notes = read_events(events, columns)
-    table, steps, time_said = _clean_rows(table, cleaning)
+    table, ids_read = _with_ids(table)
+    asked = query_users(table.column("user_id"))
+    table, steps, time_said = _clean_rows(table, ids_read, cleaning)
     everyone = coded(table.column("user_id"))[1]
     table, item, step = _located(table, catalogue, untyped(events))
     steps += (step,)
@@ -147,7 +164,7 @@ def events_for(
             new = sorted({str(value) for value in coded(table.column(name))[1]} - set(known))
             if new:
                 notes += (f"events: {name} {', '.join(map(repr, new[:3]))} is not among {known!r} and is left unknown",)
-    return dataset, CleaningReport(steps, notes + time_said)
+    return dataset, CleaningReport(steps, notes + time_said), asked
 
 
 def _cleaned(items: pa.Table, cleaning: Cleaning) -> tuple[Catalogue, tuple[Step, ...]]:
@@ -188,12 +205,16 @@ def _features(dataset: Dataset) -> Step:
     return Step("features", "events", dataset.n_events, detail=", ".join(told))
 
 
-def _clean_rows(table: pa.Table, cleaning: Cleaning) -> tuple[pa.Table, tuple[Step, ...], tuple[str, ...]]:
-    """The steps that look at rows one by one (and at their exact copies), and notes on the timestamps."""
+def _with_ids(table: pa.Table) -> tuple[pa.Table, Step]:
+    """Events with ids as the library holds them. Raises DataError for a table without rows."""
     if not len(table):
         raise DataError("events is empty, expected at least one row; check the path or the filter that made it")
     names = ("user_id", "item_id", *(name for name in ("basket_id", "event_type", "scene") if name in table.column_names))
-    table, first = clean.read_ids(table, names, "events")
+    return clean.read_ids(table, names, "events")
+
+
+def _clean_rows(table: pa.Table, first: Step, cleaning: Cleaning) -> tuple[pa.Table, tuple[Step, ...], tuple[str, ...]]:
+    """The steps after `first`, that of `_with_ids`, that look at rows one by one (and at exact copies), and notes on times."""
     table, second = clean.drop_missing(table, KEYS, "events")
     if not len(table):
         raise DataError(f"events: no row has user_id, item_id and timestamp, expected all three ({second.detail} missing)")

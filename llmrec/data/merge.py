@@ -1,8 +1,10 @@
-"""Merge histories: known events, then the events observed since."""
+"""Merge histories: known events and the events observed since, datasets side by side, and one over another."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +20,7 @@ def merge(known: Dataset, later: Dataset) -> Dataset:
     of `later` are baskets of their own, also where they happened at the same time as a known one. An attribute that only one
     side has is NaN on the other, and a scene -1. Raises SchemaError when the users' ids are of two kinds (str, int, UUID).
     """
-    _check_kinds(known.users, later.users)
+    check_kinds(known.users, later.users)
     place = known.users.find(later.users.values)
     fresh = np.flatnonzero(place < 0)
     place[fresh] = known.n_users + np.arange(len(fresh))
@@ -64,13 +66,56 @@ def already_known(known: Dataset, later: Dataset) -> np.ndarray:
             zip(user[rows].tolist(), dataset.item[rows].tolist(), dataset.time[rows].tolist(), kind.tolist(), strict=True)
         )
 
-    left = Counter(keys(known, known.user, np.flatnonzero(np.isin(known.user, place[place >= 0]))))
+    near = np.isin(known.user, place[place >= 0]) & np.isin(known.time, later.time)  # the others cannot be meant
+    left = Counter(keys(known, known.user, np.flatnonzero(near)))
     found = np.zeros(later.n_events, bool)
     for row, key in enumerate(keys(later, place[later.user], np.arange(later.n_events))):
         if left[key] > 0:
             left[key] -= 1
             found[row] = True
     return found
+
+
+def stacked(parts: Sequence[Dataset]) -> Dataset:
+    """One dataset of all users of `parts`, in order, each with the events it has there. At least one part.
+
+    All must be over the same catalogue, and no user in two of them. An attribute that only some have is NaN in the others, and
+    a scene -1.
+    """
+    some = [part for part in parts if part.n_users] or list(parts[:1])
+    return some[0] if len(some) == 1 else _stacked(some)
+
+
+def overlaid(older: Dataset, newer: Dataset) -> Dataset:
+    """The users of `older`, those that `newer` has with the events that they have there, and then the others of `newer`."""
+    place = older.users.find(newer.users.values)
+    order = np.concatenate([np.arange(older.n_users), older.n_users + np.flatnonzero(place < 0)])
+    order[place[place >= 0]] = older.n_users + np.flatnonzero(place >= 0)
+    return _stacked([older, newer]).take(order)
+
+
+def check_kinds(known: Ids, later: Ids) -> None:
+    """Raises SchemaError where the ids of users are of two kinds (str, int, UUID), which never match."""
+    if len(known) and len(later) and type(known[0]) is not type(later[0]):
+        raise SchemaError(
+            f"user_id: known are {type(known[0]).__name__} such as {known[0]!r}, came {type(later[0]).__name__} such as "
+            f"{later[0]!r}; expected one kind. Convert the column first"
+        )
+
+
+def _stacked(parts: Sequence[Dataset]) -> Dataset:
+    """As `stacked`; a user may be in several parts, and is then several users of one id, of whom `take` has to choose."""
+    counts = np.concatenate([np.diff(part.start) for part in parts])
+    return replace(
+        parts[0],
+        users=Ids([value for part in parts for value in part.users.values]),
+        start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        item=np.concatenate([part.item for part in parts]),
+        time=np.concatenate([part.time for part in parts]),
+        basket=np.concatenate([part.basket for part in parts]),
+        attributes={name: np.concatenate([_values(part, name) for part in parts]) for name in _names(*parts)},
+        scene=None if all(part.scene is None for part in parts) else np.concatenate([_scene(part) for part in parts]),
+    )
 
 
 def _began(dataset: Dataset) -> np.ndarray:
@@ -90,11 +135,3 @@ def _values(dataset: Dataset, name: str) -> np.ndarray:
 
 def _scene(dataset: Dataset) -> np.ndarray:
     return np.full(dataset.n_events, -1, np.int32) if dataset.scene is None else dataset.scene
-
-
-def _check_kinds(known: Ids, later: Ids) -> None:
-    if len(known) and len(later) and type(known[0]) is not type(later[0]):
-        raise SchemaError(
-            f"user_id: known are {type(known[0]).__name__} such as {known[0]!r}, came {type(later[0]).__name__} such as "
-            f"{later[0]!r}; expected one kind. Convert the column first"
-        )

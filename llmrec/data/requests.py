@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.clean import read_ids
 from llmrec.data.dataset import Catalogue
 from llmrec.data.frames import coded
 from llmrec.data.ids import Ids, plain
 from llmrec.data.numbers import check_whole
-from llmrec.data.tables import read_events
 from llmrec.errors import DataError, ShortAnswerWarning, UnknownItemError
 
 
@@ -46,10 +44,9 @@ def check_users(asked: Ids, known: Ids) -> None:
         )
 
 
-def query_users(histories: Any, columns: Mapping[str, str] | None) -> Ids:
-    """The users of a table in order of appearance, also those without any event that can be used."""
-    table, _ = read_events(histories, columns)
-    code, ids = coded(read_ids(table, ("user_id",), "events")[0].column("user_id"))
+def query_users(column: pa.ChunkedArray) -> Ids:
+    """The users of a column of ids, as `clean.read_ids` gives it, in order of appearance."""
+    code, ids = coded(column)
     users, first = np.unique(code, return_index=True)
     order = users[np.argsort(first)]
     return Ids(ids).take(order[order >= 0])

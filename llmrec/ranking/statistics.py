@@ -6,15 +6,14 @@ Axis convention: `N` items, `V` words. Nothing is counted over a query of a vali
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import expand_ranges, sample_windows
-from llmrec.index.candidates import by_popularity, neighbours
-from llmrec.models.counts import basket_items, largest_weights, user_item_weights
+from llmrec.index.candidates import neighbours
+from llmrec.models.counts import basket_items, basket_of_events, largest_weights
 from llmrec.models.item_item import Markov, ease_weights, fit_markov, interactions
 from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.cold_items import alike, carry
@@ -86,16 +85,6 @@ class ItemStatistics:
     recent_position_popularity: np.ndarray
     dates: np.ndarray
 
-    @cached_property
-    def popularity_order(self) -> np.ndarray:
-        """int64 (N,): all items, the most popular first; sorted once, not in every answer."""
-        return by_popularity(self.popularity)
-
-    @cached_property
-    def popular(self) -> np.ndarray:
-        """int64 (P,): the beginning of `popularity_order`, items that training users took."""
-        return self.popularity_order[: np.count_nonzero(self.popularity > 0)]
-
 
 def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: np.random.Generator) -> ItemStatistics:
     """Count over `users` (int indices of training users).
@@ -121,6 +110,15 @@ def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Tex
         recent_position_popularity=lately,
         dates=dates,
     )
+
+
+def with_baskets(popularity: np.ndarray, later: Dataset) -> np.ndarray:
+    """`popularity` float64 (N,) and the baskets of `later` that hold each item, by their weights, as
+    `ItemStatistics.popularity` counts them; a new array."""
+    part, found = later.counted, popularity.copy()
+    key, weight = largest_weights(basket_of_events(part) * part.n_items + part.item, part.sample_weight)
+    np.add.at(found, key % part.n_items, weight)
+    return found
 
 
 def extent(dataset: Dataset) -> str:

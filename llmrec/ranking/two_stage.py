@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import Read
-from llmrec.index.candidates import Candidates, Sources, candidates
+from llmrec.index.candidates import Candidates, Sources, by_popularity, candidates
 from llmrec.index.faiss_index import Index
 from llmrec.models.counts import support_counts
 from llmrec.ranking.ranker import Ranker, Ranking
@@ -22,12 +23,30 @@ class Retrieval:
     """What candidates are taken from.
 
     index: over `Items.search_matrix`, see `search_queries`. counts: of training users. sources: how many candidates each source
-    brings.
+    brings. observed: float64 (N,), baskets observed since that hold the item, by their weights; None for none.
     """
 
     index: Index
     counts: ItemStatistics
     sources: Sources
+    observed: np.ndarray | None = None
+
+    @cached_property
+    def popularity(self) -> np.ndarray:
+        """float32 (N,), as `ItemStatistics.popularity`, of training users and of what was observed since: for candidates and
+        the fallback. Features read `counts` alone, as the rankers did in training."""
+        fitted = self.counts.popularity
+        return fitted if self.observed is None else (fitted + self.observed).astype(np.float32)
+
+    @cached_property
+    def popularity_order(self) -> np.ndarray:
+        """int64 (N,): all items, the most popular first; sorted once, not in every answer."""
+        return by_popularity(self.popularity)
+
+    @cached_property
+    def popular(self) -> np.ndarray:
+        """int64 (P,): the beginning of `popularity_order`, items that somebody took."""
+        return self.popularity_order[: np.count_nonzero(self.popularity > 0)]
 
 
 def search_queries(vectors: np.ndarray) -> np.ndarray:
@@ -42,7 +61,7 @@ def retrieve(
     """Candidates of T tasks from user vectors (T, d); `allowed` is bool (N,) or None for all items."""
     query, counts, support = search_queries(vectors), retrieval.counts, support_counts(tasks)
     seen = None if sources.repeats else support_counts(tasks, every=True)  # dislikes too
-    return candidates(query, retrieval.index, support, counts.cooccurrence, counts.popular, sources, allowed, seen)
+    return candidates(query, retrieval.index, support, counts.cooccurrence, retrieval.popular, sources, allowed, seen)
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,10 @@ def answer(
 
 def fallback(state: State, askers: np.ndarray, k: int, allowed: np.ndarray | None) -> Answer:
     """The k most popular items for askers without history, labelled as such."""
-    counts = state.retrieval.counts
-    best = first_allowed(counts.popularity_order, k, allowed)
+    retrieval = state.retrieval
+    best = first_allowed(retrieval.popularity_order, k, allowed)
     n, m = len(askers), len(best)
-    score = np.tile(counts.popularity[best], n).astype(np.float32)
+    score = np.tile(retrieval.popularity[best], n).astype(np.float32)
     return Answer(
         np.repeat(askers, m),
         np.tile(best, n),

@@ -10,6 +10,7 @@ import numpy as np
 
 from llmrec.adapters.lora import Adapter, distance
 from llmrec.data.dataset import Dataset
+from llmrec.data.known import KnownUsers
 from llmrec.encoder.backbone import Backbone, load_body, load_text, small_body
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.train import train
@@ -40,7 +41,6 @@ from llmrec.recommender.pipeline import (
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.state import State
-
 
 SMALL_WIDTH, SMALL_BLOCKS, SMALL_HEADS = 128, 2, 4
 MOST_HELD_OUT = 2000  # users for the initialisation, and as many for gate and blend: more do not make them better
@@ -182,7 +182,8 @@ def fit_rest(
         with stages("count", "over all users"):
             counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
             retrieval = replace(retrieval, counts=counts)
-    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, dataset, gate, seed=seed)
+    known = KnownUsers((dataset,))
+    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, known, gate, seed=seed)
 
 
 def with_initialisation(

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from llmrec.data.build import build, events_for
+from llmrec.data.build import asked_for, build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.ids import Ids
-from llmrec.data.merge import already_known, merge
+from llmrec.data.merge import check_kinds
 from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
 from llmrec.data.requests import (
@@ -28,7 +28,6 @@ from llmrec.data.requests import (
     check_count,
     check_users,
     find_items,
-    query_users,
     warn_if_short,
     with_titles,
 )
@@ -41,6 +40,7 @@ from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.progress import LOGGER, Stages
 from llmrec.ranking.rankers import CandidateRanker
+from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Answer, answer, fallback, joined
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
@@ -171,6 +171,10 @@ class Recommender:
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories`, who need not be known.
 
+        Users of `histories` who are known have their stored events beside those of the table, as if the table had been
+        observed first; an event that is in both counts once. Nothing of the table is kept. Users with ids of another type than
+        the known ones are not known, and only the table says what they had.
+
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
             in a scene).
         columns: names in `histories`, as in `fit`. adapt: True takes as many gradient steps on each history as the gate found
@@ -184,8 +188,8 @@ class Recommender:
         than k items are left, a ShortAnswerWarning says to whom and why. Of a model that was saved without histories,
         MissingHistoriesWarning says that users asked by id are not known. Raises UnknownItemError for an id in
         `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; DataError for
-        ids of another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers, one
-        for each candidate; ForkError in a forked process, see there.
+        `users` of another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers,
+        one for each candidate; ForkError in a forked process, see there.
         """
         if (users is None) == (histories is None):
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
@@ -199,11 +203,13 @@ class Recommender:
         state = self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
         if users is not None:
-            known, asked, frame = state.histories, as_ids(users, "users"), self._frame
-            check_users(asked, known.users)
+            asked, frame = as_ids(users, "users"), self._frame
+            check_users(asked, state.known.first.users)
+            known = state.known.of(asked)
             _warn_if_left_out(state, asked)
         else:
-            known, asked = _events(state, histories, columns)[0], query_users(histories, columns)
+            later, _, asked = _events(state, histories, columns)
+            known, _ = state.known.joined(asked, later)
             frame = to_native(pa.table({}), histories)
         check_process()
         found = _answer(
@@ -222,17 +228,24 @@ class Recommender:
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
 
+        The events also count in the popularity that users without a history are answered by, and popular candidates are taken
+        from, as those of `fit` do: baskets that hold the item, by sample weight. The rankers and their features stay as fitted.
         An event that is known already (the same user, item, time and type) is left out, so that what is delivered twice counts
-        once. Returns what was cleaned or left out. Raises UnknownItemError when no event has an item of the catalogue.
+        once; a model saved without histories cannot tell which events it was fitted on. The time this takes does not grow with
+        the events that are stored of other users. Returns what was cleaned or left out. Raises UnknownItemError when no event
+        has an item of the catalogue.
         """
         with self._writing:
             state = self.state
-            later, report = _events(state, events, columns)
-            again = already_known(state.histories, later)
-            step = Step("already known", "events", later.n_events, int(again.sum()))
-            if not again.all():
-                fresh = later.keep(~again) if again.any() else later
-                self._state = replace(state, histories=merge(state.histories, fresh), version=state.version + 1)
+            later, report, _ = _events(state, events, columns)
+            check_kinds(state.known.first.users, later.users)
+            histories, fresh = state.known.joined(later.users, later)
+            step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
+            if fresh.n_events:
+                before = np.zeros(fresh.n_items) if state.retrieval.observed is None else state.retrieval.observed
+                retrieval = replace(state.retrieval, observed=with_baskets(before, fresh))
+                known = state.known.with_histories(histories)
+                self._state = replace(state, known=known, retrieval=retrieval, version=state.version + 1)
         return replace(report, steps=(*report.steps, step))
 
     def similar_items(self, items: Iterable[Any], k: int = 10, titles: bool = False) -> Any:
@@ -269,8 +282,8 @@ class Recommender:
         check_whole("known", known, 1)
         check_seed(seed)
         state = self.state
-        held, _ = _events(state, events, columns)
-        place = state.histories.users.find(held.users.values)
+        held, _, _ = _events(state, events, columns)
+        place = state.known.first.users.find(held.users.values)
         if trained := int(((place >= 0) & (place < state.trained)).sum()):
             warnings.warn(
                 f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
@@ -285,7 +298,8 @@ class Recommender:
         """Save everything needed to recommend, atomically and with a hash of every file.
 
         histories: also the users' events. Left out by default: one person's trained base and initialisation serve another.
-            Users asked by id are then not known after loading. Texts beside an older save, such as README.md, stay.
+            Users asked by id are then not known after loading; how popular items are, also by events observed since `fit`, is
+            saved all the same, as counts over all users. Texts beside an older save, such as README.md, stay.
         """
         save_state(Path(folder), self.state, histories)
 
@@ -303,13 +317,13 @@ class Recommender:
         return recommender
 
 
-def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport]:
-    """Histories over the state's catalogue, in the state's terms."""
-    known = state.histories
-    found, report = events_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
+def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:
+    """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`."""
+    known = state.known.first
+    found, report, asked = asked_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
     for note in report.notes:
         LOGGER.info(note)
-    return replace(found, event_weights=known.event_weights), report
+    return replace(found, event_weights=known.event_weights), report, asked
 
 
 def _answer(
@@ -333,8 +347,8 @@ def _answer(
 def _warn_if_left_out(state: State, asked: Ids) -> None:
     if not state.left_out:
         return
-    unknown = [user for user, place in zip(asked.values, state.histories.users.find(asked.values), strict=True) if place < 0]
-    if unknown:
+    unknown = asked.take(np.flatnonzero(~state.known.knows(asked)))
+    if len(unknown):
         who = f"user {unknown[0]!r} is" if len(unknown) == 1 else f"{len(unknown):,} users, such as {unknown[0]!r}, are"
         gets = "gets" if len(unknown) == 1 else "get"
         warnings.warn(

@@ -21,6 +21,7 @@ from scipy import sparse
 from llmrec.adapters.peft_format import load_adapter, save_adapter
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights, empty_dataset
 from llmrec.data.ids import Ids
+from llmrec.data.known import KnownUsers
 from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
@@ -88,9 +89,9 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "baskets": state.retrieval.counts.baskets,
         "words": state.retrieval.counts.words.shape[1],
         "markov": {name: _reach(getattr(state.retrieval.counts, name)) for name in ("markov_short", "markov_long")},
-        "event_types": list(state.histories.event_types),
-        "scenes": list(state.histories.scenes),
-        "event_weights": asdict(state.histories.event_weights),
+        "event_types": list(state.known.first.event_types),
+        "scenes": list(state.known.first.scenes),
+        "event_weights": asdict(state.known.first.event_weights),
         "histories": histories,
         "left_out": state.left_out or not histories,
         "trained": state.trained if histories else 0,
@@ -140,7 +141,7 @@ def load_state(folder: Path, device: str) -> State:
         **{name: arrays[f"counts.{name}"] for name in COUNTED},
     )
     items = frozen_items(model)
-    retrieval = new_retrieval(model, items, counts, settings)
+    retrieval = replace(new_retrieval(model, items, counts, settings), observed=arrays.get("observed"))  # None in older folders
     counts_ranker, blend = (_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend"))
     rankers = Rankers(counts_ranker, blend, settings.blend_features)
     weights_of_events = EventWeights(tuple(meta["event_weights"]["types"]), meta["event_weights"]["scale"])
@@ -159,7 +160,7 @@ def load_state(folder: Path, device: str) -> State:
         retrieval,
         rankers,
         catalogue,
-        known,
+        KnownUsers((known,)),
         gate,
         version=meta["version"],
         seed=meta["seed"],
@@ -193,6 +194,8 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
     for name, ranker in (("ranker", state.rankers.counts), ("blend", state.rankers.blend)):
         arrays |= {f"{name}.mean": ranker.mean, f"{name}.spread": ranker.spread}
         arrays |= {f"{name}.weights.{key}": value for key, value in ranker.weights.items()}
+    if state.retrieval.observed is not None:  # counts over all users, so they are kept without histories too
+        arrays["observed"] = state.retrieval.observed
     return {**arrays, "log_rate": state.init.log_rate.cpu().numpy()}
 
 

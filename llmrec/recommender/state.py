@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.known import KnownUsers
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.index.faiss_index import Index
 from llmrec.meta.gate import Gate
@@ -24,9 +25,9 @@ class State:
     model, items: the trained base and its item side. init: the meta-learned start of every adapter. gate: how many steps a
         support of each size should take; None where this could not be measured: then every support takes all learned steps.
     retrieval, rankers: the two stages after it. catalogue: the items.
-    histories: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
+    known: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
     seed: of the shuffle among events that share a time, so that a history is read in one order wherever it comes from.
-    trained: how many of the first users of `histories` were trained on. left_out: whether it was loaded from a folder without
+    trained: how many of the first users of `known.first` were trained on. left_out: whether it was loaded from a folder without
         the histories of the users known then. frame: kind of frame that answers are given in, see `frame_kind`.
     """
 
@@ -37,13 +38,19 @@ class State:
     retrieval: Retrieval
     rankers: Rankers
     catalogue: Catalogue
-    histories: Dataset
+    known: KnownUsers
     gate: Gate | None = None
     version: int = 0
     seed: int = 0
     trained: int = 0
     left_out: bool = False
     frame: str = "pyarrow"
+
+    @property
+    def histories(self) -> Dataset:
+        """All known users with all their events as one dataset. After `observe` it is made when it is first asked for, which
+        takes longer the more events there are; `known.of` gives only those of some users."""
+        return self.known.dataset
 
     @cached_property
     def similarity_index(self) -> Index:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.build import events_for
+from llmrec.data.build import asked_for, events_for
 from llmrec.data.dataset import Catalogue, Dataset, empty_dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.ids import Ids
@@ -23,7 +23,6 @@ from llmrec.data.requests import (
     as_ids,
     check_count,
     check_users,
-    query_users,
     warn_if_short,
     with_titles,
 )
@@ -108,10 +107,12 @@ class SceneRecommender:
             allowed = allowed & allowed_items(self.catalogue, items_to_recommend)
         skip = (not self.repeat_purchases) if filter_viewed is None else bool(filter_viewed)
         if histories is None:
-            known, frame = empty_dataset(self.catalogue), pa.table({}) if self.frame is None else self.frame
+            known, asked = empty_dataset(self.catalogue), Ids([])
+            frame = pa.table({}) if self.frame is None else self.frame
         else:
-            known, frame = self._events(histories, columns), to_native(pa.table({}), histories)
-        asked = query_users(histories, columns) if users is None else as_ids(users, "users")
+            known, _, asked = asked_for(self.catalogue, histories, columns, seed=self.seed)
+            frame = to_native(pa.table({}), histories)
+        asked = asked if users is None else as_ids(users, "users")
         check_users(asked, known.users)
         parts = [
             self._best(known, asked, np.arange(first, min(first + _TASKS, len(asked))), k, skip, allowed)

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from llmrec.data.build import asked_for, events_for
 from llmrec.data.dataset import Catalogue
 from llmrec.data.ids import Ids
 from llmrec.data.requests import (
@@ -19,7 +20,6 @@ from llmrec.data.requests import (
     check_count,
     check_users,
     find_items,
-    query_users,
     warn_if_short,
     with_titles,
 )
@@ -85,7 +85,12 @@ def test_titles_stand_behind_the_answer():
 
 def test_askers_come_in_the_order_of_the_table_each_once_and_without_the_nameless():
     table = {"who": ["b", None, "a", "b", ""], "item_id": ["x", "x", None, "y", "y"], "timestamp": [1, 2, 3, 4, 5]}
-    assert query_users(table, {"who": "user_id"}).values == ["b", "a"]
+    catalogue = Catalogue(Ids(["x", "y"]), pa.table({"title": ["x", "y"]}))
+    dataset, report, asked = asked_for(catalogue, table, {"who": "user_id"})
+    assert asked.values == ["b", "a"] and dataset.users.values == ["b"]
+    assert [step.name for step in report.steps].count("ids") == 1
+    one, told = events_for(catalogue, table, {"who": "user_id"})
+    assert (one.users.values, one.item.tolist(), told) == (["b"], dataset.item.tolist(), report)
 
 
 def test_items_are_found_or_named():

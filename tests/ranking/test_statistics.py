@@ -15,13 +15,34 @@ from llmrec.models.item_item import Markov, fit_ease, fit_markov
 from llmrec.models.text_match import words
 from llmrec.ranking import statistics
 from llmrec.ranking.cold_items import alike
-from llmrec.ranking.statistics import POSITIONS, ItemStatistics, Texts, fit_statistics, read_texts, with_vectors
+from llmrec.ranking.statistics import (
+    POSITIONS,
+    ItemStatistics,
+    Texts,
+    fit_statistics,
+    read_texts,
+    with_baskets,
+    with_vectors,
+)
 from llmrec.ranking.text_cca import Flow
 
 
 def texts(data: Dataset) -> Texts:
     rng = np.random.default_rng(5)
     return with_vectors(read_texts(data), rng.normal(size=(data.n_items, 6)).astype(np.float32), rng)
+
+
+def test_baskets_that_come_later_count_as_those_that_were_fitted(random_shop):
+    """Part by part and at once, dislikes among them."""
+    rng, users = np.random.default_rng(0), np.arange(3, 15)
+    weight = rng.choice([0.0, 0.5, 1.0], random_shop.n_events).astype(np.float32)
+    for data in (random_shop, replace(random_shop, attributes={**random_shop.attributes, "weight": weight})):
+        expected = fit_statistics(data, users, 2, texts(data), rng).popularity
+        found = nothing = np.zeros(data.n_items)
+        for part in np.split(users, [2, 7, 7]):
+            found = with_baskets(found, data.take(part))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert not nothing.any() and found.dtype == np.float64
 
 
 def test_counts_against_a_loop(random_shop):

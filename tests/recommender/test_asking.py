@@ -1,4 +1,4 @@
-"""What a call is asked with and what it leaves: ids, titles, copies, forks, events delivered twice, what is shown."""
+"""What a call is asked with and what it leaves: ids, titles, copies, forks, what is shown."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from llmrec import LoraSettings, OuterSettings, Recommender, Settings, TrainSettings
+from llmrec.data import tables
 from llmrec.errors import DataError, ForkError, TrainedUsersWarning, UnknownItemError
 from llmrec.index import forks
 from llmrec.recommender.answer import FALLBACK
@@ -57,27 +58,16 @@ def test_titles_are_added_when_asked_for(fitted, world, clicks):
         pd.testing.assert_frame_equal(titled.drop(columns="title"), plain)
 
 
-# ---------------------------------------------------------------------------------------- observing and evaluating
+def test_a_table_is_read_once(recommender, clicks, tmp_path, monkeypatch):
+    pd.DataFrame(clicks).to_csv(tmp_path / "clicks.csv", index=False)
+    read, files = tables.to_arrow, []
+    monkeypatch.setattr(tables, "to_arrow", lambda table, *more: files.append(table) or read(table, *more))
+    answer = recommender.recommend(histories=tmp_path / "clicks.csv", k=3)
+    assert files == [tmp_path / "clicks.csv"]
+    pd.testing.assert_frame_equal(answer, recommender.recommend(histories=clicks, k=3))
 
 
-def test_events_that_are_delivered_twice_count_once(recommender, world, clicks):
-    new = {"user_id": ["u000"], "item_id": [world.ids[1]], "timestamp": [1.8e9]}
-    assert step(recommender.observe(new)) == (1, 0)
-    state = recommender.state
-    assert step(recommender.observe(new)) == (1, 1)
-    assert recommender.state is state
-    events = world.events(world.users, world.ids)  # what was fitted
-    assert step(recommender.observe(events)) == (len(events["user_id"]),) * 2
-    both = {name: [*clicks[name], *events[name]] for name in clicks}
-    assert step(recommender.observe(both)) == (len(both["user_id"]), len(events["user_id"]))
-    histories = recommender.state.histories
-    assert histories.n_events == state.histories.n_events + len(clicks["user_id"])
-    assert histories.n_users == len(world.users) + 5 and recommender.state.version == 2
-
-
-def step(report) -> tuple[int, int]:
-    """Rows of an observation, and how many of them were known already."""
-    return next((one.rows_in, one.rows_dropped) for one in report.steps if one.name == "already known")
+# ---------------------------------------------------------------------------------------- evaluating
 
 
 def test_evaluating_on_those_who_were_trained_on_warns_with_how_many(recommender, world, clicks):

@@ -94,6 +94,7 @@ def test_a_dislike_that_is_observed_takes_the_item_out(disliked, world):
     first = offered(mine.recommend(["u003"], k=1))["u003"][0]
     mine.observe({"user_id": ["u003"], "item_id": [first], "timestamp": [LATER + 99], **marked(mine, [True])})
     assert first not in offered(mine.recommend(["u003"], k=10))["u003"]
+    assert not mine.state.retrieval.observed.any()  # nor does it make the item popular
 
 
 def test_a_dislike_is_neither_relevant_nor_a_purchase_to_the_controls(disliked):

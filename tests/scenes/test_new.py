@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec import SceneRecommender
+from llmrec.data import tables
 from llmrec.data.build import events_for
 from llmrec.data.tasks import full_histories
 from llmrec.errors import ArtefactError, DataError, ShortAnswerWarning, UnknownItemError
@@ -71,6 +72,16 @@ def test_an_answer_holds_k_new_items_a_user_best_first_as_the_scene_scores_them(
             assert (np.diff(rows["score"]) <= 0).all()
             assert scores[row, rest].max() <= rows["score"].min() + 1e-6
             assert not had(asked, user) & set(rows["item_id"])
+
+
+def test_a_table_is_read_once(shop, newcomer, tmp_path, monkeypatch):
+    asked = pd.DataFrame(of(newcomer[0], [100, 101]))
+    asked.to_csv(tmp_path / "asked.csv", index=False)
+    read, files = tables.to_arrow, []
+    monkeypatch.setattr(tables, "to_arrow", lambda table, *more: files.append(table) or read(table, *more))
+    answer = shop.recommend(histories=tmp_path / "asked.csv", k=3)
+    assert files == [tmp_path / "asked.csv"]
+    pd.testing.assert_frame_equal(answer, shop.recommend(histories=asked, k=3))
 
 
 def test_what_was_had_may_come_where_things_are_bought_again(shop, newcomer):
