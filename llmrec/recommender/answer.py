@@ -99,7 +99,7 @@ def _answer(
     reading = read_with(model, items, made, adapter)
     sources = replace(state.retrieval.sources, repeats=not filter_viewed)
     found = retrieve(state.retrieval, tasks, reading.vectors, sources, allowed)
-    fitted = state.rankers.over(state.retrieval.counts, already_read(tasks, reading))
+    fitted = state.rankers_for(filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))
     value = checked_scores(fitted if ranker is None else ranker, tasks, found)
     best = np.lexsort((found.item, -value, found.task))
     rank = np.arange(len(best)) - found.start[found.task[best]] + 1

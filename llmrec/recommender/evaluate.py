@@ -72,4 +72,4 @@ def chain_scores(
     """
     read = reader(state.model, state.items, state.settings, state.init, steps, state.gate)
     retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=not filter_viewed))
-    return ranked_scores(read, retrieval, state.rankers.over, tasks, allowed)
+    return ranked_scores(read, retrieval, state.rankers_for(filter_viewed).over, tasks, allowed)

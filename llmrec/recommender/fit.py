@@ -20,6 +20,7 @@ from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages, bar
 from llmrec.ranking.ranker import Ranker
+from llmrec.ranking.rankers import already_read
 from llmrec.ranking.statistics import extent, fit_statistics, read_texts
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.auto import facts, resolve
@@ -29,7 +30,7 @@ from llmrec.recommender.pipeline import (
     check_settings,
     frozen_items,
     learn_blend,
-    learn_counts_ranker,
+    learn_counts_rankers,
     learn_initialisation,
     new_model,
     new_retrieval,
@@ -176,14 +177,16 @@ def fit_rest(
         say(f"{plan.episodes} episodes, {init.adapter.n_params:,} numbers a user, moved by {moved:.2f}")
     with stages("rank", f"over counts, learned on {len(split.base):,} users"):
         plain = reader(model, items, settings, None)
-        counted = learn_counts_ranker(plain, retrieval, texts, dataset, split.base, settings, rng, seed)
-    gate, rankers = gate_and_blend(dataset, split, model, items, init, retrieval, counted, settings, seed, rng, stages)
+        kinds = (True, False) if settings.sources.repeats else (False,)
+        counted = learn_counts_rankers(plain, retrieval, texts, dataset, split.base, settings, rng, seed, kinds)
+    rest = model, items, init, retrieval, counted[0], counted[-1]
+    gate, rankers, unseen = gate_and_blend(dataset, split, *rest, settings, seed, rng, stages)
     if split.blend is not split.base:  # everything is learned: the held-out users count now, too
         with stages("count", "over all users"):
             counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
             retrieval = replace(retrieval, counts=counts)
     known = KnownUsers((dataset,))
-    return State(settings, model, items, init, retrieval, rankers, dataset.catalogue, known, gate, seed=seed)
+    return State(settings, model, items, init, retrieval, rankers, unseen, dataset.catalogue, known, gate, seed=seed)
 
 
 def with_initialisation(
@@ -194,9 +197,10 @@ def with_initialisation(
     They are learned beside counts over the base's users alone, as in `fit`: the state's own hold the future of all users.
     """
     counts = fit_statistics(dataset, split.base, state.settings.train.horizon, read_texts(dataset), rng)
-    parts = state.model, state.items, init, replace(state.retrieval, counts=counts), state.rankers.counts
-    gate, rankers = gate_and_blend(dataset, split, *parts, state.settings, state.seed, rng, stages)
-    return replace(state, init=init, gate=gate, rankers=rankers)
+    retrieval = replace(state.retrieval, counts=counts)
+    parts = state.model, state.items, init, retrieval, state.rankers.counts, state.unseen_rankers.counts
+    gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.settings, state.seed, rng, stages)
+    return replace(state, init=init, gate=gate, rankers=rankers, unseen_rankers=unseen)
 
 
 def gate_and_blend(
@@ -207,12 +211,16 @@ def gate_and_blend(
     init: Initialisation[Adapter],
     retrieval: Retrieval,
     counted: Ranker,
+    counted_unseen: Ranker,
     settings: Settings,
     seed: int,
     rng: np.random.Generator,
     stages: Stages,
-) -> tuple[Gate | None, Rankers]:
-    """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor initialisation."""
+) -> tuple[Gate | None, Rankers, Rankers]:
+    """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor initialisation.
+
+    Returns the gate, the rankers of all items, and those of items that the history does not hold.
+    """
     own, gate = split.blend is split.base, None
     if not own:
         with stages("gate", f"from {len(split.blend):,} other users") as say:
@@ -224,6 +232,10 @@ def gate_and_blend(
         else f"{len(split.blend):,} other users"
     )
     with stages("blend", f"learned on {same}"):
-        read = reader(model, items, settings, init, gate=gate)
         tasks = ranking_tasks(dataset, split.blend, settings, rng)
-        return gate, learn_blend(read, retrieval, counted, tasks, settings, seed)
+        read = already_read(tasks, reader(model, items, settings, init, gate=gate)(tasks))
+        every = learn_blend(read, retrieval, counted, tasks, settings, seed)
+        if not settings.sources.repeats:
+            return gate, every, every
+        new = replace(retrieval, sources=replace(retrieval.sources, repeats=False))
+        return gate, every, learn_blend(read, new, counted_unseen, tasks, settings, seed)

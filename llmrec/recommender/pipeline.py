@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from llmrec.meta.gate import Choice, Gate, adapt_by
 from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.outer import Episode, meta_train
 from llmrec.ranking.features import features
-from llmrec.ranking.ranker import Ranker, fit_ranker
+from llmrec.ranking.ranker import Ranker, Ranking, fit_ranker
 from llmrec.ranking.rankers import CountsRanker, TransformerRanker, already_read, blend_inputs, columns_of
 from llmrec.ranking.statistics import ItemStatistics, Texts, fit_statistics
 from llmrec.ranking.two_stage import Rankers, Retrieval, concatenate_rankings, ranking, retrieve
@@ -192,7 +192,7 @@ def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: 
     return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
 
 
-def learn_counts_ranker(
+def learn_counts_rankers(
     read: Read,
     retrieval: Retrieval,
     texts: Texts,
@@ -201,9 +201,11 @@ def learn_counts_ranker(
     settings: Settings,
     rng: np.random.Generator,
     seed: int,
+    repeats: Sequence[bool],
     allowed: np.ndarray | None = None,
-) -> Ranker:
-    """The ranker over counts, from tasks of `users`; `read` only says which candidates they meet.
+) -> list[Ranker]:
+    """Rankers over counts, from tasks of `users`: one that ranks all items (True in `repeats`), one that ranks only items that
+    the support does not hold (False). `read` only says which candidates they meet.
 
     Each half of the users meets what was counted over the other half: counts that hold a user's own later events foresee them
     better than they will foresee a stranger's, and would be trusted too much.
@@ -214,13 +216,16 @@ def learn_counts_ranker(
     halves = [mixed[::2], mixed[1::2]]
     if not all((dataset.n_baskets[half] >= settings.train.known[0] + horizon).any() for half in halves):
         halves = [users, users]  # one user with a history is all there is
-    parts = []
+    parts: list[list[Ranking]] = [[] for _ in repeats]
     for mine, others in (halves, halves[::-1]):
         counts = fit_statistics(dataset, others, horizon, texts, rng)
         tasks = ranking_tasks(dataset, mine, settings, rng, 0.5)
-        found = retrieve(replace(retrieval, counts=counts), tasks, read(tasks).vectors, retrieval.sources, allowed)
-        parts.append(ranking(tasks, found, features(tasks, found, counts)))
-    return fit_ranker(concatenate_rankings(parts), settings.counts_ranker, seed)
+        vectors = read(tasks).vectors
+        for part, repeat in zip(parts, repeats, strict=True):
+            sources = replace(retrieval.sources, repeats=repeat)
+            found = retrieve(replace(retrieval, counts=counts), tasks, vectors, sources, allowed)
+            part.append(ranking(tasks, found, features(tasks, found, counts)))
+    return [fit_ranker(concatenate_rankings(part), settings.counts_ranker, seed) for part in parts]
 
 
 def learn_blend(

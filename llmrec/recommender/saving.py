@@ -54,9 +54,17 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
-LAYOUT = 1  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
-MIGRATIONS: dict[int, Migration] = {}  # layout k -> the function that makes layout k + 1 out of it
 COUNTED = ("popularity", "repurchase", "log_price", "position_popularity", "recent_position_popularity", "dates")
+
+
+def _one_pair_of_rankers(saved: Saved) -> Saved:
+    """Layout 1 had one pair of rankers for all answers, and the pretrained transformer always read the histories."""
+    pair = {f"unseen_{name}": values for name, values in saved.arrays.items() if name.startswith(("ranker.", "blend."))}
+    return replace(saved, arrays=saved.arrays | pair, settings={**saved.settings, "user_encoder": "pretrained"})
+
+
+LAYOUT = 2  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
+MIGRATIONS: dict[int, Migration] = {1: _one_pair_of_rankers}  # layout k -> what makes layout k + 1 out of it
 
 
 def save_state(folder: Path, state: State, histories: bool) -> None:
@@ -142,8 +150,10 @@ def load_state(folder: Path, device: str) -> State:
     )
     items = frozen_items(model)
     retrieval = replace(new_retrieval(model, items, counts, settings), observed=arrays.get("observed"))  # None in older folders
-    counts_ranker, blend = (_ranker(_under(arrays, f"{name}.")) for name in ("ranker", "blend"))
-    rankers = Rankers(counts_ranker, blend, settings.blend_features)
+    rankers, unseen = (
+        Rankers(_ranker(_under(arrays, f"{counts}.")), _ranker(_under(arrays, f"{blend}.")), settings.blend_features)
+        for counts, blend in (("ranker", "blend"), ("unseen_ranker", "unseen_blend"))
+    )
     weights_of_events = EventWeights(tuple(meta["event_weights"]["types"]), meta["event_weights"]["scale"])
     empty = empty_dataset(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]), weights_of_events)
     known = (
@@ -159,6 +169,7 @@ def load_state(folder: Path, device: str) -> State:
         init,
         retrieval,
         rankers,
+        unseen,
         catalogue,
         KnownUsers((known,)),
         gate,
@@ -191,7 +202,13 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
     for name, markov in (("markov_short", counts.markov_short), ("markov_long", counts.markov_long)):
         arrays |= {f"{name}.exit_rate": markov.exit_rate, f"{name}.prior": markov.prior}
     arrays |= {f"flow.{name}": getattr(counts.flow, name) for name in ("ask", "answer", "centre")}
-    for name, ranker in (("ranker", state.rankers.counts), ("blend", state.rankers.blend)):
+    kept = {
+        "ranker": state.rankers.counts,
+        "blend": state.rankers.blend,
+        "unseen_ranker": state.unseen_rankers.counts,
+        "unseen_blend": state.unseen_rankers.blend,
+    }
+    for name, ranker in kept.items():
         arrays |= {f"{name}.mean": ranker.mean, f"{name}.spread": ranker.spread}
         arrays |= {f"{name}.weights.{key}": value for key, value in ranker.weights.items()}
     if state.retrieval.observed is not None:  # counts over all users, so they are kept without histories too

@@ -24,7 +24,7 @@ class State:
 
     model, items: the trained base and its item side. init: the meta-learned start of every adapter. gate: how many steps a
         support of each size should take; None where this could not be measured: then every support takes all learned steps.
-    retrieval, rankers: the two stages after it. catalogue: the items.
+    retrieval, rankers: the two stages after it. unseen_rankers: those of answers that leave out the items of the history. catalogue: the items.
     known: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
     seed: of the shuffle among events that share a time, so that a history is read in one order wherever it comes from.
     trained: how many of the first users of `known.first` were trained on. left_out: whether it was loaded from a folder without
@@ -37,6 +37,7 @@ class State:
     init: Initialisation
     retrieval: Retrieval
     rankers: Rankers
+    unseen_rankers: Rankers
     catalogue: Catalogue
     known: KnownUsers
     gate: Gate | None = None
@@ -51,6 +52,10 @@ class State:
         """All known users with all their events as one dataset. After `observe` it is made when it is first asked for, which
         takes longer the more events there are; `known.of` gives only those of some users."""
         return self.known.dataset
+
+    def rankers_for(self, filter_viewed: bool) -> Rankers:
+        """The rankers of an answer with the items of the history, or without them."""
+        return self.unseen_rankers if filter_viewed else self.rankers
 
     @cached_property
     def similarity_index(self) -> Index:

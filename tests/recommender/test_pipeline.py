@@ -157,7 +157,7 @@ def test_the_ranker_over_counts_meets_the_counts_of_other_users(random_shop, tin
     )
     settings = replace(tiny_settings, train=replace(tiny_settings.train, horizon=1))
     read = lambda some: SimpleNamespace(vectors=rng.normal(size=(len(some), 4)).astype(np.float32))  # noqa: E731
-    pipeline.learn_counts_ranker(read, retrieval, texts, random_shop, users, settings, rng, 0)
+    pipeline.learn_counts_rankers(read, retrieval, texts, random_shop, users, settings, rng, 0, (True,))
     assert len(counted) == len(ranked_for) == 2
     assert not any(a & b for a, b in zip(counted, ranked_for, strict=True))
     assert ranked_for[0] | ranked_for[1] == set(users.tolist())

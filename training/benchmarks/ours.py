@@ -38,7 +38,7 @@ from llmrec.recommender.dense import ranked_scores
 from llmrec.recommender.pipeline import (
     frozen_items,
     learn_blend,
-    learn_counts_ranker,
+    learn_counts_rankers,
     new_model,
     new_retrieval,
     reader,
@@ -247,8 +247,8 @@ def learn_rankers(
         which = "all items" if repeats else "unseen items"
         with stages("rank", which if among is None else f"{which}, {among.sum():,} of them"):
             if repeats not in counted:
-                counted[repeats] = learn_counts_ranker(
-                    here.read, here.retrieval, here.texts, benchmark.train, benchmark.users, settings, rng, seed
+                (counted[repeats],) = learn_counts_rankers(
+                    here.read, here.retrieval, here.texts, benchmark.train, benchmark.users, settings, rng, seed, (repeats,)
                 )
             tasks = blend_tasks(alike, recipe.blend_tasks, rng)
             rankers = learn_blend(here.read, here.retrieval, counted[repeats], tasks, settings, seed, among)

@@ -27,7 +27,7 @@ from llmrec.recommender.pipeline import (
     adapted,
     frozen_items,
     learn_blend,
-    learn_counts_ranker,
+    learn_counts_rankers,
     new_retrieval,
     ranking_tasks,
     read_with,
@@ -183,4 +183,5 @@ def train_counts_ranker(
     """The ranker over counts, from tasks of the base's users among the items that they were trained on."""
     read = reader(model, items, plan.settings, None)
     draw = np.random.default_rng(seed + 3)
-    return learn_counts_ranker(read, retrieval, texts, taught, users, plan.settings, draw, seed, model.trained.cpu().numpy())
+    among = model.trained.cpu().numpy()
+    return learn_counts_rankers(read, retrieval, texts, taught, users, plan.settings, draw, seed, (True,), among)[0]
