@@ -87,12 +87,12 @@ def recalls(vectors: np.ndarray, list_of: np.ndarray, order: np.ndarray, queries
 
 
 def tune(vectors: np.ndarray, list_of: np.ndarray, order: np.ndarray, queries: Queries, recall: float) -> Tuned:
-    """The fewest lists with which either kind of queries reaches `recall`, by the margin; arrays as in `recalls`."""
+    """The fewest lists with which both kinds of queries reach `recall`, by the margin; arrays as in `recalls`."""
     found = recalls(vectors, list_of, order, queries)
     kinds = [found[queries.own >= 0], found[queries.own < 0]]
     sure = np.min([part.mean(axis=0) - MARGIN * part.std(axis=0) / len(part) ** 0.5 for part in kinds], axis=0)
     enough = np.flatnonzero(sure >= recall)
-    probes = int(enough[0]) + 1 if recall < 1 and len(enough) else order.shape[1]
+    probes = int(enough[0]) + 1 if len(enough) else order.shape[1]
     return Tuned(order.shape[1], probes, _worse(kinds, probes))
 
 
