@@ -14,6 +14,10 @@ the best k + 1.
 Kinds. Below `exact_below` items every item is compared (`IndexFlatIP`). Above, inverted lists (`IndexIVFFlat`) compare those of
 the `probes` nearest lists: approximate, several times faster. A graph (HNSW) would be faster still but cannot remove items.
 A query whose lists hold fewer than k of what the filters leave is answered exactly; only there may a larger k change the first.
+
+Recall. How many lists a query looks into is tuned by `build` to find `recall` of the best 100 (`tuning.py`): few where vectors
+form groups, most lists where they have no structure, and all if need be, which is exact. `Index.tuned` says what came out.
+Queries unlike the catalogue's vectors, more than 100 hits and filters that leave few items may find less.
 """
 
 from __future__ import annotations
@@ -26,9 +30,11 @@ from typing import Any
 
 import numpy as np
 
+from llmrec.data.numbers import check_number, check_whole
 from llmrec.errors import DataError, MissingExtraError, UnknownItemError
 from llmrec.index.exact import best_of, multiply, scan, score
 from llmrec.index.filters import Filter, item_ids, matrix, some
+from llmrec.index.tuning import Tuned, measure, sample_queries, tune
 
 SPARE = 16  # fetched beyond what is asked for, to tell near ties at the edge apart
 MANY = 16  # from this many queries on a product of matrices beats faiss's scan, which reads every vector for every query
@@ -42,17 +48,21 @@ class IndexSettings:
 
     exact_below: catalogues smaller than this are searched exactly.
     lists: inverted lists of larger ones; None is twice the square root of the number of items.
-    probes: how many of the lists a query looks into; on a GPU 2,048 at most.
-    seed: of the k-means that makes the lists.
+    probes: how many of the lists a query looks into. None tunes it when the index is built, to keep the promise `recall`; a
+        number is taken as it is (on a GPU 2,048 at most), and its recall is measured.
+    seed: of the k-means that makes the lists, and of the queries to tune on.
     device: "cuda" (the first GPU) or "cuda:1" fetches there where no filter is shared and few enough are wanted (needs
         `llmrec[gpu]`). None is the CPU, but for a recommender the GPU that it runs on itself, if faiss can use it.
+    recall: fraction of the exact best 100 that an approximate search finds on average, counted by score; above 0, and 1 at
+        most, which makes every search exact. Where that takes more than 2,048 lists, no search runs on a GPU.
     """
 
     exact_below: int = 200_000
     lists: int | None = None
-    probes: int = 64
+    probes: int | None = None
     seed: int = 0
     device: str | None = None
+    recall: float = 0.99
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +74,7 @@ class Index:
     settings: how it was built.
     engine: the faiss index on the CPU.
     card: the same on a GPU, or None.
+    tuned: how many lists a query looks into and what that finds; None where there are no lists.
     """
 
     ids: np.ndarray
@@ -71,6 +82,7 @@ class Index:
     settings: IndexSettings
     engine: Any
     card: _Card | None = None
+    tuned: Tuned | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,7 +93,7 @@ class Index:
         return len(self) < self.settings.exact_below
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return build, (np.array(self.vectors), self.ids, self.settings)  # a copy is built anew, as after loading
+        return build, (np.array(self.vectors), self.ids, self.settings, self.tuned)  # a copy is built anew, as after loading
 
     @cached_property
     def reach(self) -> float:
@@ -89,17 +101,28 @@ class Index:
         return float(_lengths(self.vectors).max())
 
 
-def build(vectors: np.ndarray, ids: np.ndarray | None = None, settings: IndexSettings = IndexSettings()) -> Index:
+def build(
+    vectors: np.ndarray,
+    ids: np.ndarray | None = None,
+    settings: IndexSettings = IndexSettings(),
+    tuned: Tuned | None = None,
+) -> Index:
     """An index of `vectors` (float32 (n, d)), which are copied.
 
     ids: int64 (n,), distinct internal item indices; None is 0, 1, ..., n - 1.
-    Raises DataError: no items, wrong shapes, values that are not finite, ids negative or given twice, a GPU that is not there.
-    Raises MissingExtraError without faiss, and for a GPU with the faiss for CPUs.
+    tuned: the `Index.tuned` of an earlier index with the same vectors and settings, so as not to tune again. Where the number
+        of lists has changed it is not used.
+    Raises DataError: no items, wrong shapes, values that are not finite, ids negative or given twice, a GPU that is not there,
+    a recall or a number of probes out of range. Raises MissingExtraError without faiss, and for a GPU with the faiss for CPUs.
     """
+    check_number("IndexSettings.recall", settings.recall, 0, most=1, above=True)
+    if settings.probes is not None:
+        check_whole("IndexSettings.probes", settings.probes, 1)
     vectors = matrix(vectors, "vectors")
     ids = np.arange(len(vectors)) if ids is None else item_ids(ids, len(vectors))
     if len(vectors) == 0:
         raise DataError("vectors: expected at least one item, got none; an empty catalogue has nothing to search")
+    _check_lengths(vectors)
     order = np.argsort(ids)
     if not np.array_equal(order, np.arange(len(order))):
         ids, vectors = ids[order], vectors[order]
@@ -107,7 +130,7 @@ def build(vectors: np.ndarray, ids: np.ndarray | None = None, settings: IndexSet
     if len(ids) < settings.exact_below:
         engine = faiss.IndexFlatIP(dimension)
         engine.add(vectors)
-        vectors = np.asarray(_Storage(engine, faiss))  # no second copy
+        vectors, tuned = np.asarray(_Storage(engine, faiss)), None  # no second copy
     else:
         lists = settings.lists or max(1, min(int(2 * len(ids) ** 0.5), len(ids) // 39))  # faiss wants 39 vectors a list
         engine = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT)
@@ -117,7 +140,9 @@ def build(vectors: np.ndarray, ids: np.ndarray | None = None, settings: IndexSet
         engine.add_with_ids(vectors, ids)
         vectors = vectors.copy()
         vectors.flags.writeable = False
-    return _index(ids, vectors, settings, engine)
+        if tuned is None or tuned.lists != lists:
+            tuned = _tune(engine, ids, vectors, settings)
+    return _index(ids, vectors, settings, engine, tuned)
 
 
 def usable(device: str) -> bool:
@@ -151,7 +176,8 @@ def gpu_number(device: str | None) -> int | None:
 def add(index: Index, vectors: np.ndarray, ids: np.ndarray) -> Index:
     """A new index that also holds `vectors` (float32 (n, d)) under `ids` (int64 (n,)); to replace an item, remove it first.
 
-    Inverted lists keep their centres: after the catalogue has changed beyond recognition, `build` anew.
+    Inverted lists keep their centres, and queries look into as many as before: after the catalogue has changed beyond
+    recognition, `build` anew, which tunes again.
     Raises DataError: as `build`, another d, ids that the index already holds.
     """
     vectors = matrix(vectors, "vectors", index.vectors.shape[1])
@@ -159,6 +185,7 @@ def add(index: Index, vectors: np.ndarray, ids: np.ndarray) -> Index:
     held = ids[np.isin(ids, index.ids)]
     if len(held):
         raise DataError(f"ids: {some(held)} are in the index already; remove them first")
+    _check_lengths(vectors)
     joined = np.concatenate([index.ids, ids])
     order = np.argsort(joined)
     merged = np.concatenate([index.vectors, vectors])[order]
@@ -167,11 +194,14 @@ def add(index: Index, vectors: np.ndarray, ids: np.ndarray) -> Index:
     engine = _faiss().clone_index(index.engine)
     engine.add_with_ids(vectors, ids)
     merged.flags.writeable = False
-    return _index(joined[order], merged, index.settings, engine)
+    return _index(joined[order], merged, index.settings, engine, index.tuned)
 
 
 def remove(index: Index, ids: np.ndarray) -> Index:
-    """A new index without `ids` (int64). Raises UnknownItemError for ids it does not hold, DataError if none is left."""
+    """A new index without `ids` (int64); queries look into as many lists as before.
+
+    Raises UnknownItemError for ids it does not hold, DataError if none is left.
+    """
     ids = np.unique(np.asarray(ids, np.int64))
     absent = ids[~np.isin(ids, index.ids)]
     if len(absent):
@@ -183,7 +213,7 @@ def remove(index: Index, ids: np.ndarray) -> Index:
     engine.remove_ids(ids)
     vectors = index.vectors[keep]
     vectors.flags.writeable = False
-    return _index(index.ids[keep], vectors, index.settings, engine)
+    return _index(index.ids[keep], vectors, index.settings, engine, index.tuned)
 
 
 def search(
@@ -250,10 +280,10 @@ def _fetch(index: Index, queries: np.ndarray, width: int, barred: Filter) -> tup
             mask = np.zeros(int(len(index) if index.exact else index.ids[-1] + 1), bool)
             mask[barred.rows if index.exact else index.ids[barred.rows]] = True
             wanted["sel"] = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-        if index.exact:
+        if index.tuned is None:
             params = faiss.SearchParameters(**wanted)
         else:  # as a parameter of the search, not a state of the index that another thread could change
-            params = faiss.SearchParametersIVF(nprobe=min(index.settings.probes, index.engine.nlist), **wanted)
+            params = faiss.SearchParametersIVF(nprobe=index.tuned.probes, **wanted)
         scores, labels = index.engine.search(queries, width, params=params)
     if not index.exact:  # inverted lists know items, not rows
         labels = np.where(labels < 0, -1, np.searchsorted(index.ids, labels))
@@ -284,13 +314,34 @@ class _Card:
             return self.engine.search(queries, width)
 
 
-def _index(ids: np.ndarray, vectors: np.ndarray, settings: IndexSettings, engine: Any) -> Index:
-    gpu = gpu_number(settings.device)
-    card = None if gpu is None else _Card(engine, gpu, settings.probes, _faiss())
-    index = Index(ids, vectors, settings, engine, card)
-    if not np.isfinite(index.reach):
+def _index(ids: np.ndarray, vectors: np.ndarray, settings: IndexSettings, engine: Any, tuned: Tuned | None) -> Index:
+    gpu, probes = gpu_number(settings.device), 0 if tuned is None else tuned.probes
+    broken = settings.probes is None and probes > GPU_WIDTH  # a GPU would look into too few lists
+    card = None if gpu is None or broken else _Card(engine, gpu, probes, _faiss())
+    return Index(ids, vectors, settings, engine, card, tuned)
+
+
+def _tune(engine: Any, ids: np.ndarray, vectors: np.ndarray, settings: IndexSettings) -> Tuned:
+    """Choose the number of lists that a query looks into, or measure the given one."""
+    faiss, lists, probes = _faiss(), engine.nlist, settings.probes
+    if probes is not None:
+        probes = min(probes, lists, lists if gpu_number(settings.device) is None else GPU_WIDTH)
+    if len(ids) == 1 or probes == lists or (probes is None and settings.recall == 1):
+        return Tuned(lists, lists if probes is None else probes, 1.0)
+    list_of = np.empty(len(ids), np.int64)
+    for number in range(lists):
+        if size := engine.invlists.list_size(number):
+            list_of[np.searchsorted(ids, faiss.rev_swig_ptr(engine.invlists.get_ids(number), size))] = number
+    queries = sample_queries(vectors, settings.seed)
+    order = engine.quantizer.search(queries.vectors, lists)[1]
+    if probes is None:
+        return tune(vectors, list_of, order, queries, settings.recall)
+    return measure(vectors, list_of, order, queries, probes)
+
+
+def _check_lengths(vectors: np.ndarray) -> None:
+    if not np.isfinite(_lengths(vectors)).all():
         raise DataError("vectors: their lengths exceed float32; scale them down, to length 1 say")
-    return index
 
 
 def _faiss() -> Any:

@@ -163,10 +163,12 @@ def fit_rest(
 ) -> State:
     """Everything above a trained base: counts, index, initialisation, rankers."""
     items = frozen_items(model)
-    with stages("count and index", extent(dataset)):
+    with stages("count and index", extent(dataset)) as say:
         texts = read_texts(dataset)
         counts = fit_statistics(dataset, split.base, settings.train.horizon, texts, rng)
         retrieval = new_retrieval(model, items, counts, settings)
+        if retrieval.index.tuned is not None:
+            say(f"{extent(dataset)}; {retrieval.index.tuned}")
     plan = settings.outer
     with (
         stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.meta_batch_size} users") as say,

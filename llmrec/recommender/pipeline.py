@@ -22,6 +22,7 @@ from llmrec.encoder.users import PromptReading, Prompts, Read, batches, joined, 
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
 from llmrec.index.faiss_index import build as build_index
+from llmrec.index.tuning import Tuned
 from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.gate import Choice, Gate, adapt_by
 from llmrec.meta.inner import Initialisation, adapt, initialisation
@@ -83,19 +84,24 @@ def check_settings(settings: Settings) -> None:
     gpu_number(settings.index.device)
 
 
-def new_index(vectors: np.ndarray, settings: Settings) -> Index:
-    """An index of float32 (N, d), where the settings say; unless they do, where the recommender runs, if faiss can use that."""
+def new_index(vectors: np.ndarray, settings: Settings, tuned: Tuned | None = None) -> Index:
+    """An index of float32 (N, d), where the settings say; unless they do, where the recommender runs, if faiss can use that.
+
+    tuned: what an earlier index of the same vectors came to, so as not to tune again.
+    """
     index = settings.index
     if index.device is None:
         index = replace(index, device=settings.device if usable(settings.device) else "cpu")
-    return build_index(vectors, settings=index)
+    return build_index(vectors, settings=index, tuned=tuned)
 
 
-def new_retrieval(model: SlotModel, items: Items, counts: ItemStatistics, settings: Settings) -> Retrieval:
-    """The index over a trained model's items, beside what was counted."""
+def new_retrieval(
+    model: SlotModel, items: Items, counts: ItemStatistics, settings: Settings, tuned: Tuned | None = None
+) -> Retrieval:
+    """The index over a trained model's items, beside what was counted; `tuned` as in `new_index`."""
     with torch.no_grad():
         matrix = items.search_matrix(model.temperature).cpu().numpy()
-    return Retrieval(new_index(matrix, settings), counts, settings.sources)
+    return Retrieval(new_index(matrix, settings, tuned), counts, settings.sources)
 
 
 def start_adapter(model: SlotModel, settings: Settings, seed: int, b_std: float) -> Initialisation:

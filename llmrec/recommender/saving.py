@@ -26,6 +26,7 @@ from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, DataError
+from llmrec.index.tuning import Tuned
 from llmrec.layouts import Migration, Saved, check_layout, migrated
 from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
@@ -105,13 +106,16 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "trained": state.trained if histories else 0,
         "frame": state.frame,
         "gate": None if state.gate is None else state.gate.to_dict(),
+        "tuned": None if state.retrieval.index.tuned is None else asdict(state.retrieval.index.tuned),
     }
     write_folder(folder, write, KIND, meta)
 
 
 def load_state(folder: Path, device: str) -> State:
-    """Read a state back; the index is built anew from the vectors. Raises ArtefactError for any byte that has changed and for
-    a folder that a newer llmrec saved, DataError for a device that is not available.
+    """Read a state back; the index is built anew from the vectors, and searched as it was tuned before.
+
+    Raises ArtefactError for any byte that has changed and for a folder that a newer llmrec saved, DataError for a device that
+    is not available.
 
     Where it was made does not matter: everything goes to `device`, the index too if faiss can use that, unless it was kept
     on the CPU on purpose.
@@ -149,7 +153,9 @@ def load_state(folder: Path, device: str) -> State:
         **{name: arrays[f"counts.{name}"] for name in COUNTED},
     )
     items = frozen_items(model)
-    retrieval = replace(new_retrieval(model, items, counts, settings), observed=arrays.get("observed"))  # None in older folders
+    tuned = None if meta.get("tuned") is None else Tuned(**meta["tuned"])  # not in folders that were saved before it was kept
+    observed = arrays.get("observed")  # nor this
+    retrieval = replace(new_retrieval(model, items, counts, settings, tuned), observed=observed)
     rankers, unseen = (
         Rankers(_ranker(_under(arrays, f"{counts}.")), _ranker(_under(arrays, f"{blend}.")), settings.blend_features)
         for counts, blend in (("ranker", "blend"), ("unseen_ranker", "unseen_blend"))

@@ -164,7 +164,9 @@ def check_ranges(settings: Settings) -> None:
     check_whole("Sources.knn_k", settings.sources.knn_k, 0)
     check_whole("Sources.popular_k", settings.sources.popular_k, 0)
     check_whole("IndexSettings.exact_below", settings.index.exact_below, 0)
-    check_whole("IndexSettings.probes", settings.index.probes, 1)
+    check_number("IndexSettings.recall", settings.index.recall, 0, most=1, above=True)
+    if settings.index.probes is not None:
+        check_whole("IndexSettings.probes", settings.index.probes, 1)
     if settings.index.lists is not None:
         check_whole("IndexSettings.lists", settings.index.lists, 1)
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.errors import DataError, MissingExtraError, UnknownItemError
+from llmrec.index import faiss_index
 from llmrec.index.faiss_index import Index, IndexSettings, add, build, remove, search, usable
 
 LISTS = IndexSettings(exact_below=1, lists=8, probes=8)  # every list is looked into: has to be exact
@@ -55,7 +56,7 @@ def check(seed, n, d, m, mask, density, seen, kind, k):
     scores, items = search(index, queries, k, allowed, excluded)
     expected = brute(vectors, ids, queries, k, allowed, excluded)
     assert scores.dtype == np.float32 and items.dtype == np.int64
-    if kind.probes >= (kind.lists or 1):
+    if index.exact or kind.probes >= kind.lists:
         same((scores, items), expected)
         return
     # Approximate: as many as there are, distinct, none that is filtered, each with its true score, and in order.
@@ -345,6 +346,16 @@ def test_a_gpu_fetches_and_the_answer_is_the_cpus(two_gpus, kind):
         search(remove(add(here, 3 * vectors[:2], np.array([3000, 3001])), np.array([0])), queries, 10),
     )
     assert len(two_gpus) > asked
+
+
+def test_a_recall_that_a_gpu_cannot_reach_is_reached_on_the_cpu(two_gpus, monkeypatch):
+    vectors = np.random.default_rng(14).normal(size=(2000, 24)).astype(np.float32)
+    there = IndexSettings(exact_below=1, lists=100, device="cuda")
+    assert build(vectors, settings=there).card is not None
+    monkeypatch.setattr(faiss_index, "GPU_WIDTH", 20)
+    tuned, given = build(vectors, settings=there), build(vectors, settings=replace(there, probes=90))
+    assert tuned.tuned.probes > 20 and tuned.card is None and tuned.tuned.recall >= 0.99
+    assert given.tuned.probes == 20 and given.card is not None and given.tuned.recall < 0.99
 
 
 @pytest.mark.parametrize("device", ["cuda:2", "cuda:x", "gpu", "", "cuda2"])

@@ -17,6 +17,7 @@ from llmrec import LoraSettings, OuterSettings, Recommender, Settings, TrainSett
 from llmrec.data import tables
 from llmrec.errors import DataError, ForkError, TrainedUsersWarning, UnknownItemError
 from llmrec.index import forks
+from llmrec.index.faiss_index import IndexSettings
 from llmrec.recommender.answer import FALLBACK
 from llmrec.recommender.settings import check_ranges
 
@@ -229,6 +230,9 @@ def test_what_a_recommender_is_made_of_is_checked_at_once():
         (Settings(lora=LoraSettings(inner_lr=float("nan"))), "LoraSettings.inner_lr is nan"),
         (Settings(outer=OuterSettings(episodes=2.5)), "OuterSettings.episodes is 2.5; expected a whole number"),
         (Settings(layers=0), "Settings.layers is 0"),
+        (Settings(index=IndexSettings(recall=0)), "IndexSettings.recall is 0; expected a number above 0, at most 1"),
+        (Settings(index=IndexSettings(recall=1.5)), "IndexSettings.recall is 1.5"),
+        (Settings(index=IndexSettings(probes=0)), "IndexSettings.probes is 0; expected at least 1"),
         (Settings(meta_fraction=0.6, blend_fraction=0.5), "Settings.meta_fraction is 0.6 and blend_fraction 0.5"),
     ],
 )

@@ -7,6 +7,8 @@ import pytest
 
 from llmrec import Recommender, Weights, build
 from llmrec.errors import DataError, SchemaError, TemplateError, WeightsError
+from llmrec.index import faiss_index
+from llmrec.index.faiss_index import IndexSettings
 from llmrec.progress import Stages
 from llmrec.recommender.fit import UserSplit, fit, split_users
 from llmrec.recommender.pipeline import ranking_tasks
@@ -78,6 +80,19 @@ def test_the_stages_are_told_and_counted(fitting, world, capsys):
     assert done == ["clean", "settings", "encode", "base", "count and index", "meta-learn", "rank", "blend"]
     assert any("events of 24 users with 30 items" in line for line in told)
     assert any("too few users to hold any out" in line for line in told)
+
+
+def test_an_approximate_index_is_told_and_saved_as_it_was_tuned(fitting, world, tiny_settings, tmp_path, capsys, monkeypatch):
+    settings = replace(tiny_settings, index=IndexSettings(exact_below=10, lists=6, recall=0.5))
+    fit = fitting(world.events(world.users, world.ids), world.items(world.ids), settings=settings)
+    tuned = fit.state.retrieval.index.tuned
+    assert tuned.lists == 6 and tuned.probes < 6 and tuned.recall >= 0.5
+    assert f"count and index: 30 items; {tuned}, " in capsys.readouterr().err
+    fit.save_pretrained(tmp_path / "saved")
+    monkeypatch.setattr(faiss_index, "tune", None)  # loading must not call it
+    loaded = Recommender.from_pretrained(tmp_path / "saved")
+    assert loaded.state.retrieval.index.tuned == tuned
+    assert loaded.settings.index == settings.index
 
 
 def test_what_cannot_be_fitted_says_so_and_leaves_what_was(tiny_folders, tiny_settings, fitted, recommender, world, tmp_path):
