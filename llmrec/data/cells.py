@@ -22,7 +22,7 @@ def cells(table: sparse.csr_array, row: np.ndarray, column: np.ndarray) -> np.nd
 
 
 def product(left: sparse.csr_array, right: sparse.csr_array) -> sparse.csr_array:
-    """`left @ right` in the types of `right`: given mixed types, scipy copies all of `right` even for a single row of `left`."""
+    """`left @ right` in the types of `right`: of mixed types scipy copies all of `right`, even for a single row of `left`."""
     index = right.indices.dtype
     parts = left.data.astype(right.dtype), left.indices.astype(index), left.indptr.astype(index)
     return sparse.csr_array(sparse.csr_array(parts, shape=left.shape) @ right)
