@@ -24,7 +24,10 @@ HEAVY = ("torch", "transformers", "faiss", "pandas", "narwhals", "matplotlib", "
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 REMOTE_CODE = "_".join(("trust", "remote", "code"))
 # import name -> distributions that bring it, where the two differ
-OWN = ("llmrec", "benchmarks", "golden", "studies", "tables", "tests", "worlds", "shops", "bowls", "pages", "prompts")
+OWN = (
+    *("llmrec", "benchmarks", "golden", "studies", "tables", "tests", "prompts"),
+    *("worlds", "shops", "bowls", "pages", "ranker_contract"),
+)
 DISTRIBUTIONS = {"faiss": {"faiss-cpu", "faiss-gpu"}, "PIL": {"pillow"}, "yaml": {"pyyaml"}, "sklearn": {"scikit-learn"}}
 
 

@@ -1,4 +1,4 @@
-"""Entries of a sparse table at given cells, found by bisection: no row is made dense."""
+"""Sparse tables over the catalogue, read at the cost of the rows and cells that are asked for."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def cells(table: sparse.csr_array, row: np.ndarray, column: np.ndarray) -> np.nd
         return np.zeros(len(wanted), np.float32)
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[place] == wanted, table.data[place], 0.0)
+
+
+def product(left: sparse.csr_array, right: sparse.csr_array) -> sparse.csr_array:
+    """`left @ right` in the types of `right`: of mixed types scipy copies all of `right`, even for a single row of `left`."""
+    index = right.indices.dtype
+    parts = left.data.astype(right.dtype), left.indices.astype(index), left.indptr.astype(index)
+    return sparse.csr_array(sparse.csr_array(parts, shape=left.shape) @ right)

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
+from llmrec.data.cells import product
 from llmrec.data.dataset import Dataset
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, search
@@ -195,7 +196,7 @@ def _top(scores: sparse.csr_array, k: int) -> sparse.csr_array:
 def _bought_together(
     support: sparse.csr_array, together: sparse.csr_array, k: int, allowed: np.ndarray | None, seen: sparse.csr_array | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    scores = (support @ together).tocsr()
+    scores = product(support, together)
     if allowed is not None or seen is not None:
         scores.data[~_is_allowed(*_coordinates(scores), allowed, seen)] = 0
     return _coordinates(_top(scores, k))

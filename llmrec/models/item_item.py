@@ -7,6 +7,7 @@ The products run row by row through scipy's sparse kernels, not through BLAS, wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -162,6 +163,11 @@ class Markov:
     last: int
     decay: float
     name: str = "windowed Markov"
+
+    @cached_property
+    def mean_prior(self) -> float:
+        """The mean of `prior` over the items, taken once."""
+        return float(self.prior.mean())
 
     def scores(self, tasks: Tasks) -> np.ndarray:
         """float32 (T, N); `prior` for an empty history."""

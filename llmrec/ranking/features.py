@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from llmrec.data.cells import cells
+from llmrec.data.cells import cells, product
 from llmrec.data.tasks import Tasks, expand_ranges
 from llmrec.index.candidates import Candidates
 from llmrec.models.counts import support_counts
@@ -71,8 +71,8 @@ def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndar
     count_in = sparse.csr_array((np.log1p(times), (known // n, known % n)), shape=(len(tasks), n))
     if not len(known):  # no event of any support counts
         times = latest = np.zeros(1, np.int64)
-    together = sparse.csr_array(count_in @ counts.cooccurrence)
-    late = sparse.csr_array(support_counts(tasks, DECAY) @ counts.cooccurrence)
+    together = product(count_in, counts.cooccurrence)
+    late = product(support_counts(tasks, DECAY), counts.cooccurrence)
     price = counts.log_price
     level = np.bincount(owner, price[data.item[row]], len(tasks)) / np.maximum(length, 1)
     columns = {
@@ -108,7 +108,7 @@ def features_for_blend(tasks: Tasks, found: Candidates, counts: ItemStatistics) 
     value = np.zeros(len(found.item))
     if counts.text_knn.nnz:
         held = support_counts(tasks, DECAY)
-        value = _cells(sparse.csr_array((held + held @ counts.cooccurrence) @ counts.text_knn), found)
+        value = _cells(product(held + product(held, counts.cooccurrence), counts.text_knn), found)
     return np.log1p(value / LEAST_TEXT_KNN).astype(np.float32)[:, None]
 
 
@@ -116,8 +116,8 @@ def _markov(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
     """log((chance + mean chance) / mean chance), (C,): 0 for what never follows."""
     history = support_counts(tasks, markov.decay, markov.last)
     given = history @ markov.exit_rate + (np.diff(history.indptr) == 0)
-    chance = _cells(sparse.csr_array(history @ markov.follows), found) + given[found.task] * markov.prior[found.item]
-    return np.log1p(chance / max(markov.prior.mean(), 1e-12))
+    chance = _cells(product(history, markov.follows), found) + given[found.task] * markov.prior[found.item]
+    return np.log1p(chance / max(markov.mean_prior, 1e-12))
 
 
 def _ease(counts: ItemStatistics, history: sparse.csr_array, found: Candidates) -> np.ndarray:
@@ -134,7 +134,7 @@ def _ease(counts: ItemStatistics, history: sparse.csr_array, found: Candidates) 
 def _tfidf(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
     """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it."""
     support = support_counts(tasks, text_cca.DECAY)
-    read, words, value = sparse.csr_array(support @ counts.words), counts.words, np.empty(len(found.item))
+    read, words, value = product(support, counts.words), counts.words, np.empty(len(found.item))
     some = max(1, min(TASKS, CELLS // max(words.shape[1], 1)))
     for first in range(0, len(tasks), some):
         stop = min(first + some, len(tasks))

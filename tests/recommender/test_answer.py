@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from llmrec import ShortAnswerWarning
 from llmrec.data.tasks import Tasks, full_histories
-from llmrec.index.candidates import Sources, names
+from llmrec.encoder.model import SlotModel
+from llmrec.index.candidates import POPULAR, TEXT, TOGETHER, Sources, by_popularity, names
+from llmrec.index.faiss_index import IndexSettings, build
+from llmrec.ranking import statistics
 from llmrec.ranking.rankers import already_read
 from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.answer import BACKFILL, FALLBACK, answer, fallback, joined
@@ -93,3 +99,90 @@ def test_nobody_asking_gets_an_empty_answer(state, tasks):
     both = joined([nobody, answer(state, tasks, 1, True, None, None)])
     assert len(nobody.item) == len(nobody.source) == 0
     assert both.asker.tolist() == list(range(len(tasks)))
+
+
+@pytest.mark.parametrize(("off", "bit"), [("text_k", TEXT), ("knn_k", TOGETHER), ("popular_k", POPULAR)])
+@pytest.mark.parametrize("repeats", [True, False])
+@pytest.mark.parametrize("whole", [True, False])
+def test_turning_a_source_off_loses_exactly_its_candidates(state, tasks, off, bit, repeats, whole):
+    """With faiss itself, compared with every item or by inverted lists."""
+    settings = IndexSettings(exact_below=10**6 if whole else 0, lists=4, probes=4)
+    index = build(np.array(state.retrieval.index.vectors), settings=settings)
+    assert type(index.engine).__module__.startswith("faiss") and index.exact is whole
+    retrieval = replace(state.retrieval, index=index)
+    vectors = reader(state.model, state.items, state.settings, state.init)(tasks).vectors
+
+    def brought(sources: Sources) -> dict[tuple[int, int], int]:
+        found = retrieve(retrieval, tasks, vectors, sources, None)
+        return dict(zip(zip(found.task.tolist(), found.item.tolist(), strict=True), found.source.tolist(), strict=True))
+
+    sources = Sources(text_k=4, knn_k=4, popular_k=4, repeats=repeats)
+    every, fewer = brought(sources), brought(replace(sources, **{off: 0}))
+    assert fewer == {pair: source & ~bit for pair, source in every.items() if source != bit}
+    assert any(source == bit for source in every.values())
+
+
+class Gathered(torch.Tensor):
+    """A tensor of one row an item, of which only some rows may be read."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        name = func.__name__
+        assert name in ("__getitem__", "__get__", "__len__", "as_subclass"), f"{name} reads every item"
+        found = super().__torch_function__(func, types, args, kwargs or {})
+        return found.as_subclass(torch.Tensor) if name == "__getitem__" else found
+
+
+@pytest.fixture
+def watched(recommender, monkeypatch):
+    """A recommender that cannot read the vector, bias or repeat term of every item, or score them all."""
+
+    def logits(*_):
+        raise AssertionError("every item is scored")
+
+    monkeypatch.setattr(SlotModel, "logits", logits)
+    state = recommender.state
+    parts = {name: getattr(state.items, name).as_subclass(Gathered) for name in ("vectors", "bias", "repeat")}
+    recommender._state = replace(state, items=replace(state.items, **parts))
+    return recommender
+
+
+@pytest.mark.parametrize("filter_viewed", [True, False])
+def test_an_answer_scores_no_more_than_its_candidates(watched, fitted, clicks, world, filter_viewed):
+    for k, among in ((3, None), (len(world.ids), world.ids[:20])):  # candidates, and what the index finds beside them
+        asked = {"k": k, "filter_viewed": filter_viewed, "items_to_recommend": among, "adapt": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ShortAnswerWarning)
+            found, expected = (one.recommend(histories=clicks, **asked) for one in (watched, fitted))
+        assert list(found["item_id"]) == list(expected["item_id"]) and (BACKFILL in set(found["source"])) is (k > 3)
+    reading = reader(watched.state.model, watched.state.items, watched.state.settings, None)(
+        full_histories(watched.state.histories, np.arange(2))
+    )
+    with pytest.raises(AssertionError, match="every item"):
+        reading.table()  # the probe sees
+    with pytest.raises(AssertionError, match="reads every item"):
+        _ = reading.items.vectors.sum()
+
+
+def test_popularity_is_sorted_once_for_all_answers(recommender, monkeypatch):
+    calls = []
+    monkeypatch.setattr(statistics, "by_popularity", lambda popularity: calls.append(1) or by_popularity(popularity))
+    state = recommender.state
+    counts = replace(state.retrieval.counts)  # which has sorted nothing yet
+    recommender._state = replace(state, retrieval=replace(state.retrieval, counts=counts))
+    for _ in range(3):
+        recommender.recommend(["u000", "nobody"], k=3)
+    assert calls == [1]
+
+
+def test_what_is_left_goes_on_below_the_lowest_candidate_in_the_transformers_order(state, tasks):
+    """At least 1 below everything ranked, at the distance that the transformer puts between it and its best item."""
+    everything = answer(state, tasks, state.histories.n_items, False, None, None)
+    scores = reader(state.model, state.items, state.settings, state.init)(tasks).table()
+    for task in range(len(tasks)):
+        rows = np.flatnonzero(everything.asker == task)
+        rest = rows[[everything.source[row] == BACKFILL for row in rows]]
+        floor = min(0.0, everything.score[np.setdiff1d(rows, rest)].min())
+        expected = scores[task, everything.item[rest]] - scores[task].max() - 1 + floor
+        assert len(rest) > 3
+        np.testing.assert_allclose(everything.score[rest], expected, atol=1e-5)
