@@ -24,7 +24,8 @@ class State:
 
     model, items: the trained base and its item side. init: the meta-learned start of every adapter. gate: how many steps a
         support of each size should take; None where this could not be measured: then every support takes all learned steps.
-    retrieval, rankers: the two stages after it. unseen_rankers: those of answers that leave out the items of the history. catalogue: the items.
+    retrieval, rankers: the two stages after it. unseen_rankers: those of answers that leave out the items of the history.
+    catalogue: the items.
     known: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
     seed: of the shuffle among events that share a time, so that a history is read in one order wherever it comes from.
     trained: how many of the first users of `known.first` were trained on. left_out: whether it was loaded from a folder without
