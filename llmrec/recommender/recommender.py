@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +59,7 @@ class Recommender:
 
     >>> recommender = Recommender().fit(events, items)                        # doctest: +SKIP
     >>> recommender.recommend(["ann"], k=10)                                  # doctest: +SKIP
-    >>> recommender.recommend(histories=clicks_of_new_people, adapt=True)     # doctest: +SKIP
+    >>> recommender.recommend(histories=clicks_of_new_people)     # doctest: +SKIP
     """
 
     def __init__(self, weights: Weights | None = None, settings: Settings = Settings(), seed: int = 0):  # noqa: B008 (frozen)
@@ -165,7 +165,7 @@ class Recommender:
         items_to_recommend: Iterable[Any] | None = None,
         histories: Any = None,
         columns: dict[str, str] | None = None,
-        adapt: bool | int = True,
+        steps: int | Literal["auto"] = "auto",
         titles: bool = False,
         ranker: CandidateRanker | None = None,
     ) -> Any:
@@ -177,8 +177,8 @@ class Recommender:
 
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
             in a scene).
-        columns: names in `histories`, as in `fit`. adapt: True takes as many gradient steps on each history as the gate found
-            worth taking, False none, a number so many for everybody. titles: add the column `title` of the items.
+        columns: names in `histories`, as in `fit`. steps: gradient steps on each history: "auto" takes as many as the gate
+            found worth taking, a number so many for everybody, 0 none. titles: add the column `title` of the items.
         ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of the fitted rankers; see
             docs/write_your_own_ranker.md.
 
@@ -194,8 +194,8 @@ class Recommender:
         if (users is None) == (histories is None):
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
         check_count(k)
-        if not isinstance(adapt, (bool, int, np.bool_, np.integer)) or adapt < 0:
-            raise DataError(f"adapt is {adapt!r}; expected True, False or a whole number of gradient steps")
+        if steps != "auto":
+            check_steps(steps)
         if ranker is not None and not callable(getattr(ranker, "score", None)):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
@@ -219,7 +219,7 @@ class Recommender:
             k,
             filter_viewed,
             allowed,
-            None if isinstance(adapt, (bool, np.bool_)) and adapt else int(adapt),
+            None if steps == "auto" else int(steps),
             ranker,
         )
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
@@ -315,6 +315,12 @@ class Recommender:
         recommender = cls(settings=state.settings, seed=seed)
         recommender._state, recommender._frame = state, empty_frame(state.frame)
         return recommender
+
+
+def check_steps(steps: object) -> None:
+    """Raises DataError unless `steps` is a whole number from 0 on."""
+    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
+        raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of gradient steps from 0 on')
 
 
 def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:

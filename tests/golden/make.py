@@ -101,7 +101,7 @@ def main() -> None:
         told["recommender"] = {
             "known": plain(recommender.recommend(told["users"], k=8)),
             "histories": plain(recommender.recommend(histories=asked, k=8)),
-            "adapted": plain(recommender.recommend(histories=asked, k=8, adapt=2)),
+            "adapted": plain(recommender.recommend(histories=asked, k=8, steps=2)),
         }
         scenes = Scenes(weights, FEW).fit({f"shop {seed}": tables(seed, 140) for seed in (1, 2, 3)})
         scenes.save_pretrained(HERE / "known_scenes")

@@ -150,7 +150,7 @@ def watched(recommender, monkeypatch):
 @pytest.mark.parametrize("filter_viewed", [True, False])
 def test_an_answer_scores_no_more_than_its_candidates(watched, fitted, clicks, world, filter_viewed):
     for k, among in ((3, None), (len(world.ids), world.ids[:20])):  # candidates, and what the index finds beside them
-        asked = {"k": k, "filter_viewed": filter_viewed, "items_to_recommend": among, "adapt": False}
+        asked = {"k": k, "filter_viewed": filter_viewed, "items_to_recommend": among, "steps": 0}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ShortAnswerWarning)
             found, expected = (one.recommend(histories=clicks, **asked) for one in (watched, fitted))

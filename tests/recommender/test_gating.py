@@ -86,7 +86,7 @@ def test_every_answer_follows_the_gate_and_says_how_many_steps_it_took(gated, fi
     sizes = dict(zip((str(u) for u in known.users.values), np.diff(known.start).tolist(), strict=True))
     assert sizes["new"] < 4 <= sizes["newer"]
     plain = fitted.recommend(histories=some, k=20)
-    still = fitted.recommend(histories=some, k=20, adapt=False)
+    still = fitted.recommend(histories=some, k=20, steps=0)
     found = gated(gate_of((1, 0), (4, 2))).recommend(histories=some, k=20)
     steps = dict(zip(found["user_id"], found["steps"], strict=True))
     assert steps == {"new": 0, "newer": 2}
@@ -95,13 +95,12 @@ def test_every_answer_follows_the_gate_and_says_how_many_steps_it_took(gated, fi
         mine, expected = (np.asarray(t["score"])[np.asarray(t["user_id"]) == user] for t in (found, like))
         np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5)
     for forced in (0, 1, 2):  # whatever the gate says
-        same = fitted.recommend(histories=some, k=20, adapt=forced)
-        mine = gated(gate_of((1, 0), (4, 2))).recommend(histories=some, k=20, adapt=forced)
+        same = fitted.recommend(histories=some, k=20, steps=forced)
+        mine = gated(gate_of((1, 0), (4, 2))).recommend(histories=some, k=20, steps=forced)
         assert set(mine["steps"]) == {forced} and all(list(mine[name]) == list(same[name]) for name in mine)
-    for wrong in (-1, 1.5, "yes"):
-        with pytest.raises(DataError, match=f"adapt is {wrong!r}; expected True, False or a whole number"):
-            fitted.recommend(histories=some, adapt=wrong)
-    assert list(fitted.recommend(histories=some, k=20, adapt=np.True_)["steps"]) == list(plain["steps"])
+    for wrong in (-1, 1.5, "yes", True, None):
+        with pytest.raises(DataError, match=f'steps is {wrong!r}; expected "auto" or a whole number'):
+            fitted.recommend(histories=some, steps=wrong)
     nobody = gated(gate_of((1, 2))).recommend(["stranger"], k=3)
     assert set(nobody["steps"]) == {0}
 

@@ -42,7 +42,7 @@ def test_a_recommender_of_layout_1_loads_and_answers_as_it_did():
     answers, asked = told["recommender"], told["asked"]
     assert differences(plain(loaded.recommend(told["users"], k=8)), answers["known"]) == []
     assert differences(plain(loaded.recommend(histories=asked, k=8)), answers["histories"]) == []
-    assert differences(plain(loaded.recommend(histories=asked, k=8, adapt=2)), answers["adapted"]) == []
+    assert differences(plain(loaded.recommend(histories=asked, k=8, steps=2)), answers["adapted"]) == []
 
 
 @pytest.mark.usefixtures("exact")
@@ -86,7 +86,7 @@ def test_a_recommender_fitted_on_packaged_data_answers_as_it_did(tmp_path, monke
     answers = {
         "known": fitted.recommend(train[:20], k=10),
         "histories": fitted.recommend(histories=first, k=10),
-        "adapted": fitted.recommend(histories=first, k=10, adapt=3, filter_viewed=False),
+        "adapted": fitted.recommend(histories=first, k=10, steps=3, filter_viewed=False),
         "unknown": fitted.recommend([10**9], k=10),
         "allowed": fitted.recommend(histories=first, k=10, items_to_recommend=some),
     }

@@ -32,8 +32,8 @@ def lists(answer) -> dict:
     return {user: rows["item_id"].tolist() for user, rows in answer.groupby("user_id", sort=False)}
 
 
-@pytest.mark.parametrize("adapt", [True, False])
-def test_stored_events_of_known_users_count_beside_those_of_the_table(fitted, world, clicks, adapt):
+@pytest.mark.parametrize("steps", ["auto", 0])
+def test_stored_events_of_known_users_count_beside_those_of_the_table(fitted, world, clicks, steps):
     """They get the answer of strangers whose whole history, stored and new, is in the table."""
     events, new = world.events(world.users, world.ids), of(clicks, "new1", "new3")
     who = {"new1": "u000", "new3": "u005"}
@@ -42,12 +42,12 @@ def test_stored_events_of_known_users_count_beside_those_of_the_table(fitted, wo
     named = {user: f"stranger {user}" for user in who.values()}
     whole = {name: added[name] + stored[name] for name in stored}
     whole = {**whole, "user_id": [named[user] for user in whole["user_id"]]}
-    answer, expected = (fitted.recommend(histories=table, k=8, adapt=adapt) for table in (added, whole))
+    answer, expected = (fitted.recommend(histories=table, k=8, steps=steps) for table in (added, whole))
     assert all(not had(stored, user) & set(items) for user, items in lists(answer).items())
     answer["user_id"] = answer["user_id"].map(named)
     pd.testing.assert_frame_equal(answer, expected, atol=1e-4)
     new["user_id"] = [named[who[user]] for user in new["user_id"]]
-    assert lists(fitted.recommend(histories=new, k=8, adapt=adapt)) != lists(answer)
+    assert lists(fitted.recommend(histories=new, k=8, steps=steps)) != lists(answer)
 
 
 def test_an_event_that_is_stored_and_in_the_table_counts_once(recommender, world):

@@ -109,7 +109,7 @@ def margin(better: np.ndarray, worse: np.ndarray) -> float:
 def test_where_users_have_tastes_the_gate_takes_steps_and_they_pay(with_tastes):
     known, later = asked(True)
     steps = with_tastes.recommend(histories=known, k=10)
-    zero = with_tastes.recommend(histories=known, k=10, adapt=False)
+    zero = with_tastes.recommend(histories=known, k=10, steps=0)
     assert set(steps["steps"]) == {3} and set(zero["steps"]) == {0}
     assert margin(ndcg(steps, later), ndcg(zero, later)) > CLEAR
     assert ndcg(steps, later).mean() > 1.3 * ndcg(zero, later).mean()
@@ -140,7 +140,7 @@ def test_where_all_users_draw_from_one_law_the_gate_takes_no_step(without):
     assert sum(b.users >= 20 for b in gate.bins) >= 2  # sizes at which it was measured
     assert [gate.choices[b.chosen].steps for b in gate.bins] == [0] * len(gate.bins)
     known, later = asked(False)
-    gated, zero, forced = (without.recommend(histories=known, k=10, adapt=adapt) for adapt in (True, False, 3))
+    gated, zero, forced = (without.recommend(histories=known, k=10, steps=steps) for steps in ("auto", 0, 3))
     assert set(gated["steps"]) == {0}
     assert list(gated["item_id"]) == list(zero["item_id"])
     assert margin(ndcg(forced, later), ndcg(zero, later)) < CLEAR  # and nothing was missed

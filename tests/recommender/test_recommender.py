@@ -39,10 +39,10 @@ def had(table, user) -> set:
 # ---------------------------------------------------------------------------------------- what an answer looks like
 
 
-@pytest.mark.parametrize("adapt", [True, False])
+@pytest.mark.parametrize("steps", ["auto", 0])
 @pytest.mark.parametrize("k", [1, 7, 15])
-def test_an_answer_holds_k_rows_a_user_best_first(fitted, world, k, adapt):
-    answer = fitted.recommend(world.users, k=k, adapt=adapt)
+def test_an_answer_holds_k_rows_a_user_best_first(fitted, world, k, steps):
+    answer = fitted.recommend(world.users, k=k, steps=steps)
     assert list(answer.columns) == COLUMNS
     assert list(lists(answer)) == world.users
     for _, rows in answer.groupby("user_id"):
@@ -126,21 +126,21 @@ def test_an_unknown_user_gets_the_labelled_fallback_and_a_known_one_never(fitted
 # ---------------------------------------------------------------------------------------- what an answer depends on
 
 
-@pytest.mark.parametrize("adapt", [True, False])
-def test_known_users_and_their_histories_get_the_same_answer(fitted, world, adapt):
-    known = fitted.recommend(world.users, k=12, adapt=adapt)
-    shown = fitted.recommend(histories=world.events(world.users, world.ids), k=12, adapt=adapt)
+@pytest.mark.parametrize("steps", ["auto", 0])
+def test_known_users_and_their_histories_get_the_same_answer(fitted, world, steps):
+    known = fitted.recommend(world.users, k=12, steps=steps)
+    shown = fitted.recommend(histories=world.events(world.users, world.ids), k=12, steps=steps)
     pd.testing.assert_frame_equal(known, shown)
 
 
-@pytest.mark.parametrize("adapt", [True, False])
-def test_a_user_alone_is_answered_as_in_a_batch(fitted, world, clicks, adapt):
-    together = fitted.recommend(world.users, k=9, adapt=adapt)
-    alone = pd.concat([fitted.recommend([user], k=9, adapt=adapt) for user in world.users])
+@pytest.mark.parametrize("steps", ["auto", 0])
+def test_a_user_alone_is_answered_as_in_a_batch(fitted, world, clicks, steps):
+    together = fitted.recommend(world.users, k=9, steps=steps)
+    alone = pd.concat([fitted.recommend([user], k=9, steps=steps) for user in world.users])
     same(together, alone)
     people = pd.DataFrame(clicks)
-    alone = pd.concat([fitted.recommend(histories=rows, k=9, adapt=adapt) for _, rows in people.groupby("user_id", sort=False)])
-    same(fitted.recommend(histories=people, k=9, adapt=adapt), alone)
+    alone = pd.concat([fitted.recommend(histories=rows, k=9, steps=steps) for _, rows in people.groupby("user_id", sort=False)])
+    same(fitted.recommend(histories=people, k=9, steps=steps), alone)
 
 
 def test_more_users_than_run_side_by_side_are_answered_alike(fitted, world, clicks):
@@ -165,7 +165,7 @@ def test_the_order_of_rows_in_a_table_does_not_matter(fitted, clicks):
 def test_adapting_by_no_step_is_not_adapting(recommender, clicks):
     rates = recommender.state.init.log_rate
     adapted = recommender.recommend(histories=clicks, k=10)
-    still = recommender.recommend(histories=clicks, k=10, adapt=False)
+    still = recommender.recommend(histories=clicks, k=10, steps=0)
     assert lists(adapted) != lists(still)  # steps do something here; that they help is a law of test_planted.py
     recommender._state = replace(recommender.state, init=replace(recommender.state.init, log_rate=rates[:0]))
     pd.testing.assert_frame_equal(recommender.recommend(histories=clicks, k=10), still)

@@ -34,9 +34,9 @@ def saved(fitted, tmp_path_factory):
 def test_what_is_loaded_answers_with_the_very_same_scores(fitted, saved, world, clicks):
     loaded = Recommender.from_pretrained(saved)
     people = pd.DataFrame(clicks)
-    for adapt in (True, False):
-        expected = fitted.recommend(histories=people, k=12, adapt=adapt)
-        pd.testing.assert_frame_equal(loaded.recommend(histories=people, k=12, adapt=adapt), expected)
+    for steps in ("auto", 0):
+        expected = fitted.recommend(histories=people, k=12, steps=steps)
+        pd.testing.assert_frame_equal(loaded.recommend(histories=people, k=12, steps=steps), expected)
     pd.testing.assert_frame_equal(loaded.similar_items(world.ids), fitted.similar_items(world.ids))
     assert loaded.settings == fitted.settings
     assert [row.value for row in loaded.evaluate(clicks)] == [row.value for row in fitted.evaluate(clicks)]
@@ -222,7 +222,7 @@ def test_what_events_count_is_kept_and_goes_for_events_that_come_later(fitting, 
     assert loaded.state.histories.sample_weight.tolist() == [
         {"view": 0.0, "cart": 0.5, "buy": 1.0}[k] for k in table["event_type"][:3]
     ]
-    answers = [one.recommend(histories=pd.DataFrame(table), k=4, adapt=2) for one in (loaded, fitted)]
+    answers = [one.recommend(histories=pd.DataFrame(table), k=4, steps=2) for one in (loaded, fitted)]
     pd.testing.assert_frame_equal(*answers)
 
 
