@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from llmrec.data.tasks import expand_ranges
+
 
 def cells(table: sparse.csr_array, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Entries (C,) of a csr table without duplicates at the cells (row, column), int (C,) each; 0 where none is stored.
@@ -26,3 +28,29 @@ def product(left: sparse.csr_array, right: sparse.csr_array) -> sparse.csr_array
     index = right.indices.dtype
     parts = left.data.astype(right.dtype), left.indices.astype(index), left.indptr.astype(index)
     return sparse.csr_array(sparse.csr_array(parts, shape=left.shape) @ right)
+
+
+def product_at(
+    start: np.ndarray, column: np.ndarray, weights: np.ndarray, right: sparse.csr_array, cell_start: np.ndarray, cell: np.ndarray
+) -> np.ndarray:
+    """Entries float64 (W, C) of W products `left @ right` at some cells. Nothing as long as a row of `right` is made.
+
+    start: int (T + 1,), where the entries of each row of `left` begin. column: int (H,), their columns, the same in all W.
+    weights: float64 (W, H), their values. right: csr without duplicates. cell_start: int (T + 1,), where the cells of each row
+    begin. cell: int (C,), their columns, distinct within a row. What a cell comes to does not depend on the other rows.
+    """
+    found = np.zeros((len(weights), len(cell)))
+    for t in range(len(start) - 1):
+        mine, cells_here = slice(start[t], start[t + 1]), slice(cell_start[t], cell_start[t + 1])
+        owner, place = expand_ranges(right.indptr[column[mine]], right.indptr[column[mine] + 1])
+        asked = cell[cells_here]
+        if not len(place) or not len(asked):
+            continue
+        order = np.argsort(asked, kind="stable")
+        asked, met = asked[order], right.indices[place]
+        at = np.minimum(np.searchsorted(asked, met), len(asked) - 1)
+        hit = np.flatnonzero(asked[at] == met)
+        at, owner, value = at[hit], owner[hit], right.data[place[hit]].astype(np.float64)
+        for row, weight in zip(found, weights, strict=True):
+            row[cell_start[t] + order] = np.bincount(at, weight[mine][owner] * value, len(asked))
+    return found

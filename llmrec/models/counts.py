@@ -12,12 +12,64 @@ and text match read no weights but 0.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, expand_ranges
 from llmrec.errors import DataError
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """What the supports of T tasks hold: H pairs of a task and an item, ascending by task, then item, and the P times that an
+    item is in a basket of the support.
+
+    shape: (T, N). start: int64 (T + 1,), where the pairs of each task begin. item: int64 (H,), of each pair.
+    pair: int64 (P,), the pair of each time. back: int64 (P,), baskets back: 0 for the last basket of the support.
+    """
+
+    shape: tuple[int, int]
+    start: np.ndarray
+    item: np.ndarray
+    pair: np.ndarray
+    back: np.ndarray
+
+    def weights(self, decay: float = 1.0, last: int | None = None) -> np.ndarray:
+        """float64 (H,): the sum of `decay ** baskets_back` over the baskets that hold the item, over the `last` ones at most;
+        0 for a pair of which none is left. Raises DataError as `support_counts`."""
+        check_decay(decay)
+        if last is not None and last < 1:
+            raise DataError(f"last: expected at least 1 basket, or None for all, got {last}")
+        value = decay ** self.back.astype(np.float64)
+        return np.bincount(self.pair, value if last is None else value * (self.back < last), len(self.item)).astype(np.float64)
+
+    def table(self, weights: np.ndarray) -> sparse.csr_array:
+        """float64 (T, N): the weights (H,) of the pairs as a table without zeros."""
+        some = weights != 0
+        # Indices of 32 bits: a product with a table whose indices are of 32 bits would copy all of them to 64 bits.
+        start = np.concatenate([[0], np.cumsum(some)])[self.start].astype(np.int32)
+        return sparse.csr_array((weights[some], self.item[some].astype(np.int32), start), shape=self.shape)
+
+
+def purchases(tasks: Tasks, every: bool = False) -> Purchases:
+    """What the supports hold; `every` counts also events of weight 0, as if all had weight 1. The query is not read."""
+    tasks = tasks if every else tasks.counted
+    dataset = tasks.dataset
+    task, event = expand_ranges(tasks.start, tasks.split)
+    edges = dataset.basket_start  # searched, since a table of all events would cost more than the answer to one user
+    last_basket = np.searchsorted(edges, tasks.split - 1, side="right")
+    back = last_basket[task] - np.searchsorted(edges, event, side="right")
+    deepest = int(back.max(initial=0)) + 1
+    # one key a (task, item, basket): several events of an item in one basket are one purchase
+    key = _distinct((task * dataset.n_items + dataset.item[event]) * deepest + back)
+    cell, back = np.divmod(key, deepest)
+    fresh = np.diff(cell, prepend=-1) != 0
+    task, item = np.divmod(cell[fresh], max(dataset.n_items, 1))
+    start = np.searchsorted(task, np.arange(len(tasks) + 1))
+    return Purchases((len(tasks), dataset.n_items), start, item, np.cumsum(fresh) - 1, back)
 
 
 def support_counts(tasks: Tasks, decay: float = 1.0, last: int | None = None, every: bool = False) -> sparse.csr_array:
@@ -27,28 +79,8 @@ def support_counts(tasks: Tasks, decay: float = 1.0, last: int | None = None, ev
     last support baskets. `every` counts also events of weight 0, as if all had weight 1. The query is not read.
     Raises DataError for a decay outside (0, 1] and `last` below 1.
     """
-    check_decay(decay)
-    if last is not None and last < 1:
-        raise DataError(f"last: expected at least 1 basket, or None for all, got {last}")
-    tasks = tasks if every else tasks.counted
-    dataset = tasks.dataset
-    task, event = expand_ranges(tasks.start, tasks.split)
-    edges = dataset.basket_start  # searched, since a table of all events would cost more than the answer to one user
-    last_basket = np.searchsorted(edges, tasks.split - 1, side="right")
-    back = last_basket[task] - np.searchsorted(edges, event, side="right")
-    item = dataset.item[event].astype(np.int64)
-    if last is not None:
-        near = back < last
-        task, back, item = task[near], back[near], item[near]
-    # one entry a (task, basket, item): several events of an item in one basket are one purchase
-    deepest = int(back.max(initial=0)) + 1
-    key = _distinct((task * deepest + back) * dataset.n_items + item)
-    rest, item = np.divmod(key, max(dataset.n_items, 1))
-    task, back = np.divmod(rest, deepest)
-    # Indices of 32 bits: a product with a table whose indices are of 32 bits would copy all of them to 64 bits.
-    cell = task.astype(np.int32), item.astype(np.int32)
-    counts = sparse.coo_array((decay ** back.astype(np.float64), cell), shape=(len(tasks), dataset.n_items))
-    return counts.tocsr()  # adds up what falls on one cell
+    found = purchases(tasks, every)
+    return found.table(found.weights(decay, last))
 
 
 def basket_items(dataset: Dataset) -> sparse.csr_array:

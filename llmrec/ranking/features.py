@@ -6,13 +6,15 @@ All counts come from training users and from the task's own support; nothing fro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import sparse
 
-from llmrec.data.cells import cells, product
+from llmrec.data.cells import cells, product, product_at
 from llmrec.data.tasks import Tasks, expand_ranges
 from llmrec.index.candidates import Candidates
-from llmrec.models.counts import support_counts
+from llmrec.models.counts import Purchases, purchases, support_counts
 from llmrec.models.item_item import Markov
 from llmrec.ranking import text_cca
 from llmrec.ranking.statistics import DATES, DECAY, POSITIONS, ItemStatistics
@@ -45,7 +47,6 @@ FOR_BLEND = (
     "text_knn",  # for a cold item: log(1 + 100 x text similarity to the support and to its co-purchases)
 )
 
-TASKS = 256  # compared at a time, at most
 CELLS = 1 << 22  # of a dense table that is made at a time, at most
 LEAST = 1e-3  # of what EASE says: below it is noise
 LEAST_TEXT_KNN = 1e-2  # of what similarities carried over by text come to
@@ -54,46 +55,38 @@ LEAST_TEXT_KNN = 1e-2  # of what similarities carried over by text come to
 def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndarray:
     """float32 (C, F), columns as in FEATURES."""
     asked, tasks = tasks, tasks.counted
-    n, data = tasks.dataset.n_items, tasks.dataset
-    length = tasks.split - tasks.start
-    owner, row = expand_ranges(tasks.start, tasks.split)
+    held = purchases(tasks)
+    owner = np.repeat(np.arange(len(tasks)), np.diff(held.start))
+    pair, had = _pair_of(held, owner, found)
+    times = np.bincount(held.pair, minlength=len(owner) + 1)  # one more for a candidate that is in no support
+    back = np.zeros(len(times), np.int64)
+    back[:-1] = held.back[np.flatnonzero(np.diff(held.pair, prepend=-1))]  # the least of each pair comes first
+    every, late = np.log1p(times[:-1]), held.weights(DECAY)
+    together, together_late = np.log1p(_products(held, (every, late), counts.cooccurrence, found))
+    ease, ease_late = np.log(np.maximum(_products(held, (every, late), counts.ease, found), 0) + LEAST)
     begin, last = _first_and_last_basket(tasks)
-    last = last - begin
-    cell = owner * n + data.item[row]
-    basket = data.basket[row] - begin[owner]
-    # One number per (task, item) of the support, at the places `known`; a candidate finds its own by bisection.
-    visits = np.unique(np.stack([cell, basket]), axis=1)
-    known, first, times = np.unique(visits[0], return_index=True, return_counts=True)
-    latest = np.maximum.reduceat(visits[1], first) if len(first) else visits[1]
-    wanted = found.task.astype(np.int64) * n + found.item
-    place = np.minimum(np.searchsorted(known, wanted), max(len(known) - 1, 0))
-    had = known[place] == wanted if len(known) else np.zeros(len(wanted), bool)
-    count_in = sparse.csr_array((np.log1p(times), (known // n, known % n)), shape=(len(tasks), n))
-    if not len(known):  # no event of any support counts
-        times = latest = np.zeros(1, np.int64)
-    together = product(count_in, counts.cooccurrence)
-    late = product(support_counts(tasks, DECAY), counts.cooccurrence)
-    price = counts.log_price
-    level = np.bincount(owner, price[data.item[row]], len(tasks)) / np.maximum(length, 1)
+    length, price = tasks.split - tasks.start, counts.log_price
+    event_owner, event = expand_ranges(tasks.start, tasks.split)
+    level = np.bincount(event_owner, price[tasks.dataset.item[event]], len(tasks)) / np.maximum(length, 1)
     columns = {
-        "purchase_count": np.where(had, np.log1p(times[place]), 0.0),
+        "purchase_count": np.where(had, np.log1p(times[pair]), 0.0),
         "purchased": had,
-        "recency": had / (1.0 + np.where(had, last[found.task] - latest[place], 0.0)),
+        "recency": had / (1.0 + back[pair]),
         "popularity": np.log((counts.popularity[found.item] + 0.5) / (counts.baskets + 1.0)),
         "repurchase_rate": np.where(had, counts.repurchase[found.item], 0.0),
-        "item_knn": np.log1p(_cells(together, found)),
-        "item_knn_decayed": np.log1p(_cells(late, found)),
-        "ease": _ease(counts, count_in, found),
-        "ease_decayed": _ease(counts, support_counts(tasks, DECAY), found),
-        "tfidf": np.log1p(_tfidf(counts, tasks, found)),
+        "item_knn": together,
+        "item_knn_decayed": together_late,
+        "ease": ease,
+        "ease_decayed": ease_late,
+        "tfidf": np.log1p(_tfidf(counts, held, pair, found)),
         "text_cca": _text_cca(counts, tasks, found),
-        "markov_short": _markov(counts.markov_short, tasks, found),
-        "markov_long": _markov(counts.markov_long, tasks, found),
+        "markov_short": _markov(counts.markov_short, held, owner, found),
+        "markov_long": _markov(counts.markov_long, held, owner, found),
         "position_popularity": counts.position_popularity[_nearest_position(tasks)[found.task], found.item],
         "recent_position_popularity": _recent_position_popularity(counts, tasks, asked, found),
         "price": price[found.item],
         "price_gap": np.abs(price[found.item] - level[found.task]),
-        "n_baskets": np.log1p(last + 1)[found.task],
+        "n_baskets": np.log1p(last - begin + 1)[found.task],
         "n_events": np.log1p(length)[found.task],
     }
     return np.stack([columns[name] for name in FEATURES], 1).astype(np.float32)
@@ -108,46 +101,60 @@ def features_for_blend(tasks: Tasks, found: Candidates, counts: ItemStatistics) 
     value = np.zeros(len(found.item))
     if counts.text_knn.nnz:
         held = support_counts(tasks, DECAY)
-        value = _cells(product(held + product(held, counts.cooccurrence), counts.text_knn), found)
+        value = cells(product(held + product(held, counts.cooccurrence), counts.text_knn), found.task, found.item)
     return np.log1p(value / LEAST_TEXT_KNN).astype(np.float32)[:, None]
 
 
-def _markov(markov: Markov, tasks: Tasks, found: Candidates) -> np.ndarray:
+def _pair_of(held: Purchases, owner: np.ndarray, found: Candidates) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (C,): the pair of `held` that each candidate is, H where the support does not hold it; and bool (C,), whether it
+    does. owner: int64 (H,), the task of each pair."""
+    n = held.shape[1]
+    wanted = found.task.astype(np.int64) * n + found.item
+    pair = np.searchsorted(owner * n + held.item, wanted)
+    known = np.append(owner * n + held.item, -1)
+    had = known[pair] == wanted
+    return np.where(had, pair, len(owner)), had
+
+
+def _products(held: Purchases, weights: Sequence[np.ndarray], table: sparse.csr_array, found: Candidates) -> np.ndarray:
+    """float64 (W, C): for each of W weights (H,) of the pairs, the sum over the support of weight times the entry of `table`
+    from the pair's item to the candidate."""
+    return product_at(held.start, held.item, np.stack(weights), table, found.start, found.item)
+
+
+def _markov(markov: Markov, held: Purchases, owner: np.ndarray, found: Candidates) -> np.ndarray:
     """log((chance + mean chance) / mean chance), (C,): 0 for what never follows."""
-    history = support_counts(tasks, markov.decay, markov.last)
-    given = history @ markov.exit_rate + (np.diff(history.indptr) == 0)
-    chance = _cells(product(history, markov.follows), found) + given[found.task] * markov.prior[found.item]
+    weights, tasks = held.weights(markov.decay, markov.last), len(held.start) - 1
+    given = np.bincount(owner, weights * markov.exit_rate[held.item], tasks) + (np.bincount(owner, weights, tasks) == 0)
+    chance = _products(held, (weights,), markov.follows, found)[0] + given[found.task] * markov.prior[found.item]
     return np.log1p(chance / max(markov.mean_prior, 1e-12))
 
 
-def _ease(counts: ItemStatistics, history: sparse.csr_array, found: Candidates) -> np.ndarray:
-    """log of the sum (C,) over the history's items of what each says of the candidate by `ItemStatistics.ease`."""
-    value = np.zeros(len(found.item), np.float32)
-    for first in range(0, history.shape[0] if counts.ease.nnz else 0, TASKS):  # in parts: nearly every item is spoken of
-        stop = min(first + TASKS, history.shape[0])
-        part = slice(found.start[first], found.start[stop])
-        dense = (history[first:stop].astype(np.float32) @ counts.ease).toarray()
-        value[part] = dense[found.task[part] - first, found.item[part]]
-    return np.log(np.maximum(value, 0) + LEAST)
+def _tfidf(counts: ItemStatistics, held: Purchases, pair: np.ndarray, found: Candidates) -> np.ndarray:
+    """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it.
 
-
-def _tfidf(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
-    """Similarity (C,) of each candidate's words to those of the support, an item's own left out where the support holds it."""
-    support = support_counts(tasks, text_cca.DECAY)
-    read, words, value = product(support, counts.words), counts.words, np.empty(len(found.item))
-    some = max(1, min(TASKS, CELLS // max(words.shape[1], 1)))
-    for first in range(0, len(tasks), some):
-        stop = min(first + some, len(tasks))
-        part = slice(found.start[first], found.start[stop])
-        begin, end = words.indptr[found.item[part]], words.indptr[found.item[part] + 1]
-        owner, place = expand_ranges(begin, end)
-        told = read[first:stop].toarray()[found.task[part][owner] - first, words.indices[place]] * words.data[place]
-        value[part] = np.bincount(owner, told, len(begin))
-    return np.maximum(value.astype(np.float32) - _cells(support, found), 0.0)
+    pair: int64 (C,), see `_pair_of`."""
+    words, weights, value = counts.words, held.weights(text_cca.DECAY), np.zeros(len(found.item))
+    begin, end = words.indptr[:-1], words.indptr[1:]
+    for t in range(len(found)):
+        mine, part = slice(held.start[t], held.start[t + 1]), slice(found.start[t], found.start[t + 1])
+        owner, place = expand_ranges(begin[held.item[mine]], end[held.item[mine]])
+        if not len(place):
+            continue
+        read, which = np.unique(words.indices[place], return_inverse=True)
+        told = np.bincount(which, weights[mine][owner] * words.data[place])
+        owner, place = expand_ranges(begin[found.item[part]], end[found.item[part]])
+        word = words.indices[place]
+        at = np.minimum(np.searchsorted(read, word), len(read) - 1)
+        hit = np.flatnonzero(read[at] == word)
+        value[part] = np.bincount(owner[hit], told[at[hit]] * words.data[place[hit]], part.stop - part.start)
+    return np.maximum(value - np.append(weights, 0.0)[pair], 0.0)
 
 
 def _text_cca(counts: ItemStatistics, tasks: Tasks, found: Candidates) -> np.ndarray:
-    """(C,)"""
+    """(C,); zeros where nothing was learned from texts."""
+    if not counts.flow.answer.shape[1]:
+        return np.zeros(len(found.item), np.float32)
     value, histories = np.empty(len(found.item), np.float32), counts.flow.histories(tasks)
     some = max(1, CELLS // max(histories.shape[1], 1))
     for first in range(0, len(value), some):
@@ -178,8 +185,3 @@ def _recent_position_popularity(counts: ItemStatistics, tasks: Tasks, asked: Tas
     return (1 - part) * counts.recent_position_popularity[task, place, found.item] + part * counts.recent_position_popularity[
         task + 1, place, found.item
     ]
-
-
-def _cells(table: sparse.csr_array, found: Candidates) -> np.ndarray:
-    """Entries (C,) of a sparse (T, N) table at the candidates."""
-    return cells(table, found.task, found.item)

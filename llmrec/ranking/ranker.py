@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from llmrec.encoder.loss import multi_target
 
@@ -80,10 +81,14 @@ def fit_ranker(ranking: Ranking, settings: RankerSettings, seed: int) -> Ranker:
 
 def rank(ranker: Ranker, inputs: np.ndarray) -> np.ndarray:
     """Scores float32 (C,) of candidates from inputs (C, F); no candidate's score depends on another's."""
-    network = _network(len(ranker.mean), len(ranker.weights["in.bias"]))
-    network.load_state_dict({name: torch.from_numpy(values) for name, values in ranker.weights.items()})
+    network = {name: torch.from_numpy(values) for name, values in ranker.weights.items()}
+
+    def layer(name: str, values: Tensor) -> Tensor:
+        return linear(values, network[f"{name}.weight"], network[f"{name}.bias"])
+
     with torch.no_grad():
-        return _forward(network, torch.from_numpy(((inputs - ranker.mean) / ranker.spread).astype(np.float32))).numpy()
+        given = torch.from_numpy(((inputs - ranker.mean) / ranker.spread).astype(np.float32))
+        return (layer("line", given) + layer("out", torch.tanh(layer("in", given)))).squeeze(-1).numpy()
 
 
 def _network(width: int, hidden: int) -> nn.ModuleDict:
