@@ -270,7 +270,8 @@ def _assemble(
         code, scenes = _labels(table.column("scene"), scenes)
         scene = code.astype(np.int32)
 
-    content = [_hashed(users)[user], _hashed(catalogue.ids.values, np.unique(item))[item], time.view(np.uint64)]
+    distinct, place = np.unique(item, return_inverse=True)
+    content = [_hashed(users)[user], _hashed(catalogue.ids.take(distinct).values)[place], time.view(np.uint64)]
     content += [values.view(np.uint32).astype(np.uint64) for values in attributes.values()]
     content += [scene.astype(np.uint64)] if scene is not None else []
     shuffle = np.full(len(item), seed % 2**64, np.uint64)
@@ -325,9 +326,7 @@ def _labels(column: pa.ChunkedArray, known: tuple[str, ...] | None) -> tuple[np.
     return np.array([place.get(name, -1) for name in names] + [-1], np.int64)[code], known
 
 
-def _hashed(labels: list, only: np.ndarray | None = None) -> np.ndarray:
-    """uint64 (len(labels),): a hash of each id that is the same in every process; zero outside `only`."""
-    result = np.zeros(len(labels), np.uint64)
-    for index in range(len(labels)) if only is None else only.tolist():
-        result[index] = int.from_bytes(hashlib.blake2b(str(labels[index]).encode(), digest_size=8).digest(), "little")
-    return result
+def _hashed(labels: list) -> np.ndarray:
+    """uint64 (len(labels),): a hash of each id that is the same in every process."""
+    digests = b"".join(hashlib.blake2b(str(label).encode(), digest_size=8).digest() for label in labels)
+    return np.frombuffer(digests, "<u8").astype(np.uint64)

@@ -27,6 +27,14 @@ class Ids:
     def _position(self) -> dict[Any, int]:
         return {value: index for index, value in enumerate(self.values)}
 
+    @cached_property
+    def _by_fold(self) -> dict[str, Any]:
+        return {_folded(value): value for value in self.values}
+
+    def alike(self, wanted: Hashable) -> Any:
+        """An id that differs from `wanted` in case, type, leading zeros or a final ".0" alone, or None."""
+        return self._by_fold.get(_folded(wanted))
+
     def find(self, wanted: Iterable[Hashable]) -> np.ndarray:
         """int64 array of positions; -1 where an id is not in the set, also not as `tidy` writes it."""
         position = self._position
@@ -52,3 +60,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (str, int, uuid.UUID)):
         return value
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _folded(value: Any) -> str:
+    return str(value).casefold().removesuffix(".0").lstrip("0")

@@ -39,9 +39,8 @@ def find_across(known: Ids, wanted: list[Any], untyped: bool) -> tuple[np.ndarra
 
 def look_alike(known: Ids, lost: list[Any]) -> str:
     """A sentence on an id that is lost and differs from a known one only in case, type, leading zeros or a final ".0"."""
-    folded = {_folded(value): value for value in known.values}
     for value in lost[:1000]:
-        other = folded.get(_folded(value))
+        other = known.alike(value)
         if other is not None:
             return f"{value!r} is not the catalogue's {other!r}, but looks like it"
     return ""
@@ -49,7 +48,3 @@ def look_alike(known: Ids, lost: list[Any]) -> str:
 
 def _bare(name: str) -> str | None:
     return (name.lstrip("0") or "0") if name.isascii() and name.isdigit() else None
-
-
-def _folded(value: Any) -> str:
-    return str(value).casefold().removesuffix(".0").lstrip("0")

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
 
-from llmrec.data.cells import product
 from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import expand_ranges
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, search
 from llmrec.index.filters import isin_sorted
@@ -196,10 +197,21 @@ def _top(scores: sparse.csr_array, k: int) -> sparse.csr_array:
 def _bought_together(
     support: sparse.csr_array, together: sparse.csr_array, k: int, allowed: np.ndarray | None, seen: sparse.csr_array | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    scores = product(support, together)
-    if allowed is not None or seen is not None:
-        scores.data[~_is_allowed(*_coordinates(scores), allowed, seen)] = 0
-    return _coordinates(_top(scores, k))
+    """Task by task, so that nothing is as long as the catalogue."""
+    rows, items = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for task, (first, stop) in enumerate(pairwise(support.indptr)):
+        held = support.indices[first:stop]
+        owner, place = expand_ranges(together.indptr[held], together.indptr[held + 1])
+        item, at = np.unique(together.indices[place], return_inverse=True)
+        score = np.zeros(len(item), np.float32)
+        np.add.at(score, at, support.data[first:stop][owner] * together.data[place])
+        keep = (score > 0) & _is_allowed(np.full(len(item), task), item, allowed, seen)
+        item, score = item[keep], score[keep]
+        if len(item) > k:  # of equal scores the lower items
+            item = item[np.argsort(-score, kind="stable")[:k]]
+        rows.append(np.full(len(item), task))
+        items.append(item)
+    return np.concatenate(rows), np.concatenate(items)
 
 
 def by_popularity(popularity: np.ndarray) -> np.ndarray:

@@ -240,11 +240,11 @@ def search(
     if not np.isfinite(index.reach * lengths).all():
         raise DataError("queries: inner products exceed float32; scale vectors and queries down, to length 1 say")
     scores, items = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
-    if len(barred.rows) == 0:
+    if barred.count == 0:
         return scores, items
     # How far two float32 sums of d products may be apart; what faiss scored this near the edge might belong to the best k.
     doubt = (index.vectors.shape[1] + 2) * np.finfo(np.float32).eps * index.reach * lengths
-    todo, wide, all_rows = np.arange(len(queries)), k + SPARE, len(barred.rows)
+    todo, wide, all_rows = np.arange(len(queries)), k + SPARE, barred.count
     while len(todo):
         width = min(wide + barred.allowance, all_rows)
         if index.exact and wide > k + SPARE and width > all_rows // 16:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -14,13 +15,15 @@ TABLE = 1 << 27  # bytes that a look-up table may take
 class Filter:
     """Who may get what. Everything here speaks of rows of the index, not of items.
 
-    rows: int64, the rows that some query may get; `whole` where these are all.
+    rows: int64, the rows that some query may get, `count` in number; `whole` where these are all, and none is listed unless it is
+    asked for.
     allowance: how many more to fetch for the exclusions of most queries; the few with many are asked again.
     """
 
     def __init__(self, ids: np.ndarray, n: int, allowed: np.ndarray | None, excluded: Sequence[np.ndarray] | None):
         self.ids, self.own = ids, None
-        self.rows, self.allowance = np.arange(len(ids)), 0
+        self.some: np.ndarray | None = None
+        self.allowance = 0
         self.pairs = np.zeros(0, np.int64)
         if allowed is not None:
             allowed = np.asarray(allowed)
@@ -32,7 +35,7 @@ class Filter:
             if allowed.shape[-1] <= ids[-1]:
                 raise DataError(f"allowed: expected more than {ids[-1]} items, got {allowed.shape[-1]}; cover the catalogue")
             self.own = allowed if allowed.ndim == 2 else None
-            self.rows = np.flatnonzero(np.logical_or.reduce(np.atleast_2d(allowed), axis=0)[ids])
+            self.some = np.flatnonzero(np.logical_or.reduce(np.atleast_2d(allowed), axis=0)[ids])
         if excluded is not None:
             if len(excluded) != n:
                 raise DataError(f"excluded: expected one array for each of {n} queries, got {len(excluded)}; use empty arrays")
@@ -41,7 +44,12 @@ class Filter:
             query, held = np.repeat(np.arange(n), counts), (items >= 0) & (items <= ids[-1])
             self.pairs = np.sort(self._pair(query[held], items[held]))
             self.allowance = 2 * len(items) // max(n, 1)
-        self.whole = len(self.rows) == len(ids)
+        self.count = len(ids) if self.some is None else len(self.some)
+        self.whole = self.count == len(ids)
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        return np.arange(len(self.ids)) if self.some is None else self.some
 
     def _pair(self, query: np.ndarray, item: np.ndarray) -> np.ndarray:
         return query * (self.ids[-1] + 1) + item

@@ -80,6 +80,8 @@ def adapt_by(init: Initialisation[V], support: SupportLoss[V], choices: Sequence
     steps, rate, keep = (home[0].new_tensor([getattr(c, f.name) for c in choices]) for f in fields(Choice))
     share = rate * (torch.arange(int(steps.max()), device=steps.device)[:, None] < steps)
     theta = adapt(init, support, users, len(share), share)
+    if all(c.keep == 1 for c in choices):
+        return theta
     leaves = theta.leaves()
     for i in init.moving:
         part = keep.view(-1, *(1,) * (leaves[i].dim() - 1))

@@ -60,7 +60,8 @@ def retrieve(
 ) -> Candidates:
     """Candidates of T tasks from user vectors (T, d); `allowed` is bool (N,) or None for all items."""
     query, counts, support = search_queries(vectors), retrieval.counts, support_counts(tasks)
-    seen = None if sources.repeats else support_counts(tasks, every=True)  # dislikes too
+    dislikes = not sources.repeats and tasks.counted is not tasks
+    seen = support_counts(tasks, every=True) if dislikes else None  # not offered again either
     return candidates(query, retrieval.index, support, counts.cooccurrence, retrieval.popular, sources, allowed, seen)
 
 

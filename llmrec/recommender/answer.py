@@ -94,8 +94,9 @@ def _answer(
     ranker: CandidateRanker | None,
 ) -> Answer:
     model, items, init, gate = state.model, state.items, state.init, state.gate
-    made, adapter = adapted(model, items, tasks, state.settings, init, steps, gate)
-    took = np.array([c.steps for c in choices(init, gate, tasks)]) if steps is None else np.full(len(tasks), steps)
+    how = choices(init, gate, tasks, steps)
+    made, adapter = adapted(model, items, tasks, state.settings, init, how)
+    took = np.array([choice.steps for choice in how])
     reading = read_with(model, items, made, adapter)
     sources = replace(state.retrieval.sources, repeats=not filter_viewed)
     found = retrieve(state.retrieval, tasks, reading.vectors, sources, allowed)

@@ -25,7 +25,7 @@ from llmrec.index.faiss_index import build as build_index
 from llmrec.index.tuning import Tuned
 from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.gate import Choice, Gate, adapt_by
-from llmrec.meta.inner import Initialisation, adapt, initialisation
+from llmrec.meta.inner import Initialisation, initialisation
 from llmrec.meta.outer import Episode, meta_train
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, Ranking, fit_ranker
@@ -151,35 +151,31 @@ def reader(
 
     def read(tasks: Tasks) -> PromptReading:
         return joined(
-            [read_with(model, items, *adapted(model, items, part, settings, init, steps, gate)) for part in batches(tasks)]
+            [
+                read_with(model, items, *adapted(model, items, part, settings, init, choices(init, gate, part, steps)))
+                for part in batches(tasks)
+            ]
         )
 
     return read
 
 
 def adapted(
-    model: SlotModel,
-    items: Items,
-    tasks: Tasks,
-    settings: Settings,
-    init: Initialisation | None,
-    steps: int | None = None,
-    gate: Gate | None = None,
+    model: SlotModel, items: Items, tasks: Tasks, settings: Settings, init: Initialisation | None, how: Sequence[Choice]
 ) -> tuple[Prompts, Adapter | None]:
-    """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports: `steps` inner steps from
-    `init`, or where None, as many as the gate says, or without one, as were learned."""
+    """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports: each from `init` by a choice of
+    its own, or none without `init`."""
     if init is None:
         return prompts(model, items, tasks, settings.train.max_slots, settings.lora.n_adapted_blocks), None
     made, support = user_support(model, items, tasks, settings.episode)
-    if steps is None and gate is not None:
-        return made, adapt_by(init, support, choices(init, gate, tasks))
-    return made, adapt(init, support, len(tasks), steps)
+    return made, adapt_by(init, support, how)
 
 
-def choices(init: Initialisation, gate: Gate | None, tasks: Tasks) -> list[Choice]:
-    """How each of T tasks is adapted: by the gate's choice for its support's size, or without one, as was learned."""
-    if gate is None:
-        return [Choice(init.steps)] * len(tasks)
+def choices(init: Initialisation | None, gate: Gate | None, tasks: Tasks, steps: int | None) -> list[Choice]:
+    """How each of T tasks is adapted: by so many steps, or where None, as the gate says for its support's size, or without a
+    gate, by as many as were learned."""
+    if steps is not None or init is None or gate is None:
+        return [Choice(steps if steps is not None else 0 if init is None else init.steps)] * len(tasks)
     return [gate.choices[number] for number in gate.choose(tasks.split - tasks.start)]
 
 

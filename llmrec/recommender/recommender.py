@@ -210,7 +210,7 @@ class Recommender:
         else:
             later, _, asked = _events(state, histories, columns)
             known, _ = state.known.joined(asked, later)
-            frame = to_native(pa.table({}), histories)
+            frame = histories
         check_process()
         found = _answer(
             state,
