@@ -14,6 +14,7 @@ The first two terms are one inner product, which the index serves; the repeat te
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from llmrec.encoder.dates import DATE_FEATURES, KNOTS, date_features
 from llmrec.encoder.slots import SLOT_ATTRIBUTES, Readouts, Slots
 from llmrec.encoder.softmax import catalogue_loss
 
+MOST_COMPARED = 50_000  # up to here a support loss is a softmax over the whole catalogue
+SAMPLE = 16_384  # items of a larger one that it is taken over
 TIMES_BEFORE = SLOT_ATTRIBUTES.index("times_before")
 
 
@@ -39,6 +42,18 @@ class Items:
     vectors: Tensor
     bias: Tensor
     repeat: Tensor
+
+    def every(self, stride: int) -> Items:
+        """Every `stride`-th item of the catalogue, beginning with the first."""
+        return Items(*(part[::stride].contiguous() for part in (self.vectors, self.bias, self.repeat)))
+
+    @cached_property
+    def compared(self) -> tuple[int, Items]:
+        """A stride, and the items that the targets of a support loss are compared with: all of a catalogue of up to
+        MOST_COMPARED items (a stride of 1), and of a larger one every `stride`-th, so that a gradient step on one user's support
+        takes no longer the larger the catalogue is."""
+        stride = 1 if len(self.bias) <= MOST_COMPARED else -(-len(self.bias) // SAMPLE)
+        return stride, self if stride == 1 else self.every(stride)
 
     def search_matrix(self, temperature: Tensor) -> Tensor:
         """(N, d + 1): `<[u, 1], row>` is the score, so that one inner-product index serves it."""

@@ -133,6 +133,12 @@ class Readouts:
     def __len__(self) -> int:
         return len(self.task)
 
+    @property
+    def place(self) -> np.ndarray:
+        """int64 (P,): which of its readout's targets each one is, from 0."""
+        first = np.searchsorted(self.owner, np.arange(len(self)))  # owners ascend
+        return np.arange(len(self.owner)) - first[self.owner]
+
     def keep(self, mask: np.ndarray) -> Readouts:
         """The same readouts with some of their targets, bool (P,)."""
         weight = None if self.weight is None else self.weight[mask]

@@ -7,7 +7,8 @@ The scores are judged by a `Loss` of `losses.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -114,8 +115,28 @@ def _support(model: SlotModel, items: Items, found: Tensor, reads: Readouts, use
     task = torch.from_numpy(reads.task).to(found.device)
     vectors = found[task, len(model.prefix_ids) + torch.from_numpy(reads.slot).to(found.device)]
     # Without the repeat terms: inside one basket nothing comes twice, and a step must not unlearn what is bought again.
-    logits = model.logits(vectors, items)
-    return mean_by(_judged(loss, logits, reads), task, users)
+    if items.compared[0] == 1:
+        return mean_by(_judged(loss, model.logits(vectors, items), reads), task, users)
+    return mean_by(_judged(loss, *against_some(model, vectors, items, reads)), task, users)
+
+
+def against_some(model: SlotModel, vectors: Tensor, items: Items, reads: Readouts) -> tuple[Tensor, Readouts]:
+    """Scores (M, S + W) of the S items of `Items.compared` and of each readout's own W targets at most, and the readouts with
+    these columns as targets.
+
+    Each of the S items stands for as many as the stride: the log of the stride is added to its score. Where a readout's own
+    target is among them, it is compared there no more. vectors: (M, d), user vectors of the readouts.
+    """
+    stride, some = items.compared
+    target, owner = (torch.from_numpy(part).to(vectors.device) for part in (reads.target, reads.owner))
+    place = reads.place
+    scores = model.logits(vectors, some) + math.log(stride)
+    again = target % stride == 0
+    scores = scores.index_put((owner[again], target[again] // stride), scores.new_tensor(-1e9))
+    exact = (model.temperature * vectors[owner] * items.vectors[target]).sum(1).float() + items.bias[target]
+    own = scores.new_full((len(vectors), int(place.max(initial=0)) + 1), -1e9)
+    own = own.index_put((owner, torch.from_numpy(place).to(owner.device)), exact)
+    return torch.cat([scores, own], 1), replace(reads, target=scores.shape[1] + place)
 
 
 def _judged(loss: Loss, scores: Tensor, reads: Readouts, among: Tensor | None = None) -> Tensor:

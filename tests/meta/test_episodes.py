@@ -93,6 +93,28 @@ def test_losses_of_users_against_one_at_a_time(model, tasks):
         assert float(query[t]) == pytest.approx(slow_query(model, items, one(tasks, t), only(adapter, t)), rel=1e-4)
 
 
+def test_in_a_large_catalogue_targets_are_compared_with_every_nth_item_which_counts_n_times(model, tasks, monkeypatch):
+    monkeypatch.setattr("llmrec.encoder.model.MOST_COMPARED", 5)
+    monkeypatch.setattr("llmrec.encoder.model.SAMPLE", 4)
+    items, adapter, repeated = model.items(), random_adapter(model, len(tasks)), 0
+    stride, some = items.compared
+    assert stride == 3 and torch.equal(some.vectors, items.vectors[::3]) and torch.equal(some.bias, items.bias[::3])
+    found = user_support(model, items, tasks, REACH)[1](adapter)
+    for t in range(len(tasks)):
+        batch, states = states_of(model, items, one(tasks, t), only(adapter, t))
+        reads, losses = support_readouts(one(tasks, t), batch, REACH.horizon, REACH.reads), []
+        for m, slot in enumerate(reads.slot):
+            scores = model.logits(states[0, len(model.prefix_ids) + slot], items)
+            mine = reads.owner == m
+            target, weight = reads.target[mine], torch.from_numpy(reads.weight[mine])
+            others = [i for i in range(0, len(scores), 3) if i not in target]
+            repeated += len(range(0, len(scores), 3)) - len(others)
+            whole = 3 * scores[others].exp().sum() + scores[target].exp().sum()
+            losses.append(float((weight * (whole.log() - scores[target])).mean()) if len(target) else 0.0)
+        assert float(found[t]) == pytest.approx(np.mean(losses) if losses else 0.0, abs=1e-4)
+    assert repeated  # some targets are among the items that all are compared with
+
+
 def test_one_adapter_serves_all_users(model, tasks):
     items, adapter = model.items(), random_adapter(model, 1)
     loss = user_support(model, items, tasks, REACH)[1]
