@@ -31,7 +31,12 @@ def product(left: sparse.csr_array, right: sparse.csr_array) -> sparse.csr_array
 
 
 def product_at(
-    start: np.ndarray, column: np.ndarray, weights: np.ndarray, right: sparse.csr_array, cell_start: np.ndarray, cell: np.ndarray
+    start: np.ndarray,
+    column: np.ndarray,
+    weights: np.ndarray,
+    right: sparse.csr_array,
+    cell_start: np.ndarray,
+    cell: np.ndarray,
 ) -> np.ndarray:
     """Entries float64 (W, C) of W products `left @ right` at some cells. Nothing as long as a row of `right` is made.
 

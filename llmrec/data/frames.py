@@ -210,8 +210,6 @@ def _through_narwhals(table: Any, what: str) -> pa.Table:
             "a dict of columns, or a path to a .csv or .parquet file"
         )
     objects = [name for name, kind in frame.schema.items() if kind == nw.Object]
-    if not objects and type(getattr(table, "index", None)).__name__ == "RangeIndex":  # pandas without row labels: three times as fast
-        return pa.table({name: frame[name].to_arrow() for name in frame.columns})
     if not objects:
         return frame.to_arrow()
     # Python objects (UUIDs, or types mixed by accident) go one column at a time, so that an error can name the column.

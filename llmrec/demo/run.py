@@ -31,7 +31,7 @@ from llmrec.progress import Stages
 from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.fit import fit
-from llmrec.recommender.pipeline import adapted, choices, read_with, reader
+from llmrec.recommender.pipeline import adapted, read_with, reader
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
@@ -166,8 +166,7 @@ def _latency(state: State, tasks: Tasks) -> dict[str, float]:
 
 def _seconds(state: State, tasks: Tasks) -> float:
     began = time.perf_counter()
-    how = choices(state.init, None, tasks, None)
-    made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init, how)
+    made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init)
     read_with(state.model, state.items, made, adapter)
     return time.perf_counter() - began
 

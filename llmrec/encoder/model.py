@@ -26,7 +26,7 @@ from llmrec.encoder.slots import SLOT_ATTRIBUTES, Readouts, Slots
 from llmrec.encoder.softmax import catalogue_loss
 
 MOST_COMPARED = 50_000  # up to here a support loss is a softmax over the whole catalogue
-SAMPLE = 16_384  # items of a larger one that it is taken over
+SAMPLE = 8_192  # items of a larger one that it is taken over
 TIMES_BEFORE = SLOT_ATTRIBUTES.index("times_before")
 
 
@@ -50,8 +50,8 @@ class Items:
     @cached_property
     def compared(self) -> tuple[int, Items]:
         """A stride, and the items that the targets of a support loss are compared with: all of a catalogue of up to
-        MOST_COMPARED items (a stride of 1), and of a larger one every `stride`-th, so that a gradient step on one user's support
-        takes no longer the larger the catalogue is."""
+        MOST_COMPARED items (a stride of 1), and of a larger one every `stride`-th, so that a gradient step takes no longer
+        the larger the catalogue is."""
         stride = 1 if len(self.bias) <= MOST_COMPARED else -(-len(self.bias) // SAMPLE)
         return stride, self if stride == 1 else self.every(stride)
 

@@ -15,8 +15,7 @@ TABLE = 1 << 27  # bytes that a look-up table may take
 class Filter:
     """Who may get what. Everything here speaks of rows of the index, not of items.
 
-    rows: int64, the rows that some query may get, `count` in number; `whole` where these are all, and none is listed unless it is
-    asked for.
+    rows: int64, the rows that some query may get, listed only when asked for; count: how many; whole: whether these are all.
     allowance: how many more to fetch for the exclusions of most queries; the few with many are asked again.
     """
 

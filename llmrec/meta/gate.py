@@ -76,12 +76,12 @@ class Gate:
 
 def adapt_by(init: Initialisation[V], support: SupportLoss[V], choices: Sequence[Choice]) -> V:
     """Values of U users, each adapted by a choice of its own; zero steps is the initialisation, exactly."""
-    users, home = len(choices), init.adapter.leaves()
+    users, home, first = len(choices), init.adapter.leaves(), choices[0]
+    if first.rate == first.keep == 1 and all(choice == first for choice in choices):
+        return adapt(init, support, users, first.steps)
     steps, rate, keep = (home[0].new_tensor([getattr(c, f.name) for c in choices]) for f in fields(Choice))
     share = rate * (torch.arange(int(steps.max()), device=steps.device)[:, None] < steps)
     theta = adapt(init, support, users, len(share), share)
-    if all(c.keep == 1 for c in choices):
-        return theta
     leaves = theta.leaves()
     for i in init.moving:
         part = keep.view(-1, *(1,) * (leaves[i].dim() - 1))

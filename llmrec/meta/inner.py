@@ -129,7 +129,9 @@ def step(theta: V, init: Initialisation[V], loss: Tensor, k: int, first_order: b
         rate = init.rate(k, i)
         if share is not None:
             rate = rate * _as(share, leaves[i])
-        leaves[i] = leaves[i] - rate * (gradient + init.proximal * (leaves[i] - home[i]))
+        if init.proximal:
+            gradient = gradient + init.proximal * (leaves[i] - home[i])
+        leaves[i] = leaves[i] - rate * gradient
     return theta.with_leaves(leaves)
 
 

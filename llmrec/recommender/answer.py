@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmrec.data.tasks import Tasks
+from llmrec.encoder.threads import threads_for
 from llmrec.encoder.users import PromptReading, batches
 from llmrec.index.candidates import first_allowed, names
 from llmrec.index.faiss_index import Index, search
 from llmrec.ranking.rankers import CandidateRanker, already_read, checked_scores
 from llmrec.ranking.two_stage import retrieve, search_queries
-from llmrec.recommender.pipeline import adapted, choices, read_with
+from llmrec.recommender.pipeline import adapted, answer_size, choices, read_with
 from llmrec.recommender.state import State
 
 FALLBACK = "popular (no history)"
@@ -93,15 +94,16 @@ def _answer(
     steps: int | None,
     ranker: CandidateRanker | None,
 ) -> Answer:
-    model, items, init, gate = state.model, state.items, state.init, state.gate
-    how = choices(init, gate, tasks, steps)
-    made, adapter = adapted(model, items, tasks, state.settings, init, how)
+    model, items, settings = state.model, state.items, state.settings
+    how = choices(state.init, state.gate, tasks, steps)
     took = np.array([choice.steps for choice in how])
-    reading = read_with(model, items, made, adapter)
-    sources = replace(state.retrieval.sources, repeats=not filter_viewed)
-    found = retrieve(state.retrieval, tasks, reading.vectors, sources, allowed)
-    fitted = state.rankers_for(filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))
-    value = checked_scores(fitted if ranker is None else ranker, tasks, found)
+    with threads_for(answer_size(model, items, tasks, settings, how)):
+        made, adapter = adapted(model, items, tasks, settings, state.init, how)
+        reading = read_with(model, items, made, adapter)
+        sources = replace(state.retrieval.sources, repeats=not filter_viewed)
+        found = retrieve(state.retrieval, tasks, reading.vectors, sources, allowed)
+        fitted = state.rankers_for(filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))
+        value = checked_scores(fitted if ranker is None else ranker, tasks, found)
     best = np.lexsort((found.item, -value, found.task))
     rank = np.arange(len(best)) - found.start[found.task[best]] + 1
     keep = rank <= k

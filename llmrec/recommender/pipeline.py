@@ -161,22 +161,36 @@ def reader(
 
 
 def adapted(
-    model: SlotModel, items: Items, tasks: Tasks, settings: Settings, init: Initialisation | None, how: Sequence[Choice]
+    model: SlotModel,
+    items: Items,
+    tasks: Tasks,
+    settings: Settings,
+    init: Initialisation | None,
+    how: Sequence[Choice] | None = None,
 ) -> tuple[Prompts, Adapter | None]:
-    """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports: each from `init` by a choice of
-    its own, or none without `init`."""
+    """The prompts of T tasks and their adapters (U = T), adapted from `init` to nothing but their supports; no adapters without
+    `init`. how: a choice for each task, see `choices`; None for all steps that were learned."""
     if init is None:
         return prompts(model, items, tasks, settings.train.max_slots, settings.lora.n_adapted_blocks), None
     made, support = user_support(model, items, tasks, settings.episode)
-    return made, adapt_by(init, support, how)
+    return made, adapt_by(init, support, choices(init, None, tasks) if how is None else how)
 
 
-def choices(init: Initialisation | None, gate: Gate | None, tasks: Tasks, steps: int | None) -> list[Choice]:
+def choices(init: Initialisation | None, gate: Gate | None, tasks: Tasks, steps: int | None = None) -> list[Choice]:
     """How each of T tasks is adapted: by so many steps, or where None, as the gate says for its support's size, or without a
     gate, by as many as were learned."""
     if steps is not None or init is None or gate is None:
         return [Choice(steps if steps is not None else 0 if init is None else init.steps)] * len(tasks)
     return [gate.choices[number] for number in gate.choose(tasks.split - tasks.start)]
+
+
+def answer_size(model: SlotModel, items: Items, tasks: Tasks, settings: Settings, how: Sequence[Choice]) -> float:
+    """Multiplications of the largest product in the answer to T tasks, by which its threads are chosen: a second thread makes
+    the answer to one user no faster, and on a busy machine many times slower."""
+    slots = min(int((tasks.split - tasks.start).max(initial=1)), settings.train.max_slots)
+    read = len(tasks) * (len(model.prefix_ids) + slots) * 4.0 * model.body.width**2
+    adapting = sum(choice.steps > 0 for choice in how)
+    return max(read, float(adapting) * settings.episode.reads * len(items.compared[1].bias) * model.body.width)
 
 
 def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | None) -> PromptReading:

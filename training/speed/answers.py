@@ -1,4 +1,4 @@
-"""Time the answer to one new user, 5 events in and 10 items out, in catalogues of real titles, as training/results/answers.json.
+"""Time the answer to one new user, 5 events in and 10 items out, over real titles, as training/results/answers.json.
 
 python training/speed/answers.py --data ../shared/data --items 12000 --items 1000000 --output training/results/answers.json
 
@@ -30,7 +30,6 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.known import KnownUsers
 from llmrec.data.tasks import full_histories
 from llmrec.encoder.backbone import load_text, small_body
-from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, search, threads
@@ -81,7 +80,9 @@ def read_titles(folder: Path, count: int) -> Titles:
     files = sorted(folder.glob(TITLES))
     if not files:
         raise DataError(f"{folder}: no file {TITLES}; expected Parquet tables with item_id and title. The original: {SOURCE}")
-    model, title, vectors = load_text(Weights.packaged()), [], []
+    model = load_text(Weights.packaged())
+    title: list[str] = []
+    vectors: list[np.ndarray] = []
     for file in files:
         if len(title) < count:
             catalogue, _ = read_catalogue(file)
@@ -156,8 +157,8 @@ def milliseconds(call: Callable[[Any], object], arguments: list[Any]) -> dict[st
 
 
 def peak_megabytes(call: Callable[[Any], object], arguments: list[Any]) -> dict[str, float | None]:
-    """The most memory that calls take above what is held between them: what Python and NumPy allocate, as `tracemalloc` sees it,
-    and the resident set with the tensors of torch and faiss in it, which only Linux tells."""
+    """The most memory that calls take above what is held between them: what Python and NumPy allocate, as `tracemalloc` sees
+    it, and the resident set, tensors of torch and arrays of faiss included, which only Linux tells."""
     tracemalloc.start()
     call(arguments[0])
     traced = 0
@@ -167,14 +168,12 @@ def peak_megabytes(call: Callable[[Any], object], arguments: list[Any]) -> dict[
         call(argument)
         traced = max(traced, tracemalloc.get_traced_memory()[1] - before)
     tracemalloc.stop()
-    before = _reset_resident()
+    resident = _reset_resident()
     for argument in arguments[:WARM_UP]:
         call(argument)
-    after = _resident("VmHWM")
-    return {
-        "tracemalloc": round(traced / 1e6, 1),
-        "resident": None if before is None or after is None else round((after - before) / 1e6, 1),
-    }
+    highest = _resident("VmHWM")
+    more = None if resident is None or highest is None else round((highest - resident) / 1e6, 1)
+    return {"tracemalloc": round(traced / 1e6, 1), "resident": more}
 
 
 def _reset_resident() -> float | None:
