@@ -218,7 +218,7 @@ def _markov(arrays: dict[str, np.ndarray], reach: dict[str, Any]) -> Markov:
 
 def _settings(saved: dict[str, Any], file: Path) -> Settings:
     try:
-        return filled(Settings(), saved, file)
+        return filled(replace(Settings(), user_encoder="pretrained"), saved, file)  # what older folders, which lack it, hold
     except DataError as error:
         raise ArtefactError(
             f"{error} (this is llmrec {library_version()}: install the version that saved the folder, or fit and save it again)"
