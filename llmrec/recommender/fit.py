@@ -41,7 +41,6 @@ from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.state import State
 
-
 SMALL_WIDTH, SMALL_BLOCKS, SMALL_HEADS = 128, 2, 4
 MOST_HELD_OUT = 2000  # users for the initialisation, and as many for gate and blend: more do not make them better
 

@@ -15,7 +15,6 @@ from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.settings_file import read_yaml, yaml_text
 
-
 USER_ENCODERS = ("small", "pretrained")
 
 
