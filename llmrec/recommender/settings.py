@@ -49,7 +49,8 @@ class Settings:
     saved recommender holds it. `from_yaml` reads settings from a file; `to_yaml` gives the text of such a file.
 
     user_encoder: the transformer that reads histories: "small", two blocks of width 128 that begin at random, or "pretrained",
-        the first blocks of the pretrained one, which takes three to six times as long to train and to answer.
+        the first blocks of the pretrained one, which takes three to six times as long to train and to answer. None: chosen
+        from the data.
     layers: how many blocks of the pretrained transformer read histories; None for all. Item text always goes through all.
     item_template, history_template: packaged names or paths.
     meta_fraction: fraction of the users held out of base training, on whom the initialisation is meta-learned.
@@ -62,7 +63,7 @@ class Settings:
     device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda").
     """
 
-    user_encoder: str = "small"
+    user_encoder: str | None = "small"
     layers: int | None = 3
     item_template: str = "item"
     history_template: str = "history"

@@ -28,7 +28,15 @@ from llmrec.encoder.users import prompt_reading, prompts, user_vectors
 from llmrec.errors import DataError
 
 SETTINGS = TrainSettings(
-    max_steps=60, batch_size=16, known=(1, 3), horizon=2, max_slots=16, learning_rate=3e-3, bias_learning_rate=1e-2
+    max_steps=60,
+    batch_size=16,
+    known=(1, 3),
+    horizon=2,
+    max_slots=16,
+    learning_rate=3e-3,
+    bias_learning_rate=1e-2,
+    dropout=0.0,
+    ema_decay=0.0,
 )
 
 
