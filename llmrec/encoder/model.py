@@ -138,9 +138,10 @@ class SlotModel(nn.Module):
     def logits_at(self, users: Tensor, items: Items, task: Tensor, item: Tensor) -> Tensor:
         """Scores (C,) of pairs of a user vector, row `task` (C,) of (T, d), and an item (C,): `logits` at those places alone.
 
-        Each pair is summed by itself, so that its score is the same whatever stands beside it.
+        Each pair is summed by itself, so that its score is the same whatever stands beside it. Takes no gradients.
         """
-        products = (self.temperature * users)[task] * items.vectors[item]
+        # By `index_select` and in place, which is four times as fast as plain indexing here.
+        products = items.vectors.index_select(0, item).mul_((self.temperature * users).index_select(0, task))
         return products.sum(1).float() + items.bias[item]
 
     def repeats(self, items: Items, batch: Slots, task: np.ndarray, slot: np.ndarray) -> tuple[Tensor, Tensor]:

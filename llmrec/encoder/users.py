@@ -23,7 +23,7 @@ from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.slots import Slots, slots
 
 ROWS = 128  # prompts that run side by side
-PAIRS = 1 << 20  # numbers gathered at a time to score pairs: about what stays in the cache
+PAIRS = 1 << 18  # numbers gathered at a time to score pairs: about what stays in the cache
 
 
 @dataclass(frozen=True)

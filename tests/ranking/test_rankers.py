@@ -152,7 +152,7 @@ def test_scores_of_pairs_are_those_of_the_whole_table_whatever_is_gathered_at_a_
     task, item = rng.integers(0, len(tasks), 300), rng.integers(0, 10, 300).astype(np.int32)
     found = reading.scores(task, item)
     np.testing.assert_allclose(found, reading.table()[task, item], rtol=1e-5, atol=1e-5)
-    for pairs in (1, 100, 1000):  # one pair, three, thirty-one
+    for pairs in (1, 100, 1000):  # of 32 numbers each: one, three and thirty-one at a time
         monkeypatch.setattr("llmrec.encoder.users.PAIRS", pairs)
         np.testing.assert_array_equal(reading.scores(task, item), found)
 

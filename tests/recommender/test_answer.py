@@ -127,10 +127,10 @@ class Gathered(torch.Tensor):
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
-        name = func.__name__
-        assert name in ("__getitem__", "__get__", "__len__", "as_subclass"), f"{name} reads every item"
+        name, some = func.__name__, ("__getitem__", "index_select")
+        assert name in (*some, "__get__", "__len__", "as_subclass"), f"{name} reads every item"
         found = super().__torch_function__(func, types, args, kwargs or {})
-        return found.as_subclass(torch.Tensor) if name == "__getitem__" else found
+        return found.as_subclass(torch.Tensor) if name in some else found
 
 
 @pytest.fixture
