@@ -15,6 +15,7 @@ from llmrec import LoraSettings, OuterSettings, Recommender, Settings, TrainSett
 from llmrec.demo import plan
 from llmrec.errors import ArtefactError, DataError
 from llmrec.index.candidates import Sources
+from llmrec.index.faiss_index import IndexSettings
 from llmrec.recommender import saving
 from llmrec.recommender.auto import LEAST_STEPS
 from llmrec.recommender.settings import check_ranges
