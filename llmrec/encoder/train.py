@@ -49,7 +49,7 @@ class TrainSettings:
 
     max_steps: int = AUTO
     batch_size: int = 64
-    epochs: float = 3.0
+    epochs: float = 6.0
     known: tuple[int, int] = AUTO
     horizon: int = AUTO
     max_slots: int = AUTO

@@ -77,7 +77,7 @@ class Settings:
     index: IndexSettings = field(default_factory=IndexSettings)
     meta_fraction: float = 0.15
     blend_fraction: float = 0.1
-    ranking_tasks: int = 2000
+    ranking_tasks: int = 3000
     device: str = "cpu"
 
     @classmethod
@@ -96,7 +96,7 @@ class Settings:
     def best(cls) -> Settings:
         """Trained to the end: about four times as long as `Settings()`, and longer for shops of more than 10,000 users, where
         the pretrained transformer reads histories."""
-        return cls(user_encoder=AUTO, train=TrainSettings(epochs=10), ranking_tasks=6000)
+        return cls(user_encoder=AUTO, train=TrainSettings(epochs=10), outer=OuterSettings(episodes=200), ranking_tasks=6000)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Settings:

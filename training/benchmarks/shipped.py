@@ -20,7 +20,7 @@ from llmrec.errors import DataError
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.state import State
 
-PRESETS = {"default": Settings, "quick": Settings.quick}
+PRESETS = {"default": Settings, "quick": Settings.quick, "best": Settings.best}
 
 
 @dataclass(frozen=True)
