@@ -188,7 +188,7 @@ def test_the_path_may_begin_with_a_tilde(tmp_path, monkeypatch):
         ("zzz: 3", "got zzz; the settings are user_encoder, layers, item_template, .*device"),
         ("sources: {zzz: 3}", "got sources.zzz; the settings below sources are text_k, knn_k, popular_k, repeats"),
         ("3: 3", "got 3; the settings are"),
-        ("ranking_tasks: many", "expected a whole number for ranking_tasks, such as 2000, got 'many'"),
+        ("ranking_tasks: many", "expected a whole number for ranking_tasks, such as 3000, got 'many'"),
         ("train: {max_steps: 8.5}", "expected a whole number or null for train.max_steps, got 8.5"),
         ("train: {max_steps: true}", "expected a whole number or null for train.max_steps, got True"),
         ("train: {batch_size: null}", "expected a whole number for train.batch_size, such as 64, got None"),
