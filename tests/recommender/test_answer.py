@@ -184,8 +184,12 @@ def test_popularity_is_sorted_once_for_all_answers(recommender, monkeypatch):
     assert calls == [1]
 
 
-def test_what_is_left_goes_on_below_the_lowest_candidate_in_the_transformers_order(state, tasks):
-    """At least 1 below everything ranked, at the distance that the transformer puts between it and its best item."""
+@pytest.mark.parametrize("repeat", [None, -50.0])
+def test_what_is_left_goes_on_below_the_lowest_candidate_in_the_transformers_order(state, tasks, repeat):
+    """At least 1 below everything ranked, at the distance that the transformer puts between it and its best item, also where
+    the transformer puts items that were had below all others."""
+    if repeat is not None:
+        state = replace(state, items=replace(state.items, repeat=torch.full_like(state.items.repeat, repeat)))
     everything = answer(state, tasks, state.histories.n_items, False, None, None)
     scores = reader(state.model, state.items, state.settings, state.init)(tasks).table()
     for task in range(len(tasks)):
@@ -195,3 +199,13 @@ def test_what_is_left_goes_on_below_the_lowest_candidate_in_the_transformers_ord
         expected = scores[task, everything.item[rest]] - scores[task].max() - 1 + floor
         assert len(rest) > 3
         np.testing.assert_allclose(everything.score[rest], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("filter_viewed", [True, False])
+def test_all_that_is_allowed_is_there_and_nothing_else(state, tasks, filter_viewed):
+    allowed = np.random.default_rng(0).random(state.histories.n_items) < 0.6
+    found = answer(state, tasks, state.histories.n_items, filter_viewed, allowed, None)
+    for task in range(len(tasks)):
+        viewed = state.histories.item[tasks.support(task)] if filter_viewed else []
+        assert sorted(found.item[found.asker == task].tolist()) == np.setdiff1d(np.flatnonzero(allowed), viewed).tolist()
+    assert BACKFILL in found.source
