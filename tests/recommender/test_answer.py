@@ -65,7 +65,9 @@ def test_scores_are_the_rankers(state, tasks):
     reading = reader(state.model, state.items, state.settings, state.init)(tasks)
     sources = replace(state.retrieval.sources, repeats=False)
     brought = retrieve(state.retrieval, tasks, reading.vectors, sources, None)
-    value = state.rankers_for(filter_viewed=True).over(state.retrieval.counts, already_read(tasks, reading)).score(tasks, brought)
+    value = (
+        state.rankers_for(filter_viewed=True).over(state.retrieval.counts, already_read(tasks, reading)).score(tasks, brought)
+    )
     found = answer(state, tasks, 1, True, None, None)
     best = [value[brought.task == task].max() for task in range(len(tasks))]
     np.testing.assert_allclose(found.score, best, atol=1e-6)
