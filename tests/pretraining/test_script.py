@@ -65,7 +65,7 @@ def out(call, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("out")
     code, said = call(folder)
     assert code == 0, said
-    assert "chosen from the data (24 users, median history 7 baskets of 2.0 events" in said
+    assert "chosen from the data (24 users, median history 14 baskets of 1.0 events" in said
     assert "1 process on cpu, 1 of" in said and "arithmetic: " in said and "GFLOP a step" in said
     return folder
 
@@ -85,7 +85,7 @@ def test_the_recommender_is_the_one_that_fit_makes(out, tables, weights, monkeyp
     assert ours.keys() == fitted.keys()
     assert all(np.array_equal(ours[name], fitted[name]) for name in ours)
     states = [Recommender.from_pretrained(folder).state for folder in (out / "recommender", tmp_path / "fitted")]
-    assert states[0].settings == states[1].settings and states[0].settings.train.horizon == 1  # seven baskets a user
+    assert states[0].settings == states[1].settings and states[0].settings.train.horizon == 1  # of fourteen baskets
 
 
 def test_another_person_loads_it_and_gets_answers(out):

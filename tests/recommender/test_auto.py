@@ -17,7 +17,7 @@ from llmrec.errors import DataError
 from llmrec.progress import Stages
 from llmrec.recommender import fit as fitting_module
 from llmrec.recommender.auto import BLEND_FEATURES, LEARNING_RATES, LEAST_STEPS, Facts, facts, max_steps, resolve
-from llmrec.recommender.fit import fit, split_users
+from llmrec.recommender.fit import fit, split_users, with_initialisation
 
 SMALL_SHOP = Facts(users=500, baskets=4, basket_size=1.0, long_history=9, item_events=16, blend_users=50)
 LARGE_SHOP = replace(SMALL_SHOP, users=100_000, blend_users=2000)
@@ -227,3 +227,7 @@ def test_held_out_users_count_in_the_end_but_not_while_the_blend_is_learned(tiny
     assert seen == [("learn_counts_ranker", 0.0), ("learn_blend", 0.0)]
     assert state.retrieval.counts.popularity[rare] == len(split.blend) == 32
     assert (state.retrieval.counts.popularity > 0).all()
+    seen.clear()
+    made = with_initialisation(state, dataset, split, state.init, np.random.default_rng(0), Stages(verbose=False))
+    assert seen == [("learn_blend", 0.0)]  # the blend of another initialisation, too
+    assert made.retrieval is state.retrieval
