@@ -94,8 +94,8 @@ class Settings:
 
     @classmethod
     def best(cls) -> Settings:
-        """Trained to the end: in shops of more than 10,000 users with short histories several times as long as `Settings()`, for
-        there the pretrained transformer reads histories; in small shops hardly longer."""
+        """Trained to the end: longer than `Settings()`, and in shops of 10,000 users and more with short histories several times
+        as long, for there the pretrained transformer reads histories."""
         return cls(user_encoder=AUTO, train=TrainSettings(epochs=10), outer=OuterSettings(episodes=200), ranking_tasks=6000)
 
     @classmethod

@@ -19,8 +19,8 @@ from llmrec.recommender import fit as fitting_module
 from llmrec.recommender.auto import BLEND_FEATURES, LEARNING_RATES, LEAST_STEPS, Facts, facts, max_steps, resolve
 from llmrec.recommender.fit import fit, split_users, with_initialisation
 
-SMALL_SHOP = Facts(users=500, baskets=4, basket_size=1.0, long_history=9, item_events=16, blend_users=50)
-LARGE_SHOP = replace(SMALL_SHOP, users=100_000, blend_users=2000)
+SMALL_SHOP = Facts(users=500, histories=500, baskets=4, basket_size=1.0, long_history=9, item_events=16, blend_users=50)
+LARGE_SHOP = replace(SMALL_SHOP, users=100_000, histories=100_000, blend_users=2000)
 NEVER_CHOSEN = {"index.probes", "layers", "index.device", "index.lists"}  # where None is a value, such as all blocks
 GIVEN: dict[str, Any] = {
     "user_encoder": "pretrained",
@@ -68,9 +68,21 @@ def with_values(settings: Settings, values: dict[str, Any]) -> Settings:
 def test_the_facts_are_those_of_users_and_items_with_events(shop):
     dataset = shop([[[0], [1], [0, 1]], [[2]], [[1, 2], [0]], [[0], [0]]], 9)  # items 3 to 8 are never bought
     assert facts(dataset, 7) == Facts(
-        users=4, baskets=2.0, basket_size=10 / 8, long_history=pytest.approx(3.85), item_events=10 / 3, blend_users=7
+        users=4,
+        histories=4.0,
+        baskets=2.0,
+        basket_size=10 / 8,
+        long_history=pytest.approx(3.85),
+        item_events=10 / 3,
+        blend_users=7,
     )
     assert facts(dataset, 7) == facts(dataset, 7)
+
+
+def test_a_long_history_counts_once_for_every_forty_baskets():
+    assert facts(planted(90, 1, users=2), 0).histories == pytest.approx(2 * 90 / 40)
+    assert facts(planted(40, 1, users=2), 0).histories == facts(planted(3, 1, users=2), 0).histories == 2
+    assert resolve(Settings(), replace(SMALL_SHOP, histories=100_000.0)).train.max_steps == round(6 * 100_000 / 64)
 
 
 @pytest.mark.parametrize(
