@@ -94,8 +94,8 @@ class Settings:
 
     @classmethod
     def best(cls) -> Settings:
-        """Trained to the end: longer than `Settings()`, and in shops of 10,000 users and more with short histories several times
-        as long, for there the pretrained transformer reads histories."""
+        """Trained to the end: longer than `Settings()`, and several times as long in shops of 10,000 users and more with short
+        histories, where the pretrained transformer reads them."""
         return cls(user_encoder=AUTO, train=TrainSettings(epochs=10), outer=OuterSettings(episodes=200), ranking_tasks=6000)
 
     @classmethod
