@@ -41,6 +41,7 @@ def shop(tmp_path, tiny_folders, monkeypatch):
     """A folder with the files that the README names. The blocks are run as they stand: only the defaults are made small, the
     weights to be those of a tiny transformer and the training to be moments long."""
     small = Settings(
+        user_encoder="pretrained",
         layers=None,
         train=TrainSettings(max_steps=3, batch_size=8, max_slots=16),
         lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, meta_batch_size=4),

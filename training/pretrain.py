@@ -31,16 +31,16 @@ from llmrec.metrics.report import Result, write_report
 from llmrec.pretraining.loop import Pretrained, pretrain
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages, bar
-from llmrec.recommender.fit import fit_rest, new_base, split_users
-from llmrec.recommender.pipeline import check_settings
+from llmrec.recommender.fit import chosen, fit_rest, new_base, split_users
 from llmrec.recommender.saving import KIND, save_state
-from llmrec.recommender.settings import Settings
+from llmrec.recommender.settings import USER_ENCODERS, Settings
 from llmrec.store import cache_folder, library_version, load_json, open_folder
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 MANY = click.IntRange(min=1)
 PLAIN = Settings()
+CHOSEN = "chosen from the data"
 
 
 def run(
@@ -59,11 +59,11 @@ def run(
     """
     told = sys.stderr if processes.main else io.StringIO()
     stages = Stages(told)
-    check_settings(settings)
     with stages("read and clean", "the Complete Journey data (84.51°)" if tables is None else str(tables[0])) as say:
         events, items = tables or load_journey()
         dataset, _ = build(events, items, seed=seed, event_weights=event_weights)
         say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
+    settings = chosen(settings, dataset, stages)
     rng = np.random.default_rng(seed)
     shares, plan = split_users(dataset, np.arange(dataset.n_users), settings, rng), settings.train
     with processes.main_first():  # the others find the text vectors in the cache
@@ -152,14 +152,16 @@ def _complete(out: Path, settings: Settings, seed: int) -> bool:
     help="What events of a type count, such as view 0.1.",
 )
 @click.option("--model_name_or_path", help="A folder with a BERT, Llama, Mistral or Qwen2 model.  [default: packaged MiniLM]")
-@click.option("--num_layers", type=MANY, default=PLAIN.layers, help="Blocks of it that read histories, from the first on.")
-@click.option("--max_steps", type=MANY, default=PLAIN.train.max_steps, help="Optimiser steps of the base.")
+@click.option("--user_encoder", type=click.Choice(USER_ENCODERS), default=PLAIN.user_encoder, help="What reads histories.")
+@click.option("--num_layers", type=MANY, default=PLAIN.layers, help="Blocks of it, with --user_encoder pretrained.")
+@click.option("--max_steps", type=MANY, show_default=CHOSEN, help="Optimiser steps of the base.")
 @click.option("--batch_size", type=MANY, default=PLAIN.train.batch_size, help="Windows in a step, over ALL processes.")
+@click.option("--learning_rate", type=float, show_default=CHOSEN, help="Of AdamW, for matrices; biases keep their own.")
 @click.option(
-    "--learning_rate", type=float, default=PLAIN.train.learning_rate, help="Of AdamW, for matrices; biases keep their own."
-)
-@click.option(
-    "--ema_decay", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Decay of the weights' moving average."
+    "--ema_decay",
+    type=click.FloatRange(0, 1, max_open=True),
+    show_default=CHOSEN,
+    help="Decay of the weights' moving average.",
 )
 @click.option("--episodes", type=MANY, default=PLAIN.outer.episodes, help="Of meta-learning, after the base.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of all draws.")
@@ -172,8 +174,9 @@ def main(
     items: Path | None,
     event_weight: tuple[tuple[str, float], ...],
     model_name_or_path: str | None,
+    user_encoder: str,
     num_layers: int,
-    max_steps: int,
+    max_steps: int,  # AUTO, as are learning_rate and ema_decay, where the option is not given
     batch_size: int,
     learning_rate: float,
     ema_decay: float,
@@ -201,6 +204,7 @@ def main(
         raise click.UsageError("--events and --items go together: events say who bought what, items say what it is.")
     settings = replace(
         PLAIN,
+        user_encoder=user_encoder,
         layers=num_layers,
         train=replace(
             TrainSettings(), max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, ema_decay=ema_decay
@@ -209,7 +213,8 @@ def main(
     )
     try:
         weights = Weights.folder(model_name_or_path) if model_name_or_path else Weights.packaged()
-        config = {**asdict(settings.train), "seed": seed}
+        given = {name: CHOSEN if value is None else value for name, value in asdict(settings.train).items()}
+        config = {**given, "seed": seed}
         processes = launch(cpu, report_to, output_dir, config)
         if processes.main:
             click.echo("\n".join(described(processes)), err=True)

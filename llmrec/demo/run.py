@@ -144,10 +144,13 @@ def _first(dataset: Dataset, users: np.ndarray, plan: Plan) -> dict[int, Tasks]:
 
 
 def _arm(state: State, steps: int | None) -> Arm:
-    def scores(tasks: Tasks) -> np.ndarray:
+    def every(tasks: Tasks) -> np.ndarray:
         return chain_scores(state, tasks, steps)
 
-    return scores, scores
+    def new(tasks: Tasks) -> np.ndarray:
+        return chain_scores(state, tasks, steps, filter_viewed=True)
+
+    return every, new
 
 
 def _recall(state: State, tasks: Tasks) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class TrainSettings:
 
     max_steps: int = AUTO
     batch_size: int = 64
-    epochs: float = 3.0
+    epochs: float = 6.0
     known: tuple[int, int] = AUTO
     horizon: int = AUTO
     max_slots: int = AUTO
@@ -99,7 +99,13 @@ class Training:
 
 
 def init_state(model: SlotModel, settings: TrainSettings, warmup: bool = True) -> Training:
-    """Training at step 0."""
+    """Training at step 0. Raises DataError for a setting that is None, which only `Recommender.fit` chooses."""
+    for one in fields(settings):
+        if getattr(settings, one.name) is None:
+            raise DataError(
+                f"TrainSettings.{one.name} is None, expected a value; give one, or use Recommender.fit, which chooses it from "
+                "the data"
+            )
     model.train()
     optimiser = torch.optim.AdamW(_groups(model, settings), weight_decay=0.01)
     ema = {name: p.detach().clone() for name, p in trainable(model)} if settings.ema_decay > 0 else None

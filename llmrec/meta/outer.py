@@ -45,7 +45,7 @@ class OuterSettings:
     first_order: without the second derivatives.
     """
 
-    episodes: int = 200
+    episodes: int = 60
     learning_rate: float = 1e-3
     inner_lr_learning_rate: float = 5e-2
     anneal: float = 0.6

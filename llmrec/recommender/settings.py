@@ -49,7 +49,8 @@ class Settings:
     saved recommender holds it. `from_yaml` reads settings from a file; `to_yaml` gives the text of such a file.
 
     user_encoder: the transformer that reads histories: "small", two blocks of width 128 that begin at random, or "pretrained",
-        the first blocks of the pretrained one, which takes three to six times as long to train and to answer.
+        the first blocks of the pretrained one, which takes three to six times as long to train and to answer. None: chosen
+        from the data.
     layers: how many blocks of the pretrained transformer read histories; None for all. Item text always goes through all.
     item_template, history_template: packaged names or paths.
     meta_fraction: fraction of the users held out of base training, on whom the initialisation is meta-learned.
@@ -62,7 +63,7 @@ class Settings:
     device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda").
     """
 
-    user_encoder: str = "small"
+    user_encoder: str | None = "small"
     layers: int | None = 3
     item_template: str = "item"
     history_template: str = "history"
@@ -76,7 +77,7 @@ class Settings:
     index: IndexSettings = field(default_factory=IndexSettings)
     meta_fraction: float = 0.15
     blend_fraction: float = 0.1
-    ranking_tasks: int = 2000
+    ranking_tasks: int = 3000
     device: str = "cpu"
 
     @classmethod
@@ -93,9 +94,9 @@ class Settings:
 
     @classmethod
     def best(cls) -> Settings:
-        """Trained to the end: about four times as long as `Settings()`, and longer for shops of more than 10,000 users, where
-        the pretrained transformer reads histories."""
-        return cls(user_encoder=AUTO, train=TrainSettings(epochs=10), ranking_tasks=6000)
+        """Trained to the end: longer than `Settings()`, and several times as long in shops of 10,000 users and more with short
+        histories, where the pretrained transformer reads them."""
+        return cls(user_encoder=AUTO, train=TrainSettings(epochs=10), outer=OuterSettings(episodes=200), ranking_tasks=6000)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Settings:

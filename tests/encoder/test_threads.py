@@ -44,7 +44,9 @@ def test_small_training_steps_take_one_thread(slot_model, random_shop, monkeypat
         return real(model, items, tasks, settings, dtype)
 
     monkeypatch.setattr(base, "window_loss", spy)
-    settings = TrainSettings(max_steps=1, batch_size=4, max_slots=6, horizon=1, known=(1, 3))
+    settings = TrainSettings(
+        max_steps=1, batch_size=4, max_slots=6, horizon=1, known=(1, 3), learning_rate=3e-4, dropout=0.0, ema_decay=0.0
+    )
     train(slot_model, random_shop, np.arange(10), settings, np.random.default_rng(0))
     monkeypatch.setattr(type(slot_model), "multiplications", lambda *_: 3 * PER_THREAD)
     train(slot_model, random_shop, np.arange(10), settings, np.random.default_rng(0))

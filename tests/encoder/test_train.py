@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -28,7 +28,15 @@ from llmrec.encoder.users import prompt_reading, prompts, user_vectors
 from llmrec.errors import DataError
 
 SETTINGS = TrainSettings(
-    max_steps=60, batch_size=16, known=(1, 3), horizon=2, max_slots=16, learning_rate=3e-3, bias_learning_rate=1e-2
+    max_steps=60,
+    batch_size=16,
+    known=(1, 3),
+    horizon=2,
+    max_slots=16,
+    learning_rate=3e-3,
+    bias_learning_rate=1e-2,
+    dropout=0.0,
+    ema_decay=0.0,
 )
 
 
@@ -123,6 +131,13 @@ def test_the_loss_is_the_mean_over_the_ends_of_baskets(slot_model, random_shop):
         each.append(multi_target(scores, *(torch.from_numpy(part) for part in (reads.target, reads.owner, reads.weight))))
     found = window_loss(slot_model, items, tasks, SETTINGS)
     torch.testing.assert_close(found, torch.cat(each).mean(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(TrainSettings) if one.default is None])
+def test_a_setting_that_is_none_is_named(body, two_groups, new_slot_model, name):
+    settings = replace(SETTINGS, **{name: None})
+    with pytest.raises(DataError, match=rf"TrainSettings.{name} is None, .* give one, or use Recommender.fit"):
+        init_state(new_slot_model(body, two_groups), settings)
 
 
 def test_a_batch_that_is_not_finite_teaches_nothing(body, two_groups, new_slot_model, monkeypatch):

@@ -36,7 +36,17 @@ WORDS = ("red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent"
 SMALL = Settings(
     user_encoder="pretrained",
     layers=None,
-    train=TrainSettings(12, 16, known=(1, 8), horizon=3, max_slots=24, dropout=0.0, ema_decay=0.0),
+    train=TrainSettings(
+        max_steps=12,
+        batch_size=16,
+        known=(1, 8),
+        horizon=3,
+        max_slots=24,
+        learning_rate=3e-4,
+        text_only_rate=0.15,
+        dropout=0.0,
+        ema_decay=0.0,
+    ),
     blend_features=(),
     lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, meta_batch_size=8, b_std=0.2),
     outer=OuterSettings(episodes=4),

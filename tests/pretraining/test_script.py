@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from llmrec import Recommender, Settings, Weights
 from llmrec.metrics.report import read_rows
+from llmrec.recommender.auto import LEARNING_RATES
 from llmrec.store import load_arrays
 
 pytestmark = pytest.mark.slow  # trains by the script, several times
@@ -46,7 +47,8 @@ def weights(tiny_folders) -> Weights:
 def call(tables, weights, exact, tmp_path_factory):
     """`call(folder, *options)` -> the command's exit code and all that it said."""
     main = runpy.run_path(str(SCRIPT))["main"]
-    options = ["--model_name_or_path", weights.location, "--num_layers", "1", "--max_steps", "3", "--episodes", "1", "--cpu"]
+    options = ["--model_name_or_path", weights.location, "--max_steps", "3", "--episodes", "1", "--cpu"]
+    options += ["--user_encoder", "pretrained", "--num_layers", "1"]
     options += ["--events", str(tables["events"]), "--items", str(tables["items"]), "--batch_size", "6"]
 
     def run(folder: Path, *more: str) -> tuple[int, str]:
@@ -63,6 +65,7 @@ def out(call, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("out")
     code, said = call(folder)
     assert code == 0, said
+    assert "chosen from the data (24 users, median history 14 baskets of 1.0 events" in said
     assert "1 process on cpu, 1 of" in said and "arithmetic: " in said and "GFLOP a step" in said
     return folder
 
@@ -72,6 +75,7 @@ def test_the_recommender_is_the_one_that_fit_makes(out, tables, weights, monkeyp
     plain = Settings()
     settings = replace(
         plain,
+        user_encoder="pretrained",
         layers=1,
         train=replace(plain.train, max_steps=3, batch_size=6),
         outer=replace(plain.outer, episodes=1),
@@ -80,6 +84,8 @@ def test_the_recommender_is_the_one_that_fit_makes(out, tables, weights, monkeyp
     ours, fitted = (load_arrays(folder / "arrays.safetensors") for folder in (out / "recommender", tmp_path / "fitted"))
     assert ours.keys() == fitted.keys()
     assert all(np.array_equal(ours[name], fitted[name]) for name in ours)
+    states = [Recommender.from_pretrained(folder).state for folder in (out / "recommender", tmp_path / "fitted")]
+    assert states[0].settings == states[1].settings and states[0].settings.train.horizon == 1  # of fourteen baskets
 
 
 def test_another_person_loads_it_and_gets_answers(out):
@@ -99,6 +105,7 @@ def test_the_report_has_rows_and_says_what_ran(out):
     assert rows[1].seconds > 0
     assert (report["processes"], report["threads"], report["device"]) == (1, 1, "cpu")
     assert report["settings"]["train"]["max_steps"] == 3
+    assert report["settings"]["train"]["learning_rate"] == LEARNING_RATES["pretrained"]  # as chosen from the data
     assert report["gflop_per_step"] > 0
     assert report["versions"].keys() >= {"torch", "accelerate", "llmrec"}
 
@@ -123,7 +130,7 @@ def test_what_was_lost_after_the_base_is_made_again(call, out):
 
 def test_mistakes_are_one_readable_line(call, out, tmp_path):
     code, said = call(out, "--learning_rate", "0.1")
-    assert code == 2 and "begun with learning_rate = 0.0003" in said.splitlines()[-1]
+    assert code == 2 and "begun with learning_rate = 0.0004" in said.splitlines()[-1]
     code, said = call(tmp_path, "--model_name_or_path", str(tmp_path))
     assert code == 2 and said.startswith("Error: no model in")
     code, said = call(tmp_path, "--event_weight", "view", "0.1")

@@ -30,7 +30,14 @@ def main(bert: Path, folder: Path, steps: int) -> None:
     popularity = torch.from_numpy(np.bincount(dataset.item, minlength=dataset.n_items)).float()
     model = SlotModel(load_body(Weights.folder(bert)), torch.tensor([12, 13, 9]), text, popularity)
     settings = TrainSettings(
-        max_steps=steps, batch_size=7, known=(1, 4), horizon=2, max_slots=9, learning_rate=1e-3, ema_decay=0.9
+        max_steps=steps,
+        batch_size=7,
+        known=(1, 4),
+        horizon=2,
+        max_slots=9,
+        learning_rate=1e-3,
+        dropout=0.0,
+        ema_decay=0.9,
     )
     processes = launch(True, "none", folder, {})
     if processes.main:

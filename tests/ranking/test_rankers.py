@@ -37,7 +37,8 @@ from llmrec.ranking.two_stage import ranking
 from llmrec.recommender.pipeline import frozen_items, reader, start_adapter
 
 SETTINGS = Settings(
-    train=TrainSettings(max_slots=12, horizon=3), lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, b_std=0.5)
+    train=TrainSettings(known=(1, 4), horizon=2, max_slots=12),
+    lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, b_std=0.5),
 )
 QUICK = RankerSettings(hidden=4, max_steps=20)
 

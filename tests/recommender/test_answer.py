@@ -12,7 +12,8 @@ from llmrec.data.tasks import Tasks, full_histories
 from llmrec.encoder.model import SlotModel
 from llmrec.index.candidates import POPULAR, TEXT, TOGETHER, Sources, by_popularity, names
 from llmrec.index.faiss_index import IndexSettings, build
-from llmrec.ranking import statistics
+from llmrec.ranking import two_stage
+from llmrec.ranking.features import FEATURES
 from llmrec.ranking.rankers import already_read
 from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.answer import BACKFILL, FALLBACK, answer, fallback, joined
@@ -64,10 +65,21 @@ def test_scores_are_the_rankers(state, tasks):
     reading = reader(state.model, state.items, state.settings, state.init)(tasks)
     sources = replace(state.retrieval.sources, repeats=False)
     brought = retrieve(state.retrieval, tasks, reading.vectors, sources, None)
-    value = state.rankers.over(state.retrieval.counts, already_read(tasks, reading)).score(tasks, brought)
+    value = (
+        state.rankers_for(filter_viewed=True).over(state.retrieval.counts, already_read(tasks, reading)).score(tasks, brought)
+    )
     found = answer(state, tasks, 1, True, None, None)
     best = [value[brought.task == task].max() for task in range(len(tasks))]
     np.testing.assert_allclose(found.score, best, atol=1e-6)
+
+
+def test_rankers_of_unseen_items_are_learned_without_the_items_of_the_history(state):
+    """They met no item of a support: what they read of an item that was bought has no spread."""
+    column = FEATURES.index("purchased")
+    assert state.unseen_rankers.counts.spread[column] == pytest.approx(1e-3)  # the least that there is
+    assert state.unseen_rankers.counts.mean[column] == 0
+    assert state.rankers.counts.spread[column] > 1e-2
+    assert state.rankers_for(False) is state.rankers and state.rankers_for(True) is state.unseen_rankers
 
 
 def test_without_any_source_the_transformer_orders_everything(state, tasks):
@@ -166,10 +178,9 @@ def test_an_answer_scores_no_more_than_its_candidates(watched, fitted, clicks, w
 
 def test_popularity_is_sorted_once_for_all_answers(recommender, monkeypatch):
     calls = []
-    monkeypatch.setattr(statistics, "by_popularity", lambda popularity: calls.append(1) or by_popularity(popularity))
+    monkeypatch.setattr(two_stage, "by_popularity", lambda popularity: calls.append(1) or by_popularity(popularity))
     state = recommender.state
-    counts = replace(state.retrieval.counts)  # which has sorted nothing yet
-    recommender._state = replace(state, retrieval=replace(state.retrieval, counts=counts))
+    recommender._state = replace(state, retrieval=replace(state.retrieval))  # which has sorted nothing yet
     for _ in range(3):
         recommender.recommend(["u000", "nobody"], k=3)
     assert calls == [1]

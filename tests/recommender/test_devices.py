@@ -134,5 +134,5 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_trained(
     if not hasattr(faiss, "StandardGpuResources"):
         with pytest.raises(MissingExtraError, match=r"llmrec\[gpu\]"):
             fitting(*tables, settings=replace(tiny_settings, index=IndexSettings(device="cuda")))
-    assert "encode" not in capsys.readouterr().err
+    assert "encode: " not in capsys.readouterr().err
     check_settings(tiny_settings)

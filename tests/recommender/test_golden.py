@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden import packaged
 from golden.answers import ALIKE, differences, overlap, plain, rounding
 
-from llmrec import OuterSettings, Recommender, SceneRecommender, Scenes, Settings, TrainSettings
-from llmrec.data.journey import load_journey
+from llmrec import Recommender, SceneRecommender, Scenes
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-SHOWN = 5  # users of each answer that are written down
 
 
 def golden(name: str) -> dict:
@@ -62,38 +61,15 @@ def test_scenes_of_layout_1_load_and_answer_as_they_did():
 def test_a_recommender_fitted_on_packaged_data_answers_as_it_did(tmp_path, monkeypatch):
     """Real weights, 300 households, few steps: known users, histories, adapted, somebody unknown, and only some items allowed.
 
-    recommend.json was written by the code of commit c697de2. Names of sources are not in it: they may be worded otherwise.
+    tests/golden/packaged.py wrote recommend.json. Names of sources are not in it: they may be worded otherwise.
     Where this machine rounds as that one did, the answers are the same; elsewhere training ends at other weights, and most
     items are the same.
     """
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
-    events, items = (table.to_pandas() for table in load_journey(buyers=200))
-    order = np.random.default_rng(0).permutation(events["user_id"].unique())
-    train, held = order[:300], order[300:330]
-    settings = Settings(
-        user_encoder="pretrained",
-        layers=2,
-        train=TrainSettings(
-            12, 24, known=(1, 4), horizon=3, max_slots=24, learning_rate=3e-4, text_only_rate=0.15, dropout=0.0, ema_decay=0.0
-        ),
-        blend_features=(),
-        outer=OuterSettings(episodes=4),
-        ranking_tasks=300,
-    )
-    fitted = Recommender(settings=settings, seed=0).fit(events[events["user_id"].isin(train)], items)
-    first = events[events["user_id"].isin(held)].sort_values("timestamp").groupby("user_id").head(8)
-    some = items["item_id"][:40].tolist()
-    answers = {
-        "known": fitted.recommend(train[:20], k=10),
-        "histories": fitted.recommend(histories=first, k=10),
-        "adapted": fitted.recommend(histories=first, k=10, steps=3, filter_viewed=False),
-        "unknown": fitted.recommend([10**9], k=10),
-        "allowed": fitted.recommend(histories=first, k=10, items_to_recommend=some),
-    }
+    found = packaged.answers()
     written = golden("recommend.json")
     expected = written["answers"]
-    assert answers.keys() == expected.keys()
-    found = {name: plain(answer)[:SHOWN] for name, answer in answers.items()}
+    assert found.keys() == expected.keys()
     assert min(overlap(found[name], expected[name]) for name in expected) >= ALIKE
     if rounding() == written["rounding"]:
         told = {name: differences(found[name], expected[name]) for name in expected}

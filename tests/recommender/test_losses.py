@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from llmrec import Recommender, Settings
+from llmrec import Recommender, Settings, TrainSettings
 from llmrec.errors import DataError, DataLossWarning
+
+SETTINGS = Settings(train=TrainSettings(horizon=3))  # one basket known and three to predict: four are needed
 
 
 def tables(items: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -32,7 +32,7 @@ def test_the_error_names_what_was_left_out_and_the_report_is_there(fault):
         events["timestamp"] = np.where(wrong, "soon", "2024-01-01")
     if fault == "ids":
         events["user_id"] = events.user_id.where(~wrong)
-    recommender = Recommender(settings=replace(Settings(), layers=1))
+    recommender = Recommender(settings=SETTINGS)
     said = {"items": "'not in the catalogue' (29 items", "dates": "'timestamps'", "ids": "'missing values' (user_id: 152)"}[
         fault
     ]
@@ -45,7 +45,7 @@ def test_the_error_names_what_was_left_out_and_the_report_is_there(fault):
 
 def test_short_histories_without_a_loss_are_an_error_without_one():
     events, items = tables(30)
-    recommender = Recommender()
+    recommender = Recommender(settings=SETTINGS)
     with pytest.raises(DataError, match="no user has 4 baskets") as caught:
         recommender.fit(events.head(40), items)
     assert "left out" not in str(caught.value) and recommender.report is not None

@@ -62,7 +62,7 @@ def test_the_fitted_ranker_given_as_one_answers_as_before(fitted, clicks):
     state = fitted.state
     read = reader(state.model, state.items, state.settings, state.init, gate=state.gate)
     ours = fitted.recommend(histories=clicks)
-    theirs = fitted.recommend(histories=clicks, ranker=state.rankers.over(state.retrieval.counts, read))
+    theirs = fitted.recommend(histories=clicks, ranker=state.rankers_for(True).over(state.retrieval.counts, read))
     assert all(list(theirs[name]) == list(ours[name]) for name in ("item_id", "source", "steps"))
     np.testing.assert_allclose(theirs["score"], ours["score"], atol=1e-5)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -15,12 +15,15 @@ from llmrec import LoraSettings, OuterSettings, Recommender, Settings, TrainSett
 from llmrec.demo import plan
 from llmrec.errors import ArtefactError, DataError
 from llmrec.index.candidates import Sources
+from llmrec.index.faiss_index import IndexSettings
 from llmrec.recommender import saving
+from llmrec.recommender.auto import LEAST_STEPS
 from llmrec.recommender.settings import check_ranges
 from llmrec.recommender.settings_file import filled, yaml_text
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 OTHER: dict[str, Any] = {
+    "user_encoder": "pretrained",
     "layers": 2,
     "blend_features": ("age", "ü: #"),
     "known": (2, 5),
@@ -45,6 +48,7 @@ def read(tmp_path):
 def changed(start: Any, rng: np.random.Generator) -> Any:
     """Another value in every field at every depth, in range."""
     new: dict[str, Any] = {}
+    types = get_type_hints(type(start))
     for one in fields(start):
         value = getattr(start, one.name)
         if is_dataclass(value):
@@ -53,9 +57,9 @@ def changed(start: Any, rng: np.random.Generator) -> Any:
             new[one.name] = OTHER[one.name]
         elif isinstance(value, bool):
             new[one.name] = not value
-        elif isinstance(value, int):
-            new[one.name] = value + int(rng.integers(1, 1000))
-        elif isinstance(value, float):
+        elif types[one.name] is int:
+            new[one.name] = (value or 0) + int(rng.integers(1, 1000))
+        elif types[one.name] is float:
             new[one.name] = float(rng.uniform(1e-6, 0.4))
         else:
             new[one.name] = f"{value} {rng.integers(100)}: é #"
@@ -72,7 +76,8 @@ def leaves(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def test_settings_are_read_back_from_what_was_written(read):
-    for settings in (Settings(), Settings.quick(), *(changed(Settings(), np.random.default_rng(seed)) for seed in range(20))):
+    presets = Settings(), Settings.quick(), Settings.best()
+    for settings in (*presets, *(changed(Settings(), np.random.default_rng(seed)) for seed in range(20))):
         text = settings.to_yaml()
         assert read(text) == settings
         assert read(text.encode("ascii")).to_yaml() == text
@@ -105,8 +110,9 @@ def test_a_field_of_a_type_that_files_cannot_hold_fails_at_once():
 
 
 def test_lists_stand_in_one_line_and_sections_are_indented():
-    text = Settings(layers=None, blend_features=("age", "age")).to_yaml()
-    assert "layers: null\n" in text and "\ntrain:\n  max_steps: 250\n" in text and "\nblend_features: [age, age]\n" in text
+    train = TrainSettings(known=(1, 8), learning_rate=3e-4)
+    text = Settings(layers=None, train=train, blend_features=("age", "age")).to_yaml()
+    assert "layers: null\n" in text and "\ntrain:\n  max_steps: null\n" in text and "\nblend_features: [age, age]\n" in text
     assert "  known: [1, 8]\n" in text and "\n  learning_rate: 0.0003\n" in text
 
 
@@ -143,6 +149,20 @@ def test_numbers_are_read_where_yaml_leaves_them_as_text(read):
     assert alpha == 4 and isinstance(alpha, float)
 
 
+def test_null_is_read_exactly_where_none_is_the_default_or_a_value(read):
+    """`layers` may be None, which means all blocks, and so may `user_encoder`, as in `Settings.best()`."""
+    for name, default in leaves(asdict(Settings())).items():
+        *sections, last = name.strip(".").split(".")
+        text = "".join(f"{'  ' * depth}{key}:\n" for depth, key in enumerate(sections)) + f"{'  ' * len(sections)}{last}: null"
+        if default is None:
+            assert read(text) == Settings()
+        elif last in ("layers", "user_encoder"):
+            assert read(text) == replace(Settings(), **{last: None})
+        else:
+            with pytest.raises(DataError, match=rf"for {name.strip('.')}.*, got None"):
+                read(text)
+
+
 def test_a_section_may_be_shared_by_a_merge_key(read):
     shared = read("counts_ranker: &small {hidden: 2, max_steps: 5}\nblend: {<<: *small, hidden: 3}")
     assert (shared.counts_ranker.hidden, shared.blend.hidden, shared.blend.max_steps) == (2, 3, 5)
@@ -165,14 +185,15 @@ def test_the_path_may_begin_with_a_tilde(tmp_path, monkeypatch):
         ("train: {learning-rate: 1}", "got train.learning-rate; did you mean train.learning_rate"),
         ("max_steps: 3", "got max_steps; max_steps is a setting of train and of counts_ranker and of blend: .* one of them"),
         ("train.horizon: 3", r"got train.horizon; horizon is a setting of train: write it indented below that"),
-        ("zzz: 3", "got zzz; the settings are layers, item_template, .*device"),
+        ("zzz: 3", "got zzz; the settings are user_encoder, layers, item_template, .*device"),
         ("sources: {zzz: 3}", "got sources.zzz; the settings below sources are text_k, knn_k, popular_k, repeats"),
         ("3: 3", "got 3; the settings are"),
-        ("ranking_tasks: many", "expected a whole number for ranking_tasks, such as 2000, got 'many'"),
-        ("train: {max_steps: 8.5}", "expected a whole number for train.max_steps, such as 250, got 8.5"),
-        ("train: {max_steps: true}", "expected a whole number for train.max_steps, .* got True"),
-        ("train: {max_steps: null}", "expected a whole number for train.max_steps, .* got None"),
-        ('train: {max_steps: "1_"}', "expected a whole number for train.max_steps, .* got '1_'"),
+        ("ranking_tasks: many", "expected a whole number for ranking_tasks, such as 3000, got 'many'"),
+        ("train: {max_steps: 8.5}", "expected a whole number or null for train.max_steps, got 8.5"),
+        ("train: {max_steps: true}", "expected a whole number or null for train.max_steps, got True"),
+        ("train: {batch_size: null}", "expected a whole number for train.batch_size, such as 64, got None"),
+        ("user_encoder: large", "Settings.user_encoder is 'large'; expected small or pretrained"),
+        ('train: {max_steps: "1_"}', "expected a whole number or null for train.max_steps, got '1_'"),
         ("index: {seed: 1e99}", "expected a whole number for index.seed"),
         ("layers: all", "expected a whole number or null for layers, such as 3, got 'all'"),
         ("lora: {inner_lr: true}", "expected a number for lora.inner_lr, .* got True"),
@@ -181,13 +202,13 @@ def test_the_path_may_begin_with_a_tilde(tmp_path, monkeypatch):
         ("outer: {first_order: 1}", "expected true or false for outer.first_order, such as true, got 1"),
         ("item_template: 3", 'expected text for item_template, such as "item", got 3'),
         ("index: {device: 3}", "expected text or null for index.device, got 3"),
-        ("train: {known: 8}", r"expected a list of 2 whole numbers for train.known, such as \[1, 8\], got 8"),
-        ("train: {known: [1, 2, 3]}", r"expected a list of 2 whole numbers for train.known, .* got \[1, 2, 3\]"),
+        ("train: {known: 8}", "expected a list of 2 whole numbers or null for train.known, got 8"),
+        ("train: {known: [1, 2, 3]}", r"expected a list of 2 whole numbers or null for train.known, got \[1, 2, 3\]"),
         ("train: {known: [1, x]}", r"expected a whole number for train.known\[1\], got 'x'"),
-        ("blend_features: age", "expected a list of texts for blend_features, got 'age'"),
+        ("blend_features: age", "expected a list of texts or null for blend_features, got 'age'"),
         ("train: 8", "expected settings below train, such as `max_steps: ...`, got 8"),
-        ("- layers", r"expected settings, such as `layers: ...`, got \['layers'\]"),
-        ("layers:2", "expected settings, such as `layers: ...`, got 'layers:2'"),
+        ("- layers", r"expected settings, such as `user_encoder: ...`, got \['layers'\]"),
+        ("layers:2", "expected settings, such as `user_encoder: ...`, got 'layers:2'"),
         ("train: {known: [8, 1]}", r"TrainSettings.known\[1\] is 1; expected at least 8"),
         ("layers: 2\ntrain:\n  horizon: 1\n  horizon: 1\n", "expected each setting once, got train.horizon in lines 3 and 4"),
         ("layers: 2\n'layers': 3", "expected each setting once, got layers in lines 1 and 2"),
@@ -244,8 +265,8 @@ def test_flags_that_are_no_booleans_are_refused_before_training(settings, messag
 def test_quick_settings_are_smaller_than_the_defaults_and_the_demonstrations(read):
     quick, default = Settings.quick(), Settings()
     check_ranges(quick)
-    assert quick == plan.quick().settings
-    assert quick.layers < default.layers and quick.train.max_steps < default.train.max_steps
+    assert plan.quick().settings == replace(quick, train=replace(quick.train, horizon=plan.HORIZON))
+    assert quick.train.max_steps < LEAST_STEPS and quick.train.batch_size < default.train.batch_size
     assert quick.outer.episodes < default.outer.episodes and quick.ranking_tasks < default.ranking_tasks
 
 
@@ -260,8 +281,10 @@ def test_a_golden_folder_gives_its_settings_back():
     loaded = Recommender.from_pretrained(GOLDEN / "recommender").settings
     assert loaded.lora == LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, meta_batch_size=8, b_std=0.2)
     assert loaded.train.known == (1, 8) and loaded.blend_features == () and loaded.index.device is None
-    saved["index"].setdefault("recall", 0.99)  # not in folders that were saved before it was a setting
-    assert json.loads(json.dumps(asdict(loaded))) == saved
+    told = json.loads(json.dumps(asdict(loaded)))
+    assert told.pop("user_encoder") == "pretrained" and told["train"].pop("epochs") == TrainSettings().epochs  # newer settings
+    assert told["index"].pop("recall") == IndexSettings().recall
+    assert told == saved
 
 
 @pytest.mark.parametrize(

@@ -96,9 +96,12 @@ def shops(evaluate, tmp_path, monkeypatch, tiny_folders):
     monkeypatch.setattr(controls, "ALIKE", (1, 3))
     learn = LearnSettings(sizes=(8,), draws=1, queries=30, mix=MixSettings(steps=5))
     monkeypatch.setattr(opened, "fit", partial(opened.fit, settings=learn))
-    train = TrainSettings(max_steps=9, batch_size=8, max_slots=12, horizon=1, known=(1, 4))
+    train = TrainSettings(
+        max_steps=9, batch_size=8, max_slots=12, horizon=1, known=(1, 4), learning_rate=3e-4, dropout=0.0, ema_decay=0.0
+    )
     quick = RankerSettings(hidden=2, max_steps=10)
-    short = Recipe(Settings(layers=None, train=train, counts_ranker=quick, blend=quick, ranking_tasks=40))
+    settings = Settings(layers=None, train=train, counts_ranker=quick, blend=quick, blend_features=(), ranking_tasks=40)
+    short = Recipe(settings)
     monkeypatch.setattr(recipes, "_recipe", lambda benchmark, small: short)
 
     (tmp_path / "tiny.yaml").write_text(
@@ -165,8 +168,11 @@ def rated(evaluate, call, tmp_path, monkeypatch, tiny_folders):
     monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
     monkeypatch.setattr(evaluate, "cache_folder", lambda: tmp_path / "cache")
     quick = RankerSettings(hidden=2, max_steps=10)
-    train = TrainSettings(max_steps=3, batch_size=4, max_slots=12, horizon=3, known=(1, 4))
-    short = Recipe(Settings(layers=None, train=train, counts_ranker=quick, blend=quick, ranking_tasks=40))
+    train = TrainSettings(
+        max_steps=3, batch_size=4, max_slots=12, horizon=3, known=(1, 4), learning_rate=3e-4, dropout=0.0, ema_decay=0.0
+    )
+    settings = Settings(layers=None, train=train, counts_ranker=quick, blend=quick, blend_features=(), ranking_tasks=40)
+    short = Recipe(settings)
     monkeypatch.setattr(recipes, "_recipe", lambda benchmark, small: short)
     return lambda *options: call("--benchmark", "ml1m-liked", *options)
 

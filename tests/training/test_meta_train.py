@@ -47,7 +47,8 @@ def tables(tmp_path_factory) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def base(tables, tiny_folders, exact, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("base")
-    options = ["--model_name_or_path", Weights.folder(tiny_folders["bert"]).location, "--num_layers", "1", "--max_steps", "3"]
+    options = ["--model_name_or_path", Weights.folder(tiny_folders["bert"]).location, "--max_steps", "3"]
+    options += ["--user_encoder", "pretrained", "--num_layers", "1"]
     call(tmp_path_factory.mktemp("cache"), "pretrain", *options, "--episodes", "1", *tables, "--output_dir", str(folder))
     return folder / "recommender"
 

@@ -20,7 +20,7 @@ from llmrec.errors import DataError
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.state import State
 
-PRESETS = {"default": Settings, "quick": Settings.quick}
+PRESETS = {"default": Settings, "quick": Settings.quick, "best": Settings.best}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def settings_of(name: str) -> tuple[str, Settings]:
     if name in PRESETS:
         return name, PRESETS[name]()
     if Path(name).suffix not in (".yaml", ".yml"):
-        raise DataError(f"settings: expected {' or '.join(PRESETS)} or the path of a YAML file, got {name!r}")
+        raise DataError(f"settings: expected {', '.join(PRESETS)} or the path of a YAML file, got {name!r}")
     if Path(name).stem in PRESETS:
         raise DataError(f"settings: expected a file that has not the name of a preset, got {name!r}; rename it")
     return Path(name).stem, Settings.from_yaml(name)

@@ -16,7 +16,9 @@ from llmrec.encoder.train import TrainSettings, trainable
 from llmrec.encoder.users import prompt_reading, prompts, user_vectors
 from llmrec.errors import DataError
 
-SETTINGS = TrainSettings(max_steps=4, batch_size=8, known=(1, 3), horizon=1, max_slots=16, learning_rate=3e-3, ema_decay=0.5)
+SETTINGS = TrainSettings(
+    max_steps=4, batch_size=8, known=(1, 3), horizon=1, max_slots=16, learning_rate=3e-3, dropout=0.0, ema_decay=0.5
+)
 
 
 @pytest.fixture

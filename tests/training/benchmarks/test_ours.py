@@ -23,9 +23,12 @@ from llmrec.recommender.settings import Settings
 RECIPE = Recipe(
     Settings(
         layers=None,
-        train=TrainSettings(max_steps=4, batch_size=8, max_slots=12, horizon=1, known=(1, 4)),
+        train=TrainSettings(
+            max_steps=4, batch_size=8, max_slots=12, horizon=1, known=(1, 4), learning_rate=3e-4, dropout=0.0, ema_decay=0.0
+        ),
         counts_ranker=RankerSettings(hidden=2, max_steps=10),
         blend=RankerSettings(hidden=2, max_steps=10),
+        blend_features=(),
         sources=Sources(text_k=3, knn_k=2, popular_k=2),
         ranking_tasks=40,
     ),

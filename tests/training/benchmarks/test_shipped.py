@@ -87,7 +87,7 @@ def test_settings_are_a_preset_or_a_file(settings, tmp_path):
     (tmp_path / "quick.yaml").write_text(TINY)
     with pytest.raises(DataError, match="name of a preset"):
         shipped.settings_of(str(tmp_path / "quick.yaml"))
-    with pytest.raises(DataError, match="expected default or quick or the path of a YAML file, got 'fast'"):
+    with pytest.raises(DataError, match="expected default, quick, best or the path of a YAML file, got 'fast'"):
         shipped.settings_of("fast")
 
 

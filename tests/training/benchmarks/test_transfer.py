@@ -21,7 +21,13 @@ from llmrec.progress import Stages
 from llmrec.recommender.settings import Settings
 
 RECIPE = Recipe(
-    Settings(layers=None, train=TrainSettings(max_steps=4, batch_size=8, max_slots=12, horizon=1, known=(1, 4), ema_decay=0.5))
+    Settings(
+        layers=None,
+        train=TrainSettings(
+            max_steps=4, batch_size=8, max_slots=12, horizon=1, known=(1, 4), learning_rate=3e-4, dropout=0.0, ema_decay=0.5
+        ),
+        blend_features=(),
+    )
 )
 
 

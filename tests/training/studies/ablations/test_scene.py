@@ -55,6 +55,7 @@ def state(tiny_folders):
     }
     few = RankerSettings(hidden=2, max_steps=10)
     settings = Settings(
+        user_encoder="pretrained",
         layers=None,
         train=TrainSettings(max_steps=6, batch_size=8, max_slots=24, known=(1, 3), horizon=2),
         lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, meta_batch_size=8, b_std=0.2),
