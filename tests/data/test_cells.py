@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from llmrec.data.cells import cells, product
+from llmrec.data.cells import cells, product, product_at
 
 
 def table(rng: np.random.Generator, rows: int, columns: int, density: float = 0.2) -> sparse.csr_array:
@@ -48,3 +48,27 @@ def test_a_product_copies_nothing_of_a_large_right_table():
     theirs = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert mine < right.data.nbytes / 4 < right.data.nbytes < theirs
+
+
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+def test_products_at_cells_are_those_of_the_whole_products_in_any_order_of_the_cells(density):
+    rng = np.random.default_rng(2)
+    left, right = table(rng, 5, 9, density), table(rng, 9, 12)
+    other = left.data * 0.5
+    chosen = [rng.permutation(12)[: rng.integers(0, 13)] for _ in range(5)]
+    start = np.concatenate([[0], np.cumsum([len(part) for part in chosen])])
+    row, column = np.repeat(np.arange(5), np.diff(start)), np.concatenate(chosen)
+    found = product_at(left.indptr, left.indices, np.stack([left.data, other]), right, start, column)
+    whole = left.toarray() @ right.toarray()
+    np.testing.assert_allclose(found, [whole[row, column], 0.5 * whole[row, column]])
+
+
+def test_products_at_a_few_cells_take_no_memory_for_a_row_of_a_large_table():
+    right = sparse.csr_array((np.ones(3), ([0, 1, 1], [5, 5, 900_000])), shape=(2, 1_000_000))
+    asked = np.array([0, 1]), np.array([1]), np.ones((1, 1)), right, np.array([0, 2]), np.array([900_000, 7])
+    product_at(*asked)
+    tracemalloc.start()
+    found = product_at(*asked)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.tolist() == [[1.0, 0.0]] and peak < 20_000

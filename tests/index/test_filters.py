@@ -32,3 +32,10 @@ def test_a_filter_speaks_of_rows():
 
 def test_a_message_names_a_few():
     assert some(np.arange(5)) == "0, 1, 2, 3, 4" and some(np.arange(9)) == "0, 1, 2, 3, 4 and 4 more"
+
+
+def test_rows_are_listed_only_where_they_are_asked_for():
+    ids = np.arange(1_000_000)
+    open_to_all, some = Filter(ids, 1, None, [np.array([3])]), Filter(ids, 1, ids < 4, [np.array([3])])
+    assert (open_to_all.count, some.count) == (1_000_000, 4) and "rows" not in vars(open_to_all)
+    assert some.of(0).tolist() == [0, 1, 2] and open_to_all.of(0).tolist()[:4] == [0, 1, 2, 4]

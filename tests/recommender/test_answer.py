@@ -10,15 +10,17 @@ import torch
 from llmrec import ShortAnswerWarning
 from llmrec.data.tasks import Tasks, full_histories
 from llmrec.encoder.model import SlotModel
+from llmrec.encoder.threads import PER_THREAD
 from llmrec.index.candidates import POPULAR, TEXT, TOGETHER, Sources, by_popularity, names
 from llmrec.index.faiss_index import IndexSettings, build
+from llmrec.meta.gate import Choice
 from llmrec.ranking import two_stage
 from llmrec.ranking.features import FEATURES
 from llmrec.ranking.rankers import already_read
 from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.answer import BACKFILL, FALLBACK, answer, fallback, joined
 from llmrec.recommender.dense import ranked_scores
-from llmrec.recommender.pipeline import reader
+from llmrec.recommender.pipeline import answer_size, reader
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +213,29 @@ def test_all_that_is_allowed_is_there_and_nothing_else(state, tasks, filter_view
         viewed = state.histories.item[tasks.support(task)] if filter_viewed else []
         assert sorted(found.item[found.asker == task].tolist()) == np.setdiff1d(np.flatnonzero(allowed), viewed).tolist()
     assert BACKFILL in found.source
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_the_answer_to_one_user_runs_on_one_thread_and_leaves_the_others_to_the_caller(state, tasks, steps):
+    threads = []
+
+    class Watching:
+        def score(self, tasks, candidates):
+            threads.append(torch.get_num_threads())
+            return np.zeros(len(candidates.item), np.float32)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        answer(state, tasks.take(np.array([0])), 5, True, None, steps, Watching())
+        assert threads == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_batch_of_many_users_gets_all_threads(state, tasks):
+    def size(count: int, steps: int) -> float:
+        some = tasks.take(np.zeros(count, np.int64))
+        return answer_size(state.model, state.items, some, state.settings, [Choice(steps)] * count)
+
+    assert size(1, 0) <= size(1, 3) < PER_THREAD < size(20_000, 0) <= size(20_000, 3)
