@@ -98,7 +98,7 @@ def _answer(
     how = choices(state.init, state.gate, tasks, steps)
     took = np.array([choice.steps for choice in how])
     with threads_for(answer_size(model, items, tasks, settings, how)):
-        made, adapter = adapted(model, items, tasks, settings, state.init, how)
+        made, adapter = adapted(model, items, tasks, settings, state.init, steps, state.gate)
         reading = read_with(model, items, made, adapter)
         sources = replace(state.retrieval.sources, repeats=not filter_viewed)
         found = retrieve(state.retrieval, tasks, reading.vectors, sources, allowed)

@@ -151,10 +151,7 @@ def reader(
 
     def read(tasks: Tasks) -> PromptReading:
         return joined(
-            [
-                read_with(model, items, *adapted(model, items, part, settings, init, choices(init, gate, part, steps)))
-                for part in batches(tasks)
-            ]
+            [read_with(model, items, *adapted(model, items, part, settings, init, steps, gate)) for part in batches(tasks)]
         )
 
     return read
@@ -166,21 +163,22 @@ def adapted(
     tasks: Tasks,
     settings: Settings,
     init: Initialisation | None,
-    how: Sequence[Choice] | None = None,
+    steps: int | None = None,
+    gate: Gate | None = None,
 ) -> tuple[Prompts, Adapter | None]:
-    """The prompts of T tasks and their adapters (U = T), adapted from `init` to nothing but their supports; no adapters without
-    `init`. how: a choice for each task, see `choices`; None for all steps that were learned."""
+    """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports: `steps` inner steps from
+    `init`, or where None, as many as the gate says, or without one, as were learned."""
     if init is None:
         return prompts(model, items, tasks, settings.train.max_slots, settings.lora.n_adapted_blocks), None
     made, support = user_support(model, items, tasks, settings.episode)
-    return made, adapt_by(init, support, choices(init, None, tasks) if how is None else how)
+    return made, adapt_by(init, support, choices(init, gate, tasks, steps))
 
 
-def choices(init: Initialisation | None, gate: Gate | None, tasks: Tasks, steps: int | None = None) -> list[Choice]:
-    """How each of T tasks is adapted: by so many steps, or where None, as the gate says for its support's size, or without a
-    gate, by as many as were learned."""
-    if steps is not None or init is None or gate is None:
-        return [Choice(steps if steps is not None else 0 if init is None else init.steps)] * len(tasks)
+def choices(init: Initialisation, gate: Gate | None, tasks: Tasks, steps: int | None = None) -> list[Choice]:
+    """How each of T tasks is adapted: by so many steps, or where None, by the gate's choice for its support's size, or without
+    a gate, as was learned."""
+    if steps is not None or gate is None:
+        return [Choice(init.steps if steps is None else steps)] * len(tasks)
     return [gate.choices[number] for number in gate.choose(tasks.split - tasks.start)]
 
 
