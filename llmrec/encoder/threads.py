@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 
@@ -34,15 +36,44 @@ def spinning_note() -> str | None:
     )
 
 
+class _Outside:
+    """How many threads torch takes outside of all `threads_for` blocks.
+
+    torch keeps one number for the process: a Python thread that enters while another is inside would otherwise take the other's
+    number for it, and leave it behind.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.count = threading.Lock(), 0, 0
+
+    def enter(self) -> int:
+        with self.lock:
+            if self.inside == 0:
+                self.count = torch.get_num_threads()
+            self.inside += 1
+            return self.count
+
+    def leave(self, back_to: int | None) -> None:
+        with self.lock:
+            torch.set_num_threads(self.count if back_to is None else back_to)
+            self.inside -= 1
+
+
+_OUTSIDE = _Outside()
+_TAKEN: ContextVar[int | None] = ContextVar("llmrec_threads", default=None)  # by the block that this one is inside of
+
+
 @contextmanager
 def threads_for(multiplications: float) -> Iterator[int]:
     """Use one thread for every PER_THREAD multiplications of the largest product inside the `with` block: at least one, and at
-    most as many as torch uses now. Yields their number, which does not depend on how busy the machine is, so that a run can be
-    repeated to the bit."""
-    before = torch.get_num_threads()
-    count = max(1, min(before, int(multiplications / PER_THREAD)))
+    most as many as torch uses outside. Yields their number, which does not depend on how busy the machine is, so that a run can
+    be repeated to the bit. Blocks may nest, and several Python threads may be inside at a time."""
+    most, outer = _OUTSIDE.enter(), _TAKEN.get()
+    count = max(1, min(most if outer is None else outer, int(multiplications / PER_THREAD)))
     torch.set_num_threads(count)
+    token = _TAKEN.set(count)
     try:
         yield count
     finally:
-        torch.set_num_threads(before)
+        _TAKEN.reset(token)
+        _OUTSIDE.leave(outer)

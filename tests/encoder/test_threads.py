@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -34,6 +35,47 @@ def test_the_number_is_restored_after_an_error():
     with pytest.raises(ZeroDivisionError), threads_for(0):
         _ = 1 / 0
     assert torch.get_num_threads() == 4
+
+
+def test_an_inner_block_takes_no_more_than_the_outer_one_and_gives_it_its_threads_back():
+    with threads_for(2 * PER_THREAD):
+        with threads_for(0):
+            assert torch.get_num_threads() == 1
+        with threads_for(9 * PER_THREAD) as count:
+            assert count == 2
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 4
+
+
+def test_python_threads_that_are_inside_together_leave_the_number_as_it_was():
+    """The second one enters while the first is inside, and leaves after it."""
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+    seen: dict[str, int] = {}
+
+    def first() -> None:
+        with threads_for(0):
+            first_in.set()
+            assert second_in.wait(10)
+        first_out.set()
+
+    def second() -> None:
+        assert first_in.wait(10)
+        with threads_for(9 * PER_THREAD) as count:
+            seen["inside"] = count
+            second_in.set()
+            assert first_out.wait(10)
+        seen["after"] = torch.get_num_threads()
+
+    def later() -> None:
+        seen["new thread"] = torch.get_num_threads()
+
+    for run in ([first, second], [later]):
+        threads = [threading.Thread(target=work) for work in run]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == {"inside": 4, "after": 4, "new thread": 4} and torch.get_num_threads() == 4
 
 
 def test_small_training_steps_take_one_thread(slot_model, random_shop, monkeypatch):
