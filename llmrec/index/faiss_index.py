@@ -106,12 +106,15 @@ def build(
     ids: np.ndarray | None = None,
     settings: IndexSettings = IndexSettings(),
     tuned: Tuned | None = None,
+    asked: np.ndarray | None = None,
 ) -> Index:
     """An index of `vectors` (float32 (n, d)), which are copied.
 
     ids: int64 (n,), distinct internal item indices; None is 0, 1, ..., n - 1.
     tuned: the `Index.tuned` of an earlier index with the same vectors and settings, so as not to tune again. Where the number
         of lists has changed it is not used.
+    asked: float32 (a, d), queries such as will be asked, user vectors for one: an approximate index keeps its recall for these
+        as well. Without them it is tuned on the vectors alone.
     Raises DataError: no items, wrong shapes, values that are not finite, ids negative or given twice, a GPU that is not there,
     a recall or a number of probes out of range. Raises MissingExtraError without faiss, and for a GPU with the faiss for CPUs.
     """
@@ -141,7 +144,7 @@ def build(
         vectors = vectors.copy()
         vectors.flags.writeable = False
         if tuned is None or tuned.lists != lists:
-            tuned = _tune(engine, ids, vectors, settings)
+            tuned = _tune(engine, ids, vectors, settings, None if asked is None else matrix(asked, "asked", dimension))
     return _index(ids, vectors, settings, engine, tuned)
 
 
@@ -321,7 +324,7 @@ def _index(ids: np.ndarray, vectors: np.ndarray, settings: IndexSettings, engine
     return Index(ids, vectors, settings, engine, card, tuned)
 
 
-def _tune(engine: Any, ids: np.ndarray, vectors: np.ndarray, settings: IndexSettings) -> Tuned:
+def _tune(engine: Any, ids: np.ndarray, vectors: np.ndarray, settings: IndexSettings, asked: np.ndarray | None) -> Tuned:
     """Choose the number of lists that a query looks into, or measure the given one."""
     faiss, lists, probes = _faiss(), engine.nlist, settings.probes
     if probes is not None:
@@ -332,7 +335,7 @@ def _tune(engine: Any, ids: np.ndarray, vectors: np.ndarray, settings: IndexSett
     for number in range(lists):
         if size := engine.invlists.list_size(number):
             list_of[np.searchsorted(ids, faiss.rev_swig_ptr(engine.invlists.get_ids(number), size))] = number
-    queries = sample_queries(vectors, settings.seed)
+    queries = sample_queries(vectors, settings.seed, asked)
     order = engine.quantizer.search(queries.vectors, lists)[1]
     if probes is None:
         return tune(vectors, list_of, order, queries, settings.recall)

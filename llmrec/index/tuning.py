@@ -4,9 +4,9 @@ Recall is counted by score: a hit is an item that scores at least as much as the
 which are found. An item is found if its list is looked into; so one exact answer for each query gives the recall of any number
 of lists.
 
-Queries. What users will ask is not known yet. Half of the queries are vectors of the catalogue; the item itself does not count,
-for a vector always finds itself. The other half are means of two to five random items: a user vector lies between the items of
-a history, and its neighbours are spread over more lists. Each half has to reach the recall, by two standard errors.
+Queries are of up to three kinds, and each kind has to reach the recall, by two standard errors. Vectors of the catalogue: the
+item itself does not count, for a vector always finds itself. Means of two to five random items: their neighbours are spread
+over more lists. User vectors, where the caller has some: they may be unlike any item, and then need many more lists.
 """
 
 from __future__ import annotations
@@ -48,21 +48,27 @@ class Queries:
     """Queries to tune on.
 
     vectors: float32 (m, d).
-    own: int64 (m,), the row that a query was made of and that does not count; -1 for a mean.
+    own: int64 (m,), the row that a query was made of and that does not count; -1 for the others.
+    kind: int (m,), 0 for rows, 1 for means, 2 for the caller's.
     """
 
     vectors: np.ndarray
     own: np.ndarray
+    kind: np.ndarray
 
 
-def sample_queries(vectors: np.ndarray, seed: int) -> Queries:
-    """Up to 200 rows of float32 (n, d), then 200 means of a few rows; the same for the same seed."""
+def sample_queries(vectors: np.ndarray, seed: int, asked: np.ndarray | None = None) -> Queries:
+    """Up to 200 rows of float32 (n, d), then 200 means of a few rows, the same for the same seed; then `asked`, float32 (a, d),
+    queries of the caller."""
     rng = np.random.default_rng(seed)
     own = rng.choice(len(vectors), min(QUERIES, len(vectors)), replace=False)
     several = np.arange(MIXED) < rng.integers(2, MIXED + 1, (QUERIES, 1))
     weight = (several / several.sum(axis=1, keepdims=True)).astype(np.float32)
     means = np.einsum("qs,qsd->qd", weight, vectors[rng.integers(0, len(vectors), (QUERIES, MIXED))])
-    return Queries(np.concatenate([vectors[own], means]), np.concatenate([own, np.full(QUERIES, -1)]))
+    theirs = np.zeros((0, vectors.shape[1]), np.float32) if asked is None else asked
+    kind = np.repeat([0, 1, 2], [len(own), QUERIES, len(theirs)])
+    none = np.full(QUERIES + len(theirs), -1)
+    return Queries(np.concatenate([vectors[own], means, theirs]), np.concatenate([own, none]), kind)
 
 
 def recalls(vectors: np.ndarray, list_of: np.ndarray, order: np.ndarray, queries: Queries) -> np.ndarray:
@@ -87,9 +93,9 @@ def recalls(vectors: np.ndarray, list_of: np.ndarray, order: np.ndarray, queries
 
 
 def tune(vectors: np.ndarray, list_of: np.ndarray, order: np.ndarray, queries: Queries, recall: float) -> Tuned:
-    """The fewest lists with which both kinds of queries reach `recall`, by the margin; arrays as in `recalls`."""
+    """The fewest lists with which every kind of queries reaches `recall`, by the margin; arrays as in `recalls`."""
     found = recalls(vectors, list_of, order, queries)
-    kinds = [found[queries.own >= 0], found[queries.own < 0]]
+    kinds = _kinds(found, queries)
     sure = np.min([part.mean(axis=0) - MARGIN * part.std(axis=0) / len(part) ** 0.5 for part in kinds], axis=0)
     enough = np.flatnonzero(sure >= recall)
     probes = int(enough[0]) + 1 if len(enough) else order.shape[1]
@@ -99,7 +105,11 @@ def tune(vectors: np.ndarray, list_of: np.ndarray, order: np.ndarray, queries: Q
 def measure(vectors: np.ndarray, list_of: np.ndarray, order: np.ndarray, queries: Queries, probes: int) -> Tuned:
     """What a given number of lists finds; arrays as in `recalls`."""
     found = recalls(vectors, list_of, order, queries)
-    return Tuned(order.shape[1], probes, _worse([found[queries.own >= 0], found[queries.own < 0]], probes))
+    return Tuned(order.shape[1], probes, _worse(_kinds(found, queries), probes))
+
+
+def _kinds(found: np.ndarray, queries: Queries) -> list[np.ndarray]:
+    return [found[queries.kind == kind] for kind in np.unique(queries.kind)]
 
 
 def _worse(kinds: list[np.ndarray], probes: int) -> float:

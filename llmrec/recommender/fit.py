@@ -38,6 +38,7 @@ from llmrec.recommender.pipeline import (
     reader,
     start_adapter,
     text_vectors,
+    tuning_users,
 )
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
@@ -163,10 +164,12 @@ def fit_rest(
 ) -> State:
     """Everything above a trained base: counts, index, initialisation, rankers."""
     items = frozen_items(model)
+    plain = reader(model, items, settings, None)
     with stages("count and index", extent(dataset)) as say:
         texts = read_texts(dataset)
         counts = fit_statistics(dataset, split.base, settings.train.horizon, texts, rng)
-        retrieval = new_retrieval(model, items, counts, settings)
+        asked = tuning_users(dataset, split.blend, plain, settings, np.random.default_rng(seed))
+        retrieval = new_retrieval(model, items, counts, settings, users=asked)
         if retrieval.index.tuned is not None:
             say(f"{extent(dataset)}; {retrieval.index.tuned}")
     plan = settings.outer
@@ -178,7 +181,6 @@ def fit_rest(
         moved = float(distance(init.adapter, start_adapter(model, settings, seed, settings.lora.b_std).adapter))
         say(f"{plan.episodes} episodes, {init.adapter.n_params:,} numbers a user, moved by {moved:.2f}")
     with stages("rank", f"over counts, learned on {len(split.base):,} users"):
-        plain = reader(model, items, settings, None)
         kinds = (True, False) if settings.sources.repeats else (False,)
         counted = learn_counts_rankers(plain, retrieval, texts, dataset, split.base, settings, rng, seed, kinds)
     rest = model, items, init, retrieval, counted[0], counted[-1]

@@ -22,7 +22,7 @@ from llmrec.encoder.users import PromptReading, Prompts, Read, batches, joined, 
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
 from llmrec.index.faiss_index import build as build_index
-from llmrec.index.tuning import Tuned
+from llmrec.index.tuning import QUERIES, Tuned
 from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.gate import Choice, Gate, adapt_by
 from llmrec.meta.inner import Initialisation, initialisation
@@ -31,7 +31,7 @@ from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, Ranking, fit_ranker
 from llmrec.ranking.rankers import CountsRanker, TransformerRanker, already_read, blend_inputs, columns_of
 from llmrec.ranking.statistics import ItemStatistics, Texts, fit_statistics
-from llmrec.ranking.two_stage import Rankers, Retrieval, concatenate_rankings, ranking, retrieve
+from llmrec.ranking.two_stage import Rankers, Retrieval, concatenate_rankings, ranking, retrieve, search_queries
 from llmrec.recommender.settings import Settings
 
 
@@ -84,24 +84,42 @@ def check_settings(settings: Settings) -> None:
     gpu_number(settings.index.device)
 
 
-def new_index(vectors: np.ndarray, settings: Settings, tuned: Tuned | None = None) -> Index:
+def new_index(vectors: np.ndarray, settings: Settings, tuned: Tuned | None = None, asked: np.ndarray | None = None) -> Index:
     """An index of float32 (N, d), where the settings say; unless they do, where the recommender runs, if faiss can use that.
 
-    tuned: what an earlier index of the same vectors came to, so as not to tune again.
+    tuned: what an earlier index of the same vectors came to. asked: float32 (a, d), queries to tune on.
     """
     index = settings.index
     if index.device is None:
         index = replace(index, device=settings.device if usable(settings.device) else "cpu")
-    return build_index(vectors, settings=index, tuned=tuned)
+    return build_index(vectors, settings=index, tuned=tuned, asked=asked)
 
 
 def new_retrieval(
-    model: SlotModel, items: Items, counts: ItemStatistics, settings: Settings, tuned: Tuned | None = None
+    model: SlotModel,
+    items: Items,
+    counts: ItemStatistics,
+    settings: Settings,
+    tuned: Tuned | None = None,
+    users: np.ndarray | None = None,
 ) -> Retrieval:
-    """The index over a trained model's items, beside what was counted; `tuned` as in `new_index`."""
+    """The index over a trained model's items, beside what was counted; `tuned` as in `new_index`.
+
+    users: user vectors float32 (U, d) that an approximate index is tuned on, beside the items.
+    """
     with torch.no_grad():
         matrix = items.search_matrix(model.temperature).cpu().numpy()
-    return Retrieval(new_index(matrix, settings, tuned), counts, settings.sources)
+    asked = None if users is None else search_queries(users)
+    return Retrieval(new_index(matrix, settings, tuned, asked), counts, settings.sources)
+
+
+def tuning_users(
+    dataset: Dataset, users: np.ndarray, read: Read, settings: Settings, rng: np.random.Generator
+) -> np.ndarray | None:
+    """User vectors float32 (QUERIES, d) of `users` to tune an approximate index on; None where the search is exact."""
+    if dataset.n_items < settings.index.exact_below:
+        return None
+    return read(ranking_tasks(dataset, users, replace(settings, ranking_tasks=QUERIES), rng)).vectors
 
 
 def start_adapter(model: SlotModel, settings: Settings, seed: int, b_std: float) -> Initialisation:

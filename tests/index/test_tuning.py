@@ -62,6 +62,21 @@ def test_fewer_lists_than_were_tuned_break_the_promise():
     assert given.tuned.recall < 0.99 <= tuned.tuned.recall
 
 
+def test_the_promise_is_kept_for_queries_unlike_any_item():
+    """Groups part the items into lists; users ask for what differs within every group."""
+    rng = np.random.default_rng(11)
+    vectors = np.concatenate([grouped(rng, 6000, 16), 0.3 * gaussian(rng, 6000, 8)], 1)
+
+    def users(count: int) -> np.ndarray:
+        return np.concatenate([np.zeros((count, 16), np.float32), gaussian(rng, count, 8)], 1)
+
+    blind, tuned = (build(vectors, settings=MANY, asked=asked) for asked in (None, users(200)))
+    fresh = users(200)
+    assert blind.tuned.probes < tuned.tuned.probes and by_score(blind, fresh) < 0.98 < 0.99 <= by_score(tuned, fresh)
+    with pytest.raises(DataError, match="asked"):
+        build(vectors, settings=MANY, asked=np.ones((3, 4), np.float32))
+
+
 def test_a_recall_of_one_is_exact():
     rng = np.random.default_rng(4)
     vectors, queries = gaussian(rng, 3000), gaussian(rng, 40)
@@ -99,7 +114,7 @@ def test_the_same_seed_gives_the_same_index():
 def test_an_item_does_not_count_for_its_own_vector():
     vectors = np.array([[3, 0], [2, 0], [1, 0], [0, 0]], np.float32)
     lists, order = np.array([0, 1, 1, 1]), np.array([[0, 1]])
-    own, other = (recalls(vectors, lists, order, Queries(vectors[:1], np.array([row]))) for row in (0, -1))
+    own, other = (recalls(vectors, lists, order, Queries(vectors[:1], np.array([row]), np.zeros(1))) for row in (0, -1))
     assert own.tolist() == [[0, 1]]  # the best 3 of the others are in the second list
     assert other.tolist() == [[1 / 3, 1]]
 
@@ -107,13 +122,13 @@ def test_an_item_does_not_count_for_its_own_vector():
 def test_among_equal_scores_any_item_is_a_hit():
     vectors = np.ones((110, 3), np.float32)
     lists = np.where(np.arange(110) < 5, 0, 1)
-    assert recalls(vectors, lists, np.array([[1, 0]]), Queries(vectors[:1], np.array([-1]))).tolist() == [[1, 1]]
+    assert recalls(vectors, lists, np.array([[1, 0]]), Queries(vectors[:1], np.array([-1]), np.ones(1))).tolist() == [[1, 1]]
 
 
 def test_the_promise_holds_for_items_and_for_means_of_items():
     """Ten queries of each kind: items find their best two in two lists, and only means need a third one."""
     vectors, lists = np.array([[3], [2], [1]], np.float32), np.array([0, 1, 2])
-    queries = Queries(np.ones((20, 1), np.float32), np.repeat([1, -1], 10))
+    queries = Queries(np.ones((20, 1), np.float32), np.repeat([1, -1], 10), np.repeat([0, 1], 10))
     order = np.array([[0, 2, 1]] * 10 + [[0, 1, 2]] * 10)
     assert tune(vectors, lists, order, queries, 0.9) == Tuned(3, 2, 1.0)
     order[10:] = [0, 2, 1]

@@ -42,7 +42,15 @@ from llmrec.ranking.statistics import fit_statistics, read_texts
 from llmrec.ranking.two_stage import Rankers, search_queries
 from llmrec.recommender.auto import facts, resolve
 from llmrec.recommender.fit import SMALL_BLOCKS, SMALL_HEADS, SMALL_WIDTH
-from llmrec.recommender.pipeline import frozen_items, new_model, new_retrieval, reader, start_adapter, text_vectors
+from llmrec.recommender.pipeline import (
+    frozen_items,
+    new_model,
+    new_retrieval,
+    reader,
+    start_adapter,
+    text_vectors,
+    tuning_users,
+)
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
 
@@ -117,7 +125,8 @@ def random_state(titles: Titles, settings: Settings, rng: np.random.Generator, s
         counts = fit_statistics(dataset, users, settings.train.horizon, read_texts(dataset), rng)
     with stages("index") as say:
         item_side = frozen_items(model)
-        retrieval = new_retrieval(model, item_side, counts, settings)
+        asked = tuning_users(dataset, users, reader(model, item_side, settings, None), settings, rng)
+        retrieval = new_retrieval(model, item_side, counts, settings, users=asked)
         say("" if retrieval.index.tuned is None else str(retrieval.index.tuned))
     counted = random_ranker(len(FEATURES), settings.counts_ranker, rng)
     rankers = Rankers(
