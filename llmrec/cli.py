@@ -38,8 +38,8 @@ class _Group(click.Group):
 def main() -> None:
     """Learn a new shopper, or a new category, in milliseconds.
 
-    A pretrained transformer reads item text and histories, FAISS retrieves, and LoRA weights that were meta-learned are
-    adapted to each shopper by a few gradient steps.
+    A pretrained transformer reads item text, a small one reads histories, FAISS retrieves, and LoRA weights that were
+    meta-learned are adapted to each shopper by a few gradient steps.
 
     \b
     First steps:

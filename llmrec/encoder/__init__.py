@@ -1,1 +1,1 @@
-"""One pretrained transformer, two jobs: item text to a vector, and a prompt of item slots to a user vector."""
+"""Transformers: a pretrained one turns item text into a vector, it or a small one a prompt of item slots into a user vector."""
