@@ -56,6 +56,8 @@ class Ranking:
 def fit_ranker(ranking: Ranking, settings: RankerSettings, seed: int) -> Ranker:
     """Fit by softmax over each task's candidates; tasks whose right items are no candidates teach nothing."""
     flat = ranking.inputs[ranking.filled]
+    if not len(flat):  # no task has a candidate
+        flat = np.zeros((1, flat.shape[1]), np.float32)
     mean, spread = flat.mean(0), np.maximum(flat.std(0), 1e-3)
     draw = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched

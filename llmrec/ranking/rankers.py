@@ -116,7 +116,11 @@ def checked_scores(ranker: CandidateRanker, tasks: Tasks, candidates: Candidates
     count = len(candidates.item)
     if not count:
         return np.zeros(0, np.float32)
-    who, scores = f"ranker {type(ranker).__name__}", np.asarray(ranker.score(tasks, candidates))
+    who, found = f"ranker {type(ranker).__name__}", ranker.score(tasks, _read_only(candidates))
+    try:
+        scores = np.asarray(found)
+    except (TypeError, ValueError, RuntimeError) as error:  # a ragged list, a tensor with gradients
+        raise DataError(f"{who}: expected float32 ({count},), got what NumPy cannot read ({error})") from error
     if scores.shape != (count,) or scores.dtype.kind not in "fiu":
         raise DataError(
             f"{who}: expected float32 ({count},), a score for each candidate, got {scores.dtype} {scores.shape}; "
@@ -131,3 +135,10 @@ def checked_scores(ranker: CandidateRanker, tasks: Tasks, candidates: Candidates
             "give a candidate of which nothing is known a low score"
         )
     return scores
+
+
+def _read_only(candidates: Candidates) -> Candidates:
+    parts = [part.view() for part in (candidates.start, candidates.item, candidates.source)]
+    for part in parts:
+        part.flags.writeable = False
+    return Candidates(*parts)

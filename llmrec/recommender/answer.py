@@ -138,13 +138,27 @@ def _rest(
     had = np.bincount(ranked.asker, minlength=len(took))[short]
     floor = np.zeros(len(took), np.float32)
     np.minimum.at(floor, ranked.asker, ranked.score)
-    scores, items = search(index, search_queries(reading.vectors[short]), min(int(k - had.min()), len(index)), allowed, barred)
+    scores, items = _nearest(index, search_queries(reading.vectors[short]), k - had, allowed, barred)
     row, place = np.nonzero((items >= 0) & (np.arange(items.shape[1]) < (k - had)[:, None]))
     task = short[row]
     # Below everything that was ranked, as `dense.ranked` puts them, so that scores fall with the rank.
     value = scores[row, place] - np.maximum(_highest(index, reading, short), scores[:, 0])[row] - 1.0 + floor[task]
     source = [BACKFILL] * len(row)
     return Answer(task, items[row, place], value.astype(np.float32), had[row] + 1 + place, source, took[task])
+
+
+def _nearest(
+    index: Index, queries: np.ndarray, wanted: np.ndarray, allowed: np.ndarray | None, barred: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """`search` with a k for each query, `wanted` int (m,), -inf and -1 beyond it. Queries with one k are searched together, so
+    that what an approximate index finds for a query does not depend on the k of another."""
+    widest = min(int(wanted.max()), len(index))
+    scores, items = np.full((len(queries), widest), -np.inf, np.float32), np.full((len(queries), widest), -1, np.int64)
+    for count in np.unique(wanted):
+        rows, width = np.flatnonzero(wanted == count), min(int(count), len(index))
+        found = search(index, queries[rows], width, allowed, [barred[row] for row in rows])
+        scores[rows, :width], items[rows, :width] = found
+    return scores, items
 
 
 def _highest(index: Index, reading: PromptReading, short: np.ndarray) -> np.ndarray:

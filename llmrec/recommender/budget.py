@@ -50,8 +50,8 @@ def within(minutes: float, settings: Settings, model: SlotModel, dataset: Datase
         return settings, f"a training step takes {step:.2f} s: about {wanted:.1f} min of training, as planned"
     shorter = replace(
         settings,
-        train=replace(settings.train, max_steps=max(LEAST_STEPS, int(settings.train.max_steps * share))),
-        outer=replace(settings.outer, episodes=max(LEAST_EPISODES, int(settings.outer.episodes * share))),
+        train=replace(settings.train, max_steps=_shorter(settings.train.max_steps, share, LEAST_STEPS)),
+        outer=replace(settings.outer, episodes=_shorter(settings.outer.episodes, share, LEAST_EPISODES)),
     )
     said = (
         f"SHORTENED: a training step takes {step:.2f} s, all steps {wanted:.1f} min, and {minutes:g} are given: "
@@ -59,3 +59,7 @@ def within(minutes: float, settings: Settings, model: SlotModel, dataset: Datase
         f"{settings.outer.episodes}. Expect lower numbers"
     )
     return shorter, said
+
+
+def _shorter(count: int, share: float, least: int) -> int:
+    return min(count, max(least, int(count * share)))

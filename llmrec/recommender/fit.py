@@ -45,7 +45,7 @@ from llmrec.recommender.settings_file import changed
 from llmrec.recommender.state import State
 
 SMALL_WIDTH, SMALL_BLOCKS, SMALL_HEADS = 128, 2, 4
-MOST_HELD_OUT = 2000  # users for the initialisation, and as many for gate and blend: more do not make them better
+MOST_HELD_OUT = 2000  # users for the initialisation, and as many for gate and blend; the base learns from all others
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def with_initialisation(
     They are learned beside counts over the base's users alone, as in `fit`: the state's own hold the future of all users.
     """
     counts = fit_statistics(dataset, split.base, state.settings.train.horizon, read_texts(dataset), rng)
-    retrieval = replace(state.retrieval, counts=counts)
+    retrieval = replace(state.retrieval, counts=counts, observed=None)
     parts = state.model, state.items, init, retrieval, state.rankers.counts, state.unseen_rankers.counts
     gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.settings, state.seed, rng, stages)
     return replace(state, init=init, gate=gate, rankers=rankers, unseen_rankers=unseen)
@@ -242,4 +242,4 @@ def gate_and_blend(
         if not settings.sources.repeats:
             return gate, every, every
         new = replace(retrieval, sources=replace(retrieval.sources, repeats=False))
-        return gate, every, learn_blend(read, new, counted_unseen, tasks, settings, seed)
+        return gate, every, learn_blend(read, new, counted_unseen, tasks, settings, seed, instead=every)

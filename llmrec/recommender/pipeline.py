@@ -34,6 +34,8 @@ from llmrec.ranking.statistics import ItemStatistics, Texts, fit_statistics
 from llmrec.ranking.two_stage import Rankers, Retrieval, concatenate_rankings, ranking, retrieve, search_queries
 from llmrec.recommender.settings import Settings
 
+LEAST_TARGETS = 30  # right items that rankers of unseen items need: with none a ranker stays as it begins
+
 
 def text_vectors(model: TextModel, catalogue: Catalogue, settings: Settings, cache: Path | None) -> tuple[np.ndarray, Centring]:
     """Centred text vectors float32 (N, d_text) of a catalogue, and what they were centred by."""
@@ -220,7 +222,7 @@ def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: 
     share: of `settings.ranking_tasks`, how many at most.
     """
     draw = settings.train
-    count = min(int(share * settings.ranking_tasks), 10 * len(users))
+    count = min(max(1, int(share * settings.ranking_tasks)), 10 * len(users))
     return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
 
 
@@ -237,7 +239,8 @@ def learn_counts_rankers(
     allowed: np.ndarray | None = None,
 ) -> list[Ranker]:
     """Rankers over counts, from tasks of `users`: one that ranks all items (True in `repeats`), one that ranks only items that
-    the support does not hold (False). `read` only says which candidates they meet.
+    the support does not hold (False). `read` only says which candidates they meet. Where fewer than LEAST_TARGETS right items
+    are there to learn from, the first ranker stands for the second.
 
     Each half of the users meets what was counted over the other half: counts that hold a user's own later events foresee them
     better than they will foresee a stranger's, and would be trusted too much.
@@ -257,7 +260,12 @@ def learn_counts_rankers(
             sources = replace(retrieval.sources, repeats=repeat)
             found = retrieve(replace(retrieval, counts=counts), tasks, vectors, sources, allowed)
             part.append(ranking(tasks, found, features(tasks, found, counts)))
-    return [fit_ranker(concatenate_rankings(part), settings.counts_ranker, seed) for part in parts]
+    learned: list[Ranker] = []
+    for part in parts:
+        whole = concatenate_rankings(part)
+        few = learned and len(whole.target) < LEAST_TARGETS
+        learned.append(learned[0] if few else fit_ranker(whole, settings.counts_ranker, seed))
+    return learned
 
 
 def learn_blend(
@@ -268,10 +276,15 @@ def learn_blend(
     settings: Settings,
     seed: int,
     allowed: np.ndarray | None = None,
+    instead: Rankers | None = None,
 ) -> Rankers:
-    """Both rankers for one way of reading histories, from tasks of users whom the base was not trained on."""
+    """Both rankers for one way of reading histories, from tasks of users whom the base was not trained on; `instead` where they
+    have fewer than LEAST_TARGETS right items to learn from."""
     reading = read(tasks)
     found = retrieve(retrieval, tasks, reading.vectors, retrieval.sources, allowed)
     transformer = TransformerRanker(already_read(tasks, reading))
     inputs = blend_inputs(CountsRanker(counts, retrieval.counts), transformer, settings.blend_features, tasks, found)
-    return Rankers(counts, fit_ranker(ranking(tasks, found, inputs), settings.blend, seed), settings.blend_features)
+    learned = ranking(tasks, found, inputs)
+    if instead is not None and len(learned.target) < LEAST_TARGETS:
+        return instead
+    return Rankers(counts, fit_ranker(learned, settings.blend, seed), settings.blend_features)

@@ -172,8 +172,8 @@ class Recommender:
         """The k best items for users known by id, or for the users of a table of `histories`, who need not be known.
 
         Users of `histories` who are known have their stored events beside those of the table, as if the table had been
-        observed first; an event that is in both counts once. Nothing of the table is kept. Users with ids of another type than
-        the known ones are not known, and only the table says what they had.
+        observed first (but for popularity, which only `observe` changes); an event that is in both counts once. Nothing of the
+        table is kept. Users with ids of another type than the known ones are not known, and only the table says what they had.
 
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
             in a scene).
@@ -194,9 +194,9 @@ class Recommender:
         if (users is None) == (histories is None):
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
         check_count(k)
-        if steps != "auto":
+        if not (isinstance(steps, str) and steps == "auto"):
             check_steps(steps)
-        if ranker is not None and not callable(getattr(ranker, "score", None)):
+        if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
             )

@@ -49,9 +49,10 @@ class Settings:
     saved recommender holds it. `from_yaml` reads settings from a file; `to_yaml` gives the text of such a file.
 
     user_encoder: the transformer that reads histories: "small", two blocks of width 128 that begin at random, or "pretrained",
-        the first blocks of the pretrained one, which takes three to six times as long to train and to answer. None: chosen
+        the first blocks of the pretrained one, which takes about three times as long to train. None: chosen
         from the data.
-    layers: how many blocks of the pretrained transformer read histories; None for all. Item text always goes through all.
+    layers: how many blocks of the pretrained transformer read histories, where it does; None for all. Item text always goes
+        through all of them.
     item_template, history_template: packaged names or paths.
     meta_fraction: fraction of the users held out of base training, on whom the initialisation is meta-learned.
     blend_fraction: fraction of the users held out of both, on whom the gate and the blend of the two scores are learned.
@@ -102,7 +103,7 @@ class Settings:
     def from_yaml(cls, path: str | Path) -> Settings:
         """The settings of a YAML file, such as
 
-            layers: 2
+            user_encoder: pretrained
             train:
               max_steps: 500
               known: [1, 6]  # shortest and longest support

@@ -12,12 +12,13 @@ from llmrec.data.tasks import Tasks, full_histories
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.threads import PER_THREAD
 from llmrec.index.candidates import POPULAR, TEXT, TOGETHER, Sources, by_popularity, names
-from llmrec.index.faiss_index import IndexSettings, build
+from llmrec.index.faiss_index import IndexSettings, build, search
 from llmrec.meta.gate import Choice
 from llmrec.ranking import two_stage
 from llmrec.ranking.features import FEATURES
 from llmrec.ranking.rankers import already_read
 from llmrec.ranking.two_stage import retrieve
+from llmrec.recommender import answer as answering
 from llmrec.recommender.answer import BACKFILL, FALLBACK, answer, fallback, joined
 from llmrec.recommender.dense import ranked_scores
 from llmrec.recommender.pipeline import answer_size, reader
@@ -239,3 +240,19 @@ def test_a_batch_of_many_users_gets_all_threads(state, tasks):
         return answer_size(state.model, state.items, some, state.settings, [Choice(steps)] * count)
 
     assert size(1, 0) <= size(1, 3) < PER_THREAD < size(20_000, 0) <= size(20_000, 3)
+
+
+def test_what_an_approximate_index_adds_for_a_user_does_not_depend_on_the_others(state, tasks, monkeypatch):
+    """The k that is searched for is that of the user alone, though others of the batch want more."""
+    asked: list[int] = []
+
+    def spy(index, queries, k, allowed=None, excluded=None):
+        asked.extend([k] * len(queries))
+        return search(index, queries, k, allowed, excluded)
+
+    wanted = np.array([3, 1, 3, 2])
+    monkeypatch.setattr(answering, "search", spy)
+    queries = np.ones((4, state.retrieval.index.vectors.shape[1]), np.float32)
+    scores, items = answering._nearest(state.retrieval.index, queries, wanted, None, [np.zeros(0, np.int64)] * 4)
+    assert sorted(asked) == [1, 2, 3, 3]
+    assert (items >= 0).sum(1).tolist() == wanted.tolist() == np.isfinite(scores).sum(1).tolist()

@@ -227,9 +227,9 @@ def test_held_out_users_count_in_the_end_but_not_while_the_blend_is_learned(tiny
     def spied(name: str) -> None:
         real = getattr(fitting_module, name)
 
-        def spy(read, retrieval, *rest):
+        def spy(read, retrieval, *rest, **options):
             seen.append((name, float(retrieval.counts.popularity[rare])))
-            return real(read, retrieval, *rest)
+            return real(read, retrieval, *rest, **options)
 
         monkeypatch.setattr(fitting_module, name, spy)
 

@@ -7,6 +7,7 @@ import pytest
 
 from llmrec import OuterSettings, Recommender, Settings, TrainSettings, Weights
 from llmrec.errors import DataError
+from llmrec.recommender import budget
 from llmrec.recommender.budget import LEAST_EPISODES, LEAST_STEPS, within
 
 
@@ -55,3 +56,8 @@ def test_fit_shortens_to_the_minutes_given_and_says_so(
 def test_no_minutes_are_an_error(world, minutes):
     with pytest.raises(DataError, match="minutes is "):
         Recommender().fit(world.events(world.users, world.ids), world.items(world.ids), minutes=minutes)
+
+
+def test_nothing_is_made_longer():
+    asked = ((4, 1e-9), (0, 1e-9), (100, 1e-9), (100, 0.5))
+    assert [budget._shorter(count, share, 8) for count, share in asked] == [4, 0, 8, 50]

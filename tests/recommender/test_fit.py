@@ -122,3 +122,21 @@ def test_a_catalogue_of_ids_alone_and_the_least_that_training_needs_are_fitted(f
     answer = fitting(events).recommend([1, 3], k=3, filter_viewed=False)
     assert answer["item_id"].nunique() == 3
     assert len(answer) == 6
+
+
+def test_where_nobody_takes_unseen_items_the_rankers_of_all_items_serve_both(fitting, tiny_settings):
+    """Everybody buys the same three items in every basket; two come first in the catalogue and are never bought."""
+    rows = [(f"u{user}", item, 86_400.0 * day, f"{user}-{day}") for user in range(120) for day in range(5) for item in "xyz"]
+    names = ("user_id", "item_id", "timestamp", "basket_id")
+    events = {name: [row[column] for row in rows] for column, name in enumerate(names)}
+    items = {"item_id": ["a", "b", "x", "y", "z"], "title": ["red mug", "blue mug", "red rope", "blue rope", "green rope"]}
+    fitted = fitting(events, items, settings=tiny_settings)
+    assert fitted.state.unseen_rankers is fitted.state.rankers
+    answer = fitted.recommend(histories={"user_id": ["new"], "item_id": ["x"], "timestamp": [1.0]}, k=4)
+    assert set(list(answer["item_id"])[:2]) == {"y", "z"} and np.isfinite(list(answer["score"])).all()
+    whole = {"user_id": [f"u{user}" for user in range(60) for _ in "xyz"], "item_id": list("xyz") * 60}
+    whole["timestamp"] = [0.0] * 180  # their only basket holds the whole catalogue
+    more = {name: [*values, *events[name][:90]] for name, values in (whole | {"basket_id": ["0"] * 180}).items()}
+    fitted = fitting(more, {name: values[2:] for name, values in items.items()}, settings=tiny_settings)
+    stranger = fitted.recommend(histories={"user_id": ["new"], "item_id": ["x"], "timestamp": [1.0]}, k=2)
+    assert np.isfinite(list(stranger["score"])).all()

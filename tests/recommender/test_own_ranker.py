@@ -114,3 +114,20 @@ class TestOfThePage(RankerContract):
         made = names["MarginRanker"].__new__(names["MarginRanker"])
         made.margin, made.category = np.arange(random_shop.n_items) + 1.0, np.arange(random_shop.n_items) % 2
         return made
+
+
+def test_a_class_ragged_scores_and_changed_candidates_are_refused(fitted, clicks):
+    class Ragged:
+        def score(self, tasks, candidates):
+            return [[1.0], [1.0, 2.0]]
+
+    class Writes:
+        def score(self, tasks, candidates):
+            candidates.item[:] = 0
+
+    with pytest.raises(DataError, match="expected an object with score"):
+        fitted.recommend(histories=clicks, ranker=LastFirst)
+    with pytest.raises(DataError, match="ranker Ragged: expected float32 .* NumPy cannot read"):
+        fitted.recommend(histories=clicks, ranker=Ragged())
+    with pytest.raises(ValueError, match="read-only"):
+        fitted.recommend(histories=clicks, ranker=Writes())

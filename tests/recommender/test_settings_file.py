@@ -136,7 +136,7 @@ def test_what_is_not_named_keeps_the_default_of_its_section(read):
 
 def test_the_example_of_the_docstring_is_read(read):
     lines = (Settings.from_yaml.__doc__ or "").split("such as\n\n")[1].split("\n\n")[0]
-    expected = Settings(layers=2, train=TrainSettings(max_steps=500, known=(1, 6)), ranking_tasks=1000)
+    expected = Settings(user_encoder="pretrained", train=TrainSettings(max_steps=500, known=(1, 6)), ranking_tasks=1000)
     assert read(lines) == expected
 
 
