@@ -1,4 +1,4 @@
-"""The slot model: items and users in one space, from one pretrained transformer.
+"""The slot model: items and users in one space.
 
 Axis convention: `N` items, `T` prompts, `L` slots, `W` words of the template before the slots, `d` width of the transformer,
 `F` slot attributes.

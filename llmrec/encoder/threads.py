@@ -1,9 +1,9 @@
 """CPU threads by the size of the work: a second thread speeds up large matrix products, and slows small ones on a busy machine.
 
 On two cores a step whose largest product has 14 million multiplications took 80 ms with one thread and 66 ms with two; one of
-54 million 163 and 125 ms; one of 122 million 315 and 192 ms. The answer to one user, of 1
-million, took 84 ms with two threads and 20 ms with one beside other busy processes; after three gradient steps, of 12 million,
-513 and 41 ms. `llmrec/__init__.py` sets how long threads spin.
+54 million 163 and 125 ms; one of 122 million 315 and 192 ms. Beside busy processes the answer to one user, of 1 million, took
+84 ms with two threads and 20 ms with one; after three gradient steps, of 12 million, 513 and 41 ms. `llmrec/__init__.py` sets
+how long threads spin.
 """
 
 from __future__ import annotations

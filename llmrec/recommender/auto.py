@@ -1,4 +1,4 @@
-"""Settings chosen from the data: facts in, one setting out, each with the measurements that it came from.
+"""Settings chosen from the data: facts in, one setting out, each with what it rests on.
 
 The rules were written on Amazon beauty, MovieLens-1M and the Complete Journey, on validation users. They replace choices that
 were made there by the name of the data set; `training/LOG.md` has the figures that they reach together.
@@ -41,7 +41,7 @@ class Facts:
     users: with at least one event. histories: the same, where a history of more than LONG_HISTORY baskets counts once for
     every LONG_HISTORY of them. baskets: median number of baskets of a user. basket_size: mean number of events in a
     basket. long_history: events of a user whom 5% of the users exceed. item_events: mean number of events of a purchased item.
-    blend_users: how many held-out users the blend learns from.
+    blend_users: users to be held out for the blend.
     """
 
     users: int

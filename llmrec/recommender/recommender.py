@@ -195,7 +195,7 @@ class Recommender:
             raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
         check_count(k)
         if not (isinstance(steps, str) and steps == "auto"):
-            check_steps(steps)
+            _check_steps(steps)
         if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
@@ -317,7 +317,7 @@ class Recommender:
         return recommender
 
 
-def check_steps(steps: object) -> None:
+def _check_steps(steps: object) -> None:
     """Raises DataError unless `steps` is a whole number from 0 on."""
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
         raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of gradient steps from 0 on')

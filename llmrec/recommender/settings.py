@@ -49,8 +49,7 @@ class Settings:
     saved recommender holds it. `from_yaml` reads settings from a file; `to_yaml` gives the text of such a file.
 
     user_encoder: the transformer that reads histories: "small", two blocks of width 128 that begin at random, or "pretrained",
-        the first blocks of the pretrained one, which takes about three times as long to train. None: chosen
-        from the data.
+        the first blocks of the pretrained one, which takes about three times as long to train. None: chosen from the data.
     layers: how many blocks of the pretrained transformer read histories, where it does; None for all. Item text always goes
         through all of them.
     item_template, history_template: packaged names or paths.

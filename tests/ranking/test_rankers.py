@@ -159,7 +159,7 @@ def test_scores_of_pairs_are_those_of_the_whole_table_whatever_is_gathered_at_a_
 
 
 def test_equal_items_score_alike_to_the_last_bit(slot_model, tasks):
-    """Two items of one text that nobody had: they must tie, wherever they stand."""
+    """Two items with the same text and no purchases must tie, whatever their place in the catalogue."""
     items = frozen_items(slot_model)
     vectors, bias = items.vectors.clone(), items.bias.clone()
     vectors[7], bias[7] = vectors[9], bias[9]

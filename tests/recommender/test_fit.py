@@ -9,7 +9,9 @@ from llmrec import Recommender, Weights, build
 from llmrec.errors import DataError, SchemaError, TemplateError, WeightsError
 from llmrec.index import faiss_index
 from llmrec.index.faiss_index import IndexSettings
+from llmrec.index.tuning import QUERIES
 from llmrec.progress import Stages
+from llmrec.recommender import pipeline
 from llmrec.recommender.fit import UserSplit, fit, split_users
 from llmrec.recommender.pipeline import ranking_tasks
 
@@ -93,6 +95,28 @@ def test_an_approximate_index_is_told_and_saved_as_it_was_tuned(fitting, world, 
     loaded = Recommender.from_pretrained(tmp_path / "saved")
     assert loaded.state.retrieval.index.tuned == tuned
     assert loaded.settings.index == settings.index
+
+
+@pytest.mark.parametrize("exact_below", [10, 100])
+def test_an_approximate_index_is_tuned_on_user_vectors_and_an_exact_one_reads_none(
+    fitting, world, tiny_settings, monkeypatch, exact_below
+):
+    asked = []
+    real = pipeline.build_index
+
+    def spy(vectors, settings, **options):
+        asked.append(options.get("asked"))
+        return real(vectors, settings=settings, **options)
+
+    monkeypatch.setattr(pipeline, "build_index", spy)
+    settings = replace(tiny_settings, index=IndexSettings(exact_below=exact_below, lists=6, recall=0.5))
+    fitted = fitting(world.events(world.users, world.ids), world.items(world.ids), settings=settings)
+    if exact_below > len(world.ids):
+        assert asked == [None]
+    else:
+        (queries,) = asked
+        assert queries.shape == (QUERIES, fitted.state.retrieval.index.vectors.shape[1])
+        assert (queries[:, -1] == 1).all() and len(np.unique(queries, axis=0)) > 10
 
 
 def test_what_cannot_be_fitted_says_so_and_leaves_what_was(tiny_folders, tiny_settings, fitted, recommender, world, tmp_path):
