@@ -33,36 +33,42 @@ class Answer:
     steps: np.ndarray
 
 
-def answer(
-    state: State,
-    tasks: Tasks,
-    k: int,
-    filter_viewed: bool,
-    allowed: np.ndarray | None,
-    steps: int | None,
-    ranker: CandidateRanker | None = None,
-) -> Answer:
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, beside the histories.
+
+    k: items for each user. filter_viewed: leave out items of the history. allowed: bool (N,), items that may be recommended;
+    None for all. steps: inner steps on each support, 0 for the initialisation; None for as many as the gate says. ranker:
+    orders the candidates in place of the fitted rankers.
+    """
+
+    k: int = 10
+    filter_viewed: bool = True
+    allowed: np.ndarray | None = None
+    steps: int | None = None
+    ranker: CandidateRanker | None = None
+
+
+def answer(state: State, tasks: Tasks, request: Request) -> Answer:
     """The k best items for each task, fewer only where no more are allowed.
 
     First the candidates as the rankers order them, then other items in the transformer's order, as the index finds them: what
     comes first does not depend on k. Of a support longer than the prompt the last events are read, and all are counted.
 
-    allowed: bool (N,), items that may be recommended; None for all. steps: inner steps on each support, 0 for the
-        initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers.
-    Raises DataError for scores of `ranker` that have another shape or are not finite.
+    Raises DataError for scores of `request.ranker` that have another shape or are not finite.
     """
     parts, first = [], 0
     for part in batches(tasks):
-        found = _answer(state, part, k, filter_viewed, allowed, steps, ranker)
+        found = _answer(state, part, request)
         parts.append(replace(found, asker=found.asker + first))
         first += len(part)
     return joined(parts)
 
 
-def fallback(state: State, askers: np.ndarray, k: int, allowed: np.ndarray | None) -> Answer:
+def fallback(state: State, askers: np.ndarray, request: Request) -> Answer:
     """The k most popular items for askers without history, labelled as such."""
     retrieval = state.retrieval
-    best = first_allowed(retrieval.popularity_order, k, allowed)
+    best = first_allowed(retrieval.popularity_order, request.k, request.allowed)
     n, m = len(askers), len(best)
     score = np.tile(retrieval.popularity[best], n).astype(np.float32)
     return Answer(
@@ -85,39 +91,31 @@ def joined(parts: list[Answer]) -> Answer:
     return Answer(column("asker"), column("item"), column("score"), column("rank"), source, column("steps"))
 
 
-def _answer(
-    state: State,
-    tasks: Tasks,
-    k: int,
-    filter_viewed: bool,
-    allowed: np.ndarray | None,
-    steps: int | None,
-    ranker: CandidateRanker | None,
-) -> Answer:
+def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
     model, items, settings = state.model, state.items, state.settings
-    how = choices(state.init, state.gate, tasks, steps)
+    how = choices(state.init, state.gate, tasks, request.steps)
     took = np.array([choice.steps for choice in how])
     with threads_for(answer_size(model, items, tasks, settings, how)):
-        made, adapter = adapted(model, items, tasks, settings, state.init, steps, state.gate)
+        made, adapter = adapted(model, items, tasks, settings, state.init, request.steps, state.gate)
         reading = read_with(model, items, made, adapter)
-        sources = replace(state.retrieval.sources, repeats=not filter_viewed)
-        found = retrieve(state.retrieval, tasks, reading.vectors, sources, allowed)
-        fitted = state.rankers_for(filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))
-        value = checked_scores(fitted if ranker is None else ranker, tasks, found)
+        sources = replace(state.retrieval.sources, repeats=not request.filter_viewed)
+        found = retrieve(state.retrieval, tasks, reading.vectors, sources, request.allowed)
+        fitted = state.rankers_for(request.filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))
+        value = checked_scores(fitted if request.ranker is None else request.ranker, tasks, found)
     best = np.lexsort((found.item, -value, found.task))
     rank = np.arange(len(best)) - found.start[found.task[best]] + 1
-    keep = rank <= k
+    keep = rank <= request.k
     best, rank = best[keep], rank[keep]
     asker = found.task[best].astype(np.int64)
     ranked = Answer(asker, found.item[best], value[best], rank, names(found.source[best]), took[asker])
-    short = np.flatnonzero(np.diff(found.start) < k)
+    short = np.flatnonzero(np.diff(found.start) < request.k)
     if not len(short):
         return ranked
     barred = [found.of(task) for task in short.tolist()]
-    if filter_viewed:
+    if request.filter_viewed:
         viewed = (tasks.dataset.item[tasks.support(task)] for task in short.tolist())
         barred = [np.concatenate(pair) for pair in zip(barred, viewed, strict=True)]
-    return joined([ranked, _rest(state.retrieval.index, reading, ranked, short, k, barred, allowed, took)])
+    return joined([ranked, _rest(state.retrieval.index, reading, ranked, short, request, barred, took)])
 
 
 def _rest(
@@ -125,9 +123,8 @@ def _rest(
     reading: PromptReading,
     ranked: Answer,
     short: np.ndarray,
-    k: int,
+    request: Request,
     barred: list[np.ndarray],
-    allowed: np.ndarray | None,
     took: np.ndarray,
 ) -> Answer:
     """Items that no source brought, in the transformer's order, for the tasks `short`, which have fewer than k candidates.
@@ -138,8 +135,8 @@ def _rest(
     had = np.bincount(ranked.asker, minlength=len(took))[short]
     floor = np.zeros(len(took), np.float32)
     np.minimum.at(floor, ranked.asker, ranked.score)
-    scores, items = _nearest(index, search_queries(reading.vectors[short]), k - had, allowed, barred)
-    row, place = np.nonzero((items >= 0) & (np.arange(items.shape[1]) < (k - had)[:, None]))
+    scores, items = _nearest(index, search_queries(reading.vectors[short]), request.k - had, request.allowed, barred)
+    row, place = np.nonzero((items >= 0) & (np.arange(items.shape[1]) < (request.k - had)[:, None]))
     task = short[row]
     # Below everything that was ranked, as `dense.ranked` puts them, so that scores fall with the rank.
     value = scores[row, place] - np.maximum(_highest(index, reading, short), scores[:, 0])[row] - 1.0 + floor[task]

@@ -41,7 +41,7 @@ from llmrec.metrics.report import Result
 from llmrec.progress import LOGGER, Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
-from llmrec.recommender.answer import Answer, answer, fallback, joined
+from llmrec.recommender.answer import Answer, Request, answer, fallback, joined
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
 from llmrec.recommender.saving import load_state, save_state
@@ -213,14 +213,7 @@ class Recommender:
             frame = histories
         check_process()
         found = _answer(
-            state,
-            known,
-            asked,
-            k,
-            filter_viewed,
-            allowed,
-            None if steps == "auto" else int(steps),
-            ranker,
+            state, known, asked, Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker)
         )
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
         return to_native(_table(found, asked, state.catalogue, titles), frame)
@@ -332,22 +325,13 @@ def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[
     return replace(found, event_weights=known.event_weights), report, asked
 
 
-def _answer(
-    state: State,
-    known: Dataset,
-    asked: Ids,
-    k: int,
-    filter_viewed: bool,
-    allowed: np.ndarray | None,
-    steps: int | None,
-    ranker: CandidateRanker | None = None,
-) -> Answer:
+def _answer(state: State, known: Dataset, asked: Ids, request: Request) -> Answer:
     place = known.users.find(asked.values)
     here = np.flatnonzero(place >= 0)
     here = here[np.diff(known.start)[place[here]] > 0]
     cold_users = np.setdiff1d(np.arange(len(asked)), here)
-    found = answer(state, full_histories(known, place[here]), k, filter_viewed, allowed, steps, ranker)
-    return joined([replace(found, asker=here[found.asker]), fallback(state, cold_users, k, allowed)])
+    found = answer(state, full_histories(known, place[here]), request)
+    return joined([replace(found, asker=here[found.asker]), fallback(state, cold_users, request)])
 
 
 def _warn_if_left_out(state: State, asked: Ids) -> None:

@@ -19,7 +19,7 @@ from llmrec.ranking.features import FEATURES
 from llmrec.ranking.rankers import already_read
 from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender import answer as answering
-from llmrec.recommender.answer import BACKFILL, FALLBACK, answer, fallback, joined
+from llmrec.recommender.answer import BACKFILL, FALLBACK, Request, answer, fallback, joined
 from llmrec.recommender.dense import ranked_scores
 from llmrec.recommender.pipeline import answer_size, reader
 
@@ -47,7 +47,7 @@ def test_the_order_is_the_one_that_is_evaluated(state, tasks, adapt, steps):
     """The whole catalogue, repeats and all, in the order of `ranked_scores`, which `evaluate` measures."""
     read = reader(state.model, state.items, state.settings, state.init, steps)
     scores = ranked_scores(read, state.retrieval, state.rankers.over, tasks)
-    found = answer(state, tasks, scores.shape[1], False, None, None if adapt else 0)
+    found = answer(state, tasks, Request(scores.shape[1], False, steps=None if adapt else 0))
     for task in range(len(tasks)):
         mine = np.flatnonzero(found.asker == task)
         mine = mine[np.argsort(found.rank[mine])]
@@ -56,7 +56,7 @@ def test_the_order_is_the_one_that_is_evaluated(state, tasks, adapt, steps):
 
 
 def test_sources_say_where_a_candidate_came_from(state, tasks):
-    found = answer(state, tasks, 30, False, None, None)
+    found = answer(state, tasks, Request(30, False))
     read = reader(state.model, state.items, state.settings, state.init)
     brought = retrieve(state.retrieval, tasks, read(tasks).vectors, state.retrieval.sources, None)
     expected = dict(zip(zip(brought.task.tolist(), brought.item.tolist(), strict=True), names(brought.source), strict=True))
@@ -71,7 +71,7 @@ def test_scores_are_the_rankers(state, tasks):
     value = (
         state.rankers_for(filter_viewed=True).over(state.retrieval.counts, already_read(tasks, reading)).score(tasks, brought)
     )
-    found = answer(state, tasks, 1, True, None, None)
+    found = answer(state, tasks, Request(1))
     best = [value[brought.task == task].max() for task in range(len(tasks))]
     np.testing.assert_allclose(found.score, best, atol=1e-6)
 
@@ -88,7 +88,7 @@ def test_rankers_of_unseen_items_are_learned_without_the_items_of_the_history(st
 def test_without_any_source_the_transformer_orders_everything(state, tasks):
     bare = replace(state, retrieval=replace(state.retrieval, sources=Sources(text_k=0, knn_k=0, popular_k=0)))
     scores = reader(state.model, state.items, state.settings, state.init)(tasks).table()
-    found = answer(bare, tasks, 4, True, None, None)
+    found = answer(bare, tasks, Request(4))
     for task in range(len(tasks)):
         scores[task, state.histories.item[tasks.support(task)]] = -np.inf
         assert found.item[found.asker == task].tolist() == np.argsort(-scores[task])[:4].tolist()
@@ -99,19 +99,19 @@ def test_the_fallback_is_the_most_popular_that_is_allowed(state):
     popularity = state.retrieval.counts.popularity
     allowed = np.zeros(len(popularity), bool)
     allowed[[3, 8, 9, 20]] = True
-    found = fallback(state, np.array([4, 1]), 3, allowed)
+    found = fallback(state, np.array([4, 1]), Request(3, allowed=allowed))
     best = sorted([3, 8, 9, 20], key=lambda item: -popularity[item])[:3]
     assert found.item.tolist() == best * 2
     assert found.asker.tolist() == [4] * 3 + [1] * 3
     assert found.rank.tolist() == [1, 2, 3] * 2
     assert found.score.tolist() == popularity[best].tolist() * 2
     assert set(found.source) == {FALLBACK}
-    assert len(fallback(state, np.zeros(0, np.int64), 3, None).item) == 0
+    assert len(fallback(state, np.zeros(0, np.int64), Request(3)).item) == 0
 
 
 def test_nobody_asking_gets_an_empty_answer(state, tasks):
-    nobody = answer(state, tasks.take(np.zeros(0, np.int64)), 3, True, None, None)
-    both = joined([nobody, answer(state, tasks, 1, True, None, None)])
+    nobody = answer(state, tasks.take(np.zeros(0, np.int64)), Request(3))
+    both = joined([nobody, answer(state, tasks, Request(1))])
     assert len(nobody.item) == len(nobody.source) == 0
     assert both.asker.tolist() == list(range(len(tasks)))
 
@@ -195,7 +195,7 @@ def test_what_is_left_goes_on_below_the_lowest_candidate_in_the_transformers_ord
     the transformer puts items that were had below all others."""
     if repeat is not None:
         state = replace(state, items=replace(state.items, repeat=torch.full_like(state.items.repeat, repeat)))
-    everything = answer(state, tasks, state.histories.n_items, False, None, None)
+    everything = answer(state, tasks, Request(state.histories.n_items, False))
     scores = reader(state.model, state.items, state.settings, state.init)(tasks).table()
     for task in range(len(tasks)):
         rows = np.flatnonzero(everything.asker == task)
@@ -209,7 +209,7 @@ def test_what_is_left_goes_on_below_the_lowest_candidate_in_the_transformers_ord
 @pytest.mark.parametrize("filter_viewed", [True, False])
 def test_all_that_is_allowed_is_there_and_nothing_else(state, tasks, filter_viewed):
     allowed = np.random.default_rng(0).random(state.histories.n_items) < 0.6
-    found = answer(state, tasks, state.histories.n_items, filter_viewed, allowed, None)
+    found = answer(state, tasks, Request(state.histories.n_items, filter_viewed, allowed))
     for task in range(len(tasks)):
         viewed = state.histories.item[tasks.support(task)] if filter_viewed else []
         assert sorted(found.item[found.asker == task].tolist()) == np.setdiff1d(np.flatnonzero(allowed), viewed).tolist()
@@ -228,7 +228,7 @@ def test_the_answer_to_one_user_runs_on_one_thread_and_leaves_the_others_to_the_
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        answer(state, tasks.take(np.array([0])), 5, True, None, steps, Watching())
+        answer(state, tasks.take(np.array([0])), Request(5, steps=steps, ranker=Watching()))
         assert threads == [1] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
