@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.templates import history_words, load_template
 from llmrec.encoder.threads import threads_for
+from llmrec.encoder.train import Shard
 from llmrec.encoder.users import PromptReading, Prompts, Read, batches, joined, prompt_reading, prompts, user_vectors
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
@@ -26,12 +27,15 @@ from llmrec.index.tuning import QUERIES, Tuned
 from llmrec.meta.episodes import user_episode, user_support
 from llmrec.meta.gate import Choice, Gate, adapt_by
 from llmrec.meta.inner import Initialisation, initialisation
-from llmrec.meta.outer import Episode, meta_train
+from llmrec.meta.outer import Episode
+from llmrec.meta.resumable import Learned, meta_learn
+from llmrec.pretraining.checkpoint import digest, identity
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, Ranking, fit_ranker
 from llmrec.ranking.rankers import CountsRanker, TransformerRanker, already_read, blend_inputs, columns_of
 from llmrec.ranking.statistics import ItemStatistics, Texts, fit_statistics
 from llmrec.ranking.two_stage import Rankers, Retrieval, concatenate_rankings, ranking, retrieve, search_queries
+from llmrec.recommender.run import META, Run
 from llmrec.recommender.settings import Settings
 
 LEAST_TARGETS = 30  # right items that rankers of unseen items need: with none a ranker stays as it begins
@@ -132,16 +136,6 @@ def start_adapter(model: SlotModel, settings: Settings, seed: int, b_std: float)
     return initialisation(adapter, lora.inner_steps, lora.inner_lr, lora.proximal).to(settings.device)
 
 
-def episodes(
-    model: SlotModel, items: Items, dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator
-) -> Iterator[Episode]:
-    """Endless episodes of `users`, drawn as base training draws its windows."""
-    draw = settings.train
-    while True:
-        tasks = sample_windows(dataset, users, draw.known, draw.horizon, settings.lora.meta_batch_size, rng, draw.from_start)
-        yield user_episode(model, items, tasks, settings.episode)
-
-
 def learn_initialisation(
     model: SlotModel,
     items: Items,
@@ -151,12 +145,37 @@ def learn_initialisation(
     rng: np.random.Generator,
     seed: int,
     watch: Callable[[int, list[float]], None] | None = None,
-) -> Initialisation:
-    """The meta-learned LoRA initialisation and its rates, on top of a frozen base."""
+    start: Initialisation | None = None,
+    run: Run = Run(),  # noqa: B008  (frozen)
+) -> Learned[Adapter]:
+    """The meta-learned LoRA initialisation and its rates, on top of a frozen base, from episodes of `users`, which are drawn as
+    base training draws its windows.
+
+    watch: told the episode's number and its losses. start: what is learned from; None for `start_adapter`. run: see there; all
+    of its processes call this with the same arguments.
+    """
     model.requires_grad_(False)
-    start = start_adapter(model, settings, seed, settings.lora.b_std)
-    with threads_for(model.multiplications(settings.lora.meta_batch_size, settings.train.max_slots)):
-        return meta_train(start, episodes(model, items, dataset, users, settings, rng), settings.outer, watch)
+    draw, size = settings.train, settings.lora.meta_batch_size
+    # All are drawn at once, so that a run that goes on leaves the generator where it would have been.
+    drawn = [
+        sample_windows(dataset, users, draw.known, draw.horizon, size, rng, draw.from_start)
+        for _ in range(settings.outer.episodes)
+    ]
+
+    def episode_at(number: int, shard: Shard) -> tuple[Episode[Adapter], float]:
+        tasks = drawn[number]
+        mine = tasks.take(np.arange(shard.rank, len(tasks), shard.world))
+        return user_episode(model, items, mine, settings.episode), len(mine) / len(tasks)
+
+    if start is None:
+        start = start_adapter(model, settings, seed, settings.lora.b_std)
+    about = {}
+    if run.folder is not None:
+        base = digest(model.id_embedding.detach().cpu().numpy(), model.bias.detach().cpu().numpy())
+        about = identity(model, dataset, users, draw, seed) | asdict(settings.lora) | {"base": base}
+    with threads_for(model.multiplications(size, draw.max_slots)):
+        folder, every = run.part(META), run.save_episodes
+        return meta_learn(start, episode_at, settings.outer, about, folder, run.processes, every, watch)
 
 
 def reader(

@@ -96,7 +96,7 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
                 losses.append(query)
                 progress.update()
 
-            init = learn_initialisation(model, frozen, taught, shares.meta, plan.settings, rng, seed, watch)
+            init = learn_initialisation(model, frozen, taught, shares.meta, plan.settings, rng, seed, watch).init
         last = np.mean(losses[-20:], 0)
         say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
     trained = Trained(taught, model, frozen, init, retrieval, texts, ranker, shares.base, shares.meta, shares.blend)
