@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmrec.data.dataset import Dataset
+from llmrec.ranking.features import FOR_BLEND
 from llmrec.recommender.settings import Settings
 
 LEAST_STEPS = 300  # of base training: fewer leave even a small catalogue unlearned
@@ -116,13 +117,16 @@ def dropout(facts: Facts) -> float:
     return 0.5 if facts.item_events < 50 else 0.3
 
 
-def blend_features(facts: Facts) -> tuple[str, ...]:
-    """What the blend reads beside the two scores: counts where at least 400 users teach it, else nothing.
+def blend_features(facts: Facts, cold_items: bool = False) -> tuple[str, ...]:
+    """What the blend reads beside the two scores: counts where at least 400 users teach it, else nothing; for cold items also
+    what is said of them by FOR_BLEND.
 
     So have the recipes: 422 users of MovieLens and 2,000 of beauty teach it, and 172 households of the Complete Journey, where
     what the blend sees was chosen on training households.
     """
-    return BLEND_FEATURES if facts.blend_users >= 400 else ()
+    if facts.blend_users < 400:
+        return ()
+    return (*BLEND_FEATURES, *FOR_BLEND) if cold_items else BLEND_FEATURES
 
 
 def user_encoder(facts: Facts) -> str:
@@ -152,5 +156,5 @@ def resolve(settings: Settings, found: Facts) -> Settings:
         ema_decay=max(0.0, 1 - 1.6 / steps) if train.ema_decay is None else train.ema_decay,
         learning_rate=LEARNING_RATES[encoder] if train.learning_rate is None else train.learning_rate,
     )
-    features = blend_features(found) if settings.blend_features is None else settings.blend_features
+    features = blend_features(found, settings.cold_items) if settings.blend_features is None else settings.blend_features
     return replace(settings, user_encoder=encoder, train=chosen, blend_features=features)

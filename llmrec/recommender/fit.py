@@ -11,6 +11,7 @@ import numpy as np
 from llmrec.adapters.lora import Adapter, distance
 from llmrec.data.dataset import Dataset
 from llmrec.data.known import KnownUsers
+from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import Backbone, load_body, load_text, small_body
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.weights import Weights
@@ -22,10 +23,11 @@ from llmrec.pretraining.loop import Pretrained, pretrain
 from llmrec.progress import Stages, bar
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import already_read
-from llmrec.ranking.statistics import extent, fit_statistics, read_texts
+from llmrec.ranking.statistics import extent, fit_statistics
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.auto import facts, resolve
 from llmrec.recommender.budget import within
+from llmrec.recommender.cold_items import as_new, keep_likeness, newest_items, texts_of, value_cold_items
 from llmrec.recommender.gating import describe, learn_gate
 from llmrec.recommender.pipeline import (
     check_settings,
@@ -129,7 +131,10 @@ def new_base(
     with stages("encode", f"{dataset.n_items:,} item texts by {Path(weights.location).name}"):
         text_model = load_text(weights, settings.device)
         text, _ = text_vectors(text_model, dataset.catalogue, settings, cache)
-    return new_model(new_body(weights, settings, seed), text_model, text, dataset, users, settings, seed)
+    model = new_model(new_body(weights, settings, seed), text_model, text, dataset, users, settings, seed)
+    if settings.cold_items:
+        keep_likeness(model)
+    return model
 
 
 def new_body(weights: Weights, settings: Settings, seed: int) -> Backbone:
@@ -190,10 +195,13 @@ def fit_rest(
     run: Run = Run(),  # noqa: B008  (frozen)
 ) -> State:
     """Everything above a trained base: counts, index, initialisation, rankers. run: where meta-learning leaves checkpoints."""
+    newest = newest_items(dataset, split.blend) if settings.cold_items else None
+    if settings.cold_items:
+        value_cold_items(model, newest, settings, stages)
     items = frozen_items(model)
     plain = reader(model, items, settings, None)
     with stages("count and index", extent(dataset)) as say:
-        texts = read_texts(dataset)
+        texts = texts_of(dataset, model, settings, rng)
         counts = fit_statistics(dataset, split.base, settings.train.horizon, texts, rng)
         asked = tuning_users(dataset, split.blend, plain, settings, np.random.default_rng(seed))
         retrieval = new_retrieval(model, items, counts, settings, users=asked)
@@ -203,8 +211,9 @@ def fit_rest(
     with stages("rank", f"over counts, learned on {len(split.base):,} users"):
         kinds = (True, False) if settings.sources.repeats else (False,)
         counted = learn_counts_rankers(plain, retrieval, texts, dataset, split.base, settings, rng, seed, kinds)
-    rest = model, items, init, retrieval, counted[0], counted[-1]
-    gate, rankers, unseen = gate_and_blend(dataset, split, *rest, settings, seed, rng, stages)
+    meets = as_new(dataset, split.base, model, items, retrieval, newest, texts, settings, rng)
+    rest = model, meets[0], init, meets[1], counted[0], counted[-1]
+    gate, rankers, unseen = gate_and_blend(dataset, split, *rest, settings, seed, rng, stages, meets[2])
     if split.blend is not split.base:  # everything is learned: the held-out users count now, too
         with stages("count", "over all users"):
             counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
@@ -251,10 +260,13 @@ def with_initialisation(
 
     They are learned beside counts over the base's users alone, as in `fit`: the state's own hold the future of all users.
     """
-    counts = fit_statistics(dataset, split.base, state.settings.train.horizon, read_texts(dataset), rng)
+    texts = texts_of(dataset, state.model, state.settings, rng)
+    counts = fit_statistics(dataset, split.base, state.settings.train.horizon, texts, rng)
     retrieval = replace(state.retrieval, counts=counts, observed=None)
-    parts = state.model, state.items, init, retrieval, state.rankers.counts, state.unseen_rankers.counts
-    gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.settings, state.seed, rng, stages)
+    newest = newest_items(dataset, split.blend) if state.settings.cold_items else None
+    meets = as_new(dataset, split.base, state.model, state.items, retrieval, newest, texts, state.settings, rng)
+    parts = state.model, meets[0], init, meets[1], state.rankers.counts, state.unseen_rankers.counts
+    gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.settings, state.seed, rng, stages, meets[2])
     return replace(state, init=init, gate=gate, rankers=rankers, unseen_rankers=unseen)
 
 
@@ -271,8 +283,11 @@ def gate_and_blend(
     seed: int,
     rng: np.random.Generator,
     stages: Stages,
+    asked: Tasks | None = None,
 ) -> tuple[Gate | None, Rankers, Rankers]:
     """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor initialisation.
+
+    asked: tasks of the blend; None for those of `ranking_tasks`.
 
     Returns the gate, the rankers of all items, and those of items that the history does not hold.
     """
@@ -287,7 +302,7 @@ def gate_and_blend(
         else f"{len(split.blend):,} other users"
     )
     with stages("blend", f"learned on {same}"):
-        tasks = ranking_tasks(dataset, split.blend, settings, rng)
+        tasks = ranking_tasks(dataset, split.blend, settings, rng) if asked is None else asked
         read = already_read(tasks, reader(model, items, settings, init, gate=gate)(tasks))
         every = learn_blend(read, retrieval, counted, tasks, settings, seed)
         if not settings.sources.repeats:

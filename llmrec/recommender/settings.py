@@ -59,6 +59,9 @@ class Settings:
         scores: names from FEATURES and FOR_BLEND of `llmrec.ranking.features`. With only hundreds of users to learn from, fewer
         features and fewer steps do better.
     ranking_tasks: how many tasks each ranker learns from, at most.
+    cold_items: whether items that nobody has had yet are to be found by their texts. Then features of texts are made, and what
+        such an item is worth and how far its text is to be trusted is learned on the newest items as if nobody had had them.
+        See also `text_only_rate` in `TrainSettings`.
     index: how items are searched. Its `device` None is the GPU that `device` names, where faiss can use that, else the CPU.
     device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda").
     """
@@ -78,6 +81,7 @@ class Settings:
     meta_fraction: float = 0.15
     blend_fraction: float = 0.1
     ranking_tasks: int = 3000
+    cold_items: bool = False
     device: str = "cpu"
 
     @classmethod
@@ -151,6 +155,7 @@ def check_ranges(settings: Settings) -> None:
     flags: tuple[tuple[str, object], ...] = (
         ("OuterSettings.first_order", settings.outer.first_order),
         ("Sources.repeats", settings.sources.repeats),
+        ("Settings.cold_items", settings.cold_items),
     )
     for name, flag in flags:
         if not isinstance(flag, bool):

@@ -53,20 +53,6 @@ def over(model: SlotModel, text: Tensor) -> SlotModel:
     return made.train(model.training)
 
 
-def keep_likeness(model: SlotModel, text: Tensor | None = None) -> None:
-    """Begin with the projection that keeps most of the inner products of texts: onto their principal directions.
-
-    A random one, which `SlotModel` begins with where the transformer is narrower than the text model, loses what items that are
-    known by their texts alone live on. text: float32 (M, d_text), of other catalogues too; None for the model's own.
-    """
-    text = model.text if text is None else text
-    width, wide = model.project.weight.shape
-    if width < wide:  # otherwise nothing is lost
-        _, directions = torch.linalg.eigh((text.T @ text).double())  # ascending
-        with torch.no_grad():
-            model.project.weight.copy_(directions[:, -width:].T)
-
-
 def begin_together(models: Sequence[SlotModel], settings: TrainSettings, warmup: bool = True) -> list[Training]:
     """Training at step 0 of models that `over` made of one: of each, with one optimiser, one average and one list of losses.
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from benchmarks.catalogues import keep_likeness
 from benchmarks.controls import sample
 from benchmarks.protocol import Benchmark, Method, Part, Setting
 from benchmarks.recipes import Fit, Kind, Recipe
@@ -34,6 +33,7 @@ from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import CountsRanker
 from llmrec.ranking.statistics import ItemStatistics, Texts, extent, fit_statistics, read_texts, with_vectors
 from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.recommender.cold_items import keep_likeness, shift
 from llmrec.recommender.dense import ranked_scores
 from llmrec.recommender.pipeline import (
     frozen_items,
@@ -221,15 +221,6 @@ def worth_of_new_items(benchmark: Benchmark, trained: Trained, stages: Stages) -
         worth = shift(odds, share)
         say(f"{share:.1%} of what was taken next, {expit(odds).mean():.1%} expected: {worth:+.2f}")
     return worth
-
-
-def shift(odds: np.ndarray, share: float) -> float:
-    """What to add to log odds (T,) so that the mean chance is `share`; at most 10 either way."""
-    low, high = -10.0, 10.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if expit(odds + middle).mean() < share else (low, middle)
-    return (low + high) / 2
 
 
 def learn_rankers(

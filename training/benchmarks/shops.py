@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.catalogues import advance_together, begin_together, finish_together, keep_likeness, over
+from benchmarks.catalogues import advance_together, begin_together, finish_together, over
 from benchmarks.controls import sample, texts_of
 from benchmarks.measure import measure
 from benchmarks.ours import EARLY, FINAL, named, new_body
@@ -28,6 +28,7 @@ from llmrec.models.text_match import TextMatch, fit_tfidf
 from llmrec.pretraining.checkpoint import Effort, held, identity, restore, save, saved
 from llmrec.progress import Stages, bar
 from llmrec.ranking.statistics import DECAY
+from llmrec.recommender.cold_items import keep_likeness
 from llmrec.recommender.pipeline import frozen_items, new_model, reader, text_vectors
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of likeness in words, beside the transformer's score

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.catalogues import advance_together, begin_together, finish_together, keep_likeness, over
+from benchmarks.catalogues import advance_together, begin_together, finish_together, over
 from llmrec.data.tasks import first_baskets
-from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import TrainSettings, trainable
 from llmrec.encoder.users import prompt_reading, prompts, user_vectors
 from llmrec.errors import DataError
@@ -99,18 +98,6 @@ def test_the_same_seed_gives_the_same_weights_and_torchs_draws_do_not_matter(slo
         found.append([parameter.detach().clone() for _, parameter in trainable(models[1])])
     assert all(torch.equal(x, y) for x, y in zip(found[0], found[1], strict=True))
     assert not all(torch.equal(x, y) for x, y in zip(found[0], found[2], strict=True))
-
-
-def test_the_projection_that_keeps_likeness_keeps_as_much_as_any_of_its_rank(random_shop, body):
-    """Texts twice as wide as the body: what is lost of the inner products are the smaller eigenvalues, and no more."""
-    text = torch.nn.functional.normalize(torch.randn(80, 64, generator=torch.Generator().manual_seed(1)), dim=1)
-    model = SlotModel(body, torch.tensor([12]), text, torch.ones(80))
-    whole, random = text @ text.T, model.project(text)
-    keep_likeness(model)
-    kept = model.project(text)
-    lost = torch.linalg.eigvalsh(whole.double())[:-32].square().sum().sqrt()
-    torch.testing.assert_close((kept @ kept.T - whole).norm().double(), lost, rtol=1e-4, atol=0.0)
-    assert (random @ random.T - whole).norm() > 1.2 * lost
 
 
 def test_what_does_not_fit_is_refused(slot_model, texts):

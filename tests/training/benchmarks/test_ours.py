@@ -164,13 +164,6 @@ def test_new_items_together_get_the_chance_that_they_had(arrivals, tmp_path):
     assert share == pytest.approx(new[tasks.dataset.item[tasks.split]].mean(), abs=1e-3)
 
 
-def test_a_shift_gives_the_mean_chance_that_is_asked_for():
-    odds = np.random.default_rng(0).normal(size=50) - 4
-    for share in (0.01, 0.3, 0.9):
-        assert (1 / (1 + np.exp(-odds - ours.shift(odds, share)))).mean() == pytest.approx(share)
-    assert ours.shift(odds, 0.0) == pytest.approx(-10) and ours.shift(odds, 1.0) == pytest.approx(10)
-
-
 def test_what_is_called_llmrec_is_the_body_of_the_benchmark():
     assert (
         ours.named("pretrained", "beauty")

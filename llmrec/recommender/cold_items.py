@@ -1,0 +1,159 @@
+"""Cold items in a fit: what one is worth, and how far to trust its text, is learned on the newest items as if they were cold.
+
+The newest items are those whose first event lies in the last tenth of all events. The base has met them, so it represents them
+by their texts alone, as it does cold items, and the counts are made without their events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.special import expit, logsumexp
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.splits import by_time, cold_items
+from llmrec.data.tasks import Tasks, expand_ranges
+from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.users import Read, batches
+from llmrec.errors import DataError
+from llmrec.progress import Stages
+from llmrec.ranking.statistics import Texts, fit_statistics, read_texts, with_vectors
+from llmrec.ranking.two_stage import Retrieval
+from llmrec.recommender.pipeline import new_retrieval, reader
+from llmrec.recommender.settings import Settings
+
+KNOWN = 0.9  # share of the events before the cut
+LEAST_TASKS, MOST_TASKS = 50, 1000
+MOST_SHIFT = 10.0
+_CELLS = 1 << 23  # scores held at once
+
+
+@dataclass(frozen=True)
+class Newest:
+    """new: bool (N,), the newest items.
+
+    first: tasks of what users took first after the cut, one event. later: of every basket of theirs after the cut. In both, all
+    that a user did before is known.
+    """
+
+    new: np.ndarray
+    first: Tasks
+    later: Tasks
+
+    def without(self, dataset: Dataset) -> Dataset:
+        """The same users without the events of the newest items."""
+        return dataset.keep(~self.new[dataset.item])
+
+
+def newest_items(dataset: Dataset, users: np.ndarray) -> Newest | None:
+    """The newest items of `dataset` and tasks of `users` (int indices); None where there are no such items, or where fewer than
+    LEAST_TASKS of the users have events before the cut and after it."""
+    try:
+        split = by_time(dataset, KNOWN)
+    except DataError:  # all events at one time
+        return None
+    after = split.test.take(np.flatnonzero(np.isin(split.test.user, users)))
+    new = cold_items(dataset, split.time)
+    if len(after) < LEAST_TASKS or not new.any():
+        return None
+    first = Tasks(dataset, after.start, after.split, after.split + 1).take(np.arange(min(len(after), MOST_TASKS)))
+    basket = np.flatnonzero(np.isin(dataset.basket_start[:-1], _events(after)))
+    begin, end = dataset.basket_start[basket], dataset.basket_start[basket + 1]
+    return Newest(new, first, Tasks(dataset, dataset.start[dataset.user[begin]], begin, end))
+
+
+def _events(after: Tasks) -> np.ndarray:
+    """Rows of the events of all queries."""
+    return expand_ranges(after.split, after.stop)[1]
+
+
+def items_as_new(model: SlotModel, new: np.ndarray) -> Items:
+    """The item side, without gradients, with the items of `new`, bool (N,), as if nobody had had them."""
+    with torch.no_grad():
+        hidden = torch.from_numpy(new).to(model.trained.device)
+        items = model.items(hidden)
+        return replace(
+            items,
+            bias=torch.where(hidden, model.cold_bias, items.bias),
+            repeat=torch.where(hidden, model.repeat, items.repeat),
+        )
+
+
+def keep_likeness(model: SlotModel, text: torch.Tensor | None = None) -> None:
+    """Begin with the projection that keeps most of the inner products of texts: onto their principal directions.
+
+    A random one, which `SlotModel` begins with where the transformer is narrower than the text model, loses what items that are
+    known by their texts alone live on. text: float32 (M, d_text), of other catalogues too; None for the model's own.
+    """
+    text = model.text if text is None else text
+    width, wide = model.project.weight.shape
+    if width < wide:  # otherwise nothing is lost
+        _, directions = torch.linalg.eigh((text.T @ text).double())  # ascending
+        with torch.no_grad():
+            model.project.weight.copy_(directions[:, -width:].T)
+
+
+def worth(read: Read, tasks: Tasks, cold: np.ndarray) -> tuple[float, float, float]:
+    """What to add to the scores of `cold` items, bool (N,), so that on average over the tasks they get together the chance with
+    which they were taken; and that share, and the mean chance before.
+
+    read: gives scores before the addition. tasks: with queries of one event.
+    """
+    odds, hits = [], cold[tasks.dataset.item[tasks.split]]
+    for part in batches(tasks, max(1, _CELLS // tasks.dataset.n_items)):
+        scores = read(part).table()
+        odds.append(logsumexp(scores[:, cold], axis=1) - logsumexp(scores[:, ~cold], axis=1))
+    found, share = np.concatenate(odds), float((hits.sum() + 0.5) / (len(hits) + 1))  # never none and never all
+    return shift(found, share), share, float(expit(found).mean())
+
+
+def shift(odds: np.ndarray, share: float) -> float:
+    """What to add to log odds (T,) so that the mean chance is `share`; at most MOST_SHIFT either way."""
+    low, high = -MOST_SHIFT, MOST_SHIFT
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if expit(odds + middle).mean() < share else (low, middle)
+    return (low + high) / 2
+
+
+def value_cold_items(model: SlotModel, newest: Newest | None, settings: Settings, stages: Stages) -> None:
+    """Let items that nobody has had score as much as the newest ones would have had to, had nobody had them before."""
+    cold = ~model.trained.cpu().numpy()
+    with stages("cold items", f"{cold.sum():,} without events") as say:
+        if newest is None:
+            say(f"{cold.sum():,} without events; too few users bought newer items to tell what they are worth")
+            return
+        read = reader(model, items_as_new(model, newest.new), settings, None)
+        more, share, before = worth(read, newest.first, cold | newest.new)
+        model.cold_bias += more
+        say(f"{cold.sum():,} without events; {share:.1%} of what was taken next was new, {before:.1%} expected: {more:+.2f}")
+
+
+def texts_of(dataset: Dataset, model: SlotModel, settings: Settings, rng: np.random.Generator) -> Texts:
+    """What is read of the catalogue for counts; for cold items also features of its texts."""
+    texts = read_texts(dataset)
+    return with_vectors(texts, model.text.cpu().numpy(), rng) if settings.cold_items else texts
+
+
+def as_new(
+    dataset: Dataset,
+    users: np.ndarray,
+    model: SlotModel,
+    items: Items,
+    retrieval: Retrieval,
+    newest: Newest | None,
+    texts: Texts,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> tuple[Items, Retrieval, Tasks | None]:
+    """The items and candidates that gate and blend are learned with, and the tasks of the blend: those given, and None for the
+    usual tasks; or if there are newest items, those in which nobody has had these, with counts over `users`, and tasks after
+    the cut, since before it nobody took them."""
+    if newest is None:
+        return items, retrieval, None
+    hidden = items_as_new(model, newest.new)
+    counts = fit_statistics(newest.without(dataset), users, settings.train.horizon, texts, rng)
+    asked = newest.later.take(np.sort(rng.permutation(len(newest.later))[: settings.ranking_tasks]))
+    return hidden, new_retrieval(model, hidden, counts, settings, retrieval.index.tuned), asked
