@@ -90,18 +90,25 @@ def by_recipe(
 
 
 def recommender(
-    benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], settings: str, said: str, stages: Stages
+    benchmark: Benchmark,
+    runs: Path,
+    part: Part,
+    seeds: tuple[int, ...],
+    settings: str,
+    minutes: float | None,
+    checkpoints: Path | None,
+    said: str,
+    stages: Stages,
 ) -> None:
-    """`Recommender(settings).fit(...)` with every seed, measured and kept; not where other catalogues are trained on.
+    """`Recommender(settings).fit(...)` with every seed, measured and kept.
 
     said: added to its name."""
     from benchmarks import shipped  # here, for the same reason
 
-    if benchmark.shops is not None:
-        return
     for seed in seeds:
         with stages("recommender", f"{settings}, seed {seed}"):
-            method = shipped.fit(benchmark, settings, seed, part)
+            folder = None if checkpoints is None else checkpoints / benchmark.name / part / f"{Path(settings).stem}-{seed}"
+            method = shipped.fit(benchmark, settings, seed, part, minutes, folder)
             save_run(runs, run(benchmark, replace(method, name=method.name + said), seed, part))
 
 
@@ -203,7 +210,13 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     "--settings",
     default="default",
     show_default=True,
-    help="Of the recommender, as fitted by the public API: default, quick, or a YAML file.",
+    help="Of the recommender, as fitted by the public API: default, quick, best, or a YAML file.",
+)
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Of the recommender's training.  [default: no limit]")
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path),
+    help="Where the recommender leaves checkpoints, to go on after a kill. For other code give another folder.",
 )
 @click.option("--only", multiple=True, help='One control by its name, such as "EASE"; may be given several times.')
 @click.option(
@@ -225,6 +238,8 @@ def main(
     ratings: Ratings,
     members: str,
     settings: str,
+    minutes: float | None,
+    checkpoints: Path | None,
     only: tuple[str, ...],
     seeds: tuple[int, ...],
     steps: int | None,
@@ -254,7 +269,7 @@ def main(
         if method in ("sasrec", "all"):
             sasrec(benchmark, place, part, seeds, stages)
         if method in ("recommender", "all"):
-            recommender(benchmark, place, part, seeds, settings, SAID[ratings], stages)
+            recommender(benchmark, place, part, seeds, settings, minutes, checkpoints, SAID[ratings], stages)
         if method in ("llmrec", "all"):
             by_recipe(benchmark, place, part, seeds, body, steps, ratings, stages)
         if method in ("opened", "all"):

@@ -125,7 +125,14 @@ def shops(evaluate, tmp_path, monkeypatch, tiny_folders):
             {"cold", "all"},
             {"popularity", "attribute kNN", "llmrec, counts alone", "llmrec, trained with them", "Recommender, tiny"},
         ),
-        ("transfer", {"last"}, {"llmrec, trained on electronic", "item kNN, trained on electronic", "llmrec, a scene opened"}),
+        (
+            "transfer",
+            {"last"},
+            {
+                *("llmrec, trained on electronic", "item kNN, trained on electronic", "llmrec, a scene opened"),
+                "Recommender, tiny",
+            },
+        ),
     ],
 )
 def test_what_is_known_by_text_alone_is_one_report_with_its_references(shops, tmp_path, name, settings, expected):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks import shipped
+from benchmarks import shipped, transfer
 from benchmarks.protocol import Benchmark, ByPart, Setting, first_known
 from llmrec import Recommender, Settings
 from llmrec.data.tasks import Tasks
@@ -91,6 +91,37 @@ def test_settings_are_a_preset_or_a_file(settings, tmp_path):
         shipped.settings_of("fast")
 
 
-def test_other_shops_are_refused(benchmark, settings):
-    with pytest.raises(DataError, match="got other shops"):
-        shipped.fit(replace(benchmark, shops=ByPart((), ())), settings, 0, "test")
+@pytest.fixture
+def transferred(shop, monkeypatch) -> Benchmark:
+    """Two shops to train on for validation and three for test, and another that is asked about."""
+    rng = np.random.default_rng(0)
+    sizes = (("one", 6), ("two", 7), ("three", 8), ("four", 9))
+    made = {name: shop([[[int(i)] for i in rng.permutation(n)[:5]] for _ in range(15)], n) for name, n in sizes}
+    monkeypatch.setattr(transfer, "USERS", 10)
+    return transfer.between(made, left_out="three", asked="four")
+
+
+@pytest.mark.parametrize(("part", "first"), [("validation", 13), ("test", 21)])
+def test_a_shop_that_was_not_trained_on_is_ranked_as_recommend_does_beside_the_others(transferred, settings, part, first):
+    method = shipped.fit(transferred, settings, 0, part)
+    found = method.by_setting["last"]
+    (setting,), state = transferred.settings, found.fitted.state
+    tasks, n = setting.asked(part), setting.asked(part).dataset.n_items
+    assert state.histories.n_users == 15 * (2 if part == "validation" else 3)
+    assert len(state.catalogue) == first + n and state.histories.item.max() < first
+    assert not state.model.trained[first:].any()
+    recommender = Recommender(settings=state.settings)
+    recommender._state = state  # as `fit` left it
+    ids = [f"{found.shops.catalogue.ids[i]}" for i in range(first, first + n)]
+    scores = np.where(setting.allowed(tasks, part), found.scores(tasks), -np.inf)
+    for task in range(3):
+        table = history(tasks, task)
+        there = [f"{ids[0].split('/')[0]}/{item}" for item in table.column("item_id").to_pylist()]
+        table = table.set_column(table.schema.get_field_index("item_id"), "item_id", pa.array(there))
+        answer = recommender.recommend(histories=table, k=3, items_to_recommend=ids)
+        assert [ids[i] for i in np.argsort(-scores[task], kind="stable")[:3]] == answer.column("item_id").to_pylist()
+
+
+def test_a_fit_that_was_given_minutes_and_a_folder_leaves_checkpoints_and_says_the_minutes(benchmark, settings, tmp_path):
+    method = shipped.fit(benchmark, settings, 0, "test", 5.0, tmp_path / "kept")
+    assert method.name == "Recommender, tiny, 5 min" and (tmp_path / "kept" / "base" / "checkpoint").is_dir()
