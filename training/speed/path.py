@@ -31,8 +31,8 @@ STEPS = (0, 3)
 def passed(call: Callable[[], object]) -> dict[str, Any]:
     """What `call` passes through of llmrec, in this Python thread.
 
-    files, functions: how many different ones. calls: of functions; a generator counts at every value it gives. deepest: how many
-    functions of llmrec are inside of one another at most. by file: functions of each file.
+    files, functions: how many different ones. calls: of functions; a generator counts at every value it gives. deepest: how
+    many functions of llmrec are inside of one another at most. by file: functions of each file.
     """
     found: set[tuple[str, str]] = set()
     calls, depth, deepest = 0, 0, 0
