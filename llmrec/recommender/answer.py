@@ -13,7 +13,6 @@ from llmrec.index.candidates import first_allowed, names
 from llmrec.index.faiss_index import Index, search
 from llmrec.ranking.rankers import CandidateRanker, already_read, checked_scores
 from llmrec.ranking.two_stage import retrieve, search_queries
-from llmrec.recommender.pipeline import adapted, answer_size, choices, read_with
 from llmrec.recommender.state import State
 
 FALLBACK = "popular (no history)"
@@ -23,7 +22,7 @@ BACKFILL = "rest of the catalogue"
 @dataclass(frozen=True)
 class Answer:
     """Rows of a recommendation: which asker (int64 position), item (internal index), score, rank from 1, source, and the
-    gradient steps that the asker's adapter took."""
+    steps that the asker's adapter took."""
 
     asker: np.ndarray
     item: np.ndarray
@@ -92,12 +91,10 @@ def joined(parts: list[Answer]) -> Answer:
 
 
 def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
-    model, items, settings = state.model, state.items, state.settings
-    how = choices(state.init, state.gate, tasks, request.steps)
+    how = state.adapting.choices(tasks, request.steps)
     took = np.array([choice.steps for choice in how])
-    with threads_for(answer_size(model, items, tasks, settings, how)):
-        made, adapter = adapted(model, items, tasks, settings, state.init, request.steps, state.gate)
-        reading = read_with(model, items, made, adapter)
+    with threads_for(state.adapting.largest_product(tasks, how)):
+        reading = state.adapting.read(tasks, how)
         sources = replace(state.retrieval.sources, repeats=not request.filter_viewed)
         found = retrieve(state.retrieval, tasks, reading.vectors, sources, request.allowed)
         fitted = state.rankers_for(request.filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))

@@ -14,7 +14,6 @@ from llmrec.metrics.bootstrap import bootstrap_mean, paired_bootstrap
 from llmrec.metrics.ranking import rank_targets
 from llmrec.metrics.report import Result
 from llmrec.recommender.dense import ranked_scores
-from llmrec.recommender.pipeline import reader
 from llmrec.recommender.state import State
 
 OURS = "llmrec"
@@ -70,6 +69,5 @@ def chain_scores(
     steps: inner steps for everybody; None for as many as the gate says. filter_viewed: items of the history are no candidates;
         they still have a score, which the caller must mask. allowed: bool (N,), items that may be candidates; None for all.
     """
-    read = reader(state.model, state.items, state.settings, state.init, steps, state.gate)
     retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=not filter_viewed))
-    return ranked_scores(read, retrieval, state.rankers_for(filter_viewed).over, tasks, allowed)
+    return ranked_scores(state.adapting.reader(steps), retrieval, state.rankers_for(filter_viewed).over, tasks, allowed)

@@ -12,10 +12,11 @@ from llmrec.adapters.lora import Adapter, distance
 from llmrec.data.dataset import Dataset
 from llmrec.data.known import KnownUsers
 from llmrec.encoder.backbone import Backbone, load_body, load_text, small_body
-from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ShortHistoriesError
+from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages, bar
@@ -23,6 +24,7 @@ from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import already_read
 from llmrec.ranking.statistics import extent, fit_statistics, read_texts
 from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.auto import facts, resolve
 from llmrec.recommender.budget import within
 from llmrec.recommender.gating import describe, learn_gate
@@ -30,6 +32,7 @@ from llmrec.recommender.pipeline import (
     check_settings,
     frozen_items,
     learn_blend,
+    learn_core,
     learn_counts_rankers,
     learn_initialisation,
     new_model,
@@ -39,6 +42,7 @@ from llmrec.recommender.pipeline import (
     start_adapter,
     text_vectors,
     tuning_users,
+    with_long_supports,
 )
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
@@ -172,47 +176,77 @@ def fit_rest(
         retrieval = new_retrieval(model, items, counts, settings, users=asked)
         if retrieval.index.tuned is not None:
             say(f"{extent(dataset)}; {retrieval.index.tuned}")
-    plan = settings.outer
-    with (
-        stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.meta_batch_size} users") as say,
-        bar(total=plan.episodes) as b,
-    ):
-        init = learn_initialisation(model, items, dataset, split.meta, settings, rng, seed, lambda *_: b.update() and None)
-        moved = float(distance(init.adapter, start_adapter(model, settings, seed, settings.lora.b_std).adapter))
-        say(f"{plan.episodes} episodes, {init.adapter.n_params:,} numbers a user, moved by {moved:.2f}")
+    learned = learn_adapters(Base(model, items, settings.episode), dataset, split.meta, settings, rng, seed, stages)
     with stages("rank", f"over counts, learned on {len(split.base):,} users"):
         kinds = (True, False) if settings.sources.repeats else (False,)
         counted = learn_counts_rankers(plain, retrieval, texts, dataset, split.base, settings, rng, seed, kinds)
-    rest = model, items, init, retrieval, counted[0], counted[-1]
-    gate, rankers, unseen = gate_and_blend(dataset, split, *rest, settings, seed, rng, stages)
+    rest = retrieval, counted[0], counted[-1], settings
+    gate, rankers, unseen = gate_and_blend(dataset, split, learned, *rest, seed, rng, stages)
     if split.blend is not split.base:  # everything is learned: the held-out users count now, too
         with stages("count", "over all users"):
             counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
             retrieval = replace(retrieval, counts=counts)
     known = KnownUsers((dataset,))
-    return State(settings, model, items, init, retrieval, rankers, unseen, dataset.catalogue, known, gate, seed=seed)
+    init, core = (None if learned.lora is None else learned.lora.init), (None if learned.core is None else learned.core.start)
+    parts = model, items, init, retrieval, rankers, unseen, dataset.catalogue, known
+    return State(settings, *parts, gate, seed=seed, core=core)
+
+
+def learn_adapters(
+    base: Base,
+    dataset: Dataset,
+    users: np.ndarray,
+    settings: Settings,
+    rng: np.random.Generator,
+    seed: int,
+    stages: Stages,
+) -> Adapting:
+    """What `settings.adapter` names, learned from `users`: LoRA's initialisation, what the cores share, or both. The core reads
+    histories at the initialisation, where there is one, so that zero steps of both are the same."""
+    init, core, plan = None, None, settings.outer
+    if settings.adapter in ("lora", "auto"):
+        with (
+            stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.meta_batch_size} users") as say,
+            bar(total=plan.episodes) as b,
+        ):
+            parts = base.model, base.items, dataset, users, settings, rng, seed
+            init = learn_initialisation(*parts, lambda *_: b.update() and None)
+            moved = float(distance(init.adapter, start_adapter(base.model, settings, seed, settings.lora.b_std).adapter))
+            say(f"{plan.episodes} episodes, {init.adapter.n_params:,} numbers a user, moved by {moved:.2f}")
+    if settings.adapter in ("core", "auto"):
+        with stages("core", f"{settings.core.episodes} episodes") as say, bar(total=settings.core.episodes) as b:
+            at, long = None if init is None else init.adapter, with_long_supports(settings, dataset)
+            core = learn_core(base, at, dataset, users, long, rng, lambda *_: b.update() and None)
+            spread, said = core.log_spread.exp().mean(), core.log_count[0].exp().tolist()
+            say(
+                f"{settings.core.episodes} episodes, up to {long.train.known[1]} baskets known, {core.z.shape[1]} numbers a "
+                f"user, mean spread {settings.core.spread:.2f} -> {spread:.2f}; an event counts {said[0]:.2f} in the prompt, "
+                f"{said[1]:.2f} before it"
+            )
+    return adapting(base, init, core, settings.core.steps)
 
 
 def with_initialisation(
     state: State, dataset: Dataset, split: UserSplit, init: Initialisation[Adapter], rng: np.random.Generator, stages: Stages
 ) -> State:
-    """The same base and counts under another initialisation, with a gate and a blend of its own.
+    """The same base and counts under another initialisation of LoRA, with a gate and a blend of its own. A core is left out:
+    what it shares was learned beside the old initialisation.
 
     They are learned beside counts over the base's users alone, as in `fit`: the state's own hold the future of all users.
     """
     counts = fit_statistics(dataset, split.base, state.settings.train.horizon, read_texts(dataset), rng)
     retrieval = replace(state.retrieval, counts=counts, observed=None)
-    parts = state.model, state.items, init, retrieval, state.rankers.counts, state.unseen_rankers.counts
-    gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.settings, state.seed, rng, stages)
-    return replace(state, init=init, gate=gate, rankers=rankers, unseen_rankers=unseen)
+    settings = replace(state.settings, adapter="lora")
+    learned = adapting(Base(state.model, state.items, settings.episode), init)
+    parts = learned, retrieval, state.rankers.counts, state.unseen_rankers.counts, settings
+    gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.seed, rng, stages)
+    return replace(state, settings=settings, init=init, core=None, gate=gate, rankers=rankers, unseen_rankers=unseen)
 
 
 def gate_and_blend(
     dataset: Dataset,
     split: UserSplit,
-    model: SlotModel,
-    items: Items,
-    init: Initialisation[Adapter],
+    learned: Adapting,
     retrieval: Retrieval,
     counted: Ranker,
     counted_unseen: Ranker,
@@ -221,14 +255,16 @@ def gate_and_blend(
     rng: np.random.Generator,
     stages: Stages,
 ) -> tuple[Gate | None, Rankers, Rankers]:
-    """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor initialisation.
+    """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor adapters; of histories
+    longer than the prompt, too, where a core reads those.
 
     Returns the gate, the rankers of all items, and those of items that the history does not hold.
     """
     own, gate = split.blend is split.base, None
+    asked = settings if learned.core is None else with_long_supports(settings, dataset)
     if not own:
         with stages("gate", f"from {len(split.blend):,} other users") as say:
-            gate = learn_gate(model, items, init, dataset, split.blend, settings, rng)
+            gate = learn_gate(learned, dataset, split.blend, asked, rng)
             say(f"steps to take: {describe(gate)}")
     same = (
         "the base's users (too few users to hold any out, so no gate is learned)"
@@ -236,8 +272,8 @@ def gate_and_blend(
         else f"{len(split.blend):,} other users"
     )
     with stages("blend", f"learned on {same}"):
-        tasks = ranking_tasks(dataset, split.blend, settings, rng)
-        read = already_read(tasks, reader(model, items, settings, init, gate=gate)(tasks))
+        tasks = ranking_tasks(dataset, split.blend, asked, rng)
+        read = already_read(tasks, replace(learned, gate=gate).reader()(tasks))
         every = learn_blend(read, retrieval, counted, tasks, settings, seed)
         if not settings.sources.repeats:
             return gate, every, every

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,22 +18,26 @@ from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.templates import history_words, load_template
 from llmrec.encoder.threads import threads_for
-from llmrec.encoder.users import PromptReading, Prompts, Read, batches, joined, prompt_reading, prompts, user_vectors
+from llmrec.encoder.users import PromptReading, Prompts, Read, prompt_reading, user_vectors
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
 from llmrec.index.faiss_index import build as build_index
 from llmrec.index.tuning import QUERIES, Tuned
-from llmrec.meta.episodes import user_episode, user_support
-from llmrec.meta.gate import Choice, Gate, adapt_by
+from llmrec.meta.adaptable import Base, Lora, episodes
+from llmrec.meta.core import CELLS
+from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation, initialisation
-from llmrec.meta.outer import Episode, meta_train
+from llmrec.meta.outer import OuterSettings, meta_train
+from llmrec.meta.user_core import LEARNED, Cores, UserCore, start_core
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, Ranking, fit_ranker
 from llmrec.ranking.rankers import CountsRanker, TransformerRanker, already_read, blend_inputs, columns_of
 from llmrec.ranking.statistics import ItemStatistics, Texts, fit_statistics
 from llmrec.ranking.two_stage import Rankers, Retrieval, concatenate_rankings, ranking, retrieve, search_queries
+from llmrec.recommender.adapting import adapting
 from llmrec.recommender.settings import Settings
 
+LONG = 0.95  # quantile of the users' baskets that a long support has
 LEAST_TARGETS = 30  # right items that rankers of unseen items need: with none a ranker stays as it begins
 
 
@@ -132,14 +136,18 @@ def start_adapter(model: SlotModel, settings: Settings, seed: int, b_std: float)
     return initialisation(adapter, lora.inner_steps, lora.inner_lr, lora.proximal).to(settings.device)
 
 
-def episodes(
-    model: SlotModel, items: Items, dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator
-) -> Iterator[Episode]:
-    """Endless episodes of `users`, drawn as base training draws its windows."""
+def windows(dataset: Dataset, users: np.ndarray, settings: Settings, count: int, rng: np.random.Generator) -> Tasks:
+    """So many tasks of `users`, drawn as base training draws its windows."""
     draw = settings.train
-    while True:
-        tasks = sample_windows(dataset, users, draw.known, draw.horizon, settings.lora.meta_batch_size, rng, draw.from_start)
-        yield user_episode(model, items, tasks, settings.episode)
+    return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
+
+
+def with_long_supports(settings: Settings, dataset: Dataset) -> Settings:
+    """The same settings with supports as long as histories are, also those that a prompt is too short for: what is adapted to
+    whole histories is learned on such."""
+    shortest, longest = settings.train.known
+    whole = int(np.quantile(dataset.n_baskets, LONG)) - settings.train.horizon
+    return replace(settings, train=replace(settings.train, known=(shortest, max(longest, whole))))
 
 
 def learn_initialisation(
@@ -155,8 +163,36 @@ def learn_initialisation(
     """The meta-learned LoRA initialisation and its rates, on top of a frozen base."""
     model.requires_grad_(False)
     start = start_adapter(model, settings, seed, settings.lora.b_std)
+    lora = Lora(Base(model, items, settings.episode), start)
+
+    def draw() -> Tasks:
+        return windows(dataset, users, settings, settings.lora.meta_batch_size, rng)
+
     with threads_for(model.multiplications(settings.lora.meta_batch_size, settings.train.max_slots)):
-        return meta_train(start, episodes(model, items, dataset, users, settings, rng), settings.outer, watch)
+        return meta_train(start, episodes(draw, lora), settings.outer, watch)
+
+
+def learn_core(
+    base: Base,
+    at: Adapter | None,
+    dataset: Dataset,
+    users: np.ndarray,
+    settings: Settings,
+    rng: np.random.Generator,
+    watch: Callable[[int, list[float]], None] | None = None,
+) -> UserCore:
+    """What cores share, learned through their closed form on top of a frozen base, whose histories are read under `at`."""
+    plan = settings.core
+    cores = Cores(base, start_core(base.items, plan.size, plan.spread), plan.steps, at)
+    count = int(np.clip(CELLS // cores.rivals.features.numel(), 4, plan.meta_batch_size))
+    init = Initialisation(cores.start, torch.zeros(0, len(cores.start.leaves())), outer=LEARNED)
+    outer = OuterSettings(plan.episodes, plan.learning_rate, inner_lr_learning_rate=0.0, anneal=0.0, first_order=False)
+
+    def draw() -> Tasks:
+        return windows(dataset, users, settings, count, rng)
+
+    with threads_for(base.model.multiplications(count, settings.train.max_slots)):
+        return meta_train(init, episodes(draw, cores), outer, watch).adapter
 
 
 def reader(
@@ -167,48 +203,8 @@ def reader(
     steps: int | None = None,
     gate: Gate | None = None,
 ) -> Read:
-    """Read histories with the base alone (`init` None) or with adapters, see `adapted`; at least one task at a time."""
-
-    def read(tasks: Tasks) -> PromptReading:
-        return joined(
-            [read_with(model, items, *adapted(model, items, part, settings, init, steps, gate)) for part in batches(tasks)]
-        )
-
-    return read
-
-
-def adapted(
-    model: SlotModel,
-    items: Items,
-    tasks: Tasks,
-    settings: Settings,
-    init: Initialisation | None,
-    steps: int | None = None,
-    gate: Gate | None = None,
-) -> tuple[Prompts, Adapter | None]:
-    """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports: `steps` inner steps from
-    `init`, or where None, as many as the gate says, or without one, as were learned."""
-    if init is None:
-        return prompts(model, items, tasks, settings.train.max_slots, settings.lora.n_adapted_blocks), None
-    made, support = user_support(model, items, tasks, settings.episode)
-    return made, adapt_by(init, support, choices(init, gate, tasks, steps))
-
-
-def choices(init: Initialisation, gate: Gate | None, tasks: Tasks, steps: int | None = None) -> list[Choice]:
-    """How each of T tasks is adapted: by so many steps, or where None, by the gate's choice for its support's size, or without
-    a gate, as was learned."""
-    if steps is not None or gate is None:
-        return [Choice(init.steps if steps is None else steps)] * len(tasks)
-    return [gate.choices[number] for number in gate.choose(tasks.split - tasks.start)]
-
-
-def answer_size(model: SlotModel, items: Items, tasks: Tasks, settings: Settings, how: Sequence[Choice]) -> float:
-    """Multiplications of the largest product in the answer to T tasks, by which its threads are chosen: a second thread makes
-    the answer to one user no faster, and on a busy machine many times slower."""
-    slots = min(int((tasks.split - tasks.start).max(initial=1)), settings.train.max_slots)
-    read = len(tasks) * (len(model.prefix_ids) + slots) * 4.0 * model.body.width**2
-    adapting = sum(choice.steps > 0 for choice in how)
-    return max(read, float(adapting) * settings.episode.reads * len(items.compared[1].bias) * model.body.width)
+    """Read histories with the base alone (`init` None) or with LoRA, see `Adapting.reader`."""
+    return adapting(Base(model, items, settings.episode), init, gate=gate).reader(steps)
 
 
 def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | None) -> PromptReading:
@@ -221,9 +217,7 @@ def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: 
 
     share: of `settings.ranking_tasks`, how many at most.
     """
-    draw = settings.train
-    count = min(max(1, int(share * settings.ranking_tasks)), 10 * len(users))
-    return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
+    return windows(dataset, users, settings, min(max(1, int(share * settings.ranking_tasks)), 10 * len(users)), rng)
 
 
 def learn_counts_rankers(

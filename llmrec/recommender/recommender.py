@@ -177,14 +177,15 @@ class Recommender:
 
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
             in a scene).
-        columns: names in `histories`, as in `fit`. steps: gradient steps on each history: "auto" takes as many as the gate
-            found worth taking, a number so many for everybody, 0 none. titles: add the column `title` of the items.
+        columns: names in `histories`, as in `fit`. steps: of the adapter on each history: "auto" takes as many as the gate
+            found worth taking, a number so many for everybody, 0 none. With `Settings(adapter="auto")` a number is of LoRA's
+            gradient steps, unless the gate chose nothing but the core. titles: add the column `title` of the items.
         ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of the fitted rankers; see
             docs/write_your_own_ranker.md.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
-        `steps` says how many gradient steps the user's adapter took, 0 where the gate found none worth taking. Where fewer
+        `steps` says how many steps the user's adapter took, 0 where the gate found none worth taking. Where fewer
         than k items are left, a ShortAnswerWarning says to whom and why. Of a model that was saved without histories,
         MissingHistoriesWarning says that users asked by id are not known. Raises UnknownItemError for an id in
         `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; DataError for

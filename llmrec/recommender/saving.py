@@ -1,7 +1,7 @@
 """Save and load a state: safetensors, Arrow and JSON under one manifest of hashes; the adapter in PEFT's format.
 
 body/                 the causal transformer, as Hugging Face saves it
-adapter/              the initialisation (U = 1), which peft.PeftModel.from_pretrained loads over body/
+adapter/              LoRA's initialisation (U = 1), which peft.PeftModel.from_pretrained loads over body/; if there is one
 arrays.safetensors    all other numbers
 items.arrow, *.json   catalogue, ids, settings
 histories/            only when asked for
@@ -30,6 +30,7 @@ from llmrec.index.tuning import Tuned
 from llmrec.layouts import Migration, Saved, check_layout, migrated
 from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
+from llmrec.meta.user_core import UserCore
 from llmrec.models.item_item import Markov
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.statistics import ItemStatistics
@@ -55,6 +56,7 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
+CORE = ("z", "axes", "log_spread", "log_count")
 COUNTED = ("popularity", "repurchase", "log_price", "position_popularity", "recent_position_popularity", "dates")
 
 
@@ -64,8 +66,13 @@ def _one_pair_of_rankers(saved: Saved) -> Saved:
     return replace(saved, arrays=saved.arrays | pair, settings={**saved.settings, "user_encoder": "pretrained"})
 
 
-LAYOUT = 2  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
-MIGRATIONS: dict[int, Migration] = {1: _one_pair_of_rankers}  # layout k -> what makes layout k + 1 out of it
+def _lora_alone(saved: Saved) -> Saved:
+    """Layout 2 had LoRA's initialisation always, and no core."""
+    return replace(saved, settings={**saved.settings, "adapter": "lora"})
+
+
+LAYOUT = 3  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
+MIGRATIONS: dict[int, Migration] = {1: _one_pair_of_rankers, 2: _lora_alone}  # layout k -> what makes layout k + 1 out of it
 
 
 def save_state(folder: Path, state: State, histories: bool) -> None:
@@ -73,7 +80,8 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
 
     Raises DataError for an initialisation that this layout has no place for.
     """
-    if not (state.init.factor is state.init.inner is state.init.outer is None):
+    init = state.init
+    if init is not None and not (init.factor is init.inner is init.outer is None):
         raise DataError(
             "initialisation: expected one whose leaves all move at a learned rate a layer, as `fit` makes it, got one with "
             "`factor`, `inner` or `outer`; save its tensors with llmrec.store.save_arrays"
@@ -81,7 +89,8 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
 
     def write(to: Path) -> None:
         save_model(state.model.body.model, to / "body")
-        save_adapter(to / "adapter", state.init.adapter, state.model.body)
+        if init is not None:
+            save_adapter(to / "adapter", init.adapter, state.model.body)
         save_arrays(to / "arrays.safetensors", _arrays(state))
         save_table(to / "items.arrow", _plain(state.catalogue.table))
         save_ids(to / "items.json", state.catalogue.ids.values)
@@ -93,8 +102,8 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "layout": LAYOUT,
         "version": state.version,
         "seed": state.seed,
-        "proximal": state.init.proximal,
-        "max_grad_norm": state.init.max_grad_norm,
+        "proximal": None if init is None else init.proximal,
+        "max_grad_norm": None if init is None else init.max_grad_norm,
         "baskets": state.retrieval.counts.baskets,
         "words": state.retrieval.counts.words.shape[1],
         "markov": {name: _reach(getattr(state.retrieval.counts, name)) for name in ("markov_short", "markov_long")},
@@ -138,9 +147,12 @@ def load_state(folder: Path, device: str) -> State:
     model = SlotModel(body, heads["prefix_ids"], heads["text"], torch.ones(len(catalogue)), heads["time_quantiles"], kinds)
     model.load_state_dict({**heads, **{f"body.{name}": value for name, value in body.state_dict().items()}})
     model.eval().requires_grad_(False).to(device)
-    init = Initialisation(
-        load_adapter(folder / "adapter", body), torch.from_numpy(arrays["log_rate"]), meta["proximal"], meta["max_grad_norm"]
-    ).to(device)
+    init = None
+    if "log_rate" in arrays:
+        adapter, rates = load_adapter(folder / "adapter", body), torch.from_numpy(arrays["log_rate"])
+        init = Initialisation(adapter, rates, meta["proximal"], meta["max_grad_norm"]).to(device)
+    shared = [torch.from_numpy(arrays[f"core.{name}"]).to(device) for name in CORE if f"core.{name}" in arrays]
+    core = UserCore(*shared) if shared else None
     counts = ItemStatistics(
         baskets=meta["baskets"],
         cooccurrence=_csr(_under(arrays, "cooccurrence."), len(catalogue)),
@@ -184,6 +196,7 @@ def load_state(folder: Path, device: str) -> State:
         trained=meta.get("trained", 0),  # these three are not in folders that were saved before they were kept
         left_out=meta.get("left_out", not meta["histories"]),
         frame=meta.get("frame", "pyarrow"),
+        core=core,
     )
 
 
@@ -219,7 +232,11 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         arrays |= {f"{name}.weights.{key}": value for key, value in ranker.weights.items()}
     if state.retrieval.observed is not None:  # counts over all users, so they are kept without histories too
         arrays["observed"] = state.retrieval.observed
-    return {**arrays, "log_rate": state.init.log_rate.cpu().numpy()}
+    if state.init is not None:
+        arrays["log_rate"] = state.init.log_rate.cpu().numpy()
+    if state.core is not None:
+        arrays |= {f"core.{name}": getattr(state.core, name).cpu().numpy() for name in CORE}
+    return arrays
 
 
 def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -11,9 +11,12 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.known import KnownUsers
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.index.faiss_index import Index
+from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
+from llmrec.meta.user_core import UserCore
 from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.pipeline import new_index
 from llmrec.recommender.settings import Settings
 
@@ -22,8 +25,9 @@ from llmrec.recommender.settings import Settings
 class State:
     """The parts, none of which changes any more.
 
-    model, items: the trained base and its item side. init: the meta-learned start of every adapter. gate: how many steps a
-        support of each size should take; None where this could not be measured: then every support takes all learned steps.
+    model, items: the trained base and its item side. init: the meta-learned start of every LoRA adapter, and core: what the
+        cores of all users share; each is None where the settings have another adapter. gate: what a support of each size should
+        move, by how many steps; None where this could not be measured: then every support takes all learned steps.
     retrieval, rankers: the two stages after it. unseen_rankers: those of answers that leave out the items of the history.
     catalogue: the items.
     known: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
@@ -35,7 +39,7 @@ class State:
     settings: Settings
     model: SlotModel
     items: Items
-    init: Initialisation
+    init: Initialisation | None
     retrieval: Retrieval
     rankers: Rankers
     unseen_rankers: Rankers
@@ -47,12 +51,19 @@ class State:
     trained: int = 0
     left_out: bool = False
     frame: str = "pyarrow"
+    core: UserCore | None = None
 
     @property
     def histories(self) -> Dataset:
         """All known users with all their events as one dataset. After `observe` it is made when it is first asked for, which
         takes longer the more events there are; `known.of` gives only those of some users."""
         return self.known.dataset
+
+    @cached_property
+    def adapting(self) -> Adapting:
+        """How histories are read and adapted to."""
+        base = Base(self.model, self.items, self.settings.episode)
+        return adapting(base, self.init, self.core, self.settings.core.steps, self.gate)
 
     def rankers_for(self, filter_viewed: bool) -> Rankers:
         """The rankers of an answer with the items of the history, or without them."""

@@ -14,10 +14,11 @@ from llmrec.encoder.threads import PER_THREAD
 from llmrec.index.candidates import Sources
 from llmrec.index.faiss_index import build
 from llmrec.meta.episodes import user_support
+from llmrec.meta.gate import Choice
 from llmrec.ranking.statistics import read_texts
 from llmrec.ranking.two_stage import Retrieval
 from llmrec.recommender import pipeline
-from llmrec.recommender.pipeline import adapted, learn_initialisation, read_with, reader, start_adapter
+from llmrec.recommender.pipeline import learn_initialisation, reader, start_adapter
 from llmrec.recommender.settings import LoraSettings
 
 
@@ -39,7 +40,7 @@ def test_the_index_holds_what_the_model_scores(state):
 def test_each_step_lowers_the_loss_of_every_user_on_their_own_support(state):
     tasks = full_histories(state.histories, np.arange(state.histories.n_users))
     _, support = user_support(state.model, state.items, tasks, state.settings.episode)
-    losses = [support(adapted(state.model, state.items, tasks, state.settings, state.init, k)[1]) for k in range(3)]
+    losses = [support(state.adapting.lora.adapted(tasks, [Choice(k)] * len(tasks))[0]) for k in range(3)]
     assert (losses[1] < losses[0]).all() and (losses[2] < losses[1]).all()
 
 
@@ -56,10 +57,8 @@ def test_a_reader_in_batches_reads_like_one_by_one(state):
 
 def test_steps_move_the_adapter_and_no_steps_leave_the_initialisation(state):
     tasks = full_histories(state.histories, np.arange(4))
-    base = adapted(state.model, state.items, tasks, state.settings, None)[1]
-    still = adapted(state.model, state.items, tasks, state.settings, state.init, 0)[1]
-    moved = adapted(state.model, state.items, tasks, state.settings, state.init)[1]
-    assert base is None
+    lora = state.adapting.lora
+    still, moved = (lora.adapted(tasks, [Choice(steps)] * len(tasks))[0] for steps in (0, lora.steps))
     for start, zero, after in zip(state.init.adapter.leaves(), still.leaves(), moved.leaves(), strict=True):
         assert torch.equal(zero, start.expand_as(zero))
         assert not torch.equal(after, zero)
@@ -94,9 +93,8 @@ def test_meta_learning_takes_as_many_threads_as_its_work_can_use(state, monkeypa
 
 def test_a_start_with_b_at_zero_is_the_base(state):
     tasks = full_histories(state.histories, np.arange(2))
-    plain = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, None))
     start = start_adapter(state.model, state.settings, 0, 0.0)
-    zero = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, start, 0))
+    plain, zero = (reader(state.model, state.items, state.settings, init, 0)(tasks) for init in (None, start))
     np.testing.assert_allclose(zero.vectors, plain.vectors, atol=1e-6)
 
 

@@ -29,12 +29,10 @@ from llmrec.ranking.statistics import extent, fit_statistics, read_texts
 from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.fit import split_users
 from llmrec.recommender.pipeline import (
-    adapted,
     frozen_items,
     learn_initialisation,
     new_model,
     new_retrieval,
-    read_with,
     reader,
     text_vectors,
 )
@@ -190,8 +188,7 @@ def _latency(trained: Trained, plan: Plan, tasks: Tasks) -> dict[str, float]:
 
 def _time(trained: Trained, plan: Plan, tasks: Tasks) -> float:
     began = time.perf_counter()
-    made, adapter = adapted(trained.model, trained.items, tasks, plan.settings, trained.init)
-    read_with(trained.model, trained.items, made, adapter)
+    reader(trained.model, trained.items, plan.settings, trained.init)(tasks)
     return time.perf_counter() - began
 
 
