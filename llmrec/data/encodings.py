@@ -1,4 +1,4 @@
-"""In which encoding a text file is, if not in UTF-8: a likely one, for a message."""
+"""In which encoding a text file is, if not in UTF-8: a likely one, for a message, and all that are plausible."""
 
 from __future__ import annotations
 
@@ -55,6 +55,32 @@ def likely_coding(path: Path) -> str:
     return _western(sample)
 
 
+def plausible_codings(sample: bytes) -> list[str]:
+    """Encodings that a sample of lines beyond ASCII may be in; "cp1252" stands for all Western ones.
+
+    Some dozen characters of Chinese or Korean may be valid, and common, in two encodings: then both are named.
+    """
+    for name, expected, least in _LETTERS:
+        if name in ("shift_jis", "euc_jp", "cp1251") and _share(sample, name, expected) >= least:
+            return [name]
+    found = []
+    for name, common, other in _CHINESE_KOREAN:
+        try:
+            text = sample.decode(name)
+        except UnicodeDecodeError:
+            continue
+        runs = re.findall(r"[^\x00-\x7f]+", text)
+        if name == "big5" and 2 * sum(map(len, runs)) < 3 * len(runs):
+            continue  # a Western letter and an ASCII one behind it are a character of big5
+        signs = [character.encode(name) for character in "".join(runs)]
+        letters = [sign for sign in signs if len(sign) != 2 or not 0xA1 <= sign[0] <= 0xA3]  # not full-width punctuation
+        if letters and sum(len(sign) == 2 and common(sign[0], sign[1]) for sign in letters) >= other * len(letters):
+            found.append(name)
+    if found[:1] == ["euc_kr"] and sum(map(len, _HIGH.findall(sample))) >= 2 * _SURE:
+        return found[:1]
+    return ["gbk" if name == "gb18030" and _share(sample, "gbk", str.isprintable) else name for name in found] or ["cp1252"]
+
+
 def _western(sample: bytes) -> str:
     return "cp1252" if re.search(rb"[\x80-\x9f]", sample) else "latin-1"
 
@@ -91,3 +117,11 @@ _LETTERS: tuple[tuple[str, Callable[[str], bool], float], ...] = (
     ("cp1251", _in("\u0430", "\u044f"), 0.6),
     ("big5", _in("\u4e00", "\u9fff"), 0.6),
 )
+# Encoding, whether two bytes are a character in common use, and the least share of these. All Korean text is also common
+# Chinese, while of Chinese characters in common use three in five are also Korean.
+_CHINESE_KOREAN: tuple[tuple[str, Callable[[int, int], bool], float], ...] = (
+    ("euc_kr", lambda lead, trail: 0xB0 <= lead <= 0xC8, 0.95),
+    ("gb18030", lambda lead, trail: 0xB0 <= lead <= 0xD7 and trail >= 0xA1, 0.9),
+    ("big5", lambda lead, trail: 0xA4 <= lead <= 0xC6, 0.9),
+)
+_SURE = 40  # characters: all of them Korean by chance would be 1 in 10**9
