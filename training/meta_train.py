@@ -23,18 +23,16 @@ import torch
 from llmrec.adapters.lora import Adapter, init_lora
 from llmrec.data.build import build
 from llmrec.data.journey import load_journey
-from llmrec.data.tasks import sample_windows
-from llmrec.encoder.train import Shard
 from llmrec.errors import DataError, LlmrecError
+from llmrec.meta.adaptable import Base
 from llmrec.meta.algorithms import Recipe, fomaml, maml, maml_pp
-from llmrec.meta.episodes import user_episode
-from llmrec.meta.outer import Episode, OuterSettings
-from llmrec.meta.resumable import Learned, meta_learn
+from llmrec.meta.outer import OuterSettings
+from llmrec.meta.resumable import Learned
 from llmrec.metrics.report import Result, write_report
-from llmrec.pretraining.checkpoint import identity
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
-from llmrec.progress import Stages, bar
-from llmrec.recommender.fit import split_users, with_initialisation
+from llmrec.progress import Stages
+from llmrec.recommender.fit import learn_to_adapt, split_users, with_initialisation
+from llmrec.recommender.run import Run
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import LoraSettings
 from llmrec.recommender.state import State
@@ -71,48 +69,26 @@ def run(
             f"items: expected the {len(state.catalogue):,} that {base} was trained on, got {dataset.n_items:,} others; give "
             "the tables that it was trained on, so that the users kept out of its base are known"
         )
-    shares = split_users(dataset, np.arange(dataset.n_users), state.settings, np.random.default_rng(state.seed))
-    plan, draw = state.settings, state.settings.train
+    split = split_users(dataset, np.arange(dataset.n_users), state.settings, np.random.default_rng(state.seed))
     generator = torch.Generator().manual_seed(seed)
     start = init_lora(
         state.model.body.linear_paths(lora.n_adapted_blocks), lora.r, lora.lora_alpha / lora.r, generator, lora.b_std
     )
-    init, settings = ALGORITHMS[algorithm](start, lora.inner_steps, lora.inner_lr, outer)
+    begin, settings = ALGORITHMS[algorithm](start, lora.inner_steps, lora.inner_lr, outer)
     if algorithm == "maml++":  # published with second derivatives, which cost about twice the time
         settings = replace(settings, first_order=outer.first_order)
-
-    def episode_at(number: int, mine: Shard) -> tuple[Episode[Adapter], float]:
-        rng = np.random.default_rng((seed, number))
-        tasks = sample_windows(dataset, shares.meta, draw.known, draw.horizon, lora.meta_batch_size, rng, draw.from_start)
-        some = tasks.take(np.arange(mine.rank, len(tasks), mine.world))
-        return user_episode(state.model, state.items, some, plan.episode), len(some) / len(tasks)
-
-    about = {**identity(state.model, dataset, shares.meta, draw, seed), "algorithm": algorithm, **asdict(lora)}
-    what = f"{algorithm}, {settings.episodes:,} episodes of {lora.meta_batch_size} of {len(shares.meta):,} held-out users"
-    with stages("meta-learn", what) as say, bar(total=settings.episodes, stream=told) as progress:
-        learned = meta_learn(
-            init.to(processes.device),
-            episode_at,
-            settings,
-            about,
-            out,
-            processes,
-            save_steps,
-            watch=lambda number, _: progress.update(number + 1 - progress.n),
-        )
-        say(f"{learned.resumed} episodes found done; query loss by step at the end: {_last(learned)}")
+    plan, rng = replace(state.settings, outer=settings), np.random.default_rng(seed)
+    kept, begin = Run(out, processes, save_episodes=save_steps), begin.to(processes.device)
+    frozen = Base(state.model, state.items, plan.episode)
+    learned = learn_to_adapt(frozen, dataset, split.meta, plan, rng, seed, stages, kept, begin)
     processes.close()
     if not processes.main:
         return
-    made = with_initialisation(state, dataset, shares, learned.init, np.random.default_rng((seed, settings.episodes)), stages)
+    made = with_initialisation(state, dataset, split, learned.init, np.random.default_rng((seed, settings.episodes)), stages)
     with stages("save", str(out / "recommender")):
         save_state(out / "recommender", made, histories=False)
     _report(out / "report.json", made, learned, algorithm, seed, processes)
     click.echo(f"{out / 'recommender'}: load it with Recommender.from_pretrained; {out / 'report.json'}")
-
-
-def _last(learned: Learned[Adapter]) -> str:
-    return " ".join(f"{loss:.4f}" for loss in np.mean(learned.losses[-20:], 0))
 
 
 def _report(file: Path, state: State, learned: Learned[Adapter], algorithm: str, seed: int, processes: Processes) -> None:
@@ -131,7 +107,7 @@ def _report(file: Path, state: State, learned: Learned[Adapter], algorithm: str,
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
 @click.option("--base", type=FOLDER, required=True, help="A saved recommender, as training/pretrain.py leaves one.")
-@click.option("--output_dir", type=FOLDER, default=Path("runs/meta"), help="For checkpoint, recommender and report.")
+@click.option("--output_dir", type=FOLDER, default=Path("runs/meta"), help="For checkpoints, recommender and report.")
 @click.option("--events", type=FILE, help="The events that the base was trained on; the users kept out of it teach here.")
 @click.option("--items", type=FILE, help="The items that go with them.")
 @click.option("--algorithm", type=click.Choice(list(ALGORITHMS)), default="maml++", help="See llmrec/meta/algorithms.py.")

@@ -28,10 +28,11 @@ from llmrec.encoder.weights import Weights
 from llmrec.errors import LlmrecError
 from llmrec.meta.outer import OuterSettings
 from llmrec.metrics.report import Result, write_report
-from llmrec.pretraining.loop import Pretrained, pretrain
+from llmrec.pretraining.loop import Pretrained
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
-from llmrec.progress import Stages, bar
-from llmrec.recommender.fit import chosen, fit_rest, new_base, split_users
+from llmrec.progress import Stages
+from llmrec.recommender.fit import chosen, fit_rest, new_base, split_users, train_base
+from llmrec.recommender.run import Run, planned
 from llmrec.recommender.saving import KIND, save_state
 from llmrec.recommender.settings import USER_ENCODERS, Settings
 from llmrec.store import cache_folder, library_version, load_json, open_folder
@@ -55,7 +56,8 @@ def run(
 ) -> None:
     """The base by all processes; then, by the main one, all that is above it, the saved recommender and the report.
 
-    In one process the recommender is the one that `Recommender(weights, settings, seed).fit` makes of the same tables.
+    It takes the steps of `Recommender(weights, settings, seed).fit`, which in one process makes the same recommender of the
+    same tables, and goes on from the same checkpoints.
     """
     told = sys.stderr if processes.main else io.StringIO()
     stages = Stages(told)
@@ -64,41 +66,27 @@ def run(
         dataset, _ = build(events, items, seed=seed, event_weights=event_weights)
         say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
     settings = chosen(settings, dataset, stages)
-    rng = np.random.default_rng(seed)
-    shares, plan = split_users(dataset, np.arange(dataset.n_users), settings, rng), settings.train
-    with processes.main_first():  # the others find the text vectors in the cache
-        model = new_base(dataset, shares.base, weights, settings, seed, stages, cache_folder())
-    what = f"{plan.max_steps} steps of {plan.batch_size} windows from {len(shares.base):,} users"
-    with stages("base", what) as say, bar(total=plan.max_steps, stream=told) as progress:
-        done = pretrain(
-            model,
-            dataset,
-            shares.base,
-            plan,
-            int(rng.integers(2**62)),
-            out,
-            processes,
-            save_steps,
-            watch=lambda step, _: progress.update(step + 1 - progress.n),
-            say=lambda line: print(line, file=told),
-        )
-        first, last = float(np.mean(done.losses[:10])), float(np.mean(done.losses[-10:]))
-        say(f"{plan.max_steps} steps, {done.resumed} of them found done, loss {first:.3f} -> {last:.3f}")
+    rng, kept = np.random.default_rng(seed), Run(out, processes, save_steps)
+    split = split_users(dataset, np.arange(dataset.n_users), settings, rng)
+    with processes.main_first():  # the others find the text vectors in the cache, and the plan
+        model = new_base(dataset, split.base, weights, settings, seed, stages, cache_folder())
+        settings = planned(kept, model, dataset, settings, seed, None, lambda: settings)
+    done, steps = train_base(model, dataset, split.base, settings, rng, stages, kept), settings.train.max_steps
     if done.operations:
-        print(scaling(done.operations, plan.max_steps, done.seconds, processes.share.world), file=told)
+        print(scaling(done.operations, steps, done.seconds, processes.share.world), file=told)
     processes.close()
     if not processes.main:
         return
-    if done.resumed == plan.max_steps and _complete(out, settings, seed):
+    if done.resumed == steps and _complete(out, settings, seed):
         click.echo(f"{out / 'recommender'} is there and complete: nothing to do")
         return
-    state = fit_rest(dataset, shares, model, settings, seed, rng, stages)
+    state = fit_rest(dataset, split, model, settings, seed, rng, stages, Run(out))
     with stages("save", str(out / "recommender")):
         save_state(out / "recommender", state, histories=False)
     extra = {
         "settings": asdict(settings),
         "seed": seed,
-        "data": {"users": dataset.n_users, "items": dataset.n_items, "events": dataset.n_events, "taught": len(shares.base)},
+        "data": {"users": dataset.n_users, "items": dataset.n_items, "events": dataset.n_events, "taught": len(split.base)},
         "processes": processes.share.world,
         "gflop_per_step": done.operations * processes.share.world / 1e9 or None,  # unknown where no step was left to take
         "threads": torch.get_num_threads(),
@@ -107,7 +95,7 @@ def run(
         | {"llmrec": library_version()},
         "stages": [stage._asdict() for stage in stages.done],
     }
-    write_report(out / "report.json", _rows(done, len(shares.base), seed), extra)
+    write_report(out / "report.json", _rows(done, len(split.base), seed), extra)
     click.echo(f"{out / 'recommender'}: load it with Recommender.from_pretrained; {out / 'report.json'}")
 
 
@@ -141,7 +129,7 @@ def _complete(out: Path, settings: Settings, seed: int) -> bool:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
-@click.option("--output_dir", type=FOLDER, default=Path("runs/pretrain"), help="For checkpoint, recommender and report.")
+@click.option("--output_dir", type=FOLDER, default=Path("runs/pretrain"), help="For checkpoints, recommender and report.")
 @click.option("--events", type=FILE, help="Your events, CSV or Parquet: user_id, item_id, timestamp, and what else you have.")
 @click.option("--items", type=FILE, help="Your items, CSV or Parquet: item_id, title, and text or category if you have them.")
 @click.option(

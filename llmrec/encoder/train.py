@@ -147,14 +147,25 @@ def train_step(
     return value
 
 
+def check_loss(training: Training) -> None:
+    """Raises DataError when training has diverged: the last loss is not finite."""
+    if not np.isfinite(training.losses[-1]):
+        raise _diverged(f"the loss of step {training.step} is {training.losses[-1]}", training)
+
+
 def finalize(training: Training) -> None:
-    """Put the averaged weights, if there are any, into the model, and take it out of training mode."""
+    """Put the averaged weights, if there are any, into the model, and take it out of training mode.
+
+    Raises DataError when training has diverged: a weight is not finite.
+    """
     if training.ema is not None:
         with torch.no_grad():
             for name, parameter in trainable(training.model):
                 parameter.copy_(training.ema[name])
     training.optimiser.zero_grad()
     training.model.eval()
+    if not all(bool(torch.isfinite(parameter).all()) for _, parameter in trainable(training.model)):
+        raise _diverged(f"a weight is not finite after {training.step} steps", training)
 
 
 def train(
@@ -166,28 +177,26 @@ def train(
     watch: Callable[[int, float], None] | None = None,
     warmup: bool = True,
 ) -> None:
-    """Train `model` in place on windows of the histories of `users` (int indices into `dataset`).
+    """Train `model` in place on windows of the histories of `users` (int indices into `dataset`), in one go; for training that
+    can be resumed see `llmrec.pretraining.loop`.
 
     watch: told the step and its loss. warmup: reach the full learning rate over the first tenth of the steps, or start with it.
-    Raises DataError when training diverges, which a loss or a weight that is not finite tells.
     """
     seed = int(rng.integers(2**62))
     training = init_state(model, settings, warmup)
     for step in range(settings.max_steps):
         loss = train_step(training, dataset, users, settings, seed)
-        if not np.isfinite(loss):
-            raise _diverged(f"the loss of step {step + 1} is {loss}", settings)
+        check_loss(training)
         if watch is not None:
             watch(step, loss)
     finalize(training)
-    if not all(bool(torch.isfinite(parameter).all()) for _, parameter in trainable(model)):
-        raise _diverged(f"a weight is not finite after {settings.max_steps} steps", settings)
 
 
-def _diverged(what: str, settings: TrainSettings) -> DataError:
+def _diverged(what: str, training: Training) -> DataError:
+    rate, of_biases = (group["rate"] for group in training.optimiser.param_groups)
     return DataError(
-        f"base training diverged: {what}; lower the learning rates in TrainSettings, which are "
-        f"learning_rate={settings.learning_rate:g} and bias_learning_rate={settings.bias_learning_rate:g}"
+        f"base training diverged: {what}; lower the learning rates in TrainSettings, which are learning_rate={rate:g} and "
+        f"bias_learning_rate={of_biases:g}"
     )
 
 

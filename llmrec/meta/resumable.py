@@ -1,4 +1,4 @@
-"""Resumable meta-learning, in one process or several."""
+"""Meta-learning, in one process or several, resumable where it has a folder for checkpoints."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ def meta_learn(
     episode_at: EpisodeAt[V],
     settings: OuterSettings,
     run: Mapping[str, Any],
-    folder: Path,
+    folder: Path | None = None,
     processes: Processes = Processes(),  # noqa: B008  (frozen)
     save_every: int = 20,
     watch: Callable[[int, list[float]], None] | None = None,
 ) -> Learned[V]:
     """`meta_train`, from `folder/checkpoint` on if there is one; all processes call this with the same arguments.
 
+    folder: where checkpoints are left; None leaves none, and a run begins anew.
     run: what makes this run this run and no other, as flat JSON; `settings` are added. watch: told the episode's number and its
         losses.
 
@@ -54,11 +55,11 @@ def meta_learn(
     threads. Raises ArtefactError for a checkpoint that is damaged or of another run, and while another process learns into
     `folder`.
     """
-    learning, path = init_state(init, settings), Path(folder) / "checkpoint"
+    learning, path = init_state(init, settings), None if folder is None else folder / "checkpoint"
     run = {**run, **asdict(settings), "steps": init.steps}
-    with held(Path(folder)) if processes.main else nullcontext():
+    with nullcontext() if folder is None or not processes.main else held(folder):
         with processes.main_first():
-            if saved(path):
+            if path is not None and saved(path):
                 _restore(path, learning, run)
         resumed = len(learning.losses)
         for i in range(resumed, settings.episodes):
@@ -68,7 +69,7 @@ def meta_learn(
                 processes.log({f"query_loss_after_{k}": loss for k, loss in enumerate(losses)}, i)
             if watch is not None:
                 watch(i, losses)
-            if (i + 1) % save_every == 0 or i + 1 == settings.episodes:
+            if path is not None and ((i + 1) % save_every == 0 or i + 1 == settings.episodes):
                 if processes.main:
                     _save(path, learning, run)
                 processes.wait()

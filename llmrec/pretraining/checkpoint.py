@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmrec.data.dataset import Dataset
+from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import Training, TrainSettings, trainable
 from llmrec.errors import ArtefactError
@@ -40,7 +40,7 @@ class Effort:
 
 
 def identity(model: SlotModel, dataset: Dataset, users: np.ndarray, settings: TrainSettings, seed: int) -> dict[str, Any]:
-    """What makes a run this run and no other, as flat JSON: settings, seed, counts and SHA-256 of the data and of the words."""
+    """What makes a run this run and no other, as flat JSON: settings, seed, counts and SHA-256 of data, catalogue and words."""
     table = model.body.model.get_input_embeddings().weight  # never trained, so it tells the pretrained weights apart
     events = [np.asarray(users, np.int64), dataset.start, dataset.item, dataset.time, dataset.basket]
     events += [dataset.attributes[name] for name in sorted(dataset.attributes)]
@@ -53,9 +53,9 @@ def identity(model: SlotModel, dataset: Dataset, users: np.ndarray, settings: Tr
                 "users": len(users),
                 "items": dataset.n_items,
                 "events": dataset.n_events,
-                "titles": _hash(np.frombuffer("\n".join(map(str, dataset.catalogue.column("title"))).encode(), np.uint8)),
-                "data": _hash(*events),
-                "weights": _hash(table.detach().cpu().numpy(), model.prefix_ids.cpu().numpy()),
+                "catalogue": _text_digest(dataset.catalogue),
+                "data": digest(*events),
+                "weights": digest(table.detach().cpu().numpy(), model.prefix_ids.cpu().numpy()),
             }
         )
     )
@@ -149,8 +149,15 @@ def _under(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
 
 
-def _hash(*arrays: np.ndarray) -> str:
-    digest = hashlib.sha256()
+def _text_digest(catalogue: Catalogue) -> str:
+    """Of all columns, since a template may read any of them into the texts of the items."""
+    columns = [name + "\n" + "\n".join(map(str, catalogue.column(name))) for name in catalogue.table.column_names]
+    return digest(np.frombuffer("\n".join(columns).encode(), np.uint8))
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of the arrays' bytes, one after the other."""
+    found = hashlib.sha256()
     for values in arrays:
-        digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()[:16]
+        found.update(np.ascontiguousarray(values).data)
+    return found.hexdigest()[:16]

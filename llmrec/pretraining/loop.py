@@ -1,4 +1,4 @@
-"""Resumable base training, in one process or several."""
+"""Base training, in one process or several, resumable where it has a folder for checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import SlotModel
-from llmrec.encoder.train import Training, TrainSettings, finalize, init_state, train_step
+from llmrec.encoder.train import Training, TrainSettings, check_loss, finalize, init_state, train_step
 from llmrec.errors import ArtefactError, DataError
 from llmrec.pretraining.checkpoint import Effort, held, identity, restore, save, saved
 from llmrec.pretraining.processes import Processes
@@ -38,7 +38,7 @@ def pretrain(
     users: np.ndarray,
     settings: TrainSettings,
     seed: int,
-    folder: Path,
+    folder: Path | None,
     processes: Processes = Processes(),  # noqa: B008  (frozen)
     save_every: int = 50,
     watch: Callable[[int, float], None] | None = None,
@@ -46,12 +46,13 @@ def pretrain(
 ) -> Pretrained:
     """Train `model` in place, from `folder/checkpoint` on if there is one; all processes call this with the same arguments.
 
+    folder: where checkpoints are left; None leaves none, and a run begins anew.
     save_every: steps between two saves; the last step is saved too. watch: told the step and its loss. say: told, on the main
     process, that a run goes on, and when it cannot repeat its bits.
 
     On a CPU a run that was killed ends at the weights of one that was not, bit for bit, with the same number of processes and
     threads. Raises ArtefactError for a checkpoint that is damaged or of another run, and while another process trains into
-    `folder`; DataError for a batch too small to share.
+    `folder`; DataError for a batch too small to share, and for training that diverges.
     """
     share = processes.share
     if settings.batch_size < share.world:
@@ -60,12 +61,13 @@ def pretrain(
         )
     if save_every < 1:
         raise DataError(f"save_every is {save_every}; expected at least 1 step")
-    training, run = init_state(model, settings), identity(model, dataset, users, settings, seed)
-    with held(Path(folder)) if processes.main else nullcontext():
-        path = Path(folder) / "checkpoint"
+    training = init_state(model, settings)
+    run = {} if folder is None else identity(model, dataset, users, settings, seed)
+    with nullcontext() if folder is None or not processes.main else held(folder):
+        path = None if folder is None else folder / "checkpoint"
         effort = Effort(processes=share.world, threads=torch.get_num_threads())
         with processes.main_first():
-            if saved(path):
+            if path is not None and saved(path):
                 before = restore(path, training, run)
                 effort = replace(effort, seconds=before.seconds)
                 for line in _told(training, before, effort, settings.max_steps) if processes.main else ():
@@ -80,6 +82,7 @@ def pretrain(
                 loss = train_step(training, dataset, users, settings, seed, share)
             if counter is not None:
                 operations = counter.get_total_flops()
+            check_loss(training)
             seconds = time.perf_counter() - began
             effort = replace(effort, seconds=effort.seconds + seconds)
             if processes.main:
@@ -87,7 +90,7 @@ def pretrain(
                 processes.log({"loss": loss, "learning_rate": rate, "windows_per_second": settings.batch_size / seconds}, step)
             if watch is not None:
                 watch(step, loss)
-            if training.step % save_every == 0 or training.step == settings.max_steps:
+            if path is not None and (training.step % save_every == 0 or training.step == settings.max_steps):
                 if processes.main:
                     save(path, training, run, effort)
                 processes.wait()

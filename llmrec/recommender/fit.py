@@ -13,12 +13,13 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.known import KnownUsers
 from llmrec.encoder.backbone import Backbone, load_body, load_text, small_body
 from llmrec.encoder.model import SlotModel
-from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ShortHistoriesError
 from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
+from llmrec.meta.resumable import Learned
+from llmrec.pretraining.loop import Pretrained, pretrain
 from llmrec.progress import Stages, bar
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import already_read
@@ -44,6 +45,7 @@ from llmrec.recommender.pipeline import (
     tuning_users,
     with_long_supports,
 )
+from llmrec.recommender.run import BASE, Run, planned
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.state import State
@@ -76,22 +78,23 @@ def fit(
     stages: Stages,
     cache: Path | None,
     minutes: float | None = None,
+    run: Run = Run(),  # noqa: B008  (frozen)
 ) -> State:
     """Train everything on all users of `dataset`.
 
-    minutes: shorten training so that it takes about so long here; None for no limit.
-    Raises DataError when no history is long enough to learn from, and for a device that is not here.
+    minutes: shorten training so that it takes about so long here; None for no limit. run: where it leaves checkpoints.
+    Raises DataError when no history is long enough to learn from, and for a device that is not here; ArtefactError for
+    checkpoints of another run.
     """
     settings = chosen(settings, dataset, stages)
     rng = np.random.default_rng(seed)
     split = split_users(dataset, np.arange(dataset.n_users), settings, rng)
     model = new_base(dataset, split.base, weights, settings, seed, stages, cache)
-    if minutes is not None:
-        with stages("estimate", "how long a step takes here") as say:
-            settings, said = within(minutes, settings, copy.deepcopy(model), dataset, split.base)
-            say(said)
-    train_base(model, dataset, split.base, settings, rng, stages)
-    return fit_rest(dataset, split, model, settings, seed, rng, stages)
+    settings = planned(
+        run, model, dataset, settings, seed, minutes, lambda: in_time(minutes, model, dataset, split.base, settings, stages)
+    )
+    train_base(model, dataset, split.base, settings, rng, stages, run)
+    return fit_rest(dataset, split, model, settings, seed, rng, stages, run)
 
 
 def chosen(settings: Settings, dataset: Dataset, stages: Stages) -> Settings:
@@ -140,21 +143,44 @@ def new_body(weights: Weights, settings: Settings, seed: int) -> Backbone:
     return load_body(weights, settings.layers)
 
 
+def in_time(
+    minutes: float | None, model: SlotModel, dataset: Dataset, users: np.ndarray, settings: Settings, stages: Stages
+) -> Settings:
+    """The settings with as many steps and episodes as `minutes` allow; the same where it is None."""
+    if minutes is None:
+        return settings
+    with stages("estimate", "how long a step takes here") as say:
+        shorter, said = within(minutes, settings, copy.deepcopy(model), dataset, users)
+        say(said)
+    return shorter
+
+
 def train_base(
-    model: SlotModel, dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator, stages: Stages
-) -> None:
-    """Train the base on `users`, with a bar."""
-    plan = settings.train
+    model: SlotModel,
+    dataset: Dataset,
+    users: np.ndarray,
+    settings: Settings,
+    rng: np.random.Generator,
+    stages: Stages,
+    run: Run = Run(),  # noqa: B008  (frozen)
+) -> Pretrained:
+    """Train the base on `users`, with a bar, from the last checkpoint of `run` on if there is one."""
+    plan, seed = settings.train, int(rng.integers(2**62))
     what = f"{plan.max_steps} steps of {plan.batch_size} windows from {len(users):,} users"
-    with stages("base", what) as say, bar(total=plan.max_steps) as b:
-        losses: list[float] = []
+    with stages("base", what) as say, bar(total=plan.max_steps, stream=stages.stream) as b:
 
-        def watch(_: int, loss: float) -> None:
-            losses.append(loss)
-            b.update()
+        def watch(step: int, _: float) -> None:
+            b.update(step + 1 - b.n)
 
-        train(model, dataset, users, plan, rng, watch)
-        say(f"{plan.max_steps} steps, loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}")
+        folder = run.part(BASE)
+        done = pretrain(model, dataset, users, plan, seed, folder, run.processes, run.save_steps, watch, stages.say)
+        first, last = np.mean(done.losses[:10]), np.mean(done.losses[-10:])
+        say(f"{plan.max_steps} steps{_found(done.resumed)}, loss {first:.3f} -> {last:.3f}")
+    return done
+
+
+def _found(resumed: int) -> str:
+    return f" ({resumed} of them found done)" if resumed else ""
 
 
 def fit_rest(
@@ -165,8 +191,9 @@ def fit_rest(
     seed: int,
     rng: np.random.Generator,
     stages: Stages,
+    run: Run = Run(),  # noqa: B008  (frozen)
 ) -> State:
-    """Everything above a trained base: counts, index, initialisation, rankers."""
+    """Everything above a trained base: counts, index, initialisation, rankers. run: where meta-learning leaves checkpoints."""
     items = frozen_items(model)
     plain = reader(model, items, settings, None)
     with stages("count and index", extent(dataset)) as say:
@@ -176,7 +203,8 @@ def fit_rest(
         retrieval = new_retrieval(model, items, counts, settings, users=asked)
         if retrieval.index.tuned is not None:
             say(f"{extent(dataset)}; {retrieval.index.tuned}")
-    learned = learn_adapters(Base(model, items, settings.episode), dataset, split.meta, settings, rng, seed, stages)
+    base = Base(model, items, settings.episode)
+    learned = learn_adapters(base, dataset, split.meta, settings, rng, seed, stages, run)
     with stages("rank", f"over counts, learned on {len(split.base):,} users"):
         kinds = (True, False) if settings.sources.repeats else (False,)
         counted = learn_counts_rankers(plain, retrieval, texts, dataset, split.base, settings, rng, seed, kinds)
@@ -200,19 +228,13 @@ def learn_adapters(
     rng: np.random.Generator,
     seed: int,
     stages: Stages,
+    run: Run,
 ) -> Adapting:
     """What `settings.adapter` names, learned from `users`: LoRA's initialisation, what the cores share, or both. The core reads
     histories at the initialisation, where there is one, so that zero steps of both are the same."""
-    init, core, plan = None, None, settings.outer
+    init, core = None, None
     if settings.adapter in ("lora", "auto"):
-        with (
-            stages("meta-learn", f"{plan.episodes} episodes of {settings.lora.meta_batch_size} users") as say,
-            bar(total=plan.episodes) as b,
-        ):
-            parts = base.model, base.items, dataset, users, settings, rng, seed
-            init = learn_initialisation(*parts, lambda *_: b.update() and None)
-            moved = float(distance(init.adapter, start_adapter(base.model, settings, seed, settings.lora.b_std).adapter))
-            say(f"{plan.episodes} episodes, {init.adapter.n_params:,} numbers a user, moved by {moved:.2f}")
+        init = learn_to_adapt(base, dataset, users, settings, rng, seed, stages, run).init
     if settings.adapter in ("core", "auto"):
         with stages("core", f"{settings.core.episodes} episodes") as say, bar(total=settings.core.episodes) as b:
             at, long = None if init is None else init.adapter, with_long_supports(settings, dataset)
@@ -224,6 +246,36 @@ def learn_adapters(
                 f"{said[1]:.2f} before it"
             )
     return adapting(base, init, core, settings.core.steps)
+
+
+def learn_to_adapt(
+    base: Base,
+    dataset: Dataset,
+    users: np.ndarray,
+    settings: Settings,
+    rng: np.random.Generator,
+    seed: int,
+    stages: Stages,
+    run: Run = Run(),  # noqa: B008  (frozen)
+    start: Initialisation[Adapter] | None = None,
+) -> Learned[Adapter]:
+    """Meta-learn an initialisation on `users`, with a bar, from the last checkpoint of `run` on if there is one.
+
+    start: what is learned from; None for the random one of the settings.
+    """
+    plan, size = settings.outer, settings.lora.meta_batch_size
+    begin = start_adapter(base.model, settings, seed, settings.lora.b_std) if start is None else start
+    what = f"{plan.episodes} episodes of {size} of {len(users):,} users"
+    with stages("meta-learn", what) as say, bar(total=plan.episodes, stream=stages.stream) as b:
+
+        def watch(number: int, _: list[float]) -> None:
+            b.update(number + 1 - b.n)
+
+        learned = learn_initialisation(base, dataset, users, settings, rng, seed, watch, begin, run)
+        moved = float(distance(learned.init.adapter, begin.adapter))
+        done = f"{plan.episodes} episodes{_found(learned.resumed)}"
+        say(f"{done}, {begin.adapter.n_params:,} numbers a user, moved by {moved:.2f}")
+    return learned
 
 
 def with_initialisation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.templates import history_words, load_template
 from llmrec.encoder.threads import threads_for
+from llmrec.encoder.train import Shard
 from llmrec.encoder.users import PromptReading, Prompts, Read, prompt_reading, user_vectors
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
@@ -27,14 +28,17 @@ from llmrec.meta.adaptable import Base, Lora, episodes
 from llmrec.meta.core import CELLS
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation, initialisation
-from llmrec.meta.outer import OuterSettings, meta_train
+from llmrec.meta.outer import Episode, OuterSettings, meta_train
+from llmrec.meta.resumable import Learned, meta_learn
 from llmrec.meta.user_core import LEARNED, Cores, UserCore, start_core
+from llmrec.pretraining.checkpoint import digest, identity
 from llmrec.ranking.features import features
 from llmrec.ranking.ranker import Ranker, Ranking, fit_ranker
 from llmrec.ranking.rankers import CountsRanker, TransformerRanker, already_read, blend_inputs, columns_of
 from llmrec.ranking.statistics import ItemStatistics, Texts, fit_statistics
 from llmrec.ranking.two_stage import Rankers, Retrieval, concatenate_rankings, ranking, retrieve, search_queries
 from llmrec.recommender.adapting import adapting
+from llmrec.recommender.run import META, Run
 from llmrec.recommender.settings import Settings
 
 LONG = 0.95  # quantile of the users' baskets that a long support has
@@ -151,25 +155,43 @@ def with_long_supports(settings: Settings, dataset: Dataset) -> Settings:
 
 
 def learn_initialisation(
-    model: SlotModel,
-    items: Items,
+    base: Base,
     dataset: Dataset,
     users: np.ndarray,
     settings: Settings,
     rng: np.random.Generator,
     seed: int,
     watch: Callable[[int, list[float]], None] | None = None,
-) -> Initialisation:
-    """The meta-learned LoRA initialisation and its rates, on top of a frozen base."""
+    start: Initialisation | None = None,
+    run: Run = Run(),  # noqa: B008  (frozen)
+) -> Learned[Adapter]:
+    """The meta-learned LoRA initialisation and its rates, on top of a frozen base, from episodes of `users`, which are drawn as
+    base training draws its windows.
+
+    watch: told the episode's number and its losses. start: what is learned from; None for `start_adapter`. run: see there; all
+    of its processes call this with the same arguments.
+    """
+    model = base.model
     model.requires_grad_(False)
-    start = start_adapter(model, settings, seed, settings.lora.b_std)
-    lora = Lora(Base(model, items, settings.episode), start)
+    if start is None:
+        start = start_adapter(model, settings, seed, settings.lora.b_std)
+    lora = Lora(base, start)
+    draw, size = settings.train, settings.lora.meta_batch_size
+    # All are drawn at once, so that a run that goes on leaves the generator where it would have been.
+    drawn = [windows(dataset, users, settings, size, rng) for _ in range(settings.outer.episodes)]
 
-    def draw() -> Tasks:
-        return windows(dataset, users, settings, settings.lora.meta_batch_size, rng)
+    def episode_at(number: int, shard: Shard) -> tuple[Episode[Adapter], float]:
+        tasks = drawn[number]
+        mine = tasks.take(np.arange(shard.rank, len(tasks), shard.world))
+        return lora.episode(mine), len(mine) / len(tasks)
 
-    with threads_for(model.multiplications(settings.lora.meta_batch_size, settings.train.max_slots)):
-        return meta_train(start, episodes(draw, lora), settings.outer, watch)
+    about = {}
+    if run.folder is not None:
+        trained = digest(model.id_embedding.detach().cpu().numpy(), model.bias.detach().cpu().numpy())
+        about = identity(model, dataset, users, draw, seed) | asdict(settings.lora) | {"base": trained}
+    with threads_for(model.multiplications(size, draw.max_slots)):
+        folder, every = run.part(META), run.save_episodes
+        return meta_learn(start, episode_at, settings.outer, about, folder, run.processes, every, watch)
 
 
 def learn_core(

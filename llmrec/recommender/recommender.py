@@ -44,6 +44,7 @@ from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Answer, Request, answer, fallback, joined
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
+from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
@@ -102,6 +103,7 @@ class Recommender:
         event_weights: dict[str, float] | None = None,
         minutes: float | None = None,
         verbose: bool = True,
+        output_dir: str | Path | None = None,
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
@@ -113,14 +115,21 @@ class Recommender:
         minutes: shorten training so that it takes about so many minutes here, after a few steps have been timed; the line
             `estimate` says what was shortened. Preparing, counting and ranking come on top. None for all of the training.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
+        output_dir: folder for checkpoints; None leaves none. Training that was killed and is called again with the same data,
+            settings, seed, `minutes` and folder goes on from the last checkpoint, and with the same number of threads it ends
+            at the same bytes. For new training give a new folder, or remove it. The recommender itself is saved by
+            `save_pretrained`, elsewhere.
         Without `basket_id`, timestamps that are whole days leave the order within a day to a seeded shuffle; see `build`.
         Raises SchemaError and DataError for tables, DataError for settings that cannot be trained with and for training that
-        diverges, WeightsError for weights. Where more than a fifth of the events are left out, a DataLossWarning says why.
+        diverges, WeightsError for weights, ArtefactError for an `output_dir` with checkpoints of other data, settings, seed or
+        `minutes`, or into which another process is training. Where more than a fifth of the events are left out, a
+        DataLossWarning says why.
         Returns itself.
         """
         check_ranges(self.settings)
         if minutes is not None:
             check_number("minutes", minutes, 0, above=True)
+        run = Run(checkpoint_folder(output_dir))
         stages = Stages(verbose=verbose)
         if note := spinning_note():
             stages.say(note)
@@ -141,7 +150,8 @@ class Recommender:
         said = ", ".join(f"{name}={value!r}" for name, value in changed(self.settings, Settings()).items())
         stages.say(f"settings: {said or 'the defaults'}; seed {self.seed}; threads: {torch.get_num_threads()}")
         try:
-            state = fit(dataset, self.weights or Weights.packaged(), self.settings, self.seed, stages, cache_folder(), minutes)
+            weights, cache = self.weights or Weights.packaged(), cache_folder()
+            state = fit(dataset, weights, self.settings, self.seed, stages, cache, minutes, run)
         except ShortHistoriesError as error:
             lost = losses(report.steps) if report else ()
             raise ShortHistoriesError(". ".join([str(error), *lost])) from error

@@ -122,7 +122,7 @@ def test_what_was_lost_after_the_base_is_made_again(call, out):
     before = load_arrays(out / "recommender" / "arrays.safetensors")
     (out / "report.json").unlink()
     code, said = call(out)
-    assert code == 0 and "3 steps, 3 of them found done" in said and "meta-learn" in said
+    assert code == 0 and "3 steps (3 of them found done)" in said and "meta-learn" in said
     after = load_arrays(out / "recommender" / "arrays.safetensors")
     assert all(np.array_equal(after[name], before[name]) for name in before)
     assert read_rows(out / "report.json")
@@ -130,7 +130,7 @@ def test_what_was_lost_after_the_base_is_made_again(call, out):
 
 def test_mistakes_are_one_readable_line(call, out, tmp_path):
     code, said = call(out, "--learning_rate", "0.1")
-    assert code == 2 and "begun with learning_rate = 0.0004" in said.splitlines()[-1]
+    assert code == 2 and "begun with train.learning_rate = 0.0004" in said.splitlines()[-1]
     code, said = call(tmp_path, "--model_name_or_path", str(tmp_path))
     assert code == 2 and said.startswith("Error: no model in")
     code, said = call(tmp_path, "--event_weight", "view", "0.1")

@@ -70,8 +70,9 @@ def test_an_initialisation_is_learned_from_where_it_starts(state):
     none = replace(state.settings, outer=replace(state.settings.outer, episodes=0))
     users = np.arange(state.histories.n_users)
     start = start_adapter(state.model, state.settings, 5, state.settings.lora.b_std)
-    kept = learn_initialisation(state.model, state.items, state.histories, users, none, rng, 5)
-    learned = learn_initialisation(state.model, state.items, state.histories, users, state.settings, rng, 5)
+    base = state.adapting.base
+    kept = learn_initialisation(base, state.histories, users, none, rng, 5).init
+    learned = learn_initialisation(base, state.histories, users, state.settings, rng, 5).init
     assert all(torch.equal(*pair) for pair in zip(start.adapter.leaves(), kept.adapter.leaves(), strict=True))
     assert not any(torch.equal(*pair) for pair in zip(start.adapter.leaves(), learned.adapter.leaves(), strict=True))
     assert not torch.equal(start.log_rate, learned.log_rate)
@@ -79,8 +80,8 @@ def test_an_initialisation_is_learned_from_where_it_starts(state):
 
 def test_meta_learning_takes_as_many_threads_as_its_work_can_use(state, monkeypatch):
     before, seen = torch.get_num_threads(), []
-    monkeypatch.setattr(pipeline, "meta_train", lambda *_: seen.append(torch.get_num_threads()))
-    given = state.model, state.items, state.histories, np.arange(3), state.settings, np.random.default_rng(0), 0
+    monkeypatch.setattr(pipeline, "meta_learn", lambda *_: seen.append(torch.get_num_threads()))
+    given = state.adapting.base, state.histories, np.arange(3), state.settings, np.random.default_rng(0), 0
     try:
         torch.set_num_threads(3)
         learn_initialisation(*given)

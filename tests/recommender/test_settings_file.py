@@ -24,6 +24,7 @@ from llmrec.recommender.settings_file import filled, yaml_text
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 OTHER: dict[str, Any] = {
     "user_encoder": "pretrained",
+    "adapter": "auto",
     "layers": 2,
     "blend_features": ("age", "ü: #"),
     "known": (2, 5),

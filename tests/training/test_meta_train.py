@@ -74,10 +74,10 @@ def test_a_new_initialisation_on_the_same_base(base, tables, tmp_path):
     assert [row.method for row in rows[:3]] == ["maml++, 0 steps", "maml++, 1 steps", "maml++, 2 steps"]
     extra = json.loads((tmp_path / "out" / "report.json").read_text())
     assert extra["lora"]["r"] == 3 and extra["gate"] is None  # two dozen users leave nobody for a gate
-    losses = load_arrays(tmp_path / "out" / "checkpoint" / "learning.safetensors")["losses"]
+    losses = load_arrays(tmp_path / "out" / "meta" / "checkpoint" / "learning.safetensors")["losses"]
     assert losses.shape == (3, 3)
     code, said = call(tmp_path, "meta_train", *options, "--output_dir", str(tmp_path / "out"))
-    assert code == 0 and "3 episodes found done" in said
+    assert code == 0 and "3 episodes (3 of them found done)" in said
 
 
 def test_two_processes_learn_what_one_does(base, tables, tmp_path):
@@ -104,7 +104,7 @@ def test_two_processes_learn_what_one_does(base, tables, tmp_path):
     assert "2 processes on cpu, 1 of" in done.stderr
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two")]
     assert [report["processes"] for report in reports] == [1, 2]
-    one, two = (load_arrays(tmp_path / name / "checkpoint" / "learning.safetensors") for name in ("one", "two"))
+    one, two = (load_arrays(tmp_path / name / "meta" / "checkpoint" / "learning.safetensors") for name in ("one", "two"))
     for name, values in one.items():
         np.testing.assert_allclose(two[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
     inits = [Recommender.from_pretrained(tmp_path / name / "recommender").state.init for name in ("one", "two")]

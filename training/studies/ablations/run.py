@@ -23,6 +23,7 @@ from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
 from llmrec.index.candidates import recall
+from llmrec.meta.adaptable import Base
 from llmrec.metrics.report import Result, write_report
 from llmrec.progress import Stages, bar
 from llmrec.ranking.statistics import extent, fit_statistics, read_texts
@@ -94,7 +95,8 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
                 losses.append(query)
                 progress.update()
 
-            init = learn_initialisation(model, frozen, taught, shares.meta, plan.settings, rng, seed, watch)
+            base = Base(model, frozen, plan.settings.episode)
+            init = learn_initialisation(base, taught, shares.meta, plan.settings, rng, seed, watch).init
         last = np.mean(losses[-20:], 0)
         say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
     trained = Trained(taught, model, frozen, init, retrieval, texts, ranker, shares.base, shares.meta, shares.blend)

@@ -1,0 +1,141 @@
+"""A fit that was killed goes on from its checkpoints and ends at the bytes of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmrec import Recommender, Settings, Weights
+from llmrec.errors import ArtefactError, DataError
+from llmrec.pretraining import loop
+from llmrec.recommender import fit as fit_module
+from llmrec.recommender.budget import LEAST_EPISODES, LEAST_STEPS
+from llmrec.store import MANIFEST
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = Path(__file__).with_name("fit_worker.py")
+pytestmark = pytest.mark.usefixtures("exact")
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_settings) -> Settings:
+    """With more steps and episodes than lie between two checkpoints."""
+    train, outer = replace(tiny_settings.train, max_steps=60), replace(tiny_settings.outer, episodes=22)
+    return replace(tiny_settings, train=train, outer=outer)
+
+
+@pytest.fixture(scope="module")
+def given(plain, world, tmp_path_factory) -> Path:
+    """What a process needs, and the cache."""
+    folder = tmp_path_factory.mktemp("given")
+    tables = [world.events(world.users, world.ids), world.items(world.ids)]
+    (folder / "tables.json").write_text(json.dumps(tables), encoding="ascii")
+    (folder / "settings.yaml").write_text(plain.to_yaml(), encoding="ascii")
+    return folder
+
+
+@pytest.fixture
+def call(tiny_folders, world, plain, given, monkeypatch):
+    """`call(output_dir, settings=..., seed=0, events=None, minutes=None)` -> a fitted Recommender."""
+    monkeypatch.setenv("LLMREC_CACHE", str(given))
+
+    def fit(output_dir: Any, settings: Settings = plain, seed: int = 0, events: Any = None, **more: Any) -> Recommender:
+        tables = events or world.events(world.users, world.ids), world.items(world.ids)
+        return Recommender(Weights.folder(tiny_folders["bert"]), settings, seed).fit(*tables, output_dir=output_dir, **more)
+
+    return fit
+
+
+def saved(recommender: Recommender, folder: Path) -> dict[str, Any]:
+    """SHA-256 of every file that `save_pretrained` writes."""
+    recommender.save_pretrained(folder, histories=True)
+    return json.loads((folder / MANIFEST).read_text(encoding="ascii"))["files"]
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_at(monkeypatch, step: int) -> list[int]:
+    """Base training that ends before its step of that number; the list holds the steps that were taken."""
+    taken, real = [], loop.train_step
+
+    def one(training, *given):
+        if training.step == step:
+            raise Killed
+        taken.append(training.step)
+        return real(training, *given)
+
+    monkeypatch.setattr(loop, "train_step", one)
+    return taken
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_gone_on_with_and_ends_at_the_same_bytes(call, tiny_folders, given, tmp_path, capsys):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"}
+    for part, step in (("base", 53), ("meta", 21)):
+        command = [sys.executable, WORKER, tiny_folders["bert"], given, tmp_path / "run", part, step]
+        process = subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "here\n"
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert process.returncode == -signal.SIGKILL
+    capsys.readouterr()
+    again = call(tmp_path / "run", minutes=1e6)
+    told = capsys.readouterr().err
+    assert "60 steps (60 of them found done)" in told and "22 episodes (20 of them found done)" in told
+    assert "estimate" not in told  # it was made in the first process
+    assert saved(again, tmp_path / "again") == saved(call(None), tmp_path / "whole")
+
+
+def test_the_plan_that_the_minutes_led_to_is_kept(call, plain, tmp_path, monkeypatch):
+    """Short minutes lead to a few steps; the second call is not told how long a step takes, and plans the same."""
+    settings = replace(plain, outer=replace(plain.outer, episodes=4))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, LEAST_STEPS - 1)
+        call(tmp_path, settings, minutes=1e-5)
+    monkeypatch.setattr(fit_module, "within", None)
+    again = call(tmp_path, settings, minutes=1e-5).state.settings
+    assert (again.train.max_steps, again.outer.episodes) == (LEAST_STEPS, LEAST_EPISODES)
+    with pytest.raises(ArtefactError, match=r"begun with minutes = 1e-05 cannot go on with minutes = 3"):
+        call(tmp_path, settings, minutes=3)
+
+
+def test_another_fit_does_not_go_on_in_the_folder(call, plain, world, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, 1)
+        call(tmp_path)
+    events = world.events(world.users, world.ids)
+    fewer = {name: values[:-1] for name, values in events.items()}
+    dearer = {**events, "price": [2 * price for price in events["price"]]}
+    for given, named in (
+        ({"settings": replace(plain, ranking_tasks=61)}, "ranking_tasks = 60 cannot go on with ranking_tasks = 61"),
+        ({"settings": replace(plain, lora=replace(plain.lora, r=3))}, r"lora\.r = 2 cannot go on with lora\.r = 3"),
+        ({"seed": 1}, "seed = 0 cannot go on with seed = 1"),
+        ({"events": fewer}, "events = "),
+        ({"events": dearer}, "data = "),
+    ):
+        with pytest.raises(ArtefactError, match=f"begun with {named}"):
+            call(tmp_path, **given)
+
+
+def test_a_folder_that_is_none_for_checkpoints_is_refused_before_anything_is_read(tmp_path, fitted):
+    (tmp_path / "file").write_text("")
+    fitted.save_pretrained(tmp_path / "model")
+    for given, error, named in (
+        (3, DataError, "output_dir is 3, expected a path"),
+        ("", DataError, "output_dir is ''"),
+        (tmp_path / "file", ArtefactError, "got a file; give another output_dir"),
+        (tmp_path / "model", ArtefactError, "got something saved; give another output_dir"),
+    ):
+        with pytest.raises(error, match=named):
+            Recommender().fit("no file", output_dir=given)
