@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.shipped import PRESETS
+from benchmarks.shipped import settings_of
 from llmrec import Recommender
 from llmrec.errors import LlmrecError
 from llmrec.metrics.report import Result, table, write_report
@@ -25,7 +25,7 @@ from studies.attributes.shops import SHOPS
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
 @click.option("--shop", type=click.Choice(tuple(SHOPS)), multiple=True, help="One data set alone.  [default: both]")
-@click.option("--settings", type=click.Choice(tuple(PRESETS)), default="default", show_default=True)
+@click.option("--settings", default="default", show_default=True, help="default, quick, best, or a YAML file.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "attributes", show_default=True)
 @click.option("--validation_only", is_flag=True, help="Measure on validation users; nothing of test users is read.")
@@ -37,15 +37,16 @@ def main(
     rows: list[Result] = []
     chosen, stages = {}, Stages()
     try:
+        label, plan = settings_of(settings)
         for name in shop or tuple(SHOPS):
             with stages("data", name):
                 here = SHOPS[name](data)
-            folder = runs / f"{name}-{settings}-{seed}"
+            folder = runs / f"{name}-{label}-{seed}"
             if folder.exists():
                 fitted = Recommender.from_pretrained(folder)
             else:
                 dataset, users = here.train()
-                fitted = Recommender(settings=PRESETS[settings](), seed=seed).fit(dataset, users=users)
+                fitted = Recommender(settings=plan, seed=seed).fit(dataset, users=users)
                 fitted.save_pretrained(folder, histories=True)
             with stages("measure", here.name):
                 found, groups = study.measure(here, fitted, "validation" if validation_only else "test", seed)
@@ -58,7 +59,7 @@ def main(
         click.echo(str(chosen))
         if output is not None:
             part = "validation" if validation_only else "test"
-            write_report(output, rows, {"primary": study.PRIMARY, "part": part, "settings": settings, "chosen": chosen})
+            write_report(output, rows, {"primary": study.PRIMARY, "part": part, "settings": label, "chosen": chosen})
             click.echo(f"\nwritten: {output}")
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

@@ -175,7 +175,7 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
                 columns.append(Column(name, levels))
         else:
             value = _finite(column, name, what)
-            value = value[~np.isnan(value)]
+            value = np.sort(value[~np.isnan(value)])  # a sum depends on the order
             mean, spread = float(value.mean()), float(value.std()) or 1.0
             cuts = np.unique(np.quantile((value - mean) / spread, [0.25, 0.5, 0.75]).astype(np.float32))
             columns.append(Column(name, (), mean, spread, tuple(float(cut) for cut in cuts)))

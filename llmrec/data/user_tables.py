@@ -57,7 +57,7 @@ def fit_user_table(dataset: Dataset, users: Any, columns: Mapping[str, str] | No
     Raises SchemaError and DataError, which name the column or the user: no `user_id`, a user with two rows that differ, ids of
     another kind than the events', no user with events, no column that can be read.
     """
-    ids, table, notes = _read(users, columns)
+    ids, table, notes = _read(users, columns, None)
     check_kinds(dataset.users, ids)
     rows = ids.find(dataset.users.values)
     here = np.sort(rows[rows >= 0])
@@ -82,12 +82,7 @@ def read_user_table(
 
     Raises as `fit_user_table`, and DataError for a table that holds none of the columns that were fitted.
     """
-    ids, table, notes = _read(users, columns)
-    if not set(encoding.names) & set(table.column_names):
-        raise DataError(
-            f"users: no column is an attribute that was fitted, expected one of {', '.join(map(repr, encoding.names))}, came "
-            f"{', '.join(map(repr, table.column_names)) or 'only user_id'}; a table of events goes into histories"
-        )
+    ids, table, notes = _read(users, columns, encoding)
     attributes, said = encode(encoding, table, "users")
     return UserTable(ids, attributes), (*notes, *said)
 
@@ -97,10 +92,18 @@ def no_users(encoding: Encoding) -> UserTable:
     return UserTable(Ids([]), missing(encoding, 0))
 
 
-def _read(users: Any, columns: Mapping[str, str] | None) -> tuple[Ids, pa.Table, tuple[str, ...]]:
-    """Ids of the users in order of appearance, the other columns row by row, and notes."""
+def _read(
+    users: Any, columns: Mapping[str, str] | None, fitted: Encoding | None
+) -> tuple[Ids, pa.Table, tuple[str, ...]]:
+    """Ids of the users in order of appearance, the other columns row by row, and notes. fitted: of what a column has to be."""
     table = to_arrow(users, "users", lambda names: user_columns(empty_table(names), _only_ids(columns, names))[0].column_names)
     table, notes = user_columns(table, _only_ids(columns, table.column_names))
+    others = [name for name in table.column_names if name != "user_id"]
+    if fitted is not None and not set(fitted.names) & set(others):
+        raise DataError(
+            f"users: no column is an attribute that was fitted, expected one of {', '.join(map(repr, fitted.names))}, came "
+            f"{', '.join(map(repr, others)) or 'only user_id'}; a table of events goes into histories"
+        )
     if not len(table):
         raise DataError("users is empty, expected at least one row; check the path or the filter that made it")
     table, _ = clean.read_ids(table, ("user_id",), "users")

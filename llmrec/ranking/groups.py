@@ -27,7 +27,7 @@ FEATURES = (
     "by_group",  # log ratio of the user's groups to everybody, added up over the attributes that are known
     "first_by_group",  # the same in their first baskets
 )
-POPULAR = 100  # items of each group that are candidates for a user without events
+POPULAR = 100  # items of each group that are candidates for a user without events, at most
 STRENGTH = 0.5, 1e4  # least and most of the prior, in expected purchases
 SMOOTHING = 100.0  # purchases by which the shares of first baskets are pulled to those of all
 
@@ -47,14 +47,14 @@ class Groups:
 
     @cached_property
     def popular(self) -> np.ndarray:
-        """int64 (G, POPULAR or N): the items that each group takes first most often, the most frequent first."""
+        """int64 (G, POPULAR or N): the items that each group takes first most often, the most frequent of all in front."""
         score = self.first + self.first_lift
         return np.argsort(-score, axis=1, kind="stable")[:, :POPULAR]
 
-    def candidates(self, attributes: Attributes) -> tuple[np.ndarray, np.ndarray]:
-        """int64 (P,) tasks and items: `popular` of every group of T users; a pair may come several times."""
+    def candidates(self, attributes: Attributes, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """int64 (P,) tasks and items: the first k of `popular` for every group of T users; a pair may come several times."""
         task, column = np.nonzero(attributes.groups() >= 0)
-        items = self.popular[attributes.groups()[task, column]]
+        items = self.popular[attributes.groups()[task, column], :k]
         return np.repeat(task, items.shape[1]), items.ravel()
 
     def features(self, tasks: Tasks, found: Candidates) -> np.ndarray:

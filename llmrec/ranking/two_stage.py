@@ -67,9 +67,10 @@ def retrieve(
 
 
 def retrieve_by_attributes(retrieval: Retrieval, tasks: Tasks, vectors: np.ndarray, allowed: np.ndarray | None) -> Candidates:
-    """Candidates of T tasks without support, by user vectors (T, d), by popularity, and by popularity in the user's groups."""
+    """Candidates of T tasks without support, by user vectors (T, d), by popularity, and by popularity in each of the user's
+    groups."""
     groups, attributes = retrieval.counts.groups, tasks.user_attributes
-    here = None if groups is None or attributes is None else groups.candidates(attributes)
+    here = None if groups is None or attributes is None else groups.candidates(attributes, retrieval.sources.popular_k)
     nothing = sparse.csr_array((len(tasks), tasks.dataset.n_items), dtype=np.float32)
     sources = replace(retrieval.sources, knn_k=0)
     query = search_queries(vectors)
