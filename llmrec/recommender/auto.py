@@ -41,7 +41,7 @@ class Facts:
     users: with at least one event. histories: the same, where a history of more than LONG_HISTORY baskets counts once for
     every LONG_HISTORY of them. baskets: median number of baskets of a user. basket_size: mean number of events in a
     basket. long_history: events of a user whom 5% of the users exceed. item_events: mean number of events of a purchased item.
-    blend_users: users to be held out for the blend.
+    blend_users: users to be held out for the blend. attributes: whether attributes of users are known.
     """
 
     users: int
@@ -51,6 +51,7 @@ class Facts:
     long_history: float
     item_events: float
     blend_users: int
+    attributes: bool = False
 
     def __str__(self) -> str:
         return (
@@ -72,6 +73,7 @@ def facts(dataset: Dataset, blend_users: int) -> Facts:
         long_history=float(np.quantile(events[some], 0.95)) if some.any() else 0.0,
         item_events=dataset.n_events / max(len(np.unique(dataset.item)), 1),
         blend_users=blend_users,
+        attributes=dataset.user_attributes is not None,
     )
 
 
@@ -120,9 +122,11 @@ def blend_features(facts: Facts) -> tuple[str, ...]:
     """What the blend reads beside the two scores: counts where at least 400 users teach it, else nothing.
 
     So have the recipes: 422 users of MovieLens and 2,000 of beauty teach it, and 172 households of the Complete Journey, where
-    what the blend sees was chosen on training households.
+    what the blend sees was chosen on training households. Where attributes of users are known, it reads counts by them as well.
     """
-    return BLEND_FEATURES if facts.blend_users >= 400 else ()
+    if facts.blend_users < 400:
+        return ()
+    return (*BLEND_FEATURES, "by_group") if facts.attributes else BLEND_FEATURES
 
 
 def user_encoder(facts: Facts) -> str:

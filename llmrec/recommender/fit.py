@@ -11,6 +11,7 @@ import numpy as np
 from llmrec.adapters.lora import Adapter, distance
 from llmrec.data.dataset import Dataset
 from llmrec.data.known import KnownUsers
+from llmrec.data.user_tables import UserTable
 from llmrec.encoder.backbone import Backbone, load_body, load_text, small_body
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
@@ -32,6 +33,7 @@ from llmrec.recommender.gating import describe, learn_gate
 from llmrec.recommender.pipeline import (
     check_settings,
     frozen_items,
+    learn_attribute_ranker,
     learn_blend,
     learn_core,
     learn_counts_rankers,
@@ -210,14 +212,22 @@ def fit_rest(
         counted = learn_counts_rankers(plain, retrieval, texts, dataset, split.base, settings, rng, seed, kinds)
     rest = retrieval, counted[0], counted[-1], settings
     gate, rankers, unseen = gate_and_blend(dataset, split, learned, *rest, seed, rng, stages)
+    by_attributes = None
+    if dataset.user_attributes is not None:
+        with stages("attributes", f"how to rank by them: {', '.join(dataset.user_attributes.encoding.names)}"):
+            others = split.base if split.blend is split.base else np.concatenate([split.meta, split.blend])
+            by_attributes = learn_attribute_ranker(plain, retrieval, dataset, split.base, others, settings, rng, seed)
     if split.blend is not split.base:  # everything is learned: the held-out users count now, too
         with stages("count", "over all users"):
             counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
             retrieval = replace(retrieval, counts=counts)
-    known = KnownUsers((dataset,))
+    known = KnownUsers((replace(dataset, user_attributes=None),))
     init, core = (None if learned.lora is None else learned.lora.init), (None if learned.core is None else learned.core.start)
     parts = model, items, init, retrieval, rankers, unseen, dataset.catalogue, known
-    return State(settings, *parts, gate, seed=seed, core=core)
+    state = State(settings, *parts, gate, seed=seed, core=core)
+    if dataset.user_attributes is None:
+        return state
+    return replace(state, people=UserTable(dataset.users, dataset.user_attributes), by_attributes=by_attributes)
 
 
 def learn_adapters(

@@ -11,7 +11,7 @@ import torch
 
 from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.data.dataset import Catalogue, Dataset
-from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.encoder.backbone import Backbone, TextModel
 from llmrec.encoder.dates import moments
 from llmrec.encoder.items import Centring, catalogue_vectors
@@ -33,10 +33,27 @@ from llmrec.meta.resumable import Learned, meta_learn
 from llmrec.meta.user_core import LEARNED, Cores, UserCore, start_core
 from llmrec.pretraining.checkpoint import digest, identity
 from llmrec.ranking.features import features
+from llmrec.ranking.groups import FEATURES as GROUP_FEATURES
+from llmrec.ranking.groups import fit_groups
 from llmrec.ranking.ranker import Ranker, Ranking, fit_ranker
-from llmrec.ranking.rankers import CountsRanker, TransformerRanker, already_read, blend_inputs, columns_of
+from llmrec.ranking.rankers import (
+    CountsRanker,
+    TransformerRanker,
+    already_read,
+    attribute_inputs,
+    blend_inputs,
+    columns_of,
+)
 from llmrec.ranking.statistics import ItemStatistics, Texts, fit_statistics
-from llmrec.ranking.two_stage import Rankers, Retrieval, concatenate_rankings, ranking, retrieve, search_queries
+from llmrec.ranking.two_stage import (
+    Rankers,
+    Retrieval,
+    concatenate_rankings,
+    ranking,
+    retrieve,
+    retrieve_by_attributes,
+    search_queries,
+)
 from llmrec.recommender.adapting import adapting
 from llmrec.recommender.run import META, Run
 from llmrec.recommender.settings import Settings
@@ -67,10 +84,16 @@ def new_model(
     seen = np.bincount(part.item, minlength=dataset.n_items) > 0
     taken = np.bincount(part.item, part.sample_weight, dataset.n_items)
     popularity = torch.from_numpy(np.maximum(taken, 0.5 * seen)).float()  # an item of little or no weight is not a new one
-    kinds = len(dataset.event_types)
+    kinds, given = len(dataset.event_types), dataset.user_attributes
+    if given is not None and not words:
+        raise DataError(
+            f"history_template: {settings.history_template!r} has no words, expected at least one, to carry the attributes "
+            "of users; put some before {history}"
+        )
+    n_user = 0 if given is None else given.encoding.width
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)
-        model = SlotModel(body, torch.tensor(words), torch.from_numpy(text), popularity, moments(part.time), kinds)
+        model = SlotModel(body, torch.tensor(words), torch.from_numpy(text), popularity, moments(part.time), kinds, n_user)
     return model.to(settings.device)
 
 
@@ -282,6 +305,46 @@ def learn_counts_rankers(
         few = learned and len(whole.target) < LEAST_TARGETS
         learned.append(learned[0] if few else fit_ranker(whole, settings.counts_ranker, seed))
     return learned
+
+
+def learn_attribute_ranker(
+    read: Read,
+    retrieval: Retrieval,
+    dataset: Dataset,
+    counted: np.ndarray,
+    others: np.ndarray,
+    settings: Settings,
+    rng: np.random.Generator,
+    seed: int,
+) -> Ranker:
+    """The ranker for users without events: what `others` took first, by their attributes alone.
+
+    counted: users whom `retrieval` counts, and the base was trained on. Where they are the only ones, each half of them meets
+    what was counted over the other half. read: with the base alone.
+    """
+    everyone = dataset.take(counted).counted
+    if counted is others:
+        mixed = rng.permutation(len(counted))
+        halves = [np.sort(mixed[::2]), np.sort(mixed[1::2])]
+        parts = [(counted[mine], everyone.take(rest)) for mine, rest in (halves, halves[::-1])]
+    else:
+        parts = [(others, everyone)]
+    learned = [
+        Ranking(np.zeros((0, 1, 1 + len(GROUP_FEATURES)), np.float32), np.zeros((0, 1), bool), *np.zeros((2, 0), np.int64))
+    ]
+    for asked, part in parts:
+        tasks = first_baskets(dataset, asked, 0, settings.train.horizon)
+        if tasks.user_attributes is None or part.user_attributes is None:
+            continue
+        tasks = tasks.take(tasks.user_attributes.some)
+        if len(tasks):
+            groups, reading = fit_groups(part, part.user_attributes, settings.train.horizon), read(tasks)
+            here = replace(retrieval, counts=replace(retrieval.counts, groups=groups))
+            found = retrieve_by_attributes(here, tasks, reading.vectors, None)
+            inputs = attribute_inputs(groups, TransformerRanker(already_read(tasks, reading)), tasks, found)
+            learned.append(ranking(tasks, found, inputs))
+    whole = concatenate_rankings(learned)
+    return fit_ranker(whole, settings.blend if len(whole.target) else replace(settings.blend, max_steps=0), seed)
 
 
 def learn_blend(

@@ -4,12 +4,12 @@ body/                 the causal transformer, as Hugging Face saves it
 adapter/              LoRA's initialisation (U = 1), which peft.PeftModel.from_pretrained loads over body/; if there is one
 arrays.safetensors    all other numbers
 items.arrow, *.json   catalogue, ids, settings
-histories/            only when asked for
+histories/            only when asked for; attributes of users, too
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ import torch
 from scipy import sparse
 
 from llmrec.adapters.peft_format import load_adapter, save_adapter
+from llmrec.data.attributes import Attributes, Encoding
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights, empty_dataset
 from llmrec.data.ids import Ids
 from llmrec.data.known import KnownUsers
+from llmrec.data.user_tables import UserTable, no_users
 from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
@@ -32,6 +34,7 @@ from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.user_core import UserCore
 from llmrec.models.item_item import Markov
+from llmrec.ranking.groups import Groups
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.statistics import ItemStatistics
 from llmrec.ranking.text_cca import Flow
@@ -66,13 +69,16 @@ def _one_pair_of_rankers(saved: Saved) -> Saved:
     return replace(saved, arrays=saved.arrays | pair, settings={**saved.settings, "user_encoder": "pretrained"})
 
 
-def _lora_alone(saved: Saved) -> Saved:
-    """Layout 2 had LoRA's initialisation always, and no core."""
-    return replace(saved, settings={**saved.settings, "adapter": "lora"})
+def _lora_alone_without_attributes(saved: Saved) -> Saved:
+    """Layout 2 had LoRA's initialisation always and no core, and knew nothing of users beside their events."""
+    return replace(saved, meta={**saved.meta, "user_attributes": None}, settings={**saved.settings, "adapter": "lora"})
 
 
 LAYOUT = 3  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
-MIGRATIONS: dict[int, Migration] = {1: _one_pair_of_rankers, 2: _lora_alone}  # layout k -> what makes layout k + 1 out of it
+MIGRATIONS: dict[int, Migration] = {
+    1: _one_pair_of_rankers,
+    2: _lora_alone_without_attributes,
+}  # layout k -> what makes layout k + 1 out of it
 
 
 def save_state(folder: Path, state: State, histories: bool) -> None:
@@ -97,6 +103,9 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         save_json(to / "settings.json", asdict(state.settings))
         if histories:
             _save_histories(to / "histories", state.histories)
+            if state.people is not None:
+                save_ids(to / "histories" / "people.json", state.people.users.values)
+                save_arrays(to / "histories" / "people.safetensors", {"codes": state.people.attributes.codes})
 
     meta = {
         "layout": LAYOUT,
@@ -114,6 +123,7 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "left_out": state.left_out or not histories,
         "trained": state.trained if histories else 0,
         "frame": state.frame,
+        "user_attributes": None if state.people is None else asdict(state.people.encoding),
         "gate": None if state.gate is None else state.gate.to_dict(),
         "tuned": None if state.retrieval.index.tuned is None else asdict(state.retrieval.index.tuned),
     }
@@ -144,7 +154,11 @@ def load_state(folder: Path, device: str) -> State:
     body = load_body(Weights.folder(folder / "body"))
     heads = {name: torch.from_numpy(values) for name, values in _under(arrays, "model.").items()}
     kinds = len(heads["event_type.weight"]) - 1
-    model = SlotModel(body, heads["prefix_ids"], heads["text"], torch.ones(len(catalogue)), heads["time_quantiles"], kinds)
+    people = _people(folder, meta)
+    n_user = 0 if people is None else people.encoding.width
+    model = SlotModel(
+        body, heads["prefix_ids"], heads["text"], torch.ones(len(catalogue)), heads["time_quantiles"], kinds, n_user
+    )
     model.load_state_dict({**heads, **{f"body.{name}": value for name, value in body.state_dict().items()}})
     model.eval().requires_grad_(False).to(device)
     init = None
@@ -162,6 +176,7 @@ def load_state(folder: Path, device: str) -> State:
         flow=Flow(**_under(arrays, "flow.")),
         markov_short=_markov(_under(arrays, "markov_short."), meta["markov"]["markov_short"]),
         markov_long=_markov(_under(arrays, "markov_long."), meta["markov"]["markov_long"]),
+        groups=None if people is None else Groups(**_under(arrays, "groups.")),
         **{name: arrays[f"counts.{name}"] for name in COUNTED},
     )
     items = frozen_items(model)
@@ -197,6 +212,8 @@ def load_state(folder: Path, device: str) -> State:
         left_out=meta.get("left_out", not meta["histories"]),
         frame=meta.get("frame", "pyarrow"),
         core=core,
+        people=people,
+        by_attributes=None if people is None else _ranker(_under(arrays, "by_attributes.")),
     )
 
 
@@ -227,9 +244,13 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         "unseen_ranker": state.unseen_rankers.counts,
         "unseen_blend": state.unseen_rankers.blend,
     }
+    if state.by_attributes is not None:
+        kept["by_attributes"] = state.by_attributes
     for name, ranker in kept.items():
         arrays |= {f"{name}.mean": ranker.mean, f"{name}.spread": ranker.spread}
         arrays |= {f"{name}.weights.{key}": value for key, value in ranker.weights.items()}
+    if counts.groups is not None:
+        arrays |= {f"groups.{one.name}": getattr(counts.groups, one.name) for one in fields(Groups)}
     if state.retrieval.observed is not None:  # counts over all users, so they are kept without histories too
         arrays["observed"] = state.retrieval.observed
     if state.init is not None:
@@ -287,6 +308,17 @@ def _histories(users: list[Any], arrays: dict[str, np.ndarray], empty: Dataset) 
         basket=arrays["basket"],
         scene=arrays.get("scene"),
     )
+
+
+def _people(folder: Path, meta: dict[str, Any]) -> UserTable | None:
+    """The users whose attributes were saved: none of them without histories, and None for a model without attributes."""
+    if meta["user_attributes"] is None:
+        return None
+    encoding = Encoding.from_dict(meta["user_attributes"])
+    if not meta["histories"]:
+        return no_users(encoding)
+    codes = load_arrays(folder / "histories" / "people.safetensors")["codes"]
+    return UserTable(Ids(load_ids(folder / "histories" / "people.json")), Attributes(encoding, codes))
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -9,12 +9,14 @@ import numpy as np
 
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.known import KnownUsers
+from llmrec.data.user_tables import UserTable
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.index.faiss_index import Index
 from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.user_core import UserCore
+from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.pipeline import new_index
@@ -34,6 +36,8 @@ class State:
     seed: of the shuffle among events that share a time, so that a history is read in one order wherever it comes from.
     trained: how many of the first users of `known.first` were trained on. left_out: whether it was loaded from a folder without
         the histories of the users known then. frame: kind of frame that answers are given in, see `frame_kind`.
+    people: users whose attributes are known, with events or without; None for a model that was fitted without attributes.
+    by_attributes: the ranker for users without events, see `AttributeRanker`; None likewise.
     """
 
     settings: Settings
@@ -52,6 +56,8 @@ class State:
     left_out: bool = False
     frame: str = "pyarrow"
     core: UserCore | None = None
+    people: UserTable | None = None
+    by_attributes: Ranker | None = None
 
     @property
     def histories(self) -> Dataset:
