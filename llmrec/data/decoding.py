@@ -12,10 +12,11 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from llmrec.data.encodings import coding_of, is_utf8, plausible_codings
+from llmrec.data.encodings import coding_of, could_be_gbk, is_utf8, likely_of, surely_gbk
 from llmrec.errors import DataError
 
 _CHUNK = 1 << 24
+_SAMPLE = 1 << 18  # bytes of lines beyond ASCII, of which the encoding is told
 _NAMES = {"utf-8-sig": "utf-8", "iso8859-1": "latin-1"}
 _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
@@ -37,7 +38,9 @@ _OTHER = {
 # Letters of Western European languages beyond ASCII. Others that cp1252 has (Š, ž, ð, þ, ý) are more often letters of
 # another encoding that were read wrongly.
 _LETTERS = frozenset("äöüßÄÖÜàâæçèéêëîïôœùûÿÀÂÆÇÈÉÊËÎÏÔŒÙÛáíñóúÁÍÑÓÚãõÃÕåøÅØìòÌÒ")
-_WITHIN_WORDS = frozenset("’‘·\xad–—")
+_SIGNS = frozenset("£€¥§©®™°±²³µ·¼½¾×÷«»‹›“”„‘’‚–—…•\xa0¡¿ªº´\xad†")
+_BEHIND_WORDS = frozenset("’‘”“»›…®©™°ºª²³´\xa0–—·\xad")
+_BEFORE_WORDS = frozenset("‘“„‚«‹¿¡£€¥§©°µ·±×\xa0–—•\xad’”")
 _UNUSUAL = 0.02  # share of the characters beyond ASCII, above which a Western encoding is doubted
 
 
@@ -91,7 +94,12 @@ def _found(data: bytes, named: str, says: Callable[[str], int]) -> str:
     if wide is not None:
         return wide
     if is_utf8(data[i : i + _CHUNK] for i in range(0, len(data), _CHUNK)):
-        return "utf-8"
+        if (found := re.search(rb"[\xf1-\xf4]", data)) is None:
+            return "utf-8"
+        raise DataError(  # by chance: in UTF-8 these bytes are characters that no language has
+            f"{named}, line {_line(data, found.start(), 'utf-8')}: reads as UTF-8, but as characters that no language has. "
+            "Say in which encoding it is with --encoding"
+        )
     lines = [(number, line) for number, line in enumerate(data.splitlines(), 1) if not line.isascii()]
     wrong = [number for number, line in lines if not is_utf8(iter([line]))]
     if len(wrong) <= len(lines) / 2:
@@ -99,26 +107,33 @@ def _found(data: bytes, named: str, says: Callable[[str], int]) -> str:
             f"{named}, line {wrong[0]}: not in UTF-8, while {len(lines) - len(wrong):,} other lines are ({len(wrong):,} are "
             "not). Two encodings were mixed: mend these lines, or export the file again as UTF-8"
         )
-    sample = b"\n".join(line for _, line in lines)[: 1 << 18].rsplit(b"\n", 1)[0] if len(lines) > 1 else lines[0][1]
-    codings = plausible_codings(sample)
-    head = data[: 1 << 14].splitlines()[0]
-    if len(codings) > 1:
-        known = {name: says(head.decode(name, errors="replace")) for name in codings}
-        best = [name for name in codings if known[name] == max(known.values())]
-        codings = best if max(known.values()) > 0 else codings
-    if len(codings) > 1 or (codings == ["cp1252"] and _doubtful(sample.decode("cp1252", errors="replace"))):
-        number, line = lines[0]
-        shown = ", ".join(f"{name} {_excerpt(line, name)!r}" for name in (codings if len(codings) > 1 else _WESTERN))
-        raise DataError(
-            f"{named}: the encoding is not clear. Line {number} would read: {shown}. Say which with --encoding, or save the "
-            "file as UTF-8"
-        )
-    if codings == ["cp1252"]:
+    sample = b"\n".join(line for _, line in lines)[:_SAMPLE]
+    sample = sample.rpartition(b"\n")[0] if len(lines) > 1 and len(sample) == _SAMPLE else sample
+    likely = likely_of(sample)
+    if could_be_gbk(sample):
+        head = next(line for line in data.splitlines() if line.strip())
+        if surely_gbk(sample) or says(head.decode("gb18030", errors="replace")) > says(head.decode("latin-1")):
+            return "gbk" if _decodes(data, "gbk") else "gb18030"
+    elif likely in ("latin-1", "cp1252") and not _doubtful(sample.decode("cp1252", errors="replace")):
         return "cp1252" if re.search(rb"[\x80-\x9f]", data) else "latin-1"
-    return codings[0]
+    number, line = lines[0]
+    names = dict.fromkeys([likely, *(("gbk", "big5", "euc_kr", "euc_jp") if could_be_gbk(sample) else _WESTERN)])
+    shown = ", ".join(f"{_excerpt(line, name)!r} in {name}" for name in names if _decodes(sample, name))
+    raise DataError(
+        f"{named}: not in UTF-8, and no other encoding is certain. Line {number} would read {shown}. Say which with "
+        "--encoding, or save the file as UTF-8"
+    )
 
 
-_WESTERN = ("cp1252", "cp1250", "cp850", "mac_roman", "iso8859_15", "cp1254", "cp1253")
+_WESTERN = ("cp1252", "cp1250", "cp1251", "cp850", "mac_roman", "iso8859_15")
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _excerpt(line: bytes, encoding: str) -> str:
@@ -128,19 +143,34 @@ def _excerpt(line: bytes, encoding: str) -> str:
 
 
 def _doubtful(text: str) -> bool:
-    """Whether a text read as cp1252 has signs within words, capitals behind small letters or letters that its languages do not
-    have."""
+    """Whether a text read as cp1252 has what texts of Western languages do not: signs within or behind words, capitals within
+    words, words of letters beyond ASCII alone, letters of other languages."""
     beyond = 0
-    odd = sum(len(word) for word in re.findall(r"[^\W\d_]{2,}", text) if not re.search("[a-zA-Z]", word))  # no Western word
+    odd = sum(len(word) for word in re.findall(r"[^\W\d_]{2,}", text) if not re.search("[a-zA-Z]", word))
     for match in re.finditer(r"[^\x00-\x7f]", text):
-        letter, place = match.group(), match.start()
-        before, after = text[max(place - 1, 0) : place], text[place + 1 : place + 2]
         beyond += 1
-        if unicodedata.category(letter)[0] == "L" and letter not in "ªº":
-            odd += letter not in _LETTERS or (letter.isupper() and before.islower() and after.islower())
-        elif letter not in _WITHIN_WORDS:
-            odd += (before.isalpha() and after.isalpha()) or unicodedata.category(letter) in ("Cc", "Cn") or letter in "\ufffd¤"
+        place = match.start()
+        odd += _odd(match.group(), text[max(place - 1, 0) : place], text[place + 1 : place + 2])
     return odd > _UNUSUAL * beyond
+
+
+def _odd(letter: str, before: str, after: str) -> bool:
+    """Whether a character beyond ASCII is not to be expected between its neighbours."""
+    if unicodedata.category(letter)[0] == "L" and letter not in "ªº":
+        if letter not in _LETTERS or (letter.isupper() and before.islower()):
+            return True
+        if letter in "œŒ":
+            return after.lower() not in ("u", "i")
+        if (letter == "á" and before == "a") or (letter == "ÿ" and not before.isalpha()):
+            return True  # ß and a hard space in code pages of DOS
+        return (letter in "ùìò" and after.isalpha()) or (letter == "õ" and after != "e")
+    if letter not in _SIGNS:
+        return True
+    if letter in "’‘" and before.isalpha() and after.isalpha():
+        return before not in "ldnsmtcjquLDNSMTCJQUO" and after not in "strvldm"
+    if before.isalpha() and after.isalpha():
+        return letter not in "·\xad"
+    return (before.isalpha() and letter not in _BEHIND_WORDS) or (after.isalpha() and letter not in _BEFORE_WORDS)
 
 
 def _line(data: bytes, place: int, encoding: str) -> int:

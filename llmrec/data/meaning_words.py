@@ -14,8 +14,8 @@ def _words(text: str) -> list[str]:
 
 # Before or behind a noun, they make it an id.
 _ID = _words(
-    "id ids nr no num number nummer code key kennung ref identifier identifiant numero n nro cod codigo clave idx index "
-    "编号 编码 号 代码 号码 标识"
+    "id ids nr no num number nummer code key kennung ref reference identifier identifiant numero n nro cod codigo clave idx "
+    "index 编号 编码 号 代码 号码 标识"
 )
 _USER = _words(
     "user customer client member visitor buyer shopper household reviewer account usr cust "
@@ -25,7 +25,7 @@ _USER = _words(
 )
 _ITEM = _words(
     "item product article movie book track song prod "
-    "artikel produkt waren ware film buch art "
+    "artikel produkt produkte waren ware film buch art "
     "produit articulo producto libro "
     "商品 产品 货品 物品 宝贝"
 )

@@ -121,7 +121,7 @@ class _Parser:
             except StopIteration:
                 return
             except csv.Error as error:
-                why = _why(str(error), self.quote)
+                why = _why(str(error), self.quote, len(self.taken) > 1)
                 self.waiting.extendleft(reversed(self.taken[1:]))
                 del self.taken[1:]
                 reader = self._reader()
@@ -141,11 +141,11 @@ class _Parser:
             yield line
 
 
-def _why(error: str, quote: str) -> str:
-    if "unexpected end" in error:
-        return f"a quote {quote} that is never closed"
+def _why(error: str, quote: str, several_lines: bool) -> str:
     if "field larger" in error:
         return f"a field of more than {csv.field_size_limit():,} characters; a quote {quote} may not be closed"
+    if "unexpected end" in error or several_lines:
+        return f"a quote {quote} that is never closed"
     return f"text behind a closing quote {quote}; a quote within a text is written twice"
 
 

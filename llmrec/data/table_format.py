@@ -11,6 +11,8 @@ from llmrec.errors import DataError
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " ", "\\t": "\t"}
 ORDERS = {"dmy": "day, month, year", "mdy": "month, day, year", "ymd": "year, month, day"}
+_PAIR = r".*?[^\s=].*?=\s*\w+\s*(?:,|$)"
+_NAMED_PAIR = r"(?P<theirs>.*?[^\s=].*?)=\s*(?P<ours>\w+)\s*(?:,|$)"
 DECIMALS = {"comma": ",", "point": ".", "dot": ".", ",": ",", ".": "."}
 
 
@@ -72,7 +74,7 @@ def table_format(
         raise DataError(f"decimal is {decimal!r}, expected comma or point")
     if skip_rows < 0:
         raise DataError(f"skip_rows is {skip_rows}, expected a number of lines from 0 on")
-    pairs = tuple(_pair(part) for text in columns for part in _parts(text))
+    pairs = tuple(pair for text in columns for pair in _pairs(text))
     return TableFormat(
         encoding,
         separator,
@@ -105,13 +107,8 @@ def date_order(text: str) -> str:
     return found
 
 
-def _parts(text: str) -> list[str]:
-    """A list such as "a=user_id,b=item_id" in its parts; a comma within a name stays there."""
-    return re.split(r"(?<=[a-z_]),(?=[^=]+=)", text) if text.count("=") > 1 else [text]
-
-
-def _pair(text: str) -> tuple[str, str]:
-    theirs, equals, ours = text.rpartition("=")
-    if not equals or not theirs.strip() or not ours.strip():
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """The pairs in a list such as "a=user_id,b=item_id"; a comma within a name of the file stays there."""
+    if not re.fullmatch(rf"({_PAIR})+", text):
         raise DataError(f'columns holds {text!r}, expected "NAME IN THE FILE=NAME IN THE LIBRARY", such as "Kundennr=user_id"')
-    return theirs.strip(), ours.strip()
+    return [(found["theirs"].strip(), found["ours"]) for found in re.finditer(_NAMED_PAIR, text)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -83,16 +84,16 @@ def numbers(columns: list[Column], given: str | None) -> tuple[list[Numbers], st
 
 
 def whole_numbers(column: Column, decimal: str | None) -> pa.ChunkedArray | None:
-    """A column of no known meaning as numbers, if every value is one, none begins with zeros and none is open; else None."""
-    texts = [text.strip() for text in coded(column.values)[1]]
-    texts = [text for text in texts if text not in MISSING]
-    if not texts or any(text.lstrip("+-")[:1] == "0" and text.lstrip("+-")[1:2].isdigit() for text in texts):
+    """A column of no known meaning as numbers, if every value is one in digits, none begins with zeros, and the decimal sign is
+    certain; else None."""
+    texts = [text for text in (text.strip() for text in coded(column.values)[1]) if text not in MISSING]
+    if not texts or not all(re.fullmatch(r"[+-]?(0|[1-9][0-9]*)([.,][0-9]+)?", text) for text in texts):
         return None
     own = evidence(texts)
     if len(own) == 2 or (not own and decimal is None and ambiguous(texts) is not None):
         return None
     read = read_given(column.values, next(iter(own), decimal or "."))
-    return None if read.lost.any() or (read.repaired and decimal is None) else floats(read)
+    return None if read.lost.any() else floats(read)
 
 
 def said_of_numbers(column: Column, read: Numbers) -> str:
