@@ -73,6 +73,11 @@ def write_folder(path: str | Path, writer: Callable[[Path], None], kind: str, me
         shutil.rmtree(fresh, ignore_errors=True)  # it is gone already unless something went wrong
 
 
+def check_target(path: str | Path) -> None:
+    """Raises ArtefactError where `write_folder` would refuse to write, for work that takes long before it saves."""
+    _refuse_to_overwrite(Path(os.path.realpath(located(path))))
+
+
 def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
     """Verify every file of a saved folder and return its `meta`.
 

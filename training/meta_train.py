@@ -24,13 +24,15 @@ from llmrec.adapters.lora import Adapter, init_lora
 from llmrec.data.build import build
 from llmrec.data.journey import load_journey
 from llmrec.errors import DataError, LlmrecError
+from llmrec.meta.adaptable import Base
 from llmrec.meta.algorithms import Recipe, fomaml, maml, maml_pp
 from llmrec.meta.outer import OuterSettings
 from llmrec.meta.resumable import Learned
 from llmrec.metrics.report import Result, write_report
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages
-from llmrec.recommender.fit import learn_to_adapt, split_users, with_initialisation
+from llmrec.recommender.fit import split_users, with_initialisation
+from llmrec.recommender.meta_learning import learn_to_adapt
 from llmrec.recommender.run import Run
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import LoraSettings
@@ -78,7 +80,8 @@ def run(
         settings = replace(settings, first_order=outer.first_order)
     plan, rng = replace(state.settings, outer=settings), np.random.default_rng(seed)
     kept, begin = Run(out, processes, save_episodes=save_steps), begin.to(processes.device)
-    learned = learn_to_adapt(state.model, state.items, dataset, split.meta, plan, rng, seed, stages, kept, begin)
+    frozen = Base(state.model, state.items, plan.episode)
+    learned = learn_to_adapt(frozen, dataset, split.meta, plan, rng, seed, stages, kept, begin)
     processes.close()
     if not processes.main:
         return

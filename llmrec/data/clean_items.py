@@ -53,7 +53,8 @@ def one_row_an_id(items: pa.Table, on_duplicate: str) -> tuple[pa.Table, Step]:
         if on_duplicate != "first":
             raise DataError(
                 f"items: {len(several):,} values of 'item_id' have rows that differ, expected one row an item, such as "
-                f'{named}. Merge them, or keep the first row of each with Cleaning(on_duplicate="first")'
+                f'{named}. Merge them, or keep the first row of each with Cleaning(on_duplicate="first"), in the command '
+                "--on-duplicate first"
             )
         detail = f"{len(several):,} ids had rows that differ, first kept: {named}"
     dropped = len(items) - int(first.sum())

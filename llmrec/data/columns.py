@@ -72,6 +72,15 @@ def item_columns(table: pa.Table, mapping: Mapping[str, str] | None = None) -> t
     return _rename(table, "items", "item_columns", ITEM_REQUIRED, ITEM_ALIASES, mapping or {}, None)
 
 
+def user_columns(table: pa.Table, mapping: Mapping[str, str] | None = None) -> tuple[pa.Table, tuple[str, ...]]:
+    """Table of users under the library's names, and a note for a column renamed; see `event_columns`.
+
+    Only `user_id` has a name of the library's; all other columns are attributes.
+    """
+    aliases = {"user_id": (*EVENT_ALIASES["user_id"], "id")}
+    return _rename(table, "users", "columns", ("user_id",), aliases, mapping or {}, None)
+
+
 def unread_columns(table: pa.Table, what: str, argument: str, with_item_text: bool = False) -> tuple[str, ...]:
     """A note that names the columns of a table (under the library's names) that nothing reads, and what they may be meant as.
 

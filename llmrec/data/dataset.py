@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from llmrec.data.attributes import Attributes
 from llmrec.data.ids import Ids
 
 
@@ -60,6 +61,8 @@ class Dataset:
     scene: None, or int32 (E,) code into `scenes`; -1 where the event names none.
     scenes: names of the scene codes.
     event_weights: how `sample_weight` is computed from weights and event types.
+    user_attributes: None, or what else is known of the U users. Training reads it; the users of answers have theirs in
+        `Tasks.user_attributes`, for some have no events.
     """
 
     users: Ids
@@ -73,6 +76,7 @@ class Dataset:
     scene: np.ndarray | None = None
     scenes: tuple[str, ...] = ()
     event_weights: EventWeights = EventWeights()
+    user_attributes: Attributes | None = None
 
     @property
     def n_users(self) -> int:
@@ -149,13 +153,14 @@ class Dataset:
         counts = np.diff(self.start)[users]
         start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         rows = np.repeat(self.start[users] - start[:-1], counts) + np.arange(start[-1])
-        return self._rows(self.users.take(users), start, rows)
+        attributes = None if self.user_attributes is None else self.user_attributes.take(users)
+        return self._rows(self.users.take(users), start, rows, attributes)
 
     def keep(self, mask: np.ndarray) -> Dataset:
         """The same users and catalogue with only the events where `mask` (bool, (E,)) is true; baskets are renumbered."""
         rows = np.flatnonzero(mask)
         start = np.concatenate([[0], np.cumsum(mask)])[self.start].astype(np.int64)
-        kept = self._rows(self.users, start, rows)
+        kept = self._rows(self.users, start, rows, self.user_attributes)
         user, first = kept.user, kept.start[:-1]
         step = np.zeros(kept.n_events, np.int32)
         step[1:] = (np.diff(kept.basket) != 0) & (np.diff(user) == 0)
@@ -166,7 +171,7 @@ class Dataset:
     def _fields(self) -> dict:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
-    def _rows(self, users: Ids, start: np.ndarray, rows: np.ndarray) -> Dataset:
+    def _rows(self, users: Ids, start: np.ndarray, rows: np.ndarray, user_attributes: Attributes | None) -> Dataset:
         return Dataset(
             users=users,
             catalogue=self.catalogue,
@@ -179,6 +184,7 @@ class Dataset:
             scene=None if self.scene is None else self.scene[rows],
             scenes=self.scenes,
             event_weights=self.event_weights,
+            user_attributes=user_attributes,
         )
 
 

@@ -47,6 +47,7 @@ _INTEGER = r"^(0|-?[1-9][0-9]{0,17}|-?[1-9][0-9]{18})$"
 _WHOLE = r"^-?(0|[1-9][0-9]{0,14})\.0+$"  # as pandas writes integers of a column with missing values
 _SEPARATORS = (";", "\t", "|", "::", "\x01", "^", ":", " ")
 _CHUNK = 1 << 24
+UNTYPED = b"llmrec.untyped"  # in the metadata of a table that was read from text
 _READ_WITH = {
     ".tsv": 'pandas.read_csv({path}, sep="\\t")',
     ".tab": 'pandas.read_csv({path}, sep="\\t")',
@@ -75,6 +76,8 @@ _MAGIC = {
 
 def untyped(source: Any) -> bool:
     """Whether a table comes from a CSV file, where ids have no type of their own."""
+    if isinstance(source, pa.Table):
+        return (source.schema.metadata or {}).get(UNTYPED) is not None
     return isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".csv"
 
 
@@ -85,14 +88,7 @@ def read_file(path: Path, what: str, naming: Naming | None = None) -> pa.Table:
     a CSV file's columns hold ids; without it they are those of the same name.
     Raises DataError that names the file, what is wrong with it (ending, encoding, separator, a row), and the remedy.
     """
-    if path.is_dir():
-        raise DataError(
-            f"{what}: {str(path)!r} is a folder, expected one .csv or .parquet file; "
-            f"read it with pyarrow.parquet.read_table({str(path)!r}) if it holds Parquet, and pass the table"
-        )
-    if not path.is_file():
-        web = " An address on the web is not read: download the file first." if ":/" in str(path) else ""
-        raise DataError(f"{what}: there is no file {str(path)!r}; pass the path of a .csv or .parquet file.{web}")
+    check_file(path, what)
     ending = path.suffix.lower()
     if ending == ".csv":
         return _read_csv(path, what, naming or list)
@@ -102,10 +98,27 @@ def read_file(path: Path, what: str, naming: Naming | None = None) -> pa.Table:
             f"{what}: {str(path)!r} ends in {ending!r}, expected .csv or .parquet; read it yourself, with {how}, "
             "and pass the table"
         )
+    return read_parquet(path, what)
+
+
+def read_parquet(path: Path, what: str) -> pa.Table:
+    """The table in a Parquet file. Raises DataError, which names the file, where it is none."""
     try:
         return pyarrow.parquet.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{what}: {str(path)!r} is not a readable {ending} file: {error}") from error
+        raise DataError(f"{what}: {str(path)!r} is not a readable .parquet file: {error}") from error
+
+
+def check_file(path: Path, what: str) -> None:
+    """Raises DataError, which names the table, for a path that is not there or is a folder."""
+    if path.is_dir():
+        raise DataError(
+            f"{what}: {str(path)!r} is a folder, expected one .csv or .parquet file; "
+            f"read it with pyarrow.parquet.read_table({str(path)!r}) if it holds Parquet, and pass the table"
+        )
+    if not path.is_file():
+        web = " An address on the web is not read: download the file first." if ":/" in str(path) else ""
+        raise DataError(f"{what}: there is no file {str(path)!r}; pass the path of a .csv or .parquet file.{web}")
 
 
 def _read_csv(path: Path, what: str, naming: Naming) -> pa.Table:

@@ -15,15 +15,16 @@ def read_events(
     events: Any, columns: Mapping[str, str] | None = None, with_item_text: bool = False
 ) -> tuple[pa.Table, tuple[str, ...]]:
     """A table of events under the library's names, and notes; see `frames.to_arrow` and `columns.event_columns`."""
-    table = to_arrow(events, "events", lambda names: event_columns(_empty(names), columns, with_item_text)[0].column_names)
+    table = to_arrow(events, "events", lambda names: event_columns(empty_table(names), columns, with_item_text)[0].column_names)
     return event_columns(table, columns, with_item_text)
 
 
 def read_items(items: Any, columns: Mapping[str, str] | None = None) -> tuple[pa.Table, tuple[str, ...]]:
     """A table of items under the library's names, and notes; see `frames.to_arrow` and `columns.item_columns`."""
-    table = to_arrow(items, "items", lambda names: item_columns(_empty(names), columns)[0].column_names)
+    table = to_arrow(items, "items", lambda names: item_columns(empty_table(names), columns)[0].column_names)
     return item_columns(table, columns)
 
 
-def _empty(names: list[str]) -> pa.Table:
+def empty_table(names: list[str]) -> pa.Table:
+    """A table of these columns without rows or types."""
     return pa.Table.from_arrays([pa.nulls(0)] * len(names), names=names)

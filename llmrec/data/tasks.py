@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmrec.data.dataset import Dataset
+from llmrec.data.attributes import Attributes
+from llmrec.data.dataset import Dataset, empty_dataset
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,21 @@ class Tasks:
 
     dataset: where the events are.
     start, split, stop: int64 (T,), cuts into the dataset's event arrays.
+    user_attributes: what else is known of each of the T users; None where nothing is.
     """
 
     dataset: Dataset
     start: np.ndarray
     split: np.ndarray
     stop: np.ndarray
+    user_attributes: Attributes | None = None
 
     def __len__(self) -> int:
         return len(self.start)
 
     @property
     def user(self) -> np.ndarray:
-        """int32 (T,): internal index of each task's user."""
+        """int32 (T,): internal index of each task's user, who has at least one event."""
         return self.dataset.user[self.start]
 
     @property
@@ -43,11 +46,12 @@ class Tasks:
         if self.dataset.counting is None:
             return self
         before = self.dataset.counting_before
-        return Tasks(self.dataset.counted, before[self.start], before[self.split], before[self.stop])
+        return Tasks(self.dataset.counted, before[self.start], before[self.split], before[self.stop], self.user_attributes)
 
     def take(self, index: np.ndarray) -> Tasks:
         """Some of the tasks, in the order given."""
-        return Tasks(self.dataset, self.start[index], self.split[index], self.stop[index])
+        attributes = None if self.user_attributes is None else self.user_attributes.take(index)
+        return Tasks(self.dataset, self.start[index], self.split[index], self.stop[index], attributes)
 
     def support(self, task: int) -> slice:
         """Slice of the event arrays that is known."""
@@ -73,6 +77,13 @@ def full_histories(histories: Dataset, users: np.ndarray) -> Tasks:
     """The whole history of each user (int indices, each with at least one event) as support, with an empty query."""
     start, stop = histories.start[users], histories.start[users + 1]
     return Tasks(histories, start, stop, stop)
+
+
+def without_history(histories: Dataset, attributes: Attributes) -> Tasks:
+    """A task for each of T users without any event, of whom the attributes are known; it is over a dataset without users."""
+    none = np.zeros(len(attributes), np.int64)
+    empty = empty_dataset(histories.catalogue, histories.event_types, histories.scenes, histories.event_weights)
+    return Tasks(empty, none, none, none, attributes)
 
 
 def first_baskets(dataset: Dataset, users: np.ndarray, known: int, horizon: int) -> Tasks:
@@ -122,7 +133,9 @@ def sample_windows(
 
 def _cut(dataset: Dataset, first: np.ndarray, split: np.ndarray, stop: np.ndarray) -> Tasks:
     edge = dataset.basket_start
-    return Tasks(dataset, edge[first], edge[split], edge[stop])
+    attributes, start = dataset.user_attributes, edge[first]
+    of_users = None if attributes is None else attributes.take(dataset.user[start])
+    return Tasks(dataset, start, edge[split], edge[stop], of_users)
 
 
 def expand_ranges(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

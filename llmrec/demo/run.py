@@ -31,7 +31,6 @@ from llmrec.progress import Stages
 from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.fit import fit
-from llmrec.recommender.pipeline import adapted, read_with, reader
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
@@ -155,8 +154,7 @@ def _arm(state: State, steps: int | None) -> Arm:
 
 def _recall(state: State, tasks: Tasks) -> dict[str, float]:
     """Share of the relevant items that each source, and all together, retrieved."""
-    read = reader(state.model, state.items, state.settings, state.init, None, state.gate)
-    found = retrieve(state.retrieval, tasks, read(tasks).vectors, state.retrieval.sources, None)
+    found = retrieve(state.retrieval, tasks, state.adapting.reader()(tasks).vectors, state.retrieval.sources, None)
     return {name: float(np.nanmean(values)) for name, values in recall(found, tasks.relevant()).items()}
 
 
@@ -169,8 +167,8 @@ def _latency(state: State, tasks: Tasks) -> dict[str, float]:
 
 def _seconds(state: State, tasks: Tasks) -> float:
     began = time.perf_counter()
-    made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init)
-    read_with(state.model, state.items, made, adapter)
+    ungated = replace(state.adapting, gate=None)
+    ungated.read(tasks, ungated.choices(tasks))
     return time.perf_counter() - began
 
 

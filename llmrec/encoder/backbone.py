@@ -9,7 +9,7 @@ A causal mask and padding on the right: no state depends on a later slot, on pad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -22,11 +22,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig
 from transformers.utils import logging as transformers_logging
 
+from llmrec.encoder.bert import LoraHook, block_states
 from llmrec.encoder.weights import Weights
 from llmrec.errors import WeightsError
-
-LoraHook = Callable[[str, Tensor], "Tensor | None"]
-"""Given a linear layer's path and its input (T, L, d_in): what to add to its output (T, L, d_out), or None for nothing."""
 
 # Which delta the running forward pass adds. A context variable, so that threads that serve different users never see each
 # other's adapters, and so that nothing has to be attached to or removed from the shared modules.
@@ -46,7 +44,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.model = model
         for path, module in model.named_modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear) and not self._is_encoder:  # blocks of BERT are computed here
                 module.register_forward_hook(partial(_add_delta, path))
 
     @property
@@ -73,13 +71,12 @@ class Backbone(nn.Module):
 
     def lower(self, embeds: Tensor, n_adapted_blocks: int) -> Tensor:
         """States (T, L, d) below the last `n_adapted_blocks` blocks; more than there are is all of them, here and below."""
-        return self._run(self._blocks[: self._first(n_adapted_blocks)], self._enter(embeds))
+        return self._run(range(self._first(n_adapted_blocks)), self._enter(embeds))
 
     def upper(self, hidden: Tensor, n_adapted_blocks: int, delta: LoraHook | None = None) -> Tensor:
         """Last hidden states (T, L, d) from the states below the last `n_adapted_blocks` blocks; `delta` is added where it
         applies."""
-        with _adding(delta):
-            return self._leave(self._run(self._blocks[self._first(n_adapted_blocks) :], hidden))
+        return self._leave(self._run(range(self._first(n_adapted_blocks), self.n_blocks), hidden, delta))
 
     def block_path(self, index: int) -> str:
         """Path of block `index` in the model's own names, as PEFT writes it."""
@@ -111,18 +108,20 @@ class Backbone(nn.Module):
     def _leave(self, hidden: Tensor) -> Tensor:
         return hidden if self._is_encoder else self.model.norm(hidden)
 
-    def _run(self, blocks: Any, hidden: Tensor) -> Tensor:
+    def _run(self, places: range, hidden: Tensor, delta: LoraHook | None = None) -> Tensor:
         length = hidden.shape[1]
         # Eager attention adds this mask to its logits. SDPA would have a slow bf16 backward on CPU and no double backward.
         mask = torch.full((length, length), torch.finfo(torch.float32).min, device=hidden.device).triu(1)[None, None]
         if self._is_encoder:
-            for block in blocks:
-                hidden = block(hidden, mask)
-        else:
-            place = torch.arange(length, device=hidden.device)[None]
-            rotary = self.model.rotary_emb(hidden, position_ids=place)
-            for block in blocks:
-                hidden = block(hidden, attention_mask=mask, position_ids=place, position_embeddings=rotary)
+            for place in places:
+                hidden = block_states(self._blocks[place], hidden, mask, self.block_path(place), delta)
+            return hidden
+        position = torch.arange(length, device=hidden.device)[None]
+        rotary = self.model.rotary_emb(hidden, position_ids=position)
+        with _adding(delta):
+            for place in places:
+                block = self._blocks[place]
+                hidden = block(hidden, attention_mask=mask, position_ids=position, position_embeddings=rotary)
         return hidden
 
 

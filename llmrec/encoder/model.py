@@ -4,8 +4,9 @@ Axis convention: `N` items, `T` prompts, `L` slots, `W` words of the template be
 `F` slot attributes.
 
     item vector   v_i = project(text_i) + delta_i            (delta_i starts at zero; text alone for an item never trained on)
+    last word     w_W = word + attributes of the user (where the model was made with them)
     item slot     e   = gain * v_i + attributes + date + kind of event
-    user vector   u   = last hidden state at the last slot of  [words, e_1, ..., e_L]
+    user vector   u   = last hidden state at the last slot of  [w_1, ..., w_W, e_1, ..., e_L]  (w_W without slots)
     score             = temperature * <u, v_i> + bias_i + repeat_i * log(1 + times in the prompt) + again * (in the last basket)
 
 The first two terms are one inner product, which the index serves; the repeat terms touch only the user's own items.
@@ -70,6 +71,7 @@ class SlotModel(nn.Module):
     time_quantiles: float64 (KNOTS,), quantiles of the training events' times, by which a slot's date is told; None for one
         time.
     n_event_types: number of event types.
+    n_user_attributes: floats of a user's attributes, see `Encoding.width`; 0 for a model without.
     """
 
     prefix_ids: Tensor
@@ -77,6 +79,7 @@ class SlotModel(nn.Module):
     trained: Tensor
     cold_bias: Tensor
     time_quantiles: Tensor
+    user_attributes: nn.Linear | None
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class SlotModel(nn.Module):
         popularity: Tensor,
         time_quantiles: Tensor | None = None,
         n_event_types: int = 0,
+        n_user_attributes: int = 0,
     ):
         super().__init__()
         n, d_text = text.shape
@@ -117,6 +121,11 @@ class SlotModel(nn.Module):
         self.repeat = nn.Parameter(torch.tensor(1.0))
         self.repeat_delta = nn.Parameter(torch.zeros(n))
         self.last_basket_bias = nn.Parameter(torch.tensor(0.0))
+        self.user_attributes = None
+        if n_user_attributes:
+            self.user_attributes = nn.Linear(n_user_attributes, body.width)
+            nn.init.normal_(self.user_attributes.weight, std=0.005)
+            nn.init.zeros_(self.user_attributes.bias)
 
     def multiplications(self, prompts: int, max_slots: int) -> float:
         """Multiplications that stand for the size of a step over so many prompts of `max_slots` slots: the largest of the
@@ -144,6 +153,11 @@ class SlotModel(nn.Module):
             kind * (kind < self.event_type.num_embeddings)
         )  # a type that training never met is unknown
         words = self.body.words(self.prefix_ids).expand(len(filled), -1, -1)
+        if self.user_attributes is not None:
+            given = batch.user_attributes
+            if given is None:
+                given = np.zeros((len(batch), self.user_attributes.in_features), np.float32)
+            words = torch.cat([words[:, :-1], words[:, -1:] + self.user_attributes(self._tensor(given))[:, None]], 1)
         return torch.cat([words, filled], 1)
 
     def logits(self, users: Tensor, items: Items) -> Tensor:

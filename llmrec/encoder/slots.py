@@ -35,6 +35,7 @@ class Slots:
     kind: int64 (T, L), 1 + code of the event type; 0 where unknown or padded.
     counting: bool (T, L), whether the event counts more than 0, see `Dataset.sample_weight`; None where all do. Others are no
         repeats.
+    user_attributes: float32 (T, W + B), see `Attributes.blocks`; None where nothing is known.
     """
 
     item: np.ndarray
@@ -45,6 +46,7 @@ class Slots:
     time: np.ndarray
     kind: np.ndarray
     counting: np.ndarray | None = None
+    user_attributes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.length)
@@ -68,6 +70,12 @@ def slots(tasks: Tasks, max_slots: int) -> Slots:
     width = max(longest, min(max_slots, -(-longest // WIDTH) * WIDTH))
     filled = np.arange(width)[None] < length[:, None]
     row = np.where(filled, start[:, None] + np.arange(width)[None], 0)
+    attributes = None if tasks.user_attributes is None else tasks.user_attributes.blocks()
+    if not data.n_events:  # nobody has a support, and there is no event to look up
+        empty = np.zeros(row.shape, np.int64)
+        nothing = np.zeros((*row.shape, len(SLOT_ATTRIBUTES)), np.float32)
+        basket = np.full(row.shape, -1, np.int32)
+        return Slots(empty, nothing, basket, filled, length, np.zeros(row.shape), empty, None, attributes)
 
     item = np.where(filled, data.item[row], -1)
     basket = np.where(filled, data.basket[row], 0).astype(np.int32)
@@ -95,7 +103,8 @@ def slots(tasks: Tasks, max_slots: int) -> Slots:
     stacked = np.stack([np.nan_to_num(columns[name]) for name in SLOT_ATTRIBUTES], -1).astype(np.float32)
     stacked[~filled] = 0.0
     kind = np.where(filled, np.nan_to_num(_given(data, "event_type", row), nan=-1.0) + 1, 0).astype(np.int64)
-    return Slots(np.maximum(item, 0).astype(np.int64), stacked, basket, doubled, length.astype(np.int64), time, kind, counting)
+    item, length = np.maximum(item, 0).astype(np.int64), length.astype(np.int64)
+    return Slots(item, stacked, basket, doubled, length, time, kind, counting, attributes)
 
 
 def _given(data: Dataset, name: str, row: np.ndarray) -> np.ndarray:
@@ -151,8 +160,10 @@ def query_readouts(tasks: Tasks, batch: Slots) -> Readouts:
     return _readouts(tasks, every, batch.length - 1, tasks.split, tasks.stop)
 
 
-def basket_readouts(tasks: Tasks, batch: Slots, horizon: int) -> Readouts:
+def basket_readouts(tasks: Tasks, batch: Slots, horizon: int, beginnings: bool = False) -> Readouts:
     """A readout at the end of each basket of the support, with the distinct items of the `horizon` baskets after it.
+
+    beginnings: also one at slot -1, the prompt's last word, for each of `at_beginning`: what a user takes first.
 
     Baskets of the query serve as targets of the last ones, so this is for training only.
     """
@@ -160,8 +171,16 @@ def basket_readouts(tasks: Tasks, batch: Slots, horizon: int) -> Readouts:
     last[:, :-1] = batch.basket[:, :-1] != batch.basket[:, 1:]
     last[:, -1] = True
     task, slot = np.nonzero(last & batch.filled)
+    if beginnings:
+        first = np.flatnonzero(at_beginning(tasks, batch.length))
+        task, slot = np.concatenate([first, task]), np.concatenate([np.full(len(first), -1), slot])
     begin = tasks.split[task] - batch.length[task] + slot + 1
     return _readouts(tasks, task, slot, begin, _after(tasks, begin, tasks.stop[task], horizon))
+
+
+def at_beginning(tasks: Tasks, length: np.ndarray) -> np.ndarray:
+    """bool (T,): the prompt, of `length` int (T,) slots, begins with the user's first event."""
+    return tasks.split - length == tasks.dataset.start[tasks.user]
 
 
 def support_readouts(tasks: Tasks, batch: Slots, horizon: int, most: int | None = None) -> Readouts:

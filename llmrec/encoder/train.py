@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
+from llmrec.data.attributes import Attributes
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.precision import autocast, faster_dtype
-from llmrec.encoder.slots import basket_readouts, slots
+from llmrec.encoder.slots import at_beginning, basket_readouts, slots
 from llmrec.encoder.threads import threads_for
 from llmrec.errors import DataError
 
 GROUPS = 4  # parts of a batch, by length
+HIDE_ALL, HIDE_ONE = 0.2, 0.1  # share of windows that hide all attributes of the user, and each one of the others
 AUTO: Any = None  # the value of a setting that is chosen from the data before training starts
 
 
@@ -122,10 +124,12 @@ def train_step(
     draw = settings.known, settings.horizon, settings.batch_size, rng, settings.from_start
     tasks = sample_windows(dataset, users, *draw, least=1)  # the end of a history teaches too, with a shorter horizon
     dropped = torch.from_numpy(rng.random(dataset.n_items) < settings.text_only_rate).to(device)
+    if tasks.user_attributes is not None:
+        tasks = replace(tasks, user_attributes=_partly_hidden(tasks.user_attributes, rng))
     mine = tasks.take(np.arange(shard.rank, len(tasks), shard.world))
-    weight = n_readouts(mine, settings.max_slots) / n_readouts(
-        tasks, settings.max_slots
-    )  # a mean of means would weigh them otherwise
+    first = model.user_attributes is not None
+    # A mean of means would weigh them otherwise.
+    weight = n_readouts(mine, settings.max_slots, first) / n_readouts(tasks, settings.max_slots, first)
     optimiser.zero_grad()
     work = model.multiplications(settings.batch_size, settings.max_slots)
     with threads_for(work), _repeatable(device, (seed, step, 1 + shard.rank)):
@@ -192,6 +196,12 @@ def train(
     finalize(training)
 
 
+def _partly_hidden(attributes: Attributes, rng: np.random.Generator) -> Attributes:
+    """The attributes with some of them missing, at random, so that the model learns to do without."""
+    shape = attributes.codes.shape
+    return attributes.hide((rng.random((shape[0], 1)) < HIDE_ALL) | (rng.random(shape) < HIDE_ONE))
+
+
 def _diverged(what: str, training: Training) -> DataError:
     rate, of_biases = (group["rate"] for group in training.optimiser.param_groups)
     return DataError(
@@ -203,26 +213,30 @@ def _diverged(what: str, training: Training) -> DataError:
 def window_loss(
     model: SlotModel, items: Items, tasks: Tasks, settings: TrainSettings, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Mean loss over the ends of all baskets of the supports; each predicts the `horizon` baskets after it.
+    """Mean loss over the ends of all baskets of the supports; each predicts the `horizon` baskets after it. With attributes of
+    users the beginning of a history predicts its first baskets, too.
 
     dtype: of the products with the catalogue. Numbers of the slots are dropped while the model is in training mode.
     """
     # Alike lengths together: most windows are short, and padding to the longest of all would be most of the arithmetic.
     order = np.argsort(np.minimum(tasks.split - tasks.start, settings.max_slots), kind="stable")
-    whole, found = n_readouts(tasks, settings.max_slots), []
+    beginnings = model.user_attributes is not None
+    whole, found = n_readouts(tasks, settings.max_slots, beginnings), []
     for rows in np.array_split(order, min(GROUPS, len(order))):
         some = tasks.take(rows)
         batch = slots(some, settings.max_slots)
-        reads = basket_readouts(some, batch, settings.horizon)
+        reads = basket_readouts(some, batch, settings.horizon, beginnings)
         states = model.body(dropout(model.prompt(items, batch), settings.dropout, model.training))
         found.append(len(reads) / whole * model.loss(states, items, batch, reads, dtype))
     return torch.stack(found).sum()
 
 
-def n_readouts(tasks: Tasks, max_slots: int) -> int:
-    """How many readouts `window_loss` takes the mean of: the baskets among the last `max_slots` events of each support."""
+def n_readouts(tasks: Tasks, max_slots: int, beginnings: bool = False) -> int:
+    """How many readouts `window_loss` takes the mean of: the baskets among the last `max_slots` events of each support, and
+    with `beginnings` one for each prompt that begins with its user's first event."""
     first, last = np.maximum(tasks.start, tasks.split - max_slots), tasks.split - 1
-    return int((tasks.dataset.basket[last] - tasks.dataset.basket[first] + 1).sum())
+    baskets = int((tasks.dataset.basket[last] - tasks.dataset.basket[first] + 1).sum())
+    return baskets + int(at_beginning(tasks, tasks.split - first).sum()) if beginnings else baskets
 
 
 def trainable(model: SlotModel) -> list[tuple[str, torch.nn.Parameter]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -112,6 +112,10 @@ class PromptReading:
         repeats = self.repeats.tocoo()
         found[repeats.coords] += repeats.data
         return found
+
+    def take(self, index: np.ndarray) -> PromptReading:
+        """Some of the histories, in the order given."""
+        return replace(self, vectors=self.vectors[index], repeats=self.repeats[index])
 
     def _users(self) -> Tensor:
         return torch.from_numpy(self.vectors).to(self.items.vectors.device)

@@ -89,6 +89,7 @@ def candidates(
     sources: Sources,
     allowed: np.ndarray | None = None,
     seen: sparse.csr_array | None = None,
+    popular_here: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Candidates:
     """The candidates of `T` tasks over `N` items. A source that is turned off may be given None.
 
@@ -98,6 +99,8 @@ def candidates(
     popular: int (P,), distinct items, the most popular first, see `by_popularity`; those that are not in it are not popular.
     allowed: bool (N,) or (T, N), items that may be recommended (in stock, in the scene); it holds for every source.
     seen: csr (T, N), what is not offered where repeats are off, such as what a user disliked; None for the support alone.
+    popular_here: int (P,) tasks and items, those that are popular among users like the task's; they are popular candidates
+        beyond `popular_k`.
     Ties everywhere go to the lower item, so that the answer is always the same.
     Raises DataError for shapes that do not fit and values that are not finite.
     """
@@ -119,6 +122,9 @@ def candidates(
             found.append((TEXT, row, near[row, place]))
     if sources.popular_k and popular is not None:
         found.append((POPULAR, *_popular(tasks, popular, sources.popular_k, allowed, seen)))
+    if popular_here is not None:
+        may = _is_allowed(*popular_here, allowed, seen)
+        found.append((POPULAR, popular_here[0][may], popular_here[1][may]))
     key = np.concatenate([np.zeros(0, np.int64), *(row.astype(np.int64) * items + item for _, row, item in found)])
     bits = np.repeat(np.array([bit for bit, _, _ in found], np.uint8), np.array([len(row) for _, row, _ in found], np.int64))
     order = np.argsort(key, kind="stable")

@@ -22,6 +22,7 @@ QUERIES = 200  # of each kind
 MIXED = 5  # the most items whose mean is a query
 MARGIN = 2.0  # standard errors by which the queries have to exceed the promise
 TIES = 16  # items fetched beyond the best 100, in case they score the same
+LEAST = 32  # a query looks into one of so many lists at least, for the sake of queries unlike those tuned on
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,13 @@ def recalls(vectors: np.ndarray, list_of: np.ndarray, order: np.ndarray, queries
 
 
 def tune(vectors: np.ndarray, list_of: np.ndarray, order: np.ndarray, queries: Queries, recall: float) -> Tuned:
-    """The fewest lists with which every kind of queries reaches `recall`, by the margin; arrays as in `recalls`."""
+    """The fewest lists with which every kind of queries reaches `recall`, by the margin, and at least one of LEAST; arrays as
+    in `recalls`."""
     found = recalls(vectors, list_of, order, queries)
     kinds = _kinds(found, queries)
     sure = np.min([part.mean(axis=0) - MARGIN * part.std(axis=0) / len(part) ** 0.5 for part in kinds], axis=0)
     enough = np.flatnonzero(sure >= recall)
-    probes = int(enough[0]) + 1 if len(enough) else order.shape[1]
+    probes = max(int(enough[0]) + 1, order.shape[1] // LEAST) if len(enough) else order.shape[1]
     return Tuned(order.shape[1], probes, _worse(kinds, probes))
 
 

@@ -13,6 +13,7 @@ Axis convention: `U` users, `N` items, `D` numbers of a user, `M` readouts of se
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ from llmrec.meta.losses import Loss, softmax
 from llmrec.meta.outer import Episode
 
 BLOCK = 32  # numbers of a core that are multiplied with the others side by side
+CELLS = 30_000_000  # users x numbers x items that are held side by side
 CONTEXT = (True, False, False)
 """Which of a core's leaves are the user's, for `algorithms.cavia`."""
 
@@ -76,6 +78,21 @@ class Choices:
     owner: Tensor
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What U users took, summed up: all that the closed form needs.
+
+    base: (M, N), scores of each readout before any core; of an item that was not to be had far below all others.
+    user: int64 (M,), whose readout it is. taken: (M, D), features of what was taken, each times how much it counts, summed.
+    count: (M,), the sum of what they count.
+    """
+
+    base: Tensor
+    user: Tensor
+    taken: Tensor
+    count: Tensor
+
+
 def core(features: Tensor, spread: float = 1.0) -> Core:
     """The start of U = 1: z = 0, which is the base, on features (N, D)."""
     size = features.shape[1]
@@ -98,36 +115,50 @@ def choice_loss(core: Core, choices: Choices, loss: Loss = softmax) -> Tensor:
 
 
 def choice_posterior(core: Core, choices: Choices, users: int, steps: int = 1) -> Core:
-    """Cores of `users` after Newton's steps from where `core` is on the full softmax and the prior; differentiable in all.
+    """Cores of `users` after Newton's steps from where `core` is on the full softmax and the prior; differentiable in all."""
+    one = torch.ones(len(choices.user), dtype=core.z.dtype, device=core.z.device)
+    evidence = Evidence(choices.base, choices.user, _mean_target(choices, core.features[0]), one)
+    *_, last = newton(core, evidence, users, steps)
+    return last
+
+
+def newton(core: Core, evidence: Evidence, users: int, steps: int) -> Iterator[Core]:
+    """Cores of `users` after 0, 1, ..., steps of Newton's steps from where `core` is; differentiable in all.
 
     One step is the closed form; more go on to the most likely z. Far from it a step may overshoot, the more so the larger the
     spread: then take `choice_loss` in the inner loop instead.
     """
     core = core.expand(users)
-    reach, zero = core.reach, torch.zeros_like(core.z)
-    hit = _mean_target(choices, reach)
+    reach, zero, count = core.reach, torch.zeros_like(core.z), evidence.count[:, None]
+    hit = evidence.taken * core.log_spread.exp()
+    yield core
     for _ in range(steps):
-        share = torch.softmax(choices.base + core.add()[choices.user], 1)
+        share = torch.softmax(evidence.base + core.add()[evidence.user], 1)
         mean = share @ reach
-        slope = core.z - zero.index_add(0, choices.user, hit - mean)
-        taken = torch.zeros(users, len(reach), dtype=zero.dtype, device=zero.device).index_add(0, choices.user, share)
-        square = second_moment(taken, reach).index_add(0, choices.user, mean[:, :, None] * mean[:, None], alpha=-1)
-        curve = square + torch.eye(reach.shape[1], dtype=zero.dtype, device=zero.device)
+        slope = core.z - zero.index_add(0, evidence.user, hit - count * mean)
+        taken = torch.zeros(users, len(reach), dtype=zero.dtype, device=zero.device).index_add(0, evidence.user, count * share)
+        outer = (count * mean)[:, :, None] * mean[:, None]
+        curve = second_moment(taken, reach).index_add(0, evidence.user, outer, alpha=-1)
+        curve = curve + torch.eye(reach.shape[1], dtype=zero.dtype, device=zero.device)
         core = replace(core, z=core.z - torch.linalg.solve(curve, slope))
-    return core
+        yield core
 
 
 def second_moment(weight: Tensor, reach: Tensor) -> Tensor:
     """(U, D, D): sum over items of weight (U, N) times the outer product of the item's reach (N, D) with itself.
 
     By blocks of rows, each from the diagonal on, and mirrored: up to half of the products are saved, and of the (U, D, N) that
-    lies between there is only a block at a time. This is most of what a step of Newton's costs.
+    lies between there is only a block of some users at a time. This is most of what a step of Newton's costs.
     """
-    rows = []
-    for first in range(0, reach.shape[1], BLOCK):
-        part = (weight[:, None] * reach[:, first : first + BLOCK].T) @ reach[:, first:]
-        rows.append(pad(part, (first, 0)))
-    upper = torch.cat(rows, 1)
+    some = max(1, CELLS // (len(reach) * min(BLOCK, reach.shape[1])))
+    found = []
+    for users in weight.split(some):
+        rows = []
+        for first in range(0, reach.shape[1], BLOCK):
+            part = (users[:, None] * reach[:, first : first + BLOCK].T) @ reach[:, first:]
+            rows.append(pad(part, (first, 0)))
+        found.append(torch.cat(rows, 1))
+    upper = torch.cat(found)
     return upper.triu() + upper.triu(1).mT
 
 

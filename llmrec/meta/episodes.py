@@ -62,7 +62,7 @@ def user_episode(
     def both(adapter: Adapter) -> tuple[Tensor, Tensor]:
         found = states(model, made, lora_hook(adapter))
         after = model.scores(found, items, made.batch, query.task, query.slot)
-        return _support(model, items, found, support, len(tasks), loss), _judged(loss, after, query)
+        return _support(model, items, found, support, len(tasks), loss), judged(loss, after, query)
 
     return Episode(len(tasks), both)
 
@@ -84,14 +84,14 @@ def scene_loss(
 ) -> SupportLoss[Adapter]:
     """Loss (S,) of S scenes under S adapters: what its users take next among the scene's own items, mean over users."""
     made = prompts(model, items, rows.tasks, settings.max_slots, settings.n_adapted_blocks)
-    reads = _inside(query_readouts(rows.tasks, made.batch), rows)
+    reads = inside(query_readouts(rows.tasks, made.batch), rows)
     owner = torch.from_numpy(rows.owner).to(made.lower.device)
     among = torch.from_numpy(rows.allowed).to(made.lower.device)[owner]
 
     def mean(adapter: Adapter) -> Tensor:
         found = states(model, made, lora_hook(adapter.take(owner)))
         after = model.scores(found, items, made.batch, reads.task, reads.slot)
-        return mean_by(_judged(loss, after, reads, among), owner, len(adapter))
+        return mean_by(judged(loss, after, reads, among), owner, len(adapter))
 
     return mean
 
@@ -104,7 +104,7 @@ def scene_episode(
     return Episode(len(support.allowed), lambda adapter: (before(adapter), after(adapter)))
 
 
-def _inside(reads: Readouts, rows: SceneRows) -> Readouts:
+def inside(reads: Readouts, rows: SceneRows) -> Readouts:
     """The readouts with only those targets that are items of the row's scene."""
     return reads.keep(rows.allowed[rows.owner[reads.task[reads.owner]], reads.target])
 
@@ -116,8 +116,8 @@ def _support(model: SlotModel, items: Items, found: Tensor, reads: Readouts, use
     vectors = found[task, len(model.prefix_ids) + torch.from_numpy(reads.slot).to(found.device)]
     # Without the repeat terms: inside one basket nothing comes twice, and a step must not unlearn what is bought again.
     if items.compared[0] == 1:
-        return mean_by(_judged(loss, model.logits(vectors, items), reads), task, users)
-    return mean_by(_judged(loss, *against_some(model, vectors, items, reads)), task, users)
+        return mean_by(judged(loss, model.logits(vectors, items), reads), task, users)
+    return mean_by(judged(loss, *against_some(model, vectors, items, reads)), task, users)
 
 
 def against_some(model: SlotModel, vectors: Tensor, items: Items, reads: Readouts) -> tuple[Tensor, Readouts]:
@@ -139,7 +139,7 @@ def against_some(model: SlotModel, vectors: Tensor, items: Items, reads: Readout
     return torch.cat([scores, own], 1), replace(reads, target=scores.shape[1] + place)
 
 
-def _judged(loss: Loss, scores: Tensor, reads: Readouts, among: Tensor | None = None) -> Tensor:
+def judged(loss: Loss, scores: Tensor, reads: Readouts, among: Tensor | None = None) -> Tensor:
     """Loss (M,) of the readouts' scores (M, N); a target counts what its event does."""
     target, owner = (torch.from_numpy(part).to(scores.device) for part in (reads.target, reads.owner))
     weight = None if reads.weight is None else torch.from_numpy(reads.weight).to(scores.device)

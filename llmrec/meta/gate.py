@@ -21,18 +21,22 @@ import torch
 from llmrec.errors import DataError
 from llmrec.meta.inner import Initialisation, SupportLoss, V, adapt
 
+ADAPTERS = ("lora", "core")
+
 
 @dataclass(frozen=True)
 class Choice:
     """One way to adapt.
 
     steps: inner steps. rate: what the learned rates are multiplied by. keep: the share of the way that is kept, so that the
-    answer lies at initialisation + keep * (adapted - initialisation).
+    answer lies at initialisation + keep * (adapted - initialisation). adapter: what is adapted, one of ADAPTERS. The core goes
+    by Newton's steps, which have no rates: there rate and keep are 1.
     """
 
     steps: int = 0
     rate: float = 1.0
     keep: float = 1.0
+    adapter: str = "lora"
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def adapt_by(init: Initialisation[V], support: SupportLoss[V], choices: Sequence
     users, home, first = len(choices), init.adapter.leaves(), choices[0]
     if first.rate == first.keep == 1 and all(choice == first for choice in choices):
         return adapt(init, support, users, first.steps)
-    steps, rate, keep = (home[0].new_tensor([getattr(c, f.name) for c in choices]) for f in fields(Choice))
+    steps, rate, keep = (home[0].new_tensor([getattr(c, name) for c in choices]) for name in ("steps", "rate", "keep"))
     share = rate * (torch.arange(int(steps.max()), device=steps.device)[:, None] < steps)
     theta = adapt(init, support, users, len(share), share)
     leaves = theta.leaves()
@@ -92,7 +96,7 @@ def adapt_by(init: Initialisation[V], support: SupportLoss[V], choices: Sequence
 def from_dict(saved: dict[str, Any]) -> Gate:
     """What `to_dict` gave, back from JSON. Raises DataError, naming the field, for anything that it would not give."""
     _keys(saved, "gate", {"choices", "bins"})
-    choices = tuple(Choice(**_numbers(c, f"choices[{i}]", Choice)) for i, c in enumerate(_list(saved["choices"], "choices")))
+    choices = tuple(_choice(c, f"choices[{i}]") for i, c in enumerate(_list(saved["choices"], "choices")))
     bins = tuple(Bin(**_numbers(b, f"bins[{i}]", Bin)) for i, b in enumerate(_list(saved["bins"], "bins")))
     return checked(Gate(choices, bins))
 
@@ -104,6 +108,8 @@ def checked(gate: Gate) -> Gate:
     for i, choice in enumerate(gate.choices):
         if choice.steps < 0 or choice.rate < 0 or not 0 <= choice.keep <= 1:
             raise DataError(f"choices[{i}]: expected steps >= 0, rate >= 0 and keep from 0 to 1, got {choice}; correct it")
+        if choice.adapter not in ADAPTERS or (choice.adapter == "core" and not choice.rate == choice.keep == 1):
+            raise DataError(f"choices[{i}]: expected lora or core as adapter, with rate and keep 1 for core, got {choice}")
     if any(one.least >= other.least for one, other in pairwise(gate.bins)):
         raise DataError(f"bins: expected ascending `least`, got {[b.least for b in gate.bins]}; sort them")
     for i, b in enumerate(gate.bins):
@@ -112,14 +118,23 @@ def checked(gate: Gate) -> Gate:
     return gate
 
 
+def _choice(saved: Any, where: str) -> Choice:
+    """A gate that was saved before there was a choice of adapters names none: it is LoRA's."""
+    return Choice(**_numbers({"adapter": "lora", **saved} if isinstance(saved, dict) else saved, where, Choice))
+
+
 def _numbers(saved: Any, where: str, kind: type) -> dict[str, Any]:
-    """The fields of a dataclass of numbers, each of the type that it is declared with."""
+    """The fields of a dataclass of numbers and texts, each of the type that it is declared with."""
     names = {f.name: f.type for f in fields(kind)}
     _keys(saved, where, set(names))
     return {name: _number(saved[name], f"{where}.{name}", declared) for name, declared in names.items()}
 
 
 def _number(value: Any, where: str, declared: Any) -> Any:
+    if declared == "str":
+        if not isinstance(value, str):
+            raise DataError(f"{where}: expected text, got {value!r}; save the gate again")
+        return value
     whole = declared == "int"
     right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not right:

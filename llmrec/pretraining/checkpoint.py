@@ -44,6 +44,8 @@ def identity(model: SlotModel, dataset: Dataset, users: np.ndarray, settings: Tr
     table = model.body.model.get_input_embeddings().weight  # never trained, so it tells the pretrained weights apart
     events = [np.asarray(users, np.int64), dataset.start, dataset.item, dataset.time, dataset.basket]
     events += [dataset.attributes[name] for name in sorted(dataset.attributes)]
+    if dataset.user_attributes is not None:
+        events.append(dataset.user_attributes.codes)
     events += [] if dataset.sample_weight is None else [dataset.sample_weight]  # other weights of event types are another loss
     return json.loads(
         json.dumps(

@@ -45,6 +45,7 @@ FEATURES = (
 # (15 of 6,000 of electronics): of what says something of such items only the ranker over counts would learn to distrust it.
 FOR_BLEND = (
     "text_knn",  # for a cold item: log(1 + 100 x text similarity to the support and to its co-purchases)
+    "by_group",  # log ratio of how often the user's groups took it to everybody, added up over the attributes that are known
 )
 
 CELLS = 1 << 22  # of a dense table that is made at a time, at most
@@ -93,7 +94,9 @@ def features(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndar
 
 
 def features_for_blend(tasks: Tasks, found: Candidates, counts: ItemStatistics) -> np.ndarray:
-    """float32 (C, 1), columns as in FOR_BLEND; 0 for purchased items, and where `ItemStatistics.text_knn` is empty.
+    """float32 (C, 2), columns as in FOR_BLEND.
+
+    The first is 0 for purchased items, and where `ItemStatistics.text_knn` is empty, the second where no attribute is known.
 
     text_knn(i) = log(1 + 100 sum_j carry(j, i) (held(j) + sum_h held(h) cooccurrence(h, j))), where held(h) decays by .8 a
     basket back: as the control `attribute kNN` of the benchmarks does with similarities of its own.
@@ -102,7 +105,9 @@ def features_for_blend(tasks: Tasks, found: Candidates, counts: ItemStatistics) 
     if counts.text_knn.nnz:
         held = support_counts(tasks, DECAY)
         value = cells(product(held + product(held, counts.cooccurrence), counts.text_knn), found.task, found.item)
-    return np.log1p(value / LEAST_TEXT_KNN).astype(np.float32)[:, None]
+    groups = counts.groups
+    lift = np.zeros(len(found.item)) if groups is None else groups.lift_at(tasks, found, groups.lift)
+    return np.stack([np.log1p(value / LEAST_TEXT_KNN), lift], 1).astype(np.float32)
 
 
 def _pair_of(held: Purchases, owner: np.ndarray, found: Candidates) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from llmrec.encoder.users import Read, Reading
 from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
+from llmrec.ranking.groups import Groups
 from llmrec.ranking.ranker import Ranker, rank
 from llmrec.ranking.statistics import ItemStatistics
 
@@ -71,6 +72,27 @@ class BlendRanker:
     def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
         """See `CandidateRanker`."""
         return rank(self.weights, blend_inputs(self.counts, self.transformer, self.features, tasks, candidates))
+
+
+@dataclass(frozen=True)
+class AttributeRanker:
+    """Ranks for users without events by their attributes: by the transformer's score, and by what their groups take.
+
+    weights: over `attribute_inputs`.
+    """
+
+    weights: Ranker
+    groups: Groups
+    transformer: CandidateRanker
+
+    def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
+        """See `CandidateRanker`; of the tasks only the attributes are read."""
+        return rank(self.weights, attribute_inputs(self.groups, self.transformer, tasks, candidates))
+
+
+def attribute_inputs(groups: Groups, transformer: CandidateRanker, tasks: Tasks, found: Candidates) -> np.ndarray:
+    """float32 (C, 5): score by the transformer, and the features of `Groups`."""
+    return np.concatenate([transformer.score(tasks, found)[:, None], groups.features(tasks, found)], 1)
 
 
 def blend_inputs(

@@ -17,6 +17,7 @@ from llmrec.models.counts import basket_items, basket_of_events, largest_weights
 from llmrec.models.item_item import Markov, ease_weights, fit_markov, interactions
 from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.cold_items import alike, carry
+from llmrec.ranking.groups import Groups, fit_groups
 from llmrec.ranking.text_cca import Flow, fit_flow, item_features
 
 POSITIONS = np.array([1, 2, 3, 5, 10, 20, 50, 100])  # baskets known, at which popularity by position is counted
@@ -68,6 +69,7 @@ class ItemStatistics:
     position_popularity: float32 (len(POSITIONS), N), log share of an item in the baskets that follow so many baskets.
     recent_position_popularity: float32 (DATES, len(POSITIONS), N), the same by date. dates: float64 (DATES,), the middle of
         each part, in seconds.
+    groups: counts by attributes of the users; None without attributes.
     """
 
     popularity: np.ndarray
@@ -84,6 +86,7 @@ class ItemStatistics:
     position_popularity: np.ndarray
     recent_position_popularity: np.ndarray
     dates: np.ndarray
+    groups: Groups | None = None
 
 
 def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: np.random.Generator) -> ItemStatistics:
@@ -109,6 +112,7 @@ def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Tex
         position_popularity=place,
         recent_position_popularity=lately,
         dates=dates,
+        groups=None if part.user_attributes is None else fit_groups(part, part.user_attributes, horizon),
     )
 
 

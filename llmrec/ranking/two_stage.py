@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy import sparse
 
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import Read
@@ -63,6 +64,17 @@ def retrieve(
     dislikes = not sources.repeats and tasks.counted is not tasks
     seen = support_counts(tasks, every=True) if dislikes else None  # not offered again either
     return candidates(query, retrieval.index, support, counts.cooccurrence, retrieval.popular, sources, allowed, seen)
+
+
+def retrieve_by_attributes(retrieval: Retrieval, tasks: Tasks, vectors: np.ndarray, allowed: np.ndarray | None) -> Candidates:
+    """Candidates of T tasks without support, by user vectors (T, d), by popularity, and by popularity in each of the user's
+    groups."""
+    groups, attributes = retrieval.counts.groups, tasks.user_attributes
+    here = None if groups is None or attributes is None else groups.candidates(attributes, retrieval.sources.popular_k)
+    nothing = sparse.csr_array((len(tasks), tasks.dataset.n_items), dtype=np.float32)
+    sources = replace(retrieval.sources, knn_k=0)
+    query = search_queries(vectors)
+    return candidates(query, retrieval.index, nothing, None, retrieval.popular, sources, allowed, None, here)
 
 
 @dataclass(frozen=True)

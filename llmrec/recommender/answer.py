@@ -6,24 +6,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llmrec.data.tasks import Tasks
+from llmrec.data.attributes import Attributes
+from llmrec.data.dataset import Dataset
+from llmrec.data.ids import Ids
+from llmrec.data.tasks import Tasks, full_histories, without_history
 from llmrec.encoder.threads import threads_for
 from llmrec.encoder.users import PromptReading, batches
-from llmrec.index.candidates import first_allowed, names
+from llmrec.errors import DataError
+from llmrec.index.candidates import Candidates, first_allowed, names
 from llmrec.index.faiss_index import Index, search
-from llmrec.ranking.rankers import CandidateRanker, already_read, checked_scores
-from llmrec.ranking.two_stage import retrieve, search_queries
-from llmrec.recommender.pipeline import adapted, answer_size, choices, read_with
+from llmrec.ranking.rankers import AttributeRanker, CandidateRanker, TransformerRanker, already_read, checked_scores
+from llmrec.ranking.two_stage import retrieve, retrieve_by_attributes, search_queries
 from llmrec.recommender.state import State
 
 FALLBACK = "popular (no history)"
+BY_ATTRIBUTES = "attributes (no history)"
 BACKFILL = "rest of the catalogue"
 
 
 @dataclass(frozen=True)
 class Answer:
     """Rows of a recommendation: which asker (int64 position), item (internal index), score, rank from 1, source, and the
-    gradient steps that the asker's adapter took."""
+    steps that the asker's adapter took."""
 
     asker: np.ndarray
     item: np.ndarray
@@ -47,6 +51,26 @@ class Request:
     allowed: np.ndarray | None = None
     steps: int | None = None
     ranker: CandidateRanker | None = None
+
+
+def answer_everybody(state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request) -> Answer:
+    """Items for each of the users asked for: by history for who has one, else by attributes, else what is popular.
+
+    known: histories of some of them. attributes: of all of them, row by row; None of a model that was fitted without.
+    """
+    place = known.users.find(asked.values)
+    here = np.flatnonzero(place >= 0)
+    here = here[np.diff(known.start)[place[here]] > 0]
+    tasks, rest = full_histories(known, place[here]), np.setdiff1d(np.arange(len(asked)), here)
+    if attributes is None:
+        found = answer(state, tasks, request)
+        return joined([replace(found, asker=here[found.asker]), fallback(state, rest, request)])
+    found = answer(state, replace(tasks, user_attributes=attributes.take(here)), request)
+    some = attributes.take(rest).some
+    told, untold = rest[some], rest[~some]
+    others = answer_by_attributes(state, without_history(known, attributes.take(told)), request)
+    parts = [replace(found, asker=here[found.asker]), replace(others, asker=told[others.asker])]
+    return joined([*parts, fallback(state, untold, request)])
 
 
 def answer(state: State, tasks: Tasks, request: Request) -> Answer:
@@ -91,17 +115,61 @@ def joined(parts: list[Answer]) -> Answer:
     return Answer(column("asker"), column("item"), column("score"), column("rank"), source, column("steps"))
 
 
+def answer_by_attributes(state: State, tasks: Tasks, request: Request) -> Answer:
+    """The k best items for tasks without support, of whose users attributes are known, labelled as such.
+
+    Nothing is adapted, for there is nothing to adapt to. `request.ranker` does not order these answers, nor the fallback.
+    """
+    parts, first = [], 0
+    for part in batches(tasks):
+        with threads_for(state.adapting.largest_product(part, [])):
+            reading, found, value = scored_by_attributes(state, part, request.allowed)
+        ranked = _best(state, part, reading, found, value, request, np.zeros(len(part), np.int64))
+        source = [BACKFILL if source == BACKFILL else BY_ATTRIBUTES for source in ranked.source]
+        parts.append(replace(ranked, asker=ranked.asker + first, source=source))
+        first += len(part)
+    return joined(parts)
+
+
+def scored_by_attributes(
+    state: State, tasks: Tasks, allowed: np.ndarray | None
+) -> tuple[PromptReading, Candidates, np.ndarray]:
+    """What is read of tasks without support, their candidates, and the scores float32 (C,) of these.
+
+    Raises DataError for a model that was fitted without attributes of users.
+    """
+    weights, groups = state.by_attributes, state.retrieval.counts.groups
+    if weights is None or groups is None:
+        raise DataError("tasks: expected known events, got none: this model was fitted without attributes of users")
+    reading = state.adapting.base.read(tasks)
+    found = retrieve_by_attributes(state.retrieval, tasks, reading.vectors, allowed)
+    ranker = AttributeRanker(weights, groups, TransformerRanker(already_read(tasks, reading)))
+    return reading, found, checked_scores(ranker, tasks, found)
+
+
 def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
-    model, items, settings = state.model, state.items, state.settings
-    how = choices(state.init, state.gate, tasks, request.steps)
+    how = state.adapting.choices(tasks, request.steps)
     took = np.array([choice.steps for choice in how])
-    with threads_for(answer_size(model, items, tasks, settings, how)):
-        made, adapter = adapted(model, items, tasks, settings, state.init, request.steps, state.gate)
-        reading = read_with(model, items, made, adapter)
+    with threads_for(state.adapting.largest_product(tasks, how)):
+        reading = state.adapting.read(tasks, how)
         sources = replace(state.retrieval.sources, repeats=not request.filter_viewed)
         found = retrieve(state.retrieval, tasks, reading.vectors, sources, request.allowed)
         fitted = state.rankers_for(request.filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))
         value = checked_scores(fitted if request.ranker is None else request.ranker, tasks, found)
+    return _best(state, tasks, reading, found, value, request, took)
+
+
+def _best(
+    state: State,
+    tasks: Tasks,
+    reading: PromptReading,
+    found: Candidates,
+    value: np.ndarray,
+    request: Request,
+    took: np.ndarray,
+) -> Answer:
+    """The k best of the candidates by their scores `value` (C,), and the rest of the catalogue where there are fewer. took:
+    int64 (T,), inner steps of each task."""
     best = np.lexsort((found.item, -value, found.task))
     rank = np.arange(len(best)) - found.start[found.task[best]] + 1
     keep = rank <= request.k

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmrec.data.dataset import Dataset
-from llmrec.ranking.features import FOR_BLEND
 from llmrec.recommender.settings import Settings
 
 LEAST_STEPS = 300  # of base training: fewer leave even a small catalogue unlearned
 LONGEST_PROMPT = 128  # slots
 LONG_HISTORY = 40  # baskets
 LEARNING_RATES = {"small": 1e-3, "pretrained": 4e-4}
+FOR_COLD_ITEMS = ("text_knn",)
 BLEND_FEATURES = (
     "purchased",
     "n_baskets",
@@ -42,7 +42,7 @@ class Facts:
     users: with at least one event. histories: the same, where a history of more than LONG_HISTORY baskets counts once for
     every LONG_HISTORY of them. baskets: median number of baskets of a user. basket_size: mean number of events in a
     basket. long_history: events of a user whom 5% of the users exceed. item_events: mean number of events of a purchased item.
-    blend_users: users to be held out for the blend.
+    blend_users: users to be held out for the blend. attributes: whether attributes of users are known.
     """
 
     users: int
@@ -52,6 +52,7 @@ class Facts:
     long_history: float
     item_events: float
     blend_users: int
+    attributes: bool = False
 
     def __str__(self) -> str:
         return (
@@ -73,6 +74,7 @@ def facts(dataset: Dataset, blend_users: int) -> Facts:
         long_history=float(np.quantile(events[some], 0.95)) if some.any() else 0.0,
         item_events=dataset.n_events / max(len(np.unique(dataset.item)), 1),
         blend_users=blend_users,
+        attributes=dataset.user_attributes is not None,
     )
 
 
@@ -119,14 +121,15 @@ def dropout(facts: Facts) -> float:
 
 def blend_features(facts: Facts, cold_items: bool = False) -> tuple[str, ...]:
     """What the blend reads beside the two scores: counts where at least 400 users teach it, else nothing; for cold items also
-    what is said of them by FOR_BLEND.
+    FOR_COLD_ITEMS.
 
     So have the recipes: 422 users of MovieLens and 2,000 of beauty teach it, and 172 households of the Complete Journey, where
-    what the blend sees was chosen on training households.
+    what the blend sees was chosen on training households. Where attributes of users are known, it reads counts by them as well.
     """
     if facts.blend_users < 400:
         return ()
-    return (*BLEND_FEATURES, *FOR_BLEND) if cold_items else BLEND_FEATURES
+    by_group = ("by_group",) if facts.attributes else ()
+    return (*BLEND_FEATURES, *by_group, *(FOR_COLD_ITEMS if cold_items else ()))
 
 
 def user_encoder(facts: Facts) -> str:

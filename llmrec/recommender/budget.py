@@ -20,13 +20,15 @@ def equal_steps(settings: Settings, blocks: int) -> float:
     """How many steps of base training cost as many multiplications as the meta-learning.
 
     In units of one block forward over one prompt: a step of base training is 3 (forward and backward) x blocks x batch; an
-    episode is the lower blocks once, and the upper ones forward and backward for the query at every step, and backward once
-    more for every inner gradient.
+    episode of LoRA is the lower blocks once, and the upper ones forward and backward for the query at every step, and backward
+    once more for every inner gradient. An episode of the core is all blocks forward once; what it solves beside is small.
     """
-    lora = settings.lora
+    lora, core = settings.lora, settings.core
     adapted = min(lora.n_adapted_blocks, blocks)
     episode = lora.meta_batch_size * (blocks - adapted + adapted * (3 * (lora.inner_steps + 1) + 2 * lora.inner_steps))
-    return settings.outer.episodes * episode / (3 * blocks * settings.train.batch_size)
+    cost = 0 if settings.adapter == "core" else settings.outer.episodes * episode
+    cost += 0 if settings.adapter == "lora" else core.episodes * core.meta_batch_size * blocks
+    return cost / (3 * blocks * settings.train.batch_size)
 
 
 def within(minutes: float, settings: Settings, model: SlotModel, dataset: Dataset, users: np.ndarray) -> tuple[Settings, str]:
@@ -53,10 +55,14 @@ def within(minutes: float, settings: Settings, model: SlotModel, dataset: Datase
         train=replace(settings.train, max_steps=_shorter(settings.train.max_steps, share, LEAST_STEPS)),
         outer=replace(settings.outer, episodes=_shorter(settings.outer.episodes, share, LEAST_EPISODES)),
     )
+    told = [] if settings.adapter == "core" else [f"{shorter.outer.episodes} episodes instead of {settings.outer.episodes}"]
+    if settings.adapter != "lora":
+        core = replace(settings.core, episodes=_shorter(settings.core.episodes, share, LEAST_EPISODES))
+        shorter = replace(shorter, core=core)
+        told.append(f"{core.episodes} episodes of the core instead of {settings.core.episodes}")
     said = (
         f"SHORTENED: a training step takes {step:.2f} s, all steps {wanted:.1f} min, and {minutes:g} are given: "
-        f"{shorter.train.max_steps} steps instead of {settings.train.max_steps}, {shorter.outer.episodes} episodes instead of "
-        f"{settings.outer.episodes}. Expect lower numbers"
+        f"{shorter.train.max_steps} steps instead of {settings.train.max_steps}, {', '.join(told)}. Expect lower numbers"
     )
     return shorter, said
 

@@ -21,6 +21,7 @@ from llmrec.errors import DataError
 from llmrec.progress import Stages
 from llmrec.ranking.statistics import Texts, fit_statistics, read_texts, with_vectors
 from llmrec.ranking.two_stage import Retrieval
+from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.pipeline import new_retrieval, reader
 from llmrec.recommender.settings import Settings
 
@@ -137,23 +138,35 @@ def texts_of(dataset: Dataset, model: SlotModel, settings: Settings, rng: np.ran
     return with_vectors(texts, model.text.cpu().numpy(), rng) if settings.cold_items else texts
 
 
+@dataclass(frozen=True)
+class Met:
+    """What gate and blend are learned over. learned: how histories are read. retrieval: what proposes. tasks: of the blend;
+    None for the usual ones."""
+
+    learned: Adapting
+    retrieval: Retrieval
+    tasks: Tasks | None = None
+
+
 def as_new(
     dataset: Dataset,
     users: np.ndarray,
-    model: SlotModel,
-    items: Items,
+    learned: Adapting,
     retrieval: Retrieval,
     newest: Newest | None,
     texts: Texts,
     settings: Settings,
     rng: np.random.Generator,
-) -> tuple[Items, Retrieval, Tasks | None]:
-    """The items and candidates that gate and blend are learned with, and the tasks of the blend: those given, and None for the
-    usual tasks; or if there are newest items, those in which nobody has had these, with counts over `users`, and tasks after
-    the cut, since before it nobody took them."""
+) -> Met:
+    """What gate and blend are learned over: what is given, or if there are newest items, the same with these as items that
+    nobody has had, counts over `users` without them, and tasks after the cut, since before it nobody took them."""
     if newest is None:
-        return items, retrieval, None
-    hidden = items_as_new(model, newest.new)
+        return Met(learned, retrieval)
+    model, lora, core = learned.base.model, learned.lora, learned.core
+    base = replace(learned.base, items=items_as_new(model, newest.new))
+    start, steps = (None, 1) if core is None else (core.start, core.steps)
+    hidden = adapting(base, None if lora is None else lora.init, start, steps)
     counts = fit_statistics(newest.without(dataset), users, settings.train.horizon, texts, rng)
+    candidates = new_retrieval(model, base.items, counts, settings, retrieval.index.tuned)
     asked = newest.later.take(np.sort(rng.permutation(len(newest.later))[: settings.ranking_tasks]))
-    return hidden, new_retrieval(model, hidden, counts, settings, retrieval.index.tuned), asked
+    return Met(hidden, candidates, asked)

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from llmrec.data.dataset import Dataset
-from llmrec.data.tasks import Tasks, first_baskets
+from llmrec.data.tasks import Tasks, first_baskets, without_history
+from llmrec.encoder.users import batches
 from llmrec.errors import DataError
 from llmrec.metrics.bootstrap import bootstrap_mean, paired_bootstrap
 from llmrec.metrics.ranking import rank_targets
 from llmrec.metrics.report import Result
-from llmrec.recommender.dense import ranked_scores
-from llmrec.recommender.pipeline import reader
+from llmrec.recommender.answer import scored_by_attributes
+from llmrec.recommender.dense import ranked, ranked_scores
 from llmrec.recommender.state import State
 
 OURS = "llmrec"
@@ -25,10 +26,15 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
 
     Differences (`versus`) are those of the adapted model to each other method. Raises DataError when no history is long enough.
     """
-    if known < 1:
-        raise DataError(f"known is {known}; expected at least 1 basket, because adaptation needs one")
+    if known < 1 and state.by_attributes is None:
+        raise DataError(
+            f"known is {known}; expected at least 1 basket: a model without attributes of users, see fit(..., users=table), "
+            "answers who has no event with what is popular"
+        )
     horizon = state.settings.train.horizon
     tasks = first_baskets(held, np.arange(held.n_users), known, horizon)
+    if not known and tasks.user_attributes is not None:
+        tasks = tasks.take(tasks.user_attributes.some)
     if not len(tasks):
         raise DataError(f"events: no user has {known} + {horizon} baskets; bring longer histories or set a smaller `known`")
     counts = state.retrieval.counts.popularity
@@ -42,6 +48,8 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
         "popularity": lambda: np.tile(share, (len(tasks), 1)),
         "most_frequent": lambda: times + share,
     }
+    if not known:  # there is nothing to adapt to, and nothing that was frequent
+        ways = {OURS: lambda: scores_by_attributes(state, tasks), "popularity": ways["popularity"]}
     relevant, found, seconds = tasks.relevant(), {}, {}
     for method, way in ways.items():
         began = time.perf_counter()
@@ -70,6 +78,16 @@ def chain_scores(
     steps: inner steps for everybody; None for as many as the gate says. filter_viewed: items of the history are no candidates;
         they still have a score, which the caller must mask. allowed: bool (N,), items that may be candidates; None for all.
     """
-    read = reader(state.model, state.items, state.settings, state.init, steps, state.gate)
     retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=not filter_viewed))
-    return ranked_scores(read, retrieval, state.rankers_for(filter_viewed).over, tasks, allowed)
+    return ranked_scores(state.adapting.reader(steps), retrieval, state.rankers_for(filter_viewed).over, tasks, allowed)
+
+
+def scores_by_attributes(state: State, tasks: Tasks, allowed: np.ndarray | None = None) -> np.ndarray:
+    """Scores float32 (T, N) of users of whom attributes are known and no event, as `recommend` ranks; supports are not read."""
+    if tasks.user_attributes is None:
+        raise DataError("tasks: expected attributes of the users, got none; without them the answer is what is popular")
+    found = []
+    for part in batches(without_history(tasks.dataset, tasks.user_attributes)):
+        reading, chosen, value = scored_by_attributes(state, part, allowed)
+        found.append(ranked(chosen, value, reading.table()))
+    return np.concatenate(found)

@@ -8,42 +8,44 @@ from pathlib import Path
 
 import numpy as np
 
-from llmrec.adapters.lora import Adapter, distance
+from llmrec.adapters.lora import Adapter
 from llmrec.data.dataset import Dataset
 from llmrec.data.known import KnownUsers
-from llmrec.data.tasks import Tasks
+from llmrec.data.user_tables import UserTable
 from llmrec.encoder.backbone import Backbone, load_body, load_text, small_body
-from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ShortHistoriesError
+from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
-from llmrec.meta.resumable import Learned
 from llmrec.pretraining.loop import Pretrained, pretrain
 from llmrec.progress import Stages, bar
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import already_read
 from llmrec.ranking.statistics import extent, fit_statistics
-from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.ranking.two_stage import Rankers
+from llmrec.recommender.adapting import adapting
 from llmrec.recommender.auto import facts, resolve
 from llmrec.recommender.budget import within
-from llmrec.recommender.cold_items import as_new, keep_likeness, newest_items, texts_of, value_cold_items
+from llmrec.recommender.cold_items import Met, as_new, keep_likeness, newest_items, texts_of, value_cold_items
 from llmrec.recommender.gating import describe, learn_gate
+from llmrec.recommender.meta_learning import learn_adapters
 from llmrec.recommender.pipeline import (
     check_settings,
     frozen_items,
+    learn_attribute_ranker,
     learn_blend,
     learn_counts_rankers,
-    learn_initialisation,
     new_model,
     new_retrieval,
     ranking_tasks,
     reader,
-    start_adapter,
     text_vectors,
     tuning_users,
+    with_long_supports,
 )
-from llmrec.recommender.run import BASE, Run, planned
+from llmrec.recommender.run import BASE, Run, found_done, planned
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.state import State
@@ -176,12 +178,8 @@ def train_base(
         folder = run.part(BASE)
         done = pretrain(model, dataset, users, plan, seed, folder, run.processes, run.save_steps, watch, stages.say)
         first, last = np.mean(done.losses[:10]), np.mean(done.losses[-10:])
-        say(f"{plan.max_steps} steps{_found(done.resumed)}, loss {first:.3f} -> {last:.3f}")
+        say(f"{plan.max_steps} steps{found_done(done.resumed)}, loss {first:.3f} -> {last:.3f}")
     return done
-
-
-def _found(resumed: int) -> str:
-    return f" ({resumed} of them found done)" if resumed else ""
 
 
 def fit_rest(
@@ -207,94 +205,75 @@ def fit_rest(
         retrieval = new_retrieval(model, items, counts, settings, users=asked)
         if retrieval.index.tuned is not None:
             say(f"{extent(dataset)}; {retrieval.index.tuned}")
-    init = learn_to_adapt(model, items, dataset, split.meta, settings, rng, seed, stages, run).init
+    base = Base(model, items, settings.episode)
+    learned = learn_adapters(base, dataset, split.meta, settings, rng, seed, stages, run)
     with stages("rank", f"over counts, learned on {len(split.base):,} users"):
         kinds = (True, False) if settings.sources.repeats else (False,)
         counted = learn_counts_rankers(plain, retrieval, texts, dataset, split.base, settings, rng, seed, kinds)
-    meets = as_new(dataset, split.base, model, items, retrieval, newest, texts, settings, rng)
-    rest = model, meets[0], init, meets[1], counted[0], counted[-1]
-    gate, rankers, unseen = gate_and_blend(dataset, split, *rest, settings, seed, rng, stages, meets[2])
+    as_asked = as_new(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
+    rest = counted[0], counted[-1], settings
+    gate, rankers, unseen = gate_and_blend(dataset, split, as_asked, *rest, seed, rng, stages)
+    by_attributes = None
+    if dataset.user_attributes is not None:
+        with stages("attributes", f"how to rank by them: {', '.join(dataset.user_attributes.encoding.names)}"):
+            others = split.base if split.blend is split.base else np.concatenate([split.meta, split.blend])
+            by_attributes = learn_attribute_ranker(plain, retrieval, dataset, split.base, others, settings, rng, seed)
     if split.blend is not split.base:  # everything is learned: the held-out users count now, too
         with stages("count", "over all users"):
             counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
             retrieval = replace(retrieval, counts=counts)
-    known = KnownUsers((dataset,))
-    return State(settings, model, items, init, retrieval, rankers, unseen, dataset.catalogue, known, gate, seed=seed)
-
-
-def learn_to_adapt(
-    model: SlotModel,
-    items: Items,
-    dataset: Dataset,
-    users: np.ndarray,
-    settings: Settings,
-    rng: np.random.Generator,
-    seed: int,
-    stages: Stages,
-    run: Run = Run(),  # noqa: B008  (frozen)
-    start: Initialisation[Adapter] | None = None,
-) -> Learned[Adapter]:
-    """Meta-learn an initialisation on `users`, with a bar, from the last checkpoint of `run` on if there is one.
-
-    start: what is learned from; None for the random one of the settings.
-    """
-    plan, size = settings.outer, settings.lora.meta_batch_size
-    begin = start_adapter(model, settings, seed, settings.lora.b_std) if start is None else start
-    what = f"{plan.episodes} episodes of {size} of {len(users):,} users"
-    with stages("meta-learn", what) as say, bar(total=plan.episodes, stream=stages.stream) as b:
-
-        def watch(number: int, _: list[float]) -> None:
-            b.update(number + 1 - b.n)
-
-        learned = learn_initialisation(model, items, dataset, users, settings, rng, seed, watch, begin, run)
-        moved = float(distance(learned.init.adapter, begin.adapter))
-        done = f"{plan.episodes} episodes{_found(learned.resumed)}"
-        say(f"{done}, {begin.adapter.n_params:,} numbers a user, moved by {moved:.2f}")
-    return learned
+    known = KnownUsers((replace(dataset, user_attributes=None),))
+    init, core = (None if learned.lora is None else learned.lora.init), (None if learned.core is None else learned.core.start)
+    parts = model, items, init, retrieval, rankers, unseen, dataset.catalogue, known
+    state = State(settings, *parts, gate, seed=seed, core=core)
+    if dataset.user_attributes is None:
+        return state
+    return replace(state, people=UserTable(dataset.users, dataset.user_attributes), by_attributes=by_attributes)
 
 
 def with_initialisation(
     state: State, dataset: Dataset, split: UserSplit, init: Initialisation[Adapter], rng: np.random.Generator, stages: Stages
 ) -> State:
-    """The same base and counts under another initialisation, with a gate and a blend of its own.
+    """The same base and counts under another initialisation of LoRA, with a gate and a blend of its own. A core is left out:
+    what it shares was learned beside the old initialisation.
 
     They are learned beside counts over the base's users alone, as in `fit`: the state's own hold the future of all users.
     """
     texts = texts_of(dataset, state.model, state.settings, rng)
     counts = fit_statistics(dataset, split.base, state.settings.train.horizon, texts, rng)
     retrieval = replace(state.retrieval, counts=counts, observed=None)
-    newest = newest_items(dataset, split.blend) if state.settings.cold_items else None
-    meets = as_new(dataset, split.base, state.model, state.items, retrieval, newest, texts, state.settings, rng)
-    parts = state.model, meets[0], init, meets[1], state.rankers.counts, state.unseen_rankers.counts
-    gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.settings, state.seed, rng, stages, meets[2])
-    return replace(state, init=init, gate=gate, rankers=rankers, unseen_rankers=unseen)
+    settings = replace(state.settings, adapter="lora")
+    learned = adapting(Base(state.model, state.items, settings.episode), init)
+    newest = newest_items(dataset, split.blend) if settings.cold_items else None
+    as_asked = as_new(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
+    parts = as_asked, state.rankers.counts, state.unseen_rankers.counts, settings
+    gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.seed, rng, stages)
+    return replace(state, settings=settings, init=init, core=None, gate=gate, rankers=rankers, unseen_rankers=unseen)
 
 
 def gate_and_blend(
     dataset: Dataset,
     split: UserSplit,
-    model: SlotModel,
-    items: Items,
-    init: Initialisation[Adapter],
-    retrieval: Retrieval,
+    met: Met,
     counted: Ranker,
     counted_unseen: Ranker,
     settings: Settings,
     seed: int,
     rng: np.random.Generator,
     stages: Stages,
-    asked: Tasks | None = None,
 ) -> tuple[Gate | None, Rankers, Rankers]:
-    """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor initialisation.
+    """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor adapters; of histories
+    longer than the prompt, too, where a core reads those.
 
-    asked: tasks of the blend; None for those of `ranking_tasks`.
-
+    met: what they are learned over.
     Returns the gate, the rankers of all items, and those of items that the history does not hold.
     """
+    learned, retrieval = met.learned, met.retrieval
     own, gate = split.blend is split.base, None
+    long = settings if learned.core is None else with_long_supports(settings, dataset)
     if not own:
         with stages("gate", f"from {len(split.blend):,} other users") as say:
-            gate = learn_gate(model, items, init, dataset, split.blend, settings, rng)
+            gate = learn_gate(learned, dataset, split.blend, long, rng)
             say(f"steps to take: {describe(gate)}")
     same = (
         "the base's users (too few users to hold any out, so no gate is learned)"
@@ -302,8 +281,8 @@ def gate_and_blend(
         else f"{len(split.blend):,} other users"
     )
     with stages("blend", f"learned on {same}"):
-        tasks = ranking_tasks(dataset, split.blend, settings, rng) if asked is None else asked
-        read = already_read(tasks, reader(model, items, settings, init, gate=gate)(tasks))
+        tasks = ranking_tasks(dataset, split.blend, long, rng) if met.tasks is None else met.tasks
+        read = already_read(tasks, replace(learned, gate=gate).reader()(tasks))
         every = learn_blend(read, retrieval, counted, tasks, settings, seed)
         if not settings.sources.repeats:
             return gate, every, every

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,33 +11,46 @@ import torch
 
 from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.data.dataset import Catalogue, Dataset
-from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.encoder.backbone import Backbone, TextModel
 from llmrec.encoder.dates import moments
 from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.templates import history_words, load_template
-from llmrec.encoder.threads import threads_for
-from llmrec.encoder.train import Shard
-from llmrec.encoder.users import PromptReading, Prompts, Read, batches, joined, prompt_reading, prompts, user_vectors
+from llmrec.encoder.users import PromptReading, Prompts, Read, prompt_reading, user_vectors
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
 from llmrec.index.faiss_index import build as build_index
 from llmrec.index.tuning import QUERIES, Tuned
-from llmrec.meta.episodes import user_episode, user_support
-from llmrec.meta.gate import Choice, Gate, adapt_by
+from llmrec.meta.adaptable import Base
+from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation, initialisation
-from llmrec.meta.outer import Episode
-from llmrec.meta.resumable import Learned, meta_learn
-from llmrec.pretraining.checkpoint import digest, identity
 from llmrec.ranking.features import features
+from llmrec.ranking.groups import FEATURES as GROUP_FEATURES
+from llmrec.ranking.groups import fit_groups
 from llmrec.ranking.ranker import Ranker, Ranking, fit_ranker
-from llmrec.ranking.rankers import CountsRanker, TransformerRanker, already_read, blend_inputs, columns_of
+from llmrec.ranking.rankers import (
+    CountsRanker,
+    TransformerRanker,
+    already_read,
+    attribute_inputs,
+    blend_inputs,
+    columns_of,
+)
 from llmrec.ranking.statistics import ItemStatistics, Texts, fit_statistics
-from llmrec.ranking.two_stage import Rankers, Retrieval, concatenate_rankings, ranking, retrieve, search_queries
-from llmrec.recommender.run import META, Run
+from llmrec.ranking.two_stage import (
+    Rankers,
+    Retrieval,
+    concatenate_rankings,
+    ranking,
+    retrieve,
+    retrieve_by_attributes,
+    search_queries,
+)
+from llmrec.recommender.adapting import adapting
 from llmrec.recommender.settings import Settings
 
+LONG = 0.95  # quantile of the users' baskets that a long support has
 LEAST_TARGETS = 30  # right items that rankers of unseen items need: with none a ranker stays as it begins
 
 
@@ -63,10 +76,16 @@ def new_model(
     seen = np.bincount(part.item, minlength=dataset.n_items) > 0
     taken = np.bincount(part.item, part.sample_weight, dataset.n_items)
     popularity = torch.from_numpy(np.maximum(taken, 0.5 * seen)).float()  # an item of little or no weight is not a new one
-    kinds = len(dataset.event_types)
+    kinds, given = len(dataset.event_types), dataset.user_attributes
+    if given is not None and not words:
+        raise DataError(
+            f"history_template: {settings.history_template!r} has no words, expected at least one, to carry the attributes "
+            "of users; put some before {history}"
+        )
+    n_user = 0 if given is None else given.encoding.width
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)
-        model = SlotModel(body, torch.tensor(words), torch.from_numpy(text), popularity, moments(part.time), kinds)
+        model = SlotModel(body, torch.tensor(words), torch.from_numpy(text), popularity, moments(part.time), kinds, n_user)
     return model.to(settings.device)
 
 
@@ -136,46 +155,18 @@ def start_adapter(model: SlotModel, settings: Settings, seed: int, b_std: float)
     return initialisation(adapter, lora.inner_steps, lora.inner_lr, lora.proximal).to(settings.device)
 
 
-def learn_initialisation(
-    model: SlotModel,
-    items: Items,
-    dataset: Dataset,
-    users: np.ndarray,
-    settings: Settings,
-    rng: np.random.Generator,
-    seed: int,
-    watch: Callable[[int, list[float]], None] | None = None,
-    start: Initialisation | None = None,
-    run: Run = Run(),  # noqa: B008  (frozen)
-) -> Learned[Adapter]:
-    """The meta-learned LoRA initialisation and its rates, on top of a frozen base, from episodes of `users`, which are drawn as
-    base training draws its windows.
+def windows(dataset: Dataset, users: np.ndarray, settings: Settings, count: int, rng: np.random.Generator) -> Tasks:
+    """So many tasks of `users`, drawn as base training draws its windows."""
+    draw = settings.train
+    return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
 
-    watch: told the episode's number and its losses. start: what is learned from; None for `start_adapter`. run: see there; all
-    of its processes call this with the same arguments.
-    """
-    model.requires_grad_(False)
-    draw, size = settings.train, settings.lora.meta_batch_size
-    # All are drawn at once, so that a run that goes on leaves the generator where it would have been.
-    drawn = [
-        sample_windows(dataset, users, draw.known, draw.horizon, size, rng, draw.from_start)
-        for _ in range(settings.outer.episodes)
-    ]
 
-    def episode_at(number: int, shard: Shard) -> tuple[Episode[Adapter], float]:
-        tasks = drawn[number]
-        mine = tasks.take(np.arange(shard.rank, len(tasks), shard.world))
-        return user_episode(model, items, mine, settings.episode), len(mine) / len(tasks)
-
-    if start is None:
-        start = start_adapter(model, settings, seed, settings.lora.b_std)
-    about = {}
-    if run.folder is not None:
-        base = digest(model.id_embedding.detach().cpu().numpy(), model.bias.detach().cpu().numpy())
-        about = identity(model, dataset, users, draw, seed) | asdict(settings.lora) | {"base": base}
-    with threads_for(model.multiplications(size, draw.max_slots)):
-        folder, every = run.part(META), run.save_episodes
-        return meta_learn(start, episode_at, settings.outer, about, folder, run.processes, every, watch)
+def with_long_supports(settings: Settings, dataset: Dataset) -> Settings:
+    """The same settings with supports as long as histories are, also those that a prompt is too short for: what is adapted to
+    whole histories is learned on such."""
+    shortest, longest = settings.train.known
+    whole = int(np.quantile(dataset.n_baskets, LONG)) - settings.train.horizon
+    return replace(settings, train=replace(settings.train, known=(shortest, max(longest, whole))))
 
 
 def reader(
@@ -186,48 +177,8 @@ def reader(
     steps: int | None = None,
     gate: Gate | None = None,
 ) -> Read:
-    """Read histories with the base alone (`init` None) or with adapters, see `adapted`; at least one task at a time."""
-
-    def read(tasks: Tasks) -> PromptReading:
-        return joined(
-            [read_with(model, items, *adapted(model, items, part, settings, init, steps, gate)) for part in batches(tasks)]
-        )
-
-    return read
-
-
-def adapted(
-    model: SlotModel,
-    items: Items,
-    tasks: Tasks,
-    settings: Settings,
-    init: Initialisation | None,
-    steps: int | None = None,
-    gate: Gate | None = None,
-) -> tuple[Prompts, Adapter | None]:
-    """The prompts of T tasks and their adapters (U = T), adapted to nothing but their supports: `steps` inner steps from
-    `init`, or where None, as many as the gate says, or without one, as were learned."""
-    if init is None:
-        return prompts(model, items, tasks, settings.train.max_slots, settings.lora.n_adapted_blocks), None
-    made, support = user_support(model, items, tasks, settings.episode)
-    return made, adapt_by(init, support, choices(init, gate, tasks, steps))
-
-
-def choices(init: Initialisation, gate: Gate | None, tasks: Tasks, steps: int | None = None) -> list[Choice]:
-    """How each of T tasks is adapted: by so many steps, or where None, by the gate's choice for its support's size, or without
-    a gate, as was learned."""
-    if steps is not None or gate is None:
-        return [Choice(init.steps if steps is None else steps)] * len(tasks)
-    return [gate.choices[number] for number in gate.choose(tasks.split - tasks.start)]
-
-
-def answer_size(model: SlotModel, items: Items, tasks: Tasks, settings: Settings, how: Sequence[Choice]) -> float:
-    """Multiplications of the largest product in the answer to T tasks, by which its threads are chosen: a second thread makes
-    the answer to one user no faster, and on a busy machine many times slower."""
-    slots = min(int((tasks.split - tasks.start).max(initial=1)), settings.train.max_slots)
-    read = len(tasks) * (len(model.prefix_ids) + slots) * 4.0 * model.body.width**2
-    adapting = sum(choice.steps > 0 for choice in how)
-    return max(read, float(adapting) * settings.episode.reads * len(items.compared[1].bias) * model.body.width)
+    """Read histories with the base alone (`init` None) or with LoRA, see `Adapting.reader`."""
+    return adapting(Base(model, items, settings.episode), init, gate=gate).reader(steps)
 
 
 def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | None) -> PromptReading:
@@ -240,9 +191,7 @@ def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: 
 
     share: of `settings.ranking_tasks`, how many at most.
     """
-    draw = settings.train
-    count = min(max(1, int(share * settings.ranking_tasks)), 10 * len(users))
-    return sample_windows(dataset, users, draw.known, draw.horizon, count, rng, draw.from_start)
+    return windows(dataset, users, settings, min(max(1, int(share * settings.ranking_tasks)), 10 * len(users)), rng)
 
 
 def learn_counts_rankers(
@@ -285,6 +234,46 @@ def learn_counts_rankers(
         few = learned and len(whole.target) < LEAST_TARGETS
         learned.append(learned[0] if few else fit_ranker(whole, settings.counts_ranker, seed))
     return learned
+
+
+def learn_attribute_ranker(
+    read: Read,
+    retrieval: Retrieval,
+    dataset: Dataset,
+    counted: np.ndarray,
+    others: np.ndarray,
+    settings: Settings,
+    rng: np.random.Generator,
+    seed: int,
+) -> Ranker:
+    """The ranker for users without events: what `others` took first, by their attributes alone.
+
+    counted: users whom `retrieval` counts, and the base was trained on. Where they are the only ones, each half of them meets
+    what was counted over the other half. read: with the base alone.
+    """
+    everyone = dataset.take(counted).counted
+    if counted is others:
+        mixed = rng.permutation(len(counted))
+        halves = [np.sort(mixed[::2]), np.sort(mixed[1::2])]
+        parts = [(counted[mine], everyone.take(rest)) for mine, rest in (halves, halves[::-1])]
+    else:
+        parts = [(others, everyone)]
+    learned = [
+        Ranking(np.zeros((0, 1, 1 + len(GROUP_FEATURES)), np.float32), np.zeros((0, 1), bool), *np.zeros((2, 0), np.int64))
+    ]
+    for asked, part in parts:
+        tasks = first_baskets(dataset, asked, 0, settings.train.horizon)
+        if tasks.user_attributes is None or part.user_attributes is None:
+            continue
+        tasks = tasks.take(tasks.user_attributes.some)
+        if len(tasks):
+            groups, reading = fit_groups(part, part.user_attributes, settings.train.horizon), read(tasks)
+            here = replace(retrieval, counts=replace(retrieval.counts, groups=groups))
+            found = retrieve_by_attributes(here, tasks, reading.vectors, None)
+            inputs = attribute_inputs(groups, TransformerRanker(already_read(tasks, reading)), tasks, found)
+            learned.append(ranking(tasks, found, inputs))
+    whole = concatenate_rankings(learned)
+    return fit_ranker(whole, settings.blend if len(whole.target) else replace(settings.blend, max_steps=0), seed)
 
 
 def learn_blend(

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from llmrec.data.attributes import Attributes
 from llmrec.data.build import asked_for, build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Catalogue, Dataset
@@ -31,7 +32,7 @@ from llmrec.data.requests import (
     warn_if_short,
     with_titles,
 )
-from llmrec.data.tasks import full_histories
+from llmrec.data.user_tables import fit_user_table, is_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, MissingHistoriesWarning, ShortHistoriesError, TrainedUsersWarning
@@ -41,9 +42,10 @@ from llmrec.metrics.report import Result
 from llmrec.progress import LOGGER, Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
-from llmrec.recommender.answer import Answer, Request, answer, fallback, joined
+from llmrec.recommender.answer import Answer, Request, answer_everybody
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
+from llmrec.recommender.given import attributes_of, user_table
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
@@ -104,6 +106,7 @@ class Recommender:
         minutes: float | None = None,
         verbose: bool = True,
         output_dir: str | Path | None = None,
+        users: Any = None,
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
@@ -114,6 +117,9 @@ class Recommender:
             for dislikes: such an event never speaks for its item, which `filter_viewed` leaves out for that user.
         minutes: shorten training so that it takes about so many minutes here, after a few steps have been timed; the line
             `estimate` says what was shortened. Preparing, counting and ranking come on top. None for all of the training.
+        users: a table of `user_id` and attributes, such as age band, country or segment: text, flags and few whole numbers are
+            read as levels, other numbers by their size. Values may be missing, and users too. Somebody without any event is
+            then answered by attributes, see `recommend`; rows of such users are kept, and change nothing that is learned.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
         output_dir: folder for checkpoints; None leaves none. Training that was killed and is called again with the same data,
             settings, seed, `minutes` and folder goes on from the last checkpoint, and with the same number of threads it ends
@@ -146,6 +152,14 @@ class Recommender:
             for note in report.notes:
                 stages.say(note)
             frame, self.report = to_native(pa.table({}), data), report  # there to be read also where training fails
+        people = None
+        if users is not None:
+            people, notes = fit_user_table(dataset, users, columns)
+            dataset = replace(dataset, user_attributes=people.of(dataset.users))
+            for note in notes:
+                stages.say(note)
+            if report is not None:
+                report = self.report = replace(report, notes=(*report.notes, *notes))
         check_process()
         said = ", ".join(f"{name}={value!r}" for name, value in changed(self.settings, Settings()).items())
         stages.say(f"settings: {said or 'the defaults'}; seed {self.seed}; threads: {torch.get_num_threads()}")
@@ -155,7 +169,8 @@ class Recommender:
         except ShortHistoriesError as error:
             lost = losses(report.steps) if report else ()
             raise ShortHistoriesError(". ".join([str(error), *lost])) from error
-        state = replace(state, trained=dataset.n_users, frame=frame_kind(frame))
+        people = state.people if people is None else people
+        state = replace(state, trained=dataset.n_users, frame=frame_kind(frame), people=people)
         with self._writing:
             self.report, self._frame, self._state = report, frame, state
         return self
@@ -169,7 +184,7 @@ class Recommender:
 
     def recommend(
         self,
-        users: Iterable[Any] | None = None,
+        users: Any = None,
         k: int = 10,
         filter_viewed: bool = True,
         items_to_recommend: Iterable[Any] | None = None,
@@ -179,7 +194,13 @@ class Recommender:
         titles: bool = False,
         ranker: CandidateRanker | None = None,
     ) -> Any:
-        """The k best items for users known by id, or for the users of a table of `histories`, who need not be known.
+        """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
+        known.
+
+        users: a list of ids, or of a model that was fitted with attributes of users (`fit(users=...)`) a table of `user_id` and
+            attributes. Who has no event is answered by attributes, where `source` says "attributes (no history)"; who has
+            neither gets what is popular. A value that the table lacks is taken from the table that was fitted. With `histories`
+            the table says what else is known of their users, and nobody else is answered.
 
         Users of `histories` who are known have their stored events beside those of the table, as if the table had been
         observed first (but for popularity, which only `observe` changes); an event that is in both counts once. Nothing of the
@@ -187,22 +208,26 @@ class Recommender:
 
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
             in a scene).
-        columns: names in `histories`, as in `fit`. steps: gradient steps on each history: "auto" takes as many as the gate
-            found worth taking, a number so many for everybody, 0 none. titles: add the column `title` of the items.
+        columns: names in `histories`, as in `fit`. steps: of the adapter on each history: "auto" takes as many as the gate
+            found worth taking, a number so many for everybody, 0 none. With `Settings(adapter="auto")` a number is of LoRA's
+            gradient steps, unless the gate chose nothing but the core. titles: add the column `title` of the items.
         ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of the fitted rankers; see
             docs/write_your_own_ranker.md.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
-        `steps` says how many gradient steps the user's adapter took, 0 where the gate found none worth taking. Where fewer
+        `steps` says how many steps the user's adapter took, 0 where the gate found none worth taking. Where fewer
         than k items are left, a ShortAnswerWarning says to whom and why. Of a model that was saved without histories,
         MissingHistoriesWarning says that users asked by id are not known. Raises UnknownItemError for an id in
         `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; DataError for
         `users` of another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers,
         one for each candidate; ForkError in a forked process, see there.
         """
-        if (users is None) == (histories is None):
-            raise DataError("recommend needs either users (known ids) or histories (a table of events), and not both")
+        if (users is None and histories is None) or not (users is None or histories is None or is_table(users)):
+            raise DataError(
+                "recommend needs either users (known ids, or a table of attributes) or histories (a table of events); with "
+                "histories, users is a table of their attributes"
+            )
         check_count(k)
         if not (isinstance(steps, str) and steps == "auto"):
             _check_steps(steps)
@@ -212,18 +237,21 @@ class Recommender:
             )
         state = self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
-        if users is not None:
-            asked, frame = as_ids(users, "users"), self._frame
-            check_users(asked, state.known.first.users)
-            known = state.known.of(asked)
-            _warn_if_left_out(state, asked)
-        else:
+        told = None if users is None or not is_table(users) else user_table(state, users, columns)
+        if histories is not None:
             later, _, asked = _events(state, histories, columns)
             known, _ = state.known.joined(asked, later)
             frame = histories
+        else:
+            asked, frame = (as_ids(users, "users"), self._frame) if told is None else (told.users, users)
+            check_users(asked, state.known.first.users)
+            known = state.known.of(asked)
+        attributes = attributes_of(state, asked, told)
+        if histories is None:
+            _warn_if_left_out(state, asked, attributes)
         check_process()
-        found = _answer(
-            state, known, asked, Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker)
+        found = answer_everybody(
+            state, known, asked, attributes, Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker)
         )
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
         return to_native(_table(found, asked, state.catalogue, titles), frame)
@@ -276,13 +304,17 @@ class Recommender:
         answer = pa.table(table)
         return to_native(with_titles(answer, state.catalogue, found.ravel()) if titles else answer, self._frame)
 
-    def evaluate(self, events: Any, known: int = 1, columns: dict[str, str] | None = None, seed: int = 0) -> list[Result]:
+    def evaluate(
+        self, events: Any, known: int = 1, columns: dict[str, str] | None = None, seed: int = 0, users: Any = None
+    ) -> list[Result]:
         """How well the later baskets of other users are ranked once `known` baskets are: rows of NDCG@10, Recall@10 and AUC for
         the adapted model, for zero steps, popularity and most frequent, with paired bootstrap intervals.
 
         events: histories of users who were not trained on; a TrainedUsersWarning says how many were, as far as ids are known.
+        known: 0 asks for users of whom attributes are known and no event, of a model that was fitted with attributes; they are
+            compared with popularity alone. users: a table of the users' attributes, as in `recommend`.
         """
-        check_whole("known", known, 1)
+        check_whole("known", known, 0)
         check_seed(seed)
         state = self.state
         held, _, _ = _events(state, events, columns)
@@ -294,6 +326,8 @@ class Recommender:
                 TrainedUsersWarning,
                 stacklevel=2,
             )
+        told = None if users is None else user_table(state, users, columns)
+        held = replace(held, user_attributes=attributes_of(state, held.users, told))
         check_process()
         return evaluate(state, held, known, np.random.default_rng(seed))
 
@@ -335,19 +369,11 @@ def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[
     return replace(found, event_weights=known.event_weights), report, asked
 
 
-def _answer(state: State, known: Dataset, asked: Ids, request: Request) -> Answer:
-    place = known.users.find(asked.values)
-    here = np.flatnonzero(place >= 0)
-    here = here[np.diff(known.start)[place[here]] > 0]
-    cold_users = np.setdiff1d(np.arange(len(asked)), here)
-    found = answer(state, full_histories(known, place[here]), request)
-    return joined([replace(found, asker=here[found.asker]), fallback(state, cold_users, request)])
-
-
-def _warn_if_left_out(state: State, asked: Ids) -> None:
+def _warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) -> None:
     if not state.left_out:
         return
-    unknown = asked.take(np.flatnonzero(~state.known.knows(asked)))
+    told = state.known.knows(asked) if attributes is None else state.known.knows(asked) | attributes.known.any(1)
+    unknown = asked.take(np.flatnonzero(~told))
     if len(unknown):
         who = f"user {unknown[0]!r} is" if len(unknown) == 1 else f"{len(unknown):,} users, such as {unknown[0]!r}, are"
         gets = "gets" if len(unknown) == 1 else "get"

@@ -2,7 +2,8 @@
 
 plan/              what was asked for, and how many steps and episodes were decided on
 base/checkpoint/   base training
-meta/checkpoint/   meta-learning
+meta/checkpoint/   meta-learning of LoRA's initialisation
+core/checkpoint/   meta-learning of what cores share
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from llmrec.recommender.settings import Settings
 from llmrec.store import MANIFEST, located, open_folder, write_folder
 
 KIND = "plan"
-PLAN, BASE, META = "plan", "base", "meta"
+PLAN, BASE, META, CORE = "plan", "base", "meta", "core"
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,13 @@ class Run:
     save_episodes: int = 20
 
     def part(self, name: str) -> Path | None:
-        """The folder of a part, `BASE` or `META`; None without checkpoints."""
+        """The folder of a part, `BASE`, `META` or `CORE`; None without checkpoints."""
         return None if self.folder is None else self.folder / name
+
+
+def found_done(resumed: int) -> str:
+    """How many steps a run found done, for a stage's line; nothing where it began with the first."""
+    return f" ({resumed} of them found done)" if resumed else ""
 
 
 def checkpoint_folder(output_dir: object) -> Path | None:
@@ -80,14 +86,16 @@ def planned(
     if saved(path):
         kept = open_folder(path, KIND)
         same_run(path, kept["run"], asked)
-        steps, episodes = kept["max_steps"], kept["episodes"]
         return replace(
-            settings, train=replace(settings.train, max_steps=steps), outer=replace(settings.outer, episodes=episodes)
+            settings,
+            train=replace(settings.train, max_steps=kept["max_steps"]),
+            outer=replace(settings.outer, episodes=kept["episodes"]),
+            core=replace(settings.core, episodes=kept["core_episodes"]),
         )
     decided = decide()
     if run.processes.main:
-        about = {"run": asked, "max_steps": decided.train.max_steps, "episodes": decided.outer.episodes}
-        write_folder(path, lambda _: None, KIND, about)
+        counts = {"episodes": decided.outer.episodes, "core_episodes": decided.core.episodes}
+        write_folder(path, lambda _: None, KIND, {"run": asked, "max_steps": decided.train.max_steps, **counts})
     return decided
 
 

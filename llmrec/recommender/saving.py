@@ -1,15 +1,15 @@
 """Save and load a state: safetensors, Arrow and JSON under one manifest of hashes; the adapter in PEFT's format.
 
 body/                 the causal transformer, as Hugging Face saves it
-adapter/              the initialisation (U = 1), which peft.PeftModel.from_pretrained loads over body/
+adapter/              LoRA's initialisation (U = 1), which peft.PeftModel.from_pretrained loads over body/; if there is one
 arrays.safetensors    all other numbers
 items.arrow, *.json   catalogue, ids, settings
-histories/            only when asked for
+histories/            only when asked for; attributes of users, too
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ import torch
 from scipy import sparse
 
 from llmrec.adapters.peft_format import load_adapter, save_adapter
+from llmrec.data.attributes import Attributes, Encoding
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights, empty_dataset
 from llmrec.data.ids import Ids
 from llmrec.data.known import KnownUsers
+from llmrec.data.user_tables import UserTable, no_users
 from llmrec.encoder.backbone import load_body, save_model
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
@@ -30,7 +32,9 @@ from llmrec.index.tuning import Tuned
 from llmrec.layouts import Migration, Saved, check_layout, migrated
 from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
+from llmrec.meta.user_core import UserCore
 from llmrec.models.item_item import Markov
+from llmrec.ranking.groups import Groups
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.statistics import ItemStatistics
 from llmrec.ranking.text_cca import Flow
@@ -55,6 +59,7 @@ from llmrec.store import (
 )
 
 KIND = "recommender"
+CORE = ("z", "axes", "log_spread", "log_count")
 COUNTED = ("popularity", "repurchase", "log_price", "position_popularity", "recent_position_popularity", "dates")
 
 
@@ -64,8 +69,16 @@ def _one_pair_of_rankers(saved: Saved) -> Saved:
     return replace(saved, arrays=saved.arrays | pair, settings={**saved.settings, "user_encoder": "pretrained"})
 
 
-LAYOUT = 2  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
-MIGRATIONS: dict[int, Migration] = {1: _one_pair_of_rankers}  # layout k -> what makes layout k + 1 out of it
+def _lora_alone_without_attributes(saved: Saved) -> Saved:
+    """Layout 2 had LoRA's initialisation always and no core, and knew nothing of users beside their events."""
+    return replace(saved, meta={**saved.meta, "user_attributes": None}, settings={**saved.settings, "adapter": "lora"})
+
+
+LAYOUT = 3  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
+MIGRATIONS: dict[int, Migration] = {
+    1: _one_pair_of_rankers,
+    2: _lora_alone_without_attributes,
+}  # layout k -> what makes layout k + 1 out of it
 
 
 def save_state(folder: Path, state: State, histories: bool) -> None:
@@ -73,7 +86,8 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
 
     Raises DataError for an initialisation that this layout has no place for.
     """
-    if not (state.init.factor is state.init.inner is state.init.outer is None):
+    init = state.init
+    if init is not None and not (init.factor is init.inner is init.outer is None):
         raise DataError(
             "initialisation: expected one whose leaves all move at a learned rate a layer, as `fit` makes it, got one with "
             "`factor`, `inner` or `outer`; save its tensors with llmrec.store.save_arrays"
@@ -81,20 +95,24 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
 
     def write(to: Path) -> None:
         save_model(state.model.body.model, to / "body")
-        save_adapter(to / "adapter", state.init.adapter, state.model.body)
+        if init is not None:
+            save_adapter(to / "adapter", init.adapter, state.model.body)
         save_arrays(to / "arrays.safetensors", _arrays(state))
         save_table(to / "items.arrow", _plain(state.catalogue.table))
         save_ids(to / "items.json", state.catalogue.ids.values)
         save_json(to / "settings.json", asdict(state.settings))
         if histories:
             _save_histories(to / "histories", state.histories)
+            if state.people is not None:
+                save_ids(to / "histories" / "people.json", state.people.users.values)
+                save_arrays(to / "histories" / "people.safetensors", {"codes": state.people.attributes.codes})
 
     meta = {
         "layout": LAYOUT,
         "version": state.version,
         "seed": state.seed,
-        "proximal": state.init.proximal,
-        "max_grad_norm": state.init.max_grad_norm,
+        "proximal": None if init is None else init.proximal,
+        "max_grad_norm": None if init is None else init.max_grad_norm,
         "baskets": state.retrieval.counts.baskets,
         "words": state.retrieval.counts.words.shape[1],
         "markov": {name: _reach(getattr(state.retrieval.counts, name)) for name in ("markov_short", "markov_long")},
@@ -105,6 +123,7 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "left_out": state.left_out or not histories,
         "trained": state.trained if histories else 0,
         "frame": state.frame,
+        "user_attributes": None if state.people is None else asdict(state.people.encoding),
         "gate": None if state.gate is None else state.gate.to_dict(),
         "tuned": None if state.retrieval.index.tuned is None else asdict(state.retrieval.index.tuned),
     }
@@ -135,12 +154,19 @@ def load_state(folder: Path, device: str) -> State:
     body = load_body(Weights.folder(folder / "body"))
     heads = {name: torch.from_numpy(values) for name, values in _under(arrays, "model.").items()}
     kinds = len(heads["event_type.weight"]) - 1
-    model = SlotModel(body, heads["prefix_ids"], heads["text"], torch.ones(len(catalogue)), heads["time_quantiles"], kinds)
+    people = _people(folder, meta)
+    n_user = 0 if people is None else people.encoding.width
+    model = SlotModel(
+        body, heads["prefix_ids"], heads["text"], torch.ones(len(catalogue)), heads["time_quantiles"], kinds, n_user
+    )
     model.load_state_dict({**heads, **{f"body.{name}": value for name, value in body.state_dict().items()}})
     model.eval().requires_grad_(False).to(device)
-    init = Initialisation(
-        load_adapter(folder / "adapter", body), torch.from_numpy(arrays["log_rate"]), meta["proximal"], meta["max_grad_norm"]
-    ).to(device)
+    init = None
+    if "log_rate" in arrays:
+        adapter, rates = load_adapter(folder / "adapter", body), torch.from_numpy(arrays["log_rate"])
+        init = Initialisation(adapter, rates, meta["proximal"], meta["max_grad_norm"]).to(device)
+    shared = [torch.from_numpy(arrays[f"core.{name}"]).to(device) for name in CORE if f"core.{name}" in arrays]
+    core = UserCore(*shared) if shared else None
     counts = ItemStatistics(
         baskets=meta["baskets"],
         cooccurrence=_csr(_under(arrays, "cooccurrence."), len(catalogue)),
@@ -150,6 +176,7 @@ def load_state(folder: Path, device: str) -> State:
         flow=Flow(**_under(arrays, "flow.")),
         markov_short=_markov(_under(arrays, "markov_short."), meta["markov"]["markov_short"]),
         markov_long=_markov(_under(arrays, "markov_long."), meta["markov"]["markov_long"]),
+        groups=None if people is None else Groups(**_under(arrays, "groups.")),
         **{name: arrays[f"counts.{name}"] for name in COUNTED},
     )
     items = frozen_items(model)
@@ -184,6 +211,9 @@ def load_state(folder: Path, device: str) -> State:
         trained=meta.get("trained", 0),  # these three are not in folders that were saved before they were kept
         left_out=meta.get("left_out", not meta["histories"]),
         frame=meta.get("frame", "pyarrow"),
+        core=core,
+        people=people,
+        by_attributes=None if people is None else _ranker(_under(arrays, "by_attributes.")),
     )
 
 
@@ -214,12 +244,20 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         "unseen_ranker": state.unseen_rankers.counts,
         "unseen_blend": state.unseen_rankers.blend,
     }
+    if state.by_attributes is not None:
+        kept["by_attributes"] = state.by_attributes
     for name, ranker in kept.items():
         arrays |= {f"{name}.mean": ranker.mean, f"{name}.spread": ranker.spread}
         arrays |= {f"{name}.weights.{key}": value for key, value in ranker.weights.items()}
+    if counts.groups is not None:
+        arrays |= {f"groups.{one.name}": getattr(counts.groups, one.name) for one in fields(Groups)}
     if state.retrieval.observed is not None:  # counts over all users, so they are kept without histories too
         arrays["observed"] = state.retrieval.observed
-    return {**arrays, "log_rate": state.init.log_rate.cpu().numpy()}
+    if state.init is not None:
+        arrays["log_rate"] = state.init.log_rate.cpu().numpy()
+    if state.core is not None:
+        arrays |= {f"core.{name}": getattr(state.core, name).cpu().numpy() for name in CORE}
+    return arrays
 
 
 def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -270,6 +308,17 @@ def _histories(users: list[Any], arrays: dict[str, np.ndarray], empty: Dataset) 
         basket=arrays["basket"],
         scene=arrays.get("scene"),
     )
+
+
+def _people(folder: Path, meta: dict[str, Any]) -> UserTable | None:
+    """The users whose attributes were saved: none of them without histories, and None for a model without attributes."""
+    if meta["user_attributes"] is None:
+        return None
+    encoding = Encoding.from_dict(meta["user_attributes"])
+    if not meta["histories"]:
+        return no_users(encoding)
+    codes = load_arrays(folder / "histories" / "people.safetensors")["codes"]
+    return UserTable(Ids(load_ids(folder / "histories" / "people.json")), Attributes(encoding, codes))
 
 
 def _plain(table: pa.Table) -> pa.Table:

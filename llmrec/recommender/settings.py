@@ -16,6 +16,7 @@ from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.settings_file import read_yaml, yaml_text
 
 USER_ENCODERS = ("small", "pretrained")
+ADAPTER_CHOICES = ("lora", "core", "auto")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,25 @@ class LoraSettings:
 
 
 @dataclass(frozen=True)
+class CoreSettings:
+    """The core: how many numbers move a user's vector, and how what all share is learned.
+
+    size: numbers of a user, at most as many as the transformer is wide.
+    steps: Newton's steps on a support.
+    spread: how far, in scores, the items of a user are spread by a core beforehand.
+    episodes, learning_rate: of the outer loop, which learns the spreads and what an event says.
+    meta_batch_size: users in an episode, at most; fewer for a large catalogue.
+    """
+
+    size: int = 32
+    steps: int = 2
+    spread: float = 0.5
+    episodes: int = 60
+    learning_rate: float = 5e-2
+    meta_batch_size: int = 32
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a recommender is built and trained: `Settings()` to begin with, `Settings.quick()` to try the flow in a minute,
     `Settings.best()` for the best recommendations that it can give.
@@ -50,6 +70,9 @@ class Settings:
 
     user_encoder: the transformer that reads histories: "small", two blocks of width 128 that begin at random, or "pretrained",
         the first blocks of the pretrained one, which takes about three times as long to train. None: chosen from the data.
+    adapter: what a history moves. "lora": low-rank weights of the upper blocks, by gradient steps. "core": the user vector,
+        in closed form from the whole history, also what the prompt is too short for. "auto": both are learned, and the gate
+        chooses for each size of a history. With "lora" or "core" the gate decides only the number of steps.
     layers: how many blocks of the pretrained transformer read histories, where it does; None for all. Item text always goes
         through all of them.
     item_template, history_template: packaged names or paths.
@@ -67,12 +90,14 @@ class Settings:
     """
 
     user_encoder: str | None = "small"
+    adapter: str = "lora"
     layers: int | None = 3
     item_template: str = "item"
     history_template: str = "history"
     train: TrainSettings = field(default_factory=TrainSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     outer: OuterSettings = field(default_factory=OuterSettings)
+    core: CoreSettings = field(default_factory=CoreSettings)
     counts_ranker: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=16, max_steps=400, weight_decay=1.0))
     blend: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=4, max_steps=300, weight_decay=0.1))
     blend_features: tuple[str, ...] = AUTO
@@ -93,6 +118,7 @@ class Settings:
         return cls(
             train=TrainSettings(max_steps=30, batch_size=32, max_slots=32, known=(1, 6)),
             outer=OuterSettings(episodes=3),
+            core=CoreSettings(episodes=3),
             ranking_tasks=200,
         )
 
@@ -140,6 +166,8 @@ def check_ranges(settings: Settings) -> None:
     """
     if settings.user_encoder not in (*USER_ENCODERS, None):
         raise DataError(f"Settings.user_encoder is {settings.user_encoder!r}; expected {' or '.join(USER_ENCODERS)}")
+    if settings.adapter not in ADAPTER_CHOICES:
+        raise DataError(f"Settings.adapter is {settings.adapter!r}; expected {', '.join(ADAPTER_CHOICES[:-1])} or auto")
     if settings.layers is not None:
         check_whole("Settings.layers", settings.layers, 1)
     check_whole("Settings.ranking_tasks", settings.ranking_tasks, 1)
@@ -152,6 +180,7 @@ def check_ranges(settings: Settings) -> None:
         )
     _check_train(settings.train)
     _check_adapting(settings.lora, settings.outer)
+    _check_core(settings.core)
     flags: tuple[tuple[str, object], ...] = (
         ("OuterSettings.first_order", settings.outer.first_order),
         ("Sources.repeats", settings.sources.repeats),
@@ -212,3 +241,12 @@ def _check_adapting(lora: LoraSettings, outer: OuterSettings) -> None:
     check_number("OuterSettings.learning_rate", outer.learning_rate, 0)
     check_number("OuterSettings.inner_lr_learning_rate", outer.inner_lr_learning_rate, 0)
     check_number("OuterSettings.anneal", outer.anneal, 0)
+
+
+def _check_core(core: CoreSettings) -> None:
+    check_whole("CoreSettings.size", core.size, 1)
+    check_whole("CoreSettings.steps", core.steps, 0)
+    check_whole("CoreSettings.episodes", core.episodes, 0)
+    check_whole("CoreSettings.meta_batch_size", core.meta_batch_size, 1)
+    check_number("CoreSettings.spread", core.spread, 0, above=True)
+    check_number("CoreSettings.learning_rate", core.learning_rate, 0)

@@ -9,11 +9,16 @@ import numpy as np
 
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.known import KnownUsers
+from llmrec.data.user_tables import UserTable
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.index.faiss_index import Index
+from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
+from llmrec.meta.user_core import UserCore
+from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.pipeline import new_index
 from llmrec.recommender.settings import Settings
 
@@ -22,20 +27,23 @@ from llmrec.recommender.settings import Settings
 class State:
     """The parts, none of which changes any more.
 
-    model, items: the trained base and its item side. init: the meta-learned start of every adapter. gate: how many steps a
-        support of each size should take; None where this could not be measured: then every support takes all learned steps.
+    model, items: the trained base and its item side. init: the meta-learned start of every LoRA adapter, and core: what the
+        cores of all users share; each is None where the settings have another adapter. gate: what a support of each size should
+        move, by how many steps; None where this could not be measured: then every support takes all learned steps.
     retrieval, rankers: the two stages after it. unseen_rankers: those of answers that leave out the items of the history.
     catalogue: the items.
     known: users known by id with their events, over `catalogue`. version: 0 after fitting, then one more with every change.
     seed: of the shuffle among events that share a time, so that a history is read in one order wherever it comes from.
     trained: how many of the first users of `known.first` were trained on. left_out: whether it was loaded from a folder without
         the histories of the users known then. frame: kind of frame that answers are given in, see `frame_kind`.
+    people: users whose attributes are known, with events or without; None for a model that was fitted without attributes.
+    by_attributes: the ranker for users without events, see `AttributeRanker`; None likewise.
     """
 
     settings: Settings
     model: SlotModel
     items: Items
-    init: Initialisation
+    init: Initialisation | None
     retrieval: Retrieval
     rankers: Rankers
     unseen_rankers: Rankers
@@ -47,12 +55,21 @@ class State:
     trained: int = 0
     left_out: bool = False
     frame: str = "pyarrow"
+    core: UserCore | None = None
+    people: UserTable | None = None
+    by_attributes: Ranker | None = None
 
     @property
     def histories(self) -> Dataset:
         """All known users with all their events as one dataset. After `observe` it is made when it is first asked for, which
         takes longer the more events there are; `known.of` gives only those of some users."""
         return self.known.dataset
+
+    @cached_property
+    def adapting(self) -> Adapting:
+        """How histories are read and adapted to."""
+        base = Base(self.model, self.items, self.settings.episode)
+        return adapting(base, self.init, self.core, self.settings.core.steps, self.gate)
 
     def rankers_for(self, filter_viewed: bool) -> Rankers:
         """The rankers of an answer with the items of the history, or without them."""

@@ -1,4 +1,4 @@
-"""`Scenes`: learn from the tables of known shops or departments, and open new ones.
+"""`Scenes`: learn from the tables of known shops, departments, countries or seasons, and open new ones.
 
 Axis convention: `N` items of a catalogue.
 """
@@ -24,6 +24,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, LlmrecError, WeightsError
 from llmrec.index.forks import check_process
 from llmrec.progress import Stages
+from llmrec.scenes.columns import check_column, is_of_events, with_scene
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings, check_ranges, learn
 from llmrec.scenes.new import SceneRecommender
@@ -41,8 +42,9 @@ PARTS = 8  # scenes made within each known catalogue; a part of one is a scene a
 class Known:
     """What `Scenes` keeps. learned: what known scenes teach. names: theirs. repeat_purchases: whether
     users buy the same items again.
-    encoder: hash of the text encoder's weights. column: of the items, by which one catalogue was cut into scenes; None for
-    catalogues. catalogue, shelf: that catalogue; None after loading."""
+    encoder: hash of the text encoder's weights. column: of the items or the events, which tells the scenes of one catalogue
+    apart; None for catalogues. catalogue, shelf: that catalogue; None after loading. of_events: whether `column` is of the
+    events."""
 
     learned: Learned
     names: tuple[str, ...]
@@ -51,10 +53,11 @@ class Known:
     column: str | None = None
     catalogue: Catalogue | None = None
     shelf: Shelf | None = None
+    of_events: bool = False
 
 
 class Scenes:
-    """Learns from known shops or departments what any new one begins with, and opens new ones.
+    """Learns from known shops, departments, countries or seasons what any new one begins with, and opens new ones.
 
     weights: encoder of item texts; `Weights.packaged()` when None. settings: how to learn; None for `LearnSettings()`, with
     parts of each catalogue as more scenes where whole catalogues are known. seed: of everything random.
@@ -100,19 +103,25 @@ class Scenes:
     ) -> Scenes:
         """Learn from all users of two known scenes or more, each of which plays the new one in turn.
 
-        data: a dict of catalogues that have nothing in common, name -> (events, items); or, with `scene`, events of one
-            catalogue whose parts are the scenes. Instead of the tables a `Dataset` may stand.
-        items: of the one catalogue. scene: its column that says which part an item is of, such as "category".
-        holdout: parts that are held out of learning, so that `open` can try one as new; those with fewer than 20 items or
+        data: a dict of catalogues that have nothing in common, name -> (events, items); or, with `scene`, events over one
+            catalogue. Instead of the tables a `Dataset` may stand.
+        items: of the one catalogue. scene: the column that tells its scenes apart. A column of the items, such as "category":
+            each value is the scene of its items, and histories hold the whole catalogue. A column of the events, such as
+            "country", "season" or "campaign" (of a `Dataset`, "scene"): each value is the scene of its events, all items may
+            be recommended in it, and a customer may be in several.
+        holdout: values that are held out of learning, so that `open` can try one as new; scenes with fewer than 20 items or
             too few customers are left out in any case. Name small ones here where they keep larger supports from being learned.
         repeat_purchases: whether users buy the same items again (groceries), so that these may be recommended.
         columns, item_columns, cleaning: as in `Recommender.fit`, for all tables alike; `reports` says what was cleaned, by the
             name of the catalogue, or of the column. verbose: as in `Recommender.fit`.
 
-        Raises SchemaError for a column that is not there (such as `title`), DataError where fewer than two scenes can be
-        learned from, WeightsError for weights. Returns itself.
+        Raises SchemaError for a column that is not there (such as `title`) and for a `scene` that both tables have, DataError
+        where fewer than two scenes can be learned from, WeightsError for weights. Returns itself.
         """
         tables = named_tables(data, items, holdout) if scene is None else {scene: (data, items)}
+        of_events = scene is not None and is_of_events(data, items, scene, columns)
+        if scene is not None and of_events:
+            columns = with_scene(columns, scene)
         settings = self.settings or LearnSettings(parts=PARTS if scene is None else 0)
         check_ranges(settings)
         stages, reports, datasets = Stages(verbose=verbose), {}, {}
@@ -124,16 +133,18 @@ class Scenes:
                     error.add_note(f"while reading the tables of {name!r}")
                     raise
             say(f"{sum(one.n_events for one in datasets.values()):,} events over {len(datasets)} catalogues")
+        if scene is not None:
+            check_column(datasets[scene], scene, of_events)
         with stages("encode", f"{sum(one.n_items for one in datasets.values()):,} item texts"):
             model = self._model()
             shelves = {name: shelf_of(model, dataset) for name, dataset in datasets.items()}
-        worlds, small = known_worlds(datasets, shelves, scene, holdout, repeat_purchases, settings)
+        worlds, small = known_worlds(datasets, shelves, scene, of_events, holdout, repeat_purchases, settings)
         settings = replace(settings, sizes=fitting_sizes(worlds, settings))
         told = f"{len(worlds)} scenes ({', '.join(worlds)}), supports of {', '.join(map(str, settings.sizes))} customers"
         told += f"; too small to learn from: {', '.join(small)}" if small else ""
         with stages("learn", told):
             learned = learn(list(worlds.values()), np.random.default_rng(self.seed), settings)
-        known = Known(learned, tuple(worlds), repeat_purchases, fingerprint(model), scene)
+        known = Known(learned, tuple(worlds), repeat_purchases, fingerprint(model), scene, of_events=of_events)
         if scene is not None:
             known = replace(known, catalogue=datasets[scene].catalogue, shelf=shelves[scene])
         first = next(iter(tables.values()))[0]
@@ -171,16 +182,17 @@ class Scenes:
         """A new scene of which nothing is known but the texts of its items: zero steps.
 
         items: table of `item_id, title`, and `category` and `text` if there are any; all that histories there may hold.
-        scene: with parts of one catalogue, which part is new and is to be recommended: of `items`, or where these are not
-            given, of the catalogue that was fitted.
+        scene: with scenes of one catalogue, the value of their column that is new. Of a column of the items, the part of
+            `items` that is to be recommended, or where these are not given, of the catalogue that was fitted. Of a column of
+            the events any value, such as a country without customers yet.
 
-        Raises DataError for a part that was learned from, which is not new, or that no item is of; WeightsError where item
+        Raises DataError for a scene that was learned from, which is not new, or that no item is of; WeightsError where item
         texts would be encoded otherwise than those that were learned from.
         """
         known = self.known
         if items is None and scene is None:
             raise DataError(
-                "open needs items (a table of the new scene's titles), or scene (a part left out of fit), got neither"
+                "open needs items (a table of the new scene's titles), or scene (a value left out of fit), got neither"
             )
         if scene is not None:
             _check_new(known, scene)
@@ -199,12 +211,16 @@ class Scenes:
             )
         else:
             catalogue, shelf, frame = known.catalogue, known.shelf, self._frame
-        if scene is not None and known.column is not None:
+        value = None
+        if scene is not None and known.column is not None and known.of_events:
+            value = (known.column, str(scene))
+        elif scene is not None and known.column is not None:
             label = labels(catalogue, known.column)
             if str(scene) not in label:
                 raise DataError(f"scene: expected one of {shown(label)}, got {scene!r}; the items' {known.column!r} says which")
             shelf = part_of(shelf, label == str(scene))
-        return SceneRecommender(open_scene(known.learned, shelf), catalogue, known.repeat_purchases, self.seed, None, frame)
+        opened_scene = open_scene(known.learned, shelf)
+        return SceneRecommender(opened_scene, catalogue, known.repeat_purchases, self.seed, None, frame, value)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save what was learned, atomically and with a hash of every file; no catalogue and no events are kept."""
@@ -215,6 +231,7 @@ class Scenes:
             "repeat_purchases": known.repeat_purchases,
             "encoder": known.encoder,
             "column": known.column,
+            "of_events": known.of_events,
         }
         meta |= {"frame": frame_kind(self._frame)}
         write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
@@ -226,7 +243,8 @@ class Scenes:
         arrays, meta = opened(folder, KIND)
         learned = learned_from(arrays, meta)
         scenes = cls(weights, seed=seed)
-        scenes._known = Known(learned, tuple(meta["names"]), meta["repeat_purchases"], meta["encoder"], meta["column"])
+        names, column, of_events = tuple(meta["names"]), meta["column"], meta["of_events"]
+        scenes._known = Known(learned, names, meta["repeat_purchases"], meta["encoder"], column, of_events=of_events)
         scenes._frame = empty_frame(meta.get("frame", "pyarrow"))
         return scenes
 
@@ -256,6 +274,6 @@ def _check_new(known: Known, scene: Any) -> None:
         raise DataError(f"scene: expected None, for whole catalogues are known, got {scene!r}; pass the new one's items alone")
     if str(scene) in known.names:
         raise DataError(
-            f"scene: expected a part that is new, got {scene!r}, which was learned from; "
+            f"scene: expected one that is new, got {scene!r}, which was learned from; "
             f"to try it as a new one fit with holdout=[{scene!r}]"
         )

@@ -29,6 +29,7 @@ from llmrec.data.requests import (
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError, UnknownItemError
 from llmrec.scenes.choosing import choose
+from llmrec.scenes.columns import is_of_events, with_scene
 from llmrec.scenes.learned import ZERO
 from llmrec.scenes.opening import Scene, zero_steps
 from llmrec.scenes.saving import ARRAYS, opened, scene_arrays, scene_from
@@ -46,7 +47,8 @@ class SceneRecommender:
     scene: its items, and what its customers said. catalogue: the items that histories may hold, those to be recommended among
     them. repeat_purchases: whether purchased items may be recommended. seed: of what is drawn when it is adapted. evidence:
     float64 (4, D), `known, held, error, expected` of `llmrec.scenes.choosing.Chosen`; None until it is adapted. frame: empty,
-    of the type that answers are given in.
+    of the type that answers are given in. value: column of the events and its value, such as ("country", "France"), where these
+    say which events are of the scene.
     """
 
     scene: Scene
@@ -55,6 +57,7 @@ class SceneRecommender:
     seed: int = 0
     evidence: np.ndarray | None = None
     frame: Any = None
+    value: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
         items = f"{int(self.scene.shelf.among.sum()):,} items"
@@ -130,12 +133,13 @@ class SceneRecommender:
 
         events: all events so far of those customers, a table with `user_id, item_id, timestamp`; what else they had of the
         catalogue is read too, and events with a `weight` of 0 or below, such as dislikes, are not. Whoever had nothing of the
-        scene is no customer. Every way to adapt is tried on events of these customers that are kept back, and held against
+        scene is no customer. Where a column of the events tells scenes apart and the table has it, events of other scenes are
+        left out. Every way to adapt is tried on events of these customers that are kept back, and held against
         what it gained in known scenes; zero steps stay where nothing is expected beyond doubt. Many more customers than were
         learned at (hundreds) are better trained on, with `Recommender`.
 
         Returns a new value, adapted from zero steps whatever this one is; this one stays as it was. Raises UnknownItemError
-        when no event has an item of the scene.
+        when no event has an item of the scene, DataError when none is of the scene by its column.
         """
         dataset = self._events(events, columns).counted
         users = customers(dataset, self.scene.shelf.among)
@@ -181,7 +185,8 @@ class SceneRecommender:
             save_table(to / "items.arrow", table.drop_columns([name for name in ("item_id",) if name in table.column_names]))
 
         kind = frame_kind(pa.table({}) if self.frame is None else self.frame)
-        write_folder(folder, write, KIND, meta | {"repeat_purchases": self.repeat_purchases, "seed": self.seed, "frame": kind})
+        meta |= {"repeat_purchases": self.repeat_purchases, "seed": self.seed, "frame": kind, "value": self.value}
+        write_folder(folder, write, KIND, meta)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> SceneRecommender:
@@ -191,10 +196,26 @@ class SceneRecommender:
         arrays, meta = opened(folder, KIND)
         catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
         frame = empty_frame(meta.get("frame", "pyarrow"))
-        return cls(scene_from(arrays, meta), catalogue, meta["repeat_purchases"], meta["seed"], arrays.get("evidence"), frame)
+        value = None if meta["value"] is None else (meta["value"][0], meta["value"][1])
+        again, seed, evidence = meta["repeat_purchases"], meta["seed"], arrays.get("evidence")
+        return cls(scene_from(arrays, meta), catalogue, again, seed, evidence, frame, value)
 
     def _events(self, events: Any, columns: dict[str, str] | None) -> Dataset:
-        return events_for(self.catalogue, events, columns, seed=self.seed)[0]
+        """Of the scene's customers, without events that its column gives to another scene."""
+        if self.value is None:
+            return events_for(self.catalogue, events, columns, seed=self.seed)[0]
+        column, value = self.value
+        if is_of_events(events, self.catalogue, column, columns):
+            columns = with_scene(columns, column)
+        dataset = events_for(self.catalogue, events, columns, scenes=(value,), seed=self.seed)[0]
+        if dataset.scene is None:
+            return dataset
+        if not (dataset.scene == 0).any():
+            raise DataError(
+                f"events: expected some whose {column!r} is {value!r}, got {dataset.n_events:,} events of other scenes; pass "
+                f"those of the scene's own customers, or a table without {column!r}"
+            )
+        return dataset.keep(dataset.scene == 0)
 
     def _best(
         self, known: Dataset, asked: Ids, who: np.ndarray, k: int, skip: bool, allowed: np.ndarray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,15 @@ from llmrec.scenes.shelf import Shelf
 from llmrec.store import load_arrays, located, open_folder, save_arrays, write_folder
 
 KIND = "scene"
-LAYOUT = 1  # of all kinds; one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
-MIGRATIONS: dict[int, Migration] = {}  # layout k -> the function that makes layout k + 1 out of it
+
+
+def _scenes_of_items(saved: Saved) -> Saved:
+    """In layout 1 a column that told scenes apart was always one of the items."""
+    return replace(saved, meta={**saved.meta, "of_events": False, "value": None})
+
+
+LAYOUT = 2  # of all kinds; one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
+MIGRATIONS: dict[int, Migration] = {1: _scenes_of_items}  # layout k -> the function that makes layout k + 1 out of it
 _MIX = ("mean", "spread", "line", "bend", "at", "out")
 ARRAYS = "arrays.safetensors"
 

@@ -1,6 +1,6 @@
-"""Known scenes from tables: whole catalogues by name, or parts of one catalogue by a column of its items.
+"""Known scenes from tables: whole catalogues by name, or those that a column of one catalogue's items or events tells apart.
 
-Axis convention: `N` items of a catalogue.
+Axis convention: `N` items of a catalogue, `E` events.
 """
 
 from __future__ import annotations
@@ -56,17 +56,20 @@ def known_worlds(
     datasets: Mapping[str, Dataset],
     shelves: Mapping[str, Shelf],
     column: str | None,
+    of_events: bool,
     holdout: Iterable[Any],
     repeat_purchases: bool,
     settings: LearnSettings,
 ) -> tuple[dict[str, World], list[str]]:
-    """Known scenes by name, and the parts that are too small to be some. column: of the one catalogue there is then, by which
-    it is cut; None for catalogues. Raises DataError for a catalogue that is too small, and for fewer than two scenes."""
+    """Known scenes by name, and those that are too small to learn from. column: what tells the scenes of the one catalogue
+    apart; None for catalogues. of_events: whether it is a column of the events, not of the items. Raises DataError for a
+    catalogue that is too small, and for fewer than two scenes."""
     if column is None:
         every = {name: world_of(dataset, shelves[name], repeat_purchases) for name, dataset in datasets.items()}
         check_size(every, settings)
     else:
-        every = parts_by(datasets[column], shelves[column], column, holdout, repeat_purchases)
+        cut = parts_by_events if of_events else parts_by
+        every = cut(datasets[column], shelves[column], column, holdout, repeat_purchases)
     worlds = {name: world for name, world in every.items() if not too_small(world, settings)}
     if len(worlds) < 2:
         names = ", ".join(map(repr, worlds)) or "none"
@@ -86,11 +89,25 @@ def world_of(dataset: Dataset, shelf: Shelf, again: bool) -> World:
 def parts_by(dataset: Dataset, shelf: Shelf, column: str, holdout: Iterable[Any], again: bool) -> dict[str, World]:
     """A known scene for every value of a column but those of `holdout`; histories hold the whole catalogue."""
     label = labels(dataset.catalogue, column)
+    names = _but(label, holdout, f"the items' {column!r}")
+    return {name: world_of(dataset, part_of(shelf, label == name), again) for name in names}
+
+
+def parts_by_events(dataset: Dataset, shelf: Shelf, column: str, holdout: Iterable[Any], again: bool) -> dict[str, World]:
+    """A known scene for every value of a column of the events but those of `holdout`: its own events alone, over the whole
+    catalogue. A customer may be in several scenes; support and query of one scene are always of different customers."""
+    assert dataset.scene is not None
+    names = _but(np.array(dataset.scenes), holdout, f"the events' {column!r}")
+    code = {name: number for number, name in enumerate(dataset.scenes)}
+    return {name: world_of(dataset.keep(dataset.scene == code[name]), shelf, again) for name in names}
+
+
+def _but(label: np.ndarray, holdout: Iterable[Any], whose: str) -> list[str]:
+    """The names in `label`, ascending, without those of `holdout`. Raises DataError for one that is not there."""
     skip = [str(name) for name in as_ids(holdout, "holdout").values]
     if missing := sorted(set(skip) - set(label)):
-        raise DataError(f"holdout: expected some of {shown(label)}, got {missing[0]!r}; name values of the items' {column!r}")
-    names = [name for name in np.unique(label[label != ""]).tolist() if name not in skip]
-    return {name: world_of(dataset, part_of(shelf, label == name), again) for name in names}
+        raise DataError(f"holdout: expected some of {shown(label)}, got {missing[0]!r}; name values of {whose}")
+    return [name for name in np.unique(label[label != ""]).tolist() if name not in skip]
 
 
 def labels(catalogue: Catalogue, column: str) -> np.ndarray:

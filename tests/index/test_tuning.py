@@ -77,6 +77,56 @@ def test_the_promise_is_kept_for_queries_unlike_any_item():
         build(vectors, settings=MANY, asked=np.ones((3, 4), np.float32))
 
 
+def popular(rng, n):
+    """Items and users as a recommender has them: directions, and the items' popularity as one more number. 1 of 20 is popular."""
+    directions = 0.3 * gaussian(rng, n, 16)
+    return np.concatenate([directions, np.where(np.arange(n) % 20 == 0, 9, 2)[:, None].astype(np.float32)], 1)
+
+
+def test_popular_items_are_found_in_the_first_lists():
+    rng = np.random.default_rng(12)
+
+    def users(count: int) -> np.ndarray:
+        return np.concatenate([gaussian(rng, count, 16), np.ones((count, 1), np.float32)], 1)
+
+    index, fresh = build(popular(rng, 6000), settings=MANY, asked=users(200)), users(300)
+    assert by_score(index, fresh) >= 0.99
+    few = build(index.vectors, settings=replace(MANY, probes=8))
+    assert by_score(few, fresh) >= 0.99
+
+
+def test_a_filter_for_all_queries_does_not_break_the_promise():
+    rng = np.random.default_rng(13)
+    vectors, queries, allowed = gaussian(rng, 20_000, 12), gaussian(rng, 300, 12), rng.random(20_000) < 0.3
+    exact = np.asarray(queries, np.float64) @ np.where(allowed[:, None], vectors, 0).T.astype(np.float64)
+    last = np.sort(exact, axis=1)[:, -100:][:, :1] - 1e-4
+
+    def filtered(index: Index) -> float:
+        return float((search(index, queries, 100, allowed)[0] >= last).mean())
+
+    index = build(vectors, settings=replace(MANY, recall=0.9))
+    assert filtered(index) >= 0.9
+    # A number given is taken as it is.
+    assert filtered(build(vectors, settings=replace(MANY, probes=index.tuned.probes))) < 0.9
+
+
+def test_a_query_does_not_look_into_more_lists_for_the_mask_of_another():
+    rng = np.random.default_rng(14)
+    index, queries = build(grouped(rng, 6000), settings=MANY), grouped(rng, 2)
+    wide, narrow = np.ones((1, 6000), bool), (np.arange(6000) < 3000)[None]
+    alone = search(index, queries[:1], 100, narrow)
+    beside = search(index, queries, 100, np.concatenate([narrow, wide]))
+    for one, other in zip(alone, beside, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+
+
+def test_vectors_added_later_are_found_by_as_many_lists():
+    rng = np.random.default_rng(15)
+    index = build(grouped(rng, 3000), settings=MANY)
+    larger, queries = add(index, grouped(rng, 3000), np.arange(3000, 6000)), grouped(rng, 300)
+    assert larger.tuned == index.tuned and by_score(larger, queries) >= 0.98
+
+
 def test_a_recall_of_one_is_exact():
     rng = np.random.default_rng(4)
     vectors, queries = gaussian(rng, 3000), gaussian(rng, 40)
@@ -133,6 +183,12 @@ def test_the_promise_holds_for_items_and_for_means_of_items():
     assert tune(vectors, lists, order, queries, 0.9) == Tuned(3, 2, 1.0)
     order[10:] = [0, 2, 1]
     assert tune(vectors, lists, order, queries, 0.9) == Tuned(3, 3, 1.0)
+
+
+def test_a_query_looks_into_a_part_of_the_lists_at_least():
+    vectors, lists = np.arange(64, 0, -1, dtype=np.float32)[:, None], np.zeros(64, int)
+    queries, order = Queries(np.ones((9, 1), np.float32), np.full(9, -1), np.ones(9)), np.tile(np.arange(64), (9, 1))
+    assert tune(vectors, lists, order, queries, 0.9) == Tuned(64, 2, 1.0)
 
 
 def test_adding_removing_and_copying_keep_what_was_tuned(monkeypatch):

@@ -77,12 +77,11 @@ def tiny_settings() -> Any:
 def fitting(
     tiny_folders: dict[str, Path], tiny_settings: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Any]]:
-    """`fitting(events, items, settings=..., seed=0, event_weights=None)` -> Recommender fitted on tables, with a cache of
-    the session's own."""
+    """`fitting(events, items, settings=..., seed=0, **more)` -> Recommender fitted on tables, with the session's own cache."""
     from llmrec import Recommender, Weights
 
-    def fit(events: Any, items: Any = None, settings: Any = tiny_settings, seed: int = 0, event_weights: Any = None) -> Any:
-        return Recommender(Weights.folder(tiny_folders["bert"]), settings, seed).fit(events, items, event_weights=event_weights)
+    def fit(events: Any, items: Any = None, settings: Any = tiny_settings, seed: int = 0, **more: Any) -> Any:
+        return Recommender(Weights.folder(tiny_folders["bert"]), settings, seed).fit(events, items, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMREC_CACHE", str(tmp_path_factory.mktemp("cache")))

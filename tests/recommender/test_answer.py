@@ -21,7 +21,7 @@ from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender import answer as answering
 from llmrec.recommender.answer import BACKFILL, FALLBACK, Request, answer, fallback, joined
 from llmrec.recommender.dense import ranked_scores
-from llmrec.recommender.pipeline import answer_size, reader
+from llmrec.recommender.pipeline import reader
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_the_answer_to_one_user_runs_on_one_thread_and_leaves_the_others_to_the_
 def test_a_batch_of_many_users_gets_all_threads(state, tasks):
     def size(count: int, steps: int) -> float:
         some = tasks.take(np.zeros(count, np.int64))
-        return answer_size(state.model, state.items, some, state.settings, [Choice(steps)] * count)
+        return state.adapting.largest_product(some, [Choice(steps)] * count)
 
     assert size(1, 0) <= size(1, 3) < PER_THREAD < size(20_000, 0) <= size(20_000, 3)
 

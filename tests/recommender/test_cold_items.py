@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from llmrec import Recommender, build
+from llmrec import Recommender, Settings, TrainSettings, build
 from llmrec.data.splits import by_time
 from llmrec.encoder.model import SlotModel
 from llmrec.ranking.ranker import RankerSettings
@@ -86,7 +85,7 @@ def parts(items) -> tuple[torch.Tensor, ...]:
 
 
 def test_what_is_added_gives_cold_items_the_chance_with_which_they_were_taken(model, shop):
-    settings = SimpleNamespace(train=SimpleNamespace(max_slots=12), lora=SimpleNamespace(n_adapted_blocks=1))
+    settings = Settings(train=TrainSettings(max_slots=12, horizon=1))
     found = newest_items(shop, np.arange(USERS))
     cold = found.new | ~model.trained.numpy()
 

@@ -17,8 +17,8 @@ from llmrec.errors import DataError
 from llmrec.meta.gate import Bin, Choice, Gate
 from llmrec.meta.losses import softmax
 from llmrec.recommender import gating
-from llmrec.recommender.gating import EDGES, describe, learn_gate, query_log_likelihood
-from llmrec.recommender.pipeline import adapted
+from llmrec.recommender.adapting import Adapting
+from llmrec.recommender.gating import EDGES, describe, learn_gate
 from llmrec.recommender.recommender import _events
 
 
@@ -41,12 +41,12 @@ def gated(fitted):
 
 def test_worth_is_minus_the_query_loss_after_each_number_of_steps(fitted):
     state = fitted.state
-    model, items = state.model, state.items
+    adapting, items, model = state.adapting, state.items, state.model
     tasks = sample_windows(state.histories, np.arange(12), (2, 4), 2, 9, np.random.default_rng(0))
-    found = query_log_likelihood(model, items, state.init, tasks, state.settings)
+    found = adapting.query_log_likelihood(tasks)
     assert found.shape == (9, state.init.steps + 1) and found.dtype == np.float64
     for steps in range(state.init.steps + 1):
-        made, adapter = adapted(model, items, tasks, state.settings, state.init, steps)
+        adapter, made = adapting.lora.adapted(tasks, [Choice(steps)] * 9)[0], adapting.base.prompts(tasks)
         asked = query_readouts(tasks, made.batch)
         with torch.no_grad():
             scores = model.scores(states(model, made, lora_hook(adapter)), items, made.batch, asked.task, asked.slot)
@@ -60,16 +60,16 @@ def test_steps_are_taken_at_the_sizes_where_they_helped_and_a_user_counts_once(f
     state, seen, rows = fitted.state, [], []
     data = shop([[[item % 30] for item in range(user, user + 40)] for user in range(150)], 30)
 
-    def planted(model, items, init, tasks, settings):
+    def planted(adapting, tasks):
         gain = np.where(tasks.split - tasks.start >= 10, 0.5, -0.5)
         seen.append(tasks)
         return np.stack([0 * gain, 0 * gain - 1, gain + 0.1 * np.random.default_rng(0).normal(size=len(gain))], 1)
 
     fit = gating.fit_gate
-    monkeypatch.setattr(gating, "query_log_likelihood", planted)
-    monkeypatch.setattr(gating, "fit_gate", lambda c, sizes, worth, *rest: rows.append(sizes) or fit(c, sizes, worth, *rest))
+    monkeypatch.setattr(Adapting, "query_log_likelihood", planted)
+    monkeypatch.setattr(gating, "fit_gate", lambda c, sizes, *rest, **how: rows.append(sizes) or fit(c, sizes, *rest, **how))
     settings = replace(state.settings, train=replace(state.settings.train, known=(1, 30), horizon=1))
-    gate = learn_gate(state.model, state.items, state.init, data, np.arange(150), settings, np.random.default_rng(0))
+    gate = learn_gate(state.adapting, data, np.arange(150), settings, np.random.default_rng(0))
     assert [c.steps for c in gate.choices] == [0, 1, 2]
     assert {b.least: gate.choices[b.chosen].steps for b in gate.bins} == {1: 0, 4: 0, 10: 2, 25: 2, 60: 0}  # none has 60
     assert describe(gate) == ", ".join(

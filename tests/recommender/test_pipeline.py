@@ -14,10 +14,12 @@ from llmrec.encoder.threads import PER_THREAD
 from llmrec.index.candidates import Sources
 from llmrec.index.faiss_index import build
 from llmrec.meta.episodes import user_support
+from llmrec.meta.gate import Choice
 from llmrec.ranking.statistics import read_texts
 from llmrec.ranking.two_stage import Retrieval
-from llmrec.recommender import pipeline
-from llmrec.recommender.pipeline import adapted, learn_initialisation, read_with, reader, start_adapter
+from llmrec.recommender import meta_learning, pipeline
+from llmrec.recommender.meta_learning import learn_initialisation
+from llmrec.recommender.pipeline import reader, start_adapter
 from llmrec.recommender.settings import LoraSettings
 
 
@@ -39,7 +41,7 @@ def test_the_index_holds_what_the_model_scores(state):
 def test_each_step_lowers_the_loss_of_every_user_on_their_own_support(state):
     tasks = full_histories(state.histories, np.arange(state.histories.n_users))
     _, support = user_support(state.model, state.items, tasks, state.settings.episode)
-    losses = [support(adapted(state.model, state.items, tasks, state.settings, state.init, k)[1]) for k in range(3)]
+    losses = [support(state.adapting.lora.adapted(tasks, [Choice(k)] * len(tasks))[0]) for k in range(3)]
     assert (losses[1] < losses[0]).all() and (losses[2] < losses[1]).all()
 
 
@@ -56,10 +58,8 @@ def test_a_reader_in_batches_reads_like_one_by_one(state):
 
 def test_steps_move_the_adapter_and_no_steps_leave_the_initialisation(state):
     tasks = full_histories(state.histories, np.arange(4))
-    base = adapted(state.model, state.items, tasks, state.settings, None)[1]
-    still = adapted(state.model, state.items, tasks, state.settings, state.init, 0)[1]
-    moved = adapted(state.model, state.items, tasks, state.settings, state.init)[1]
-    assert base is None
+    lora = state.adapting.lora
+    still, moved = (lora.adapted(tasks, [Choice(steps)] * len(tasks))[0] for steps in (0, lora.steps))
     for start, zero, after in zip(state.init.adapter.leaves(), still.leaves(), moved.leaves(), strict=True):
         assert torch.equal(zero, start.expand_as(zero))
         assert not torch.equal(after, zero)
@@ -71,8 +71,9 @@ def test_an_initialisation_is_learned_from_where_it_starts(state):
     none = replace(state.settings, outer=replace(state.settings.outer, episodes=0))
     users = np.arange(state.histories.n_users)
     start = start_adapter(state.model, state.settings, 5, state.settings.lora.b_std)
-    kept = learn_initialisation(state.model, state.items, state.histories, users, none, rng, 5).init
-    learned = learn_initialisation(state.model, state.items, state.histories, users, state.settings, rng, 5).init
+    base = state.adapting.base
+    kept = learn_initialisation(base, state.histories, users, none, rng, 5).init
+    learned = learn_initialisation(base, state.histories, users, state.settings, rng, 5).init
     assert all(torch.equal(*pair) for pair in zip(start.adapter.leaves(), kept.adapter.leaves(), strict=True))
     assert not any(torch.equal(*pair) for pair in zip(start.adapter.leaves(), learned.adapter.leaves(), strict=True))
     assert not torch.equal(start.log_rate, learned.log_rate)
@@ -80,8 +81,8 @@ def test_an_initialisation_is_learned_from_where_it_starts(state):
 
 def test_meta_learning_takes_as_many_threads_as_its_work_can_use(state, monkeypatch):
     before, seen = torch.get_num_threads(), []
-    monkeypatch.setattr(pipeline, "meta_learn", lambda *_: seen.append(torch.get_num_threads()))
-    given = state.model, state.items, state.histories, np.arange(3), state.settings, np.random.default_rng(0), 0
+    monkeypatch.setattr(meta_learning, "meta_learn", lambda *_: seen.append(torch.get_num_threads()))
+    given = state.adapting.base, state.histories, np.arange(3), state.settings, np.random.default_rng(0), 0
     try:
         torch.set_num_threads(3)
         learn_initialisation(*given)
@@ -94,9 +95,8 @@ def test_meta_learning_takes_as_many_threads_as_its_work_can_use(state, monkeypa
 
 def test_a_start_with_b_at_zero_is_the_base(state):
     tasks = full_histories(state.histories, np.arange(2))
-    plain = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, None))
     start = start_adapter(state.model, state.settings, 0, 0.0)
-    zero = read_with(state.model, state.items, *adapted(state.model, state.items, tasks, state.settings, start, 0))
+    plain, zero = (reader(state.model, state.items, state.settings, init, 0)(tasks) for init in (None, start))
     np.testing.assert_allclose(zero.vectors, plain.vectors, atol=1e-6)
 
 

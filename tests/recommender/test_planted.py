@@ -19,7 +19,6 @@ from llmrec.data.tasks import first_baskets
 from llmrec.index.candidates import Sources
 from llmrec.metrics.ranking import rank_targets
 from llmrec.ranking.ranker import RankerSettings
-from llmrec.recommender.pipeline import adapted, read_with
 from llmrec.recommender.recommender import _events
 
 pytestmark = pytest.mark.slow  # two recommenders are fitted
@@ -122,8 +121,9 @@ def test_steps_on_the_support_of_a_user_of_another_taste_do_harm(with_tastes):
     tasks = first_baskets(_events(state, table, None)[0], np.arange(ASKED), KNOWN, LATER)
 
     def judged(steps: int | None, whose: torch.Tensor) -> np.ndarray:
-        made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init, steps, state.gate)
-        scores = read_with(state.model, state.items, made, adapter.take(whose)).table()
+        lora, base = state.adapting.lora, state.adapting.base
+        adapter, made = lora.adapted(tasks, state.adapting.choices(tasks, steps))[0], base.prompts(tasks)
+        scores = base.reading(made, lora.vectors(made, adapter.take(whose))).table()
         for task in range(len(tasks)):
             scores[task, tasks.dataset.item[tasks.support(task)]] = -np.inf
         return rank_targets(scores, tasks.relevant()).ndcg(10)

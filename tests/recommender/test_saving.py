@@ -20,7 +20,6 @@ from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning
 from llmrec.layouts import Saved
 from llmrec.recommender import saving
 from llmrec.recommender.answer import FALLBACK
-from llmrec.recommender.pipeline import adapted, read_with
 from llmrec.store import save_arrays
 
 
@@ -280,8 +279,8 @@ def test_peft_and_transformers_compute_the_same_user_vectors_from_the_folder(fit
     theirs = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(saved / "body"), saved / "adapter").eval()
     for user in range(3):
         tasks = full_histories(state.histories, np.array([user]))
-        made, adapter = adapted(state.model, state.items, tasks, state.settings, state.init, 0)
-        ours = read_with(state.model, state.items, made, adapter).vectors
+        made = state.adapting.base.prompts(tasks)
+        ours = state.adapting.lora.vectors(made, state.init.adapter).numpy()
         with torch.no_grad():
             embeds = state.model.prompt(state.items, made.batch)
             place = len(state.model.prefix_ids) + int(made.batch.length[0]) - 1

@@ -171,7 +171,8 @@ def test_tables_that_are_no_known_scenes_are_refused(scenes, tables, departments
         fresh.fit({"a": one, "b": (two[0], {"item_id": two[1]["item_id"], "words": two[1]["title"]})})
     assert caught.value.__notes__ == ["while reading the tables of 'b'"]
     with pytest.raises(
-        SchemaError, match="scene: expected a column of the items, got 'shelf'; they have item_id, title, aisle"
+        SchemaError,
+        match="scene: expected a column of the items or of the events, got 'shelf'; the items have item_id, title, aisle",
     ):
         fresh.fit(*departments, scene="shelf")
     with pytest.raises(DataError, match="holdout: expected some of 'bread', 'fruit', 'new', got 'nwe'"):

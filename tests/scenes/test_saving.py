@@ -48,14 +48,17 @@ def test_a_changed_byte_is_refused(scene, tmp_path):
 
 
 def test_a_newer_layout_is_refused_and_an_older_one_migrated(scene, tmp_path, monkeypatch):
-    for layout in (0, 2):
+    newer = saving.LAYOUT + 1
+    for layout in (0, newer):
         with monkeypatch.context() as patch:
             patch.setattr(saving, "LAYOUT", layout)
             save_scene(tmp_path / f"layout {layout}", scene[0])
     assert json.loads((tmp_path / "layout 0" / "manifest.json").read_text())["kind"] == "scene"
-    with pytest.raises(ArtefactError, match="expected a scene in layout 1 or older, got layout 2: .* a newer llmrec"):
-        load_scene(tmp_path / "layout 2")
-    with pytest.raises(ArtefactError, match="expected a scene in layout 1, got layout 0, which no release wrote"):
+    with pytest.raises(ArtefactError, match=f"layout {saving.LAYOUT} or older, got layout {newer}: .* a newer llmrec"):
+        load_scene(tmp_path / f"layout {newer}")
+    with pytest.raises(
+        ArtefactError, match=f"expected a scene in layout {saving.LAYOUT}, got layout 0, which no release wrote"
+    ):
         load_scene(tmp_path / "layout 0")
 
     def doubled(saved: Saved) -> Saved:

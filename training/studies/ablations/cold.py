@@ -16,6 +16,8 @@ from llmrec.demo.comparison import cells as make_cells
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.train import train
 from llmrec.encoder.users import PromptReading, Read, batches, joined
+from llmrec.meta.adaptable import Base, Lora
+from llmrec.meta.gate import Choice
 from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages
 from llmrec.ranking.ranker import Ranker
@@ -24,7 +26,6 @@ from llmrec.ranking.statistics import Texts
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.dense import ranked_scores
 from llmrec.recommender.pipeline import (
-    adapted,
     frozen_items,
     learn_blend,
     learn_counts_rankers,
@@ -140,13 +141,14 @@ def frozen_arm(model: SlotModel, decay: float = 0.8) -> Arm:
 def swapped(model: SlotModel, items: Items, plan: Plan, init: Initialisation) -> Read:
     """Each user's own prompt under the adapter of the user before: what is gained here is not personal."""
 
+    lora = Lora(Base(model, items, plan.settings.episode), init)
+
     def read(tasks: Tasks) -> PromptReading:
         found = []
         for part in batches(tasks):
-            made, adapter = adapted(model, items, part, plan.settings, init)
-            assert adapter is not None
+            adapter, _ = lora.adapted(part, [Choice(lora.steps)] * len(part))
             other = adapter.take(torch.arange(len(part), device=model.id_embedding.device).roll(1))
-            found.append(read_with(model, items, made, other))
+            found.append(read_with(model, items, lora.base.prompts(part), other))
         return joined(found)
 
     return read

@@ -23,18 +23,17 @@ from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
 from llmrec.index.candidates import recall
+from llmrec.meta.adaptable import Base
 from llmrec.metrics.report import Result, write_report
 from llmrec.progress import Stages, bar
 from llmrec.ranking.statistics import extent, fit_statistics, read_texts
 from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.fit import split_users
+from llmrec.recommender.meta_learning import learn_initialisation
 from llmrec.recommender.pipeline import (
-    adapted,
     frozen_items,
-    learn_initialisation,
     new_model,
     new_retrieval,
-    read_with,
     reader,
     text_vectors,
 )
@@ -96,7 +95,8 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
                 losses.append(query)
                 progress.update()
 
-            init = learn_initialisation(model, frozen, taught, shares.meta, plan.settings, rng, seed, watch).init
+            base = Base(model, frozen, plan.settings.episode)
+            init = learn_initialisation(base, taught, shares.meta, plan.settings, rng, seed, watch).init
         last = np.mean(losses[-20:], 0)
         say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
     trained = Trained(taught, model, frozen, init, retrieval, texts, ranker, shares.base, shares.meta, shares.blend)
@@ -190,8 +190,7 @@ def _latency(trained: Trained, plan: Plan, tasks: Tasks) -> dict[str, float]:
 
 def _time(trained: Trained, plan: Plan, tasks: Tasks) -> float:
     began = time.perf_counter()
-    made, adapter = adapted(trained.model, trained.items, tasks, plan.settings, trained.init)
-    read_with(trained.model, trained.items, made, adapter)
+    reader(trained.model, trained.items, plan.settings, trained.init)(tasks)
     return time.perf_counter() - began
 
 

@@ -8,18 +8,12 @@ from typing import Any
 
 import click
 
+from llmrec.cli.checking import check
+from llmrec.cli.fitting import fit
+from llmrec.cli.options import EXISTING, FilePath
+from llmrec.cli.recommending import recommend
 from llmrec.errors import LlmrecError
-from llmrec.store import library_version, located
-
-
-class _File(click.Path):
-    """A path whose `~` is the home folder, also where no shell has read it, as in `--out=~/runs`."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(located(value), param, ctx)
-
-
-EXISTING = _File(exists=True, dir_okay=False, path_type=Path)
+from llmrec.store import library_version
 
 
 class _Group(click.Group):
@@ -46,6 +40,12 @@ def main() -> None:
       llmrec doctor          what is installed, and how fast it is here
       llmrec demo --quick    the whole flow, offline, trained for moments only
       llmrec demo            the same with a model that is worth looking at
+
+    \b
+    Your own export:
+      llmrec check events.csv                 how the file is read, and the command that trains on it
+      llmrec fit events.csv --out shop/       train and save
+      llmrec recommend shop/ --users 17850    a list for a customer
     """
 
 
@@ -68,7 +68,7 @@ def doctor(as_json: bool) -> None:
 @main.command()
 @click.option(
     "--out",
-    type=_File(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False, path_type=Path),
     default=Path("runs/demo"),
     show_default=True,
     help="Folder for the report, the plots and the trained model.",
@@ -105,3 +105,8 @@ def demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: 
     from llmrec.demo.run import run_demo
 
     raise SystemExit(run_demo(out=out, events=events, items=items, quick=quick, seed=seed, minutes=minutes))
+
+
+main.add_command(check)
+main.add_command(fit)
+main.add_command(recommend)

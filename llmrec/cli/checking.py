@@ -1,0 +1,130 @@
+"""`llmrec check`: how files are read, what cleaning would drop, and the command that trains on them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmrec.cli.options import EXISTING, FormatOptions, format_given, format_options, told, with_reading
+from llmrec.cli.tables import aligned
+
+if TYPE_CHECKING:
+    from llmrec.data.clean import CleaningReport
+    from llmrec.data.dataset import Dataset
+    from llmrec.data.reading import Reading
+
+_ROWS = 3
+
+
+@click.command()
+@click.argument("events", type=EXISTING)
+@click.argument("items", type=EXISTING, required=False)
+@format_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--quiet", is_flag=True, help="Print the command to train with, and nothing else.")
+def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
+    """Show how files are read, what cleaning would drop, and the command that trains on them. Nothing is written.
+
+    EVENTS, ITEMS: .csv, .tsv, .txt, .json lines or .parquet, text also as .gz, in any encoding, with any separator. What may be
+    read in two ways, such as the date 03/04/2026, is an error that names the option to say it with.
+
+    \b
+    Examples:
+      llmrec check export.csv
+      llmrec check orders.csv products.csv --columns "Kd=user_id" --date-format dmy
+    """
+    from llmrec.data.build import build
+    from llmrec.data.clean import Cleaning
+
+    written = format_given()
+    lenient = written if written.on_bad_rows == "error" else replace(written, on_bad_rows="skip")
+    readings = lenient.read(events, items)
+    command = _command(events, items, written, readings)
+    if not as_json and not quiet:
+        for path, reading in zip((events, items), readings, strict=True):
+            if reading is not None and path is not None:
+                click.echo(_shown(path, reading) + "\n")
+    first, second = readings
+    with told():
+        dataset, report = build(
+            first.table, None if second is None else second.table, cleaning=Cleaning(on_duplicate=written.on_duplicate)
+        )
+    if as_json:
+        click.echo(
+            json.dumps(_facts(events, items, readings, dataset, report, command), indent=1, ensure_ascii=False, default=str)
+        )
+    elif quiet:
+        click.echo(command)
+    else:
+        said = with_reading(report, *readings)
+        click.echo(f"What cleaning does\n{said}\n\n{_kept(dataset)}\n\nTrain on it:\n  {command}")
+
+
+def _command(events: Path, items: Path | None, written: FormatOptions, readings: tuple[Reading, Reading | None]) -> str:
+    from llmrec.data.reading import FEW
+
+    order = readings[0].format.date_order
+    many = any(
+        reading is not None and len(reading.broken) > FEW * (len(reading.table) + len(reading.broken)) for reading in readings
+    )
+    exact = replace(written, date_format=written.date_format or order, on_bad_rows="skip" if many else written.on_bad_rows)
+    files = [str(events), *(["--items", str(items)] if items else [])]
+    return shlex.join(["llmrec", "fit", *files, "--out", "shop/", *exact.words()])
+
+
+def _shown(path: Path, reading: Reading) -> str:
+    """The guess: format, columns, broken rows and the first rows as they were read."""
+    from llmrec.data.table_format import ORDERS
+
+    found, table = reading.format, reading.table
+    facts = {
+        "rows": f"{len(table):,}",
+        "encoding": found.encoding,
+        "separator": repr(found.separator) if found.separator else None,
+        "decimal": {",": "comma", ".": "point"}.get(found.decimal or ""),
+        "dates": ORDERS.get(found.date_order or ""),
+        "columns": ", ".join(f"{theirs} -> {ours}" if theirs != ours else ours for theirs, ours in found.columns or ()),
+        "not understood": ", ".join(reading.unread),
+        "broken rows": "\n".join(map(str, reading.broken[:5])),
+    }
+    if len(reading.broken) > 5:
+        facts["broken rows"] = f"{facts['broken rows']}\nand {len(reading.broken) - 5:,} more"
+    lines = [str(path)]
+    for name, fact in facts.items():
+        if fact:
+            lines.append(f"  {name:<15} " + fact.replace("\n", f"\n{'':18}"))
+    lines += [f"  repaired        {step.detail}" for step in reading.steps if step.name == "as written" and step.detail]
+    return "\n".join(lines) + "\n\n" + aligned(table.slice(0, _ROWS).select([ours for _, ours in found.columns or ()]))
+
+
+def _kept(dataset: Dataset) -> str:
+    return f"Left: {dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items"
+
+
+def _facts(
+    events: Path,
+    items: Path | None,
+    readings: tuple[Reading, Reading | None],
+    dataset: Dataset,
+    report: CleaningReport,
+    command: str,
+) -> dict[str, Any]:
+    found = {}
+    for name, path, reading in zip(("events", "items"), (events, items), readings, strict=True):
+        if reading is not None:
+            found[name] = {
+                "file": str(path),
+                "format": reading.format.to_dict(),
+                "not_understood": list(reading.unread),
+                "rows": len(reading.table),
+                "broken": [{"line": row.line, "why": row.why, "text": row.text} for row in reading.broken],
+                "first_rows": reading.table.slice(0, _ROWS).to_pylist(),
+                "notes": list(reading.notes),
+            }
+    left = {"events": dataset.n_events, "users": dataset.n_users, "items": dataset.n_items}
+    return found | {"cleaning": report.to_dict(), "left": left, "command": command}

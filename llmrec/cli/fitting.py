@@ -1,0 +1,90 @@
+"""`llmrec fit`: read files in any format, train, and save the recommender with the users' histories."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+
+import click
+
+from llmrec.cli.options import EXISTING, FilePath, format_given, format_options, told, with_reading
+
+SETTINGS = ("quick", "default", "best")
+
+
+@click.command()
+@click.argument("events", type=EXISTING)
+@click.option("--items", type=EXISTING, help="The catalogue; without it, it is made of the events' titles and prices.")
+@click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")
+@click.option(
+    "--settings",
+    default="default",
+    show_default=True,
+    metavar="quick|default|best|FILE.yaml",
+    help="How to train: quick only shows that it works.",
+)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Shorten training to about this long.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all draws.")
+@format_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--quiet", is_flag=True, help="Show no progress; print the command to recommend with.")
+def fit(
+    events: Path,
+    items: Path | None,
+    out: Path,
+    settings: str,
+    minutes: float | None,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Train a recommender on files, in any format that `llmrec check` shows, and save it with the users' histories.
+
+    \b
+    Examples:
+      llmrec fit export.csv --out shop/
+      llmrec fit orders.csv --items products.csv --out shop/ --settings best --date-format dmy
+    """
+    from llmrec.data.clean import Cleaning
+    from llmrec.recommender.recommender import Recommender
+    from llmrec.recommender.settings import Settings
+    from llmrec.store import check_target
+
+    began = time.perf_counter()
+    named = {"quick": Settings.quick, "default": Settings, "best": Settings.best}
+    chosen = named[settings]() if settings in named else Settings.from_yaml(settings)
+    check_target(out)  # before hours of training, not behind them
+    written = format_given()
+    first, second = written.read(events, items)
+    with told():
+        recommender = Recommender(settings=chosen, seed=seed).fit(
+            first.table,
+            None if second is None else second.table,
+            cleaning=Cleaning(on_duplicate=written.on_duplicate),
+            minutes=minutes,
+            verbose=not quiet and not as_json,
+        )
+    recommender.save_pretrained(out, histories=True)
+    known, cleaned = recommender.state.histories, recommender.report
+    assert cleaned is not None  # of tables there always is one
+    report = with_reading(cleaned, first, second)
+    example = str(known.users[int((known.start[1:] - known.start[:-1]).argmax())])
+    command = shlex.join(["llmrec", "recommend", str(out), "--users", example, "--titles"])
+    if as_json:
+        facts = {
+            "folder": str(out),
+            "events": known.n_events,
+            "users": known.n_users,
+            "items": known.n_items,
+            "cleaning": report.to_dict(),
+            "seconds": round(time.perf_counter() - began, 1),
+            "command": command,
+        }
+        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+    elif quiet:
+        click.echo(command)
+    else:
+        minutes_taken = (time.perf_counter() - began) / 60
+        click.echo(f"{report}\n\n{out}: {recommender!r}, {minutes_taken:.1f} min in all. Recommend with:\n  {command}")

@@ -1,0 +1,208 @@
+"""What the commands share: paths, the options that say how files are written, warnings as lines."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from llmrec.store import located
+
+if TYPE_CHECKING:
+    from llmrec.data.clean import CleaningReport
+    from llmrec.data.reading import Reading
+    from llmrec.data.table_format import TableFormat
+
+Command = Callable[..., Any]
+_KEY = "llmrec.format"
+
+
+class FilePath(click.Path):
+    """A path whose `~` is the home folder, also where no shell has read it, as in `--out=~/runs`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(located(value), param, ctx)
+
+
+EXISTING = FilePath(exists=True, dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True)
+class FormatOptions:
+    """What a person said of the files, in the words of the options."""
+
+    separator: str | None = None
+    encoding: str | None = None
+    decimal: str | None = None
+    date_format: str | None = None
+    columns: tuple[str, ...] = ()
+    item_columns: tuple[str, ...] = ()
+    names: str | None = None
+    skip_rows: int = 0
+    on_bad_rows: Literal["error", "few", "skip"] = "few"
+    on_duplicate: Literal["error", "first"] = "error"
+
+    def events(self) -> TableFormat:
+        """The format of the table of events; what is None is found."""
+        from llmrec.data.table_format import table_format
+
+        return table_format(
+            self.encoding, self.separator, self.decimal, self.date_format, self.columns, self.names, self.skip_rows
+        )
+
+    def items(self) -> TableFormat:
+        """The format of the table of items; what is None is found."""
+        from llmrec.data.table_format import table_format
+
+        return table_format(self.encoding, self.separator, self.decimal, self.date_format, self.item_columns)
+
+    def read(self, events: Path, items: Path | None) -> tuple[Reading, Reading | None]:
+        """The tables in the files. Raises what `llmrec.data.reading.read` raises."""
+        from llmrec.data.reading import read
+
+        first = read(events, "events", self.events(), self.on_bad_rows)
+        return first, None if items is None else read(items, "items", self.items(), self.on_bad_rows)
+
+    def words(self) -> list[str]:
+        """The options as they would be typed, without those that are at their default."""
+        said = []
+        for name in ("separator", "encoding", "decimal", "date_format", "names"):
+            if value := getattr(self, name):
+                said += [f"--{name.replace('_', '-')}", value]
+        for name in ("columns", "item_columns"):
+            said += [word for pair in getattr(self, name) for word in (f"--{name.replace('_', '-')}", pair)]
+        said += ["--skip-rows", str(self.skip_rows)] if self.skip_rows else []
+        said += ["--on-bad-rows", self.on_bad_rows] if self.on_bad_rows != "few" else []
+        return said + (["--on-duplicate", self.on_duplicate] if self.on_duplicate != "error" else [])
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """The value goes into the FormatOptions of the call, and not to the command."""
+    before = ctx.meta.get(_KEY, FormatOptions())
+    ctx.meta[_KEY] = replace(before, **{str(param.name): value})
+
+
+_EVENTS = (
+    click.option(
+        "--separator",
+        expose_value=False,
+        callback=_keep,
+        metavar="CHARACTER",
+        help="Between fields: ';', ',', '|', tab, '::'.  [default: found]",
+    ),
+    click.option(
+        "--encoding",
+        expose_value=False,
+        callback=_keep,
+        metavar="NAME",
+        help="Such as utf-8, cp1252, latin-1, gbk, utf-16.  [default: found]",
+    ),
+    click.option("--decimal", expose_value=False, callback=_keep, metavar="SIGN", help="comma or point.  [default: found]"),
+    click.option(
+        "--date-format",
+        expose_value=False,
+        callback=_keep,
+        metavar="ORDER",
+        help="dmy, mdy or ymd, or as in dd.mm.yyyy.  [default: found]",
+    ),
+    click.option(
+        "--columns",
+        expose_value=False,
+        callback=_keep,
+        metavar='"THEIRS=OURS"',
+        multiple=True,
+        help='As in "Kundennr=user_id"; may be repeated.',
+    ),
+    click.option(
+        "--names",
+        expose_value=False,
+        callback=_keep,
+        metavar="A,B,C",
+        help="Names of the columns of the events, if the file has none.",
+    ),
+    click.option(
+        "--skip-rows",
+        expose_value=False,
+        callback=_keep,
+        type=click.IntRange(min=0),
+        default=0,
+        help="Lines above the names of the columns.",
+    ),
+    click.option(
+        "--on-bad-rows",
+        expose_value=False,
+        callback=_keep,
+        type=click.Choice(["error", "few", "skip"]),
+        default="few",
+        show_default=True,
+        help="Rows with too many or too few fields: an error, left out if at most 1 in 100, or left out.",
+    ),
+)
+_ITEMS = (
+    click.option(
+        "--item-columns",
+        expose_value=False,
+        callback=_keep,
+        metavar='"THEIRS=OURS"',
+        multiple=True,
+        help="The same for the table of items.",
+    ),
+    click.option(
+        "--on-duplicate",
+        expose_value=False,
+        callback=_keep,
+        type=click.Choice(["error", "first"]),
+        default="error",
+        show_default=True,
+        help="Items that stand twice with different values: an error, or the first counts.",
+    ),
+)
+
+
+def format_options(command: Command) -> Command:
+    """The options of `FormatOptions`, for events and items; the command asks for them by `format_given`."""
+    return event_format_options(_with(command, _ITEMS))
+
+
+def event_format_options(command: Command) -> Command:
+    """The options of `FormatOptions` for a table of events alone."""
+    return _with(command, _EVENTS)
+
+
+def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def format_given() -> FormatOptions:
+    """What was said of the files in the call of the command that runs."""
+    given: FormatOptions = click.get_current_context().meta[_KEY]
+    return given
+
+
+def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningReport:
+    """The report of the cleaning with what was read before it."""
+    there = [reading for reading in readings if reading is not None]
+    return replace(
+        report,
+        steps=tuple(step for reading in there for step in reading.steps) + report.steps,
+        notes=tuple(note for reading in there for note in reading.notes) + report.notes,
+    )
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Warnings of the library as lines on stderr."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            yield
+        finally:
+            for text in dict.fromkeys(str(warning.message) for warning in caught):
+                click.echo(f"Warning: {text}", err=True)

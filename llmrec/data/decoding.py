@@ -1,0 +1,177 @@
+"""The bytes of a text file as UTF-8: unpacked, and out of the encoding that it is in, which is found or held to."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import lzma
+import re
+import unicodedata
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from llmrec.data.encodings import coding_of, could_be_gbk, is_utf8, likely_of, surely_gbk
+from llmrec.errors import DataError
+
+_CHUNK = 1 << 24
+_SAMPLE = 1 << 18  # bytes of lines beyond ASCII, of which the encoding is told
+_NAMES = {"utf-8-sig": "utf-8", "iso8859-1": "latin-1"}
+_UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ\x00": lzma.decompress,
+}
+_OTHER = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook: save the sheet as CSV UTF-8",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it, or compress it by gzip",
+    b"PAR1": "a Parquet file: name it .parquet",
+    b"%PDF": "a PDF: export a table as CSV",
+    b"<!DOCTYPE": "a web page: export a table as CSV",
+    b"<!doctype": "a web page: export a table as CSV",
+    b"<html": "a web page: export a table as CSV",
+    b"<?xml": "XML: export a table as CSV",
+    b"{\\rtf": "a text document: export a table as CSV",
+}
+# Letters of Western European languages beyond ASCII. Others that cp1252 has (Š, ž, ð, þ, ý) are more often letters of
+# another encoding that were read wrongly.
+_LETTERS = frozenset("äöüßÄÖÜàâæçèéêëîïôœùûÿÀÂÆÇÈÉÊËÎÏÔŒÙÛáíñóúÁÍÑÓÚãõÃÕåøÅØìòÌÒ")
+_SIGNS = frozenset("£€¥§©®™°±²³µ·¼½¾×÷«»‹›“”„‘’‚–—…•\xa0¡¿ªº´\xad†")
+_BEHIND_WORDS = frozenset("’‘”“»›…®©™°ºª²³´\xa0–—·\xad")
+_BEFORE_WORDS = frozenset("‘“„‚«‹¿¡£€¥§©°µ·±×\xa0–—•\xad’”")
+_UNUSUAL = 0.02  # share of the characters beyond ASCII, above which a Western encoding is doubted
+
+
+def raw_bytes(path: Path, what: str) -> bytes:
+    """The whole file, unpacked if gzip, bzip2 or xz compressed it. Raises DataError for what is no text, and for an empty
+    file."""
+    named = f"{what}: {str(path)!r}"
+    data = path.read_bytes()
+    for magic, unpack in _UNPACK.items():
+        if data.startswith(magic):
+            try:
+                data = unpack(data)
+            except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+                raise DataError(
+                    f"{named} is compressed and cannot be unpacked ({error}): it may be cut off; transfer it again"
+                ) from error
+            break
+    for magic, kind in _OTHER.items():
+        if data.lstrip()[: len(magic)] == magic:
+            raise DataError(f"{named} is not a table of text but {kind}")
+    if not data.strip():
+        raise DataError(f"{named} is empty, expected a line with the names of the columns, and rows")
+    return data
+
+
+def as_utf8(data: bytes, encoding: str | None, named: str, says: Callable[[str], int]) -> tuple[bytes, str]:
+    """The text in UTF-8 without a byte-order mark, and the encoding that it came in.
+
+    encoding: as given, None to find it. named: the file in messages. says: how many column names known in some language the
+    first line of a text has, to choose between encodings that fit the bytes equally well.
+    Raises DataError for bytes that are not in the encoding (naming the line), and where several fit or none does.
+    """
+    if encoding is None:
+        encoding = _found(data, named, says)
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = _line(data, error.start, encoding)
+        raise DataError(
+            f"{named}, line {line}: not in the encoding {encoding} (bytes {data[error.start : error.end][:4]!r}); "
+            "say --encoding, or save the file as UTF-8"
+        ) from error
+    except (LookupError, UnicodeError) as error:
+        raise DataError(f"{named} is not in the encoding {encoding}: {error}; say another with --encoding") from error
+    name = codecs.lookup(encoding).name
+    return text.removeprefix("\ufeff").encode("utf-8", errors="replace"), _NAMES.get(name, name)
+
+
+def _found(data: bytes, named: str, says: Callable[[str], int]) -> str:
+    wide = coding_of(data[: 1 << 16])
+    if wide is not None:
+        return wide
+    if is_utf8(data[i : i + _CHUNK] for i in range(0, len(data), _CHUNK)):
+        if (found := re.search(rb"[\xf1-\xf4]", data)) is None:
+            return "utf-8"
+        raise DataError(  # by chance: in UTF-8 these bytes are characters that no language has
+            f"{named}, line {_line(data, found.start(), 'utf-8')}: reads as UTF-8, but as characters that no language has. "
+            "Say in which encoding it is with --encoding"
+        )
+    lines = [(number, line) for number, line in enumerate(data.splitlines(), 1) if not line.isascii()]
+    wrong = [number for number, line in lines if not is_utf8(iter([line]))]
+    if len(wrong) <= len(lines) / 2:
+        raise DataError(
+            f"{named}, line {wrong[0]}: not in UTF-8, while {len(lines) - len(wrong):,} other lines are ({len(wrong):,} are "
+            "not). Two encodings were mixed: mend these lines, or export the file again as UTF-8"
+        )
+    sample = b"\n".join(line for _, line in lines)[:_SAMPLE]
+    sample = sample.rpartition(b"\n")[0] if len(lines) > 1 and len(sample) == _SAMPLE else sample
+    likely = likely_of(sample)
+    if could_be_gbk(sample):
+        head = next(line for line in data.splitlines() if line.strip())
+        if surely_gbk(sample) or says(head.decode("gb18030", errors="replace")) > says(head.decode("latin-1")):
+            return "gbk" if _decodes(data, "gbk") else "gb18030"
+    elif likely in ("latin-1", "cp1252") and not _doubtful(sample.decode("cp1252", errors="replace")):
+        return "cp1252" if re.search(rb"[\x80-\x9f]", data) else "latin-1"
+    number, line = lines[0]
+    names = dict.fromkeys([likely, *(("gbk", "big5", "euc_kr", "euc_jp") if could_be_gbk(sample) else _WESTERN)])
+    shown = ", ".join(f"{_excerpt(line, name)!r} in {name}" for name in names if _decodes(sample, name))
+    raise DataError(
+        f"{named}: not in UTF-8, and no other encoding is certain. Line {number} would read {shown}. Say which with "
+        "--encoding, or save the file as UTF-8"
+    )
+
+
+_WESTERN = ("cp1252", "cp1250", "cp1251", "cp850", "mac_roman", "iso8859_15")
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _excerpt(line: bytes, encoding: str) -> str:
+    """The words of a line that are not ASCII, as an encoding reads them."""
+    words = [word for word in re.split(rb'[,;\t|"]+', line) if not word.isascii()]
+    return b" ".join(words)[:24].decode(encoding, errors="replace")
+
+
+def _doubtful(text: str) -> bool:
+    """Whether a text read as cp1252 has what texts of Western languages do not: signs within or behind words, capitals within
+    words, words of letters beyond ASCII alone, letters of other languages."""
+    beyond = 0
+    odd = sum(len(word) for word in re.findall(r"[^\W\d_]{2,}", text) if not re.search("[a-zA-Z]", word))
+    for match in re.finditer(r"[^\x00-\x7f]", text):
+        beyond += 1
+        place = match.start()
+        odd += _odd(match.group(), text[max(place - 1, 0) : place], text[place + 1 : place + 2])
+    return odd > _UNUSUAL * beyond
+
+
+def _odd(letter: str, before: str, after: str) -> bool:
+    """Whether a character beyond ASCII is not to be expected between its neighbours."""
+    if unicodedata.category(letter)[0] == "L" and letter not in "ªº":
+        if letter not in _LETTERS or (letter.isupper() and before.islower()):
+            return True
+        if letter in "œŒ":
+            return after.lower() not in ("u", "i")
+        if (letter == "á" and before == "a") or (letter == "ÿ" and not before.isalpha()):
+            return True  # ß and a hard space in code pages of DOS
+        return (letter in "ùìò" and after.isalpha()) or (letter == "õ" and after != "e")
+    if letter not in _SIGNS:
+        return True
+    if letter in "’‘" and before.isalpha() and after.isalpha():
+        return before not in "ldnsmtcjquLDNSMTCJQUO" and after not in "strvldm"
+    if before.isalpha() and after.isalpha():
+        return letter not in "·\xad"
+    return (before.isalpha() and letter not in _BEHIND_WORDS) or (after.isalpha() and letter not in _BEFORE_WORDS)
+
+
+def _line(data: bytes, place: int, encoding: str) -> int:
+    return len(data[:place].decode(encoding, errors="replace").splitlines()) or 1

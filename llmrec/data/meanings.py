@@ -1,0 +1,156 @@
+"""What the columns of a file mean, told by their names; two names for one meaning, or none for one that is needed, is an
+error that asks."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from llmrec.data.columns import EVENT_REQUIRED, ITEM_REQUIRED, MEANING
+from llmrec.data.meaning_words import EVENT_WORDS, ITEM_NOUNS, ITEM_WORDS, REVIEW_WORDS
+from llmrec.errors import SchemaError
+
+_RECBOLE = re.compile(r":(token|token_seq|float|float_seq)$")
+_BRACKETS = re.compile(r"[(\[（【<].*?[)\]）】>]")
+_LINKS = frozenset(re.findall(r"\w+", "de del du des d l la le el der die das of the per pro por par in en"))
+_CURRENCIES = frozenset({"eur", "euro", "euros", "usd", "gbp", "chf", "cny", "rmb", "dollar", "dollars", "yuan"})
+
+
+@dataclass(frozen=True)
+class Meanings:
+    """pairs: a column's name in the file and the library's, for those understood. unread: the others. notes: what is to be
+    known of the choice."""
+
+    pairs: tuple[tuple[str, str], ...]
+    unread: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def folded(name: str) -> str:
+    """A name without case, accents, signs, linking words, brackets and a currency behind: "N° de Client" is "nclient"."""
+    bare = _BRACKETS.sub(" ", _RECBOLE.sub("", name.strip())) if not _BRACKETS.fullmatch(name.strip()) else name
+    bare = re.sub(r"(?<=[a-zäöüß])(?=[A-Z][a-z])", " ", bare)
+    plain = "".join(c for c in unicodedata.normalize("NFKD", bare.casefold()) if not unicodedata.combining(c))
+    words = re.findall(r"[^\W_]+", plain)
+    while len(words) > 1 and words[-1] in _CURRENCIES:
+        words.pop()
+    return "".join(word for word in words if word not in _LINKS) or "".join(words)
+
+
+def known_names(names: list[str]) -> int:
+    """How many of the meanings of events and items some names have together."""
+    found: set[str] = set()
+    for name in {folded(name) for name in names}:
+        for words in (EVENT_WORDS, ITEM_WORDS):
+            found.update(ours for ours, sets in words.items() if any(_in(name, some) for some in sets))
+    return len(found)
+
+
+def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], ...] = ()) -> Meanings:
+    """What the columns of a table of events or items mean.
+
+    names: of the columns in the file. what: "events" or "items". given: pairs that a person named; they win.
+    Raises SchemaError that lists the candidates and asks for `--columns`.
+    """
+    items = what.startswith("items")
+    words = ITEM_WORDS if items else EVENT_WORDS
+    option = "--item-columns" if items else "--columns"
+    _check_given(names, given, what, option, tuple(words) if not items else None)
+    chosen: dict[str, str] = {ours: theirs for theirs, ours in given}
+    reviews = any(folded(name) in REVIEW_WORDS for name in names)
+    notes = []
+    for ours, sets in words.items():
+        if ours in chosen:
+            continue
+        if reviews and not items and ours in ("title", "text"):
+            continue  # of the review
+        free = [name for name in names if name not in chosen.values() and not _unnamed(name)]
+        exact = [name for name in free if _RECBOLE.sub("", name.strip()) == ours]
+        found = exact or next((some for part in sets if (some := [name for name in free if _in(folded(name), part)])), [])
+        if len(found) > 1:
+            raise SchemaError(
+                f"{what}: columns {_quoted(found)} could each be {ours}{_meant(ours)}, expected one. "
+                f"Say which: {option} {_quote(found[0], ours)}"
+            )
+        if found:
+            chosen[ours] = found[0]
+    chosen, said = _title(chosen, names, items or not reviews)
+    notes += said
+    required = ITEM_REQUIRED if items else EVENT_REQUIRED
+    for ours in required:
+        if ours not in chosen:
+            raise SchemaError(_missing(ours, names, chosen, what, option))
+    order = {theirs: ours for ours, theirs in chosen.items()}
+    pairs = tuple((name, order[name]) for name in names if name in order)
+    return Meanings(pairs, tuple(name for name in names if name not in order and not _unnamed(name)), tuple(notes))
+
+
+def _title(chosen: dict[str, str], names: list[str], wanted: bool) -> tuple[dict[str, str], list[str]]:
+    """The title where no column is named so: a column named after the item beside its id, else the text."""
+    if "title" in chosen or not wanted:
+        return chosen, []
+    nouns = [name for name in names if name not in chosen.values() and folded(name) in ITEM_NOUNS]
+    if len(nouns) == 1 and "item_id" in chosen:
+        return chosen | {"title": nouns[0]}, [f"{nouns[0]!r} is read as title, for the id is {chosen['item_id']!r}"]
+    if "text" in chosen:
+        rest = {ours: theirs for ours, theirs in chosen.items() if ours != "text"}
+        return rest | {"title": chosen["text"]}, [f"{chosen['text']!r} is read as title, for no column is named as one"]
+    return chosen, []
+
+
+def _check_given(
+    names: list[str], given: tuple[tuple[str, str], ...], what: str, option: str, allowed: tuple[str, ...] | None
+) -> None:
+    for theirs, ours in given:
+        if theirs not in names:
+            close = difflib.get_close_matches(theirs, names, n=1, cutoff=0.5)
+            turned = f" The file's name comes first: {_quote(ours, theirs)}." if ours in names else ""
+            hint = f" Did you mean {close[0]!r}?" if close and not turned else turned
+            raise SchemaError(f"{option} names {theirs!r}, which {what} does not have; its columns are {_quoted(names)}.{hint}")
+        if allowed is not None and ours not in allowed:
+            close = difflib.get_close_matches(ours, allowed, n=1, cutoff=0.5)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise SchemaError(f"{option} reads {theirs!r} as {ours!r}, expected one of {', '.join(allowed)}.{hint}")
+    for place in (0, 1):
+        parts = [pair[place] for pair in given]
+        if twice := [part for part in parts if parts.count(part) > 1]:
+            raise SchemaError(
+                f"{option} names {twice[0]!r} twice, expected each column and each meaning once; keep one of them"
+            )
+
+
+def _missing(ours: str, names: list[str], chosen: dict[str, str], what: str, option: str) -> str:
+    left = [name for name in names if name not in chosen.values() and not _unnamed(name)]
+    every = [word for part in (ITEM_WORDS if what.startswith("items") else EVENT_WORDS)[ours] for word in sorted(part)]
+    close = [name for name in left if difflib.get_close_matches(folded(name), every, n=1, cutoff=0.75)]
+    known = "; ".join(f"{theirs!r} is {name}" for name, theirs in chosen.items())
+    hint = f" Perhaps it is {close[0]!r}." if close else ""
+    example = (close or left or ["its name"])[0]
+    return (
+        f"{what}: no column is named as {ours}{_meant(ours)}; "
+        f"not understood are {_quoted(left) or 'none'}{f' ({known})' if known else ''}.{hint} "
+        f"Say which: {option} {_quote(example, ours)}"
+    )
+
+
+def _meant(ours: str) -> str:
+    return f" ({MEANING[ours]})" if ours in MEANING else ""
+
+
+def _in(name: str, words: set[str]) -> bool:
+    """Whether a folded name is among the words, in the singular or plural, with umlauts written out or not."""
+    return any(form in words for form in (name, name.removesuffix("s"), re.sub("([aou])e", r"\1", name)))
+
+
+def _unnamed(name: str) -> bool:
+    return not name.strip()
+
+
+def _quote(theirs: str, ours: str) -> str:
+    return f'"{theirs}={ours}"'
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names)

@@ -1,0 +1,247 @@
+"""Tables out of files in any format: what a file does not say is found in it, held to in every row, and reported.
+
+A reading that could be another one is an error that asks. `read` gives a table under the library's names, for `build` and
+`Recommender.fit`; the plain formats, UTF-8 with commas and Parquet, need none of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.data import typed
+from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES
+from llmrec.data.decoding import as_utf8, raw_bytes
+from llmrec.data.files import ID_NAMES, UNTYPED, check_file, read_parquet
+from llmrec.data.json_rows import read_json
+from llmrec.data.meanings import Meanings, column_meanings, folded, known_names
+from llmrec.data.report import Step
+from llmrec.data.rows import UNIT, Broken, first_rows, read_rows
+from llmrec.data.separators import check_names, find_separator
+from llmrec.data.table_format import ORDERS, TableFormat
+from llmrec.data.typed import Column
+from llmrec.errors import DataError
+
+NUMBERS = ("rating", "weight", "price", "quantity")
+FEW = 0.01  # share of the rows that may be broken, and are left out and named, where a person has not said what to do
+_HEAD = 1 << 16
+_JSON = (".json", ".jsonl", ".ndjson")
+OnBadRows = Literal["error", "few", "skip"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A table out of a file, and how it was read.
+
+    table: under the library's names. format: with everything that was found. steps, notes: for the report of the cleaning.
+    broken: rows that are not in the table. unread: names of columns that mean nothing to the library.
+    """
+
+    table: pa.Table
+    format: TableFormat
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...]
+    broken: tuple[Broken, ...]
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """Columns as they stand in a file: names, values, the line of each row (0: not known), broken rows, whether all is text."""
+
+    names: tuple[str, ...]
+    table: pa.Table
+    line: np.ndarray
+    broken: tuple[Broken, ...]
+    untyped: bool
+
+
+def read(
+    path: str | Path,
+    what: str = "events",
+    table_format: TableFormat = TableFormat(),  # noqa: B008  (frozen)
+    on_bad_rows: OnBadRows = "few",
+) -> Reading:
+    """The table in a file: text with any separator, encoding, decimal sign and date format, JSON lines, or Parquet.
+
+    path: .csv, .tsv, .txt and the like, .json, .jsonl, .parquet; text also compressed by gzip, bzip2 or xz.
+    what: "events" or "items": which columns are looked for, by names in English, German, French, Spanish and Chinese.
+    table_format: what is known of the format; the rest is found.
+    on_bad_rows: rows with too many or too few fields are an error ("error"), left out and named in `broken` and `steps`
+        ("skip"), or left out where they are at most 1 in 100 ("few").
+
+    Ids stay text where a number would not keep them as they are written ("007"). A column is read with a decimal comma, and
+    dates with the day first, only where its values allow nothing else.
+    Raises DataError and SchemaError that name the file, the line, the column and the option that helps: for bytes that are
+    not in the encoding, an encoding, separator, number or date (03/04/2026) that may be read in two ways, columns whose
+    meaning is not clear, ids that a spreadsheet has shortened.
+    """
+    path = Path(path).expanduser()
+    check_file(path, what)
+    named = f"{what}: {str(path)!r}"
+    raw, found = _raw(path, what, named, table_format)
+    total = len(raw.table) + len(raw.broken)
+    _check_broken(raw.broken, total, on_bad_rows, named)
+    if not len(raw.table):
+        raise DataError(f"{named}: holds names of columns and no row that can be read; expected at least one")
+    meanings = column_meanings(list(raw.names), what, found.columns or ())
+    table, found, said = _typed(raw, meanings, replace(found, columns=meanings.pairs), what, named)
+    steps = (
+        Step("broken rows", what, total, len(raw.broken), 0, _shown(raw.broken)),
+        Step("as written", what, len(table), 0, said[0], "; ".join(said[1])),
+    )
+    notes = (_format_note(path, what, found, raw.untyped), *_column_notes(meanings, what))
+    return Reading(table, found, steps, notes, raw.broken, meanings.unread)
+
+
+def detect(path: str | Path, what: str = "events", table_format: TableFormat = TableFormat()) -> TableFormat:  # noqa: B008
+    """The format of a file with everything that `read` finds, looking at every row; see there for the errors."""
+    return read(path, what, table_format, "skip").format
+
+
+def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
+    if path.suffix.lower() == ".parquet":
+        table = read_parquet(path, what)
+        return _Raw(tuple(table.column_names), table, np.zeros(len(table), np.int64), (), False), known
+    data, encoding = as_utf8(
+        raw_bytes(path, what),
+        known.encoding,
+        named,
+        lambda line: known_names(line.replace(";", "\t").replace(",", "\t").split("\t")),
+    )
+    known = replace(known, encoding=encoding)
+    if not data.strip():
+        raise DataError(f"{named} is empty, expected a line with the names of the columns, and rows")
+    inner = Path(path.stem).suffix.lower() if path.suffix.lower() in (".gz", ".bz2", ".xz") else path.suffix.lower()
+    if inner in _JSON or data.lstrip()[:2] in (b'{"', b"[{"):
+        table, line, broken = read_json(data, named, what)
+        return _Raw(tuple(table.column_names), table, line, broken, False), known
+    return _text(data, named, known)
+
+
+def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
+    skip, separator, names = known.skip_rows, known.separator, known.names
+    head = data[:_HEAD].decode("utf-8", errors="ignore")
+    if len(data) > _HEAD:
+        head = head[: max(head.rfind("\n"), head.rfind("\r")) + 1] or head
+    lines = head.splitlines(keepends=True)[skip:]
+    if lines and lines[0].lower().startswith("sep=") and len(lines[0].strip("\r\n")) == 5:
+        skip, separator, lines = skip + 1, separator or lines[0][4], lines[1:]  # a line for a spreadsheet
+    if not "".join(lines).strip():
+        raise DataError(f"{named}: nothing stands below the first {skip} lines, expected names of columns; say --skip-rows")
+    separator = separator or find_separator("".join(lines), named, names)
+    single, quote = separator, known.quote or '"'
+    if len(separator) > 1:
+        if UNIT.encode() in data:
+            raise DataError(f"{named}: holds the character {UNIT!r}, so that {separator!r} cannot separate its fields")
+        data, single = data.replace(separator.encode(), UNIT.encode()), UNIT
+    some = first_rows(data, single, quote, skip, 200)
+    if known.quote is None and some and len(some[0][1]) > 1 and all(_single_quoted(name) for name in some[0][1]):
+        quote = "'"
+        some = first_rows(data, single, quote, skip, 200)
+    if names is None and some:
+        check_names(some, named, separator)
+    try:
+        rows = read_rows(data, single, quote, names, skip)
+    except (DataError, pa.ArrowInvalid) as error:
+        raise DataError(f"{named}: {error}") from error
+    found = replace(known, separator=separator, quote=quote, skip_rows=skip)
+    return _Raw(rows.names, rows.table, rows.line, rows.broken, True), found
+
+
+def _single_quoted(name: str) -> bool:
+    return len(name) > 1 and name[0] == name[-1] == "'"
+
+
+def _check_broken(broken: tuple[Broken, ...], total: int, on_bad_rows: OnBadRows, named: str) -> None:
+    if not broken or on_bad_rows == "skip" or (on_bad_rows == "few" and len(broken) <= FEW * total):
+        return
+    more = f" ({len(broken):,} of {total:,} rows are broken)" if len(broken) > 1 else ""
+    raise DataError(
+        f"{named}, {broken[0]}{more}. Mend the row (a text that holds the separator needs quotes), or leave such rows out with "
+        "--on-bad-rows skip"
+    )
+
+
+def _typed(
+    raw: _Raw, meanings: Meanings, found: TableFormat, what: str, named: str
+) -> tuple[pa.Table, TableFormat, tuple[int, list[str]]]:
+    """The table under the library's names with columns of their types, the format with what its values told, and what was
+    repaired: in how many values, and in words."""
+    columns = {
+        ours: _column(raw, raw.names.index(theirs), ours, named) for theirs, ours in meanings.pairs if raw.names.count(theirs)
+    }
+    values = {ours: column.values for ours, column in columns.items()}
+    text = {ours: column for ours, column in columns.items() if _is_text(column.values.type)}
+    changed, said = 0, []
+    numeric = [column for ours, column in text.items() if ours in NUMBERS]
+    read_as, decimal = typed.numbers(numeric, found.decimal)
+    for column, read_column in zip(numeric, read_as, strict=True):
+        values[column.ours] = typed.floats(read_column)
+        changed += read_column.repaired + int(read_column.lost.sum())
+        said.append(typed.said_of_numbers(column, read_column))
+    order = None
+    if "timestamp" in text:
+        values["timestamp"], order, lost = typed.times(text["timestamp"], found.date_order)
+        said.append(lost)
+    for ours in ID_NAMES:
+        if ours in text and raw.untyped:
+            values[ours], repaired = typed.ids(text[ours], decimal)
+            said.append(repaired)
+    values |= _others(raw, meanings, decimal, what, named)
+    found = replace(found, decimal=found.decimal or decimal, date_order=found.date_order or order)
+    table = pa.table(values)
+    return table.replace_schema_metadata({UNTYPED: b"1"} if raw.untyped else None), found, (changed, [s for s in said if s])
+
+
+def _others(raw: _Raw, meanings: Meanings, decimal: str | None, what: str, named: str) -> dict[str, pa.ChunkedArray]:
+    """Columns that mean nothing to the library: in events for the comparison of rows, in items for templates and rules, as
+    numbers where every value is one. Left out are names that `build` would read as something."""
+    items = what.startswith("items")
+    taken = {ours for _, ours in meanings.pairs}
+    others = {name for ours, names in (ITEM_ALIASES if items else EVENT_ALIASES).items() if ours not in taken for name in names}
+    found = {}
+    for name in meanings.unread:
+        if name in taken or folded(name) in others:
+            continue
+        column = _column(raw, raw.names.index(name), name, named)
+        numbers = typed.whole_numbers(column, decimal) if raw.untyped and items else None
+        found[name] = column.values if numbers is None else numbers
+    return found
+
+
+def _column(raw: _Raw, place: int, ours: str, named: str) -> Column:
+    values = raw.table.column(place)
+    if _is_text(values.type):
+        values = values.cast(pa.large_string())
+    line = raw.line
+    return Column(raw.names[place], ours, named, lambda row: f", line {int(line[row]):,}" if line[row] else "", values)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _shown(broken: tuple[Broken, ...]) -> str:
+    more = f"; and {len(broken) - 3:,} more" if len(broken) > 3 else ""
+    return "; ".join(map(str, broken[:3])) + more
+
+
+def _format_note(path: Path, what: str, found: TableFormat, untyped: bool) -> str:
+    if not untyped:
+        return f"{what}: {path.name} is read as {'Parquet' if found.encoding is None else 'JSON'}"
+    decimal = {",": "a decimal comma", ".": "a decimal point"}.get(found.decimal or "", "")
+    dates = f"dates as {ORDERS[found.date_order]}" if found.date_order else ""
+    parts = [f"encoding {found.encoding}", f"separator {found.separator!r}", decimal, dates]
+    return f"{what}: {path.name} is read with {', '.join(part for part in parts if part)}"
+
+
+def _column_notes(meanings: Meanings, what: str) -> list[str]:
+    renamed = [f"{theirs!r} is {ours}" for theirs, ours in meanings.pairs if theirs != ours]
+    notes = [f"{what}: {', '.join(renamed)}"] if renamed else []
+    notes += [f"{what}: {note}" for note in meanings.notes]
+    return notes

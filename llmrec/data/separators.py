@@ -1,0 +1,118 @@
+"""What separates the fields of a file, and where its table begins: told by rows that are cut into as many fields as the row of
+the names."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from llmrec.data.meanings import known_names
+from llmrec.errors import DataError
+
+CANDIDATES = (",", ";", "\t", "|", "::", "^", "~", "\x01", ":", " ")
+_USUAL = ",;\t|"
+_ROWS = 200
+_ALIKE = 0.6  # least share of the rows that have as many fields as most
+_VALUE = re.compile(r"\s*[+-]?[0-9][0-9.,:/\-]*([ T][0-9:.]+)?Z?\s*")
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What a separator makes of the first rows: fields of most rows, the share of such rows, meanings known in the names."""
+
+    separator: str
+    width: int
+    share: float
+    known: int
+    first: int
+
+
+def find_separator(head: str, named: str, names: tuple[str, ...] | None) -> str:
+    """What separates the fields in the first lines of a file.
+
+    head: whole lines, from that of the names on. names: of the columns, where the file has none.
+    Raises DataError where nothing or more than one thing does.
+    """
+    cuts = [cut for separator in CANDIDATES if separator in head and (cut := _cut(head, separator, names)) is not None]
+    if any(cut.separator == "::" for cut in cuts):
+        cuts = [cut for cut in cuts if cut.separator != ":"]
+    if not cuts:
+        first = head.splitlines()[0][:80]
+        raise DataError(
+            f"{named}: nothing cuts the lines into equal numbers of fields (tried comma, semicolon, tab, | and others); the "
+            f"first line is {first!r}. Say --separator, and --skip-rows for lines above the names of the columns"
+        )
+    best = max(cuts, key=lambda cut: (cut.known, cut.separator in _USUAL, cut.share, cut.width))
+    rivals = [
+        cut
+        for cut in cuts
+        if cut is not best
+        and cut.known == best.known
+        and cut.separator in _USUAL
+        and cut.width == cut.first
+        and cut.share > 0.95
+    ]
+    if rivals and best.separator in _USUAL:
+        raise DataError(
+            f"{named}: {best.separator!r} cuts the lines into {best.width} fields and {rivals[0].separator!r} into "
+            f"{rivals[0].width}; say which separates them with --separator"
+        )
+    return best.separator
+
+
+def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str) -> None:
+    """Raises DataError for a first row that holds no names: values, fewer fields than the rows below, names that are there
+    twice.
+
+    rows: the first rows, each with its line.
+    """
+    (line, first), below = rows[0], rows[1:]
+    names = [name.strip() for name in first]
+    wide, count = Counter(len(row) for _, row in below).most_common(1)[0] if below else (len(names), 1)
+    if len(names) < 2 and wide < 2:
+        raise DataError(
+            f"{named}, line {line}: one column only, {names[0][:80]!r}, with the separator {separator!r}; expected at least "
+            "two. Say another with --separator"
+        )
+    if len(names) != wide and 2 * count > len(below):
+        begin = next(number for number, row in below if len(row) == wide)
+        if len(names) == 1 or wide > len(names) + 1:
+            remedy = f"If the names stand in line {begin}, say --skip-rows {begin - 1}"
+        else:
+            remedy = "Name every column in that line"
+        decimal = ", and put numbers with a decimal comma in quotes" if separator == "," else ""
+        raise DataError(
+            f"{named}, line {line}: {len(names)} name{'s' * (len(names) > 1)} of columns, but most rows have {wide} fields. "
+            f"{remedy}{decimal}"
+        )
+    values = [name for name in names if _VALUE.fullmatch(name)]
+    if values and known_names(names) < 2:
+        raise DataError(
+            f"{named}, line {line}: holds values such as {values[0]!r}, expected names of columns. Name them in order: "
+            f"--names {','.join(['user_id', 'item_id', 'timestamp', *(f'column{i}' for i in range(4, len(names) + 1))])}"
+        )
+    if twice := [name for name, count in Counter(name for name in names if name).items() if count > 1]:
+        raise DataError(
+            f"{named}, line {line}: several columns are named {twice[0]!r}, expected distinct names. Rename all but one of "
+            f"them, or name all columns with --names and --skip-rows {line}"
+        )
+
+
+def _cut(head: str, separator: str, names: tuple[str, ...] | None) -> _Cut | None:
+    if len(separator) > 1:
+        rows = [line.split(separator) for line in head.splitlines() if line.strip()][:_ROWS]
+    else:
+        try:
+            reader = csv.reader(head.splitlines(keepends=True), delimiter=separator)
+            rows = [row for row, _ in zip((row for row in reader if any(row)), range(_ROWS), strict=False)]
+        except csv.Error:
+            return None
+    width, count = Counter(map(len, rows)).most_common(1)[0]
+    share = count / len(rows)
+    known = known_names(rows[0]) if names is None else int(width == len(names))
+    rare = separator not in _USUAL
+    if width < 2 or (share < _ALIKE and known < 2) or (rare and (share < 0.95 or len(rows[0]) != width)):
+        return None
+    return _Cut(separator, width, share, known, len(rows[0]))

@@ -1,0 +1,189 @@
+"""Columns of text as ids, numbers and times; what does not fit is counted with the line of the first, or is an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llmrec.data.files import MISSING, csv_ids
+from llmrec.data.frames import coded
+from llmrec.data.written_dates import machine_written, possible_orders, read_dates, unreadable
+from llmrec.data.written_numbers import SHEET_ERRORS, Numbers, ambiguous, evidence, read_given, read_numbers
+from llmrec.errors import DataError
+
+_SHORTENED = r"^[0-9]([.,][0-9]+)?[eE]\+[0-9]+$"  # a long number as a spreadsheet shows it
+_NARROW = r"^#{2,}$"  # a column too narrow, as a spreadsheet shows it
+Where = Callable[[int], str]  # row -> ", line 17", "" where files of that kind have no lines
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of text in a file: its name there, what it means, its place in messages, and its values."""
+
+    name: str
+    ours: str
+    named: str
+    where: Where
+    values: pa.ChunkedArray
+
+    def row_of(self, text: str) -> int:
+        """The first row with a value."""
+        return pc.index(self.values, pa.scalar(text, self.values.type)).as_py()
+
+    def at(self, row: int) -> str:
+        """The column and a row of it in a message."""
+        return f"{self.named}{self.where(row)}, column {self.name!r}"
+
+
+def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str]:
+    """Ids as `files.csv_ids` reads them, and what was repaired.
+
+    Raises DataError for numbers that a spreadsheet has shortened, for different ids may have become one.
+    """
+    values, said = column.values, ""
+    text = pc.utf8_trim_whitespace(values)
+    for pattern, kind in (
+        (_SHORTENED, "a long number that a spreadsheet has shortened"),
+        (_NARROW, "a column too narrow to show"),
+    ):
+        found = pc.index(pc.match_substring_regex(text, pattern), True).as_py()
+        if found >= 0:
+            raise DataError(
+                f"{column.at(found)}: {values[found].as_py()!r} is {kind}, so that different ids may have become one. Export "
+                "the table again, with this column as text"
+            )
+    wrong = pc.is_in(text, pa.array(SHEET_ERRORS, text.type))
+    if pc.any(wrong).as_py():
+        said = f"{column.name}: {pc.sum(wrong).as_py():,} are errors of a spreadsheet, now missing"
+        values = pc.if_else(wrong, pa.scalar("", values.type), values)
+    if decimal == ",":  # 17850,0 is a whole number that was written as one with decimals
+        known = text.filter(pc.invert(pc.is_in(text, pa.array(MISSING, text.type))))
+        if len(known) and pc.all(pc.match_substring_regex(known, r"^-?(0|[1-9][0-9]{0,14}),0+$")).as_py():
+            values = pc.replace_substring(values, ",", ".")
+    return csv_ids(values), said
+
+
+def numbers(columns: list[Column], given: str | None) -> tuple[list[Numbers], str | None]:
+    """The columns as numbers, and the decimal sign of the file; None where columns differ or no value tells one.
+
+    given: the sign of all columns; None: each column's own, or where its values do not tell, that of the others.
+    Raises DataError for a column without a number, with two signs, or whose sign neither its own nor others' values tell.
+    """
+    if given is not None:
+        return [_sound(column, lambda values: read_given(values, given)) for column in columns], given
+    found: set[str] = set()
+    for column in columns:
+        found |= set(evidence(coded(column.values)[1]))
+    sign = found.pop() if len(found) == 1 else None
+    return [_sound(column, lambda values: read_numbers(values, sign)) for column in columns], sign
+
+
+def whole_numbers(column: Column, decimal: str | None) -> pa.ChunkedArray | None:
+    """A column of no known meaning as numbers, if every value is one in digits, none begins with zeros, and the decimal sign is
+    certain; else None."""
+    texts = [text for text in (text.strip() for text in coded(column.values)[1]) if text not in MISSING]
+    if not texts or not all(re.fullmatch(r"[+-]?(0|[1-9][0-9]*)([.,][0-9]+)?", text) for text in texts):
+        return None
+    own = evidence(texts)
+    if len(own) == 2 or (not own and decimal is None and ambiguous(texts) is not None):
+        return None
+    read = read_given(column.values, next(iter(own), decimal or "."))
+    return None if read.lost.any() else floats(read)
+
+
+def said_of_numbers(column: Column, read: Numbers) -> str:
+    """What is to be known of a column of numbers, "" where nothing is."""
+    parts = []
+    if read.repaired:
+        how = "a decimal comma" if read.decimal == "," else "thousands apart, a currency or a sign behind"
+        parts.append(f"{read.repaired:,} written with {how}")
+    if read.lost.any():
+        row = int(np.argmax(read.lost))
+        parts.append(
+            f"{int(read.lost.sum()):,} not numbers, such as {column.values[row].as_py()!r}{column.where(row)}, now unknown"
+        )
+    return f"{column.name}: {'; '.join(parts)}" if parts else ""
+
+
+def times(column: Column, order: str | None) -> tuple[pa.ChunkedArray, str | None, str]:
+    """Times as timestamp[us], or as text where they are ISO 8601 or numbers, which `times.seconds` reads; the order of day,
+    month and year, None where no value needs one; and what was lost.
+
+    Raises DataError where the order is open, where two orders are mixed and where nothing is a time.
+    """
+    text = pc.utf8_trim_whitespace(column.values)
+    text = pc.if_else(pc.is_in(text, pa.array((*MISSING, *SHEET_ERRORS), text.type)), None, text)
+    texts = coded(text)[1]
+    column = Column(column.name, column.ours, column.named, column.where, text)
+    if machine_written(texts):
+        wrong = unreadable(texts)
+        if wrong and len(wrong) == len(texts):
+            raise DataError(_no_times(column, wrong[0]))
+        lost = pc.is_in(text, pa.array(wrong, text.type)).to_numpy(zero_copy_only=False) if wrong else np.zeros(len(text), bool)
+        return text, None, _lost(column, lost)
+    order = order or _order(column, texts)
+    dates = read_dates(text, order)
+    if len(texts) and dates.times.null_count == len(dates.times):
+        raise DataError(_no_times(column, texts[0]))
+    return dates.times, dates.order, _lost(column, dates.lost)
+
+
+def _order(column: Column, texts: list[str]) -> str | None:
+    found = possible_orders(texts)
+    if found.example is not None:
+        forms = {"dmy": "day/month/year", "mdy": "month/day/year", "ymd": "year/month/day"}
+        may = " or ".join(forms[order] for order in found.fitting)
+        raise DataError(
+            f"{column.at(column.row_of(found.example))}: {found.example!r} may be {may}, and no other value "
+            f"tells which. Say --date-format {' or '.join(found.fitting)}"
+        )
+    if found.against is not None:
+        raise DataError(
+            f"{column.at(column.row_of(found.against))}: {found.against!r} is no date in the order {found.fitting[0]} of other "
+            "values, but is one in another order: two orders are mixed. Export the column in one form, or say --date-format "
+            f"{found.fitting[0]} to leave out what does not fit"
+        )
+    return found.fitting[0] if found.fitting else None
+
+
+def _no_times(column: Column, text: str) -> str:
+    return (
+        f"{column.at(column.row_of(text))}: no value of the column is a time; came {text!r}. Expected ISO 8601 (2026-04-03 "
+        "10:00), day, month and year in one order (say --date-format dmy, mdy or ymd), or seconds since 1970. If another "
+        'column holds the time, say --columns "ITS NAME=timestamp"'
+    )
+
+
+def _lost(column: Column, lost: np.ndarray) -> str:
+    if not lost.any():
+        return ""
+    row = int(np.argmax(lost))
+    return f"{column.name}: {int(lost.sum()):,} not times, such as {column.values[row].as_py()!r}{column.where(row)}"
+
+
+def _sound(column: Column, read: Callable[[pa.ChunkedArray], Numbers]) -> Numbers:
+    try:
+        found = read(column.values)
+    except DataError as error:
+        texts = [text for text in coded(column.values)[1] if repr(text) in str(error)]
+        row = min((column.row_of(text) for text in texts), default=0)
+        remedy = "Say --decimal comma or --decimal point" if "decimal" in str(error) else "Bring them to one in the export"
+        raise DataError(f"{column.at(row)}: {error}. {remedy}") from error
+    if found.lost.any() and np.isnan(found.values).all():
+        row = int(np.argmax(found.lost))
+        raise DataError(
+            f"{column.at(row)}: {column.values[row].as_py()!r} is no number, and no value of the column is one, expected "
+            f"{column.ours}. Read another column as {column.ours} with --columns, or say --decimal if numbers are written "
+            "otherwise"
+        )
+    return found
+
+
+def floats(read: Numbers) -> pa.ChunkedArray:
+    """Numbers as float64, null where there is none."""
+    return pa.chunked_array([pa.array(read.values, from_pandas=True)])

@@ -1,0 +1,170 @@
+"""Attributes of users from `fit` to an answer, in a planted shop: the country decides what a user takes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from llmrec import Recommender
+from llmrec.errors import DataError, MissingHistoriesWarning, SchemaError
+from llmrec.index.candidates import Sources
+from llmrec.ranking.ranker import RankerSettings
+from llmrec.recommender.answer import BACKFILL, BY_ATTRIBUTES, FALLBACK
+
+USERS, ITEMS = 120, 30
+ASKED = pd.DataFrame({"user_id": ["n", "s", "none"], "country": ["north", "south", None], "age": [None, 40.0, None]})
+
+
+def shop(prefix: str, count: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Events and attributes: even users are of the north and take items 0 to 14 nine times in ten, the others 15 to 29. Age
+    says nothing."""
+    rng, rows, people = np.random.default_rng(seed), [], []
+    for number in range(count):
+        user = f"{prefix}{number:03}"
+        chance = np.where(np.arange(ITEMS) // 15 == number % 2, 0.9, 0.1) / (1 + np.arange(ITEMS) % 15)
+        for day, item in enumerate(rng.choice(ITEMS, 7, replace=False, p=chance / chance.sum())):
+            rows.append((user, f"i{item:03}", 1.6e9 + 86_400.0 * day + number))
+        people.append((user, ("north", "south")[number % 2], float(rng.normal(40, 9))))
+    events = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    return events, pd.DataFrame(people, columns=["user_id", "country", "age"])
+
+
+EVENTS, PEOPLE = shop("u", USERS, 0)
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_settings: Any) -> Any:
+    return replace(tiny_settings, blend=RankerSettings(hidden=2, max_steps=60), sources=Sources(8, 4, 8))
+
+
+@pytest.fixture(scope="module")
+def told(fitting: Any, world: Any, plan: Any) -> Recommender:
+    ids = [f"i{number:03}" for number in range(ITEMS)]
+    strangers = pd.DataFrame({"user_id": ["visitor"], "country": ["south"], "age": [30.0]})  # known by attributes alone
+    return fitting(EVENTS, world.items(ids), plan, users=pd.concat([PEOPLE, strangers]))
+
+
+@pytest.fixture
+def mine(told: Recommender) -> Recommender:
+    return copy.copy(told)
+
+
+def half(answer: pd.DataFrame, user: str, k: int = 6) -> float:
+    """Share of the first k items that are the south's."""
+    return float((answer[answer.user_id == user].item_id.str[1:].astype(int) >= 15)[:k].mean())
+
+
+def test_a_user_without_events_gets_the_items_of_the_group(told):
+    answer = told.recommend(users=ASKED, k=8)
+    assert half(answer, "n") < 0.2 and half(answer, "s") > 0.8
+    assert set(answer[answer.user_id != "none"].source) == {BY_ATTRIBUTES}
+    swapped = told.recommend(users=ASKED.assign(country=["south", "north", None]), k=8)
+    assert half(swapped, "n") > 0.8 and half(swapped, "s") < 0.2
+    visitor = told.recommend(["visitor"], k=8)  # the table that was fitted tells
+    assert half(visitor, "visitor") > 0.8 and set(visitor.source) == {BY_ATTRIBUTES}
+
+
+def test_who_has_no_attribute_that_is_known_gets_what_is_popular(told):
+    nothing = pd.DataFrame({"user_id": ["none", "far"], "country": [None, "nowhere"], "age": [np.nan, np.inf]})
+    found, plain = told.recommend(users=nothing, k=5), told.recommend(["none", "far"], k=5)
+    pd.testing.assert_frame_equal(found, plain)
+    assert set(found.source) == {FALLBACK}
+
+
+def test_each_is_answered_as_if_alone_and_in_the_order_of_the_table(told):
+    together = told.recommend(users=ASKED, k=ITEMS)
+    assert together.user_id.unique().tolist() == ["n", "s", "none"]
+    assert set(together[together.user_id == "n"].source) == {BY_ATTRIBUTES, BACKFILL}
+    for user in ("n", "s"):
+        alone = told.recommend(users=ASKED[ASKED.user_id == user], k=ITEMS)
+        both = together[together.user_id == user].reset_index(drop=True)
+        assert alone.item_id.tolist() == both.item_id.tolist() and sorted(alone.item_id) == sorted(
+            f"i{i:03}" for i in range(ITEMS)
+        )
+        assert np.allclose(alone.score, both.score, atol=1e-4) and (np.diff(alone.score) <= 1e-6).all()
+        assert told.recommend(users=ASKED, k=3)[lambda a, u=user: a.user_id == u].item_id.tolist() == both.item_id[:3].tolist()
+    few = told.recommend(users=ASKED.head(1), k=2, items_to_recommend=["i029", "i000", "i001"])
+    assert set(few.item_id) <= {"i029", "i000", "i001"} and few.item_id[0] != "i029"
+
+
+def test_histories_come_first_and_a_table_beside_them_says_what_else_is_known(told):
+    clicks, people = shop("x", 4, 5)
+    answer = told.recommend(histories=clicks, users=people, k=5)
+    assert not {BY_ATTRIBUTES, FALLBACK} & set(answer.source) and set(answer.user_id) == set(clicks.user_id)
+    bare = told.recommend(histories=clicks, k=5)
+    empty = told.recommend(histories=clicks, users=people.assign(country=None, age=None), k=5)
+    pd.testing.assert_frame_equal(bare, empty)
+    assert not np.allclose(bare.score, answer.score)
+    known = told.recommend(["u000"], k=5)
+    pd.testing.assert_frame_equal(told.recommend(users=PEOPLE.head(1), k=5), known)  # the same attributes as stored
+    assert BY_ATTRIBUTES not in set(known.source)
+
+
+def test_new_events_turn_an_answer_by_attributes_into_one_by_history(mine):
+    mine.observe({"user_id": ["visitor"], "item_id": ["i003"], "timestamp": [1.7e9]})
+    assert not {BY_ATTRIBUTES, FALLBACK} & set(mine.recommend(["visitor"], k=3).source)
+
+
+def test_what_is_saved_answers_with_the_very_same_scores(told, tmp_path):
+    told.save_pretrained(tmp_path / "with", histories=True)
+    loaded = Recommender.from_pretrained(tmp_path / "with")
+    asked = [*PEOPLE.user_id[:3], "visitor", "nobody"]
+    pd.testing.assert_frame_equal(loaded.recommend(asked, k=12), told.recommend(asked, k=12))
+    pd.testing.assert_frame_equal(loaded.recommend(users=ASKED, k=12), told.recommend(users=ASKED, k=12))
+    told.save_pretrained(tmp_path / "without")
+    bare = Recommender.from_pretrained(tmp_path / "without")
+    pd.testing.assert_frame_equal(bare.recommend(users=ASKED[:2], k=12), told.recommend(users=ASKED[:2], k=12))
+    with pytest.warns(MissingHistoriesWarning, match="user 'visitor' is not known"):
+        assert set(bare.recommend(["visitor"], k=2).source) == {FALLBACK}
+    saved = [file.read_bytes() for file in (tmp_path / "without").rglob("*") if file.is_file()]
+    assert not any(b"visitor" in text or b"u000" in text for text in saved)
+    bare.save_pretrained(tmp_path / "again", histories=True)
+    Recommender.from_pretrained(tmp_path / "again").recommend(users=ASKED[:2], k=2)
+
+
+@pytest.mark.slow
+def test_training_reads_no_attribute_of_a_user_without_events_and_no_order_of_rows(fitting, world, plan, told):
+    """Rows of test users, and any order of rows and columns, leave every weight as it is."""
+    ids = [f"i{number:03}" for number in range(ITEMS)]
+    _, others = shop("test", 40, 9)
+    table = pd.concat([others.assign(country="elsewhere"), PEOPLE]).sample(frac=1, random_state=2)[
+        ["age", "user_id", "country"]
+    ]
+    other = fitting(EVENTS, world.items(ids), plan, users=table)
+    assert other.state.people.encoding == told.state.people.encoding
+    pd.testing.assert_frame_equal(other.recommend(users=ASKED, k=12), told.recommend(users=ASKED, k=12))
+    pd.testing.assert_frame_equal(other.recommend(["u000", "u001"], k=12), told.recommend(["u000", "u001"], k=12))
+
+
+def test_evaluation_with_nothing_known_but_attributes(told, fitted, clicks):
+    events, people = shop("t", 60, 7)
+    rows = {(row.method, row.versus): row for row in told.evaluate(events, known=0, users=people) if row.metric == "ndcg@10"}
+    assert set(rows) == {("llmrec", ""), ("popularity", ""), ("llmrec", "popularity")}
+    assert rows["llmrec", "popularity"].low > 0 and rows["llmrec", ""].n == 60
+    swapped = people.assign(country=np.roll(people.country, 1))
+    worse = next(row for row in told.evaluate(events, known=0, users=swapped) if row.metric == "ndcg@10" and not row.versus)
+    assert worse.value < rows["popularity", ""].value
+    with pytest.raises(DataError, match="known is 0; expected at least 1 basket: a model without attributes of users"):
+        fitted.evaluate(clicks, known=0)
+    with pytest.raises(DataError, match="no user has 0"):
+        told.evaluate(events, known=0)
+
+
+def test_what_cannot_be_asked_is_said(told, fitted, clicks):
+    with pytest.raises(DataError, match="users is a DataFrame, expected a list of ids; .* fitted with some: fit.*users=table"):
+        fitted.recommend(users=ASKED)
+    with pytest.raises(DataError, match="with histories, users is a table of their attributes"):
+        told.recommend(["u000"], histories=clicks)
+    with pytest.raises(DataError, match="no column is an attribute that was fitted, expected one of 'age', 'country', came"):
+        told.recommend(users=EVENTS)
+    with pytest.raises(SchemaError, match="users has no column 'user_id'"):
+        told.recommend(users=ASKED.drop(columns="user_id"))
+    with pytest.raises(DataError, match="users are int such as 5, but the known ids are str"):
+        told.recommend(users=ASKED.assign(user_id=[5, 6, 7]))
+    with pytest.raises(DataError, match="recommend needs either users"):
+        told.recommend()

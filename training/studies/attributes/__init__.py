@@ -1,0 +1,1 @@
+"""What attributes of users are worth where no event is known."""
