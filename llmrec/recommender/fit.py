@@ -210,9 +210,9 @@ def fit_rest(
     with stages("rank", f"over counts, learned on {len(split.base):,} users"):
         kinds = (True, False) if settings.sources.repeats else (False,)
         counted = learn_counts_rankers(plain, retrieval, texts, dataset, split.base, settings, rng, seed, kinds)
-    as_asked = as_new(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
+    met = as_new(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
     rest = counted[0], counted[-1], settings
-    gate, rankers, unseen = gate_and_blend(dataset, split, as_asked, *rest, seed, rng, stages)
+    gate, rankers, unseen = gate_and_blend(dataset, split, met, *rest, seed, rng, stages)
     by_attributes = None
     if dataset.user_attributes is not None:
         with stages("attributes", f"how to rank by them: {', '.join(dataset.user_attributes.encoding.names)}"):
@@ -245,8 +245,8 @@ def with_initialisation(
     settings = replace(state.settings, adapter="lora")
     learned = adapting(Base(state.model, state.items, settings.episode), init)
     newest = newest_items(dataset, split.blend) if settings.cold_items else None
-    as_asked = as_new(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
-    parts = as_asked, state.rankers.counts, state.unseen_rankers.counts, settings
+    met = as_new(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
+    parts = met, state.rankers.counts, state.unseen_rankers.counts, settings
     gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.seed, rng, stages)
     return replace(state, settings=settings, init=init, core=None, gate=gate, rankers=rankers, unseen_rankers=unseen)
 
