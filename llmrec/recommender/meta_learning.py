@@ -167,6 +167,7 @@ def learn_core(
 
     watch, run: as in `learn_initialisation`.
     """
+    base.model.requires_grad_(False)
     plan = settings.core
     cores = Cores(base, start_core(base.items, plan.size, plan.spread), plan.steps, at)
     count = int(np.clip(CELLS // cores.rivals.features.numel(), 4, plan.meta_batch_size))
