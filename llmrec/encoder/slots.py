@@ -7,11 +7,11 @@ none looks at what the task does not know.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, expand_ranges
 
 DAY = 86_400.0
@@ -95,21 +95,27 @@ def slots(tasks: Tasks, max_slots: int) -> Slots:
         "repeat": (before > 0).astype(np.float32),
         "times_before": np.log1p(before),
         "basket": np.log1p(np.maximum(basket, 0)),
-        "quantity": np.log1p(np.maximum(_given(data, "quantity", row), 0)) - np.log(2.0),
-        "price": np.log1p(np.maximum(_given(data, "price", row), 0)) - 1.0,
-        "rating": (_given(data, "rating", row) - 3.0) / 2.0,
-        "weight": _given(data, "weight", row),
     }
-    stacked = np.stack([np.nan_to_num(columns[name]) for name in SLOT_ATTRIBUTES], -1).astype(np.float32)
+    given: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "quantity": lambda values: np.log1p(np.maximum(values, 0)) - np.log(2.0),
+        "price": lambda values: np.log1p(np.maximum(values, 0)) - 1.0,
+        "rating": lambda values: (values - 3.0) / 2.0,
+        "weight": lambda values: values,
+    }
+    columns |= {
+        name: np.nan_to_num(read(data.attributes[name][row])) for name, read in given.items() if name in data.attributes
+    }
+    stacked = np.zeros((*row.shape, len(SLOT_ATTRIBUTES)), np.float32)
+    for place, name in enumerate(SLOT_ATTRIBUTES):
+        if name in columns:
+            stacked[..., place] = columns[name]
     stacked[~filled] = 0.0
-    kind = np.where(filled, np.nan_to_num(_given(data, "event_type", row), nan=-1.0) + 1, 0).astype(np.int64)
+    types = data.attributes.get("event_type")
+    kind = np.zeros(row.shape, np.int64)
+    if types is not None:
+        kind = np.where(filled, np.nan_to_num(types[row], nan=-1.0) + 1, 0).astype(np.int64)
     item, length = np.maximum(item, 0).astype(np.int64), length.astype(np.int64)
     return Slots(item, stacked, basket, doubled, length, time, kind, counting, attributes)
-
-
-def _given(data: Dataset, name: str, row: np.ndarray) -> np.ndarray:
-    values = data.attributes.get(name)
-    return np.full(row.shape, np.nan, np.float32) if values is None else values[row]
 
 
 def _since_previous_basket(time: np.ndarray, basket: np.ndarray) -> np.ndarray:

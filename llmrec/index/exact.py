@@ -25,6 +25,8 @@ def best_of(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, n
     """The best k of (m, w) scores and rows, best first, the lower row among equals, padded with -inf and -1; row -1 is none."""
     scores = np.where(rows < 0, np.float32(-np.inf), scores)
     order = np.lexsort((rows, -scores))[:, :k]
+    if order.shape[1] == k:
+        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
     short = ((0, 0), (0, k - order.shape[1]))
     return (
         np.pad(np.take_along_axis(scores, order, axis=1), short, constant_values=-np.inf),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -44,10 +45,13 @@ def user_support(
 ) -> tuple[Prompts, SupportLoss[Adapter]]:
     """The prompts of T users and their support loss (T,), which looks at nothing but the supports."""
     made = prompts(model, items, tasks, settings.max_slots, settings.n_adapted_blocks)
-    reads = support_readouts(tasks, made.batch, settings.horizon, settings.reads)
+
+    @cache
+    def reads() -> Readouts:  # without a step nobody asks for them
+        return support_readouts(tasks, made.batch, settings.horizon, settings.reads)
 
     def support(adapter: Adapter) -> Tensor:
-        return _support(model, items, states(model, made, lora_hook(adapter)), reads, len(tasks), loss)
+        return _support(model, items, states(model, made, lora_hook(adapter)), reads(), len(tasks), loss)
 
     return made, support
 

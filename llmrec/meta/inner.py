@@ -80,6 +80,8 @@ def adapt(
     share: (steps, users), what each user's rates are multiplied by in each step; 0 where a user stays. None for 1.
     Zero steps is the initialisation.
     """
+    if steps is not None and steps <= 0:
+        return init.adapter.expand(users).detach()
     for theta in trajectory(init, support, users, steps, share):
         last = theta
     return last.detach()
