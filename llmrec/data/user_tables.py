@@ -92,9 +92,7 @@ def no_users(encoding: Encoding) -> UserTable:
     return UserTable(Ids([]), missing(encoding, 0))
 
 
-def _read(
-    users: Any, columns: Mapping[str, str] | None, fitted: Encoding | None
-) -> tuple[Ids, pa.Table, tuple[str, ...]]:
+def _read(users: Any, columns: Mapping[str, str] | None, fitted: Encoding | None) -> tuple[Ids, pa.Table, tuple[str, ...]]:
     """Ids of the users in order of appearance, the other columns row by row, and notes. fitted: of what a column has to be."""
     table = to_arrow(users, "users", lambda names: user_columns(empty_table(names), _only_ids(columns, names))[0].column_names)
     table, notes = user_columns(table, _only_ids(columns, table.column_names))

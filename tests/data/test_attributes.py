@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from worlds import build
 
 from llmrec.data.attributes import FAR, Encoding, encode, learn_encoding, missing
 from llmrec.data.user_tables import fit_user_table, is_table, read_user_table
 from llmrec.errors import DataError, SchemaError
-from worlds import build
 
 TABLE = pa.table(
     {
@@ -132,10 +132,16 @@ def test_the_order_of_rows_never_matters_and_a_copy_of_a_row_is_no_second_one(da
     [
         ({"country": ["north"] * 12}, "users has no column 'user_id'"),
         (people(user_id=list(range(12))), "user_id: known are str such as 'u0', came int"),
-        (people(user_id=[f"x{number}" for number in range(12)]), "none of 12 users has an event, such as 'x0'; .* such as 'u0'"),
+        (
+            people(user_id=[f"x{number}" for number in range(12)]),
+            "none of 12 users has an event, such as 'x0'; .* such as 'u0'",
+        ),
         (people(user_id=["u0"] * 12), "user 'u0' has 2 rows that differ in column 'country', expected one row a user"),
         ({"user_id": ["u0", "u1"]}, "no column can be read as attributes. There is only user_id"),
-        (people(country=[f"c{number}" for number in range(12)]), "no column can be read.*12 values of 'country' have fewer than 5"),
+        (
+            people(country=[f"c{number}" for number in range(12)]),
+            "no column can be read.*12 values of 'country' have fewer than 5",
+        ),
         ({"user_id": [], "country": []}, "users is empty"),
         ({"user_id": [None], "country": ["north"]}, "no row has a user_id"),
     ],
@@ -149,7 +155,9 @@ def test_a_later_table_may_lack_columns_and_have_others_but_not_only_others(data
     fitted, _ = fit_user_table(dataset, people(plan=["free", "paid"] * 6))
     later, notes = read_user_table(fitted.encoding, {"user": ["new"], "country": ["south"], "shoe": [42]}, {"user": "user_id"})
     assert later.attributes.known.tolist() == [[True, False]] and any("column 'shoe' is not read" in note for note in notes)
-    with pytest.raises(DataError, match="no column is an attribute that was fitted, expected one of 'country', 'plan', came 'shoe'"):
+    with pytest.raises(
+        DataError, match="no column is an attribute that was fitted, expected one of 'country', 'plan', came 'shoe'"
+    ):
         read_user_table(fitted.encoding, {"user_id": ["new"], "shoe": [42]})
 
 

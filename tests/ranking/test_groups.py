@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from worlds import build
 
 from llmrec.data.attributes import Attributes, encode, learn_encoding
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import first_baskets, without_history
 from llmrec.index.candidates import Candidates
 from llmrec.ranking.groups import FEATURES, POPULAR, Groups, fit_groups
-from worlds import build
 
 ITEMS, USERS = 20, 200
 
@@ -30,7 +30,9 @@ def planted() -> Dataset:
     for user in range(USERS):
         chance = np.where(np.arange(ITEMS) // 10 == user % 2, 0.9, 0.1)
         history.append([[int(item)] for item in rng.choice(ITEMS, 6, replace=False, p=chance / chance.sum())])
-    given = attributes(taste=[f"t{user % 2}" for user in range(USERS)], noise=[f"n{value}" for value in rng.integers(0, 4, USERS)])
+    given = attributes(
+        taste=[f"t{user % 2}" for user in range(USERS)], noise=[f"n{value}" for value in rng.integers(0, 4, USERS)]
+    )
     return replace(build(history, ITEMS), user_attributes=given)
 
 

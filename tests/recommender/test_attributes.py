@@ -83,7 +83,9 @@ def test_each_is_answered_as_if_alone_and_in_the_order_of_the_table(told):
     for user in ("n", "s"):
         alone = told.recommend(users=ASKED[ASKED.user_id == user], k=ITEMS)
         both = together[together.user_id == user].reset_index(drop=True)
-        assert alone.item_id.tolist() == both.item_id.tolist() and sorted(alone.item_id) == sorted(f"i{i:03}" for i in range(ITEMS))
+        assert alone.item_id.tolist() == both.item_id.tolist() and sorted(alone.item_id) == sorted(
+            f"i{i:03}" for i in range(ITEMS)
+        )
         assert np.allclose(alone.score, both.score, atol=1e-4) and (np.diff(alone.score) <= 1e-6).all()
         assert told.recommend(users=ASKED, k=3)[lambda a, u=user: a.user_id == u].item_id.tolist() == both.item_id[:3].tolist()
     few = told.recommend(users=ASKED.head(1), k=2, items_to_recommend=["i029", "i000", "i001"])
@@ -130,7 +132,9 @@ def test_training_reads_no_attribute_of_a_user_without_events_and_no_order_of_ro
     """Rows of test users, and any order of rows and columns, leave every weight as it is."""
     ids = [f"i{number:03}" for number in range(ITEMS)]
     _, others = shop("test", 40, 9)
-    table = pd.concat([others.assign(country="elsewhere"), PEOPLE]).sample(frac=1, random_state=2)[["age", "user_id", "country"]]
+    table = pd.concat([others.assign(country="elsewhere"), PEOPLE]).sample(frac=1, random_state=2)[
+        ["age", "user_id", "country"]
+    ]
     other = fitting(EVENTS, world.items(ids), plan, users=table)
     assert other.state.people.encoding == told.state.people.encoding
     pd.testing.assert_frame_equal(other.recommend(users=ASKED, k=12), told.recommend(users=ASKED, k=12))
