@@ -7,7 +7,7 @@ they are, which is a shuffle to a model and the same for the same data.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.data import clean
+from llmrec.data.attributes import Encoding
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.clean_items import clean_items
 from llmrec.data.columns import unread_columns
+from llmrec.data.context import context_codes, fit_context
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights
 from llmrec.data.derived import derived_items
 from llmrec.data.features import SLOT_FEATURES, fit_scaler, slot_attributes
@@ -44,6 +46,7 @@ def build(
     cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
     seed: int = 0,
     event_weights: Mapping[str, float] | None = None,
+    context: Sequence[str] = (),
 ) -> tuple[Dataset, CleaningReport]:
     """A Dataset from a table of events and, if there is one, a table of items.
 
@@ -54,6 +57,9 @@ def build(
         those not named, 0 for what says nothing for its item, such as a dislike. It is multiplied by the column `weight`, if
         there is one; a weight below 0 is read as a dislike and becomes 0. An event that counts 0 is in its user's history and
         read by the transformer, but it is neither predicted nor counted, for anybody.
+
+    context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday", which
+        the timestamp gives in UTC where no column has that name.
 
     Without `items` the catalogue is made of the events' own title, text, category and price: the most frequent, and the
     median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
@@ -69,7 +75,8 @@ def build(
     fifth of the rows of events are left out: missing values, unreadable timestamps, items that are not in `items`.
     """
     table, notes = read_events(events, columns, with_item_text=items is None)
-    notes += unread_columns(table, "events", "columns", with_item_text=items is None)
+    rest = table.drop_columns([name for name in context if name in table.column_names]) if context else table
+    notes += unread_columns(rest, "events", "columns", with_item_text=items is None)
     if items is None and item_columns:
         raise SchemaError("item_columns is given without items; names in the event table go into columns")
     steps: tuple[Step, ...] = ()
@@ -99,7 +106,12 @@ def build(
             f"expected the same ids in both. Check that both are str or both are int.\n{CleaningReport(steps, notes)}"
         )
     warn_of_losses(steps)
-    dataset = _assemble(table, item, catalogue, None, None, seed)
+    encoding: Encoding | None = None
+    codes: dict[str, np.ndarray] = {}
+    if context:
+        encoding, codes, told_of_context = fit_context(table, context)
+        notes += told_of_context
+    dataset = replace(_assemble(table, item, catalogue, None, None, seed, codes), context=encoding)
     dataset = replace(dataset, event_weights=_worth(dataset, event_weights or {}))
     return dataset, CleaningReport((*steps, _features(dataset)), notes)
 
@@ -124,15 +136,17 @@ def events_for(
     scenes: tuple[str, ...] = (),
     cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
     seed: int = 0,
+    context: Encoding | None = None,
 ) -> tuple[Dataset, CleaningReport]:
     """A Dataset of other users' histories over a catalogue that exists.
 
-    event_types, scenes: the names that a model knows; others become unknown (NaN and -1) and are noted.
+    event_types, scenes: the names that a model knows; others become unknown (NaN and -1) and are noted. context: how a model
+    encodes the context of events.
     Events with items outside the catalogue are dropped and counted, and so are users who have no other; UnknownItemError is
     raised when no event is left. Limits that depend on the whole table (outliers, bots) are not applied, so that one user
     alone and among others gives the same history.
     """
-    return asked_for(catalogue, events, columns, event_types, scenes, cleaning, seed)[:2]
+    return asked_for(catalogue, events, columns, event_types, scenes, cleaning, seed, context)[:2]
 
 
 def asked_for(
@@ -143,6 +157,7 @@ def asked_for(
     scenes: tuple[str, ...] = (),
     cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
     seed: int = 0,
+    context: Encoding | None = None,
 ) -> tuple[Dataset, CleaningReport, Ids]:
     """As `events_for`, and the users of the table in order of appearance, also those without any event that can be used."""
     table, notes = read_events(events, columns)
@@ -154,7 +169,8 @@ def asked_for(
     steps += (step,)
     if not len(table):
         raise UnknownItemError(f"events: no item_id is in the catalogue of {len(catalogue):,} items: {step.detail}. Add them")
-    dataset = _assemble(table, item, catalogue, event_types, scenes, seed)
+    codes = context_codes(table, context)
+    dataset = replace(_assemble(table, item, catalogue, event_types, scenes, seed, codes), context=context)
     if dataset.n_users < len(everyone):
         there = set(dataset.users.values)
         lost = [user for user in everyone if user not in there]
@@ -258,6 +274,7 @@ def _assemble(
     event_types: tuple[str, ...] | None,
     scenes: tuple[str, ...] | None,
     seed: int,
+    context: Mapping[str, np.ndarray],
 ) -> Dataset:
     user, users = coded(table.column("user_id"))
     time = table.column("timestamp").to_numpy()
@@ -266,6 +283,7 @@ def _assemble(
     if "event_type" in table.column_names:
         code, event_types = _labels(table.column("event_type"), event_types)
         attributes["event_type"] = np.where(code < 0, np.nan, code).astype(np.float32)
+    attributes |= context
     if "scene" in table.column_names:
         code, scenes = _labels(table.column("scene"), scenes)
         scene = code.astype(np.int32)

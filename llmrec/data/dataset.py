@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.attributes import Attributes
+from llmrec.data.attributes import Attributes, Encoding
 from llmrec.data.ids import Ids
 
 
@@ -63,6 +63,7 @@ class Dataset:
     event_weights: how `sample_weight` is computed from weights and event types.
     user_attributes: None, or what else is known of the U users. Training reads it; the users of answers have theirs in
         `Tasks.user_attributes`, for some have no events.
+    context: None, or how the context of events is encoded, whose codes are among `attributes`; see `llmrec.data.context`.
     """
 
     users: Ids
@@ -77,6 +78,7 @@ class Dataset:
     scenes: tuple[str, ...] = ()
     event_weights: EventWeights = EventWeights()
     user_attributes: Attributes | None = None
+    context: Encoding | None = None
 
     @property
     def n_users(self) -> int:
@@ -185,6 +187,7 @@ class Dataset:
             scenes=self.scenes,
             event_weights=self.event_weights,
             user_attributes=user_attributes,
+            context=self.context,
         )
 
 
@@ -193,7 +196,9 @@ def empty_dataset(
     event_types: tuple[str, ...] = (),
     scenes: tuple[str, ...] = (),
     event_weights: EventWeights = EventWeights(),
+    context: Encoding | None = None,
 ) -> Dataset:
     """A dataset without users over a catalogue."""
     start, item, time, basket = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32)
-    return Dataset(Ids([]), catalogue, start, item, time, basket, {}, event_types, None, scenes, event_weights)
+    kept = event_types, None, scenes, event_weights, None, context
+    return Dataset(Ids([]), catalogue, start, item, time, basket, {}, *kept)

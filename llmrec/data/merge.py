@@ -48,6 +48,7 @@ def merge(known: Dataset, later: Dataset) -> Dataset:
         scene=None if known.scene is None and later.scene is None else np.concatenate([_scene(known), _scene(later)])[order],
         scenes=known.scenes,
         event_weights=known.event_weights,
+        context=known.context,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmrec.data.attributes import Attributes
+from llmrec.data.context import event_context
 from llmrec.data.dataset import Dataset, empty_dataset
 
 
@@ -24,6 +25,7 @@ class Tasks:
     dataset: where the events are.
     start, split, stop: int64 (T,), cuts into the dataset's event arrays.
     user_attributes: what else is known of each of the T users; None where nothing is.
+    context: of the T requests, or of the first event of each query; None where nothing is known.
     """
 
     dataset: Dataset
@@ -31,6 +33,7 @@ class Tasks:
     split: np.ndarray
     stop: np.ndarray
     user_attributes: Attributes | None = None
+    context: Attributes | None = None
 
     def __len__(self) -> int:
         return len(self.start)
@@ -46,12 +49,14 @@ class Tasks:
         if self.dataset.counting is None:
             return self
         before = self.dataset.counting_before
-        return Tasks(self.dataset.counted, before[self.start], before[self.split], before[self.stop], self.user_attributes)
+        return Tasks(
+            self.dataset.counted, before[self.start], before[self.split], before[self.stop], self.user_attributes, self.context
+        )
 
     def take(self, index: np.ndarray) -> Tasks:
         """Some of the tasks, in the order given."""
-        attributes = None if self.user_attributes is None else self.user_attributes.take(index)
-        return Tasks(self.dataset, self.start[index], self.split[index], self.stop[index], attributes)
+        attributes, context = (None if one is None else one.take(index) for one in (self.user_attributes, self.context))
+        return Tasks(self.dataset, self.start[index], self.split[index], self.stop[index], attributes, context)
 
     def support(self, task: int) -> slice:
         """Slice of the event arrays that is known."""
@@ -82,7 +87,8 @@ def full_histories(histories: Dataset, users: np.ndarray) -> Tasks:
 def without_history(histories: Dataset, attributes: Attributes) -> Tasks:
     """A task for each of T users without any event, of whom the attributes are known; it is over a dataset without users."""
     none = np.zeros(len(attributes), np.int64)
-    empty = empty_dataset(histories.catalogue, histories.event_types, histories.scenes, histories.event_weights)
+    kept = histories.event_types, histories.scenes, histories.event_weights, histories.context
+    empty = empty_dataset(histories.catalogue, *kept)
     return Tasks(empty, none, none, none, attributes)
 
 
@@ -135,7 +141,11 @@ def _cut(dataset: Dataset, first: np.ndarray, split: np.ndarray, stop: np.ndarra
     edge = dataset.basket_start
     attributes, start = dataset.user_attributes, edge[first]
     of_users = None if attributes is None else attributes.take(dataset.user[start])
-    return Tasks(dataset, start, edge[split], edge[stop], of_users)
+    asked = None
+    if dataset.context is not None:
+        first_asked = np.where(edge[split] < edge[stop], edge[split], -1)
+        asked = event_context(dataset.context, dataset.attributes, first_asked)
+    return Tasks(dataset, start, edge[split], edge[stop], of_users, asked)
 
 
 def expand_ranges(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

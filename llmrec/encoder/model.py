@@ -5,7 +5,7 @@ Axis convention: `N` items, `T` prompts, `L` slots, `W` words of the template be
 
     item vector   v_i = project(text_i) + delta_i            (delta_i starts at zero; text alone for an item never trained on)
     last word     w_W = word + attributes of the user (where the model was made with them)
-    item slot     e   = gain * v_i + attributes + date + kind of event
+    item slot     e   = gain * v_i + attributes + date + kind of event + context of the next basket (likewise)
     user vector   u   = last hidden state at the last slot of  [w_1, ..., w_W, e_1, ..., e_L]  (w_W without slots)
     score             = temperature * <u, v_i> + bias_i + repeat_i * log(1 + times in the prompt) + again * (in the last basket)
 
@@ -28,6 +28,7 @@ from llmrec.encoder.softmax import catalogue_loss
 
 MOST_COMPARED = 50_000  # up to here a support loss is a softmax over the whole catalogue
 SAMPLE = 8_192  # items of a larger one that it is taken over
+HIDE_CONTEXT = 0.3  # share of the places at which training hides the context
 TIMES_BEFORE = SLOT_ATTRIBUTES.index("times_before")
 
 
@@ -72,6 +73,7 @@ class SlotModel(nn.Module):
         time.
     n_event_types: number of event types.
     n_user_attributes: floats of a user's attributes, see `Encoding.width`; 0 for a model without.
+    n_context: floats of the context of a request, likewise.
     """
 
     prefix_ids: Tensor
@@ -80,6 +82,7 @@ class SlotModel(nn.Module):
     cold_bias: Tensor
     time_quantiles: Tensor
     user_attributes: nn.Linear | None
+    context: nn.Linear | None
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class SlotModel(nn.Module):
         time_quantiles: Tensor | None = None,
         n_event_types: int = 0,
         n_user_attributes: int = 0,
+        n_context: int = 0,
     ):
         super().__init__()
         n, d_text = text.shape
@@ -126,6 +130,10 @@ class SlotModel(nn.Module):
             self.user_attributes = nn.Linear(n_user_attributes, body.width)
             nn.init.normal_(self.user_attributes.weight, std=0.005)
             nn.init.zeros_(self.user_attributes.bias)
+        self.context = None
+        if n_context:
+            self.context = nn.Linear(n_context, body.width, bias=False)
+            nn.init.normal_(self.context.weight, std=0.005)
 
     def multiplications(self, prompts: int, max_slots: int) -> float:
         """Multiplications that stand for the size of a step over so many prompts of `max_slots` slots: the largest of the
@@ -158,7 +166,14 @@ class SlotModel(nn.Module):
             if given is None:
                 given = np.zeros((len(batch), self.user_attributes.in_features), np.float32)
             words = torch.cat([words[:, :-1], words[:, -1:] + self.user_attributes(self._tensor(given))[:, None]], 1)
-        return torch.cat([words, filled], 1)
+        found = torch.cat([words, filled], 1)
+        if self.context is not None and batch.context is not None:
+            context = self._tensor(batch.context)
+            if self.training:  # a request may come without
+                context = context * (torch.rand(*context.shape[:2], 1, device=context.device) >= HIDE_CONTEXT)
+            before = len(self.prefix_ids) - 1
+            found = torch.cat([found[:, :before], found[:, before:] + self.context(context)], 1)
+        return found
 
     def logits(self, users: Tensor, items: Items) -> Tensor:
         """Scores (..., N) of every item for user vectors (..., d), without the repeat terms."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from llmrec.data.attributes import Attributes
+from llmrec.data.context import event_context
 from llmrec.data.tasks import Tasks, expand_ranges
 
 DAY = 86_400.0
@@ -36,6 +38,8 @@ class Slots:
     counting: bool (T, L), whether the event counts more than 0, see `Dataset.sample_weight`; None where all do. Others are no
         repeats.
     user_attributes: float32 (T, W + B), see `Attributes.blocks`; None where nothing is known.
+    context: float32 (T, L + 1, W + B), of the basket that is predicted at the last word and at each slot that ends a basket, as
+        it is known when that basket begins; None where no context is known.
     """
 
     item: np.ndarray
@@ -47,6 +51,7 @@ class Slots:
     kind: np.ndarray
     counting: np.ndarray | None = None
     user_attributes: np.ndarray | None = None
+    context: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.length)
@@ -75,7 +80,8 @@ def slots(tasks: Tasks, max_slots: int) -> Slots:
         empty = np.zeros(row.shape, np.int64)
         nothing = np.zeros((*row.shape, len(SLOT_ATTRIBUTES)), np.float32)
         basket = np.full(row.shape, -1, np.int32)
-        return Slots(empty, nothing, basket, filled, length, np.zeros(row.shape), empty, None, attributes)
+        context = _context(tasks, row, filled, basket, length)
+        return Slots(empty, nothing, basket, filled, length, np.zeros(row.shape), empty, None, attributes, context)
 
     item = np.where(filled, data.item[row], -1)
     basket = np.where(filled, data.basket[row], 0).astype(np.int32)
@@ -115,7 +121,22 @@ def slots(tasks: Tasks, max_slots: int) -> Slots:
     if types is not None:
         kind = np.where(filled, np.nan_to_num(types[row], nan=-1.0) + 1, 0).astype(np.int64)
     item, length = np.maximum(item, 0).astype(np.int64), length.astype(np.int64)
-    return Slots(item, stacked, basket, doubled, length, time, kind, counting, attributes)
+    context = _context(tasks, row, filled, basket, length)
+    return Slots(item, stacked, basket, doubled, length, time, kind, counting, attributes, context)
+
+
+def _context(tasks: Tasks, row: np.ndarray, filled: np.ndarray, basket: np.ndarray, length: np.ndarray) -> np.ndarray | None:
+    """`Slots.context`: of the support's own baskets as their first events have it, and at the end that of the request."""
+    encoding = tasks.dataset.context
+    if encoding is None:
+        return None
+    event = np.full((len(length), row.shape[1] + 1), -1)
+    event[:, 0] = np.where(length > 0, row[:, 0], -1)
+    event[:, 1:-1] = np.where(filled[:, 1:] & (basket[:, 1:] != basket[:, :-1]), row[:, 1:], -1)
+    found = event_context(encoding, tasks.dataset.attributes, event.ravel())
+    codes = found.codes.reshape(*event.shape, -1)
+    codes[np.arange(len(length)), length] = np.nan if tasks.context is None else tasks.context.codes
+    return Attributes(encoding, codes.reshape(len(found), -1)).blocks().reshape(*event.shape, -1)
 
 
 def _since_previous_basket(time: np.ndarray, basket: np.ndarray) -> np.ndarray:

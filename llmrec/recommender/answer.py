@@ -43,7 +43,7 @@ class Request:
 
     k: items for each user. filter_viewed: leave out items of the history. allowed: bool (N,), items that may be recommended;
     None for all. steps: inner steps on each support, 0 for the initialisation; None for as many as the gate says. ranker:
-    orders the candidates in place of the fitted rankers.
+    orders the candidates in place of the fitted rankers. context: one row, what is known of the request; None for nothing.
     """
 
     k: int = 10
@@ -51,6 +51,7 @@ class Request:
     allowed: np.ndarray | None = None
     steps: int | None = None
     ranker: CandidateRanker | None = None
+    context: Attributes | None = None
 
 
 def answer_everybody(state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request) -> Answer:
@@ -82,11 +83,15 @@ def answer(state: State, tasks: Tasks, request: Request) -> Answer:
     Raises DataError for scores of `request.ranker` that have another shape or are not finite.
     """
     parts, first = [], 0
-    for part in batches(tasks):
+    for part in batches(_with_context(tasks, request)):
         found = _answer(state, part, request)
         parts.append(replace(found, asker=found.asker + first))
         first += len(part)
     return joined(parts)
+
+
+def _with_context(tasks: Tasks, request: Request) -> Tasks:
+    return tasks if request.context is None else replace(tasks, context=request.context.take(np.zeros(len(tasks))))
 
 
 def fallback(state: State, askers: np.ndarray, request: Request) -> Answer:
@@ -121,7 +126,7 @@ def answer_by_attributes(state: State, tasks: Tasks, request: Request) -> Answer
     Nothing is adapted, for there is nothing to adapt to. `request.ranker` does not order these answers, nor the fallback.
     """
     parts, first = [], 0
-    for part in batches(tasks):
+    for part in batches(_with_context(tasks, request)):
         with threads_for(state.adapting.largest_product(part, [])):
             reading, found, value = scored_by_attributes(state, part, request.allowed)
         ranked = _best(state, part, reading, found, value, request, np.zeros(len(part), np.int64))

@@ -77,15 +77,18 @@ def new_model(
     taken = np.bincount(part.item, part.sample_weight, dataset.n_items)
     popularity = torch.from_numpy(np.maximum(taken, 0.5 * seen)).float()  # an item of little or no weight is not a new one
     kinds, given = len(dataset.event_types), dataset.user_attributes
-    if given is not None and not words:
+    if not (given is None is dataset.context) and not words:
         raise DataError(
-            f"history_template: {settings.history_template!r} has no words, expected at least one, to carry the attributes "
-            "of users; put some before {history}"
+            f"history_template: {settings.history_template!r} has no words, expected at least one, to carry attributes of "
+            "users and context; put some before {history}"
         )
     n_user = 0 if given is None else given.encoding.width
+    n_context = 0 if dataset.context is None else dataset.context.width
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)
-        model = SlotModel(body, torch.tensor(words), torch.from_numpy(text), popularity, moments(part.time), kinds, n_user)
+        model = SlotModel(
+            body, torch.tensor(words), torch.from_numpy(text), popularity, moments(part.time), kinds, n_user, n_context
+        )
     return model.to(settings.device)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import torch
 from llmrec.data.attributes import Attributes
 from llmrec.data.build import asked_for, build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
+from llmrec.data.context import request_context
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.ids import Ids
@@ -107,6 +108,7 @@ class Recommender:
         verbose: bool = True,
         output_dir: str | Path | None = None,
         users: Any = None,
+        context: Sequence[str] = (),
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
@@ -120,6 +122,8 @@ class Recommender:
         users: a table of `user_id` and attributes, such as age band, country or segment: text, flags and few whole numbers are
             read as levels, other numbers by their size. Values may be missing, and users too. Somebody without any event is
             then answered by attributes, see `recommend`; rows of such users are kept, and change nothing that is learned.
+        context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday" (in
+            UTC, of the timestamp, where no column has that name); `recommend(context=...)` then says what they are.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
         output_dir: folder for checkpoints; None leaves none. Training that was killed and is called again with the same data,
             settings, seed, `minutes` and folder goes on from the last checkpoint, and with the same number of threads it ends
@@ -139,6 +143,8 @@ class Recommender:
         stages = Stages(verbose=verbose)
         if note := spinning_note():
             stages.say(note)
+        if isinstance(data, Dataset) and context:
+            raise DataError("context: expected with a table of events, got a Dataset, which has its own: see `build`")
         if isinstance(data, Dataset) and event_weights:
             raise DataError(
                 "event_weights: expected with a table of events, got a Dataset, which has its own: see `EventWeights`"
@@ -147,7 +153,7 @@ class Recommender:
             dataset, report, frame = data, None, pa.table({})
         else:
             with stages("clean") as say:
-                dataset, report = build(data, items, columns, item_columns, cleaning, self.seed, event_weights)
+                dataset, report = build(data, items, columns, item_columns, cleaning, self.seed, event_weights, context)
                 say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
             for note in report.notes:
                 stages.say(note)
@@ -193,6 +199,7 @@ class Recommender:
         steps: int | Literal["auto"] = "auto",
         titles: bool = False,
         ranker: CandidateRanker | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
         known.
@@ -213,6 +220,8 @@ class Recommender:
             gradient steps, unless the gate chose nothing but the core. titles: add the column `title` of the items.
         ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of the fitted rankers; see
             docs/write_your_own_ranker.md.
+        context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
+            them. What is popular does not depend on it.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -249,9 +258,14 @@ class Recommender:
         attributes = attributes_of(state, asked, told)
         if histories is None:
             _warn_if_left_out(state, asked, attributes)
+        here = None if context is None else request_context(state.known.first.context, context)
         check_process()
         found = answer_everybody(
-            state, known, asked, attributes, Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker)
+            state,
+            known,
+            asked,
+            attributes,
+            Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here),
         )
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
         return to_native(_table(found, asked, state.catalogue, titles), frame)
@@ -363,7 +377,8 @@ def _check_steps(steps: object) -> None:
 def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:
     """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`."""
     known = state.known.first
-    found, report, asked = asked_for(state.catalogue, events, columns, known.event_types, known.scenes, seed=state.seed)
+    terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context
+    found, report, asked = asked_for(state.catalogue, events, columns, *terms)
     for note in report.notes:
         LOGGER.info(note)
     return replace(found, event_weights=known.event_weights), report, asked

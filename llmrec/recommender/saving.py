@@ -70,8 +70,9 @@ def _one_pair_of_rankers(saved: Saved) -> Saved:
 
 
 def _lora_alone_without_attributes(saved: Saved) -> Saved:
-    """Layout 2 had LoRA's initialisation always and no core, and knew nothing of users beside their events."""
-    return replace(saved, meta={**saved.meta, "user_attributes": None}, settings={**saved.settings, "adapter": "lora"})
+    """Layout 2 had LoRA's initialisation always and no core, and knew nothing of users and requests beside the events."""
+    more = {"user_attributes": None, "context": None}
+    return replace(saved, meta=saved.meta | more, settings={**saved.settings, "adapter": "lora"})
 
 
 LAYOUT = 3  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
@@ -124,6 +125,7 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         "trained": state.trained if histories else 0,
         "frame": state.frame,
         "user_attributes": None if state.people is None else asdict(state.people.encoding),
+        "context": None if state.known.first.context is None else asdict(state.known.first.context),
         "gate": None if state.gate is None else state.gate.to_dict(),
         "tuned": None if state.retrieval.index.tuned is None else asdict(state.retrieval.index.tuned),
     }
@@ -153,12 +155,11 @@ def load_state(folder: Path, device: str) -> State:
     catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
     body = load_body(Weights.folder(folder / "body"))
     heads = {name: torch.from_numpy(values) for name, values in _under(arrays, "model.").items()}
-    kinds = len(heads["event_type.weight"]) - 1
     people = _people(folder, meta)
-    n_user = 0 if people is None else people.encoding.width
-    model = SlotModel(
-        body, heads["prefix_ids"], heads["text"], torch.ones(len(catalogue)), heads["time_quantiles"], kinds, n_user
-    )
+    context = None if meta["context"] is None else Encoding.from_dict(meta["context"])
+    given = [0 if encoding is None else encoding.width for encoding in (None if people is None else people.encoding, context)]
+    popularity, types = torch.ones(len(catalogue)), len(heads["event_type.weight"]) - 1
+    model = SlotModel(body, heads["prefix_ids"], heads["text"], popularity, heads["time_quantiles"], types, *given)
     model.load_state_dict({**heads, **{f"body.{name}": value for name, value in body.state_dict().items()}})
     model.eval().requires_grad_(False).to(device)
     init = None
@@ -188,7 +189,7 @@ def load_state(folder: Path, device: str) -> State:
         for counts, blend in (("ranker", "blend"), ("unseen_ranker", "unseen_blend"))
     )
     weights_of_events = EventWeights(tuple(meta["event_weights"]["types"]), meta["event_weights"]["scale"])
-    empty = empty_dataset(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]), weights_of_events)
+    empty = empty_dataset(catalogue, tuple(meta["event_types"]), tuple(meta["scenes"]), weights_of_events, context)
     known = (
         _histories(load_ids(folder / "histories" / "users.json"), _under(arrays, "histories."), empty)
         if meta["histories"]

@@ -77,7 +77,7 @@ def tiny_settings() -> Any:
 def fitting(
     tiny_folders: dict[str, Path], tiny_settings: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Any]]:
-    """`fitting(events, items, settings=..., seed=0, **more)` -> Recommender fitted on tables, with the session's own cache."""
+    """`fitting(events, items, settings=..., seed=0, **more)` -> Recommender fitted on tables, with its own cache."""
     from llmrec import Recommender, Weights
 
     def fit(events: Any, items: Any = None, settings: Any = tiny_settings, seed: int = 0, **more: Any) -> Any:
