@@ -26,6 +26,11 @@ SETTINGS = ("quick", "default", "best")
     help="How to train: quick only shows that it works.",
 )
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Shorten training to about this long.")
+@click.option(
+    "--checkpoints",
+    type=FilePath(file_okay=False, path_type=Path),
+    help="Folder for checkpoints: the same command goes on from there after a kill.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all draws.")
 @format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -36,6 +41,7 @@ def fit(
     out: Path,
     settings: str,
     minutes: float | None,
+    checkpoints: Path | None,
     seed: int,
     as_json: bool,
     quiet: bool,
@@ -64,6 +70,7 @@ def fit(
             None if second is None else second.table,
             cleaning=Cleaning(on_duplicate=written.on_duplicate),
             minutes=minutes,
+            output_dir=checkpoints,
             verbose=not quiet and not as_json,
         )
     recommender.save_pretrained(out, histories=True)

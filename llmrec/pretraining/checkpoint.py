@@ -40,7 +40,7 @@ class Effort:
 
 
 def identity(model: SlotModel, dataset: Dataset, users: np.ndarray, settings: TrainSettings, seed: int) -> dict[str, Any]:
-    """What makes a run this run and no other, as flat JSON: settings, seed, counts and SHA-256 of data, catalogue and words."""
+    """What makes a run this run and no other, as flat JSON: settings, seed, counts and SHA-256 of data, texts and words."""
     table = model.body.model.get_input_embeddings().weight  # never trained, so it tells the pretrained weights apart
     events = [np.asarray(users, np.int64), dataset.start, dataset.item, dataset.time, dataset.basket]
     events += [dataset.attributes[name] for name in sorted(dataset.attributes)]
@@ -57,6 +57,7 @@ def identity(model: SlotModel, dataset: Dataset, users: np.ndarray, settings: Tr
                 "events": dataset.n_events,
                 "catalogue": _text_digest(dataset.catalogue),
                 "data": digest(*events),
+                "texts": digest(model.text.cpu().numpy()),  # which tell the text model and its template apart
                 "weights": digest(table.detach().cpu().numpy(), model.prefix_ids.cpu().numpy()),
             }
         )

@@ -104,7 +104,7 @@ def _asked(model: SlotModel, dataset: Dataset, settings: Settings, seed: int, mi
     data = identity(model, dataset, np.arange(dataset.n_users), settings.train, seed)
     counts = {name: data[name] for name in ("users", "items", "events")}
     given = {"seed": seed, "minutes": minutes, **_flat(asdict(settings))}
-    hashes = {name: data[name] for name in ("data", "catalogue", "weights")}
+    hashes = {name: data[name] for name in ("data", "catalogue", "texts", "weights")}
     return json.loads(json.dumps({**counts, **given, **hashes}))
 
 

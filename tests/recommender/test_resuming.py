@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from llmrec import Recommender, Settings, Weights
+from llmrec.cli import fitting
 from llmrec.errors import ArtefactError, DataError
 from llmrec.pretraining import loop
 from llmrec.recommender import fit as fit_module
@@ -48,8 +50,9 @@ def call(tiny_folders, world, plain, given, monkeypatch):
     monkeypatch.setenv("LLMREC_CACHE", str(given))
 
     def fit(output_dir: Any, settings: Settings = plain, seed: int = 0, events: Any = None, **more: Any) -> Recommender:
+        weights = Weights.folder(tiny_folders[more.pop("family", "bert")])
         tables = events or world.events(world.users, world.ids), world.items(world.ids)
-        return Recommender(Weights.folder(tiny_folders["bert"]), settings, seed).fit(*tables, output_dir=output_dir, **more)
+        return Recommender(weights, settings, seed).fit(*tables, output_dir=output_dir, **more)
 
     return fit
 
@@ -128,6 +131,16 @@ def test_another_fit_does_not_go_on_in_the_folder(call, plain, world, tmp_path, 
             call(tmp_path, **given)
 
 
+def test_other_weights_that_only_encode_texts_are_another_fit(call, plain, tmp_path, monkeypatch):
+    """The small transformer begins at the same numbers whatever reads the texts."""
+    small = replace(plain, user_encoder="small")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, 1)
+        call(tmp_path, small)
+    with pytest.raises(ArtefactError, match="begun with texts = "):
+        call(tmp_path, small, family="llama")
+
+
 def test_a_folder_that_is_none_for_checkpoints_is_refused_before_anything_is_read(tmp_path, fitted):
     (tmp_path / "file").write_text("")
     fitted.save_pretrained(tmp_path / "model")
@@ -139,3 +152,17 @@ def test_a_folder_that_is_none_for_checkpoints_is_refused_before_anything_is_rea
     ):
         with pytest.raises(error, match=named):
             Recommender().fit("no file", output_dir=given)
+
+
+def test_the_command_fit_takes_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\na,x,1\n", encoding="ascii")
+    told = {}
+
+    def fit(_, *tables, **given):
+        told.update(given)
+        raise Killed
+
+    monkeypatch.setattr(Recommender, "fit", fit)
+    options = [str(tmp_path / "events.csv"), "--out", str(tmp_path / "shop"), "--checkpoints", str(tmp_path / "kept")]
+    done = CliRunner().invoke(fitting.fit, options)
+    assert isinstance(done.exception, Killed) and told["output_dir"] == tmp_path / "kept"
