@@ -17,7 +17,6 @@ from llmrec.data.files import Naming, read_file
 from llmrec.data.ids import tidy
 from llmrec.errors import MissingExtraError, SchemaError
 
-
 MANY = 100_000  # rows of a table that is worth several threads
 
 

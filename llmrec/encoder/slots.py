@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, expand_ranges
 
 DAY = 86_400.0
@@ -95,7 +94,9 @@ def slots(tasks: Tasks, max_slots: int) -> Slots:
         "rating": lambda values: (values - 3.0) / 2.0,
         "weight": lambda values: values,
     }
-    columns |= {name: np.nan_to_num(read(data.attributes[name][row])) for name, read in given.items() if name in data.attributes}
+    columns |= {
+        name: np.nan_to_num(read(data.attributes[name][row])) for name, read in given.items() if name in data.attributes
+    }
     stacked = np.zeros((*row.shape, len(SLOT_ATTRIBUTES)), np.float32)
     for place, name in enumerate(SLOT_ATTRIBUTES):
         if name in columns:

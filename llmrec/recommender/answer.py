@@ -95,9 +95,12 @@ def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
     model, items, settings = state.model, state.items, state.settings
     how = choices(state.init, state.gate, tasks, request.steps)
     took = np.array([choice.steps for choice in how])
+
+    def read() -> PromptReading:
+        return read_with(model, items, *adapted(model, items, tasks, settings, state.init, request.steps, state.gate))
+
     with threads_for(answer_size(model, items, tasks, settings, how)):
-        made, adapter = adapted(model, items, tasks, settings, state.init, request.steps, state.gate)
-        reading = read_with(model, items, made, adapter)
+        reading = state.remembered.read(tasks, how[0], read) if len(tasks) == 1 else read()
         sources = replace(state.retrieval.sources, repeats=not request.filter_viewed)
         found = retrieve(state.retrieval, tasks, reading.vectors, sources, request.allowed)
         fitted = state.rankers_for(request.filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))
