@@ -61,10 +61,10 @@ class Initialisation(Generic[V]):
         own = self.adapter.own if isinstance(self.adapter, Shared) else len(self.adapter.leaves())
         return [i for i in range(own) if self.inner is None or self.inner[i]]
 
-    def rate(self, k: int, leaf: int) -> Tensor:
-        """Step size of step k (of the last one after that) for one leaf: (), or (1, ...) with a factor."""
-        rate = self.log_rate[min(k, self.steps - 1), leaf].exp()
-        return rate if self.factor is None else rate * self.factor[leaf]
+    def rates(self, k: int) -> list[Tensor]:
+        """Step sizes of step k (of the last one after that), one a leaf: (), or (1, ...) with a factor."""
+        rates = list(self.log_rate[min(k, self.steps - 1)].exp().unbind())
+        return rates if self.factor is None else [rate * factor for rate, factor in zip(rates, self.factor, strict=True)]
 
 
 def initialisation(adapter: V, steps: int, rate: float, proximal: float = 0.0, max_grad_norm: float = 1.0) -> Initialisation[V]:
@@ -127,8 +127,9 @@ def step(theta: V, init: Initialisation[V], loss: Tensor, k: int, first_order: b
     leaves, home = theta.leaves(), init.adapter.leaves()
     through = [leaves[i] for i in init.moving]
     found = torch.autograd.grad(loss.sum(), through, create_graph=not first_order, retain_graph=True)
+    rates = init.rates(k)
     for i, gradient in zip(init.moving, _bounded(list(found), init.max_grad_norm), strict=True):
-        rate = init.rate(k, i)
+        rate = rates[i]
         if share is not None:
             rate = rate * _as(share, leaves[i])
         if init.proximal:
@@ -140,6 +141,8 @@ def step(theta: V, init: Initialisation[V], loss: Tensor, k: int, first_order: b
 def _bounded(grads: list[Tensor], most: float) -> list[Tensor]:
     """Gradients with each user's norm over all tensors at most `most`; a user with a non-finite gradient does not move."""
     square = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0)
+    if not square.requires_grad and bool((square <= min(most * most, torch.finfo(square.dtype).max)).all()):
+        return grads  # finite and short, so that all below leaves them as they are
     finite = torch.isfinite(square)
     if math.isinf(most):  # inf / norm has no derivative, and nothing needs one
         return [torch.where(_as(finite, g), g, 0.0) for g in grads]

@@ -155,8 +155,12 @@ def scored_by_attributes(
 def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
     how = state.adapting.choices(tasks, request.steps)
     took = np.array([choice.steps for choice in how])
+
+    def read() -> PromptReading:
+        return state.adapting.read(tasks, how)
+
     with threads_for(state.adapting.largest_product(tasks, how)):
-        reading = state.adapting.read(tasks, how)
+        reading = state.remembered.read(tasks, how[0], read) if len(tasks) == 1 else read()
         sources = replace(state.retrieval.sources, repeats=not request.filter_viewed)
         found = retrieve(state.retrieval, tasks, reading.vectors, sources, request.allowed)
         fitted = state.rankers_for(request.filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))

@@ -289,8 +289,7 @@ class Recommender:
             if fresh.n_events:
                 before = np.zeros(fresh.n_items) if state.retrieval.observed is None else state.retrieval.observed
                 retrieval = replace(state.retrieval, observed=with_baskets(before, fresh))
-                known = state.known.with_histories(histories)
-                self._state = replace(state, known=known, retrieval=retrieval, version=state.version + 1)
+                self._state = state.after(state.known.with_histories(histories), retrieval)
         return replace(report, steps=(*report.steps, step))
 
     def similar_items(self, items: Iterable[Any], k: int = 10, titles: bool = False) -> Any:

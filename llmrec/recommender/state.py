@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,7 @@ from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.pipeline import new_index
+from llmrec.recommender.remembered import Remembered
 from llmrec.recommender.settings import Settings
 
 
@@ -74,6 +75,19 @@ class State:
     def rankers_for(self, filter_viewed: bool) -> Rankers:
         """The rankers of an answer with the items of the history, or without them."""
         return self.unseen_rankers if filter_viewed else self.rankers
+
+    @cached_property
+    def remembered(self) -> Remembered:
+        """What was read of single histories; another state, as after `observe`, begins with none."""
+        return Remembered()
+
+    def after(self, known: KnownUsers, retrieval: Retrieval) -> State:
+        """With other known users and what is counted of them: the next version. An index of similar items that was made already
+        is kept, since it does not depend on either."""
+        found = replace(self, known=known, retrieval=retrieval, version=self.version + 1)
+        if "similarity_index" in self.__dict__:
+            found.__dict__["similarity_index"] = self.similarity_index
+        return found
 
     @cached_property
     def similarity_index(self) -> Index:

@@ -38,6 +38,25 @@ def test_the_row_labels_of_a_pandas_frame_are_no_column(tmp_path):
     assert to_arrow(tmp_path / "t.parquet", "events").column_names == list(ROWS)
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"i": [1, 2], "f": [1.5, np.nan], "s": ["a", None], "b": [True, False]}),
+        pd.DataFrame({"t": pd.to_datetime(["2020-01-01", None]), "z": pd.date_range("2020", periods=2, tz="Asia/Tokyo")}),
+        pd.DataFrame({"c": pd.Categorical(["a", "b"]), "n": pd.array([1, None], "Int64"), "o": np.array(["a", None], object)}),
+        pd.DataFrame({"user_id": [1, 2], "x": [3, 4]}).set_index("user_id"),
+        pd.DataFrame({"x": [3, 4, 5]})[[True, False, True]],
+        pd.DataFrame({0: [1], 1: [2]}),
+        pd.DataFrame({"x": np.array([], np.int64)}),
+    ],
+    ids=["plain", "times", "others", "index", "filtered", "numbers as names", "empty"],
+)
+def test_a_pandas_frame_is_read_as_pyarrow_reads_it(frame):
+    whole = pa.Table.from_pandas(frame)
+    labels = [name for name in whole.column_names if name.startswith("__index")]
+    assert to_arrow(frame, "events").equals(whole.drop_columns(labels).replace_schema_metadata(None), check_metadata=True)
+
+
 def test_answers_come_in_the_type_that_was_asked_with(tmp_path):
     answer = pa.table({"score": [0.5]})
     kinds = [type(to_native(answer, source)) for source in sources(tmp_path)]

@@ -78,7 +78,7 @@ def test_the_promise_is_kept_for_queries_unlike_any_item():
 
 
 def popular(rng, n):
-    """Items and users as a recommender has them: directions, and popularity as one more number. 1 of 20 items is popular."""
+    """Items as a recommender has them: directions, and their popularity as one more number; 1 of 20 is popular."""
     directions = 0.3 * gaussian(rng, n, 16)
     return np.concatenate([directions, np.where(np.arange(n) % 20 == 0, 9, 2)[:, None].astype(np.float32)], 1)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from llmrec.meta.core import core
-from llmrec.meta.inner import Initialisation, adapt, initialisation, step, trajectory
+from llmrec.meta.inner import Initialisation, _bounded, adapt, initialisation, step, trajectory
 
 RATES = np.array([[0.3, 0.1], [0.2, 0.4], [0.05, 0.6]])
 
@@ -169,3 +169,11 @@ def test_moving_to_a_device_keeps_all_that_was_said(init):
     assert made.inner == (True, False) and made.outer == (False, True) and made.proximal == init.proximal
     assert all(torch.equal(x, y) for x, y in zip(made.factor, ones, strict=True))
     assert made.moving == [0]
+
+
+def test_a_gradient_that_is_short_enough_is_not_touched_and_one_that_is_not_finite_moves_nobody():
+    short, long = torch.tensor([[0.3, 0.4]]), torch.tensor([[3.0, 4.0]])
+    assert _bounded([short], 0.5)[0] is short
+    torch.testing.assert_close(_bounded([long], 0.5)[0], torch.tensor([[0.3, 0.4]]))
+    both = _bounded([torch.cat([short, torch.tensor([[math.inf, 1.0]])])], math.inf)[0]
+    assert both.tolist() == [short[0].tolist(), [0.0, 0.0]]

@@ -127,6 +127,13 @@ def test_the_fallback_learns_what_is_observed(recommender, world):
     assert fitted.observed is None and recommender.state.retrieval.counts is fitted.counts
 
 
+def test_similar_items_are_not_indexed_again_for_what_is_observed(recommender, world):
+    made, before = recommender.state.similarity_index, recommender.similar_items(world.ids[:3], k=4)
+    recommender.observe(bought_by_many(world.ids[2]))
+    assert recommender.state.similarity_index is made and recommender.state.version == 1
+    pd.testing.assert_frame_equal(recommender.similar_items(world.ids[:3], k=4), before)
+
+
 def test_observed_events_make_popular_candidates(recommender, world):
     state, here = recommender.state, len(world.ids) - 1
     tasks = full_histories(state.histories, np.array([state.histories.users.find(["u000"])[0]]))

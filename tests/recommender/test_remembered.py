@@ -1,0 +1,81 @@
+"""A history that is asked for again is not read again, and the answer is the same to the bit."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from llmrec.recommender import answer, remembered
+
+ALONE = {"steps": 2, "k": 6}
+
+
+@pytest.fixture
+def counted(monkeypatch, recommender):
+    """How often a history was read, by a recommender that remembers none."""
+    reads, real = [], answer.read_with
+    recommender._state = replace(recommender.state)
+
+    def read_with(*given):
+        reads.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(answer, "read_with", read_with)
+    return reads
+
+
+def one(clicks, user="new1", **changed) -> dict:
+    keep = [row for row, name in enumerate(clicks["user_id"]) if name == user]
+    return {name: [values[row] for row in keep] for name, values in clicks.items()} | changed
+
+
+def test_the_second_answer_is_the_first_one_to_the_bit_and_reads_nothing(recommender, clicks, counted):
+    first = recommender.recommend(histories=one(clicks), **ALONE)
+    pd.testing.assert_frame_equal(recommender.recommend(histories=one(clicks), **ALONE), first, check_exact=True)
+    assert len(counted) == 1
+    assert recommender.recommend(histories=one(clicks), steps=2, k=3)["item_id"].tolist() == first["item_id"].tolist()[:3]
+    assert len(counted) == 1
+    fresh = copy.deepcopy(recommender)  # a copy remembers nothing
+    pd.testing.assert_frame_equal(fresh.recommend(histories=one(clicks), **ALONE), first, check_exact=True)
+    assert len(counted) == 2
+
+
+def test_another_history_other_steps_and_another_state_are_read(recommender, world, clicks, counted):
+    table = one(clicks)
+    asked = [table, {**table, "timestamp": [t + 86_400 * (i > 0) for i, t in enumerate(table["timestamp"])]}]
+    asked += [{**table, "item_id": [*table["item_id"][:-1], world.ids[-1]]}]
+    asked += [{name: values[1:] for name, values in table.items()}]
+    for place, given in enumerate(asked):
+        recommender.recommend(histories=given, **ALONE)
+        assert len(counted) == place + 1
+    recommender.recommend(histories=table, k=6, steps=1)
+    assert len(counted) == len(asked) + 1
+    recommender.observe({"user_id": ["u001"], "item_id": [world.ids[0]], "timestamp": [1.9e9]})
+    recommender.recommend(histories=table, **ALONE)
+    recommender._state = replace(recommender.state, seed=0)
+    recommender.recommend(histories=table, **ALONE)
+    assert len(counted) == len(asked) + 3
+
+
+def test_a_known_user_who_has_new_events_is_read_again(recommender, world, counted):
+    recommender.recommend(["u003"], k=6)
+    assert len(recommender.recommend(["u003"], k=6)) and len(counted) == 1
+    recommender.observe({"user_id": ["u003"], "item_id": [world.ids[1]], "timestamp": [1.9e9]})
+    recommender.recommend(["u003"], k=6)
+    assert len(counted) == 2
+
+
+def test_histories_of_a_batch_are_not_kept(recommender, clicks, counted):
+    for _ in range(2):
+        recommender.recommend(histories=clicks, **ALONE)
+    assert len(counted) == 2 and not recommender.state.remembered.known
+
+
+def test_what_was_not_asked_for_longest_is_forgotten(recommender, world, counted, monkeypatch):
+    monkeypatch.setattr(remembered, "MOST", 2)
+    for user in ("u000", "u001", "u000", "u002", "u000", "u001"):
+        recommender.recommend([user])
+    assert len(counted) == 4 and len(recommender.state.remembered.known) == 2
