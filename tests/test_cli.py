@@ -100,7 +100,8 @@ def test_help_teaches_and_imports_nothing_heavy():
         "import sys\n"
         "from click.testing import CliRunner\n"
         "from llmrec.cli import main\n"
-        "for arguments in (['--help'], ['demo', '-h'], ['doctor', '--help'], ['--version']):\n"
+        "own = [[name, '-h'] for name in ('check', 'fit', 'recommend')]\n"
+        "for arguments in (['--help'], ['demo', '-h'], ['doctor', '--help'], ['--version'], *own):\n"
         "    result = CliRunner().invoke(main, arguments)\n"
         "    assert result.exit_code == 0, result.output\n"
         "    print(result.stdout)\n"
@@ -111,4 +112,6 @@ def test_help_teaches_and_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for words in ("llmrec doctor", "llmrec demo --quick", "--events", "user_id, item_id, timestamp", "[default: runs/demo]"):
+        assert words in " ".join(done.stdout.split())
+    for words in ("llmrec check export.csv", "llmrec fit export.csv --out shop/", "llmrec recommend shop/ --users 17850,13047"):
         assert words in " ".join(done.stdout.split())

@@ -20,7 +20,9 @@ def aligned(table: pa.Table) -> str:
     """A table as text, a line a row; long texts are cut, and Chinese characters count as two columns."""
     head = table.column_names
     body = [[_cell(value) for value in row.values()] for row in table.to_pylist()]
-    numeric = [all(isinstance(value, (int, float)) for value in column.to_pylist()) for column in table.columns]
+    numeric = [
+        all(value is None or isinstance(value, (int, float)) for value in column.to_pylist()) for column in table.columns
+    ]
     width = [max((_width(row[i]) for row in [head, *body]), default=0) for i in range(len(head))]
     lines = []
     for row in [head, *body]:

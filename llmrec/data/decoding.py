@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from llmrec.data.encodings import coding_of, could_be_gbk, is_utf8, likely_of, surely_gbk
+from llmrec.data.encodings import chance_utf8, coding_of, could_be_gbk, is_utf8, likely_of, surely_gbk
 from llmrec.errors import DataError
 
 _CHUNK = 1 << 24
@@ -89,16 +89,34 @@ def as_utf8(data: bytes, encoding: str | None, named: str, says: Callable[[str],
     return text.removeprefix("\ufeff").encode("utf-8", errors="replace"), _NAMES.get(name, name)
 
 
+def doubts_of(data: bytes) -> tuple[str, ...]:
+    """What looks as if an earlier export had damaged the text, which is UTF-8: nothing here can mend it."""
+    doubts = (
+        (rb"\xc3[\x82\x83]\xc2[\x80-\xbf]", "texts such as {!r} look as if they had been encoded twice"),
+        (rb"\xef\xbf\xbd", "characters were lost in an earlier export, as in {!r}"),
+    )
+    said = []
+    for pattern, text in doubts:
+        if found := re.search(pattern, data):
+            around = re.split(rb'[\r\n,;\t|"]', data[max(found.start() - 20, 0) : found.start()])[-1]
+            behind = re.split(rb'[\r\n,;\t|"]', data[found.start() : found.start() + 20])[0]
+            shown = (around + behind).decode("utf-8", errors="ignore")
+            said.append(f"{text.format(shown)} (line {_line(data, found.start(), 'utf-8')})")
+    return tuple(said)
+
+
 def _found(data: bytes, named: str, says: Callable[[str], int]) -> str:
     wide = coding_of(data[: 1 << 16])
     if wide is not None:
         return wide
     if is_utf8(data[i : i + _CHUNK] for i in range(0, len(data), _CHUNK)):
-        if (found := re.search(rb"[\xf1-\xf4]", data)) is None:
+        odd = re.search(rb"[\xf1-\xf4]" if not chance_utf8(data) else rb"[\x80-\xff]", data)
+        if odd is None:
             return "utf-8"
-        raise DataError(  # by chance: in UTF-8 these bytes are characters that no language has
-            f"{named}, line {_line(data, found.start(), 'utf-8')}: reads as UTF-8, but as characters that no language has. "
-            "Say in which encoding it is with --encoding"
+        raise DataError(
+            f"{named}, line {_line(data, odd.start(), 'utf-8')}: reads as UTF-8, but as characters that are hardly meant "
+            f"({data[odd.start() : odd.start() + 4].decode('utf-8', errors='ignore')!r}). Say in which encoding it is, such as "
+            "--encoding gbk or --encoding utf-8"
         )
     lines = [(number, line) for number, line in enumerate(data.splitlines(), 1) if not line.isascii()]
     wrong = [number for number, line in lines if not is_utf8(iter([line]))]
@@ -107,8 +125,8 @@ def _found(data: bytes, named: str, says: Callable[[str], int]) -> str:
             f"{named}, line {wrong[0]}: not in UTF-8, while {len(lines) - len(wrong):,} other lines are ({len(wrong):,} are "
             "not). Two encodings were mixed: mend these lines, or export the file again as UTF-8"
         )
-    sample = b"\n".join(line for _, line in lines)[:_SAMPLE]
-    sample = sample.rpartition(b"\n")[0] if len(lines) > 1 and len(sample) == _SAMPLE else sample
+    step = 1 + sum(len(line) for _, line in lines) // _SAMPLE  # from all over the file
+    sample = b"\n".join(line for _, line in lines[::step])
     likely = likely_of(sample)
     if could_be_gbk(sample):
         head = next(line for line in data.splitlines() if line.strip())

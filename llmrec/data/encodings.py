@@ -73,6 +73,18 @@ def could_be_gbk(sample: bytes) -> bool:
     return bool(signs) and common >= 0.9 * len(signs) and beside <= 0.1 * len(runs)
 
 
+def chance_utf8(data: bytes) -> bool:
+    """Whether bytes that are UTF-8 may be so by chance: pairs such as those of 小 in gbk, which would be Cyrillic, Hebrew or
+    Arabic words of one or two letters, and nothing else beyond ASCII."""
+    found = False
+    for run in _HIGH.finditer(data):
+        text = run.group()
+        if len(text) > 4 or not all(lead in (0xCC, 0xCD) or 0xD0 <= lead <= 0xDF for lead in text[::2]):
+            return False
+        found = True
+    return found
+
+
 def surely_gbk(sample: bytes) -> bool:
     """Whether a sample that could be gbk has as many of the most frequent characters as Chinese text has: two in five.
 

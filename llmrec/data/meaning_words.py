@@ -25,7 +25,7 @@ _USER = _words(
 )
 _ITEM = _words(
     "item product article movie book track song prod "
-    "artikel produkt produkte waren ware film buch art "
+    "artikel produkt produkte waren ware film buch art material "
     "produit articulo producto libro "
     "商品 产品 货品 物品 宝贝"
 )
@@ -36,7 +36,22 @@ _BASKET = _words(
     "facture commande panier factura pedido cesta transaccion "
     "订单 发票 交易 单据 小票 购物篮"
 )
-_SHORT = {"usr", "cust", "kd", "kdn", "prod", "art", "rg", "bestell", "rechnungs", "auftrags", "ticket", "account", "compte"}
+_SHORT = {
+    "usr",
+    "cust",
+    "kd",
+    "kdn",
+    "prod",
+    "art",
+    "material",
+    "rg",
+    "bestell",
+    "rechnungs",
+    "auftrags",
+    "ticket",
+    "account",
+    "compte",
+}
 
 _TIME = _words(
     "timestamp datetime date time ts day eventtime eventdate createdat created orderdate orderdatetime ordertime invoicedate "

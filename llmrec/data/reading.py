@@ -6,6 +6,7 @@ A reading that could be another one is an error that asks. `read` gives a table 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from llmrec.data import typed
 from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES
-from llmrec.data.decoding import as_utf8, raw_bytes
+from llmrec.data.decoding import as_utf8, doubts_of, raw_bytes
 from llmrec.data.files import ID_NAMES, UNTYPED, check_file, read_parquet
 from llmrec.data.json_rows import read_json
 from llmrec.data.meanings import Meanings, column_meanings, folded, known_names
@@ -58,6 +59,7 @@ class _Raw:
     line: np.ndarray
     broken: tuple[Broken, ...]
     untyped: bool
+    doubts: tuple[str, ...] = ()
 
 
 def read(
@@ -94,7 +96,11 @@ def read(
         Step("broken rows", what, total, len(raw.broken), 0, _shown(raw.broken)),
         Step("as written", what, len(table), 0, said[0], "; ".join(said[1])),
     )
-    notes = (_format_note(path, what, found, raw.untyped), *_column_notes(meanings, what))
+    notes = (
+        _format_note(path, what, found, raw.untyped),
+        *_column_notes(meanings, what),
+        *(f"{what}: {doubt}" for doubt in raw.doubts),
+    )
     return Reading(table, found, steps, notes, raw.broken, meanings.unread)
 
 
@@ -113,14 +119,15 @@ def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, T
         named,
         lambda line: known_names(line.replace(";", "\t").replace(",", "\t").split("\t")),
     )
-    known = replace(known, encoding=encoding)
+    known, doubts = replace(known, encoding=encoding), doubts_of(data)
     if not data.strip():
         raise DataError(f"{named} is empty, expected a line with the names of the columns, and rows")
     inner = Path(path.stem).suffix.lower() if path.suffix.lower() in (".gz", ".bz2", ".xz") else path.suffix.lower()
     if inner in _JSON or data.lstrip()[:2] in (b'{"', b"[{"):
         table, line, broken = read_json(data, named, what)
-        return _Raw(tuple(table.column_names), table, line, broken, False), known
-    return _text(data, named, known)
+        return _Raw(tuple(table.column_names), table, line, broken, False, doubts), known
+    raw, known = _text(data, named, known)
+    return replace(raw, doubts=doubts), known
 
 
 def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
@@ -134,7 +141,7 @@ def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableForma
     if not "".join(lines).strip():
         raise DataError(f"{named}: nothing stands below the first {skip} lines, expected names of columns; say --skip-rows")
     separator = separator or find_separator("".join(lines), named, names)
-    single, quote = separator, known.quote or '"'
+    single, quote = separator, _quote(data, separator) if known.quote is None else known.quote
     if len(separator) > 1:
         if UNIT.encode() in data:
             raise DataError(f"{named}: holds the character {UNIT!r}, so that {separator!r} cannot separate its fields")
@@ -145,12 +152,25 @@ def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableForma
         some = first_rows(data, single, quote, skip, 200)
     if names is None and some:
         check_names(some, named, separator)
+    elif names is not None and some and known_names(some[0][1]) > 1:
+        raise DataError(
+            f"{named}, line {some[0][0]}: holds names such as {some[0][1][0]!r}, but names of columns are given. Say "
+            f"--skip-rows {some[0][0]} to leave it out, or leave out --names"
+        )
     try:
         rows = read_rows(data, single, quote, names, skip)
     except (DataError, pa.ArrowInvalid) as error:
         raise DataError(f"{named}: {error}") from error
     found = replace(known, separator=separator, quote=quote, skip_rows=skip)
     return _Raw(rows.names, rows.table, rows.line, rows.broken, True), found
+
+
+def _quote(data: bytes, separator: str) -> str:
+    """What is around texts: nothing in files with tabs or "::" that quote no whole field, where a quote may begin a title."""
+    if separator == "::":
+        return ""
+    whole = re.search(rb'(^|[\t\r\n])"([^"]|"")*"(?=[\t\r\n]|$)', data) if separator == "\t" else True
+    return '"' if whole else ""
 
 
 def _single_quoted(name: str) -> bool:

@@ -37,13 +37,12 @@ class Broken:
 @dataclass(frozen=True)
 class Rows:
     """names: of the columns. table: large_string columns "0", "1", ... in their order. line: int64 (rows,), where each row
-    begins in the file. broken: rows that are not in the table. names_line: the line of the names, 0 without one."""
+    begins in the file. broken: rows that are not in the table."""
 
     names: tuple[str, ...]
     table: pa.Table
     line: np.ndarray
     broken: tuple[Broken, ...]
-    names_line: int
 
 
 def first_rows(data: bytes, separator: str, quote: str, skip: int, count: int) -> list[tuple[int, list[str]]]:
@@ -54,20 +53,25 @@ def first_rows(data: bytes, separator: str, quote: str, skip: int, count: int) -
 def read_rows(data: bytes, separator: str, quote: str, names: tuple[str, ...] | None, skip: int) -> Rows:
     """All rows of UTF-8 text. The csv module finds what is broken, pyarrow reads the rest, and both must find as many rows.
 
-    separator: one character. names: of the columns, None where the first row below `skip` lines holds them.
+    separator: one character. quote: around texts, "" for none. names: of the columns, None where the first row below `skip`
+    lines holds them.
     """
     parser = _Parser(_lines(data), separator, quote, skip)
-    line, broken, width, header, names_line = array("q"), [], len(names or ()), list(names or ()), 0
+    line, broken, width, header, named = array("q"), [], len(names or ()), list(names or ()), list[str]()
     left_out: list[tuple[int, int]] = [(1, skip)] if skip else []
     for begin, row, why in parser.rows():
         blank = not why and (not row or (len(row) == 1 and not row[0].strip()))
         if not header and not blank and not why:
-            header, width, names_line = [name.strip().strip("\ufeff\u200b") for name in row], len(row), begin
+            header, width, named = [name.strip().strip("\ufeff\u200b") for name in row], len(row), row
             left_out.append((begin, parser.last))
         elif blank:
             left_out.append((begin, parser.last))
-        elif why or len(row) != width:
-            said = why or f"{len(row)} field{'s' * (len(row) != 1)}, expected {width}"
+        elif why or len(row) != width or row == named:
+            said = why or (
+                "the names of the columns again"
+                if row == named
+                else f"{len(row)} field{'s' * (len(row) != 1)}, expected {width}"
+            )
             broken.append(Broken(begin, said, parser.text[:_SHOWN].strip("\r\n")))
             left_out.append((begin, parser.last))
         else:
@@ -80,7 +84,9 @@ def read_rows(data: bytes, separator: str, quote: str, names: tuple[str, ...] | 
         table = pyarrow.csv.read_csv(
             io.BytesIO(kept),
             read_options=pyarrow.csv.ReadOptions(column_names=keys),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=separator, quote_char=quote, newlines_in_values=True),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=separator, quote_char=quote or False, newlines_in_values=bool(quote)
+            ),
             convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(keys, pa.large_string())),
         )
     if len(table) != len(line):
@@ -88,9 +94,8 @@ def read_rows(data: bytes, separator: str, quote: str, names: tuple[str, ...] | 
             f"two readers find {len(line):,} and {len(table):,} rows: lines or quotes are not written as in a CSV file; export "
             "it again, with quotes around texts"
         )
-    return Rows(
-        tuple(header), table, np.frombuffer(line, np.int64) if len(line) else np.zeros(0, np.int64), tuple(broken), names_line
-    )
+    places = np.frombuffer(line, np.int64) if len(line) else np.zeros(0, np.int64)
+    return Rows(tuple(header), table, places, tuple(broken))
 
 
 class _Parser:
@@ -130,6 +135,8 @@ class _Parser:
             yield begin, row, why
 
     def _reader(self) -> Iterator[list[str]]:
+        if not self.quote:
+            return csv.reader(self._next(), delimiter=self.separator, quoting=csv.QUOTE_NONE, strict=True)
         return csv.reader(self._next(), delimiter=self.separator, quotechar=self.quote, strict=True)
 
     def _next(self) -> Iterator[str]:

@@ -11,8 +11,7 @@ from llmrec.errors import DataError
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " ", "\\t": "\t"}
 ORDERS = {"dmy": "day, month, year", "mdy": "month, day, year", "ymd": "year, month, day"}
-_PAIR = r".*?[^\s=].*?=\s*\w+\s*(?:,|$)"
-_NAMED_PAIR = r"(?P<theirs>.*?[^\s=].*?)=\s*(?P<ours>\w+)\s*(?:,|$)"
+_PAIR = r"(?P<theirs>.*?[^\s=].*?)=\s*(?P<ours>\w+)\s*(?:,|$)"
 DECIMALS = {"comma": ",", "point": ".", "dot": ".", ",": ",", ".": "."}
 
 
@@ -22,7 +21,7 @@ class TableFormat:
 
     encoding: in Python's terms, such as "utf-8", "cp1252" or "gbk".
     separator: between the fields of a row: one character, or "::".
-    quote: around texts that may hold the separator.
+    quote: around texts that may hold the separator; "" where quotes are signs like others.
     decimal: "," or "." in the numbers of all columns; None: each column's own, told by its values.
     date_order: "dmy", "mdy" or "ymd", where dates are not ISO 8601; as `date_order` reads it.
     columns: pairs of a column's name in the file and its name in the library.
@@ -109,6 +108,6 @@ def date_order(text: str) -> str:
 
 def _pairs(text: str) -> list[tuple[str, str]]:
     """The pairs in a list such as "a=user_id,b=item_id"; a comma within a name of the file stays there."""
-    if not re.fullmatch(rf"({_PAIR})+", text):
+    if not re.fullmatch(rf"(?:{_PAIR})+", text):
         raise DataError(f'columns holds {text!r}, expected "NAME IN THE FILE=NAME IN THE LIBRARY", such as "Kundennr=user_id"')
-    return [(found["theirs"].strip(), found["ours"]) for found in re.finditer(_NAMED_PAIR, text)]
+    return [(found["theirs"].strip(), found["ours"]) for found in re.finditer(_PAIR, text)]

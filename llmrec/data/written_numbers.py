@@ -100,7 +100,7 @@ def _read(code: np.ndarray, texts: list[str], sign: str, found: str | None) -> N
 
 
 def _bare(text: str) -> tuple[str, str]:
-    """The text without a currency, which comes second, and with a minus behind put in front."""
+    """The text without a currency, which comes second, without a dash for no cents, and with a minus behind put in front."""
     text = text.strip().replace("−", "-")
     found = _CURRENCY.match(text) or _CURRENCY.match(text[1:] if text[:1] in "+-" else "")
     currency = ""
@@ -108,9 +108,10 @@ def _bare(text: str) -> tuple[str, str]:
         currency, text = found.group(1).casefold(), _CURRENCY.sub("", text, count=1)
     elif text and (last := re.search(_CURRENCY.pattern + r"$", text)) and any(character.isdigit() for character in text):
         currency, text = last.group(1).casefold(), text[: last.start()]
-    if text.endswith("-") and text[:1].isdigit():
-        text = "-" + text[:-1]
-    return text.strip(), currency
+    text = re.sub(r"(?<=[0-9])[.,][-–—]+$", "", text.strip())  # 5.- and 5,– are five
+    if re.fullmatch(r"[0-9].*[0-9]\s?-|[0-9]-", text):
+        text = "-" + text[:-1].strip()
+    return text, currency
 
 
 def _value(text: str, decimal: str) -> float | None:

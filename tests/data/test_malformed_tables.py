@@ -172,6 +172,16 @@ REFUSED = {
         {"columns": ["item_id=Art"]},
         ["'item_id'", "its columns are"],
     ),
+    "names given for a file that has names": (
+        head(ROW.strip()),
+        {"names": "a,b,c,d", "columns": ["a=user_id,b=item_id,c=timestamp"]},
+        ["line 1", "'Kundennr'", "--skip-rows 1"],
+    ),
+    "Chinese that is UTF-8 by chance": (
+        "user_id,item_id,timestamp,size\n1,2,2026-04-13,小\n".encode("gbk"),
+        {},
+        ["line 2", "--encoding gbk"],
+    ),
     "too few names given": ("17;A1;2026-04-13\n", {"names": "user_id,item_id"}, ["line 1", "3 fields, expected 2"]),
 }
 
@@ -194,6 +204,12 @@ def test_there_are_forty_of_them():
 
 MENDED = {
     "one row in a hundred": (HEAD + ROW * 150 + "17;A1\n" + ROW, {}, "line 152: 2 fields, expected 4: '17;A1'", 151),
+    "the names again, where two exports were joined": (
+        HEAD + ROW * 75 + HEAD + ROW * 75,
+        {},
+        "line 77: the names of the columns again",
+        150,
+    ),
     "errors of a spreadsheet": (head("#REF!;A1;13.04.2026;1", ROW.strip()), {}, "Kundennr: 1 are errors of a spreadsheet", 2),
     "a price that is none": (head(ROW.strip(), "17;A1;13.04.2026;gratis"), {}, "'gratis', line 3, now unknown", 2),
     "a day that is not there": (head(ROW.strip(), "17;A1;31.02.2026;1"), {}, "1 not times, such as '31.02.2026', line 3", 2),

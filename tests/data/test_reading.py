@@ -307,3 +307,74 @@ def test_words_for_a_format():
     assert table_format(separator="tab", decimal="comma", columns=["a, b=user_id,c=item_id"]) == TableFormat(
         separator="\t", decimal=",", columns=(("a, b", "user_id"), ("c", "item_id"))
     )
+
+
+def test_a_file_with_tabs_that_quotes_nothing_may_have_quotes_in_texts(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text('user_id\titem_id\ttimestamp\ttitle\n1\t2\t1700000000\t"new" mug\n1\t3\t1700000000\t12" disk\n')
+    assert read(path).table.column("title").to_pylist() == ['"new" mug', '12" disk']
+    path.write_text('user_id\titem_id\ttimestamp\ttitle\n1\t2\t1700000000\t"a\ttab"\n1\t3\t1700000000\t12" disk\n')
+    assert read(path).table.column("title").to_pylist() == ["a\ttab", '12" disk']
+
+
+def test_damage_of_an_earlier_export_is_told(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("user_id,item_id,timestamp,title\n1,2,1700000000,GrÃ¶ÃŸe\n1,2,1700000000,Gr\ufffdße\n", encoding="utf-8")
+    notes = " ".join(read(path).notes)
+    assert "'GrÃ¶ÃŸe' look as if they had been encoded twice (line 2)" in notes and "lost in an earlier export" in notes
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5.-", 5.0),
+        ("CHF 5,–", 5.0),
+        ("5-", -5.0),
+        ("1.234,50-", -1234.5),
+        ("1'234,50", 1234.5),
+        ("1\u202f234,5 €", 1234.5),
+        ("-€ 3,25", -3.25),
+        ("+7", 7.0),
+        ("0,500", 0.5),
+        (",5", 0.5),
+        ("1,2,3", None),
+        ("1.23.456", None),
+        ("--", None),
+        ("1-2", None),
+        ("12 34", None),
+    ],
+)
+def test_numbers_as_people_write_them(tmp_path, text, value):
+    path = tmp_path / "x.csv"
+    path.write_text(f"user_id;item_id;timestamp;price\n1;2;2026-04-13;{text}\n1;2;2026-04-13;2,75\n", encoding="utf-8")
+    assert read(path).table.column("price").to_pylist() == [value, 2.75]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("13.04.2026", datetime(2026, 4, 13)),
+        ("3.4.2026 8:05", datetime(2026, 4, 3, 8, 5)),
+        ("03. 04. 2026, 08:05:06 Uhr", datetime(2026, 4, 3, 8, 5, 6)),
+        ("03/04/2026 12:05 AM", datetime(2026, 4, 3, 0, 5)),
+        ("03-04-2026 12:05 p.m.", datetime(2026, 4, 3, 12, 5)),
+        ("03.04.2026T08:05:06.250Z", datetime(2026, 4, 3, 8, 5, 6, 250_000)),
+        ("03.04.2026 08:05 +02:00", datetime(2026, 4, 3, 6, 5)),
+        ("2026-04-03T08:05:00-05:00", datetime(2026, 4, 3, 13, 5)),
+        ("2026年4月3日 下午3:05", datetime(2026, 4, 3, 15, 5)),
+        ("3. März 2026", datetime(2026, 3, 3)),
+        ("1er août 2026 à 8h05", datetime(2026, 8, 1, 8, 5)),
+        ("3 de enero de 2026", datetime(2026, 1, 3)),
+        ("April 3rd, 2026 1:05 PM", datetime(2026, 4, 3, 13, 5)),
+        ("20260403", datetime(2026, 4, 3)),
+        ("31.04.2026", None),
+        ("03.04.2026 25:00", None),
+        ("03.04.2026 13:00 PM", None),
+        ("3 Foo 2026", None),
+        ("03.04/2026", None),
+    ],
+)
+def test_dates_as_people_write_them(tmp_path, text, value):
+    path = tmp_path / "x.csv"
+    path.write_text(f'user_id;item_id;timestamp\n1;2;"{text}"\n1;2;31.12.2026\n', encoding="utf-8")
+    assert read(path).table.column("timestamp").to_pylist() == [value, datetime(2026, 12, 31)]

@@ -1,0 +1,178 @@
+"""`llmrec check`, `fit` and `recommend`: from an export in any dress to lists, without code."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+import pytest
+from click.testing import CliRunner, Result
+
+from llmrec.cli import main
+from llmrec.cli.tables import aligned
+
+GERMAN = dict(
+    zip(
+        ("user_id", "item_id", "basket_id", "timestamp", "price", "quantity", "title", "country"),
+        ("Kundennr", "Artikelnr", "Rechnungsnr", "Datum", "Preis", "Menge", "Bezeichnung", "Land"),
+        strict=True,
+    )
+)
+CHINESE = dict(zip(GERMAN, ("客户编号", "商品编号", "订单号", "下单时间", "单价", "数量", "商品名称", "国家"), strict=True))
+ENGLISH = dict(
+    zip(
+        GERMAN,
+        ("CustomerID", "StockCode", "InvoiceNo", "InvoiceDate", "UnitPrice", "Quantity", "Description", "Country"),
+        strict=True,
+    )
+)
+
+
+def retail(users: int = 60, items: int = 30) -> pd.DataFrame:
+    """A made table in the form of Online Retail: each customer buys in one of three groups of items, in six baskets."""
+    rng, rows = np.random.default_rng(0), []
+    for user in range(users):
+        for basket in range(6):
+            day = pd.Timestamp("2011-01-03 09:15") + pd.Timedelta(days=int(rng.integers(300)), minutes=int(rng.integers(500)))
+            for item in rng.choice(items // 3, 2, replace=False) * 3 + user % 3:
+                rows.append((12_000 + user, f"{item:05d}", f"{540_000 + user * 10 + basket}", day, item / 4 + 0.95, 1, item))
+    frame = pd.DataFrame(rows, columns=[*list(GERMAN)[:6], "title"])
+    frame.loc[::97, "quantity"] = -1
+    frame["user_id"] = frame["user_id"].astype(object).where(frame.index % 50 != 7)
+    return frame.assign(country="UK")
+
+
+DRESSES = {
+    "german": (GERMAN, "Größe {} für Äpfel", "latin-1", "%d.%m.%Y %H:%M", {"sep": ";", "decimal": ","}),
+    "chinese": (CHINESE, "红色的大茶杯{}号", "gbk", "%Y年%m月%d日 %H:%M", {}),
+    "tabs": (ENGLISH, "MUG, NO. {}", "utf-8", "%m/%d/%Y %I:%M %p", {"sep": "\t"}),
+}
+BROKEN = 200
+
+
+def export(path: Path, dress: str) -> None:
+    """The made table as a shop exports it, with a row that is broken."""
+    names, title, encoding, dates, options = DRESSES[dress]
+    frame = retail()
+    frame["title"] = frame["title"].map(title.format)
+    text = frame.rename(columns=names).to_csv(index=False, date_format=dates, **options)
+    lines = text.split("\n")
+    lines[BROKEN - 1] += f"{options.get('sep', ',')}x"
+    path.write_bytes("\n".join(lines).encode(encoding))
+
+
+def run(*words: str | Path, code: int = 0) -> Result:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+@pytest.mark.parametrize("dress", DRESSES)
+def test_check_shows_what_it_found_and_the_command_to_train_with(tmp_path, dress):
+    path = tmp_path / "export.txt"
+    export(path, dress)
+    shown = run("check", path).output
+    for theirs, ours in ((theirs, ours) for ours, theirs in DRESSES[dress][0].items() if ours != "country"):
+        assert f"{theirs} -> {ours}" in shown
+    for words in (f"line {BROKEN}: 9 fields, expected 8", "not understood", "missing values", "Left: ", DRESSES[dress][2]):
+        assert words in shown
+    assert "2011-" in shown and "12000" in shown  # the first rows, as they were read
+    command = run("check", path, "--quiet").output.strip()
+    assert shown.endswith(f"  {command}\n") and shlex.split(command)[:3] == ["llmrec", "fit", str(path)]
+    facts = json.loads(run("check", path, "--json").output)
+    assert facts["command"] == command and facts["events"]["broken"][0]["line"] == BROKEN
+    assert facts["events"]["format"]["encoding"] == DRESSES[dress][2] and facts["left"]["users"] == 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dress", DRESSES)
+def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    path, shop = tmp_path / "export.txt", tmp_path / "shop"
+    export(path, dress)
+    trained = run("fit", path, "--out", shop, "--settings", "quick", "--quiet" if dress == "tabs" else "--seed=1")
+    if dress != "tabs":
+        assert f"line {BROKEN}: 9 fields, expected 8" in " ".join(trained.stdout.split())
+    command = shlex.split(trained.stdout.strip().splitlines()[-1])
+    assert command[:4] == ["llmrec", "recommend", str(shop), "--users"]
+    listed = run(*command[1:]).stdout
+    title = DRESSES[dress][1].split("{}")[0]
+    assert title in listed and len(listed.splitlines()) == 11
+
+    csv = run("recommend", shop, "--users", "12001,12002", "--k", 3, "--format", "csv").stdout.splitlines()
+    assert csv[0] == '"user_id","item_id","score","rank","source","steps"' and len(csv) == 7 and csv[1].startswith("12001,")
+    out = tmp_path / "lists.parquet"
+    run("recommend", shop, "--histories", path, "--on-bad-rows", "skip", "--k", 2, "--format", "parquet", "--out", out)
+    table = pyarrow.parquet.read_table(out)
+    assert len(table) == 2 * 60 and set(table.column("user_id").to_pylist()) == set(range(12_000, 12_060))
+    rows = json.loads(run("recommend", shop, "--users", "12001", "--format", "json", "--titles").stdout)
+    assert rows[0]["rank"] == 1 and rows[0]["title"].startswith(title)
+    assert "numbers such as 12000" in run("recommend", shop, "--users", "ann", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check", "gone.csv"], "does not exist"),
+        (["check", "FILE", "--decimal", "x"], "decimal is 'x', expected comma or point"),
+        (["check", "FILE", "--columns", "Kdnr=user_id"], "Did you mean 'Kundennr'?"),
+        (["check", "FILE", "--on-bad-rows", "error"], f"line {BROKEN}: 9 fields"),
+        (["fit", "FILE"], "--out"),
+        (["fit", "FILE", "--out", "FILE"], "is a file"),
+        (["fit", "FILE", "--out", "FOLDER"], "expected nothing, an empty folder or an older save"),
+        (["fit", "FILE", "--out", "new", "--settings", "gone.yaml"], "gone.yaml: expected a YAML file"),
+        (["recommend", "FOLDER", "--users", "1"], "expected a saved folder"),
+        (["recommend", "FOLDER"], "give either --users"),
+        (["recommend", "FOLDER", "--users", "1", "--format", "parquet"], "--out lists.parquet"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, words, said):
+    path, folder = tmp_path / "export.csv", tmp_path / "folder"
+    export(path, "german")
+    folder.mkdir()
+    (folder / "notes.txt").touch()
+    given = [{"FILE": str(path), "FOLDER": str(folder)}.get(word, word) for word in words]
+    result = run(*given, code=2)
+    assert said in " ".join(result.stderr.split()) and "Traceback" not in result.output
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_ambiguous_date_is_asked_for_and_never_guessed(tmp_path):
+    path = tmp_path / "export.csv"
+    path.write_text("Kunde;Artikel;Datum\n" + "".join(f"{user};A{user % 3};03/04/2026\n" for user in range(9)))
+    assert "--date-format dmy or mdy" in run("check", path, code=2).stderr
+    for order, day in (("dmy", "2026-04-03"), ("mm/dd/yyyy", "2026-03-04")):
+        shown = run("check", path, "--date-format", order).output
+        assert day in shown and f"--date-format {order}" in shown
+
+
+def test_items_of_another_format_and_items_that_stand_twice(tmp_path):
+    events, items = tmp_path / "orders.csv", tmp_path / "Artikel liste.csv"
+    events.write_text("user_id,item_id,timestamp\n" + "".join(f"u{row % 3},{row % 2},2026-04-0{1 + row}\n" for row in range(6)))
+    items.write_bytes("Artikelnr;Titel;Preis\n0;Größe;1,5\n1;Tür;2\n1;Tor;2\n".encode("latin-1"))
+    assert "--on-duplicate first" in run("check", events, items, code=2).stderr
+    shown = run("check", events, items, "--on-duplicate", "first").output
+    assert "Größe" in shown and f"--items '{items}'" in shown and shown.rstrip().endswith("--on-duplicate first")
+    assert "6 events of 3 users with 2 items" in shown
+
+
+def test_rows_that_are_many_are_shown_and_named_in_the_command(tmp_path):
+    path = tmp_path / "export.csv"
+    path.write_text("user_id,item_id,timestamp\n" + "u,a,2026-04-01\nbroken\n" * 7)
+    shown = run("check", path).output
+    assert "line 3: 1 field, expected 3: 'broken'" in shown and "and 2 more" in shown and "--on-bad-rows skip" in shown
+    assert "--on-bad-rows skip" in run("fit", path, "--out", tmp_path / "shop", code=2).stderr
+
+
+def test_a_table_on_the_screen_is_aligned_in_chinese_too():
+    import pyarrow as pa
+
+    text = aligned(pa.table({"item": ["茶杯", "a"], "price": [1.5, None], "n": [10, 2]}))
+    assert text.splitlines() == ["item  price   n", "茶杯   1.50  10", "a             2"]
