@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llmrec.data.tasks import Tasks
+from llmrec.data.dataset import Dataset
+from llmrec.data.ids import Ids
+from llmrec.data.tasks import Tasks, full_histories
 from llmrec.encoder.threads import threads_for
 from llmrec.encoder.users import PromptReading, batches
 from llmrec.index.candidates import first_allowed, names
@@ -47,6 +49,16 @@ class Request:
     allowed: np.ndarray | None = None
     steps: int | None = None
     ranker: CandidateRanker | None = None
+
+
+def answer_users(state: State, known: Dataset, asked: Ids, request: Request) -> Answer:
+    """The answer to each of `asked` by the history that `known` has of the user, and `fallback` where it has none."""
+    place = known.users.find(asked.values)
+    here = np.flatnonzero(place >= 0)
+    here = here[np.diff(known.start)[place[here]] > 0]
+    cold_users = np.setdiff1d(np.arange(len(asked)), here)
+    found = answer(state, full_histories(known, place[here]), request)
+    return joined([replace(found, asker=here[found.asker]), fallback(state, cold_users, request)])
 
 
 def answer(state: State, tasks: Tasks, request: Request) -> Answer:

@@ -31,7 +31,6 @@ from llmrec.data.requests import (
     warn_if_short,
     with_titles,
 )
-from llmrec.data.tasks import full_histories
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, MissingHistoriesWarning, ShortHistoriesError, TrainedUsersWarning
@@ -41,7 +40,7 @@ from llmrec.metrics.report import Result
 from llmrec.progress import LOGGER, Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
-from llmrec.recommender.answer import Answer, Request, answer, fallback, joined
+from llmrec.recommender.answer import Answer, Request, answer_users
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
 from llmrec.recommender.saving import load_state, save_state
@@ -212,9 +211,8 @@ class Recommender:
             known, _ = state.known.joined(asked, later)
             frame = histories
         check_process()
-        found = _answer(
-            state, known, asked, Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker)
-        )
+        request = Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker)
+        found = answer_users(state, known, asked, request)
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
         return to_native(_table(found, asked, state.catalogue, titles), frame)
 
@@ -323,15 +321,6 @@ def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[
     for note in report.notes:
         LOGGER.info(note)
     return replace(found, event_weights=known.event_weights), report, asked
-
-
-def _answer(state: State, known: Dataset, asked: Ids, request: Request) -> Answer:
-    place = known.users.find(asked.values)
-    here = np.flatnonzero(place >= 0)
-    here = here[np.diff(known.start)[place[here]] > 0]
-    cold_users = np.setdiff1d(np.arange(len(asked)), here)
-    found = answer(state, full_histories(known, place[here]), request)
-    return joined([replace(found, asker=here[found.asker]), fallback(state, cold_users, request)])
 
 
 def _warn_if_left_out(state: State, asked: Ids) -> None:
