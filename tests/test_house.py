@@ -123,8 +123,8 @@ def test_the_document_is_read_as_it_is_meant():
         < LEVEL["models"]
         < LEVEL["index"]
     )
-    assert LEVEL["index"] < LEVEL["adapters"] < LEVEL["meta"] < LEVEL["ranking"] < LEVEL["scenes"] < LEVEL["recommender"]
-    assert LEVEL["recommender"] < LEVEL["cli"]
+    assert LEVEL["index"] < LEVEL["adapters"] < LEVEL["meta"] < LEVEL["ranking"] < LEVEL["recommender"] < LEVEL["scenes"]
+    assert LEVEL["scenes"] < LEVEL["cli"]
     assert set(gates(ARCHITECTURE)) == {"narwhals", "transformers", "faiss", "matplotlib", "yaml"}
 
 

@@ -155,6 +155,7 @@ class Markov:
     exit_rate: float64 (N,), the share that shrinkage took from the row and gave to `prior`.
     prior: float64 (N,), chance of each item in the baskets after any basket, with sample weights as for `follows`.
     last: baskets of the history that are read. decay: their weight per basket back.
+    usual: `mean_prior` of the catalogue that was counted, where this is over another one; None for the mean of `prior`.
     """
 
     follows: sparse.csr_array
@@ -163,11 +164,12 @@ class Markov:
     last: int
     decay: float
     name: str = "windowed Markov"
+    usual: float | None = None
 
     @cached_property
     def mean_prior(self) -> float:
-        """The mean of `prior` over the items, taken once."""
-        return float(self.prior.mean())
+        """The mean of `prior` over the items that were counted, taken once."""
+        return float(self.prior.mean()) if self.usual is None else self.usual
 
     def scores(self, tasks: Tasks) -> np.ndarray:
         """float32 (T, N); `prior` for an empty history."""

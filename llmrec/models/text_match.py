@@ -78,10 +78,23 @@ def fit_tfidf(
     Raises DataError where there are not N texts, for a decay outside (0, 1] and for `last` below 1.
     """
     count = _word_counts(dataset, texts)
-    rarity = np.log(count.shape[0] / np.maximum(_holders(count), 1))
-    count.data = np.log1p(count.data) if log else count.data
-    unit = _unit_rows((count * rarity).tocsr())
+    unit = _tfidf(count, count, log)
     return _match("TF-IDF", unit, unit, decay, last, include_self)
+
+
+def tfidf_rows(known: Sequence[str], texts: Sequence[str], log: bool = False) -> sparse.csr_array:
+    """csr float64 (M, V): the rows of `fit_tfidf` of M other `texts`, whose words weigh as they do among the N `known` ones; a
+    word that none of these holds weighs as one that a single one does."""
+    count = bags([words(text) for text in (*known, *texts)])
+    return _tfidf(count[len(known) :], count[: len(known)], log)
+
+
+def _tfidf(count: sparse.csr_array, known: sparse.csr_array, log: bool) -> sparse.csr_array:
+    """Unit rows of word counts (M, V), each word by how rare it is in `known` (N, V)."""
+    rarity = np.log(known.shape[0] / np.maximum(_holders(known), 1))
+    count = count.copy()
+    count.data = np.log1p(count.data) if log else count.data
+    return _unit_rows((count * rarity).tocsr())
 
 
 def fit_bm25(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from llmrec.data.dataset import Dataset
+from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.tasks import expand_ranges, sample_windows
 from llmrec.index.candidates import neighbours
 from llmrec.models.counts import basket_items, basket_of_events, largest_weights
@@ -133,11 +133,15 @@ def extent(dataset: Dataset) -> str:
 
 def read_texts(dataset: Dataset) -> Texts:
     """The words of a catalogue; of which texts follow which nothing is learned from them, see `with_vectors`."""
-    names = [name for name in ("title", "category") if name in dataset.catalogue.table.column_names]
-    columns = [dataset.catalogue.column(name) for name in names]
-    texts = [" ".join(str(value) for value in values if value is not None) for values in zip(*columns, strict=True)]
-    words = fit_tfidf(dataset, texts, log=True).document
+    words = fit_tfidf(dataset, read_words(dataset.catalogue), log=True).document
     return Texts(words, np.zeros((dataset.n_items, 0), np.float32))
+
+
+def read_words(catalogue: Catalogue) -> list[str]:
+    """The texts, N of them, whose words `ItemStatistics.words` compares: title and category."""
+    names = [name for name in ("title", "category") if name in catalogue.table.column_names]
+    columns = [catalogue.column(name) for name in names]
+    return [" ".join(str(value) for value in values if value is not None) for values in zip(*columns, strict=True)]
 
 
 def with_vectors(texts: Texts, text: np.ndarray, rng: np.random.Generator) -> Texts:

@@ -274,11 +274,12 @@ def _csr(arrays: dict[str, np.ndarray], n: int, columns: int | None = None) -> s
 
 
 def _reach(markov: Markov) -> dict[str, Any]:
-    return {"last": markov.last, "decay": markov.decay}
+    return {"last": markov.last, "decay": markov.decay, "usual": markov.usual}
 
 
 def _markov(arrays: dict[str, np.ndarray], reach: dict[str, Any]) -> Markov:
-    return Markov(_csr(arrays, len(arrays["prior"])), arrays["exit_rate"], arrays["prior"], reach["last"], reach["decay"])
+    follows, usual = _csr(arrays, len(arrays["prior"])), reach.get("usual")  # not in folders that were saved before it was kept
+    return Markov(follows, arrays["exit_rate"], arrays["prior"], reach["last"], reach["decay"], usual=usual)
 
 
 def _settings(saved: dict[str, Any], file: Path) -> Settings:

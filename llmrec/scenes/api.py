@@ -15,23 +15,24 @@ import pyarrow as pa
 
 from llmrec.data.build import build, read_catalogue
 from llmrec.data.clean import Cleaning, CleaningReport
-from llmrec.data.dataset import Catalogue, Dataset, empty_dataset
+from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.numbers import check_seed
-from llmrec.encoder.backbone import TextModel, load_text
-from llmrec.encoder.items import fingerprint
+from llmrec.encoder.backbone import load_text
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, LlmrecError, WeightsError
+from llmrec.errors import DataError, LlmrecError
 from llmrec.index.forks import check_process
 from llmrec.progress import Stages
-from llmrec.scenes.columns import check_column, is_of_events, with_scene
+from llmrec.recommender.recommender import Recommender
+from llmrec.scenes.columns import check_column, event_names, is_of_events, with_scene
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings, check_ranges, learn
 from llmrec.scenes.new import SceneRecommender
 from llmrec.scenes.opening import zero_shot as open_scene
+from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
-from llmrec.scenes.shelf import Shelf, part_of
-from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shelf_of, shown
+from llmrec.scenes.shelf import SceneItems
+from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shown
 from llmrec.store import save_arrays, write_folder
 
 KIND = "known scenes"
@@ -40,11 +41,13 @@ PARTS = 8  # scenes made within each known catalogue; a part of one is a scene a
 
 @dataclass(frozen=True)
 class Known:
-    """What `Scenes` keeps. learned: what known scenes teach. names: theirs. repeat_purchases: whether
-    users buy the same items again.
-    encoder: hash of the text encoder's weights. column: of the items or the events, which tells the scenes of one catalogue
-    apart; None for catalogues. catalogue, shelf: that catalogue; None after loading. of_events: whether `column` is of the
-    events."""
+    """What `Scenes` keeps.
+
+    learned: what known scenes teach. names: theirs. repeat_purchases: whether users buy the same items again.
+    encoder: hash of the text encoder's weights, or of the recommender that reads for the scenes.
+    column: of the items or the events, which tells the scenes of one catalogue apart; None for catalogues.
+    catalogue, shelf: that catalogue; None after loading. of_events: whether `column` is of the events.
+    """
 
     learned: Learned
     names: tuple[str, ...]
@@ -52,15 +55,20 @@ class Known:
     encoder: str
     column: str | None = None
     catalogue: Catalogue | None = None
-    shelf: Shelf | None = None
+    shelf: SceneItems | None = None
     of_events: bool = False
 
 
 class Scenes:
     """Learns from known shops, departments, countries or seasons what any new one begins with, and opens new ones.
 
-    weights: encoder of item texts; `Weights.packaged()` when None. settings: how to learn; None for `LearnSettings()`, with
-    parts of each catalogue as more scenes where whole catalogues are known. seed: of everything random.
+    weights: encoder of item texts; None for that of the recommender, or `Weights.packaged()`. settings: how to learn; None for
+    `LearnSettings()`, with parts of each catalogue as more scenes where whole catalogues are known and no recommender reads
+    them. seed: of everything random.
+    recommender: a fitted one, through which items and histories are read: its item vectors, its index and candidates, and the
+    score of its ranker. A scene that it opens ranks as it does (`recommend` with the scene's items as `items_to_recommend`)
+    until first customers are known; an item that it does not know has its text alone. To learn, a category is met as if the
+    recommender did not know its items, a country with all that it knows. None reads histories by the texts of their items.
 
     >>> known = Scenes().fit({"beauty": (events, items), "health": (events_2, items_2)})      # doctest: +SKIP
     >>> shop = known.open(items_of_a_new_shop)                                                # doctest: +SKIP
@@ -68,7 +76,13 @@ class Scenes:
     >>> shop.recommend(histories=clicks, k=5)                                                 # doctest: +SKIP
     """
 
-    def __init__(self, weights: Weights | None = None, settings: LearnSettings | None = None, seed: int = 0):
+    def __init__(
+        self,
+        weights: Weights | None = None,
+        settings: LearnSettings | None = None,
+        seed: int = 0,
+        recommender: Recommender | None = None,
+    ):
         if weights is not None and not isinstance(weights, Weights):
             raise DataError(
                 f"weights is {weights!r}, expected a Weights; say Weights.folder(path) for a folder on this machine, "
@@ -76,9 +90,14 @@ class Scenes:
             )
         if settings is not None and not isinstance(settings, LearnSettings):
             raise DataError(f"settings is {settings!r}, expected a LearnSettings; leave it out for the default")
+        if recommender is not None and not isinstance(recommender, Recommender):
+            raise DataError(
+                f"recommender is {recommender!r}, expected a fitted Recommender; leave it out to read by texts alone"
+            )
         check_seed(seed)
         self.weights = weights
         self.settings = settings
+        self.recommender = recommender
         self.seed = seed
         self.reports: dict[str, CleaningReport] = {}
         self._known: Known | None = None
@@ -119,10 +138,11 @@ class Scenes:
         where fewer than two scenes can be learned from, WeightsError for weights. Returns itself.
         """
         tables = named_tables(data, items, holdout) if scene is None else {scene: (data, items)}
-        of_events = scene is not None and is_of_events(data, items, scene, columns)
+        names = () if scene is None else event_names(data, items, columns)
+        of_events = scene is not None and is_of_events(names, items, scene)
         if scene is not None and of_events:
             columns = with_scene(columns, scene)
-        settings = self.settings or LearnSettings(parts=PARTS if scene is None else 0)
+        settings = self.settings or LearnSettings(parts=PARTS if scene is None and self.recommender is None else 0)
         check_ranges(settings)
         stages, reports, datasets = Stages(verbose=verbose), {}, {}
         with stages("clean") as say:
@@ -134,17 +154,18 @@ class Scenes:
                     raise
             say(f"{sum(one.n_events for one in datasets.values()):,} events over {len(datasets)} catalogues")
         if scene is not None:
-            check_column(datasets[scene], scene, of_events)
+            check_column(datasets[scene].catalogue, names, scene, of_events)
         with stages("encode", f"{sum(one.n_items for one in datasets.values()):,} item texts"):
-            model = self._model()
-            shelves = {name: shelf_of(model, dataset) for name, dataset in datasets.items()}
+            reads = self._reader(repeat_purchases)
+            shelves = {name: reads(dataset.catalogue) for name, dataset in datasets.items()}
+            datasets = {name: shelves[name].in_its_terms(dataset) for name, dataset in datasets.items()}
         worlds, small = known_worlds(datasets, shelves, scene, of_events, holdout, repeat_purchases, settings)
         settings = replace(settings, sizes=fitting_sizes(worlds, settings))
         told = f"{len(worlds)} scenes ({', '.join(worlds)}), supports of {', '.join(map(str, settings.sizes))} customers"
         told += f"; too small to learn from: {', '.join(small)}" if small else ""
         with stages("learn", told):
             learned = learn(list(worlds.values()), np.random.default_rng(self.seed), settings)
-        known = Known(learned, tuple(worlds), repeat_purchases, fingerprint(model), scene, of_events=of_events)
+        known = Known(learned, tuple(worlds), repeat_purchases, reads.encoder, scene, of_events=of_events)
         if scene is not None:
             known = replace(known, catalogue=datasets[scene].catalogue, shelf=shelves[scene])
         first = next(iter(tables.values()))[0]
@@ -198,13 +219,9 @@ class Scenes:
             _check_new(known, scene)
         if items is not None:
             catalogue, frame = read_catalogue(items, item_columns, cleaning)[0], to_native(pa.table({}), items)
-            model = self._model()
-            if fingerprint(model) != known.encoder:
-                raise WeightsError(
-                    f"weights: expected the encoder that was learned with (SHA-256 {known.encoder[:12]}…), got "
-                    f"{self._weights.location!r} ({fingerprint(model)[:12]}…); pass the same as weights, or fit anew"
-                )
-            shelf = shelf_of(model, empty_dataset(catalogue))
+            reads = self._reader(known.repeat_purchases)
+            check_reader(known.learned, known.encoder, reads)
+            shelf = reads(catalogue)
         elif known.catalogue is None or known.shelf is None:
             raise DataError(
                 "items: expected a table, got None: no catalogue is kept when known scenes are saved; pass the items"
@@ -218,7 +235,7 @@ class Scenes:
             label = labels(catalogue, known.column)
             if str(scene) not in label:
                 raise DataError(f"scene: expected one of {shown(label)}, got {scene!r}; the items' {known.column!r} says which")
-            shelf = part_of(shelf, label == str(scene))
+            shelf = shelf.part(label == str(scene))
         opened_scene = open_scene(known.learned, shelf)
         return SceneRecommender(opened_scene, catalogue, known.repeat_purchases, self.seed, None, frame, value)
 
@@ -237,24 +254,26 @@ class Scenes:
         write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, weights: Weights | None = None, seed: int = 0) -> Scenes:
-        """Load what `save_pretrained` saved. weights: the same as were learned with, for the texts of new items. Raises
+    def from_pretrained(
+        cls, folder: str | Path, weights: Weights | None = None, seed: int = 0, recommender: Recommender | None = None
+    ) -> Scenes:
+        """Load what `save_pretrained` saved. weights, recommender: the same as were learned with, to read new items. Raises
         ArtefactError when a byte of it has changed since."""
         arrays, meta = opened(folder, KIND)
         learned = learned_from(arrays, meta)
-        scenes = cls(weights, seed=seed)
+        scenes = cls(weights, seed=seed, recommender=recommender)
         names, column, of_events = tuple(meta["names"]), meta["column"], meta["of_events"]
         scenes._known = Known(learned, names, meta["repeat_purchases"], meta["encoder"], column, of_events=of_events)
         scenes._frame = empty_frame(meta.get("frame", "pyarrow"))
         return scenes
 
-    @property
-    def _weights(self) -> Weights:
-        return self.weights or Weights.packaged()
-
-    def _model(self) -> TextModel:
+    def _reader(self, again: bool) -> ByTexts | ByRecommender:
+        """How catalogues are read. again: whether users buy the same items again."""
         check_process()
-        return load_text(self._weights)
+        if self.recommender is None:
+            weights = self.weights or Weights.packaged()
+            return ByTexts(load_text(weights), weights)
+        return ByRecommender(self.recommender.state, self.weights or self.recommender.weights or Weights.packaged(), again)
 
     def _read(
         self,

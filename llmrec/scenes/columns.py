@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmrec.data.columns import EVENT_ITEM_TEXT
-from llmrec.data.dataset import Dataset
+from llmrec.data.columns import EVENT_ITEM_TEXT, EVENT_REQUIRED
+from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.tables import read_events
 from llmrec.errors import SchemaError
 
 SCENE = "scene"  # the library's name of the column of the events
 
 
-def is_of_events(data: Any, items: Any, scene: str, columns: Mapping[str, str] | None) -> bool:
-    """Whether the column `scene` stands in the table of events, or of a `Dataset`, whether its events have scenes."""
+def event_names(data: Any, items: Any, columns: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Names of the columns of the events, as they came and as the library reads them; of a `Dataset` only "scene", where its
+    events have scenes."""
     if isinstance(data, Dataset):
-        return scene == SCENE and data.scene is not None
+        return () if data.scene is None else (SCENE,)
+    names = read_events(data, columns, with_item_text=items is None)[0].column_names
+    return (*names, *(theirs for theirs, ours in (columns or {}).items() if ours == SCENE))
+
+
+def is_of_events(names: Sequence[str], items: Any, scene: str) -> bool:
+    """Whether the column `scene` stands in the events, whose columns are `names`. Raises SchemaError for a column that every
+    event needs, which tells no scenes apart."""
+    if scene in EVENT_REQUIRED:
+        raise SchemaError(f"scene: expected a column such as 'country' or 'category', got {scene!r}, which every event needs")
     if items is None and scene in EVENT_ITEM_TEXT:
         return False  # the catalogue is made of it
-    if columns and columns.get(scene) == SCENE:
-        return True
-    return scene in read_events(data, columns, with_item_text=items is None)[0].column_names
+    return scene in names
 
 
 def with_scene(columns: Mapping[str, str] | None, scene: str) -> dict[str, str]:
@@ -30,9 +38,9 @@ def with_scene(columns: Mapping[str, str] | None, scene: str) -> dict[str, str]:
     return found if scene == SCENE else found | {scene: SCENE}
 
 
-def check_column(dataset: Dataset, scene: str, of_events: bool) -> None:
-    """Raises SchemaError where the column `scene` stands in neither table, or in both."""
-    table = dataset.catalogue.table.column_names
+def check_column(catalogue: Catalogue, names: Sequence[str], scene: str, of_events: bool) -> None:
+    """Raises SchemaError where the column `scene` stands neither in the catalogue nor among the events' `names`, or in both."""
+    table = catalogue.table.column_names
     if of_events and scene in table:
         raise SchemaError(
             f"scene: expected a column of the events or of the items, got {scene!r}, which both tables have; drop or rename "
@@ -40,5 +48,6 @@ def check_column(dataset: Dataset, scene: str, of_events: bool) -> None:
         )
     if not of_events and scene not in table:
         raise SchemaError(
-            f"scene: expected a column of the items or of the events, got {scene!r}; the items have {', '.join(table)}"
+            f"scene: expected a column of the items or of the events, got {scene!r}; the items have {', '.join(table)}, the "
+            f"events {', '.join(names) or 'no scenes'}"
         )

@@ -18,7 +18,7 @@ from scipy import sparse
 from llmrec.data.dataset import Dataset
 from llmrec.models.counts import user_items
 from llmrec.scenes.histories import came, means, steps
-from llmrec.scenes.shelf import Shelf
+from llmrec.scenes.shelf import SceneItems
 
 RIDGE, RANK = 10.0, 32
 
@@ -49,7 +49,9 @@ class Few:
     up: np.ndarray
 
 
-def learn_few(ground: Ground, shelf: Shelf, dataset: Dataset, users: np.ndarray, ridge: float = RIDGE, rank: int = RANK) -> Few:
+def learn_few(
+    ground: Ground, shelf: SceneItems, dataset: Dataset, users: np.ndarray, ridge: float = RIDGE, rank: int = RANK
+) -> Few:
     """The adapter of a scene from the histories of its support `users`, int indices; the ground stays as it is."""
     bought, together, alike = count_company(dataset, users)
     asked = steps(dataset, users)

@@ -11,25 +11,37 @@ import numpy as np
 
 from llmrec.scenes.few import Ground
 from llmrec.scenes.mix import Mix
-from llmrec.scenes.readings import BIAS, CHANGE, COMPANY, TEXT
+from llmrec.scenes.readings import BIAS, CHANGE, COMPANY
+from llmrec.scenes.shelf import TEXT
 
 
 @dataclass(frozen=True)
 class Design:
-    """A way to adapt: which columns of the support users it uses, and whether their own events move the mix by steps."""
+    """A way to adapt: which columns of the support users it uses, and whether their own events move the mix by steps.
+    straight: whether its mix has no bends, so that the order of a single column stays."""
 
     name: str
     columns: tuple[str, ...]
     steps: bool = False
+    straight: bool = False
 
 
-ZERO = Design("zero steps", TEXT)
-DESIGNS = (
-    Design("bias", TEXT + BIAS),
-    Design("bias and company", TEXT + BIAS + COMPANY),
-    Design("bias, company and change", TEXT + BIAS + COMPANY + CHANGE),
-    Design("bias, company, change and steps", TEXT + BIAS + COMPANY + CHANGE, steps=True),
-)
+def designs_over(base: tuple[str, ...]) -> tuple[Design, ...]:
+    """The ways to adapt a scene whose columns `base` are there before anybody is known."""
+    return (
+        Design("bias", base + BIAS),
+        Design("bias and company", base + BIAS + COMPANY),
+        Design("bias, company and change", base + BIAS + COMPANY + CHANGE),
+        Design("bias, company, change and steps", base + BIAS + COMPANY + CHANGE, steps=True),
+    )
+
+
+def zero_over(zero: tuple[str, ...]) -> Design:
+    """Zero steps of a scene that ranks by the columns `zero`."""
+    return Design("zero steps", zero, straight=len(zero) == 1)
+
+
+ZERO, DESIGNS = zero_over(TEXT), designs_over(TEXT)
 
 
 @dataclass(frozen=True)

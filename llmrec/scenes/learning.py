@@ -13,9 +13,8 @@ import numpy as np
 from llmrec.data.numbers import check_number, check_whole
 from llmrec.errors import DataError
 from llmrec.progress import bar
-from llmrec.scenes.learned import DESIGNS, ZERO, Design, Learned
+from llmrec.scenes.learned import DESIGNS, ZERO, Design, Learned, designs_over, zero_over
 from llmrec.scenes.mix import CLIP, Mix, slopes
-from llmrec.scenes.readings import COLUMNS
 from llmrec.scenes.stepping import stepped
 from llmrec.scenes.worlds import Episode, Moments, World, episode, ground, moments, parts
 
@@ -72,8 +71,9 @@ def learn(worlds: Sequence[World], rng: np.random.Generator, settings: LearnSett
     """
     if len(worlds) < 2:
         raise DataError(f"worlds: expected two known scenes or more, got {len(worlds)}; cut one into parts with `parts`")
-    known = [moments(world) for world in worlds]
-    return learn_from(known, [play(worlds, known, place, rng, settings) for place in range(len(worlds))], rng, settings)
+    known, shelf = [moments(world) for world in worlds], worlds[0].shelf
+    played = [play(worlds, known, place, rng, settings) for place in range(len(worlds))]
+    return learn_from(known, played, rng, settings, zero_over(shelf.zero), designs_over(shelf.base))
 
 
 def play(
@@ -92,33 +92,38 @@ def play(
 
 
 def learn_from(
-    known: Sequence[Moments], played: Sequence[list[list[Episode]]], rng: np.random.Generator, settings: LearnSettings
+    known: Sequence[Moments],
+    played: Sequence[list[list[Episode]]],
+    rng: np.random.Generator,
+    settings: LearnSettings,
+    nobody: Design = ZERO,
+    designs: tuple[Design, ...] = DESIGNS,
 ) -> Learned:
-    """The same from the scenes' moments and episodes, W of each."""
+    """The same from the scenes' moments and episodes, W of each. nobody: zero steps. designs: D."""
     seed, sizes = int(rng.integers(1 << 31)), settings.sizes
 
     def fitted(scenes: Sequence[list[list[Episode]]]) -> tuple[Mix, tuple[tuple[Mix, ...], ...]]:
-        zero = fit_mix([[one for size in scene for one in size] for scene in scenes], ZERO, settings.mix, seed)
+        zero = fit_mix([[one for size in scene for one in size] for scene in scenes], nobody, settings.mix, seed)
         rows = []
         for s in range(len(sizes)):
             by_columns = {
                 one.columns: fit_mix([scene[s] for scene in scenes], one, settings.mix, seed)
-                for one in DESIGNS
+                for one in designs
                 if not one.steps
             }
-            rows.append(tuple(by_columns[one.columns] for one in DESIGNS))  # steps begin at the mix of the same columns
+            rows.append(tuple(by_columns[one.columns] for one in designs))  # steps begin at the mix of the same columns
         return zero, tuple(rows)
 
-    gains, errors = np.zeros((2, len(played), len(sizes), len(DESIGNS)))
+    gains, errors = np.zeros((2, len(played), len(sizes), len(designs)))
     for left in bar(range(len(played)), desc="meta-validation"):
         zero, mixes = fitted([scene for place, scene in enumerate(played) if place != left])
         for s in range(len(sizes)):
             whole = played[left][s][: settings.draws]  # parts teach; a few users say more of a part than of a whole scene
-            for d, (design, mix) in enumerate(zip(DESIGNS, mixes[s], strict=True)):
+            for d, (design, mix) in enumerate(zip(designs, mixes[s], strict=True)):
                 gained = adapted_worth(design, mix, whole) - worth(zero, whole)
                 gains[left, s, d], errors[left, s, d] = gained.mean(), gained.std() / np.sqrt(len(gained))
     zero, mixes = fitted(played)
-    return Learned(ground(known), DESIGNS, sizes, zero, mixes, gains.mean(0), spread_of(gains, errors))
+    return Learned(ground(known), designs, sizes, zero, mixes, gains.mean(0), spread_of(gains, errors))
 
 
 def spread_of(gains: np.ndarray, errors: np.ndarray) -> np.ndarray:
@@ -131,15 +136,14 @@ def spread_of(gains: np.ndarray, errors: np.ndarray) -> np.ndarray:
 
 def fit_mix(scenes: Sequence[Sequence[Episode]], design: Design, settings: MixSettings, seed: int) -> Mix:
     """A mix of the design's columns by softmax over candidates; every scene weighs the same in every step."""
-    at = [COLUMNS.index(name) for name in design.columns]
-    inputs = [np.concatenate([one.inputs[:, :, at] for one in scene]) for scene in scenes]
+    inputs = [np.concatenate([one.columns(design.columns) for one in scene]) for scene in scenes]
     offsets = [np.concatenate([one.offset for one in scene]) for scene in scenes]
     mean = np.mean([part.mean((0, 1)) for part in inputs], axis=0).astype(np.float32)
     spread = np.mean([part.std((0, 1)) for part in inputs], axis=0).astype(np.float32)
     spread[spread < 1e-6] = 1.0
     ready = [np.clip((part - mean) / spread, -CLIP, CLIP) for part in inputs]
     draw = np.random.default_rng(seed)
-    width, bends = len(at), settings.bends
+    width, bends = len(design.columns), 0 if design.straight else settings.bends
     bend = draw.normal(0, width**-0.5, (width, bends)).astype(np.float32)
     weights = [np.zeros(width, np.float32), bend, np.zeros(bends, np.float32), np.zeros(bends, np.float32)]
     moving = [(np.zeros_like(weight), np.zeros_like(weight)) for weight in weights]
@@ -178,7 +182,8 @@ def worth(mix: Mix, episodes: Sequence[Episode]) -> np.ndarray:
     """float64 (T,): log probability of the right item of every task, in nats."""
     found = []
     for one in episodes:
-        score = mix({name: one.inputs[:, :, COLUMNS.index(name)] for name in mix.names}).astype(np.float64) + one.offset
+        columns = dict(zip(mix.names, np.moveaxis(one.columns(mix.names), 2, 0), strict=True))
+        score = mix(columns).astype(np.float64) + one.offset
         top = score.max(1)
         found.append(score[:, 0] - top - np.log(np.exp(score - top[:, None]).sum(1)))
     return np.concatenate(found)

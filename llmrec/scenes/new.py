@@ -29,11 +29,12 @@ from llmrec.data.requests import (
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError, UnknownItemError
 from llmrec.scenes.choosing import choose
-from llmrec.scenes.columns import is_of_events, with_scene
+from llmrec.scenes.columns import event_names, with_scene
 from llmrec.scenes.learned import ZERO
 from llmrec.scenes.opening import Scene, zero_steps
-from llmrec.scenes.saving import ARRAYS, opened, scene_arrays, scene_from
-from llmrec.store import load_ids, load_table, located, save_arrays, save_ids, save_table, write_folder
+from llmrec.scenes.saving import opened, scene_arrays, scene_from, write_scene
+from llmrec.scenes.shelf import Shelf
+from llmrec.store import load_ids, load_table, located, save_ids, save_table, write_folder
 
 KIND = "new scene"
 STRANGER = "(no history)"
@@ -85,8 +86,9 @@ class SceneRecommender:
     ) -> Any:
         """The k best items of the scene for the users of a table of `histories`, or for those of them that are named.
 
-        What is personal is the history given here, and nothing is learned from it: users adapt on top of their scene by being
-        read. Their events with any item of the catalogue count, those outside the scene too.
+        What is personal is the history given here, which users adapt on top of their scene by being read; where a recommender
+        reads it, with the steps that its gate finds worth taking. Nothing of it is kept. Events with any item of the catalogue
+        count, those outside the scene too.
 
         users: ids; None for all users of `histories`, in order of appearance. Somebody without an event there gets what the
             scene offers everybody. filter_viewed: leave out items already in the user's history; None does so unless items are
@@ -113,15 +115,13 @@ class SceneRecommender:
             known, asked = empty_dataset(self.catalogue), Ids([])
             frame = pa.table({}) if self.frame is None else self.frame
         else:
-            known, _, asked = asked_for(self.catalogue, histories, columns, seed=self.seed)
+            shelf = self.scene.shelf
+            known, _, asked = asked_for(self.catalogue, histories, columns, shelf.event_types, seed=self.seed)
+            known = shelf.in_its_terms(known)
             frame = to_native(pa.table({}), histories)
         asked = asked if users is None else as_ids(users, "users")
         check_users(asked, known.users)
-        parts = [
-            self._best(known, asked, np.arange(first, min(first + _TASKS, len(asked))), k, skip, allowed)
-            for first in range(0, len(asked), _TASKS)
-        ]
-        asker, item, score, rank = (np.concatenate([part[n] for part in parts] or [np.zeros(0, np.int64)]) for n in range(4))
+        asker, item, score, rank = self._answer(known, asked, k, skip, allowed)
         warn_if_short(asker, asked, k, skip, items_to_recommend is not None)
         there = known.users.find(asked.values) >= 0
         source = [self.name if there[one] else f"{self.name} {STRANGER}" for one in asker]
@@ -173,14 +173,14 @@ class SceneRecommender:
         return replace(self, scene=zero_steps(self.scene))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save everything needed to recommend, and to adapt again, atomically and with a hash of every file. Of its customers
-        counts are kept, no events and no ids."""
+        """Save everything needed to recommend and to adapt again, atomically, with a hash of every file: where a recommender
+        reads for it, this too, over the scene's catalogue. Of its customers counts are kept, no events and no ids."""
         (arrays, meta), table = scene_arrays(self.scene), self.catalogue.table
         if self.evidence is not None:
             arrays["evidence"] = self.evidence
 
         def write(to: Path) -> None:
-            save_arrays(to / ARRAYS, arrays)
+            write_scene(to, self.scene, arrays)
             save_ids(to / "items.json", self.catalogue.ids.values)
             save_table(to / "items.arrow", table.drop_columns([name for name in ("item_id",) if name in table.column_names]))
 
@@ -190,24 +190,27 @@ class SceneRecommender:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> SceneRecommender:
-        """Load what `save_pretrained` saved; it needs no weights, and no torch. Frames that are not made like `histories` are
-        of the type that they were before saving. Raises ArtefactError when a byte of it has changed since."""
+        """Load what `save_pretrained` saved; it needs no weights, and unless a recommender reads for it, no torch. Frames that
+        are not made like `histories` are of the type that they were before saving. Raises ArtefactError when a byte of it has
+        changed since."""
         folder = located(folder)
         arrays, meta = opened(folder, KIND)
         catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
         frame = empty_frame(meta.get("frame", "pyarrow"))
         value = None if meta["value"] is None else (meta["value"][0], meta["value"][1])
         again, seed, evidence = meta["repeat_purchases"], meta["seed"], arrays.get("evidence")
-        return cls(scene_from(arrays, meta), catalogue, again, seed, evidence, frame, value)
+        return cls(scene_from(arrays, meta, folder), catalogue, again, seed, evidence, frame, value)
 
     def _events(self, events: Any, columns: dict[str, str] | None) -> Dataset:
         """Of the scene's customers, without events that its column gives to another scene."""
+        shelf = self.scene.shelf
         if self.value is None:
-            return events_for(self.catalogue, events, columns, seed=self.seed)[0]
+            return shelf.in_its_terms(events_for(self.catalogue, events, columns, shelf.event_types, seed=self.seed)[0])
         column, value = self.value
-        if is_of_events(events, self.catalogue, column, columns):
+        if column in event_names(events, self.catalogue, columns):
             columns = with_scene(columns, column)
-        dataset = events_for(self.catalogue, events, columns, scenes=(value,), seed=self.seed)[0]
+        found = events_for(self.catalogue, events, columns, shelf.event_types, (value,), seed=self.seed)[0]
+        dataset = shelf.in_its_terms(found)
         if dataset.scene is None:
             return dataset
         if not (dataset.scene == 0).any():
@@ -216,6 +219,22 @@ class SceneRecommender:
                 f"those of the scene's own customers, or a table without {column!r}"
             )
         return dataset.keep(dataset.scene == 0)
+
+    def _answer(
+        self, known: Dataset, asked: Ids, k: int, skip: bool, allowed: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Asker, item, score and rank of the best items for each of `asked`, in their order."""
+        if not isinstance(self.scene.shelf, Shelf):
+            from llmrec.scenes.ranked import answer_scene  # brings in torch, which a scene read by its texts does without
+
+            found = answer_scene(self.scene, known, asked, k, skip, allowed)
+            return found.asker, found.item, found.score, found.rank
+        parts = [
+            self._best(known, asked, np.arange(first, min(first + _TASKS, len(asked))), k, skip, allowed)
+            for first in range(0, len(asked), _TASKS)
+        ]
+        asker, item, score, rank = (np.concatenate([part[n] for part in parts] or [np.zeros(0, np.int64)]) for n in range(4))
+        return asker, item, score, rank
 
     def _best(
         self, known: Dataset, asked: Ids, who: np.ndarray, k: int, skip: bool, allowed: np.ndarray

@@ -19,8 +19,8 @@ from llmrec.errors import DataError
 from llmrec.scenes.few import Few, learn_few
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.mix import Mix
-from llmrec.scenes.readings import read_few, read_ground, read_shelf
-from llmrec.scenes.shelf import Shelf
+from llmrec.scenes.readings import read_few, read_ground
+from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.stepping import stepped
 from llmrec.scenes.worlds import World, own_events
 
@@ -33,7 +33,7 @@ class Scene:
     own: the mix after steps on its own events, of a design with steps."""
 
     learned: Learned
-    shelf: Shelf
+    shelf: SceneItems
     few: Few | None = None
     design: int | None = None
     own: Mix | None = None
@@ -64,7 +64,7 @@ class Scene:
 def scores_of(scenes: Sequence[Scene], tasks: Tasks) -> Iterator[np.ndarray]:
     """Scores float32 (T, M) of several scenes over one shelf, one after the other; what they have in common is read once."""
     shelf = scenes[0].shelf
-    common = read_shelf(shelf, tasks)
+    common = shelf.read(tasks)
     ground, few = None, None
     for scene in scenes:
         if scene.learned.ground is not ground:
@@ -76,7 +76,7 @@ def scores_of(scenes: Sequence[Scene], tasks: Tasks) -> Iterator[np.ndarray]:
         yield scene.mix(common)
 
 
-def zero_shot(learned: Learned, shelf: Shelf) -> Scene:
+def zero_shot(learned: Learned, shelf: SceneItems) -> Scene:
     """A scene of which nothing is known but the texts of its items: zero steps.
 
     Raises DataError where the text vectors are not as wide as those that were learned from.

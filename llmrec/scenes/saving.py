@@ -15,32 +15,38 @@ from llmrec.scenes.few import Few, Ground
 from llmrec.scenes.learned import Design, Learned
 from llmrec.scenes.mix import Mix
 from llmrec.scenes.opening import Scene
-from llmrec.scenes.shelf import Shelf
+from llmrec.scenes.shelf import SceneItems, Shelf
 from llmrec.store import load_arrays, located, open_folder, save_arrays, write_folder
 
 KIND = "scene"
 
 
 def _scenes_of_items(saved: Saved) -> Saved:
-    """In layout 1 a column that told scenes apart was always one of the items."""
+    """In layout 1 a column that told scenes apart was always one of the items, and scenes were read by their texts alone."""
     return replace(saved, meta={**saved.meta, "of_events": False, "value": None})
 
 
 LAYOUT = 2  # of all kinds; one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
 MIGRATIONS: dict[int, Migration] = {1: _scenes_of_items}  # layout k -> the function that makes layout k + 1 out of it
 _MIX = ("mean", "spread", "line", "bend", "at", "out")
-ARRAYS = "arrays.safetensors"
+ARRAYS, FOLDER = "arrays.safetensors", "recommender"
 
 
 def save_scene(folder: str | Path, scene: Scene) -> None:
     """Write a scene atomically; an older one at `folder` is replaced as a whole."""
     arrays, meta = scene_arrays(scene)
-    write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
+    write_folder(folder, lambda to: write_scene(to, scene, arrays), KIND, meta)
 
 
 def load_scene(folder: str | Path) -> Scene:
     """Read a scene back. Raises ArtefactError for any byte that has changed, and where a newer llmrec saved it."""
-    return scene_from(*opened(folder, KIND))
+    return scene_from(*opened(folder, KIND), located(folder))
+
+
+def write_scene(to: Path, scene: Scene, arrays: dict[str, np.ndarray]) -> None:
+    """Arrays into an open folder, and where a recommender reads for the scene, that too."""
+    save_arrays(to / ARRAYS, arrays)
+    scene.shelf.save(to / FOLDER)
 
 
 def opened(folder: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -87,34 +93,47 @@ def learned_from(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Learned
 def scene_arrays(scene: Scene) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A scene, and what it was opened with, as arrays and JSON values."""
     arrays, meta = learned_arrays(scene.learned)
-    shelf, words, few = scene.shelf, scene.shelf.words, scene.few
-    arrays |= {"vectors": shelf.vectors, "crowd": shelf.crowd, "among": shelf.among, "own": words.own}
-    arrays |= _csr_arrays("query", words.query) | _csr_arrays("document", words.document)
+    shelf, few = scene.shelf, scene.few
+    arrays |= {"vectors": shelf.vectors, "among": shelf.among}
+    said = None
+    if isinstance(shelf, Shelf):
+        words = shelf.words
+        arrays |= {"crowd": shelf.crowd, "own": words.own}
+        arrays |= _csr_arrays("query", words.query) | _csr_arrays("document", words.document)
+        said = {"name": words.name, "decay": words.decay, "last": words.last, "width": words.query.shape[1]}
     if few is not None:
         arrays |= {"bought": few.bought, "down": few.down, "up": few.up}
         arrays |= _csr_arrays("together", few.together) | _csr_arrays("alike", few.alike)
     if scene.own is not None:
         arrays |= _mix_arrays("own_mix", scene.own)
     return arrays, meta | {
-        "words": {"name": words.name, "decay": words.decay, "last": words.last, "width": words.query.shape[1]},
+        "words": said,
         "users": None if few is None else few.users,
         "design": scene.design,
         "own": None if scene.own is None else scene.own.names,
     }
 
 
-def scene_from(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Scene:
-    """The inverse of `scene_arrays`."""
-    items, words = len(arrays["among"]), meta["words"]
-    query, document = (_csr(arrays, name, (items, words["width"])) for name in ("query", "document"))
-    match = TextMatch(words["name"], query, document, arrays["own"], words["decay"], words["last"])
-    shelf = Shelf(arrays["vectors"], match, arrays["crowd"], arrays["among"])
+def scene_from(arrays: dict[str, np.ndarray], meta: dict[str, Any], folder: Path) -> Scene:
+    """The inverse of `scene_arrays`. folder: where they were read."""
+    items, shelf = len(arrays["among"]), _shelf(arrays, meta, folder)
     few = None
     if meta["users"] is not None:
         together, alike = (_csr(arrays, name, (items, items)) for name in ("together", "alike"))
         few = Few(meta["users"], arrays["bought"], together, alike, arrays["down"], arrays["up"])
     own = None if meta["own"] is None else _mix(arrays, "own_mix", meta["own"])
     return Scene(learned_from(arrays, meta), shelf, few, meta["design"], own)
+
+
+def _shelf(arrays: dict[str, np.ndarray], meta: dict[str, Any], folder: Path) -> SceneItems:
+    if meta["words"] is None:
+        from llmrec.scenes.ranked import load_shelf  # brings in torch, which a scene read by its texts does without
+
+        return load_shelf(folder / FOLDER, arrays["vectors"], arrays["among"], meta["repeat_purchases"])
+    items, words = len(arrays["among"]), meta["words"]
+    query, document = (_csr(arrays, name, (items, words["width"])) for name in ("query", "document"))
+    match = TextMatch(words["name"], query, document, arrays["own"], words["decay"], words["last"])
+    return Shelf(arrays["vectors"], match, arrays["crowd"], arrays["among"])
 
 
 def _mix_arrays(prefix: str, mix: Mix) -> dict[str, np.ndarray]:

@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 
 from llmrec.scenes.mix import Mix, slopes
-from llmrec.scenes.readings import COLUMNS
 from llmrec.scenes.worlds import Episode
 
 STEPS, RATE = 20, 0.1
@@ -22,7 +21,7 @@ STEPS, RATE = 20, 0.1
 def stepped(mix: Mix, own: Episode, count: int = STEPS, rate: float = RATE) -> Mix:
     """The mix after `count` steps on all of a scene's own events at once; as it was where there are none."""
     weights = [weight.copy() for weight in mix.weights]
-    inputs = mix.ready(own.inputs[:, :, [COLUMNS.index(name) for name in mix.names]])
+    inputs = mix.ready(own.columns(mix.names))
     for _ in range(count if len(inputs) else 0):
         found = slopes(weights, inputs, own.offset)
         length = float(np.sqrt(sum((gradient**2).sum() for gradient in found)))

@@ -18,7 +18,7 @@ from llmrec.encoder.templates import load_template
 from llmrec.errors import DataError, SchemaError
 from llmrec.scenes.learning import LearnSettings
 from llmrec.scenes.new import customers
-from llmrec.scenes.shelf import Shelf, part_of, shelve
+from llmrec.scenes.shelf import SceneItems, Shelf, shelve
 from llmrec.scenes.worlds import World, last_steps
 from llmrec.store import cache_folder
 
@@ -54,7 +54,7 @@ def shelf_of(model: TextModel, dataset: Dataset) -> Shelf:
 
 def known_worlds(
     datasets: Mapping[str, Dataset],
-    shelves: Mapping[str, Shelf],
+    shelves: Mapping[str, SceneItems],
     column: str | None,
     of_events: bool,
     holdout: Iterable[Any],
@@ -65,7 +65,7 @@ def known_worlds(
     apart; None for catalogues. of_events: whether it is a column of the events, not of the items. Raises DataError for a
     catalogue that is too small, and for fewer than two scenes."""
     if column is None:
-        every = {name: world_of(dataset, shelves[name], repeat_purchases) for name, dataset in datasets.items()}
+        every = {name: world_of(dataset, shelves[name].as_new(), repeat_purchases) for name, dataset in datasets.items()}
         check_size(every, settings)
     else:
         cut = parts_by_events if of_events else parts_by
@@ -80,20 +80,21 @@ def known_worlds(
     return worlds, [name for name in every if name not in worlds]
 
 
-def world_of(dataset: Dataset, shelf: Shelf, again: bool) -> World:
+def world_of(dataset: Dataset, shelf: SceneItems, again: bool) -> World:
     """A known scene of all its customers."""
     dataset = dataset.counted
     return World(dataset, shelf, customers(dataset, shelf.among), again)
 
 
-def parts_by(dataset: Dataset, shelf: Shelf, column: str, holdout: Iterable[Any], again: bool) -> dict[str, World]:
-    """A known scene for every value of a column but those of `holdout`; histories hold the whole catalogue."""
+def parts_by(dataset: Dataset, shelf: SceneItems, column: str, holdout: Iterable[Any], again: bool) -> dict[str, World]:
+    """A known scene for every value of a column of the items but those of `holdout`, met as a new one will be; histories hold
+    the whole catalogue."""
     label = labels(dataset.catalogue, column)
     names = _but(label, holdout, f"the items' {column!r}")
-    return {name: world_of(dataset, part_of(shelf, label == name), again) for name in names}
+    return {name: world_of(dataset, shelf.part(label == name).as_new(), again) for name in names}
 
 
-def parts_by_events(dataset: Dataset, shelf: Shelf, column: str, holdout: Iterable[Any], again: bool) -> dict[str, World]:
+def parts_by_events(dataset: Dataset, shelf: SceneItems, column: str, holdout: Iterable[Any], again: bool) -> dict[str, World]:
     """A known scene for every value of a column of the events but those of `holdout`: its own events alone, over the whole
     catalogue. A customer may be in several scenes; support and query of one scene are always of different customers."""
     assert dataset.scene is not None

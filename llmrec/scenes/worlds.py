@@ -18,8 +18,8 @@ from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.scenes.few import Few, Ground, learn_few
 from llmrec.scenes.histories import came, means, steps
-from llmrec.scenes.readings import COLUMNS, TEXT, read_few, read_text, stacked
-from llmrec.scenes.shelf import Shelf, part_of
+from llmrec.scenes.readings import COLUMNS, columns_of, read_base, read_few, stacked
+from llmrec.scenes.shelf import SceneItems
 
 RIDGE = 0.03  # of the trace of what is regressed on
 HARD, DRAWN = 200, 100  # candidates of a task: those that text and the support put first, and others by chance
@@ -33,7 +33,7 @@ class World:
     what a user had may come again, and is ranked."""
 
     dataset: Dataset
-    shelf: Shelf
+    shelf: SceneItems
     users: np.ndarray
     again: bool = False
 
@@ -51,13 +51,18 @@ class Moments:
 
 @dataclass(frozen=True)
 class Episode:
-    """inputs: float32 (T, C, F), the columns `COLUMNS` (`TEXT` alone where nobody was the support) of candidates, the right one
-    first. offset: float32 (T, C), log of how many items a candidate stands for; -inf where it is none. own: the support users'
-    own events, see `own_events`; None where they were not looked at."""
+    """inputs: float32 (T, C, F), columns of candidates, the right one first. offset: float32 (T, C), log of how many items a
+    candidate stands for; -inf where it is none. own: the support users' own events, see `own_events`; None where they were not
+    looked at. names: F, of the columns: `columns_of` the shelf, or its `base` alone where nobody was the support."""
 
     inputs: np.ndarray
     offset: np.ndarray
     own: Episode | None = None
+    names: tuple[str, ...] = COLUMNS
+
+    def columns(self, names: Sequence[str]) -> np.ndarray:
+        """float32 (T, C, len(names)): those of `inputs` that are named."""
+        return self.inputs[:, :, [self.names.index(name) for name in names]]
 
 
 def moments(world: World, most: int = 3000) -> Moments:
@@ -107,8 +112,7 @@ def parts(
         had = np.bincount(dataset.user[among[dataset.item]], minlength=dataset.n_users)
         users = np.flatnonzero(had >= 2)
         if len(users) >= least:
-            shelf = part_of(world.shelf, among) if crowd else replace(world.shelf, among=among)
-            found.append(World(dataset.keep(among[dataset.item]), shelf, users, world.again))
+            found.append(World(dataset.keep(among[dataset.item]), world.shelf.part(among, crowd), users, world.again))
     return found
 
 
@@ -148,17 +152,21 @@ def posed(
     """What is seen of the candidates of each task, of which every query holds an item of the scene. few: what the support users
     said; None where there are none. hard, drawn: candidates that text and the support put first, and others by chance."""
     target = right(asked, world.shelf.among, rng)
-    columns = read_text(known, world.shelf, asked)
+    columns = read_base(known, world.shelf, asked)
     if few is not None:
         columns |= read_few(few, world.shelf, asked)
     place = np.searchsorted(world.shelf.items, target)
     barred = np.zeros((len(asked), len(world.shelf.items)), bool) if world.again else columns["own"] > 0
     barred[np.arange(len(asked)), place] = True
-    chosen, offset = _candidates(columns, barred, min(hard, barred.shape[1] // 4), drawn, rng)
+    rough = world.shelf.rough(columns)
+    if few is not None:
+        rough = rough + columns["bought"] + columns["change"]
+    chosen, offset = _candidates(rough, barred, min(hard, barred.shape[1] // 4), drawn, rng)
     chosen = np.concatenate([place[:, None], chosen], axis=1)
     offset = np.concatenate([np.zeros((len(asked), 1), np.float32), offset], axis=1)
-    names = TEXT if few is None else COLUMNS
-    return Episode(stacked({name: np.take_along_axis(columns[name], chosen, 1) for name in names}, names), offset)
+    names = world.shelf.base if few is None else columns_of(world.shelf)
+    inputs = stacked({name: np.take_along_axis(columns[name], chosen, 1) for name in names}, names)
+    return Episode(inputs, offset, names=names)
 
 
 def own_events(world: World, known: Ground, rng: np.random.Generator) -> Episode:
@@ -175,9 +183,11 @@ def own_events(world: World, known: Ground, rng: np.random.Generator) -> Episode
         if len(some):
             few = learn_few(known, world.shelf, world.dataset, np.delete(users, np.s_[part::OWN_PARTS]))
             found.append(posed(world, known, few, some, rng))
+    names = columns_of(world.shelf)
     if not found:
-        return Episode(np.zeros((0, 1, len(COLUMNS)), np.float32), np.zeros((0, 1), np.float32))
-    return Episode(np.concatenate([one.inputs for one in found]), np.concatenate([one.offset for one in found]))
+        return Episode(np.zeros((0, 1, len(names)), np.float32), np.zeros((0, 1), np.float32), names=names)
+    inputs, offset = (np.concatenate([getattr(one, name) for one in found]) for name in ("inputs", "offset"))
+    return Episode(inputs, offset, names=names)
 
 
 def right(tasks: Tasks, among: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -193,13 +203,10 @@ def _with_item(tasks: Tasks, among: np.ndarray) -> Tasks:
 
 
 def _candidates(
-    columns: dict[str, np.ndarray], barred: np.ndarray, hard: int, drawn: int, rng: np.random.Generator
+    rough: np.ndarray, barred: np.ndarray, hard: int, drawn: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places (T, C - 1) of items that are not right, and the offset of each: those put first stand for themselves, those drawn
-    by chance for all the others."""
-    rough = 12 * columns["mean"] + columns["words"] + columns["map"]
-    if "bought" in columns:
-        rough = rough + columns["bought"] + columns["change"]
+    """Places (T, C - 1) of items that are not right, and the offset of each: those that `rough` (T, M) puts first stand for
+    themselves, those drawn by chance for all the others."""
     rough = np.where(barred, -np.inf, rough)
     first = np.argpartition(-rough, hard, axis=1)[:, :hard]
     chance = rng.integers(0, rough.shape[1], (len(rough), drawn))

@@ -14,7 +14,7 @@ from llmrec import SceneRecommender, Scenes
 from llmrec.data.build import build
 from llmrec.errors import DataError, SchemaError
 from llmrec.scenes import worlds
-from llmrec.scenes.columns import check_column, is_of_events, with_scene
+from llmrec.scenes.columns import event_names, is_of_events, with_scene
 from llmrec.scenes.tables import parts_by_events
 
 pytestmark = pytest.mark.slow  # scenes are learned
@@ -158,21 +158,18 @@ def test_a_column_is_of_the_events_or_of_the_items_and_never_of_both(scenes, cou
         (build(events, items, {"country": "scene"})[0], None, "scene", None, True),
         (build(events, items)[0], None, "scene", None, False),
     ):
-        assert is_of_events(data, table, scene, columns) is expected
+        assert is_of_events(event_names(data, table, columns), table, scene) is expected
     assert with_scene({"who": "user_id"}, "country") == {"who": "user_id", "country": "scene"}
     assert with_scene(None, "scene") == {}
-    dataset = build(events, items.assign(country="x"))[0]
-    for of_events, message in ((True, "got 'country', which both tables have; drop or rename"), (False, None)):
-        if message is None:
-            check_column(dataset, "country", of_events)
-            continue
-        with pytest.raises(SchemaError, match=message):
-            check_column(dataset, "country", of_events)
-    with pytest.raises(SchemaError, match="got 'season'; the items have item_id, title, country"):
-        check_column(dataset, "season", False)
     fresh = scenes()
-    with pytest.raises(SchemaError, match="which both tables have"):
-        fresh.fit(events, items.assign(country="x"), scene="country", verbose=False)
+    for data, table, scene, message in (
+        (events, items.assign(country="x"), "country", "got 'country', which both tables have; drop or rename"),
+        (events, items, "season", "got 'season'; the items have item_id, title, the events user_id, .*, country"),
+        (build(events, items)[0], None, "scene", "got 'scene'; the items have item_id, title, the events no scenes"),
+        (events, items, "user_id", "got 'user_id', which every event needs"),
+    ):
+        with pytest.raises(SchemaError, match=f"scene: expected a column .*{message}"):
+            fresh.fit(data, table, scene=scene, verbose=False)
     with pytest.raises(DataError, match="holdout: expected some of .* got 'Frankreich'; name values of the events' 'country'"):
         fresh.fit(events, items, scene="country", holdout=["Frankreich"], verbose=False)
 

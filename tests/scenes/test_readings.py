@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from llmrec.scenes.few import Ground, learn_few
-from llmrec.scenes.readings import BEST, BEST_FADE, COLUMNS, TEXT, read_few, read_text, stacked
-from llmrec.scenes.shelf import part_of
+from llmrec.scenes.readings import COLUMNS, read_base, read_few, stacked
+from llmrec.scenes.shelf import BEST, BEST_FADE, TEXT, part_of
 from llmrec.scenes.worlds import last_steps
 
 
@@ -20,7 +20,7 @@ def world(shop):
     shelf = part_of(made.shelf, among)
     few = learn_few(known, shelf, made.dataset, np.arange(20))
     tasks = last_steps(made.dataset, np.arange(20, 40), among)
-    return made, shelf, known, few, tasks, read_text(known, shelf, tasks) | read_few(few, shelf, tasks)
+    return made, shelf, known, few, tasks, read_base(known, shelf, tasks) | read_few(few, shelf, tasks)
 
 
 def test_every_column_is_there_for_the_scene_s_items_alone(world):
@@ -67,5 +67,5 @@ def test_nothing_is_read_of_the_query(world):
     wrong[tasks.split] = (wrong[tasks.split] + 1) % made.dataset.n_items
     other = type(made.dataset)(**{**{n: getattr(made.dataset, n) for n in made.dataset.__dataclass_fields__}, "item": wrong})
     again = type(tasks)(other, tasks.start, tasks.split, tasks.stop)
-    for name, values in (read_text(known, shelf, again) | read_few(few, shelf, again)).items():
+    for name, values in (read_base(known, shelf, again) | read_few(few, shelf, again)).items():
         np.testing.assert_array_equal(values, columns[name])

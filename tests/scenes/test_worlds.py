@@ -10,8 +10,8 @@ import pytest
 from llmrec.errors import DataError
 from llmrec.scenes.few import learn_few
 from llmrec.scenes.histories import steps
-from llmrec.scenes.readings import COLUMNS, TEXT, read_few, read_text
-from llmrec.scenes.shelf import part_of
+from llmrec.scenes.readings import COLUMNS, read_base, read_few
+from llmrec.scenes.shelf import TEXT, part_of
 from llmrec.scenes.worlds import episode, ground, last_steps, moments, own_events, parts, posed, right
 
 
@@ -47,7 +47,7 @@ def test_the_right_item_is_first_and_stands_for_itself(world):
     assert (made.offset[:, 0] == 0).all()
     drawn = episode(world, known, 40, 100, np.random.default_rng(3))  # the same users, by a draw of its own
     np.testing.assert_array_equal(drawn.inputs[:, 0], made.inputs[:, 0])
-    columns = read_text(known, world.shelf, tasks) | read_few(few, world.shelf, tasks)
+    columns = read_base(known, world.shelf, tasks) | read_few(few, world.shelf, tasks)
     target = world.dataset.item[tasks.split]
     place = np.searchsorted(world.shelf.items, target)
     for column, name in enumerate(COLUMNS):

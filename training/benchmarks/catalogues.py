@@ -1,8 +1,8 @@
 """One model over several catalogues: all that it learns is shared, and items are known by their texts alone.
 
 A catalogue is a task of its own: each step reads histories of one of them, and its softmax is over that one's items only. So
-what is learned is how to tell apart what stands side by side in one shop, whichever it is, and `over` puts the model onto a
-catalogue that it has never seen.
+what is learned is how to tell apart what stands side by side in one shop, whichever it is, and `llmrec.encoder.catalogues.over`
+puts the model onto a catalogue that it has never seen.
 """
 
 from __future__ import annotations
@@ -10,47 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import Training, TrainSettings, finalize, init_state, train_step, trainable
 from llmrec.errors import DataError
-
-SHARED_MODULES = ("project", "attributes", "dates", "event_type")
-SHARED_NUMBERS = ("slot_scale", "temperature", "repeat", "last_basket_bias")
-OWN = ("id_embedding", "bias", "repeat_delta")
-
-
-def over(model: SlotModel, text: Tensor) -> SlotModel:
-    """The same model over the catalogue of N items whose text vectors are `text`, float32 (N, d_text), centred and of unit
-    length: it shares the transformer and all that `model` learned but what belongs to single items, and what either of the two
-    learns later.
-
-    An item is its text: what would be its own (delta, bias, repeat_delta) is there, but is not learned. Dates are told by the
-    moments of `model`. Raises DataError where text vectors are not as wide as those that `model` was made for.
-    """
-    if text.ndim != 2 or text.shape[1] != model.text.shape[1]:
-        raise DataError(
-            f"text: expected vectors of width {model.text.shape[1]}, got shape {tuple(text.shape)}; encode it alike"
-        )
-    device = model.id_embedding.device
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is thrown away
-        made = SlotModel(
-            model.body,
-            model.prefix_ids,
-            text,
-            torch.zeros(len(text)),
-            model.time_quantiles,
-            model.event_type.num_embeddings - 1,
-        )
-    made.to(device)
-    for name in SHARED_MODULES + SHARED_NUMBERS:
-        setattr(made, name, getattr(model, name))
-    for name in OWN:
-        getattr(made, name).requires_grad_(False)
-    return made.train(model.training)
 
 
 def begin_together(models: Sequence[SlotModel], settings: TrainSettings, warmup: bool = True) -> list[Training]:

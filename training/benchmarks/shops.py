@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.catalogues import advance_together, begin_together, finish_together, over
+from benchmarks.catalogues import advance_together, begin_together, finish_together
 from benchmarks.controls import sample, texts_of
 from benchmarks.measure import measure
 from benchmarks.ours import EARLY, FINAL, named, new_body
@@ -19,6 +19,7 @@ from benchmarks.recipes import Fit, Recipe
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import load_text
+from llmrec.encoder.catalogues import over
 from llmrec.encoder.dates import moments
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import TrainSettings

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.catalogues import advance_together, begin_together, finish_together, over
+from benchmarks.catalogues import advance_together, begin_together, finish_together
 from llmrec.data.tasks import first_baskets
+from llmrec.encoder.catalogues import over
 from llmrec.encoder.train import TrainSettings, trainable
 from llmrec.encoder.users import prompt_reading, prompts, user_vectors
 from llmrec.errors import DataError

@@ -21,7 +21,7 @@ from llmrec.scenes.few import Ground
 from llmrec.scenes.learned import DESIGNS, ZERO, Learned
 from llmrec.scenes.learning import MixSettings, fit_mix
 from llmrec.scenes.opening import Scene
-from llmrec.scenes.shelf import Shelf
+from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.worlds import Episode, Moments, World, episode, ground, moments
 
 STRAIGHT = MixSettings(bends=0)
@@ -118,7 +118,7 @@ def target_only(scene: Scene, world: World, users: np.ndarray, seed: int) -> Sce
     return replace(scene, learned=learned)
 
 
-def carried(known: Sequence[World], shelf: Shelf, near: int = 20) -> Popularity:
+def carried(known: Sequence[World], shelf: SceneItems, near: int = 20) -> Popularity:
     """How often the items most like this one by text were bought in the known scenes: what a shop would show without a user."""
     at = shelf.vectors[shelf.among]
     total = np.zeros(len(at))

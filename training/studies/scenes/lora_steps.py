@@ -86,7 +86,7 @@ def _some_items(world: World, rng: np.random.Generator) -> World:
     near = world.shelf.vectors[items] @ world.shelf.vectors[rng.choice(items)]
     among = np.zeros(len(world.shelf.among), bool)
     among[items[np.argsort(-near)[:many]]] = True
-    return replace(world, shelf=replace(world.shelf, among=among))
+    return replace(world, shelf=world.shelf.part(among, crowd=False))
 
 
 @dataclass(frozen=True)

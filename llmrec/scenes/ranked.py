@@ -1,0 +1,181 @@
+"""A scene on the parts of a fitted recommender: its item vectors, its index and candidates, and the score of its ranker.
+
+Zero steps are the recommender's own answer. An adapted scene scores the same candidates, and those that its first customers
+bring, by a mix of the ranker's score with what these customers said.
+
+Axis convention: `T` tasks, `N` items of the catalogue, `M` items of the scene, `C` candidates, `d` width of item vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.ids import Ids
+from llmrec.data.tasks import Tasks
+from llmrec.encoder.model import Items
+from llmrec.encoder.users import Read
+from llmrec.encoder.weights import Weights
+from llmrec.index.candidates import Candidates
+from llmrec.index.forks import check_process
+from llmrec.recommender.answer import Answer, Request, answer_everybody
+from llmrec.recommender.catalogues import as_new, over_catalogue
+from llmrec.recommender.dense import ranked_scores
+from llmrec.recommender.pipeline import reader
+from llmrec.recommender.saving import load_state, save_state
+from llmrec.recommender.state import State
+from llmrec.scenes.opening import Scene
+from llmrec.scenes.readings import read_few, read_ground
+from llmrec.scenes.shelf import check_among, evened, times_bought
+from llmrec.store import cache_folder
+
+RANKER = "ranker"  # the column with the score of the recommender's ranker
+
+
+@dataclass(frozen=True, eq=False)
+class RankedShelf:
+    """The items of a scene as a recommender reads them; see `SceneItems` of shelf.py.
+
+    state: the recommender over the scene's catalogue. vectors: float32 (N, d) of unit length, of its projected items. among:
+    bool (N,). again: whether what a user had may be recommended again.
+    """
+
+    base: ClassVar[tuple[str, ...]] = (RANKER, "map", "lean", "own")
+    zero: ClassVar[tuple[str, ...]] = (RANKER,)
+
+    state: State
+    vectors: np.ndarray
+    among: np.ndarray
+    again: bool
+
+    @property
+    def items(self) -> np.ndarray:
+        """int64 (M,): the scene's items."""
+        return np.flatnonzero(self.among)
+
+    @property
+    def reader(self) -> Read:
+        """How the recommender reads histories: with as many steps on each as its gate says."""
+        state = self.state
+        return reader(state.model, state.items, state.settings, state.init, gate=state.gate)
+
+    def read(self, tasks: Tasks) -> dict[str, np.ndarray]:
+        """As `SceneItems.read`. The score orders all items as the recommender's answer does, candidates first."""
+        retrieval, rankers = self.state.retrieval, self.state.rankers_for(not self.again)
+        retrieval = replace(retrieval, sources=replace(retrieval.sources, repeats=self.again))
+        score = ranked_scores(self.reader, retrieval, rankers.over, tasks, self.among)
+        return {RANKER: score[:, self.items], "own": times_bought(self, tasks)}
+
+    def rough(self, columns: dict[str, np.ndarray]) -> np.ndarray:
+        """As `SceneItems.rough`."""
+        return columns[RANKER]
+
+    def part(self, among: np.ndarray, crowd: bool = True) -> RankedShelf:
+        """As `SceneItems.part`."""
+        check_among(self, among)
+        return replace(self, among=among)
+
+    def as_new(self) -> RankedShelf:
+        """The recommender has met none of the scene's items: it knows their texts alone."""
+        state = as_new(self.state, self.among)
+        return replace(self, state=state, vectors=item_vectors(state.items))
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """Those that the recommender was fitted with."""
+        return self.state.known.first.event_types
+
+    def in_its_terms(self, dataset: Dataset) -> Dataset:
+        """The dataset with the recommender's event types and what they count; a type that it does not know is none."""
+        known, kind = self.state.known.first, dataset.attributes.get("event_type")
+        found = replace(dataset, event_types=known.event_types, event_weights=known.event_weights)
+        if kind is None:
+            return found
+        code = {name: number for number, name in enumerate(known.event_types)}
+        place = np.array([*(code.get(name, np.nan) for name in dataset.event_types), np.nan], np.float32)
+        there = np.where(np.isnan(kind), len(dataset.event_types), kind).astype(np.int64)
+        return replace(found, attributes={**dataset.attributes, "event_type": place[there]})
+
+    def save(self, folder: Path) -> None:
+        """The recommender over the scene's catalogue, without anybody's history."""
+        save_state(folder, self.state, histories=False)
+
+
+@dataclass(frozen=True)
+class SceneRanker:
+    """Ranks candidates as an adapted scene does, see `CandidateRanker`. filter_viewed: which pair of the recommender's rankers
+    gives the score that the mix begins with."""
+
+    scene: Scene
+    shelf: RankedShelf
+    filter_viewed: bool
+
+    def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
+        """float32 (C,)."""
+        scene, shelf = self.scene, self.shelf
+        rankers = shelf.state.rankers_for(self.filter_viewed)
+        columns = read_ground(scene.learned.ground, shelf, tasks) | {"own": times_bought(shelf, tasks)}
+        if scene.few is not None:
+            columns |= read_few(scene.few, shelf, tasks)
+        place = np.searchsorted(shelf.items, candidates.item)
+        found = {name: values[candidates.task, place][None] for name, values in columns.items()}
+        found[RANKER] = rankers.over(shelf.state.retrieval.counts, shelf.reader).score(tasks, candidates)[None]
+        return scene.mix(found)[0]
+
+
+def ranked_shelf(state: State, catalogue: Catalogue, weights: Weights, again: bool) -> RankedShelf:
+    """All items of a catalogue as the recommender reads them; one that it does not know has its text alone, by the same
+    encoder. Raises WeightsError for weights of another text encoder than it was fitted with."""
+    state = over_catalogue(state, catalogue, weights, cache_folder())
+    return RankedShelf(state, item_vectors(state.items), np.ones(len(catalogue), bool), again)
+
+
+def item_vectors(items: Items) -> np.ndarray:
+    """float32 (N, d) of unit length: the projected items less their mean, with directions in which they spread evened out."""
+    vectors = items.vectors.cpu().numpy()
+    return evened(vectors - vectors.mean(0))
+
+
+def answer_scene(scene: Scene, known: Dataset, asked: Ids, k: int, filter_viewed: bool, allowed: np.ndarray) -> Answer:
+    """The k best items of the scene for each of `asked`, as `Recommender.recommend` finds them; rows in the order of `asked`,
+    best first. scene: over a `RankedShelf`. allowed: bool (N,), items of it that may be recommended.
+
+    What first customers bought, alone and together, is among the candidates, and what most of them bought is offered to users
+    without history.
+    """
+    check_process()
+    shelf = scene.shelf
+    assert isinstance(shelf, RankedShelf)
+    state, ranker = shelf.state, None
+    if scene.few is not None:
+        ranker, few, retrieval = SceneRanker(scene, shelf, filter_viewed), scene.few, state.retrieval
+        together = (retrieval.counts.cooccurrence + few.alike).tocsr().astype(np.float32)
+        observed = few.bought + (0.0 if retrieval.observed is None else retrieval.observed)
+        counts = replace(retrieval.counts, cooccurrence=together)  # for candidates alone: the ranker has its own
+        state = replace(state, retrieval=replace(retrieval, counts=counts, observed=observed))
+    found = answer_everybody(state, known, asked, None, Request(k, filter_viewed, allowed, ranker=ranker))
+    order = np.lexsort((found.rank, found.asker))
+    parts = {name: getattr(found, name)[order] for name in ("asker", "item", "score", "rank", "steps")}
+    return Answer(**parts, source=[found.source[row] for row in order])
+
+
+def load_shelf(folder: Path, vectors: np.ndarray, among: np.ndarray, again: bool) -> RankedShelf:
+    """The inverse of `RankedShelf.save`."""
+    return RankedShelf(load_state(folder, "cpu"), vectors, among, again)
+
+
+def state_hash(state: State) -> str:
+    """A hash of what scenes learn on: the items and rankers of a recommender."""
+    digest = hashlib.sha256()
+    for values in (state.items.vectors, state.items.bias, *state.init.adapter.leaves()):
+        digest.update(values.detach().cpu().contiguous().numpy().tobytes())
+    for rankers in (state.rankers, state.unseen_rankers):
+        for ranker in (rankers.counts, rankers.blend):
+            for _, values in sorted(ranker.weights.items()):
+                digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""Statistics over another catalogue: a known item keeps its features, and a new one was taken by nobody."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmrec.data.tasks import sample_windows
+from llmrec.index.candidates import Candidates
+from llmrec.ranking.catalogues import counts_over, words_over
+from llmrec.ranking.features import FEATURES, features
+from llmrec.ranking.statistics import fit_statistics, read_texts, read_words
+
+# another order, without items 2 and 5, and with two new ones
+PLACE = np.array([7, 3, -1, 0, 1, 9, -1, 4, 8, 6])
+
+
+@pytest.fixture
+def counts(random_shop):
+    """Of users who left item 9 alone."""
+    return fit_statistics(random_shop, np.arange(20), 2, read_texts(random_shop), np.random.default_rng(0))
+
+
+def every_pair(tasks: int, items: np.ndarray) -> Candidates:
+    start = np.arange(tasks + 1) * len(items)
+    return Candidates(start, np.tile(items, tasks).astype(np.int32), np.ones(start[-1], np.uint8))
+
+
+def test_features_of_known_items_are_the_same(random_shop, counts):
+    texts = read_words(random_shop.catalogue)
+    other = [texts[at] if at >= 0 else "a new tent" for at in PLACE]
+    moved = counts_over(counts, PLACE, words_over(counts, texts, other, PLACE))
+    held = np.isin(random_shop.item, PLACE)  # histories of items that both have
+    tasks = sample_windows(random_shop.keep(held), np.arange(20), (1, 3), 1, 30, np.random.default_rng(1))
+    there = np.full(10, -1)
+    there[PLACE[PLACE >= 0]] = np.flatnonzero(PLACE >= 0)
+    shop = replace(tasks.dataset, item=there[tasks.dataset.item].astype(np.int32))
+    known = PLACE[PLACE >= 0]
+    expected = features(tasks, every_pair(30, known), counts)
+    found = features(replace(tasks, dataset=shop), every_pair(30, there[known]), moved)
+    for column, name in enumerate(FEATURES):
+        np.testing.assert_allclose(found[:, column], expected[:, column], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_nobody_took_a_new_item(random_shop, counts):
+    texts = read_words(random_shop.catalogue)
+    moved = counts_over(counts, PLACE, words_over(counts, texts, ["x"] * 10, PLACE))
+    new = PLACE < 0
+    assert (moved.popularity[new] == 0).all() and (moved.popularity[~new] == counts.popularity[PLACE[~new]]).all()
+    for table in (moved.cooccurrence, moved.ease, moved.markov_short.follows, moved.markov_long.follows):
+        assert table.shape == (10, 10) and table[new].nnz == 0 and table[:, new].nnz == 0
+    assert (moved.recent_position_popularity[..., new].max(-1) <= counts.recent_position_popularity.min(-1)).all()
+    assert (counts.popularity > 0).all() and (counts.cooccurrence.nnz > moved.cooccurrence.nnz)  # what it was made of stays
+
+
+def test_new_words_are_weighed_among_the_known_texts(random_shop, counts):
+    """A text that is known has its row again, up to columns of words that only new texts have."""
+    texts = read_words(random_shop.catalogue)
+    words = words_over(counts, texts, [texts[0], "zebra", texts[4]], np.array([-1, -1, -1]))
+    like = (words @ words.T).toarray()
+    own = (counts.words @ counts.words.T).toarray()
+    np.testing.assert_allclose(like[np.ix_([0, 2], [0, 2])], own[np.ix_([0, 4], [0, 4])])
+    assert like[1, 1] == pytest.approx(1) and like[0, 1] == 0

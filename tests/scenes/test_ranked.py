@@ -1,0 +1,244 @@
+"""Scenes that a fitted recommender reads: zero steps are its own answer, and first customers are heard on top of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from shops import SETTINGS, make_tables
+
+from llmrec import LoraSettings, OuterSettings, Recommender, SceneRecommender, Scenes, Settings, TrainSettings, Weights
+from llmrec.data.build import events_for, read_catalogue
+from llmrec.data.dataset import EventWeights
+from llmrec.data.known import KnownUsers
+from llmrec.data.tasks import full_histories
+from llmrec.errors import DataError, WeightsError
+from llmrec.index.candidates import Sources
+from llmrec.ranking.ranker import RankerSettings
+from llmrec.recommender.catalogues import as_new, over_catalogue, places
+from llmrec.scenes.opening import zero_shot
+from llmrec.scenes.ranked import ranked_shelf
+
+pytestmark = pytest.mark.slow  # a recommender is fitted, and scenes are learned
+
+SMALL = Settings(
+    user_encoder="pretrained",
+    layers=None,
+    train=TrainSettings(
+        12, 16, known=(1, 4), horizon=1, max_slots=16, learning_rate=3e-4, text_only_rate=0.15, dropout=0.0, ema_decay=0.0
+    ),
+    lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, meta_batch_size=8, b_std=0.2),
+    outer=OuterSettings(episodes=2),
+    counts_ranker=RankerSettings(hidden=4, max_steps=20),
+    blend=RankerSettings(hidden=2, max_steps=20),
+    sources=Sources(text_k=20, knn_k=10, popular_k=10),
+    blend_features=(),
+    ranking_tasks=100,
+)
+QUICK = replace(SETTINGS, sizes=(64,), queries=120)
+
+
+@pytest.fixture(scope="module")
+def departments() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Four shops of 60 items with habits as departments of one; the same 260 people come to each, at different times."""
+    events, items = [], []
+    for seed, name in enumerate(("bread", "fruit", "soap", "new")):
+        bought, sold = (pd.DataFrame(table) for table in make_tables(seed, True))
+        events.append(bought.assign(item_id=name + " " + bought["item_id"], timestamp=bought["timestamp"] + 1000 * seed))
+        items.append(sold.assign(item_id=name + " " + sold["item_id"], aisle=name))
+    return pd.concat(events, ignore_index=True), pd.concat(items, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_folders, scenes) -> Weights:
+    return scenes().weights
+
+
+@pytest.fixture(scope="module")
+def rec(departments, weights) -> Recommender:
+    """Fitted on the whole catalogue, of whose new department nobody has bought anything."""
+    events, items = departments
+    old = events[~events["item_id"].str.startswith("new ")]
+    return Recommender(weights, SMALL).fit(old, items, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def backed(rec, departments) -> Scenes:
+    return Scenes(settings=QUICK, recommender=rec).fit(*departments, scene="aisle", holdout=["new"], verbose=False)
+
+
+def of(events: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
+    """Events of the customers first:last, under ids that the recommender does not know."""
+    some = events[(events["user_id"] >= first) & (events["user_id"] < last)]
+    return some.assign(user_id=some["user_id"] + 10_000)
+
+
+def ndcg(shop: SceneRecommender, events: pd.DataFrame, prefix: str) -> np.ndarray:
+    """NDCG@10 of the last event of the department of every user, given those before."""
+    events = events.sort_values(["user_id", "timestamp"])
+    last = events[events["item_id"].str.startswith(prefix)].groupby("user_id").tail(1)
+    answer = shop.recommend(histories=events.drop(last.index), k=10).merge(last[["user_id", "item_id"]])
+    rank = last["user_id"].map(answer.set_index("user_id")["rank"])
+    return (1 / np.log2(rank + 1)).fillna(0).to_numpy()
+
+
+# ---------------------------------------------------------------------------------------- zero steps
+
+
+def test_zero_steps_are_the_recommender_s_own_answer(backed, rec, departments):
+    events, items = departments
+    asked, new = of(events, 0, 20), items[items["aisle"] == "new"]["item_id"]
+    shop = backed.open(scene="new")
+    assert shop.name == "zero steps" and shop.scene.shelf.state is rec.state
+    for k, again in ((5, False), (54, False), (60, True)):
+        expected = rec.recommend(histories=asked, k=k, items_to_recommend=new, filter_viewed=not again)
+        found = shop.recommend(histories=asked, k=k, filter_viewed=not again)
+        pd.testing.assert_frame_equal(found.drop(columns="source"), expected.drop(columns=["source", "steps"]))
+        assert set(found["source"]) == {"zero steps"}
+
+
+def test_the_scores_of_a_scene_order_its_items_as_its_answers_do(backed, departments):
+    """Where every item of the scene is a candidate, so that both look at the same ones."""
+    asked = of(departments[0], 0, 8)
+    shop = backed.open(scene="new")
+    shelf = shop.scene.shelf
+    retrieval = replace(shelf.state.retrieval, sources=Sources(300, 300, 300))
+    shop = replace(shop, scene=replace(shop.scene, shelf=replace(shelf, state=replace(shelf.state, retrieval=retrieval))))
+    dataset = events_for(shop.catalogue, asked)[0]
+    for one in (shop, shop.adapt(of(departments[0], 100, 164))):
+        table = one.scene.scores(full_histories(dataset, np.arange(8)))
+        answer = one.recommend(histories=asked, k=54)
+        for row, (_, rows) in enumerate(answer.groupby("user_id")):
+            place = shop.catalogue.ids.find(rows["item_id"])
+            assert (np.diff(table[row, place]) <= 1e-5).all()
+        if one.customers:
+            np.testing.assert_allclose(table[row, place], rows["score"], rtol=1e-4, atol=1e-4)
+
+
+def test_items_that_both_know_are_ranked_alike_in_a_table_of_their_own(backed, rec, departments):
+    """A table of some items that the recommender knows, in another order and with new ones between them. Without steps on
+    histories, whose softmax is over the whole catalogue."""
+    events, items = departments
+    some = items[items["aisle"] == "bread"].sample(frac=1, random_state=0)
+    more = pd.DataFrame({"item_id": ["x1", "x2"], "title": ["red mug", "blue lamp"], "aisle": ["bread"] * 2})
+    asked = of(events, 0, 6)
+    asked = asked[asked["item_id"].str.startswith("bread ")]
+    still = replace(rec.state, gate=None, init=replace(rec.state.init, log_rate=rec.state.init.log_rate[:0]))
+    expected = rec.recommend(histories=asked, k=10, items_to_recommend=some["item_id"], steps=0)
+    known = rec.state.catalogue.ids.find(some["item_id"])
+    for table in (some, pd.concat([some[:20], more, some[20:]])):
+        catalogue = read_catalogue(table)[0]
+        assert (places(rec.state, catalogue) >= 0).sum() == 60
+        shelf = ranked_shelf(still, catalogue, backed.recommender.weights, False)
+        here = catalogue.ids.find(some["item_id"])
+        np.testing.assert_array_equal(shelf.state.items.vectors[here], rec.state.items.vectors[known])
+        np.testing.assert_array_equal(shelf.state.items.bias[here], rec.state.items.bias[known])
+        shop = SceneRecommender(zero_shot(backed.known.learned, shelf), catalogue)
+        found = shop.recommend(histories=asked, k=10, items_to_recommend=some["item_id"])
+        assert found["item_id"].tolist() == expected["item_id"].tolist()
+        np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-4, atol=1e-4)
+
+
+def test_a_new_item_has_its_text_alone_and_a_known_scene_is_met_as_a_new_one(rec, departments, weights):
+    items = departments[1]
+    table = pd.concat([items[:30], pd.DataFrame({"item_id": ["x"], "title": [items["title"][3]], "aisle": ["bread"]})])
+    state = over_catalogue(rec.state, read_catalogue(table)[0], weights, None)
+    model, place = rec.state.model, rec.state.catalogue.ids.find([items["item_id"][3]])[0]
+    expected = model.project(model.text[place])  # the text is that of an item that is known
+    np.testing.assert_allclose(state.items.vectors[-1], expected, atol=1e-5)
+    assert state.items.bias[-1] == model.cold_bias
+    assert state.retrieval.counts.popularity[-1] == 0 and state.retrieval.counts.cooccurrence[[30]].nnz == 0
+    bread = np.array([aisle == "bread" for aisle in rec.state.catalogue.column("aisle")])
+    met = as_new(rec.state, bread)
+    assert not met.model.trained[bread].any() and (met.retrieval.counts.popularity[bread] == 0).all()
+    np.testing.assert_array_equal(met.items.vectors[~bread], rec.state.items.vectors[~bread])
+    np.testing.assert_array_equal(met.items.vectors[bread], model.project(model.text)[bread])
+    counts, fresh = rec.state.retrieval.counts, met.retrieval.counts
+    assert fresh.cooccurrence[bread].nnz == 0 and fresh.ease[:, bread].nnz == 0
+    rest = np.ix_(~bread, ~bread)
+    np.testing.assert_array_equal(fresh.cooccurrence.toarray()[rest], counts.cooccurrence.toarray()[rest])
+    assert rec.state.model.trained[bread].any()  # what it was made of stays as it was
+
+
+def test_texts_by_another_encoder_are_refused(rec, departments, scenes):
+    new = pd.DataFrame({"item_id": ["x"], "title": ["red mug"]})
+    catalogue = read_catalogue(new)[0]
+    with pytest.raises(WeightsError, match="expected the text encoder that the recommender was fitted with"):
+        over_catalogue(rec.state, catalogue, scenes(family="llama").weights, None)
+
+
+# ---------------------------------------------------------------------------------------- first customers
+
+
+def test_first_customers_tell_what_the_recommender_cannot_know(backed, departments):
+    events = departments[0]
+    shop = backed.open(scene="new")
+    adapted = shop.adapt(of(events, 0, 64))
+    assert adapted.name != "zero steps" and adapted.customers == 64
+    gain = ndcg(adapted, of(events, 64, 260), "new ") - ndcg(shop, of(events, 64, 260), "new ")
+    assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain))
+    assert adapted.selection_report["deployed"].sum() == 1
+    stranger = adapted.recommend(["anybody"], k=5)
+    bought = of(events, 0, 64).drop_duplicates(["user_id", "item_id"])["item_id"].value_counts()
+    assert bought[stranger["item_id"]].tolist() == bought[bought.index.str.startswith("new ")][:5].tolist()
+    pd.testing.assert_frame_equal(
+        adapted.reset().recommend(histories=of(events, 64, 70)), shop.recommend(histories=of(events, 64, 70))
+    )
+
+
+def test_saved_and_loaded_it_answers_and_adapts_as_before(backed, rec, departments, tmp_path):
+    events, items = departments
+    asked, first = of(events, 100, 106), of(events, 0, 64)
+    shop = backed.open(scene="new")
+    adapted = shop.adapt(first)
+    adapted.save_pretrained(tmp_path / "new")
+    loaded = SceneRecommender.from_pretrained(tmp_path / "new")
+    pd.testing.assert_frame_equal(loaded.recommend(histories=asked), adapted.recommend(histories=asked))
+    pd.testing.assert_frame_equal(loaded.reset().recommend(histories=asked), shop.recommend(histories=asked))
+    assert loaded.adapt(first).selection_report.equals(adapted.selection_report)
+    part = pd.concat([items[180:], pd.DataFrame({"item_id": ["x"], "title": ["red mug"], "aisle": ["new"]})])[20:]
+    opened = backed.open(part, scene="new")  # a catalogue of its own, of which the recommender knows all but one
+    opened.save_pretrained(tmp_path / "part")
+    some = asked[asked["item_id"].isin(part["item_id"])]
+    pd.testing.assert_frame_equal(
+        SceneRecommender.from_pretrained(tmp_path / "part").recommend(histories=some), opened.recommend(histories=some)
+    )
+    backed.save_pretrained(tmp_path / "known")
+    again = Scenes.from_pretrained(tmp_path / "known", recommender=rec)
+    pd.testing.assert_frame_equal(again.open(items, scene="new").recommend(histories=asked), shop.recommend(histories=asked))
+    with pytest.raises(DataError, match="recommender: expected the one that the scenes were learned with, got None"):
+        Scenes.from_pretrained(tmp_path / "known", rec.weights).open(items, scene="new")
+    with pytest.raises(DataError, match="recommender is 3, expected a fitted Recommender"):
+        Scenes(recommender=3)
+    with pytest.raises(DataError, match="nothing is fitted yet"):
+        Scenes(recommender=Recommender(rec.weights)).fit(*departments, scene="aisle", verbose=False)
+
+
+def test_countries_are_scenes_of_the_whole_catalogue_of_the_recommender(rec, departments):
+    """Of the events' column nothing is new to the recommender: a new country is ranked as everybody is."""
+    events, items = departments
+    abroad = events.assign(country=np.array(["Italy", "Norway", "Spain", "France"])[events["user_id"] % 4])
+    quick = replace(QUICK, sizes=(8,), queries=50)
+    known = Scenes(settings=quick, recommender=rec).fit(abroad, items, scene="country", holdout=["France"], verbose=False)
+    shop, asked = known.open(scene="France"), of(events, 3, 8)
+    expected = rec.recommend(histories=asked, k=5)
+    found = shop.recommend(histories=asked, k=5)
+    pd.testing.assert_frame_equal(found.drop(columns="source"), expected.drop(columns=["source", "steps"]))
+    assert shop.adapt(abroad[abroad["user_id"] < 40]).selection_report["known"].notna().all()
+
+
+def test_event_types_are_read_as_the_recommender_numbers_them(backed, departments):
+    shelf = backed.open(scene="new").scene.shelf
+    known = replace(shelf.state.known.first, event_types=("buy", "view"), event_weights=EventWeights((1.0, 0.1)))
+    shelf = replace(shelf, state=replace(shelf.state, known=KnownUsers((known,))))
+    table = {"user_id": [1] * 4, "item_id": ["new i01"] * 4, "timestamp": [1e9, 2e9, 3e9, 4e9]}
+    kinds = {"event_type": ["view", "cart", "buy", None]}
+    catalogue = shelf.state.catalogue
+    dataset = events_for(catalogue, table | kinds, event_types=("buy", "cart", "view"))[0]
+    found = shelf.in_its_terms(dataset)
+    np.testing.assert_array_equal(found.attributes["event_type"], [1, np.nan, 0, np.nan])
+    assert shelf.event_types == found.event_types == ("buy", "view")
+    np.testing.assert_allclose(found.sample_weight, [0.1, 1, 1, 1])
+    assert shelf.in_its_terms(events_for(catalogue, table)[0]).attributes == {}
