@@ -182,6 +182,7 @@ def learn_core(
     watch: Callable[[int, list[float]], None] | None = None,
 ) -> UserCore:
     """What cores share, learned through their closed form on top of a frozen base, whose histories are read under `at`."""
+    base.model.requires_grad_(False)
     plan = settings.core
     cores = Cores(base, start_core(base.items, plan.size, plan.spread), plan.steps, at)
     count = int(np.clip(CELLS // cores.rivals.features.numel(), 4, plan.meta_batch_size))
