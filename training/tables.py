@@ -13,9 +13,9 @@ import click
 
 from benchmarks.measure import OURS, SHIPPED
 from llmrec.demo import story
-from llmrec.demo.run import tables
 from llmrec.metrics.report import Result, read_rows, table
 from pages import overview
+from pages.demonstration import tables
 from pages.tree import tree
 from studies.adaptation.readme import readme as adaptation
 

@@ -1,4 +1,4 @@
-"""Plots of results; the only module that imports matplotlib."""
+"""The figure of the demonstration: one panel an act; the only module that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -6,89 +6,66 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llmrec.demo.act import Curve, Panel
 from llmrec.errors import MissingExtraError
-from llmrec.metrics.report import Result
 
-COLOURS = {"ours": "#0b6e4f", "control": "#8a8f98", "reference": "#b08900"}
-LABELS = {"most_frequent": "most frequent", "item_knn": "item kNN", "ease": "EASE", "zero_steps": "llmrec, zero steps"}
+OURS = "#0b6e4f"
+GREYS = ("#3d4147", "#6f757e", "#9aa0a8", "#bfc4ca")
+DASHES = ("-", "--", ":", "-.")
+MARKERS = ("s", "^", "D", "v")
+WIDE, HIGH = 4.6, 3.7  # inches of a panel
 
 
-def plot(rows: Sequence[Result], path: Path, title: str, metric: str = "ndcg@10") -> None:
-    """One panel a setting: a dot a method with its bootstrap interval; order and scale are the same in every panel.
-
-    Raises MissingExtraError.
-
-    rows: the differences of the first method of ours from the others among them; beside each other method stands how much it is
-    ahead (▲), behind (▼) or neither (=), paired over users.
-    """
-    means = [row for row in rows if row.metric == metric and not row.versus]
-    gaps = {(row.setting, row.versus): row for row in rows if row.metric == metric and row.versus}
-    panels = list(dict.fromkeys((row.benchmark, row.setting) for row in means))
-    methods = _ordered(means)
-    figure, panel = _figure(len(panels), across=3, height=0.9 + 0.27 * len(methods))
-    top = max(row.high or row.value for row in means)
-    for axes, key in zip(panel, panels, strict=True):
-        part = {row.method: row for row in means if (row.benchmark, row.setting) == key}
-        for place, method in enumerate(methods):
-            if (row := part.get(method)) is None:
-                continue
-            spread = [[row.value - (row.low or row.value)], [(row.high or row.value) - row.value]]
-            axes.errorbar([row.value], [place], xerr=spread, marker="o", markersize=5, color=COLOURS[row.role])
-            if gap := gaps.get((key[1], method)):
-                axes.text(1.02, place, _verdict(gap), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
-        axes.set_yticks(range(len(methods)), [LABELS.get(method, method) for method in methods])
-        axes.set_xlim(0, 1.05 * top)
-        axes.set_ylim(-0.6, len(methods) - 0.4)
-        axes.set_title(f"{_setting(key[1])} (n = {next(iter(part.values())).n:,})", fontsize=9)
-        _quiet(axes)
-    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    name = metric.replace("ndcg", "NDCG")
-    note = f"{name} with 95% bootstrap intervals; on the right the difference from ours, paired over users. Green: ours."
+def plot(panels: Sequence[Panel], path: Path) -> None:
+    """Curves of NDCG@10 with 95% intervals: ours in green, what it is compared with in greys. Raises MissingExtraError."""
+    across = 1 if len(panels) == 1 else 2
+    figure, places = _figure(len(panels), across)
+    for axes, panel in zip(places, panels, strict=True):
+        _draw(axes, panel)
+    note = "NDCG@10 (0 to 1, more is better) with 95% intervals over people. Green: llmrec. Grey: what it is compared with."
     figure.supxlabel(note, fontsize=8, x=0.01, ha="left")
     figure.savefig(path, dpi=120)
 
 
-def _ordered(means: Sequence[Result]) -> list[str]:
-    """Methods from the bottom up: controls, then ours, each by their mean over all settings."""
-    value: dict[str, list[float]] = {}
-    for row in means:
-        value.setdefault(row.method, []).append(row.value)
-    ours = {row.method for row in means if row.role == "ours"}
-    return sorted(value, key=lambda method: (method in ours, sum(value[method]) / len(value[method])))
-
-
-def _verdict(gap: Result) -> str:
-    """`gap` is ours less the method's: the method's difference from ours in words."""
-    if gap.low is None or gap.high is None:
-        return f"{-gap.value:+.3f}"
-    sign = "▼" if gap.low > 0 else "▲" if gap.high < 0 else "="
-    return f"{-gap.value:+.3f} {sign}"
-
-
-def _setting(setting: str) -> str:
-    """known=1,new -> 1 basket known, new items only"""
-    known, _, which = setting.partition(",")
-    count = known.removeprefix("known=")
-    if not known.startswith("known=") or which not in ("all", "new"):
-        return setting
-    return f"{count} basket{'s' * (count != '1')} known, {'all items' if which == 'all' else 'new items only'}"
-
-
-def _quiet(axes: Any) -> None:
+def _draw(axes: Any, panel: Panel) -> None:
+    at = sorted({x for curve in panel.curves for x in curve.x})
+    grey = 0
+    for number, curve in enumerate(panel.curves):
+        shift = 0.04 * (number - (len(panel.curves) - 1) / 2)  # intervals beside each other, not on top of each other
+        if curve.role == "ours":
+            style: dict[str, Any] = {"color": OURS, "marker": "o", "linewidth": 2.2, "zorder": 3}
+        else:
+            style = {"color": GREYS[grey % 4], "marker": MARKERS[grey % 4], "linestyle": DASHES[grey % 4], "linewidth": 1.2}
+            grey += 1
+        _line(axes, curve, [at.index(x) + shift for x in curve.x], style)
+    axes.set_xticks(range(len(at)), [str(x) for x in at])
+    axes.set_xlim(-0.35, len(at) - 0.65)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + (0.11 * -(-len(panel.curves) // 2) + 0.02) * (high - low))  # room for the legend
+    axes.set_xlabel(panel.below, fontsize=8)
+    axes.set_title(panel.title, fontsize=9, loc="left")
     axes.tick_params(labelsize=8)
-    axes.grid(axis="x", color="0.9")
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis="y", color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylabel("NDCG@10", fontsize=8)
+    axes.legend(fontsize=7.5, frameon=False, loc="upper left", ncols=2)
 
 
-def _figure(panels: int, across: int, height: float) -> tuple[Any, list[Any]]:
-    """A figure with so many panels of `height` inches, at most `across` side by side."""
+def _line(axes: Any, curve: Curve, places: Sequence[float], style: dict[str, Any]) -> None:
+    """A curve with its intervals; where nothing but one point is known, the point."""
+    mean = [one.value for one in curve.y]
+    spread = [[one.value - one.low for one in curve.y], [one.high - one.value for one in curve.y]]
+    axes.errorbar(places, mean, yerr=spread, label=curve.name, markersize=4.5, elinewidth=0.9, capsize=0, **style)
+
+
+def _figure(panels: int, across: int) -> tuple[Any, list[Any]]:
+    """A figure with so many panels, `across` side by side."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("the plot needs matplotlib: pip install 'llmrec[demo]'") from error
-    across = min(across, panels)
     down = -(-panels // across)
-    figure = Figure(figsize=(4.4 * across + 0.4, 0.8 + height * down), layout="constrained")
+    figure = Figure(figsize=(WIDE * across, 0.3 + HIGH * down), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(down, across, place) for place in range(1, panels + 1)]

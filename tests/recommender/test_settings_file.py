@@ -266,7 +266,7 @@ def test_flags_that_are_no_booleans_are_refused_before_training(settings, messag
 def test_quick_settings_are_smaller_than_the_defaults_and_the_demonstrations(read):
     quick, default = Settings.quick(), Settings()
     check_ranges(quick)
-    assert plan.quick().settings == replace(quick, train=replace(quick.train, horizon=plan.HORIZON))
+    assert plan.quick().trips == replace(quick, train=replace(quick.train, horizon=plan.HORIZON))
     assert quick.train.max_steps < LEAST_STEPS and quick.train.batch_size < default.train.batch_size
     assert quick.outer.episodes < default.outer.episodes and quick.ranking_tasks < default.ranking_tasks
 

@@ -13,11 +13,10 @@ import torch
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
+from llmrec.demo.act_trips import split
 from llmrec.demo.comparison import cells, compare
 from llmrec.demo.controls import fit_controls
-from llmrec.demo.plan import MINUTES
-from llmrec.demo.plot import plot
-from llmrec.demo.run import read_tables, split, tables
+from llmrec.demo.run import read_tables
 from llmrec.encoder.backbone import load_body, load_text
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import train
@@ -38,6 +37,7 @@ from llmrec.recommender.pipeline import (
     text_vectors,
 )
 from llmrec.store import cache_folder
+from pages.demonstration import tables
 from studies.ablations.cold import (
     Trained,
     adaptive_arms,
@@ -46,8 +46,9 @@ from studies.ablations.cold import (
     frozen_arm,
     train_counts_ranker,
 )
-from studies.ablations.plan import Plan, fitted, full
+from studies.ablations.plan import MINUTES, Plan, fitted, full
 from studies.ablations.plan import quick as short_plan
+from studies.ablations.plot import plot
 from studies.ablations.scene import held_out, scene_arms, scene_cell
 
 PRIMARY = "declared before test: cold users, known=1,all, ndcg@10: meta_lora against most_frequent, item_knn and ease, paired"
@@ -59,9 +60,8 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
     began = time.perf_counter()
     stages = Stages()
     out.mkdir(parents=True, exist_ok=True)
-    dataset, reports = read_tables(events, items, stages)
-    for report in reports:
-        click.echo(str(report) + "\n")
+    with stages("read and clean", "the Complete Journey data (84.51°)" if events is None else str(events)):
+        dataset, reports = read_tables(events, items)
     plan = short_plan() if quick else full()
     parts = split(dataset, plan.users)
     rng = np.random.default_rng(seed)

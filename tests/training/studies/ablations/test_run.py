@@ -7,8 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from llmrec.demo.run import tables
 from llmrec.metrics.report import Result, read_rows
+from pages.demonstration import tables
 from studies.ablations.run import run_study
 
 CONTROLS = {"popularity", "most_frequent", "item_knn", "ease", "frozen"}

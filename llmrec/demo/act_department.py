@@ -1,0 +1,209 @@
+"""Act 2: a new department with no customers, with 16 and with 64, beside counts of the same customers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks
+from llmrec.demo.act import LINE, Act, Curve, Panel, wrapped
+from llmrec.demo.comparison import Cell, Scores, best
+from llmrec.demo.controls import item_knns
+from llmrec.demo.measuring import all_events, curve, history_table, listed_scores, ndcg, results
+from llmrec.demo.plan import Plan
+from llmrec.demo.verdict import beside, by_setting, gain, listed, standing
+from llmrec.metrics.bootstrap import Interval, paired_bootstrap
+from llmrec.metrics.report import Result
+from llmrec.models.popularity import fit_most_frequent, fit_popularity
+from llmrec.scenes.api import Scenes
+from llmrec.scenes.new import SceneRecommender
+from llmrec.scenes.tables import labels
+
+NAME, BENCHMARK = "department", "journey-department"
+DEPARTMENT = "Produce"
+OURS, POPULAR, COUNTS = "llmrec", "popularity", "counts"
+Values = Mapping[str, Mapping[int, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """T households that are asked about the department. relevant: what each bought there. allowed: bool (T, N), its items."""
+
+    tasks: Tasks
+    relevant: list[np.ndarray]
+    allowed: np.ndarray
+
+    def ndcg(self, scores: np.ndarray) -> np.ndarray:
+        """NDCG@10 of every household; scores (T, N)."""
+        return ndcg(scores, self.tasks, self.relevant, self.allowed)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The department with its first customers. customers: int64, who they are. shop: adapted to them."""
+
+    customers: np.ndarray
+    shop: SceneRecommender
+
+
+def play(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan, seed: int) -> Act:
+    """Learn from the other departments of the training households, open this one, and ask the test households.
+
+    parts: as of act 1; the customers are training households, and constants of the counts are chosen on validation households.
+    """
+    among = labels(dataset.catalogue, "category") == DEPARTMENT
+    scenes = Scenes(settings=plan.department, seed=seed)
+    train = dataset.take(parts["train"])
+    scenes.fit(train, scene="category", holdout=[DEPARTMENT], repeat_purchases=True, verbose=False)
+    day_one = scenes.open(scene=DEPARTMENT)
+    opened = first_customers(day_one, dataset, parts["train"], plan, seed)
+    test, choosing = (asked(dataset.take(parts[name]), among) for name in ("test", "validation"))
+    values = measured(day_one, opened, dataset, test, choosing)
+    strangers, others = (asked(without(dataset.take(parts[name]), among), among) for name in ("test", "validation"))
+    first_time = measured(day_one, opened, dataset, strangers, others)
+    rng = np.random.default_rng(seed)
+    rows = [row for customers in values[OURS] for row in _rows(values, customers, "", seed, rng)]
+    rows += [row for customers in first_time[OURS] for row in _rows(first_time, customers, ", first trip", seed, rng)]
+    panel = Panel(_seen(values, rng), "customers of the new department", tuple(_curves(values, rng)))
+    head = (
+        f"{DEPARTMENT} ({int(among.sum())} items) is held out; the other departments are learned from. {len(test.tasks)} other "
+        "households are asked about their last trip there: NDCG@10, and the difference from llmrec. All methods read each "
+        f"household's own earlier trips, and of the department the same customers ({plan.draws} "
+        f"draw{'s' * (plan.draws > 1)} of them). Counts: the best of own purchases, item kNN, and both with popularity."
+    )
+    said = [sentence(values, rng), first_trips(first_time, rng)]
+    lines = [*wrapped([head]), *table(values, rng), *wrapped(said)]
+    told = {"department": DEPARTMENT, "items": int(among.sum()), "deployed": [repr(one.shop) for one in opened]}
+    title = f"Groceries: a new department with {listed([str(count) for count in values[OURS]])} customers"
+    return Act(NAME, title, tuple(lines), panel, tuple(rows), told)
+
+
+def asked(dataset: Dataset, among: np.ndarray) -> Asked:
+    """The last trip to the department of each user, with all that they bought before it; who bought nothing before it is left
+    out. among: bool (N,), the items of the department."""
+    edge = dataset.basket_start
+    there = np.add.reduceat(among[dataset.item].astype(np.int64), edge[:-1]) > 0
+    last = np.full(dataset.n_users, -1)
+    baskets = np.flatnonzero(there)
+    last[dataset.user[edge[baskets]]] = baskets  # ascending: the last write is the last basket
+    users = np.flatnonzero(last >= 0)
+    users = users[edge[last[users]] > dataset.start[users]]
+    tasks = Tasks(dataset, dataset.start[users], edge[last[users]], edge[last[users] + 1])
+    relevant = [items[among[items]] for items in tasks.relevant()]
+    return Asked(tasks, relevant, np.tile(among, (len(tasks), 1)))
+
+
+def without(dataset: Dataset, among: np.ndarray) -> Dataset:
+    """The events but for those of earlier trips to the department: as if the last one were the first."""
+    tasks = asked(dataset, among).tasks
+    keep = ~among[dataset.item]
+    for task in range(len(tasks)):
+        keep[tasks.query(task)] = True
+    return dataset.keep(keep)
+
+
+def first_customers(day_one: SceneRecommender, dataset: Dataset, users: np.ndarray, plan: Plan, seed: int) -> list[Opened]:
+    """The department adapted to its first customers, drawn from `users`; of each draw the fewer are among the more."""
+    found = []
+    for draw in range(plan.draws):
+        mixed = np.random.default_rng((seed, draw)).permutation(users)
+        found += [Opened(mixed[:count], day_one.adapt(all_events(dataset.take(mixed[:count])))) for count in plan.customers]
+    return found
+
+
+def measured(day_one: SceneRecommender, opened: Sequence[Opened], dataset: Dataset, test: Asked, choosing: Asked) -> Values:
+    """NDCG@10 of every test household by method and number of customers, mean over draws."""
+    histories, names = history_table(test.tasks), test.tasks.dataset.users.take(test.tasks.user)
+
+    def ours(shop: SceneRecommender) -> np.ndarray:
+        return test.ndcg(listed_scores(shop.recommend(histories=histories, k=10), names, dataset.catalogue.ids))
+
+    nobody = np.zeros(0, np.int64)
+    values = {name: {0: one} for name, one in _counted(dataset, nobody, test, choosing).items()}
+    values = {OURS: {0: ours(day_one)}, **values}
+    draws = Counter(len(one.customers) for one in opened)
+    for one in opened:
+        count = len(one.customers)
+        found = {OURS: ours(one.shop), **_counted(dataset, one.customers, test, choosing)}
+        for name, value in found.items():
+            values[name][count] = values[name].get(count, 0) + value / draws[count]
+    return values
+
+
+def _counted(dataset: Dataset, customers: np.ndarray, test: Asked, choosing: Asked) -> dict[str, np.ndarray]:
+    """NDCG@10 of the controls: popularity among the customers, and the best of the counts on validation households."""
+    popular = fit_popularity(dataset, customers).scores
+    ways: list[Scores] = [fit_most_frequent(dataset, customers).scores]
+    for knn in item_knns(dataset, customers) if len(customers) else []:
+        ways += [knn.scores, _both(knn.scores, popular)]
+    cell = Cell(BENCHMARK, "validation", choosing.tasks, choosing.relevant, choosing.allowed)
+    counts = ways[best(cell, ways)]
+    return {POPULAR: test.ndcg(popular(test.tasks)), COUNTS: test.ndcg(counts(test.tasks))}
+
+
+def _both(one: Scores, other: Scores) -> Scores:
+    """The sum of two scores, each over its highest value of the household."""
+
+    def scores(tasks: Tasks) -> np.ndarray:
+        parts = [way(tasks) for way in (one, other)]
+        return sum(part / np.maximum(part.max(1, keepdims=True), 1e-9) for part in parts)
+
+    return scores
+
+
+# ---------------------------------------------------------------------------------------- what is printed
+
+
+def table(values: Values, rng: np.random.Generator) -> list[str]:
+    """Methods down, customers across."""
+    counts = list(values[OURS])
+    lines = [" " * 12 + "".join(f"{f'{count} customers':<27}" for count in counts)]
+    for name, one in values.items():
+        cells = [f"{one[count].mean():.3f}" for count in counts]
+        if name != OURS:
+            gaps = [paired_bootstrap(values[OURS][count], one[count], rng) for count in counts]
+            cells = [f"{cell} {beside(gap)}" for cell, gap in zip(cells, gaps, strict=True)]
+        lines.append(f"{name:<12}" + "".join(f"{cell:<27}" for cell in cells))
+    return [line.rstrip()[:LINE] for line in lines]
+
+
+def sentence(values: Values, rng: np.random.Generator) -> str:
+    """Who is ahead, level or behind, by the numbers; and what the customers changed."""
+    counts = list(values[OURS])
+    found = by_setting({str(count): _gaps(values, count, rng) for count in counts})
+    moved = paired_bootstrap(values[OURS][counts[-1]], values[OURS][0], rng)
+    said = " ".join(f"With {settings} customers llmrec is {words}." for settings, words in found)
+    return f"{said} {counts[-1]} customers change it by {gain(moved)}."
+
+
+def first_trips(values: Values, rng: np.random.Generator) -> str:
+    """The same where nobody has an own earlier trip to the department."""
+    counts = list(values[OURS])
+    means = listed([f"{values[OURS][count].mean():.3f}" for count in counts])
+    found = by_setting({str(count): _gaps(values, count, rng) for count in counts})
+    said = "; ".join(f"with {settings} {words}" for settings, words in found)
+    return f"Asked as if that trip were a household's first one there, llmrec comes to {means}: {said}."
+
+
+def _gaps(values: Values, count: int, rng: np.random.Generator) -> dict[str, Interval]:
+    return {name: paired_bootstrap(values[OURS][count], values[name][count], rng) for name in (POPULAR, COUNTS)}
+
+
+def _rows(values: Values, customers: int, what: str, seed: int, rng: np.random.Generator) -> list[Result]:
+    here = {name: one[customers] for name, one in values.items()}
+    return results(BENCHMARK, f"customers={customers}{what}", OURS, here, {OURS: "ours"}, seed, rng)
+
+
+def _curves(values: Values, rng: np.random.Generator) -> Iterator[Curve]:
+    for name, one in values.items():
+        yield curve(name, "ours" if name == OURS else "control", one, rng)
+
+
+def _seen(values: Values, rng: np.random.Generator) -> str:
+    words = {standing(gap) for count in values[OURS] for gap in _gaps(values, count, rng).values()}
+    what = "behind counts" if "behind" in words else "ahead of counts" if words == {"ahead of"} else "ahead or level"
+    return f"New department: {what} of the same customers"

@@ -1,0 +1,24 @@
+"""The tables of the demonstration and of its ablation study, out of their reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from llmrec.metrics.report import Result, table
+
+
+def tables(rows: Sequence[Result], primary: str) -> str:
+    """The tables of a report in Markdown: NDCG@10 of every benchmark, each method marked against the `primary` one."""
+    marked = [_turned(row) if row.versus else row for row in rows]
+    parts = []
+    for benchmark in dict.fromkeys(row.benchmark for row in rows):
+        parts.append(f"{benchmark}, NDCG@10 [95% interval]; ▲ better, ▼ worse, = level with {primary}, paired over users:")
+        parts.append(table(marked, benchmark, "ndcg@10", versus=primary))
+    return "\n\n".join(parts)
+
+
+def _turned(row: Result) -> Result:
+    """The difference `method - versus` as `versus - method`."""
+    low, high = (None, None) if row.low is None or row.high is None else (-row.high, -row.low)
+    return replace(row, method=row.versus, versus=row.method, value=-row.value, low=low, high=high)
