@@ -17,7 +17,7 @@ from llmrec.demo.comparison import unseen
 from llmrec.demo.measuring import curve, ndcg, results
 from llmrec.demo.plan import Plan
 from llmrec.demo.verdict import beside, gain, listed, standing
-from llmrec.encoder.users import PromptReading, Read, batches, joined
+from llmrec.encoder.users import PromptReading, Read, batches
 from llmrec.meta.gate import Choice
 from llmrec.metrics.bootstrap import Interval, paired_bootstrap
 from llmrec.recommender.dense import ranked_scores
@@ -102,7 +102,7 @@ def measured(state: State, tasks: Mapping[int, Tasks]) -> tuple[Values, Values]:
     retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=False))
     for count, part in tasks.items():
         for name, read in readers(state, part).items():
-            scores = joined([read(some) for some in batches(part)]).table()
+            scores = np.concatenate([read(some).table() for some in batches(part)])
             alone[name][count] = ndcg(scores, part, relevant, allowed)
             scores = ranked_scores(read, retrieval, state.rankers_for(True).over, part)
             whole[name][count] = ndcg(scores, part, relevant, allowed)

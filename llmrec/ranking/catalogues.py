@@ -13,6 +13,7 @@ from scipy import sparse
 
 from llmrec.models.item_item import Markov
 from llmrec.models.text_match import tfidf_rows
+from llmrec.ranking.groups import Groups
 from llmrec.ranking.statistics import ItemStatistics
 
 
@@ -43,6 +44,7 @@ def counts_over(counts: ItemStatistics, place: np.ndarray, words: sparse.csr_arr
         markov_long=_markov(pick, counts.markov_long, place),
         position_popularity=_columns(counts.position_popularity, place),
         recent_position_popularity=_columns(counts.recent_position_popularity, place),
+        groups=None if counts.groups is None else _groups(counts.groups, place),
     )
 
 
@@ -52,6 +54,11 @@ def words_over(counts: ItemStatistics, known: Sequence[str], texts: Sequence[str
     if (place >= 0).all():
         return counts.words[place]
     return tfidf_rows(known, texts, log=True)
+
+
+def _groups(groups: Groups, place: np.ndarray) -> Groups:
+    lift, first_lift = (_rows(table.T, place, 0.0).T for table in (groups.lift, groups.first_lift))
+    return Groups(_columns(groups.popularity, place), _columns(groups.first, place), lift, first_lift)
 
 
 def _rows(values: np.ndarray, place: np.ndarray, fill: float) -> np.ndarray:

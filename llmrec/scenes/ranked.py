@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.ids import Ids
@@ -26,7 +27,6 @@ from llmrec.index.forks import check_process
 from llmrec.recommender.answer import Answer, Request, answer_everybody
 from llmrec.recommender.catalogues import as_new, over_catalogue
 from llmrec.recommender.dense import ranked_scores
-from llmrec.recommender.pipeline import reader
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.state import State
 from llmrec.scenes.opening import Scene
@@ -61,8 +61,7 @@ class RankedShelf:
     @property
     def reader(self) -> Read:
         """How the recommender reads histories: with as many steps on each as its gate says."""
-        state = self.state
-        return reader(state.model, state.items, state.settings, state.init, gate=state.gate)
+        return self.state.adapting.reader()
 
     def read(self, tasks: Tasks) -> dict[str, np.ndarray]:
         """As `SceneItems.read`. The score orders all items as the recommender's answer does, candidates first."""
@@ -169,10 +168,16 @@ def load_shelf(folder: Path, vectors: np.ndarray, among: np.ndarray, again: bool
     return RankedShelf(load_state(folder, "cpu"), vectors, among, again)
 
 
+def _adapted(state: State) -> list[Tensor]:
+    """All tensors that adapting starts from."""
+    starts = (None if state.init is None else state.init.adapter), state.core
+    return [leaf for start in starts if start is not None for leaf in start.leaves()]
+
+
 def state_hash(state: State) -> str:
     """A hash of what scenes learn on: the items and rankers of a recommender."""
     digest = hashlib.sha256()
-    for values in (state.items.vectors, state.items.bias, *state.init.adapter.leaves()):
+    for values in (state.items.vectors, state.items.bias, *_adapted(state)):
         digest.update(values.detach().cpu().contiguous().numpy().tobytes())
     for rankers in (state.rankers, state.unseen_rankers):
         for ranker in (rankers.counts, rankers.blend):

@@ -11,6 +11,7 @@ from llmrec.data.tasks import sample_windows
 from llmrec.index.candidates import Candidates
 from llmrec.ranking.catalogues import counts_over, words_over
 from llmrec.ranking.features import FEATURES, features
+from llmrec.ranking.groups import Groups
 from llmrec.ranking.statistics import fit_statistics, read_texts, read_words
 
 # another order, without items 2 and 5, and with two new ones
@@ -63,3 +64,16 @@ def test_new_words_are_weighed_among_the_known_texts(random_shop, counts):
     own = (counts.words @ counts.words.T).toarray()
     np.testing.assert_allclose(like[np.ix_([0, 2], [0, 2])], own[np.ix_([0, 4], [0, 4])])
     assert like[1, 1] == pytest.approx(1) and like[0, 1] == 0
+
+
+def test_counts_by_group_follow_their_items(random_shop, counts):
+    n, new = random_shop.n_items, PLACE < 0
+    rng = np.random.default_rng(2)
+    tables = [rng.normal(size=shape).astype(np.float32) for shape in ((n,), (n,), (3, n), (3, n))]
+    texts = read_words(random_shop.catalogue)
+    words = words_over(counts, texts, ["x"] * len(PLACE), PLACE)
+    moved = counts_over(replace(counts, groups=Groups(*tables)), PLACE, words).groups
+    assert moved is not None and (moved.lift[:, new] == 0).all() and (moved.first_lift[:, new] == 0).all()
+    np.testing.assert_array_equal(moved.lift[:, ~new], tables[2][:, PLACE[~new]])
+    np.testing.assert_array_equal(moved.first[~new], tables[1][PLACE[~new]])
+    assert (moved.popularity[new] == tables[0].min()).all()

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from llmrec.recommender import answer, remembered
+from llmrec.recommender import remembered
+from llmrec.recommender.adapting import Adapting
 
 ALONE = {"steps": 2, "k": 6}
 
@@ -16,14 +17,14 @@ ALONE = {"steps": 2, "k": 6}
 @pytest.fixture
 def counted(monkeypatch, recommender):
     """How often a history was read, by a recommender that remembers none."""
-    reads, real = [], answer.read_with
+    reads, real = [], Adapting.read
     recommender._state = replace(recommender.state)
 
-    def read_with(*given):
+    def read(*given):
         reads.append(given)
         return real(*given)
 
-    monkeypatch.setattr(answer, "read_with", read_with)
+    monkeypatch.setattr(Adapting, "read", read)
     return reads
 
 
