@@ -27,6 +27,7 @@ from llmrec.meta.losses import Loss, softmax
 from llmrec.meta.outer import Episode
 
 BLOCK = 32  # numbers of a core that are multiplied with the others side by side
+HALVINGS = 6
 CELLS = 30_000_000  # users x numbers x items that are held side by side
 CONTEXT = (True, False, False)
 """Which of a core's leaves are the user's, for `algorithms.cavia`."""
@@ -125,8 +126,8 @@ def choice_posterior(core: Core, choices: Choices, users: int, steps: int = 1) -
 def newton(core: Core, evidence: Evidence, users: int, steps: int) -> Iterator[Core]:
     """Cores of `users` after 0, 1, ..., steps of Newton's steps from where `core` is; differentiable in all.
 
-    One step is the closed form; more go on to the most likely z. Far from it a step may overshoot, the more so the larger the
-    spread: then take `choice_loss` in the inner loop instead.
+    One step is the closed form; more go on to the most likely z. From a peaked softmax and with much evidence a whole step
+    overshoots: a user's step is halved until it costs less than none, up to HALVINGS times, and left out if it never does.
     """
     core = core.expand(users)
     reach, zero, count = core.reach, torch.zeros_like(core.z), evidence.count[:, None]
@@ -140,8 +141,31 @@ def newton(core: Core, evidence: Evidence, users: int, steps: int) -> Iterator[C
         outer = (count * mean)[:, :, None] * mean[:, None]
         curve = second_moment(taken, reach).index_add(0, evidence.user, outer, alpha=-1)
         curve = curve + torch.eye(reach.shape[1], dtype=zero.dtype, device=zero.device)
-        core = replace(core, z=core.z - torch.linalg.solve(curve, slope))
+        step = torch.linalg.solve(curve, slope)
+        core = replace(core, z=core.z - _share(core, step, evidence)[:, None] * step)
         yield core
+
+
+def _share(core: Core, step: Tensor, evidence: Evidence) -> Tensor:
+    """(U,): how much of its step each user takes, 1, 1/2, 1/4, ... or 0, so that it does not cost more than before."""
+    with torch.no_grad():
+        before = _cost(core, evidence)
+        most = before + 1e-5 * (1 + before.abs())  # a step at the minimum may cost more by rounding
+        share = torch.ones_like(before)
+        for _ in range(HALVINGS + 1):
+            worse = ~(_cost(replace(core, z=core.z - share[:, None] * step), evidence) <= most)
+            if not worse.any():
+                return share
+            share = torch.where(worse, share / 2, share)
+        return torch.where(worse, 0.0, share)
+
+
+def _cost(core: Core, evidence: Evidence) -> Tensor:
+    """(U,): minus the log of prior and choices, but for a constant."""
+    user, z = evidence.user, core.z
+    each = evidence.count * torch.logsumexp(evidence.base + core.add()[user], 1)
+    each = each - (evidence.taken * core.log_spread.exp() * z[user]).sum(1)
+    return (z.square().sum(1) / 2).index_add(0, user, each)
 
 
 def second_moment(weight: Tensor, reach: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from llmrec.meta.core import (
     CONTEXT,
     Choices,
     Core,
+    Evidence,
     choice_episode,
     choice_loss,
     choice_posterior,
     core,
+    newton,
     random_core,
     rating_posterior,
 )
@@ -84,6 +87,26 @@ def test_one_newton_step_by_hand(start, choices):
             [[(f(small * (e + g)) - f(small * (e - g)) - f(small * (g - e)) + f(-small * (e + g))) for g in eye] for e in eye]
         ) / (4 * small**2)
         np.testing.assert_allclose(found[user], -np.linalg.solve(curve, slope), atol=1e-5)
+
+
+def test_no_step_from_a_peaked_softmax_costs_more_than_none(exact, monkeypatch):
+    """Whole steps of Newton's run away here: the base is sure, and a thousand choices say otherwise."""
+    rng = np.random.default_rng(0)
+    features, base = torch.from_numpy(rng.normal(size=(300, 8))), torch.from_numpy(rng.normal(size=(1, 300)) * 8)
+    chance = torch.softmax(features @ torch.from_numpy(rng.normal(size=8)), 0)
+    taken = torch.from_numpy(rng.choice(300, 1000, p=chance.numpy()))
+    evidence = Evidence(base, torch.zeros(1, dtype=torch.int64), features[taken].sum(0)[None], torch.tensor([1000.0]).double())
+
+    def cost(z: torch.Tensor) -> float:
+        return float(z @ z / 2 + 1000 * torch.logsumexp(base[0] + features @ z, 0) - (features[taken] @ z).sum())
+
+    def costs() -> list[float]:
+        return [cost(step.z[0]) for step in newton(core(features), evidence, 1, 8)]
+
+    found = costs()
+    assert all(after <= before + 1e-2 for before, after in pairwise(found)) and found[-1] < 0.9 * found[0]
+    monkeypatch.setattr(cores, "_share", lambda core, *_: torch.ones(len(core), dtype=torch.float64))
+    assert max(costs()) > found[0]
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 32])
