@@ -67,8 +67,9 @@ class Scenes:
     them. seed: of everything random.
     recommender: a fitted one, through which items and histories are read: its item vectors, its index and candidates, and the
     score of its ranker. A scene that it opens ranks as it does (`recommend` with the scene's items as `items_to_recommend`)
-    until first customers are known; an item that it does not know has its text alone. To learn, a category is met as if the
-    recommender did not know its items, a country with all that it knows. None reads histories by the texts of their items.
+    until first customers are known; an item that it does not know has its text alone. In learning, a known category is met as
+    if the recommender did not know its items, and a known country with all that it knows. To try a scene as a new one, hold its
+    events out of the recommender's `fit` too. None reads histories by the texts of their items.
 
     >>> known = Scenes().fit({"beauty": (events, items), "health": (events_2, items_2)})      # doctest: +SKIP
     >>> shop = known.open(items_of_a_new_shop)                                                # doctest: +SKIP
