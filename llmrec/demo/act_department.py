@@ -70,10 +70,9 @@ def play(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan, seed: int) 
     rows += [row for customers in first_time[OURS] for row in _rows(first_time, customers, ", first trip", seed, rng)]
     panel = Panel(_seen(values, rng), "customers of the new department", tuple(_curves(values, rng)))
     head = (
-        f"{DEPARTMENT} ({int(among.sum())} items) is held out; the other departments are learned from. {len(test.tasks)} other "
-        "households are asked about their last trip there: NDCG@10, and the difference from llmrec. All methods read each "
-        f"household's own earlier trips, and of the department the same customers ({plan.draws} "
-        f"draw{'s' * (plan.draws > 1)} of them). Counts: the best of own purchases, item kNN, and both with popularity."
+        f"{DEPARTMENT} ({int(among.sum())} items) is held out, the other departments are learned from; {len(test.tasks)} other "
+        "households are asked about their last trip there. Popularity and counts (own purchases or item kNN, with and without "
+        f"popularity) are of the same customers, mean of {plan.draws} draw{'s' * (plan.draws > 1)}. Numbers as in act 1:"
     )
     said = [sentence(values, rng), first_trips(first_time, rng)]
     lines = [*wrapped([head]), *table(values, rng), *wrapped(said)]
@@ -176,8 +175,8 @@ def sentence(values: Values, rng: np.random.Generator) -> str:
     counts = list(values[OURS])
     found = by_setting({str(count): _gaps(values, count, rng) for count in counts})
     moved = paired_bootstrap(values[OURS][counts[-1]], values[OURS][0], rng)
-    said = " ".join(f"With {settings} customers llmrec is {words}." for settings, words in found)
-    return f"{said} {counts[-1]} customers change it by {gain(moved)}."
+    said = "; ".join(f"with {settings} {words}" for settings, words in found)
+    return f"llmrec is {said}. {counts[-1]} customers change it by {gain(moved)}."
 
 
 def first_trips(values: Values, rng: np.random.Generator) -> str:
@@ -186,7 +185,7 @@ def first_trips(values: Values, rng: np.random.Generator) -> str:
     means = listed([f"{values[OURS][count].mean():.3f}" for count in counts])
     found = by_setting({str(count): _gaps(values, count, rng) for count in counts})
     said = "; ".join(f"with {settings} {words}" for settings, words in found)
-    return f"Asked as if that trip were a household's first one there, llmrec comes to {means}: {said}."
+    return f"Had no household been there before, llmrec would come to {means}: {said}."
 
 
 def _gaps(values: Values, count: int, rng: np.random.Generator) -> dict[str, Interval]:
