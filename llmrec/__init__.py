@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmrec.errors import LlmrecError, ShortAnswerWarning
     from llmrec.meta.outer import OuterSettings
     from llmrec.recommender.recommender import Recommender
-    from llmrec.recommender.settings import LoraSettings, Settings
+    from llmrec.recommender.settings import CoreSettings, LoraSettings, Settings
     from llmrec.scenes.api import Scenes
     from llmrec.scenes.new import SceneRecommender
 
@@ -31,6 +31,7 @@ if "torch" not in sys.modules and not os.environ.keys() & {"GOMP_SPINCOUNT", "OM
 _HOMES = {
     "Recommender": "llmrec.recommender.recommender",
     "Settings": "llmrec.recommender.settings",
+    "CoreSettings": "llmrec.recommender.settings",
     "LoraSettings": "llmrec.recommender.settings",
     "TrainSettings": "llmrec.encoder.train",
     "OuterSettings": "llmrec.meta.outer",
@@ -48,6 +49,7 @@ _HOMES = {
 __all__ = [
     "Cleaning",
     "CleaningReport",
+    "CoreSettings",
     "Dataset",
     "LlmrecError",
     "LoraSettings",

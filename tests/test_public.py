@@ -15,6 +15,7 @@ NAMES = [
     *(
         "Cleaning",
         "CleaningReport",
+        "CoreSettings",
         "Dataset",
         "LlmrecError",
         "LoraSettings",

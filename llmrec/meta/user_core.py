@@ -113,8 +113,8 @@ class Cores:
         with torch.no_grad():
             for done, core in enumerate(self._path(tasks, vectors, self.start, int(steps.max()))):
                 z = torch.where((steps == done)[:, None], core.z, z)
-        value = replace(self.start, z=z)
-        return value, self.base.reading(made, value.moved(vectors, self.base.model.temperature))
+            value = replace(self.start, z=z)
+            return value, self.base.reading(made, value.moved(vectors, self.base.model.temperature))
 
     def adapted_scenes(self, rows: SceneRows, steps: int | None = None) -> UserCore:
         made = self.base.prompts(rows.tasks)

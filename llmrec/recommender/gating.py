@@ -41,7 +41,7 @@ def edges(adapting: Adapting) -> tuple[int, ...]:
     if adapting.core is None:
         return EDGES
     longer = adapting.base.settings.max_slots + 1
-    return (*(edge for edge in EDGES if 1.5 * edge <= longer), *(longer * 2**k for k in range(4)))
+    return (*(edge for edge in EDGES if 1.5 * edge <= longer), longer, 4 * longer)
 
 
 def describe(gate: Gate) -> str:

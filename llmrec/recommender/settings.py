@@ -70,12 +70,12 @@ class Settings:
 
     user_encoder: the transformer that reads histories: "small", two blocks of width 128 that begin at random, or "pretrained",
         the first blocks of the pretrained one, which takes about three times as long to train. None: chosen from the data.
-    adapter: what a history moves. "lora": low-rank weights of the upper blocks, by gradient steps. "core": the user vector,
-        in closed form from the whole history, also what the prompt is too short for. "auto": both are learned, and the gate
-        chooses for each size of a history. With "lora" or "core" the gate decides only the number of steps.
     layers: how many blocks of the pretrained transformer read histories, where it does; None for all. Item text always goes
         through all of them.
     item_template, history_template: packaged names or paths.
+    adapter: what a history moves. "lora": low-rank weights of the upper blocks, by gradient steps. "core": the user vector,
+        in closed form from the whole history, also what the prompt is too short for. "auto": both are learned, and the gate
+        chooses for each size of a history. With "lora" or "core" the gate decides only the number of steps.
     meta_fraction: fraction of the users held out of base training, on whom the initialisation is meta-learned.
     blend_fraction: fraction of the users held out of both, on whom the gate and the blend of the two scores are learned.
     counts_ranker, blend: the two small rankers, see `Rankers`. blend_features: what the blend reads in addition to the two
@@ -87,10 +87,10 @@ class Settings:
     """
 
     user_encoder: str | None = "small"
-    adapter: str = "lora"
     layers: int | None = 3
     item_template: str = "item"
     history_template: str = "history"
+    adapter: str = "lora"
     train: TrainSettings = field(default_factory=TrainSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     outer: OuterSettings = field(default_factory=OuterSettings)

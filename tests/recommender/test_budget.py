@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,13 @@ def test_too_little_time_shortens_training_and_says_so(random_shop, slot_model):
     assert LEAST_STEPS <= less.train.max_steps < 10_000 and LEAST_EPISODES <= less.outer.episodes < 200
     assert settings(less.train.max_steps, less.outer.episodes) == less  # nothing else is changed
     assert said.startswith("SHORTENED") and f"{less.train.max_steps} steps instead of 10000" in said
+
+
+def test_episodes_of_the_core_are_shortened_where_it_is_learned(random_shop, slot_model):
+    plan = replace(settings(10_000), adapter="core")
+    less, said = within(1e-3, plan, slot_model, random_shop, np.arange(random_shop.n_users))
+    assert LEAST_EPISODES <= less.core.episodes < plan.core.episodes
+    assert f"{less.core.episodes} episodes of the core instead of {plan.core.episodes}. Expect" in said
 
 
 def test_fit_shortens_to_the_minutes_given_and_says_so(

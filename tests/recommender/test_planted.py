@@ -20,6 +20,7 @@ from llmrec.index.candidates import Sources
 from llmrec.metrics.ranking import rank_targets
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.recommender import _events
+from llmrec.recommender.settings import CoreSettings
 
 pytestmark = pytest.mark.slow  # two recommenders are fitted
 
@@ -40,6 +41,14 @@ SETTINGS = Settings(
     blend_fraction=0.4,
     ranking_tasks=200,
 )
+# A prompt of two events, and steps of LoRA too short to get anywhere.
+SHORT = replace(
+    SETTINGS,
+    adapter="auto",
+    train=replace(SETTINGS.train, max_slots=2, known=(1, 2)),
+    lora=replace(SETTINGS.lora, inner_lr=0.01),
+    core=CoreSettings(size=16, episodes=30),
+)
 
 
 def shop(users: list[str], structure: bool, seed: int, least: int = 6, most: int = 13) -> dict[str, list[Any]]:
@@ -59,25 +68,25 @@ def names(prefix: str, count: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def fit_shop(fitting: Callable[..., Recommender]) -> Callable[[bool], Recommender]:
-    """`fit_shop(structure)` -> Recommender. Titles of one taste share their first word."""
+def fit_shop(fitting: Callable[..., Recommender]) -> Callable[..., Recommender]:
+    """`fit_shop(structure, settings=SETTINGS)` -> Recommender. Titles of one taste share their first word."""
 
-    def fit(structure: bool) -> Recommender:
+    def fit(structure: bool, settings: Settings = SETTINGS) -> Recommender:
         taste, kind = ("red", "blue", "green", "small"), ("mug", "lamp", "rope", "tent", "soap")
         titles = [f"{taste[item % TASTES]} {kind[item // TASTES % 5]}" for item in range(ITEMS)]
         items = {"item_id": [f"i{item:02}" for item in range(ITEMS)], "title": titles}
-        return fitting(shop(names("u", USERS), structure, SEED), items, SETTINGS, SEED)
+        return fitting(shop(names("u", USERS), structure, SEED), items, settings, SEED)
 
     return fit
 
 
 @pytest.fixture(scope="module")
-def with_tastes(fit_shop: Callable[[bool], Recommender]) -> Recommender:
+def with_tastes(fit_shop: Callable[..., Recommender]) -> Recommender:
     return fit_shop(True)
 
 
 @pytest.fixture(scope="module")
-def without(fit_shop: Callable[[bool], Recommender]) -> Recommender:
+def without(fit_shop: Callable[..., Recommender]) -> Recommender:
     return fit_shop(False)
 
 
@@ -173,3 +182,44 @@ def test_another_gate_in_the_state_makes_other_answers(with_tastes):
         assert set(answer["steps"]) == {number}
         answers.append(answer["score"].to_numpy())
     assert all(np.abs(one - answers[0]).max() > 1e-3 for one in answers[1:])
+
+
+@pytest.fixture(scope="module")
+def with_short_prompts(fit_shop: Callable[..., Recommender]) -> Recommender:
+    return fit_shop(True, SHORT)
+
+
+def test_where_the_prompt_is_too_short_for_a_taste_the_gate_takes_the_core_and_it_pays(with_short_prompts):
+    known, later = asked(True)
+    state = with_short_prompts.state
+    taken = {state.gate.choices[b.chosen].adapter for b in state.gate.bins if state.gate.choices[b.chosen].steps}
+    assert taken == {"core"}
+    core = with_short_prompts.recommend(histories=known, k=10)
+    zero = with_short_prompts.recommend(histories=known, k=10, steps=0)
+    assert min(core["steps"]) >= 1
+    assert margin(ndcg(core, later), ndcg(zero, later)) > CLEAR
+    assert ndcg(core, later).mean() > 1.3 * ndcg(zero, later).mean()
+
+
+def test_the_core_of_a_user_of_another_taste_does_harm(with_short_prompts):
+    way = with_short_prompts.state.adapting
+    table = shop(names("new", ASKED), True, SEED + 1000, KNOWN + LATER, KNOWN + LATER)
+    tasks = first_baskets(_events(with_short_prompts.state, table, None)[0], np.arange(ASKED), KNOWN, LATER)
+    value, made = way.core.adapted(tasks, way.choices(tasks, 2))[0], way.base.prompts(tasks)
+
+    def judged(z: torch.Tensor) -> np.ndarray:
+        scores = way.base.reading(made, way.core.vectors(made, replace(value, z=z))).table()
+        for task in range(len(tasks)):
+            scores[task, tasks.dataset.item[tasks.support(task)]] = -np.inf
+        return rank_targets(scores, tasks.relevant()).ndcg(10)
+
+    own, zero, other = judged(value.z), judged(0 * value.z), judged(value.z.roll(1, 0))
+    assert margin(own, zero) > CLEAR
+    assert margin(zero, other) > CLEAR
+
+
+def test_where_all_users_draw_from_one_law_the_gate_takes_neither_adapter(fit_shop):
+    gate = fit_shop(False, SHORT).state.gate
+    assert {choice.adapter for choice in gate.choices} == {"lora", "core"}
+    assert sum(b.users >= 20 for b in gate.bins) >= 2
+    assert [gate.choices[b.chosen].steps for b in gate.bins] == [0] * len(gate.bins)

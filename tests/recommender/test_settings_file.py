@@ -18,12 +18,13 @@ from llmrec.index.candidates import Sources
 from llmrec.index.faiss_index import IndexSettings
 from llmrec.recommender import saving
 from llmrec.recommender.auto import LEAST_STEPS
-from llmrec.recommender.settings import check_ranges
+from llmrec.recommender.settings import CoreSettings, check_ranges
 from llmrec.recommender.settings_file import filled, yaml_text
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 OTHER: dict[str, Any] = {
     "user_encoder": "pretrained",
+    "adapter": "core",
     "layers": 2,
     "blend_features": ("age", "ü: #"),
     "known": (2, 5),
@@ -284,6 +285,7 @@ def test_a_golden_folder_gives_its_settings_back():
     told = json.loads(json.dumps(asdict(loaded)))
     assert told.pop("user_encoder") == "pretrained" and told["train"].pop("epochs") == TrainSettings().epochs  # newer settings
     assert told["index"].pop("recall") == IndexSettings().recall
+    assert told.pop("adapter") == "lora" and told.pop("core") == asdict(CoreSettings())
     assert told == saved
 
 
