@@ -70,10 +70,9 @@ def play(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan, seed: int) 
     rows += [row for customers in first_time[OURS] for row in _rows(first_time, customers, ", first trip", seed, rng)]
     panel = Panel(_seen(values, rng), "customers of the new department", tuple(_curves(values, rng)))
     head = (
-        f"{DEPARTMENT} ({int(among.sum())} items) is held out; the other departments are learned from. {len(test.tasks)} other "
-        "households are asked about their last trip there: NDCG@10, and the difference from llmrec. All methods read each "
-        f"household's own earlier trips, and of the department the same customers ({plan.draws} "
-        f"draw{'s' * (plan.draws > 1)} of them). Counts: the best of own purchases, item kNN, and both with popularity."
+        f"{DEPARTMENT} ({int(among.sum())} items) is held out, the other departments are learned from; {len(test.tasks)} other "
+        "households are asked about their last trip there. Popularity and counts (own purchases or item kNN, with and without "
+        f"popularity) are of the same customers, mean of {plan.draws} draw{'s' * (plan.draws > 1)}. Numbers as in act 1:"
     )
     said = [sentence(values, rng), first_trips(first_time, rng)]
     lines = [*wrapped([head]), *table(values, rng), *wrapped(said)]
@@ -122,9 +121,8 @@ def measured(day_one: SceneRecommender, opened: Sequence[Opened], dataset: Datas
     def ours(shop: SceneRecommender) -> np.ndarray:
         return test.ndcg(listed_scores(shop.recommend(histories=histories, k=10), names, dataset.catalogue.ids))
 
-    nobody = np.zeros(0, np.int64)
-    values = {name: {0: one} for name, one in _counted(dataset, nobody, test, choosing).items()}
-    values = {OURS: {0: ours(day_one)}, **values}
+    own = _counted(dataset, np.zeros(0, np.int64), test, choosing)[COUNTS]
+    values: dict[str, dict[int, np.ndarray]] = {OURS: {0: ours(day_one)}, POPULAR: {}, COUNTS: {0: own}}
     draws = Counter(len(one.customers) for one in opened)
     for one in opened:
         count = len(one.customers)
@@ -163,10 +161,10 @@ def table(values: Values, rng: np.random.Generator) -> list[str]:
     counts = list(values[OURS])
     lines = [" " * 12 + "".join(f"{f'{count} customers':<27}" for count in counts)]
     for name, one in values.items():
-        cells = [f"{one[count].mean():.3f}" for count in counts]
-        if name != OURS:
-            gaps = [paired_bootstrap(values[OURS][count], one[count], rng) for count in counts]
-            cells = [f"{cell} {beside(gap)}" for cell, gap in zip(cells, gaps, strict=True)]
+        cells = []
+        for count in counts:
+            gap = "" if name == OURS or count not in one else beside(paired_bootstrap(values[OURS][count], one[count], rng))
+            cells.append(f"{one[count].mean():.3f} {gap}" if count in one else "nothing to count")
         lines.append(f"{name:<12}" + "".join(f"{cell:<27}" for cell in cells))
     return [line.rstrip()[:LINE] for line in lines]
 
@@ -176,25 +174,27 @@ def sentence(values: Values, rng: np.random.Generator) -> str:
     counts = list(values[OURS])
     found = by_setting({str(count): _gaps(values, count, rng) for count in counts})
     moved = paired_bootstrap(values[OURS][counts[-1]], values[OURS][0], rng)
-    said = " ".join(f"With {settings} customers llmrec is {words}." for settings, words in found)
-    return f"{said} {counts[-1]} customers change it by {gain(moved)}."
+    said = "; ".join(f"with {settings} {words}" for settings, words in found)
+    return f"llmrec is {said}. {counts[-1]} customers change it by {gain(moved)}."
 
 
 def first_trips(values: Values, rng: np.random.Generator) -> str:
-    """The same where nobody has an own earlier trip to the department."""
+    """The same where nobody has an own earlier trip to the department: with no customers counts are then a random order."""
     counts = list(values[OURS])
     means = listed([f"{values[OURS][count].mean():.3f}" for count in counts])
-    found = by_setting({str(count): _gaps(values, count, rng) for count in counts})
-    said = "; ".join(f"with {settings} {words}" for settings, words in found)
-    return f"Asked as if that trip were a household's first one there, llmrec comes to {means}: {said}."
+    gaps = {str(count): _gaps(values, count, rng) for count in counts}
+    gaps["0"] = {"a random order": gaps["0"][COUNTS]}
+    said = "; ".join(f"with {settings} {words}" for settings, words in by_setting(gaps))
+    return f"Had no household been there before, llmrec would come to {means}: {said}."
 
 
 def _gaps(values: Values, count: int, rng: np.random.Generator) -> dict[str, Interval]:
-    return {name: paired_bootstrap(values[OURS][count], values[name][count], rng) for name in (POPULAR, COUNTS)}
+    there = [name for name in (POPULAR, COUNTS) if count in values[name]]
+    return {name: paired_bootstrap(values[OURS][count], values[name][count], rng) for name in there}
 
 
 def _rows(values: Values, customers: int, what: str, seed: int, rng: np.random.Generator) -> list[Result]:
-    here = {name: one[customers] for name, one in values.items()}
+    here = {name: one[customers] for name, one in values.items() if customers in one}
     return results(BENCHMARK, f"customers={customers}{what}", OURS, here, {OURS: "ours"}, seed, rng)
 
 

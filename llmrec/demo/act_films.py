@@ -54,13 +54,13 @@ def play(ratings: pa.Table, films: pa.Table, plan: Plan, seed: int) -> Act:
     told["milliseconds"] = milliseconds(known, last.take(np.array([person])))
     told["why"] = why(known, dataset.take(train), last, person, lists[CLICKS[-1]])
     act = measured(known, dataset, train, tasks, seed)
-    head = [
-        f"MovieLens-100K: {len(train)} people trained on, {held.n_users} others asked. One of these clicks on "
-        f"{listed(told['clicked'])}. What they are offered (* liked later):"
-    ]
-    last_line = f"The answer to {CLICKS[-1]} clicks takes {told['milliseconds']:.0f} ms. {told['why']}"
-    lines = [*wrapped(head), *columns(told), *wrapped([last_line]), *act.lines]
-    title = f"Films with readable titles: a list after {listed([str(clicks) for clicks in CLICKS])} clicks"
+    head = (
+        f"{len(train)} people trained on, {held.n_users} others asked. One of these clicks on {listed(told['clicked'])}. "
+        "Offered (* liked later):"
+    )
+    reason = f"{CLICKS[-1]} clicks are answered in {told['milliseconds']:.0f} ms. {told['why']}"
+    lines = [*wrapped([head]), *columns(told), *wrapped([reason]), *act.lines]
+    title = f"Films (MovieLens-100K): a new person's list after {listed([str(clicks) for clicks in CLICKS])} clicks"
     return Act(NAME, title, tuple(lines), act.panel, act.rows, told | act.told)
 
 
@@ -143,8 +143,8 @@ def why(known: Recommender, train: Dataset, last: Tasks, person: int, answer: pa
     both, one = liked_both(train, nearest, first)
     source = answer.column("source").to_pylist()[0].replace("+", ", ")
     return (
-        f"Why {titles[first]}: of the {one} people trained on who liked {titles[nearest]}, {both} liked it too; the cosine of "
-        f"the two item vectors is {cosine[ids[nearest]]:.2f}, the highest among the clicks; found by: {source}."
+        f"Why {titles[first]}? The nearest click by item vector is {titles[nearest]} (cosine {cosine[ids[nearest]]:.2f}); of "
+        f"{one} people trained on who liked that, {both} liked both. Found by: {source}."
     )
 
 
@@ -190,12 +190,12 @@ def _rises(values: dict[int, np.ndarray], rng: np.random.Generator) -> bool:
 
 def _sentences(values: dict[str, dict[int, np.ndarray]], people: int, rng: np.random.Generator) -> Sequence[str]:
     ours = values[OURS]
-    said = [f"{ours[0].mean():.3f} with nothing known (what is popular)"]
+    said = [f"{ours[0].mean():.3f} with nothing known"]
     for clicks in CLICKS[1:]:
         found = paired_bootstrap(ours[clicks], ours[0], rng)
-        said.append(f"{ours[clicks].mean():.3f} after {clicks}, {standing(found)} that ({gain(found)})")
+        said.append(f"{ours[clicks].mean():.3f} after {clicks}, {standing(found)} that, {gain(found)}")
     other = paired_bootstrap(ours[CLICKS[-1]], values[KNN][CLICKS[-1]], rng)
     return [
-        f"NDCG@10 on the next {LATER} likes of all {people}: {'; '.join(said)}. After {CLICKS[-1]} clicks llmrec is "
-        f"{standing(other)} {KNN} of the same clicks ({gain(other)}). Brackets are 95% intervals over people."
+        f"NDCG@10 on the next {LATER} likes of all {people} [95% interval]: {'; '.join(said)}, and {standing(other)} {KNN} of "
+        f"the same clicks, {gain(other)}."
     ]

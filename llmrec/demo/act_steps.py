@@ -20,6 +20,7 @@ from llmrec.demo.verdict import beside, gain, listed, standing
 from llmrec.encoder.users import PromptReading, Read, batches
 from llmrec.meta.gate import Choice
 from llmrec.metrics.bootstrap import Interval, paired_bootstrap
+from llmrec.models.item_item import fit_ease
 from llmrec.recommender.dense import ranked_scores
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.state import State
@@ -28,10 +29,13 @@ NAME = "steps"
 KNOWN = (10, 30, 100)  # events known of a person, the last ones before what is asked
 LATER = 20  # events after them that a list is to name
 LEAST = 120  # events of those who are asked
+RIDGE = 300.0  # of EASE, the first of the constants that act 1 chooses from
 LEAST_PEOPLE = 40  # with so many, of whom half are asked
 ZERO, STEPS, OTHER = "zero steps", "steps on their own events", "steps on another person's"
+EASE = "EASE"
 ALONE, WHOLE = "the transformer's own scores", "the whole recommendation"
 Values = Mapping[str, Mapping[int, np.ndarray]]
+Found = dict[str, dict[int, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def play(dataset: Dataset, found: People, plan: Plan, seed: int, benchmark: str,
     known.fit(dataset.take(found.train), minutes=plan.budget(NAME), verbose=False)
     tasks = {count: last_known(dataset, found.asked, count) for count in KNOWN}
     values, whole = measured(known.state, tasks)
+    whole[EASE] = counted(dataset, found.train, tasks)
     rng = np.random.default_rng(seed)
     rows = []
     for name, part in ((ALONE, values), (WHOLE, whole)):
@@ -75,6 +80,7 @@ def play(dataset: Dataset, found: People, plan: Plan, seed: int, benchmark: str,
             here = {way: one[count] for way, one in part.items()}
             rows += results(benchmark, f"{name}, known={count}", STEPS, here, {STEPS: "ours"}, seed, rng)
     curves = tuple(curve(name, "ours" if name == STEPS else "control", one, rng) for name, one in values.items())
+    curves = (*curves, curve(EASE, "control", whole[EASE], rng))
     slots = plan.steps.train.max_slots
     panel = Panel(_seen(values, rng), f"events known, the last {slots} of them in the prompt", curves)
     head = (
@@ -82,7 +88,7 @@ def play(dataset: Dataset, found: People, plan: Plan, seed: int, benchmark: str,
         f'prompt. {steps_of(known.state)} steps (adapter="{plan.steps.adapter}") move a person\'s vector by all that is known. '
         f"NDCG@10 on {LATER} other events; [95% interval of the difference from zero steps], ▼ below, = level, ▲ above:"
     )
-    said = [sentence(values, whole, rng), elsewhere_sentence(elsewhere)]
+    said = [sentence(values, whole, rng), beside_counts(whole, rng), elsewhere_sentence(elsewhere)]
     lines = [*wrapped([head]), *table(values, whole, rng), *wrapped(said)]
     told = {"people": len(found.asked), "steps": steps_of(known.state), "adapter": plan.steps.adapter}
     return Act(NAME, "Where steps for one person pay, and where they do not", tuple(lines), panel, tuple(rows), told)
@@ -94,11 +100,18 @@ def last_known(dataset: Dataset, users: np.ndarray, count: int) -> Tasks:
     return Tasks(dataset, split - count, split, split + LATER)
 
 
-def measured(state: State, tasks: Mapping[int, Tasks]) -> tuple[Values, Values]:
+def counted(dataset: Dataset, train: np.ndarray, tasks: Mapping[int, Tasks]) -> dict[int, np.ndarray]:
+    """NDCG@10 of EASE over all that is known, by the number of known events."""
+    last = tasks[KNOWN[-1]]
+    relevant, allowed, ease = last.relevant(new_only=True), unseen(last), fit_ease(dataset, train, RIDGE, log=True)
+    return {count: ndcg(ease.scores(part), part, relevant, allowed) for count, part in tasks.items()}
+
+
+def measured(state: State, tasks: Mapping[int, Tasks]) -> tuple[Found, Found]:
     """NDCG@10 of every person by way and number of known events: by the transformer's scores, and by the whole chain."""
     relevant, allowed = (tasks[KNOWN[-1]].relevant(new_only=True), unseen(tasks[KNOWN[-1]]))
-    alone: dict[str, dict[int, np.ndarray]] = {ZERO: {}, STEPS: {}, OTHER: {}}
-    whole: dict[str, dict[int, np.ndarray]] = {ZERO: {}, STEPS: {}, OTHER: {}}
+    alone: Found = {ZERO: {}, STEPS: {}, OTHER: {}}
+    whole: Found = {ZERO: {}, STEPS: {}, OTHER: {}}
     retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=False))
     for count, part in tasks.items():
         for name, read in readers(state, part).items():
@@ -161,6 +174,13 @@ def sentence(values: Values, whole: Values, rng: np.random.Generator) -> str:
     beyond = {"ahead of": "more than", "level with": "no more than", "behind": "less than"}[standing(foreign)]
     own = f"A person's own events are worth {beyond} another person's ({gain(foreign)})."
     return f"Here steps pay: they improve {listed(better)}. {own}{same}{harm}"
+
+
+def beside_counts(whole: Values, rng: np.random.Generator) -> str:
+    """Whether counting over the same events does as well."""
+    gap = _gap(whole, STEPS, EASE, rng)
+    mean = whole[EASE][KNOWN[-1]].mean()
+    return f"{EASE} over the same {KNOWN[-1]} events comes to {mean:.3f}: {WHOLE} is {standing(gap)} it ({gain(gap)})."
 
 
 def elsewhere_sentence(gaps: Mapping[str, Interval]) -> str:

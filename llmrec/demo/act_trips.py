@@ -50,10 +50,10 @@ def play(known: Recommender, dataset: Dataset, parts: dict[str, np.ndarray], pla
     shop = "groceries" if benchmark.startswith("journey") else "your data"
     trip = "trip" if benchmark.startswith("journey") else "basket"
     who = "households" if benchmark.startswith("journey") else "users"
-    everybody = f"{len(parts['train']):,} {who} trained on, {len(first):,} others asked, {dataset.n_items:,} items"
     head = (
-        f"{everybody}. NDCG@10 of what they buy on their next {plan.trips.train.horizon} {trip}s, and the 95% interval of the "
-        f"difference from llmrec, paired over {who}: ▼ below llmrec, = level, ▲ above."
+        f"{len(parts['train']):,} {who} trained on, {len(first):,} others asked, {dataset.n_items:,} items. NDCG@10 of what "
+        f"these take on the next {plan.trips.train.horizon} {trip}s [95% interval of the difference from llmrec], "
+        "▼ below llmrec, = level, ▲ above:"
     )
     lines = [*wrapped([head]), *lines_of(rows, trip), *wrapped([sentence(rows, trip)])]
     told = {

@@ -125,20 +125,20 @@ def test_the_last_trip_to_the_department_is_asked_about_and_what_came_before_is_
 def test_the_verdict_on_a_department_is_that_of_the_numbers(normal):
     values = {
         "llmrec": {0: normal(0.3), 16: normal(0.3), 64: normal(0.4)},
-        "popularity": {0: normal(0.1), 16: normal(0.2), 64: normal(0.3)},
+        "popularity": {16: normal(0.2), 64: normal(0.3)},
         "counts": {0: normal(0.35), 16: normal(0.2), 64: normal(0.4)},
     }
     values["counts"][64] = values["llmrec"][64].copy()
     said = act_department.sentence(values, RNG)
     assert said.startswith(
-        "With 0 customers llmrec is ahead of popularity, and behind counts. With 16 customers llmrec is ahead of popularity "
-        "and counts. With 64 customers llmrec is ahead of popularity, and level with counts. 64 customers change it by +0.1"
+        "llmrec is with 0 behind counts; with 16 ahead of popularity and counts; with 64 ahead of popularity, and level with "
+        "counts. 64 customers change it by +0.1"
     )
-    assert re.search(
-        r"0\.\d+, 0\.\d+ and 0\.\d+: with 0 ahead of popularity, and behind", act_department.first_trips(values, RNG)
-    )
+    said = act_department.first_trips(values, RNG)
+    assert re.search(r"0\.\d+, 0\.\d+ and 0\.\d+: with 0 behind a random order; with 16 ahead of popularity and counts;", said)
     lines = act_department.table(values, RNG)
     assert len(lines) == 4 and max(map(len, lines)) <= LINE
+    assert lines[2].split()[1:4] == ["nothing", "to", "count"]
 
 
 # ---------------------------------------------------------------------------------------- act 3
@@ -164,6 +164,9 @@ def test_the_verdict_on_steps_is_that_of_the_numbers(normal):
     assert act_steps.sentence(same, same, RNG) == "Here nothing gains by steps beyond noise."
     assert act_steps.sentence(same, loses, RNG).endswith("They harm the whole recommendation.")
     assert max(map(len, act_steps.table(gains, loses, RNG))) <= LINE
+    counted = {act_steps.STEPS: {100: normal(0.1)}, act_steps.EASE: {100: normal(0.2)}}
+    assert act_steps.beside_counts(counted, RNG).startswith("EASE over the same 100 events comes to 0.2")
+    assert "the whole recommendation is behind it (-0.1" in act_steps.beside_counts(counted, RNG)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +212,7 @@ def test_steps_are_asked_of_people_who_were_not_trained_on(films_files, tiny_pla
     assert act.told == {"people": 24, "steps": tiny_plan.steps.core.steps, "adapter": "core"}
     assert len(act.lines) <= 12 and max(map(len, act.lines)) <= LINE
     assert {curve.name: curve.x for curve in act.panel.curves} == dict.fromkeys(
-        (act_steps.ZERO, act_steps.STEPS, act_steps.OTHER), act_steps.KNOWN
+        (act_steps.ZERO, act_steps.STEPS, act_steps.OTHER, act_steps.EASE), act_steps.KNOWN
     )
     value = {(row.method, row.setting): row.value for row in act.rows if not row.versus}
     at = f"{act_steps.ALONE}, known="
