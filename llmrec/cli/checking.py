@@ -103,7 +103,11 @@ def _shown(path: Path, reading: Reading) -> str:
 
 
 def _kept(dataset: Dataset) -> str:
-    return f"Left: {dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items"
+    several = int((dataset.n_baskets >= 2).sum())
+    return (
+        f"Left: {dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items. Training learns from "
+        f"the {several:,} users with two baskets or more"
+    )
 
 
 def _facts(

@@ -78,7 +78,8 @@ def read(
 
     Ids stay text where a number would not keep them as they are written ("007"). A column is read with a decimal comma, and
     dates with the day first, only where its values allow nothing else.
-    Raises DataError and SchemaError that name the file, the line, the column and the option that helps: for bytes that are
+    Raises DataError and SchemaError that name the file, the line, the column and the option that helps (of the command; in
+    Python `table_format` takes it, as `on_bad_rows` is taken here): for bytes that are
     not in the encoding, an encoding, separator, number or date (03/04/2026) that may be read in two ways, columns whose
     meaning is not clear, ids that a spreadsheet has shortened.
     """
