@@ -66,12 +66,11 @@ def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
 
 
 def _command(events: Path, items: Path | None, written: FormatOptions, readings: tuple[Reading, Reading | None]) -> str:
-    from llmrec.data.reading import FEW
+    from llmrec.data.reading import few
 
     order = readings[0].format.date_order
-    many = any(
-        reading is not None and len(reading.broken) > FEW * (len(reading.table) + len(reading.broken)) for reading in readings
-    )
+    there = [reading for reading in readings if reading is not None]
+    many = any(not few(len(reading.broken), len(reading.table) + len(reading.broken)) for reading in there)
     exact = replace(written, date_format=written.date_format or order, on_bad_rows="skip" if many else written.on_bad_rows)
     files = [str(events), *(["--items", str(items)] if items else [])]
     return shlex.join(["llmrec", "fit", *files, "--out", "shop/", *exact.words()])
@@ -103,7 +102,11 @@ def _shown(path: Path, reading: Reading) -> str:
 
 
 def _kept(dataset: Dataset) -> str:
-    return f"Left: {dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items"
+    several = int((dataset.n_baskets >= 2).sum())
+    return (
+        f"Left: {dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items. Training learns from "
+        f"the {several:,} users with two baskets or more"
+    )
 
 
 def _facts(

@@ -140,7 +140,7 @@ _EVENTS = (
         type=click.Choice(["error", "few", "skip"]),
         default="few",
         show_default=True,
-        help="Rows with too many or too few fields: an error, left out if at most 1 in 100, or left out.",
+        help="Rows with too many or too few fields: an error, left out if it is one or 1 in 100, or left out.",
     ),
 )
 _ITEMS = (

@@ -7,17 +7,18 @@ import codecs
 import gzip
 import lzma
 import re
-import unicodedata
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from llmrec.data.encodings import chance_utf8, coding_of, could_be_gbk, is_utf8, likely_of, surely_gbk
+from llmrec.data.western import doubtful
 from llmrec.errors import DataError
 
 _CHUNK = 1 << 24
 _SAMPLE = 1 << 18  # bytes of lines beyond ASCII, of which the encoding is told
 _NAMES = {"utf-8-sig": "utf-8", "iso8859-1": "latin-1"}
+_WESTERN = ("cp1252", "cp1250", "cp1251", "cp850", "mac_roman", "iso8859_15")  # to show how a line would read
 _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
     b"BZh": bz2.decompress,
@@ -35,13 +36,6 @@ _OTHER = {
     b"<?xml": "XML: export a table as CSV",
     b"{\\rtf": "a text document: export a table as CSV",
 }
-# Letters of Western European languages beyond ASCII. Others that cp1252 has (Š, ž, ð, þ, ý) are more often letters of
-# another encoding that were read wrongly.
-_LETTERS = frozenset("äöüßÄÖÜàâæçèéêëîïôœùûÿÀÂÆÇÈÉÊËÎÏÔŒÙÛáíñóúÁÍÑÓÚãõÃÕåøÅØìòÌÒ")
-_SIGNS = frozenset("£€¥§©®™°±²³µ·¼½¾×÷«»‹›“”„‘’‚–—…•\xa0¡¿ªº´\xad†")
-_BEHIND_WORDS = frozenset("’‘”“»›…®©™°ºª²³´\xa0–—·\xad")
-_BEFORE_WORDS = frozenset("‘“„‚«‹¿¡£€¥§©°µ·±×\xa0–—•\xad’”")
-_UNUSUAL = 0.02  # share of the characters beyond ASCII, above which a Western encoding is doubted
 
 
 def raw_bytes(path: Path, what: str) -> bytes:
@@ -75,6 +69,8 @@ def as_utf8(data: bytes, encoding: str | None, named: str, says: Callable[[str],
     """
     if encoding is None:
         encoding = _found(data, named, says)
+        if encoding == "utf-8":
+            return data.removeprefix(codecs.BOM_UTF8), encoding
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -86,7 +82,7 @@ def as_utf8(data: bytes, encoding: str | None, named: str, says: Callable[[str],
     except (LookupError, UnicodeError) as error:
         raise DataError(f"{named} is not in the encoding {encoding}: {error}; say another with --encoding") from error
     name = codecs.lookup(encoding).name
-    return text.removeprefix("\ufeff").encode("utf-8", errors="replace"), _NAMES.get(name, name)
+    return text.removeprefix("\ufeff").encode(), _NAMES.get(name, name)
 
 
 def doubts_of(data: bytes) -> tuple[str, ...]:
@@ -132,7 +128,7 @@ def _found(data: bytes, named: str, says: Callable[[str], int]) -> str:
         head = next(line for line in data.splitlines() if line.strip())
         if surely_gbk(sample) or says(head.decode("gb18030", errors="replace")) > says(head.decode("latin-1")):
             return "gbk" if _decodes(data, "gbk") else "gb18030"
-    elif likely in ("latin-1", "cp1252") and not _doubtful(sample.decode("cp1252", errors="replace")):
+    elif likely in ("latin-1", "cp1252") and not doubtful(sample.decode("cp1252", errors="replace")):
         return "cp1252" if re.search(rb"[\x80-\x9f]", data) else "latin-1"
     number, line = lines[0]
     names = dict.fromkeys([likely, *(("gbk", "big5", "euc_kr", "euc_jp") if could_be_gbk(sample) else _WESTERN)])
@@ -141,9 +137,6 @@ def _found(data: bytes, named: str, says: Callable[[str], int]) -> str:
         f"{named}: not in UTF-8, and no other encoding is certain. Line {number} would read {shown}. Say which with "
         "--encoding, or save the file as UTF-8"
     )
-
-
-_WESTERN = ("cp1252", "cp1250", "cp1251", "cp850", "mac_roman", "iso8859_15")
 
 
 def _decodes(data: bytes, encoding: str) -> bool:
@@ -158,37 +151,6 @@ def _excerpt(line: bytes, encoding: str) -> str:
     """The words of a line that are not ASCII, as an encoding reads them."""
     words = [word for word in re.split(rb'[,;\t|"]+', line) if not word.isascii()]
     return b" ".join(words)[:24].decode(encoding, errors="replace")
-
-
-def _doubtful(text: str) -> bool:
-    """Whether a text read as cp1252 has what texts of Western languages do not: signs within or behind words, capitals within
-    words, words of letters beyond ASCII alone, letters of other languages."""
-    beyond = 0
-    odd = sum(len(word) for word in re.findall(r"[^\W\d_]{2,}", text) if not re.search("[a-zA-Z]", word))
-    for match in re.finditer(r"[^\x00-\x7f]", text):
-        beyond += 1
-        place = match.start()
-        odd += _odd(match.group(), text[max(place - 1, 0) : place], text[place + 1 : place + 2])
-    return odd > _UNUSUAL * beyond
-
-
-def _odd(letter: str, before: str, after: str) -> bool:
-    """Whether a character beyond ASCII is not to be expected between its neighbours."""
-    if unicodedata.category(letter)[0] == "L" and letter not in "ªº":
-        if letter not in _LETTERS or (letter.isupper() and before.islower()):
-            return True
-        if letter in "œŒ":
-            return after.lower() not in ("u", "i")
-        if (letter == "á" and before == "a") or (letter == "ÿ" and not before.isalpha()):
-            return True  # ß and a hard space in code pages of DOS
-        return (letter in "ùìò" and after.isalpha()) or (letter == "õ" and after != "e")
-    if letter not in _SIGNS:
-        return True
-    if letter in "’‘" and before.isalpha() and after.isalpha():
-        return before not in "ldnsmtcjquLDNSMTCJQUO" and after not in "strvldm"
-    if before.isalpha() and after.isalpha():
-        return letter not in "·\xad"
-    return (before.isalpha() and letter not in _BEHIND_WORDS) or (after.isalpha() and letter not in _BEFORE_WORDS)
 
 
 def _line(data: bytes, place: int, encoding: str) -> int:

@@ -48,6 +48,7 @@ _WHOLE = r"^-?(0|[1-9][0-9]{0,14})\.0+$"  # as pandas writes integers of a colum
 _SEPARATORS = (";", "\t", "|", "::", "\x01", "^", ":", " ")
 _CHUNK = 1 << 24
 UNTYPED = b"llmrec.untyped"  # in the metadata of a table that was read from text
+_TEXT = (".tsv", ".tab", ".txt", ".dat", ".inter", ".item", ".json", ".jsonl", ".ndjson", ".gz", ".bz2")
 _READ_WITH = {
     ".tsv": 'pandas.read_csv({path}, sep="\\t")',
     ".tab": 'pandas.read_csv({path}, sep="\\t")',
@@ -94,8 +95,9 @@ def read_file(path: Path, what: str, naming: Naming | None = None) -> pa.Table:
         return _read_csv(path, what, naming or list)
     if ending != ".parquet":
         how = _READ_WITH.get(ending, "a reader of that format").format(path=repr(str(path)))
+        text = f" pass llmrec.data.reading.read({str(path)!r}).table, or" if ending in _TEXT else ""
         raise DataError(
-            f"{what}: {str(path)!r} ends in {ending!r}, expected .csv or .parquet; read it yourself, with {how}, "
+            f"{what}: {str(path)!r} ends in {ending!r}, expected .csv or .parquet;{text} read it yourself, with {how}, "
             "and pass the table"
         )
     return read_parquet(path, what)
@@ -209,7 +211,10 @@ def _remedy(path: Path, separator: str | None, coding: str | None) -> str:
     options += [f", encoding={coding!r}"] if coding else []
     engine = ', engine="python"' if separator and len(separator) > 1 else ""
     call = f"pandas.read_csv({str(path)!r}{''.join(options)}{engine})"
-    return f"Read it with {call}, dtype=str for columns of ids, and pass the frame"
+    return (
+        f"Pass llmrec.data.reading.read({str(path)!r}).table, which finds the format, or read it with {call}, dtype=str for "
+        "columns of ids, and pass the frame"
+    )
 
 
 def _other_separator(first: str, second: str) -> str | None:

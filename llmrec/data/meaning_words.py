@@ -54,7 +54,8 @@ _SHORT = {
 }
 
 _TIME = _words(
-    "timestamp datetime date time ts day eventtime eventdate createdat created orderdate orderdatetime ordertime invoicedate "
+    "timestamp datetime date time ts day eventtime eventdate createdat created datecreated orderdate orderdatetime "
+    "ordertime invoicedate "
     "purchasedate purchasetime transactiondate transactiontime unixreviewtime reviewdate saledate salesdate orderedat "
     "purchasedat boughtat "
     "datum zeit zeitpunkt zeitstempel uhrzeit bestelldatum bestellzeit rechnungsdatum kaufdatum auftragsdatum belegdatum "
@@ -69,12 +70,13 @@ _RATING = _words(
     "评分 打分 星级"
 )
 _PRICE = _words(
-    "price unitprice itemprice salesprice saleprice sellingprice productprice preis einzelpreis stuckpreis verkaufspreis "
+    "price unitprice itemprice lineitemprice "
+    "salesprice saleprice sellingprice productprice preis einzelpreis stuckpreis verkaufspreis "
     "vkpreis artikelpreis preisstuck prix prixunitaire prixvente prixarticle tarif precio preciounitario precioventa "
     "preciounidad 价格 单价 售价 销售价 商品价格"
 )
 _QUANTITY = _words(
-    "quantity qty units menge anzahl stuck stuckzahl stk bestellmenge quantite qte cantidad unidades cant "
+    "quantity qty units lineitemquantity menge anzahl stuck stuckzahl stk bestellmenge quantite qte cantidad unidades cant "
     "数量 件数 购买数量 商品数量"
 )
 _EVENT_TYPE = _words(
@@ -82,7 +84,7 @@ _EVENT_TYPE = _words(
     "evenement typeevenement evento tipoevento accion 行为 行为类型 事件 事件类型 操作类型"
 )
 _TITLE = _words(
-    "title itemname producttitle productname articlename movietitle booktitle itemtitle "
+    "title itemname lineitemname producttitle productname articlename movietitle booktitle itemtitle "
     "titel bezeichnung artikelbezeichnung produktbezeichnung artikelname produktname artikeltitel warenbezeichnung "
     "titre designation libelle nomproduit nomarticle libelleproduit libellearticle "
     "titulo nombreproducto nombrearticulo denominacion 商品名称 产品名称 商品名 产品名 商品标题 标题 品名"
@@ -110,15 +112,16 @@ def _nouns(nouns: list[str]) -> set[str]:
 
 def _with_aliases(words: dict[str, tuple[set[str], ...]], table: dict[str, tuple[str, ...]]) -> dict[str, tuple[set[str], ...]]:
     """The words, and among the first of each meaning the names that tables in Python may have."""
-    return {ours: (sets[0] | (set(table[ours]) - set().union(*sets)), *sets[1:]) for ours, sets in words.items()}
+    return {ours: (sets[0] | (set(table[ours]) - set(_NAME) - set().union(*sets)), *sets[1:]) for ours, sets in words.items()}
 
 
-_CODES = {"asin", "parentasin", "sku", "stockcode", "iid"}  # ids by themselves
+_EMAIL = {"email", "mail", "emailaddress", "customeremail"}  # whose it is, where nothing else says so
+_CODES = {"asin", "parentasin", "sku", "lineitemsku", "stockcode", "iid"}  # ids by themselves
 _LESSER_CODES = {"ean", "gtin", "isbn", "barcode", "upc"}  # ids where no other is given
 
 # Meaning -> sets of folded names, a better one first: what a name of an earlier set claims, none of a later set does.
 _EVENTS: dict[str, tuple[set[str], ...]] = {
-    "user_id": (_joined(_USER, _ID) | {"uid", "reviewerid"}, _nouns(_USER)),
+    "user_id": (_joined(_USER, _ID) | {"uid", "reviewerid"}, _nouns(_USER), set(_EMAIL)),
     "item_id": (_joined(_ITEM, _ID) | _CODES, _LESSER_CODES, _nouns(_ITEM)),
     "timestamp": (set(_TIME),),
     "rating": (set(_RATING),),
@@ -128,7 +131,7 @@ _EVENTS: dict[str, tuple[set[str], ...]] = {
     "scene": ({"scene"},),
     "price": (set(_PRICE),),
     "quantity": (set(_QUANTITY),),
-    "title": (set(_TITLE), {"name"}),
+    "title": (set(_TITLE),),
     "text": (set(_TEXT),),
     "category": (set(_CATEGORY),),
 }

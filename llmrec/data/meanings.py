@@ -31,6 +31,7 @@ class Meanings:
 def folded(name: str) -> str:
     """A name without case, accents, signs, linking words, brackets and a currency behind: "N° de Client" is "nclient"."""
     bare = _BRACKETS.sub(" ", _RECBOLE.sub("", name.strip())) if not _BRACKETS.fullmatch(name.strip()) else name
+    bare = bare.replace("#", " no ")
     bare = re.sub(r"(?<=[a-zäöüß])(?=[A-Z][a-z])", " ", bare)
     plain = "".join(c for c in unicodedata.normalize("NFKD", bare.casefold()) if not unicodedata.combining(c))
     words = re.findall(r"[^\W_]+", plain)

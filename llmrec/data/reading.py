@@ -74,11 +74,12 @@ def read(
     what: "events" or "items": which columns are looked for, by names in English, German, French, Spanish and Chinese.
     table_format: what is known of the format; the rest is found.
     on_bad_rows: rows with too many or too few fields are an error ("error"), left out and named in `broken` and `steps`
-        ("skip"), or left out where they are at most 1 in 100 ("few").
+        ("skip"), or left out where there is one, or they are at most 1 in 100 ("few").
 
     Ids stay text where a number would not keep them as they are written ("007"). A column is read with a decimal comma, and
     dates with the day first, only where its values allow nothing else.
-    Raises DataError and SchemaError that name the file, the line, the column and the option that helps: for bytes that are
+    Raises DataError and SchemaError that name the file, the line, the column and the option that helps (of the command; in
+    Python `table_format` takes it, as `on_bad_rows` is taken here): for bytes that are
     not in the encoding, an encoding, separator, number or date (03/04/2026) that may be read in two ways, columns whose
     meaning is not clear, ids that a spreadsheet has shortened.
     """
@@ -89,7 +90,8 @@ def read(
     total = len(raw.table) + len(raw.broken)
     _check_broken(raw.broken, total, on_bad_rows, named)
     if not len(raw.table):
-        raise DataError(f"{named}: holds names of columns and no row that can be read; expected at least one")
+        why = f" ({raw.broken[0]})" if raw.broken else ""
+        raise DataError(f"{named}: holds names of columns and no row that can be read{why}; expected at least one")
     meanings = column_meanings(list(raw.names), what, found.columns or ())
     table, found, said = _typed(raw, meanings, replace(found, columns=meanings.pairs), what, named)
     steps = (
@@ -102,6 +104,11 @@ def read(
         *(f"{what}: {doubt}" for doubt in raw.doubts),
     )
     return Reading(table, found, steps, notes, raw.broken, meanings.unread)
+
+
+def few(broken: int, rows: int) -> bool:
+    """Whether so many broken rows, of all, are left out without being asked: one, or 1 in 100."""
+    return broken <= max(1, FEW * rows)
 
 
 def detect(path: str | Path, what: str = "events", table_format: TableFormat = TableFormat()) -> TableFormat:  # noqa: B008
@@ -178,7 +185,7 @@ def _single_quoted(name: str) -> bool:
 
 
 def _check_broken(broken: tuple[Broken, ...], total: int, on_bad_rows: OnBadRows, named: str) -> None:
-    if not broken or on_bad_rows == "skip" or (on_bad_rows == "few" and len(broken) <= FEW * total):
+    if not broken or on_bad_rows == "skip" or (on_bad_rows == "few" and few(len(broken), total)):
         return
     more = f" ({len(broken):,} of {total:,} rows are broken)" if len(broken) > 1 else ""
     raise DataError(

@@ -245,6 +245,18 @@ def test_a_noun_beside_its_id_is_the_title_and_text_is_one_where_there_is_none()
     assert dict(found.pairs)["Description"] == "title" and "read as title" in found.notes[0]
 
 
+def test_a_name_in_events_may_be_that_of_a_customer_and_is_not_read(tmp_path):
+    found = column_meanings(["Kundennr", "Name", "Artikelnr", "Datum"], "events")
+    assert found.unread == ("Name",)
+    path = tmp_path / "x.csv"
+    path.write_text("Kundennr,Name,Artikelnr,Datum\n1,Ann,A,2026-04-13\n1,Ann,B,2026-04-14\n")
+    assert build(read(path).table)[0].catalogue.column("title") == ["item A", "item B"]
+    shopify = ["Name", "Email", "Created at", "Lineitem quantity", "Lineitem name", "Lineitem price", "Lineitem sku"]
+    ours = {"Email": "user_id", "Lineitem sku": "item_id", "Lineitem name": "title", "Lineitem price": "price"}
+    pairs = dict(column_meanings(shopify, "events").pairs)
+    assert ours.items() <= pairs.items() and "Name" not in pairs
+
+
 def test_the_title_of_a_review_is_not_that_of_the_item():
     columns = ["user_id", "parent_asin", "timestamp", "rating", "title", "text", "verified_purchase"]
     found = column_meanings(columns, "events")
