@@ -20,7 +20,8 @@ from pages.tree import tree
 from studies.adaptation.readme import readme as adaptation
 
 ROOT = Path(__file__).resolve().parents[1]
-OTHERS = ("demo", "ablations", "adaptation", "recognition", "scenes", "busy", "answers")  # reports that are no benchmark's
+# Reports that are no benchmark's.
+OTHERS = ("demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers")
 ERRORS = ("mae", "rmse")  # metrics of which less is better
 RESULTS = ROOT / "training" / "results"
 

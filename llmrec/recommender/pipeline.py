@@ -249,7 +249,8 @@ def learn_attribute_ranker(
     rng: np.random.Generator,
     seed: int,
 ) -> Ranker:
-    """The ranker for users without events: what `others` took first, by their attributes alone.
+    """The ranker for users without events: what `others` took first, by their attributes alone. Users of whom none is known
+    teach it how much popularity counts.
 
     counted: users whom `retrieval` counts, and the base was trained on. Where they are the only ones, each half of them meets
     what was counted over the other half. read: with the base alone.
@@ -268,7 +269,6 @@ def learn_attribute_ranker(
         tasks = first_baskets(dataset, asked, 0, settings.train.horizon)
         if tasks.user_attributes is None or part.user_attributes is None:
             continue
-        tasks = tasks.take(tasks.user_attributes.some)
         if len(tasks):
             groups, reading = fit_groups(part, part.user_attributes, settings.train.horizon), read(tasks)
             here = replace(retrieval, counts=replace(retrieval.counts, groups=groups))
@@ -276,7 +276,8 @@ def learn_attribute_ranker(
             inputs = attribute_inputs(groups, TransformerRanker(already_read(tasks, reading)), tasks, found)
             learned.append(ranking(tasks, found, inputs))
     whole = concatenate_rankings(learned)
-    return fit_ranker(whole, settings.blend if len(whole.target) else replace(settings.blend, max_steps=0), seed)
+    plan = settings.counts_ranker if len(whole.target) else replace(settings.counts_ranker, max_steps=0)
+    return fit_ranker(whole, plan, seed)
 
 
 def learn_blend(
