@@ -208,6 +208,8 @@ def test_the_figures_are_those_of_the_reports():
     assert tables.readme(README) == README
     architecture = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     assert tables.architecture(architecture) == architecture
+    demo = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+    assert tables.demonstration(demo) == demo
 
 
 def test_the_chinese_quickstart_runs(shop, capsys):

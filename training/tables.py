@@ -209,9 +209,16 @@ def reports() -> list[Path]:
 
 
 def readme(text: str) -> str:
-    """The README with its household's lists and its table of results."""
-    told = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))["story"]
-    return put(put(text, "list", f"```\n{story.text(told)}\n```"), "results", overview.table(RESULTS))
+    """The README with its table of results."""
+    return put(text, "results", overview.table(RESULTS))
+
+
+def demonstration(text: str) -> str:
+    """docs/demo.md with what the demonstration printed, and the lists of one household."""
+    told = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))
+    acts = [f"Act {number}. {act['title']}\n" + "\n".join(act["lines"]) for number, act in enumerate(told["acts"].values())]
+    text = put(text, "acts", "```\n{}\n```".format("\n\n".join(acts)))
+    return put(text, "list", f"```\n{story.text(told['story'])}\n```")
 
 
 def architecture(text: str) -> str:
@@ -222,7 +229,12 @@ def architecture(text: str) -> str:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Write the tables, the figure and the file tree into RESULTS.md, README.md, docs/ and ARCHITECTURE.md."""
-    pages = {ROOT / "training" / "RESULTS.md": written, ROOT / "README.md": readme, ROOT / "ARCHITECTURE.md": architecture}
+    pages = {
+        ROOT / "training" / "RESULTS.md": written,
+        ROOT / "README.md": readme,
+        ROOT / "ARCHITECTURE.md": architecture,
+        ROOT / "docs" / "demo.md": demonstration,
+    }
     for page, filled in pages.items():
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     overview.draw(RESULTS, ROOT / "docs" / "results.png")
