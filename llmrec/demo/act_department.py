@@ -15,7 +15,7 @@ from llmrec.demo.comparison import Cell, Scores, best
 from llmrec.demo.controls import item_knns
 from llmrec.demo.measuring import all_events, curve, history_table, listed_scores, ndcg, results
 from llmrec.demo.plan import Plan
-from llmrec.demo.verdict import beside, by_setting, gain, listed, standings
+from llmrec.demo.verdict import beside, by_setting, gain, listed, standing
 from llmrec.metrics.bootstrap import Interval, paired_bootstrap
 from llmrec.metrics.report import Result
 from llmrec.models.popularity import fit_most_frequent, fit_popularity
@@ -205,4 +205,4 @@ def _curves(values: Values, rng: np.random.Generator) -> Iterator[Curve]:
 
 def _seen(values: Values, rng: np.random.Generator) -> str:
     most = list(values[OURS])[-1]
-    return f"New department, {most} customers: {standings(_gaps(values, most, rng))}"
+    return f"New department: {standing(_gaps(values, most, rng)[COUNTS])} counts of {most} customers"

@@ -32,6 +32,7 @@ LEAST = 120  # events of those who are asked
 RIDGE = 300.0  # of EASE, the first of the constants that act 1 chooses from
 LEAST_PEOPLE = 40  # with so many, of whom half are asked
 ZERO, STEPS, OTHER = "zero steps", "steps on own events", "steps on another's"
+SHORT = {ZERO: "transformer, zero steps", STEPS: "transformer, own events", OTHER: "transformer, another's"}
 EASE = "EASE"
 ALONE, WHOLE = "the transformer's own scores", "the whole recommendation"
 Values = Mapping[str, Mapping[int, np.ndarray]]
@@ -79,10 +80,8 @@ def play(dataset: Dataset, found: People, plan: Plan, seed: int, benchmark: str,
         for count in KNOWN:
             here = {way: one[count] for way, one in part.items()}
             rows += results(benchmark, f"{name}, known={count}", STEPS, here, {STEPS: "ours"}, seed, rng)
-    curves = tuple(
-        curve(f"transformer, {name}", "ours" if name == STEPS else "control", one, rng) for name, one in values.items()
-    )
-    curves = (*curves, curve("whole, steps on own events", "ours", whole[STEPS], rng), curve(EASE, "control", whole[EASE], rng))
+    curves = tuple(curve(SHORT[name], "ours" if name == STEPS else "control", one, rng) for name, one in values.items())
+    curves = (*curves, curve("whole, own events", "ours", whole[STEPS], rng), curve(EASE, "control", whole[EASE], rng))
     slots = plan.steps.train.max_slots
     panel = Panel(_seen(values, rng), f"events known, the last {slots} of them in the prompt", curves)
     head = (

@@ -49,7 +49,7 @@ def _draw(axes: Any, panel: Panel) -> None:
     axes.grid(axis="y", color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylabel("NDCG@10", fontsize=8)
-    axes.legend(fontsize=7.5, frameon=False, loc="upper left", ncols=2)
+    axes.legend(fontsize=7, frameon=False, loc="upper left", ncols=2)
 
 
 def _line(axes: Any, curve: Curve, places: Sequence[float], style: dict[str, Any]) -> None:

@@ -214,8 +214,8 @@ def test_steps_are_asked_of_people_who_were_not_trained_on(films_files, tiny_pla
     assert len(act.lines) <= 12 and max(map(len, act.lines)) <= LINE
     assert len(act.panel.curves) == 5 and all(curve.x == act_steps.KNOWN for curve in act.panel.curves)
     assert [curve.name for curve in act.panel.curves if curve.role == "ours"] == [
-        "transformer, steps on own events",
-        "whole, steps on own events",
+        "transformer, own events",
+        "whole, own events",
     ]
     value = {(row.method, row.setting): row.value for row in act.rows if not row.versus}
     at = f"{act_steps.ALONE}, known="
