@@ -204,6 +204,5 @@ def _curves(values: Values, rng: np.random.Generator) -> Iterator[Curve]:
 
 
 def _seen(values: Values, rng: np.random.Generator) -> str:
-    words = {standing(gap) for count in values[OURS] for gap in _gaps(values, count, rng).values()}
-    what = "behind counts" if "behind" in words else "ahead of counts" if words == {"ahead of"} else "ahead or level"
-    return f"New department: {what} of the same customers"
+    most = list(values[OURS])[-1]
+    return f"New department: {standing(_gaps(values, most, rng)[COUNTS])} counts of {most} customers"

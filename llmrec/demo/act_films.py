@@ -174,18 +174,14 @@ def measured(known: Recommender, dataset: Dataset, train: np.ndarray, tasks: dic
     for clicks in CLICKS:
         here = {name: one[clicks] for name, one in values.items() if clicks in one}
         rows += results(BENCHMARK, f"clicks={clicks}", OURS, here, roles, seed, rng)
-    panel = Panel(
-        "Films: each click improves the list" if _rises(values[OURS], rng) else "Films: lists by clicks",
-        "films clicked",
-        curves,
-    )
+    panel = Panel(_seen(values[OURS], rng), "films clicked", curves)
     return Act(NAME, "", tuple(wrapped(_sentences(values, len(last), rng))), panel, tuple(rows))
 
 
-def _rises(values: dict[int, np.ndarray], rng: np.random.Generator) -> bool:
-    """Whether more clicks are better beyond noise, from each number to the next."""
-    pairs = zip(CLICKS[1:], CLICKS, strict=False)
-    return all(standing(paired_bootstrap(values[more], values[less], rng)) == "ahead of" for more, less in pairs)
+def _seen(values: dict[int, np.ndarray], rng: np.random.Generator) -> str:
+    word = standing(paired_bootstrap(values[CLICKS[-1]], values[0], rng))
+    what = {"ahead of": "improve the list", "level with": "change little", "behind": "make the list worse"}[word]
+    return f"Films: {CLICKS[-1]} clicks {what}"
 
 
 def _sentences(values: dict[str, dict[int, np.ndarray]], people: int, rng: np.random.Generator) -> Sequence[str]:

@@ -31,7 +31,8 @@ LATER = 20  # events after them that a list is to name
 LEAST = 120  # events of those who are asked
 RIDGE = 300.0  # of EASE, the first of the constants that act 1 chooses from
 LEAST_PEOPLE = 40  # with so many, of whom half are asked
-ZERO, STEPS, OTHER = "zero steps", "steps on their own events", "steps on another person's"
+ZERO, STEPS, OTHER = "zero steps", "steps on own events", "steps on another's"
+SHORT = {ZERO: "transformer, zero steps", STEPS: "transformer, own events", OTHER: "transformer, another's"}
 EASE = "EASE"
 ALONE, WHOLE = "the transformer's own scores", "the whole recommendation"
 Values = Mapping[str, Mapping[int, np.ndarray]]
@@ -79,8 +80,8 @@ def play(dataset: Dataset, found: People, plan: Plan, seed: int, benchmark: str,
         for count in KNOWN:
             here = {way: one[count] for way, one in part.items()}
             rows += results(benchmark, f"{name}, known={count}", STEPS, here, {STEPS: "ours"}, seed, rng)
-    curves = tuple(curve(name, "ours" if name == STEPS else "control", one, rng) for name, one in values.items())
-    curves = (*curves, curve(EASE, "control", whole[EASE], rng))
+    curves = tuple(curve(SHORT[name], "ours" if name == STEPS else "control", one, rng) for name, one in values.items())
+    curves = (*curves, curve("whole, own events", "ours", whole[STEPS], rng), curve(EASE, "control", whole[EASE], rng))
     slots = plan.steps.train.max_slots
     panel = Panel(_seen(values, rng), f"events known, the last {slots} of them in the prompt", curves)
     head = (
@@ -172,15 +173,15 @@ def sentence(values: Values, whole: Values, rng: np.random.Generator) -> str:
     same = f" {listed(level).capitalize()} is level with and without them." if level else ""
     foreign = _gap(values if ALONE in better else whole, STEPS, OTHER, rng)
     beyond = {"ahead of": "more than", "level with": "no more than", "behind": "less than"}[standing(foreign)]
-    own = f"A person's own events are worth {beyond} another person's ({gain(foreign)})."
-    return f"Here steps pay: they improve {listed(better)}. {own}{same}{harm}"
+    what = "both" if len(better) == 2 else better[0]
+    return f"Here steps pay: they improve {what}. Own events are worth {beyond} another's, {gain(foreign)}.{same}{harm}"
 
 
 def beside_counts(whole: Values, rng: np.random.Generator) -> str:
     """Whether counting over the same events does as well."""
     gap = _gap(whole, STEPS, EASE, rng)
     mean = whole[EASE][KNOWN[-1]].mean()
-    return f"{EASE} over the same {KNOWN[-1]} events comes to {mean:.3f}: {WHOLE} is {standing(gap)} it ({gain(gap)})."
+    return f"{EASE} over the same {KNOWN[-1]} events comes to {mean:.3f}: {WHOLE} is {standing(gap)} it, {gain(gap)}."
 
 
 def elsewhere_sentence(gaps: Mapping[str, Interval]) -> str:
@@ -189,7 +190,7 @@ def elsewhere_sentence(gaps: Mapping[str, Interval]) -> str:
     low, high = (end(gap.value for gap in gaps.values()) for end in (min, max))
     where = "In act 1, where the prompt holds all that is known,"
     if low == high == 0:
-        return f"{where} they do not pay: a gate, learned on other people, takes none."
+        return f"{where} they do not pay: a gate, learned on others, takes none."
     what = "they add in some settings, not in all" if "ahead of" in words else "they do not pay"
     what = "they pay too" if words == {"ahead of"} else "they cost something" if "behind" in words else what
     return f"{where} {what}: {low:+.4f} to {high:+.4f} NDCG@10."

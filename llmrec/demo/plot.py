@@ -29,11 +29,12 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
 
 def _draw(axes: Any, panel: Panel) -> None:
     at = sorted({x for curve in panel.curves for x in curve.x})
-    grey = 0
-    for number, curve in enumerate(panel.curves):
+    grey = green = 0
+    for number, curve in enumerate(sorted(panel.curves, key=lambda one: one.role != "ours")):
         shift = 0.04 * (number - (len(panel.curves) - 1) / 2)  # intervals beside each other, not on top of each other
         if curve.role == "ours":
-            style: dict[str, Any] = {"color": OURS, "marker": "o", "linewidth": 2.2, "zorder": 3}
+            style: dict[str, Any] = {"color": OURS, "marker": "oP"[green % 2], "linestyle": DASHES[green % 2], "linewidth": 2.2}
+            green += 1
         else:
             style = {"color": GREYS[grey % 4], "marker": MARKERS[grey % 4], "linestyle": DASHES[grey % 4], "linewidth": 1.2}
             grey += 1
@@ -48,14 +49,24 @@ def _draw(axes: Any, panel: Panel) -> None:
     axes.grid(axis="y", color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylabel("NDCG@10", fontsize=8)
-    axes.legend(fontsize=7.5, frameon=False, loc="upper left", ncols=2)
+    axes.legend(fontsize=7, frameon=False, loc="upper left", ncols=2)
 
 
 def _line(axes: Any, curve: Curve, places: Sequence[float], style: dict[str, Any]) -> None:
     """A curve with its intervals; where nothing but one point is known, the point."""
     mean = [one.value for one in curve.y]
     spread = [[one.value - one.low for one in curve.y], [one.high - one.value for one in curve.y]]
-    axes.errorbar(places, mean, yerr=spread, label=curve.name, markersize=4.5, elinewidth=0.9, capsize=0, **style)
+    axes.errorbar(
+        places,
+        mean,
+        yerr=spread,
+        label=curve.name,
+        markersize=4.5,
+        elinewidth=0.9,
+        capsize=0,
+        zorder=3 - (curve.role != "ours"),
+        **style,
+    )
 
 
 def _figure(panels: int, across: int) -> tuple[Any, list[Any]]:

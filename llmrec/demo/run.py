@@ -117,8 +117,7 @@ def last_lines(out: Path, minutes: float, shortened: bool) -> list[str]:
         f"{minutes:.1f} min. In {out}: acts.png (curves), report.json (all numbers), model (of act 1, to be loaded).",
         "Your own data, a table of events (user_id, item_id, timestamp) and one of items (item_id, title):",
         "  llmrec demo --events events.csv --items items.csv --out runs/mine",
-        "  >>> from llmrec import Recommender",
-        '  >>> Recommender().fit("events.csv", "items.csv").recommend(["a user id"], k=5, titles=True)',
+        '  >>> from llmrec import Recommender; Recommender().fit("events.csv", "items.csv").recommend(["an id"])',
     ]
 
 

@@ -158,15 +158,16 @@ def test_the_verdict_on_steps_is_that_of_the_numbers(normal):
     same[act_steps.STEPS] = same[act_steps.ZERO]
     said = act_steps.sentence(gains, same, RNG)
     assert said.startswith(
-        "Here steps pay: they improve the transformer's own scores. A person's own events are worth more than"
+        "Here steps pay: they improve the transformer's own scores. Own events are worth more than another's, +"
     )
     assert said.endswith("The whole recommendation is level with and without them.")
+    assert act_steps.sentence(gains, gains, RNG).startswith("Here steps pay: they improve both.")
     assert act_steps.sentence(same, same, RNG) == "Here nothing gains by steps beyond noise."
     assert act_steps.sentence(same, loses, RNG).endswith("They harm the whole recommendation.")
     assert max(map(len, act_steps.table(gains, loses, RNG))) <= LINE
     counted = {act_steps.STEPS: {100: normal(0.1)}, act_steps.EASE: {100: normal(0.2)}}
     assert act_steps.beside_counts(counted, RNG).startswith("EASE over the same 100 events comes to 0.2")
-    assert "the whole recommendation is behind it (-0.1" in act_steps.beside_counts(counted, RNG)
+    assert "the whole recommendation is behind it, -0.1" in act_steps.beside_counts(counted, RNG)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_the_verdict_on_steps_is_that_of_the_numbers(normal):
         ([(0.02, 0.01, 0.03)], "they pay too: +0.0200 to +0.0200"),
         ([(0.02, 0.01, 0.03), (0.0, -0.1, 0.1)], "they add in some settings, not in all: +0.0000 to +0.0200"),
         ([(0.001, -0.1, 0.1)], "they do not pay: +0.0010 to +0.0010"),
-        ([(0.0, 0.0, 0.0)], "they do not pay: a gate, learned on other people, takes none."),
+        ([(0.0, 0.0, 0.0)], "they do not pay: a gate, learned on others, takes none."),
         ([(-0.02, -0.03, -0.01), (0.02, 0.01, 0.03)], "they cost something: -0.0200 to +0.0200"),
     ],
 )
@@ -211,9 +212,11 @@ def test_steps_are_asked_of_people_who_were_not_trained_on(films_files, tiny_pla
     act = act_steps.play(dataset, people, tiny_plan, 0, "films-steps", {"known=1,all": Interval(0.0, 0.0, 0.0, 9)})
     assert act.told == {"people": 24, "steps": tiny_plan.steps.core.steps, "adapter": "core"}
     assert len(act.lines) <= 12 and max(map(len, act.lines)) <= LINE
-    assert {curve.name: curve.x for curve in act.panel.curves} == dict.fromkeys(
-        (act_steps.ZERO, act_steps.STEPS, act_steps.OTHER, act_steps.EASE), act_steps.KNOWN
-    )
+    assert len(act.panel.curves) == 5 and all(curve.x == act_steps.KNOWN for curve in act.panel.curves)
+    assert [curve.name for curve in act.panel.curves if curve.role == "ours"] == [
+        "transformer, own events",
+        "whole, own events",
+    ]
     value = {(row.method, row.setting): row.value for row in act.rows if not row.versus}
     at = f"{act_steps.ALONE}, known="
     assert value[act_steps.ZERO, f"{at}10"] == value[act_steps.ZERO, f"{at}100"]  # the prompt is the same

@@ -45,7 +45,7 @@ def test_all_acts_are_on_one_screen_and_the_last_line_is_to_be_typed(played):
     assert len(lines) <= LINES and max(map(len, lines)) <= LINE + len(str(played[0]))
     assert [line.split(".")[0] for line in lines if line.startswith("Act ")] == ["Act 0", "Act 1", "Act 2", "Act 3"]
     assert "llmrec demo --events events.csv --items items.csv" in played[1]
-    assert lines[-1].strip().startswith(">>> Recommender().fit(")
+    assert lines[-1].strip().startswith(">>> from llmrec import Recommender")
 
 
 def test_every_method_stands_in_every_setting(out):
