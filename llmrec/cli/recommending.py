@@ -57,6 +57,8 @@ def recommend(
 def known_ids(text: str, known: Ids) -> list[Any]:
     """Ids with commas between, of the type of the known ones. Raises click.UsageError for what is none."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise click.UsageError(f"--users holds {text!r}, expected ids with commas between.")
     kind = type(known[0]) if len(known) else str
     try:
         return [uuid.UUID(part) if kind is uuid.UUID else kind(part) for part in parts]

@@ -40,6 +40,8 @@ def put(table: pa.Table, form: str, out: Path | None) -> None:
     import pyarrow.csv
     import pyarrow.parquet
 
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
     if form == "parquet":
         if out is None:
             raise click.UsageError("--format parquet needs a file: say --out lists.parquet")

@@ -19,6 +19,14 @@ _PLAIN = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+")
 _MACHINE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SIGNS = {",": ".", ".": ","}
+_SIMPLE = re.compile(r"[+-]?([0-9]+)(?:([.,])([0-9]+))?")
+_GROUPED = {
+    sign: re.compile(
+        rf"([+-]?)([0-9]+|[0-9]{{1,3}}([{_BETWEEN}{re.escape(apart)}])[0-9]{{3}}(?:\3[0-9]{{3}})*)?"
+        rf"(?:{re.escape(sign)}([0-9]*))?"
+    )
+    for sign, apart in _SIGNS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,11 @@ def evidence(texts: list[str]) -> dict[str, int]:
     for place, text in enumerate(texts):
         if len(found) == 2:
             break
+        if simple := _SIMPLE.fullmatch(text):
+            whole, sign, rest = simple.groups()
+            if sign and not (len(rest) == 3 and len(whole) <= 3 and whole[0] != "0"):  # else these may be thousands
+                found.setdefault(sign, place)
+            continue
         bare = _bare(text)[0]
         fits = [sign for sign in _SIGNS if _value(bare, sign) is not None]
         if len(fits) == 1:
@@ -101,6 +114,8 @@ def _read(code: np.ndarray, texts: list[str], sign: str, found: str | None) -> N
 
 def _bare(text: str) -> tuple[str, str]:
     """The text without a currency, which comes second, without a dash for no cents, and with a minus behind put in front."""
+    if _SIMPLE.fullmatch(text):
+        return text, ""
     text = text.strip().replace("−", "-")
     found = _CURRENCY.match(text) or _CURRENCY.match(text[1:] if text[:1] in "+-" else "")
     currency = ""
@@ -120,9 +135,7 @@ def _value(text: str, decimal: str) -> float | None:
         return float(text)
     if _FLOAT.fullmatch(text) and (decimal == "." or "." not in text):
         return float(text)
-    apart = f"[{_BETWEEN}{re.escape(_SIGNS[decimal])}]"
-    sign = re.escape(decimal)
-    found = re.fullmatch(rf"([+-]?)([0-9]+|[0-9]{{1,3}}({apart})[0-9]{{3}}(?:\3[0-9]{{3}})*)?(?:{sign}([0-9]*))?", text)
+    found = _GROUPED[decimal].fullmatch(text)
     if found is None or not (found.group(2) or found.group(4)):
         return None
     if found.group(3) in (",", ".") and found.group(2)[0] == "0":

@@ -97,10 +97,13 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
     path, shop = tmp_path / "export.txt", tmp_path / "shop"
     export(path, dress)
-    trained = run("fit", path, "--out", shop, "--settings", "quick", "--quiet" if dress == "tabs" else "--seed=1")
+    how = {"german": "--seed=1", "chinese": "--json", "tabs": "--quiet"}[dress]
+    trained = run("fit", path, "--out", shop, "--settings", "quick", how).stdout
     if dress != "tabs":
-        assert f"line {BROKEN}: 9 fields, expected 8" in " ".join(trained.stdout.split())
-    command = shlex.split(trained.stdout.strip().splitlines()[-1])
+        assert f"line {BROKEN}: 9 fields, expected 8" in " ".join(trained.split())
+    facts = json.loads(trained) if dress == "chinese" else {"command": trained.strip().splitlines()[-1], "users": 60}
+    command = shlex.split(facts["command"])
+    assert facts["users"] == 60
     assert command[:4] == ["llmrec", "recommend", str(shop), "--users"]
     listed = run(*command[1:]).stdout
     title = DRESSES[dress][1].split("{}")[0]
@@ -108,13 +111,14 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
 
     csv = run("recommend", shop, "--users", "12001,12002", "--k", 3, "--format", "csv").stdout.splitlines()
     assert csv[0] == '"user_id","item_id","score","rank","source","steps"' and len(csv) == 7 and csv[1].startswith("12001,")
-    out = tmp_path / "lists.parquet"
+    out = tmp_path / "new folder" / "lists.parquet"
     run("recommend", shop, "--histories", path, "--on-bad-rows", "skip", "--k", 2, "--format", "parquet", "--out", out)
     table = pyarrow.parquet.read_table(out)
     assert len(table) == 2 * 60 and set(table.column("user_id").to_pylist()) == set(range(12_000, 12_060))
     rows = json.loads(run("recommend", shop, "--users", "12001", "--format", "json", "--titles").stdout)
     assert rows[0]["rank"] == 1 and rows[0]["title"].startswith(title)
     assert "numbers such as 12000" in run("recommend", shop, "--users", "ann", code=2).stderr
+    assert "expected ids with commas between" in run("recommend", shop, "--users", " , ", code=2).stderr
 
 
 @pytest.mark.parametrize(
