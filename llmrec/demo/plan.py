@@ -55,7 +55,7 @@ def full(minutes: float = MINUTES) -> Plan:
 
 
 def quick() -> Plan:
-    """Everything once, in about a minute: shows that it works, not how good it gets."""
+    """Everything once, in a minute or two: shows that it works, not how good it gets."""
     whole, settings = full(), Settings.quick()
 
     def less(one: Settings) -> Settings:
