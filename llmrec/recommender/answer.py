@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 
 from llmrec.data.attributes import Attributes
-from llmrec.data.dataset import Dataset
+from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.ids import Ids
+from llmrec.data.requests import answer_table, with_titles
 from llmrec.data.tasks import Tasks, full_histories, without_history
 from llmrec.encoder.threads import threads_for
 from llmrec.encoder.users import PromptReading, batches
@@ -243,3 +245,13 @@ def _highest(index: Index, reading: PromptReading, short: np.ndarray) -> np.ndar
     row = np.repeat(np.arange(len(short)), np.diff(repeats.indptr))
     np.maximum.at(highest, row, reading.scores(short[row], repeats.indices))
     return highest
+
+
+def as_table(found: Answer, asked: Ids, catalogue: Catalogue, titles: bool) -> pa.Table:
+    """The answer as a table, users in the order in which they asked, best first. titles: with the column `title`."""
+    order = np.lexsort((found.rank, found.asker))
+    source = [found.source[i] for i in order]
+    asker, item, score, rank = (getattr(found, name)[order] for name in ("asker", "item", "score", "rank"))
+    table = answer_table(asked, catalogue, asker, item, score, rank, source)
+    table = table.append_column("steps", pa.array(found.steps[order].astype(np.int64)))
+    return with_titles(table, catalogue, item) if titles else table

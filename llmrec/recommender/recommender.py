@@ -17,7 +17,7 @@ from llmrec.data.attributes import Attributes
 from llmrec.data.build import asked_for, build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.context import request_context
-from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.dataset import Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.ids import Ids
 from llmrec.data.merge import check_kinds
@@ -25,7 +25,6 @@ from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
 from llmrec.data.requests import (
     allowed_items,
-    answer_table,
     as_ids,
     check_count,
     check_users,
@@ -43,7 +42,7 @@ from llmrec.metrics.report import Result
 from llmrec.progress import LOGGER, Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
-from llmrec.recommender.answer import Answer, Request, answer_everybody
+from llmrec.recommender.answer import Request, answer_everybody, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
 from llmrec.recommender.given import attributes_of, user_table
@@ -268,7 +267,7 @@ class Recommender:
             Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here),
         )
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
-        return to_native(_table(found, asked, state.catalogue, titles), frame)
+        return to_native(as_table(found, asked, state.catalogue, titles), frame)
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
@@ -397,12 +396,3 @@ def _warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) -
             MissingHistoriesWarning,
             stacklevel=3,
         )
-
-
-def _table(found: Answer, asked: Ids, catalogue: Catalogue, titles: bool) -> pa.Table:
-    order = np.lexsort((found.rank, found.asker))
-    source = [found.source[i] for i in order]
-    asker, item, score, rank = (getattr(found, name)[order] for name in ("asker", "item", "score", "rank"))
-    table = answer_table(asked, catalogue, asker, item, score, rank, source)
-    table = table.append_column("steps", pa.array(found.steps[order].astype(np.int64)))
-    return with_titles(table, catalogue, item) if titles else table
