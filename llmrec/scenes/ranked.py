@@ -177,8 +177,8 @@ def _adapted(state: State) -> list[Tensor]:
 def state_hash(state: State) -> str:
     """A hash of what scenes learn on: the items and rankers of a recommender."""
     digest = hashlib.sha256()
-    for values in (state.items.vectors, state.items.bias, *_adapted(state)):
-        digest.update(values.detach().cpu().contiguous().numpy().tobytes())
+    for tensor in (state.items.vectors, state.items.bias, *_adapted(state)):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for rankers in (state.rankers, state.unseen_rankers):
         for ranker in (rankers.counts, rankers.blend):
             for _, values in sorted(ranker.weights.items()):
