@@ -186,7 +186,7 @@ def test_the_path_may_begin_with_a_tilde(tmp_path, monkeypatch):
         ("train: {learning-rate: 1}", "got train.learning-rate; did you mean train.learning_rate"),
         ("max_steps: 3", "got max_steps; max_steps is a setting of train and of counts_ranker and of blend: .* one of them"),
         ("train.horizon: 3", r"got train.horizon; horizon is a setting of train: write it indented below that"),
-        ("zzz: 3", "got zzz; the settings are user_encoder, adapter, layers, item_template, .*device"),
+        ("zzz: 3", "got zzz; the settings are user_encoder, layers, item_template, .*device"),
         ("sources: {zzz: 3}", "got sources.zzz; the settings below sources are text_k, knn_k, popular_k, repeats"),
         ("3: 3", "got 3; the settings are"),
         ("ranking_tasks: many", "expected a whole number for ranking_tasks, such as 3000, got 'many'"),
