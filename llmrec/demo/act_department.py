@@ -72,7 +72,7 @@ def play(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan, seed: int) 
     head = (
         f"{DEPARTMENT} ({int(among.sum())} items) is held out, the other departments are learned from; {len(test.tasks)} other "
         "households are asked about their last trip there. Popularity and counts (own purchases or item kNN, with and without "
-        f"popularity) are of the same customers, mean of {plan.draws} draw{'s' * (plan.draws > 1)}. Numbers as in act 1:"
+        f"popularity) are taken over the same customers; means over {plan.draws} draw{'s' * (plan.draws > 1)}. Numbers as in act 1:"
     )
     said = [sentence(values, rng), first_trips(first_time, rng)]
     lines = [*wrapped([head]), *table(values, rng), *wrapped(said)]
@@ -175,7 +175,7 @@ def sentence(values: Values, rng: np.random.Generator) -> str:
     found = by_setting({str(count): _gaps(values, count, rng) for count in counts})
     moved = paired_bootstrap(values[OURS][counts[-1]], values[OURS][0], rng)
     said = "; ".join(f"with {settings} {words}" for settings, words in found)
-    return f"llmrec is {said}. {counts[-1]} customers change it by {gain(moved)}."
+    return f"llmrec is {said}. {counts[-1]} customers change its NDCG@10 by {gain(moved)}."
 
 
 def first_trips(values: Values, rng: np.random.Generator) -> str:
@@ -185,7 +185,7 @@ def first_trips(values: Values, rng: np.random.Generator) -> str:
     gaps = {str(count): _gaps(values, count, rng) for count in counts}
     gaps["0"] = {"a random order": gaps["0"][COUNTS]}
     said = "; ".join(f"with {settings} {words}" for settings, words in by_setting(gaps))
-    return f"Had no household been there before, llmrec would come to {means}: {said}."
+    return f"Had no household shopped there before, llmrec would reach {means}: {said}."
 
 
 def _gaps(values: Values, count: int, rng: np.random.Generator) -> dict[str, Interval]:

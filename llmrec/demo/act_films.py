@@ -144,7 +144,7 @@ def why(known: Recommender, train: Dataset, last: Tasks, person: int, answer: pa
     source = answer.column("source").to_pylist()[0].replace("+", ", ")
     return (
         f"Why {titles[first]}? The nearest click by item vector is {titles[nearest]} (cosine {cosine[ids[nearest]]:.2f}); of "
-        f"{one} people trained on who liked that, {both} liked both. Found by: {source}."
+        f"the {one} people trained on who liked that, {both} also liked this one. Found by: {source}."
     )
 
 

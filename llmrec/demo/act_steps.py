@@ -168,7 +168,7 @@ def sentence(values: Values, whole: Values, rng: np.random.Generator) -> str:
     better, worse = ([name for name, word in words.items() if word == wanted] for wanted in ("ahead of", "behind"))
     harm = f" They harm {listed(worse)}." if worse else ""
     if not better:
-        return f"Here nothing gains by steps beyond noise.{harm}"
+        return f"Here steps gain nothing beyond noise.{harm}"
     level = [name for name, word in words.items() if word == "level with"]
     same = f" {listed(level).capitalize()} is level with and without them." if level else ""
     foreign = _gap(values if ALONE in better else whole, STEPS, OTHER, rng)
@@ -181,7 +181,7 @@ def beside_counts(whole: Values, rng: np.random.Generator) -> str:
     """Whether counting over the same events does as well."""
     gap = _gap(whole, STEPS, EASE, rng)
     mean = whole[EASE][KNOWN[-1]].mean()
-    return f"{EASE} over the same {KNOWN[-1]} events comes to {mean:.3f}: {WHOLE} is {standing(gap)} it, {gain(gap)}."
+    return f"{EASE} over the same {KNOWN[-1]} events reaches {mean:.3f}: {WHOLE} is {standing(gap)} it, {gain(gap)}."
 
 
 def elsewhere_sentence(gaps: Mapping[str, Interval]) -> str:

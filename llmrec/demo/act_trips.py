@@ -86,8 +86,8 @@ def asked(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan) -> tuple[d
     if len(validation[plan.known[0]]) < 1 or len(test[plan.known[0]]) < 2:
         raise DataError(
             f"events: the demo needs at least {LEAST_USERS} users with {least} baskets each, got {dataset.n_users:,} users, of "
-            f"whom {int((dataset.n_baskets >= least).sum()):,} have as many: a fifth is tested on, constants are chosen on a "
-            "tenth. Bring more users, or longer histories; Recommender().fit(...) needs one such user"
+            f"whom {int((dataset.n_baskets >= least).sum()):,} have that many; a fifth of all is for testing, a tenth for choosing "
+            "constants. Bring more users, or longer histories; Recommender().fit(...) needs one such user"
         )
     enough = [known for known in plan.known if len(validation[known]) and len(test[known]) > 1]
     return {known: validation[known] for known in enough}, {known: test[known] for known in enough}

@@ -65,7 +65,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
                 act = act_steps.play(long, people, plan, seed, of_steps, act_trips.steps_gain(trips.rows))
                 acts.append(show(3, act))
         elif long is not None:
-            click.echo(f"Act 3 needs {act_steps.LEAST_PEOPLE} users with {act_steps.LEAST} events or more: left out.\n")
+            click.echo(f"Act 3 is left out: it needs {act_steps.LEAST_PEOPLE} users with {act_steps.LEAST} events or more.\n")
 
     with stage("save", str(out)):
         plot([act.panel for act in acts if act.panel is not None], out / "acts.png")
@@ -114,7 +114,7 @@ def last_lines(out: Path, minutes: float, shortened: bool) -> list[str]:
     less = ["Training was shortened to fit the time (`log` in report.json says how): expect more with --minutes 30."]
     return [
         *(less if shortened else []),
-        f"{minutes:.1f} min. In {out}: acts.png (curves), report.json (all numbers), model (of act 1, to be loaded).",
+        f"{minutes:.1f} min. In {out}: acts.png (curves), report.json (all numbers), model/ (of act 1; load it with Recommender.from_pretrained).",
         "Your own data, a table of events (user_id, item_id, timestamp) and one of items (item_id, title):",
         "  llmrec demo --events events.csv --items items.csv --out runs/mine",
         '  >>> from llmrec import Recommender; Recommender().fit("events.csv", "items.csv").recommend(["an id"])',

@@ -56,7 +56,7 @@ def learn_adapters(
             spread, said = core.log_spread.exp().mean(), core.log_count[0].exp().tolist()
             done = f"{plan.episodes} episodes{found_done(found.resumed)}"
             say(
-                f"{done}, up to {long.train.known[1]} baskets known, {core.z.shape[1]} numbers a user, mean spread "
+                f"{done}, up to {long.train.known[1]} baskets known, {core.z.shape[1]} numbers per user, mean spread "
                 f"{plan.spread:.2f} -> {spread:.2f}; an event counts {said[0]:.2f} in the prompt, {said[1]:.2f} before it"
             )
     return adapting(base, init, core, settings.core.steps)
@@ -88,7 +88,7 @@ def learn_to_adapt(
         learned = learn_initialisation(base, dataset, users, settings, rng, seed, watch, begin, run)
         moved = float(distance(learned.init.adapter, begin.adapter))
         done = f"{plan.episodes} episodes{found_done(learned.resumed)}"
-        say(f"{done}, {begin.adapter.n_params:,} numbers a user, moved by {moved:.2f}")
+        say(f"{done}, {begin.adapter.n_params:,} numbers per user, moved by {moved:.2f}")
     return learned
 
 

@@ -125,8 +125,8 @@ class Recommender:
             UTC, of the timestamp, where no column has that name); `recommend(context=...)` then says what they are.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
         output_dir: folder for checkpoints; None leaves none. Training that was killed and is called again with the same data,
-            settings, seed, `minutes` and folder goes on from the last checkpoint, and with the same number of threads it ends
-            at the same bytes. For new training give a new folder, or remove it. The recommender itself is saved by
+            settings, seed, `minutes` and folder resumes from the last checkpoint, and with the same number of threads it ends
+            with the same bytes. For new training give a new folder, or remove it. The recommender itself is saved by
             `save_pretrained`, elsewhere.
         Without `basket_id`, timestamps that are whole days leave the order within a day to a seeded shuffle; see `build`.
         Raises SchemaError and DataError for tables, DataError for settings that cannot be trained with and for training that

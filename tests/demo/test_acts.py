@@ -132,7 +132,7 @@ def test_the_verdict_on_a_department_is_that_of_the_numbers(normal):
     said = act_department.sentence(values, RNG)
     assert said.startswith(
         "llmrec is with 0 behind counts; with 16 ahead of popularity and counts; with 64 ahead of popularity, and level with "
-        "counts. 64 customers change it by +0.1"
+        "counts. 64 customers change its NDCG@10 by +0.1"
     )
     said = act_department.first_trips(values, RNG)
     assert re.search(r"0\.\d+, 0\.\d+ and 0\.\d+: with 0 behind a random order; with 16 ahead of popularity and counts;", said)
@@ -162,11 +162,11 @@ def test_the_verdict_on_steps_is_that_of_the_numbers(normal):
     )
     assert said.endswith("The whole recommendation is level with and without them.")
     assert act_steps.sentence(gains, gains, RNG).startswith("Here steps pay: they improve both.")
-    assert act_steps.sentence(same, same, RNG) == "Here nothing gains by steps beyond noise."
+    assert act_steps.sentence(same, same, RNG) == "Here steps gain nothing beyond noise."
     assert act_steps.sentence(same, loses, RNG).endswith("They harm the whole recommendation.")
     assert max(map(len, act_steps.table(gains, loses, RNG))) <= LINE
     counted = {act_steps.STEPS: {100: normal(0.1)}, act_steps.EASE: {100: normal(0.2)}}
-    assert act_steps.beside_counts(counted, RNG).startswith("EASE over the same 100 events comes to 0.2")
+    assert act_steps.beside_counts(counted, RNG).startswith("EASE over the same 100 events reaches 0.2")
     assert "the whole recommendation is behind it, -0.1" in act_steps.beside_counts(counted, RNG)
 
 

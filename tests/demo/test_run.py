@@ -108,7 +108,7 @@ def test_your_own_files_play_act_1_and_say_why_not_act_3(tmp_path, tiny_plan, mo
     assert run_demo(tmp_path / "out", tmp_path / "events.csv", tmp_path / "items.csv", True, 0, None) == 0
     said = capsys.readouterr().out
     assert said.startswith("Act 1. Your data: new users after 1 basket\n")
-    assert "Act 3 needs 40 users with 120 events or more: left out." in said
+    assert "Act 3 is left out: it needs 40 users with 120 events or more." in said
     assert {row.benchmark for row in read_rows(tmp_path / "out" / "report.json")} == {"own-cold"}
     assert len(said.splitlines()) < LINES
 
@@ -128,8 +128,8 @@ def test_too_few_users_are_refused_with_how_many_are_needed(tmp_path, capsys):
     items = pd.DataFrame({"item_id": [f"i{i}" for i in range(9)], "title": [f"thing {i}" for i in range(9)]})
     items.to_csv(tmp_path / "items.csv", index=False)
     for users, baskets, message in (
-        (5, 8, "the demo needs at least 20 users with 4 baskets each, got 5 users, of whom 5 have as many"),
-        (40, 3, "the demo needs at least 20 users with 4 baskets each, got 40 users, of whom 0 have as many"),
+        (5, 8, "the demo needs at least 20 users with 4 baskets each, got 5 users, of whom 5 have that many"),
+        (40, 3, "the demo needs at least 20 users with 4 baskets each, got 40 users, of whom 0 have that many"),
     ):
         rows = [(f"u{u}", f"i{(u + t) % 9}", f"2026-01-{t + 1:02}") for u in range(users) for t in range(baskets)]
         pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).to_csv(tmp_path / "events.csv", index=False)
