@@ -72,7 +72,8 @@ def play(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan, seed: int) 
     head = (
         f"{DEPARTMENT} ({int(among.sum())} items) is held out, the other departments are learned from; {len(test.tasks)} other "
         "households are asked about their last trip there. Popularity and counts (own purchases or item kNN, with and without "
-        f"popularity) are taken over the same customers; means over {plan.draws} draw{'s' * (plan.draws > 1)}. Numbers as in act 1:"
+        f"popularity) are taken over the same customers; means over {plan.draws} draw{'s' * (plan.draws > 1)}. Numbers as in "
+        "act 1:"
     )
     said = [sentence(values, rng), first_trips(first_time, rng)]
     lines = [*wrapped([head]), *table(values, rng), *wrapped(said)]

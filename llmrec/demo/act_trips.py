@@ -51,8 +51,8 @@ def play(known: Recommender, dataset: Dataset, parts: dict[str, np.ndarray], pla
     trip = "trip" if benchmark.startswith("journey") else "basket"
     who = "households" if benchmark.startswith("journey") else "users"
     head = (
-        f"{len(parts['train']):,} {who} trained on, {len(first):,} others asked, {dataset.n_items:,} items. NDCG@10 of what "
-        f"these take on the next {plan.trips.train.horizon} {trip}s [95% interval of the difference from llmrec], "
+        f"{len(parts['train']):,} {who} trained on, {len(first):,} others asked, {dataset.n_items:,} items. NDCG@10 on what "
+        f"they buy on the next {plan.trips.train.horizon} {trip}s [95% interval of the difference from llmrec], "
         "▼ below llmrec, = level, ▲ above:"
     )
     lines = [*wrapped([head]), *lines_of(rows, trip), *wrapped([sentence(rows, trip)])]
@@ -86,8 +86,8 @@ def asked(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan) -> tuple[d
     if len(validation[plan.known[0]]) < 1 or len(test[plan.known[0]]) < 2:
         raise DataError(
             f"events: the demo needs at least {LEAST_USERS} users with {least} baskets each, got {dataset.n_users:,} users, of "
-            f"whom {int((dataset.n_baskets >= least).sum()):,} have that many; a fifth of all is for testing, a tenth for choosing "
-            "constants. Bring more users, or longer histories; Recommender().fit(...) needs one such user"
+            f"whom {int((dataset.n_baskets >= least).sum()):,} have that many; a fifth of all is for testing, a tenth for "
+            "choosing constants. Bring more users, or longer histories; Recommender().fit(...) needs one such user"
         )
     enough = [known for known in plan.known if len(validation[known]) and len(test[known]) > 1]
     return {known: validation[known] for known in enough}, {known: test[known] for known in enough}

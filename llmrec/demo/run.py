@@ -114,7 +114,7 @@ def last_lines(out: Path, minutes: float, shortened: bool) -> list[str]:
     less = ["Training was shortened to fit the time (`log` in report.json says how): expect more with --minutes 30."]
     return [
         *(less if shortened else []),
-        f"{minutes:.1f} min. In {out}: acts.png (curves), report.json (all numbers), model/ (of act 1; load it with Recommender.from_pretrained).",
+        f"{minutes:.1f} min. In {out}: acts.png (curves), report.json (all numbers), model (of act 1).",
         "Your own data, a table of events (user_id, item_id, timestamp) and one of items (item_id, title):",
         "  llmrec demo --events events.csv --items items.csv --out runs/mine",
         '  >>> from llmrec import Recommender; Recommender().fit("events.csv", "items.csv").recommend(["an id"])',
