@@ -9,6 +9,8 @@ What is missing is 0 in every block and 0 in the mask, and so is a level that to
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from llmrec.data.files import FLAGS, levels_or_numbers, without_markers
 from llmrec.data.frames import coded
 from llmrec.data.ids import tidy
 from llmrec.data.values import numbers
@@ -154,11 +157,14 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
 
     what: the table in messages, such as "users". least: rows that a level needs.
     A column that holds nothing, or no level of enough rows, is left out and noted.
-    Raises SchemaError, which names the column, for dates, lists and other values that are neither text, flags nor numbers.
+    A column of text is read as `files.levels_or_numbers` does: "NULL", "-" and the like are missing, and numbers are numbers.
+    Raises SchemaError, which names the column, for dates, lists and other values that are neither text, flags nor numbers, and
+    for numbers so large that their mean or spread is infinite.
     """
     columns, notes = [], []
     for name in sorted(table.column_names):
         column = _plain(table.column(name), name, what)
+        column = column if _is_number(column.type) else levels_or_numbers(column)
         texts, whole = _texts(column)
         distinct, count = np.unique([text for text in texts if text is not None], return_counts=True)
         if not len(distinct):
@@ -176,7 +182,14 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
         else:
             value = _finite(column, name, what)
             value = np.sort(value[~np.isnan(value)])  # a sum depends on the order
-            mean, spread = float(value.mean()), float(value.std()) or 1.0
+            with np.errstate(over="ignore", invalid="ignore"):
+                mean, spread = float(value.mean()), float(value.std()) or 1.0
+            if not np.isfinite([mean, spread]).all():
+                far = max(value[0], value[-1], key=abs)
+                raise SchemaError(
+                    f"{what}: column {name!r} holds numbers such as {far:g}, so large that their mean or spread is infinite; "
+                    "expected measured values; mend or drop it"
+                )
             cuts = np.unique(np.quantile((value - mean) / spread, [0.25, 0.5, 0.75]).astype(np.float32))
             columns.append(Column(name, (), mean, spread, tuple(float(cut) for cut in cuts)))
     return Encoding(tuple(columns)), tuple(notes)
@@ -193,14 +206,17 @@ def encode(encoding: Encoding, table: pa.Table, what: str) -> tuple[Attributes, 
         if known.name not in table.column_names:
             continue
         column = _plain(table.column(known.name), known.name, what)
+        column = column if _is_number(column.type) else without_markers(column)
         if known.levels:
-            texts, number = _texts(column)[0], {level: index for index, level in enumerate(known.levels)}
+            texts = _texts(column)[0]
+            number = _numbered(known.levels, set(texts) - {None}, _is_number(column.type))
             found.codes[:, place] = [np.nan if text is None else number.get(text, np.nan) for text in texts]
             if new := sorted({text for text in texts if text is not None and text not in number}):
                 some = ", ".join(map(repr, new[:3]))
                 notes.append(f"{what}: {known.name} {some} was not learned from enough rows, and counts as missing")
         else:
-            value = (_finite(column, known.name, what) - known.mean) / known.spread
+            with np.errstate(over="ignore"):
+                value = (_finite(column, known.name, what) - known.mean) / known.spread
             found.codes[:, place] = np.clip(value, -FAR, FAR)
     if other := [name for name in table.column_names if name not in encoding.names]:
         some, verb = ", ".join(map(repr, other)), "columns {} are" if len(other) > 1 else "column {} is"
@@ -209,18 +225,34 @@ def encode(encoding: Encoding, table: pa.Table, what: str) -> tuple[Attributes, 
     return found, tuple(notes)
 
 
+def _numbered(levels: Sequence[str], texts: set[Any], numbers: bool) -> dict[str, int]:
+    """The place of each level, also under other ways to write it among `texts`: the number 5 is the level "05", "5.0" the level
+    "5" of whole numbers, and "true" the level "True" of flags. numbers: whether the texts were numbers."""
+    place = {level: index for index, level in enumerate(levels)}
+    if numbers:
+        padded = {level: re.sub(r"^(-?)0+(?=[0-9])", r"\1", level) for level in levels if re.fullmatch(r"-?[0-9]+", level)}
+        once = Counter(padded.values())
+        return {short: place[level] for level, short in padded.items() if once[short] == 1} | place
+    if set(levels) <= {"True", "False"}:
+        return {text: place[text.capitalize()] for text in texts & set(FLAGS) if text.capitalize() in place} | place
+    if all(re.fullmatch(r"0|-?[1-9][0-9]*", level) for level in levels):
+        bare = {text: re.sub(r"\.0+$", "", text) for text in texts}
+        return {text: place[short] for text, short in bare.items() if short in place} | place
+    return place
+
+
 def _plain(column: pa.ChunkedArray, name: str, what: str) -> pa.ChunkedArray:
     """The column as text or numbers. Raises SchemaError for any other type."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
         return column.cast(pa.large_string())
     if pa.types.is_boolean(kind):
         return pa.chunked_array(
             [pa.array([None if flag is None else str(flag) for flag in column.to_pylist()], pa.large_string())]
         )
-    if pa.types.is_large_string(kind) or _is_number(kind):
+    if _is_number(kind):
         return column
     raise SchemaError(
         f"{what}: column {name!r} holds {kind}, expected text, flags or numbers; convert it first (a date to an age), or "

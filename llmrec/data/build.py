@@ -74,7 +74,7 @@ def build(
     Raises SchemaError and DataError, naming the column, what came and the remedy. A DataLossWarning says where more than a
     fifth of the rows of events are left out: missing values, unreadable timestamps, items that are not in `items`.
     """
-    table, notes = read_events(events, columns, with_item_text=items is None)
+    table, notes = read_events(events, columns, with_item_text=items is None, context=context or ())
     rest = table.drop_columns([name for name in context if name in table.column_names]) if context else table
     notes += unread_columns(rest, "events", "columns", with_item_text=items is None)
     if items is None and item_columns:
@@ -160,7 +160,7 @@ def asked_for(
     context: Encoding | None = None,
 ) -> tuple[Dataset, CleaningReport, Ids]:
     """As `events_for`, and the users of the table in order of appearance, also those without any event that can be used."""
-    table, notes = read_events(events, columns)
+    table, notes = read_events(events, columns, context=context.names if context else ())
     table, ids_read = _with_ids(table)
     asked = query_users(table.column("user_id"))
     table, steps, time_said = _clean_rows(table, ids_read, cleaning)

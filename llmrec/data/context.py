@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.data.attributes import Attributes, Encoding, encode, learn_encoding
-from llmrec.data.columns import EVENT_ALIASES
+from llmrec.data.columns import EVENT_ALIASES, EVENT_ITEM_TEXT
 from llmrec.errors import DataError
 
 HOUR, WEEKDAY = "hour", "weekday"  # taken from the timestamp, in UTC, where no column has that name; Monday is 0
@@ -35,6 +35,11 @@ def fit_context(table: pa.Table, names: Sequence[str]) -> tuple[Encoding, dict[s
     if isinstance(names, str):
         raise DataError(f"context is the text {names!r}, expected a list of columns of the events; say [{names!r}]")
     for name in names:
+        if name in EVENT_ITEM_TEXT:
+            raise DataError(
+                f"context: {name!r} says what the item of an event is, which is not known when a request comes; leave it out, "
+                "or rename the column if it holds something else"
+            )
         if name in EVENT_ALIASES:
             raise DataError(f"context: {name!r} is read as it is in every event, expected other columns; leave it out")
         if name not in table.column_names and name not in (HOUR, WEEKDAY):

@@ -1,7 +1,7 @@
 """Files as tables: .csv and .parquet are read; of everything else the error says what it is and how to read it.
 
 A CSV file has no types. Its ids stay text where a number would not keep them as they are written, so that "007" and "7" are two
-ids.
+ids. So do columns whose values are levels: attributes of users, and the context of events.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from llmrec.data.encodings import coding_of, is_utf8, likely_coding
 from llmrec.errors import DataError
 
 Naming = Callable[[list[str]], list[str]]
+AsWritten = Callable[[str], bool]  # name of the library -> whether a CSV column keeps its values as they are written
 
 ID_NAMES = ("user_id", "item_id", "basket_id")
-# How CSV files write an id that is missing.
+# How CSV files write an id, an attribute or a context that is missing. "NA" is one of them: write "NAM" for Namibia.
 MISSING = (
     "",
     "#N/A",
@@ -45,6 +46,13 @@ MISSING = (
 )
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17}|-?[1-9][0-9]{18})$"
 _WHOLE = r"^-?(0|[1-9][0-9]{0,14})\.0+$"  # as pandas writes integers of a column with missing values
+# As programs write numbers: 12, -0.5, .5, 1e-05, 1.0E10, inf. Not "1E5" or "01", which are codes.
+_NUMBER = (
+    r"^-?((0|[1-9][0-9]{0,15})(\.[0-9]*)?((e[+-]?|E[+-])[0-9]{1,3})?|(0|[1-9][0-9]{0,15})\.[0-9]+E[0-9]{1,3}"
+    r"|\.[0-9]+(e[+-]?[0-9]{1,3})?|(?i:inf(inity)?))$"
+)
+_CHANGED = r"^\s*-?(0[0-9]|[0-9]{17,}\s*$|[0-9]+E[0-9]+\s*$|[0-9]*\.[0-9]*0\s*$)"  # a number would be written otherwise
+FLAGS = ("True", "TRUE", "true", "False", "FALSE", "false")
 _SEPARATORS = (";", "\t", "|", "::", "\x01", "^", ":", " ")
 _CHUNK = 1 << 24
 UNTYPED = b"llmrec.untyped"  # in the metadata of a table that was read from text
@@ -82,20 +90,21 @@ def untyped(source: Any) -> bool:
     return isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".csv"
 
 
-def read_file(path: Path, what: str, naming: Naming | None = None) -> pa.Table:
+def read_file(path: Path, what: str, naming: Naming | None = None, as_written: AsWritten | None = None) -> pa.Table:
     """The table in a .csv or .parquet file.
 
     what: the name of the table in messages. naming: names of the columns in the file -> names of the library, to know which of
-    a CSV file's columns hold ids; without it they are those of the same name.
+    a CSV file's columns hold ids; without it they are those of the same name. as_written: which columns of a CSV file stay text
+    where a number would not keep every value as it is written, by the library's name; None for none but ids.
     Raises DataError that names the file, what is wrong with it (ending, encoding, separator, a row), and the remedy.
     """
     check_file(path, what)
     ending = path.suffix.lower()
     if ending == ".csv":
-        return _read_csv(path, what, naming or list)
+        return _read_csv(path, what, naming or list, as_written)
     if ending != ".parquet":
         how = _READ_WITH.get(ending, "a reader of that format").format(path=repr(str(path)))
-        text = f" pass llmrec.data.reading.read({str(path)!r}).table, or" if ending in _TEXT else ""
+        text = f" pass {_reading(path, what)}, or" if ending in _TEXT else ""
         raise DataError(
             f"{what}: {str(path)!r} ends in {ending!r}, expected .csv or .parquet;{text} read it yourself, with {how}, "
             "and pass the table"
@@ -123,16 +132,14 @@ def check_file(path: Path, what: str) -> None:
         raise DataError(f"{what}: there is no file {str(path)!r}; pass the path of a .csv or .parquet file.{web}")
 
 
-def _read_csv(path: Path, what: str, naming: Naming) -> pa.Table:
+def _read_csv(path: Path, what: str, naming: Naming, as_written: AsWritten | None) -> pa.Table:
     header = _checked_header(path, what)
     named = [name for name in header if name.strip()]
-    ids = [theirs for theirs, ours in zip(named, naming(named), strict=True) if ours in ID_NAMES]
+    pairs = list(zip(named, naming(named), strict=True))
+    ids = [theirs for theirs, ours in pairs if ours in ID_NAMES]
+    kept = [name for name, ours in pairs if as_written and as_written(ours) and name not in ids and named.count(name) == 1]
     try:
-        table = pyarrow.csv.read_csv(
-            path,
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(ids, pa.large_string())),
-        )
+        table = _typed_csv(path, ids, kept)
     except pa.ArrowInvalid as error:
         raise DataError(
             _ragged(path, what, len(header)) or f"{what}: {str(path)!r} is not a readable .csv file: {error}"
@@ -142,6 +149,32 @@ def _read_csv(path: Path, what: str, naming: Naming) -> pa.Table:
     # Spreadsheets write columns without a name and without a value behind the last one.
     void = [i for i, name in enumerate(table.column_names) if not name.strip() and table.column(i).null_count == len(table)]
     return table.select([i for i in range(table.num_columns) if i not in void]) if len(table) else table
+
+
+def _typed_csv(path: Path, ids: list[str], kept: list[str]) -> pa.Table:
+    """The file in the types that pyarrow finds: ids as text, and `kept` where they would lose how they are written."""
+    try:
+        table = _arrow_csv(path, ids)
+    except pa.ArrowInvalid as error:
+        if not kept or "conversion error" not in str(error):
+            raise
+        return _arrow_csv(path, ids + kept)  # a text far down in a column that begins with numbers
+    numeric = [name for name in kept if pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)]
+    text = _arrow_csv(path, numeric, numeric) if numeric else table
+    for name in numeric:
+        if pc.any(pc.match_substring_regex(text[name], _CHANGED)).as_py():
+            written = pc.if_else(pc.is_null(table[name]), None, text[name])
+            table = table.set_column(table.column_names.index(name), name, written)
+    return table
+
+
+def _arrow_csv(path: Path, text: list[str], only: list[str] | None = None) -> pa.Table:
+    types = dict.fromkeys(text, pa.large_string())
+    return pyarrow.csv.read_csv(
+        path,
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(column_types=types, include_columns=only or []),
+    )
 
 
 def csv_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -162,6 +195,31 @@ def csv_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(gone, None, column)
 
 
+def without_markers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text (large_string) of attributes or context in which all that stands for a missing value (`MISSING`) is null.
+
+    "NA" is among it: where that is a level, such as the country code of Namibia, write it otherwise.
+    """
+    return pc.if_else(pc.is_in(pc.utf8_trim_whitespace(column), pa.array(MISSING, column.type)), None, column)
+
+
+def levels_or_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text of attributes or context as what it stands for: int64 or float64 where a number keeps every value as it is written,
+    "True" and "False" where all are flags, else text. Missing values are null, as in `without_markers`."""
+    column = without_markers(column)
+    bare = pc.utf8_trim_whitespace(column)
+    known = bare.drop_null()
+    for pattern, kind in ((_INTEGER, pa.int64()), (_NUMBER, pa.float64())):
+        if len(known) and pc.all(pc.match_substring_regex(known, pattern)).as_py():
+            try:
+                return bare.cast(kind)
+            except pa.ArrowInvalid:
+                break  # nineteen digits beyond int64
+    if len(known) and pc.all(pc.is_in(known, pa.array(FLAGS, known.type))).as_py():
+        return pc.utf8_capitalize(bare)
+    return column
+
+
 def _checked_header(path: Path, what: str) -> list[str]:
     """Names of the columns. Raises DataError for a file that is not UTF-8 text separated by commas."""
     named = f"{what}: {str(path)!r}"
@@ -179,12 +237,12 @@ def _checked_header(path: Path, what: str) -> list[str]:
     separator = _other_separator(first, second)
     if coding is not None:
         raise DataError(
-            f"{named} is encoded in {coding}, expected UTF-8. {_remedy(path, separator, coding)}, or save it as UTF-8"
+            f"{named} is encoded in {coding}, expected UTF-8. {_remedy(path, what, separator, coding)}, or save it as UTF-8"
         )
     if separator is not None:
         raise DataError(
             f"{named}: the separator looks like {separator!r}, expected commas; the first line is {first[:80]!r}. "
-            f"{_remedy(path, separator, None)}"
+            f"{_remedy(path, what, separator, None)}"
         )
     if first.lower().startswith("sep="):
         raise DataError(
@@ -206,15 +264,20 @@ def _first_rows(head: bytes, coding: str) -> tuple[str, str]:
     return first, second
 
 
-def _remedy(path: Path, separator: str | None, coding: str | None) -> str:
+def _remedy(path: Path, what: str, separator: str | None, coding: str | None) -> str:
     options = [f", sep={separator!r}"] if separator else []
     options += [f", encoding={coding!r}"] if coding else []
     engine = ', engine="python"' if separator and len(separator) > 1 else ""
     call = f"pandas.read_csv({str(path)!r}{''.join(options)}{engine})"
     return (
-        f"Pass llmrec.data.reading.read({str(path)!r}).table, which finds the format, or read it with {call}, dtype=str for "
+        f"Pass {_reading(path, what)}, which finds the format, or read it with {call}, dtype=str for "
         "columns of ids, and pass the frame"
     )
+
+
+def _reading(path: Path, what: str) -> str:
+    users = ', "users"' if what == "users" else ""
+    return f"llmrec.data.reading.read({str(path)!r}{users}).table"
 
 
 def _other_separator(first: str, second: str) -> str | None:
@@ -262,7 +325,7 @@ def _not_utf8(path: Path, what: str) -> str:
             where = f" (line {line}: {error})"
     return (
         f"{what}: {str(path)!r} is not in the encoding UTF-8{where}; the encoding is likely {coding!r}. "
-        f"{_remedy(path, separator, coding)}, or save the file as UTF-8"
+        f"{_remedy(path, what, separator, coding)}, or save the file as UTF-8"
     )
 
 

@@ -13,18 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.data.files import Naming, read_file
+from llmrec.data.files import AsWritten, Naming, read_file
 from llmrec.data.ids import tidy
 from llmrec.errors import MissingExtraError, SchemaError
 
 MANY = 100_000  # rows of a table that is worth several threads
 
 
-def to_arrow(table: Any, what: str, naming: Naming | None = None) -> pa.Table:
+def to_arrow(table: Any, what: str, naming: Naming | None = None, as_written: AsWritten | None = None) -> pa.Table:
     """An Arrow table from pandas, polars, pyarrow, a dict of columns, a list of dict rows, a path to .csv or .parquet, or
     a Hugging Face dataset.
 
-    what: the name of the table in messages, such as "events". naming: see `files.read_file`.
+    what: the name of the table in messages, such as "events". naming, as_written: see `files.read_file`.
     Raises SchemaError for a type that is not a table or a column of mixed types, DataError for a file that cannot be read.
     """
     if isinstance(table, pa.Table):
@@ -32,7 +32,7 @@ def to_arrow(table: Any, what: str, naming: Naming | None = None) -> pa.Table:
     elif (columns := _pandas_columns(table)) is not None:
         return pa.table({name: pa.array(column, from_pandas=True) for name, column in columns.items()})
     elif isinstance(table, (str, Path)):
-        arrow = read_file(Path(table).expanduser(), what, naming)
+        arrow = read_file(Path(table).expanduser(), what, naming, as_written)
     elif isinstance(table, dict):
         arrow = _columns(table, what)
     elif isinstance(table, list):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmrec.data.columns import EVENT_REQUIRED, ITEM_REQUIRED, MEANING
@@ -50,13 +51,13 @@ def known_names(names: list[str]) -> int:
 
 
 def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], ...] = ()) -> Meanings:
-    """What the columns of a table of events or items mean.
+    """What the columns of a table of events, items or users mean; of users only `user_id` is looked for.
 
-    names: of the columns in the file. what: "events" or "items". given: pairs that a person named; they win.
+    names: of the columns in the file. what: "events", "items" or "users". given: pairs that a person named; they win.
     Raises SchemaError that lists the candidates and asks for `--columns`.
     """
     items = what.startswith("items")
-    words = ITEM_WORDS if items else EVENT_WORDS
+    words = _words(what)
     option = "--item-columns" if items else "--columns"
     _check_given(names, given, what, option, tuple(words) if not items else None)
     chosen: dict[str, str] = {ours: theirs for theirs, ours in given}
@@ -77,15 +78,22 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
             )
         if found:
             chosen[ours] = found[0]
-    chosen, said = _title(chosen, names, items or not reviews)
+    chosen, said = _title(chosen, names, (items or not reviews) and "title" in words)
     notes += said
-    required = ITEM_REQUIRED if items else EVENT_REQUIRED
+    required = ITEM_REQUIRED if items else EVENT_REQUIRED if what != "users" else ("user_id",)
     for ours in required:
         if ours not in chosen:
             raise SchemaError(_missing(ours, names, chosen, what, option))
     order = {theirs: ours for ours, theirs in chosen.items()}
     pairs = tuple((name, order[name]) for name in names if name in order)
     return Meanings(pairs, tuple(name for name in names if name not in order and not _unnamed(name)), tuple(notes))
+
+
+def _words(what: str) -> Mapping[str, Sequence[set[str]]]:
+    """Words for the meanings that are looked for in a table."""
+    if what == "users":
+        return {"user_id": (*EVENT_WORDS["user_id"], {"id"})}
+    return ITEM_WORDS if what.startswith("items") else EVENT_WORDS
 
 
 def _title(chosen: dict[str, str], names: list[str], wanted: bool) -> tuple[dict[str, str], list[str]]:
@@ -124,7 +132,7 @@ def _check_given(
 
 def _missing(ours: str, names: list[str], chosen: dict[str, str], what: str, option: str) -> str:
     left = [name for name in names if name not in chosen.values() and not _unnamed(name)]
-    every = [word for part in (ITEM_WORDS if what.startswith("items") else EVENT_WORDS)[ours] for word in sorted(part)]
+    every = [word for part in _words(what)[ours] for word in sorted(part)]
     close = [name for name in left if difflib.get_close_matches(folded(name), every, n=1, cutoff=0.75)]
     known = "; ".join(f"{theirs!r} is {name}" for name, theirs in chosen.items())
     hint = f" Perhaps it is {close[0]!r}." if close else ""

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from llmrec.data import typed
 from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES
@@ -71,7 +72,8 @@ def read(
     """The table in a file: text with any separator, encoding, decimal sign and date format, JSON lines, or Parquet.
 
     path: .csv, .tsv, .txt and the like, .json, .jsonl, .parquet; text also compressed by gzip, bzip2 or xz.
-    what: "events" or "items": which columns are looked for, by names in English, German, French, Spanish and Chinese.
+    what: "events", "items" or "users": which columns are looked for, by names in English, German, French, Spanish and Chinese.
+        Of users only `user_id` is; every other column is an attribute under its own name.
     table_format: what is known of the format; the rest is found.
     on_bad_rows: rows with too many or too few fields are an error ("error"), left out and named in `broken` and `steps`
         ("skip"), or left out where there is one, or they are at most 1 in 100 ("few").
@@ -226,17 +228,20 @@ def _typed(
 
 
 def _others(raw: _Raw, meanings: Meanings, decimal: str | None, what: str, named: str) -> dict[str, pa.ChunkedArray]:
-    """Columns that mean nothing to the library: in events for the comparison of rows, in items for templates and rules, as
-    numbers where every value is one. Left out are names that `build` would read as something."""
-    items = what.startswith("items")
+    """Columns that mean nothing to the library: in events for the comparison of rows, in items and users for templates, rules
+    and attributes, as numbers where every value is one. Left out are names that `build` would read as something."""
+    items, users = what.startswith("items"), what == "users"
     taken = {ours for _, ours in meanings.pairs}
-    others = {name for ours, names in (ITEM_ALIASES if items else EVENT_ALIASES).items() if ours not in taken for name in names}
+    aliases = {} if users else ITEM_ALIASES if items else EVENT_ALIASES
+    others = {name for ours, names in aliases.items() if ours not in taken for name in names}
     found = {}
     for name in meanings.unread:
         if name in taken or folded(name) in others:
             continue
         column = _column(raw, raw.names.index(name), name, named)
-        numbers = typed.whole_numbers(column, decimal) if raw.untyped and items else None
+        # Attributes of users with a decimal point are read later, as they are of any table.
+        read_here = raw.untyped and (items or (users and pc.any(pc.match_substring(column.values, ",")).as_py()))
+        numbers = typed.whole_numbers(column, decimal) if read_here else None
         found[name] = column.values if numbers is None else numbers
     return found
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from llmrec.data.columns import event_columns, item_columns
+from llmrec.data.columns import EVENT_ALIASES, event_columns, item_columns
 from llmrec.data.frames import to_arrow
 
 
 def read_events(
-    events: Any, columns: Mapping[str, str] | None = None, with_item_text: bool = False
+    events: Any, columns: Mapping[str, str] | None = None, with_item_text: bool = False, context: Collection[str] = ()
 ) -> tuple[pa.Table, tuple[str, ...]]:
-    """A table of events under the library's names, and notes; see `frames.to_arrow` and `columns.event_columns`."""
-    table = to_arrow(events, "events", lambda names: event_columns(empty_table(names), columns, with_item_text)[0].column_names)
+    """A table of events under the library's names, and notes; see `frames.to_arrow` and `columns.event_columns`.
+
+    context: columns that a CSV file keeps as they are written.
+    """
+
+    def naming(names: list[str]) -> list[str]:
+        return event_columns(empty_table(names), columns, with_item_text)[0].column_names
+
+    table = to_arrow(events, "events", naming, lambda name: name in context and name not in EVENT_ALIASES)
     return event_columns(table, columns, with_item_text)
 
 

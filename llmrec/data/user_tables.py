@@ -94,7 +94,11 @@ def no_users(encoding: Encoding) -> UserTable:
 
 def _read(users: Any, columns: Mapping[str, str] | None, fitted: Encoding | None) -> tuple[Ids, pa.Table, tuple[str, ...]]:
     """Ids of the users in order of appearance, the other columns row by row, and notes. fitted: of what a column has to be."""
-    table = to_arrow(users, "users", lambda names: user_columns(empty_table(names), _only_ids(columns, names))[0].column_names)
+
+    def naming(names: list[str]) -> list[str]:
+        return user_columns(empty_table(names), _only_ids(columns, names))[0].column_names
+
+    table = to_arrow(users, "users", naming, lambda name: True)
     table, notes = user_columns(table, _only_ids(columns, table.column_names))
     others = [name for name in table.column_names if name != "user_id"]
     if fitted is not None and not set(fitted.names) & set(others):
