@@ -16,7 +16,6 @@ import torch
 from llmrec.data.attributes import Attributes
 from llmrec.data.build import asked_for, build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
-from llmrec.data.context import request_context
 from llmrec.data.dataset import Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.ids import Ids
@@ -42,12 +41,12 @@ from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_everybody, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
-from llmrec.recommender.given import attributes_of, user_table
+from llmrec.recommender.given import attributes_of, context_of, user_table
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
-from llmrec.recommender.similar import similar
 from llmrec.recommender.settings_file import changed
+from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
 
@@ -218,7 +217,7 @@ class Recommender:
         ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of the fitted rankers; see
             docs/write_your_own_ranker.md.
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
-            them. What is popular does not depend on it.
+            them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -255,7 +254,7 @@ class Recommender:
         attributes = attributes_of(state, asked, told)
         if histories is None:
             _warn_if_left_out(state, asked, attributes)
-        here = None if context is None else request_context(state.known.first.context, context)
+        here = context_of(state, context)
         check_process()
         found = answer_everybody(
             state,
