@@ -64,5 +64,10 @@ class DataLossWarning(UserWarning):
     """Much of a table was left out in cleaning; the message names the step, the share of the rows and examples."""
 
 
+class IgnoredInputWarning(UserWarning):
+    """Something that came with a request changes nothing, such as a value that was not learned; the message says what it is and
+    what was expected."""
+
+
 class FewWindowsWarning(UserWarning):
     """A known scene has too few calibration windows for anything to be told from it; the message says how many are needed."""

@@ -35,7 +35,8 @@ class Column:
     """How one column is encoded.
 
     levels: its values that enough rows had, ascending as text; () for numbers. mean, spread: of the numbers.
-    cuts: quartiles of the standardised numbers, ascending and distinct.
+    cuts: quartiles of the standardised numbers, ascending and distinct. derived: whether the values were taken from the
+    timestamp, see `llmrec.data.context`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Column:
     mean: float = 0.0
     spread: float = 1.0
     cuts: tuple[float, ...] = ()
+    derived: bool = False
 
     @property
     def groups(self) -> int:

@@ -169,7 +169,8 @@ def asked_for(
     steps += (step,)
     if not len(table):
         raise UnknownItemError(f"events: no item_id is in the catalogue of {len(catalogue):,} items: {step.detail}. Add them")
-    codes = context_codes(table, context)
+    codes, said_of_context = context_codes(table, context)
+    notes += said_of_context
     dataset = replace(_assemble(table, item, catalogue, event_types, scenes, seed, codes), context=context)
     if dataset.n_users < len(everyone):
         there = set(dataset.users.values)

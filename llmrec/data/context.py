@@ -6,19 +6,23 @@ them; `Dataset.context` says how they are encoded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.attributes import Attributes, Encoding, encode, learn_encoding
+from llmrec.data.attributes import Attributes, Column, Encoding, encode, learn_encoding, missing
 from llmrec.data.columns import EVENT_ALIASES, EVENT_ITEM_TEXT
+from llmrec.data.ids import tidy
 from llmrec.errors import DataError
 
 HOUR, WEEKDAY = "hour", "weekday"  # taken from the timestamp, in UTC, where no column has that name; Monday is 0
 _PREFIX = "context:"
 _FIRST_WEEKDAY = 3  # 1970-01-01 was a Thursday
+_SHOWN = 5  # levels in a message
 
 
 def code_name(name: str) -> str:
@@ -51,18 +55,38 @@ def fit_context(table: pa.Table, names: Sequence[str]) -> tuple[Encoding, dict[s
     encoding, notes = learn_encoding(columns, "context")
     if not encoding.columns:
         raise DataError(f"context: no column can be read. {'; '.join(notes)}")
+    own = table.column_names
+    encoding = Encoding(tuple(replace(column, derived=column.name not in own) for column in encoding.columns))
     return encoding, _codes(encode(encoding, columns, "context")[0]), notes
 
 
-def context_codes(table: pa.Table, encoding: Encoding | None) -> dict[str, np.ndarray]:
-    """The codes of later events; missing where a column is not in the table."""
+def context_codes(table: pa.Table, encoding: Encoding | None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The codes of later events, and notes on what is not read; missing where a column is not in the table.
+
+    Hour and weekday come from where they came from when the encoding was learned: the timestamp or a column of that name.
+    """
     if encoding is None:
-        return {}
-    return _codes(encode(encoding, _columns(table, encoding.names), "context")[0])
+        return {}, ()
+    derived = [column.name for column in encoding.columns if column.derived]
+    unread = tuple(
+        f"events: column {name!r} is not read: the model was fitted with {name} of the timestamp"
+        for name in derived
+        if name in table.column_names
+    )
+    columns = _columns(table, encoding.names, derived)
+    if not columns.num_columns:
+        return _codes(missing(encoding, len(table))), unread
+    found, notes = encode(encoding, columns, "context")
+    return _codes(found), (*unread, *notes)
 
 
-def request_context(encoding: Encoding | None, context: Mapping[str, Any]) -> Attributes:
-    """One row: the context of a request. Raises DataError for a name that was not fitted, and for what is no dict."""
+def request_context(encoding: Encoding | None, context: Mapping[str, Any]) -> tuple[Attributes, tuple[str, ...]]:
+    """One row: the context of a request, and notes on values that were not learned and count as missing. None, NaN, pandas' NA
+    and blank text are missing without a note.
+
+    Raises DataError for a name that was not fitted, for what is no dict, and for a value that is neither text, a flag nor a
+    number; SchemaError as `encode`.
+    """
     if not isinstance(context, Mapping):
         raise DataError(f'context is {context!r}, expected a dict, such as {{"hour": 20}}')
     if encoding is None:
@@ -75,10 +99,19 @@ def request_context(encoding: Encoding | None, context: Mapping[str, Any]) -> At
     row = {}
     for name, value in context.items():
         try:
-            row[name] = pa.array([value])
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            # from_pandas makes NA missing, and NaT too, which is refused like any other date
+            row[name] = pa.array([value], from_pandas=not isinstance(value, datetime.datetime))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"context[{name!r}] is {value!r}, expected text, a flag or a number") from error
-    return encode(encoding, pa.table(row) if row else pa.table({"": [None]}), "context")[0]
+    if not row:
+        return missing(encoding, 1), ()
+    found, _ = encode(encoding, pa.table(row), "context")
+    lost = [
+        column
+        for column, known in zip(encoding.columns, found.known[0], strict=True)
+        if column.name in row and not known and not _absent(row[column.name][0].as_py())
+    ]
+    return found, tuple(f"context: {column.name} is {context[column.name]!r}, {_expected(column)}" for column in lost)
 
 
 def event_context(encoding: Encoding, attributes: Mapping[str, np.ndarray], events: np.ndarray) -> Attributes:
@@ -96,17 +129,33 @@ def _codes(found: Attributes) -> dict[str, np.ndarray]:
     return {code_name(name): found.codes[:, place] for place, name in enumerate(found.encoding.names)}
 
 
-def _columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The named columns; hour and weekday from the timestamp (seconds) where there is no such column."""
+def _columns(table: pa.Table, names: Sequence[str], derived: Collection[str] | None = None) -> pa.Table:
+    """Those of the named columns that there are. derived: which of hour and weekday the timestamp (seconds) gives; None for
+    those that the table lacks."""
     time = table.column("timestamp").to_numpy()
-    derived = {HOUR: time // 3600 % 24, WEEKDAY: (time // 86_400 + _FIRST_WEEKDAY) % 7}
+    of_time = {HOUR: time // 3600 % 24, WEEKDAY: (time // 86_400 + _FIRST_WEEKDAY) % 7}
     found = {}
     for name in names:
-        if name in table.column_names:
+        there = name in table.column_names
+        if name in of_time and (not there if derived is None else name in derived):
+            found[name] = pa.chunked_array([of_time[name]])
+        elif there:
             found[name] = table.column(name)
-        elif name in derived:
-            found[name] = pa.chunked_array([derived[name]])
-    return pa.table(found) if found else pa.table({"": pa.nulls(len(table))})
+    return pa.table(found)
+
+
+def _absent(value: Any) -> bool:
+    """Whether a value says nothing: None, NaN or blank text."""
+    return value is None or bool(value != value) or (isinstance(value, str) and not tidy(value))
+
+
+def _expected(column: Column) -> str:
+    """What a note says of a value of a column that counts as missing."""
+    if not column.levels:
+        return "which counts as missing; expected a finite number"
+    some, more = ", ".join(map(repr, column.levels[:_SHOWN])), len(column.levels) - _SHOWN
+    known = f"{some} and {more} more" if more > 0 else some
+    return f"which was not learned from enough rows, and counts as missing; known are {known}"
 
 
 def _others(table: pa.Table) -> list[str]:

@@ -33,15 +33,16 @@ def as_ids(ids: Iterable[Any], what: str) -> Ids:
     return Ids([_id(value, f"{what}[{place}]") for place, value in enumerate(ids)])
 
 
-def check_users(asked: Ids, known: Ids) -> None:
-    """Raises DataError where `asked` holds ids of two kinds, or of another kind than the known ones, which never match."""
+def check_users(asked: Ids, known: Ids, what: str = "the known ids") -> None:
+    """Raises DataError where `asked` holds ids of two kinds, or of another kind than the known ones, which never match.
+
+    what: the known ones in the message.
+    """
     kinds = sorted({_kind(value) for value in asked.values})
     if len(kinds) > 1:
         raise DataError(f"users mix {' and '.join(kinds)}, expected ids of one kind; convert them first")
     if kinds and len(known) and kinds[0] != _kind(known[0]):
-        raise DataError(
-            f"users are {kinds[0]} such as {asked[0]!r}, but the known ids are {_examples(known)}; {_remedy(known)}"
-        )
+        raise DataError(f"users are {kinds[0]} such as {asked[0]!r}, but {what} are {_examples(known)}; {_remedy(known)}")
 
 
 def query_users(column: pa.ChunkedArray) -> Ids:

@@ -42,6 +42,8 @@ def is_table(users: Any) -> bool:
     """Whether `users`, as a caller gives it, is a table rather than a list of ids."""
     if isinstance(users, (list, tuple)):
         return bool(users) and all(isinstance(row, Mapping) for row in users)
+    if isinstance(users, str):
+        return Path(users).suffix.lower() in (".csv", ".parquet")
     return (
         isinstance(users, (Mapping, Path))
         or hasattr(users, "column_names")

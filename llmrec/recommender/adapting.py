@@ -11,6 +11,7 @@ import numpy as np
 from llmrec.adapters.lora import Adapter
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import PromptReading, Read, batches, joined
+from llmrec.errors import DataError
 from llmrec.meta.adaptable import Adaptable, Base, Lora
 from llmrec.meta.gate import Choice, Gate
 from llmrec.meta.inner import Initialisation
@@ -40,11 +41,19 @@ class Adapting:
 
     def choices(self, tasks: Tasks, steps: int | None = None) -> list[Choice]:
         """How each of T tasks is adapted: by so many steps of `forced`, or where None, by the gate's choice for its support's
-        size, or without a gate, by all steps that were learned."""
+        size, or without a gate, by all steps that were learned.
+
+        Raises DataError for `steps` of LoRA where no step was learned.
+        """
         if steps is None and self.gate is not None:
             return [self.gate.choices[number] for number in self.gate.choose(tasks.split - tasks.start)]
         learned = self._member(self.forced)
         full = 0 if learned is None else learned.steps
+        if steps and learned is self.lora is not None and not full:
+            raise DataError(
+                f'steps is {steps}, but LoRA was fitted without inner steps; expected "auto" or 0, or fit with '
+                "LoraSettings(inner_steps=3)"
+            )
         return [Choice(full if steps is None else steps, adapter=self.forced)] * len(tasks)
 
     @property

@@ -33,10 +33,13 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
         )
     horizon = state.settings.train.horizon
     tasks = first_baskets(held, np.arange(held.n_users), known, horizon)
-    if not known and tasks.user_attributes is not None:
-        tasks = tasks.take(tasks.user_attributes.some)
     if not len(tasks):
         raise DataError(f"events: no user has {known} + {horizon} baskets; bring longer histories or set a smaller `known`")
+    if not known and tasks.user_attributes is not None:
+        some = tasks.user_attributes.some
+        if not some.any():
+            raise DataError(f"known is 0, but no attribute is known of any of {len(tasks):,} users; pass users=table")
+        tasks = tasks.take(some)
     counts = state.retrieval.counts.popularity
     times, counted = np.zeros((len(tasks), held.n_items), np.float32), tasks.counted
     for i in range(len(tasks)):
@@ -87,7 +90,7 @@ def scores_by_attributes(state: State, tasks: Tasks, allowed: np.ndarray | None 
     if tasks.user_attributes is None:
         raise DataError("tasks: expected attributes of the users, got none; without them the answer is what is popular")
     found = []
-    for part in batches(without_history(tasks.dataset, tasks.user_attributes)):
+    for part in batches(replace(without_history(tasks.dataset, tasks.user_attributes), context=tasks.context)):
         reading, chosen, value = scored_by_attributes(state, part, allowed)
         found.append(ranked(chosen, value, reading.table()))
     return np.concatenate(found)

@@ -16,7 +16,6 @@ import torch
 from llmrec.data.attributes import Attributes
 from llmrec.data.build import asked_for, build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
-from llmrec.data.context import request_context
 from llmrec.data.dataset import Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.ids import Ids
@@ -28,15 +27,12 @@ from llmrec.data.requests import (
     as_ids,
     check_count,
     check_users,
-    find_items,
     warn_if_short,
-    with_titles,
 )
 from llmrec.data.user_tables import fit_user_table, is_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, MissingHistoriesWarning, ShortHistoriesError, TrainedUsersWarning
-from llmrec.index.faiss_index import search
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.progress import LOGGER, Stages
@@ -45,11 +41,12 @@ from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_everybody, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
-from llmrec.recommender.given import attributes_of, user_table
+from llmrec.recommender.given import attributes_of, context_of, user_table
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
+from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
 
@@ -220,7 +217,7 @@ class Recommender:
         ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of the fitted rankers; see
             docs/write_your_own_ranker.md.
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
-            them. What is popular does not depend on it.
+            them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -257,7 +254,7 @@ class Recommender:
         attributes = attributes_of(state, asked, told)
         if histories is None:
             _warn_if_left_out(state, asked, attributes)
-        here = None if context is None else request_context(state.known.first.context, context)
+        here = context_of(state, context)
         check_process()
         found = answer_everybody(
             state,
@@ -295,26 +292,12 @@ class Recommender:
         """The k items nearest to each of `items` by the cosine of their vectors.
 
         titles: add the column `title` of the similar items.
-        Returns a frame `item_id, similar_item_id, score, rank` in the type of what was fitted.
+        Returns a frame `item_id, similar_item_id, score, rank` in the type of what was fitted, without rows where the catalogue
+        holds no other item.
         Raises UnknownItemError for an id that is not in the catalogue, DataError for a `k` that is no whole number from 1 on.
         """
         check_count(k)
-        state = self.state
-        index = find_items(state.catalogue, as_ids(items, "items"))
-        most = min(k, len(state.catalogue) - 1)
-        check_process()
-        score, found = search(
-            state.similarity_index, state.similarity_index.vectors[index], most, None, [np.array([i]) for i in index]
-        )
-        ids = state.catalogue.ids
-        table = {
-            "item_id": [ids[i] for i in np.repeat(index, most)],
-            "similar_item_id": [ids[i] for i in found.ravel()],
-            "score": score.ravel(),
-            "rank": np.tile(np.arange(1, most + 1), len(index)),
-        }
-        answer = pa.table(table)
-        return to_native(with_titles(answer, state.catalogue, found.ravel()) if titles else answer, self._frame)
+        return to_native(similar(self.state, items, k, titles), self._frame)
 
     def evaluate(
         self, events: Any, known: int = 1, columns: dict[str, str] | None = None, seed: int = 0, users: Any = None

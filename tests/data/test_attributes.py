@@ -163,5 +163,6 @@ def test_a_later_table_may_lack_columns_and_have_others_but_not_only_others(data
 
 def test_a_list_of_ids_is_no_table():
     frame = pd.DataFrame(people())
-    assert all(is_table(table) for table in (frame, people(), pa.table(people()), [{"user_id": "u0"}]))
+    tables = (frame, people(), pa.table(people()), [{"user_id": "u0"}], "people.csv", "people.PARQUET")
+    assert all(is_table(table) for table in tables)
     assert not any(is_table(ids) for ids in (["u0"], [], frame["user_id"], np.array([1]), ("u0",), "u0", 5, {"u0"}))

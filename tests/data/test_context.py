@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from llmrec.data.attributes import Encoding
 from llmrec.data.build import build, events_for
 from llmrec.data.context import code_name, request_context
 from llmrec.data.merge import merge
@@ -73,7 +77,7 @@ def test_a_slot_has_the_context_of_the_basket_after_it_and_the_last_one_that_of_
             for place in range(batch.item.shape[1] + 1):
                 event = int(tasks.start[t]) + min(place, known)  # the word is followed by event 0, slot 0 by event 1, ...
                 codes = [dataset.attributes[code_name(name)][event] for name in dataset.context.names]
-                row = request_context(dataset.context, {}).codes if place > known else np.array([codes], np.float32)
+                row = request_context(dataset.context, {})[0].codes if place > known else np.array([codes], np.float32)
                 alone = type(tasks.context)(dataset.context, row).blocks()[0]
                 assert np.array_equal(batch.context[t, place], alone)
     asked = slots(type(tasks)(tasks.dataset, tasks.start, tasks.split, tasks.stop), 8)
@@ -81,10 +85,9 @@ def test_a_slot_has_the_context_of_the_basket_after_it_and_the_last_one_that_of_
 
 
 def test_what_a_call_says_of_its_context(dataset):
-    found = request_context(dataset.context, {"device": "phone", "hour": 5})
-    assert found.known.tolist() == [[name in ("device", "hour") for name in dataset.context.names]]
-    assert not request_context(dataset.context, {"device": "fridge"}).some.any()
-    assert not request_context(dataset.context, {}).some.any()
+    found, notes = request_context(dataset.context, {"device": "phone", "hour": 5})
+    assert found.known.tolist() == [[name in ("device", "hour") for name in dataset.context.names]] and notes == ()
+    assert not request_context(dataset.context, {})[0].some.any()
     with pytest.raises(
         DataError, match="context: 'page' was not fitted, expected one of 'battery', 'device', 'hour', 'weekday'"
     ):
@@ -93,8 +96,54 @@ def test_what_a_call_says_of_its_context(dataset):
         request_context(None, {"hour": 5})
     with pytest.raises(DataError, match="context is 5, expected a dict"):
         request_context(dataset.context, 5)
-    with pytest.raises(DataError, match=r"context\['device'\] is <object"):
-        request_context(dataset.context, {"device": object()})
+
+
+@pytest.mark.parametrize("value", [object(), 2**70, pd.NaT, "\ud800", 1j])
+def test_a_value_that_is_neither_text_nor_flag_nor_number_is_refused_by_its_name(dataset, value):
+    with pytest.raises(DataError, match=r"context\['device'\] is .*, expected text, a flag or a number"):
+        request_context(dataset.context, {"device": value})
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan"), pd.NA, " "])
+@pytest.mark.parametrize("name", ["device", "battery"])
+def test_a_missing_value_is_missing_without_a_note(dataset, name, value):
+    found, notes = request_context(dataset.context, {name: value})
+    assert not found.some.any() and notes == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"device": "phne"}, "context: device is 'phne', which was not learned .*; known are 'desk', 'phone'$"),
+        ({"hour": 25}, "hour is 25, .*; known are '11', '17', '23', '5'$"),
+        ({"weekday": 9}, "weekday is 9, .*; known are '0', '1', '2', '3', '5' and 1 more$"),
+        ({"hour": True}, "hour is True, which was not learned"),
+        ({"battery": float("inf")}, "battery is inf, .* expected a finite number"),
+    ],
+)
+def test_a_value_that_was_not_learned_is_missing_and_named(dataset, given, message):
+    found, notes = request_context(dataset.context, given)
+    assert not found.some.any() and len(notes) == 1 and re.search(message, notes[0])
+
+
+def test_later_events_note_what_was_not_learned(dataset):
+    report = events_for(dataset.catalogue, table().assign(device="fridge"), context=dataset.context)[1]
+    assert any("device 'fridge' was not learned" in note for note in report.notes)
+    report = events_for(dataset.catalogue, table(), context=dataset.context)[1]
+    assert not any("learned" in note or "not read" in note for note in report.notes)
+
+
+def test_hour_comes_from_where_it_came_from_when_it_was_learned(dataset):
+    """A column of that name, or the timestamp; also after the encoding was saved."""
+    own = build(table().assign(hour=7), context=["hour"])[0]
+    for encoding in (own.context, Encoding.from_dict(json.loads(json.dumps(dataclasses.asdict(own.context))))):
+        without = events_for(own.catalogue, table(), context=encoding)[0]
+        assert np.isnan(without.attributes[code_name("hour")]).all()
+    plain = events_for(dataset.catalogue, table(), context=dataset.context)[0]
+    for encoding in (dataset.context, Encoding.from_dict(json.loads(json.dumps(dataclasses.asdict(dataset.context))))):
+        other, report = events_for(dataset.catalogue, table().assign(hour=5), context=encoding)
+        assert values(other, "hour").tolist() == values(plain, "hour").tolist() and len(set(values(other, "hour"))) > 1
+        assert any("column 'hour' is not read" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +48,15 @@ def gated(recommender: Recommender, *bins: tuple[int, Choice]) -> Recommender:
     other = Recommender(settings=recommender.settings)
     other._state, other._frame = replace(recommender.state, gate=Gate(choices, made)), recommender._frame
     return other
+
+
+def test_steps_of_lora_that_was_fitted_without_inner_steps_are_refused(fitted, clicks):
+    state = fitted.state
+    still = copy.copy(fitted)
+    still._state = replace(state, init=replace(state.init, log_rate=state.init.log_rate[:0]), gate=None)
+    pd.testing.assert_frame_equal(still.recommend(histories=clicks, k=4), still.recommend(histories=clicks, k=4, steps=0))
+    with pytest.raises(DataError, match="steps is 2, but LoRA was fitted without inner steps; .*inner_steps=3"):
+        still.recommend(histories=clicks, k=4, steps=2)
 
 
 def test_a_core_needs_no_lora_and_every_answer_says_how_many_steps_it_took(with_core, world):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from llmrec import Recommender
-from llmrec.errors import DataError, MissingHistoriesWarning, SchemaError
+from llmrec.errors import DataError, IgnoredInputWarning, MissingHistoriesWarning, SchemaError
 from llmrec.index.candidates import Sources
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.answer import BACKFILL, BY_ATTRIBUTES, FALLBACK
@@ -151,8 +151,31 @@ def test_evaluation_with_nothing_known_but_attributes(told, fitted, clicks):
     assert worse.value < rows["popularity", ""].value
     with pytest.raises(DataError, match="known is 0; expected at least 1 basket: a model without attributes of users"):
         fitted.evaluate(clicks, known=0)
-    with pytest.raises(DataError, match="no user has 0"):
+    with pytest.raises(DataError, match="no attribute is known of any of 60 users; pass users=table"):
         told.evaluate(events, known=0)
+    with pytest.raises(DataError, match="no user has 0"):
+        told.evaluate(events.head(1), known=0, users=people)
+
+
+def test_a_table_that_says_nothing_of_the_users_asked_for_is_not_ignored_without_a_word(told):
+    clicks, people = shop("x", 4, 5)
+    for call in (lambda **more: told.recommend(histories=clicks, k=5, **more), lambda **more: told.evaluate(clicks, **more)):
+        with pytest.raises(DataError, match="users are int such as 0, but the ids asked for are str such as 'x000'"):
+            call(users=people.assign(user_id=range(4)))
+        with pytest.warns(IgnoredInputWarning, match="4 users, such as 'yx000', has none of the 4 users asked for") as seen:
+            call(users=people.assign(user_id="y" + people.user_id))
+        assert [warning.filename for warning in seen] == [__file__]
+        call(users=people.head(1))  # some of them are enough
+
+
+def test_the_path_of_a_table_is_a_table_as_text_too(told, tmp_path):
+    file = tmp_path / "people.csv"
+    ASKED.to_csv(file, index=False)
+    pd.testing.assert_frame_equal(told.recommend(users=str(file), k=8), told.recommend(users=file, k=8))
+    with pytest.raises(DataError, match="there is no file"):
+        told.recommend(users=str(tmp_path / "nobody.csv"))
+    with pytest.raises(DataError, match="users is the text 'u000'"):
+        told.recommend(users="u000")
 
 
 def test_what_cannot_be_asked_is_said(told, fitted, clicks):

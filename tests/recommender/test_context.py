@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 
 from llmrec import Recommender, TrainSettings
-from llmrec.errors import DataError
+from llmrec.data.build import events_for
+from llmrec.data.tasks import first_baskets
+from llmrec.errors import DataError, IgnoredInputWarning
+from llmrec.recommender.evaluate import scores_by_attributes
 
 ITEMS = 20
 
@@ -45,7 +48,8 @@ def test_the_hour_of_the_request_decides(told, tmp_path):
     clicks = shop("x", 12, 3)
     morning, night = (told.recommend(histories=clicks, k=8, context={"hour": hour}, filter_viewed=False) for hour in (8, 20))
     assert evening(night) > 0.6 > 0.4 > evening(morning)
-    unknown = told.recommend(histories=clicks, k=8, context={"hour": 3}, filter_viewed=False)
+    with pytest.warns(IgnoredInputWarning, match="context: hour is 3, which was not learned"):
+        unknown = told.recommend(histories=clicks, k=8, context={"hour": 3}, filter_viewed=False)
     bare = told.recommend(histories=clicks, k=8, filter_viewed=False)
     pd.testing.assert_frame_equal(unknown, bare)  # an hour that was never met is missing
     one = told.recommend(histories=clicks[clicks.user_id == "x003"], k=8, context={"hour": 20}, filter_viewed=False)
@@ -66,3 +70,26 @@ def test_context_that_was_not_fitted_is_refused(told, fitted):
         told.recommend(["u000"], context={"page": "home"})
     with pytest.raises(DataError, match="this model was fitted without"):
         fitted.recommend(["u000"], context={"hour": 8})
+
+
+def test_a_value_that_was_not_learned_is_named_at_the_line_of_the_call(told):
+    with pytest.warns(IgnoredInputWarning, match="context: hour is 25, .*; known are '20', '8'") as seen:
+        told.recommend(["u000"], context={"hour": 25})
+    assert [warning.filename for warning in seen] == [__file__]
+
+
+def test_evaluation_of_users_without_events_reads_the_context_as_recommend_does(fitting, world, tiny_settings):
+    ids, events = [f"i{number:03}" for number in range(ITEMS)], shop("u", 40, 0)
+    people = pd.DataFrame({"user_id": sorted(set(events.user_id)), "country": ["north", "south"] * 20})
+    both = fitting(events, world.items(ids), replace(tiny_settings, blend_features=()), users=people, context=["hour"])
+    known = both.state.known.first
+    held = events_for(both.state.catalogue, shop("u", 40, 0), context=known.context)[0]
+    tasks = first_baskets(replace(held, user_attributes=both.state.people.of(held.users)), np.arange(6), 0, 3)
+    found, bare = scores_by_attributes(both.state, tasks), scores_by_attributes(both.state, replace(tasks, context=None))
+    assert not np.allclose(found, bare)
+    for user in range(6):
+        hour = int(held.time[held.start[user]] // 3600 % 24)
+        asked = people.assign(user_id="new-" + people.user_id).iloc[[user]]
+        answer = both.recommend(users=asked, k=5, context={"hour": hour})
+        order = [both.state.catalogue.ids[item] for item in np.argsort(-found[user], kind="stable")[:5]]
+        assert answer.item_id.tolist() == order

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import threading
@@ -16,6 +17,8 @@ import pyarrow as pa
 import pytest
 
 from llmrec import Recommender, Settings
+from llmrec.data.dataset import Catalogue
+from llmrec.data.ids import Ids
 from llmrec.errors import DataError, SchemaError, ShortAnswerWarning, UnknownItemError
 from llmrec.recommender.answer import FALLBACK
 
@@ -380,6 +383,14 @@ def test_similar_items_are_those_with_the_largest_cosine(fitted, world):
         assert world.ids[index] not in set(rows["similar_item_id"])
         assert rows["rank"].tolist() == [1, 2, 3, 4]
         np.testing.assert_allclose(rows["score"], np.sort(np.delete(cosine, index))[::-1][:4], atol=1e-6)
+
+
+def test_the_only_item_of_a_catalogue_has_no_similar_item(fitted, world):
+    alone = copy.copy(fitted)
+    alone._state = replace(fitted.state, catalogue=Catalogue(Ids(world.ids[:1]), fitted.state.catalogue.table.slice(0, 1)))
+    for titles in (False, True):
+        answer = alone.similar_items(world.ids[:1], titles=titles)
+        assert list(answer.columns) == list(fitted.similar_items(world.ids[:1], titles=titles).columns) and not len(answer)
 
 
 # ---------------------------------------------------------------------------------------- what people really bring
