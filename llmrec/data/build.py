@@ -168,7 +168,9 @@ def asked_for(
     table, item, step = _located(table, catalogue, untyped(events))
     steps += (step,)
     if not len(table):
-        raise UnknownItemError(f"events: no item_id is in the catalogue of {len(catalogue):,} items: {step.detail}. Add them")
+        raise UnknownItemError(
+            f"events: none of the item ids is in the catalogue of {len(catalogue):,} items ({step.detail}). Check the ids"
+        )
     codes, said_of_context = context_codes(table, context)
     notes += said_of_context
     dataset = replace(_assemble(table, item, catalogue, event_types, scenes, seed, codes), context=context)

@@ -98,7 +98,7 @@ def read_numbers(table: pa.Table, names: tuple[str, ...], what: str) -> tuple[pa
             continue
         values, lost, example = numbers(table.column(name), name, what)
         if lost.any():
-            said.append(f"{name}: {int(lost.sum()):,} not numbers, such as {example!r}, now unknown")
+            said.append(f"{name}: {int(lost.sum()):,} are not numbers, such as {example!r}, now unknown")
         changed |= lost
         table = table.set_column(table.column_names.index(name), name, pa.chunked_array([values]))
     return table, Step("numbers", what, len(table), 0, int(changed.sum()), "; ".join(said))
@@ -199,7 +199,7 @@ def drop_unknown_items(events: pa.Table, known: np.ndarray) -> tuple[pa.Table, S
     detail = ""
     if not known.all():
         lost = coded(events.column("item_id").filter(~known))[1]
-        detail = f"{len(lost):,} items, such as {', '.join(repr(item) for item in lost[:3])}"
+        detail = f"{len(lost):,} item{'s' * (len(lost) > 1)}, such as {', '.join(repr(item) for item in lost[:3])}"
     return _filtered(events, known, "not in the catalogue", "events", detail)
 
 

@@ -50,13 +50,14 @@ def one_row_an_id(items: pa.Table, on_duplicate: str) -> tuple[pa.Table, Step]:
     if not first.all():
         several = np.unique(code[~first])
         named = ", ".join(repr(ids[index]) for index in several[:3])
+        have = "s have" if len(several) > 1 else " has"
         if on_duplicate != "first":
             raise DataError(
-                f"items: {len(several):,} values of 'item_id' have rows that differ, expected one row an item, such as "
-                f'{named}. Merge them, or keep the first row of each with Cleaning(on_duplicate="first"), in the command '
+                f"items: {len(several):,} item id{have} rows that differ ({named}), expected one row per item. "
+                'Merge them, or keep the first row of each with Cleaning(on_duplicate="first"), in the command '
                 "--on-duplicate first"
             )
-        detail = f"{len(several):,} ids had rows that differ, first kept: {named}"
+        detail = f"{len(several):,} id{'s' * (len(several) > 1)} had rows that differ, first kept: {named}"
     dropped = len(items) - int(first.sum())
     return distinct.filter(pa.array(first)), Step("duplicated ids", "items", len(items), dropped, 0, detail)
 

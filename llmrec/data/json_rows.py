@@ -35,11 +35,14 @@ def read_json(data: bytes, named: str, what: str) -> tuple[pa.Table, np.ndarray,
             table = _parsed(b"\n".join(texts[number - 1] for number in there))
         except pa.ArrowInvalid as error:
             raise DataError(
-                f"{named}: {error}. Expected one object a line, in which a name has values of one type; write ids always as "
+                f"{named}: {error}. Expected one object per line, in which a name has values of one type; write ids always as "
                 "text or always as numbers"
             ) from error
     if len(table) != len(there):
-        raise DataError(f"{named}: {len(there):,} lines hold {len(table):,} objects, expected one object a line")
+        raise DataError(
+            f"{named}: {len(there):,} line{'s' * (len(there) != 1)} hold{'s' * (len(there) == 1)} {len(table):,} "
+            f"object{'s' * (len(table) != 1)}; expected one object per line"
+        )
     return table, np.array(there, np.int64), tuple(broken)
 
 
@@ -47,10 +50,10 @@ def _read_list(data: bytes, named: str, what: str) -> tuple[pa.Table, np.ndarray
     try:
         rows = json.loads(data)
     except ValueError as error:
-        raise DataError(f"{named}: not JSON: {error}. Mend it, or write one object a line") from error
+        raise DataError(f"{named}: not valid JSON: {error}. Fix it, or write one object per line") from error
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(
-            f"{named}: expected a list of objects, such as [{{'user_id': ..., 'item_id': ...}}], or one object a line"
+            f"{named}: expected a list of objects, such as [{{'user_id': ..., 'item_id': ...}}], or one object per line"
         )
     keys = dict.fromkeys(key for row in rows for key in row)
     try:
@@ -75,12 +78,12 @@ def _wrong(text: bytes) -> str:
     try:
         value = json.loads(text, parse_constant=_refuse)
     except ValueError as error:
-        return f"not JSON ({error})"
+        return f"not valid JSON ({error})"
     return "" if isinstance(value, dict) else f"a {type(value).__name__}, expected an object"
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no JSON; write null")
+    raise ValueError(f"{name} is not valid JSON; write null")
 
 
 def _shown(text: bytes) -> str:

@@ -16,6 +16,7 @@ from llmrec.errors import SchemaError
 _RECBOLE = re.compile(r":(token|token_seq|float|float_seq)$")
 _BRACKETS = re.compile(r"[(\[（【<].*?[)\]）】>]")
 _LINKS = frozenset(re.findall(r"\w+", "de del du des d l la le el der die das of the per pro por par in en"))
+_OF_DAY = frozenset({"time", "zeit", "uhrzeit", "heure", "hora", "时间"})  # of a column beside that of the date
 _CURRENCIES = frozenset({"eur", "euro", "euros", "usd", "gbp", "chf", "cny", "rmb", "dollar", "dollars", "yuan"})
 
 
@@ -53,16 +54,19 @@ def known_names(names: list[str]) -> int:
 def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], ...] = ()) -> Meanings:
     """What the columns of a table of events, items or users mean; of users only `user_id` is looked for.
 
-    names: of the columns in the file. what: "events", "items" or "users". given: pairs that a person named; they win.
+    names: of the columns in the file. what: "events", "items" or "users". given: pairs that a person named; they win. A column
+        with the meaning "" is not read.
     Raises SchemaError that lists the candidates and asks for `--columns`.
     """
     items = what.startswith("items")
     words = _words(what)
     option = "--item-columns" if items else "--columns"
-    _check_given(names, given, what, option, tuple(words) if not items else None)
-    chosen: dict[str, str] = {ours: theirs for theirs, ours in given}
+    _check_given(names, given, what, option, tuple(words))
+    left_out = [theirs for theirs, ours in given if not ours]
+    names = [name for name in names if name not in left_out]
+    chosen: dict[str, str] = {ours: theirs for theirs, ours in given if ours}
     reviews = any(folded(name) in REVIEW_WORDS for name in names)
-    notes = []
+    notes = [f"{_quoted(left_out)}: not read, as {option} says"] if left_out else []
     for ours, sets in words.items():
         if ours in chosen:
             continue
@@ -72,9 +76,15 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
         exact = [name for name in free if _RECBOLE.sub("", name.strip()) == ours]
         found = exact or next((some for part in sets if (some := [name for name in free if _in(folded(name), part)])), [])
         if len(found) > 1:
+            first, more = found[0], ""
+            if ours == "timestamp" and (days := [name for name in found if folded(name) not in _OF_DAY]) and days != found:
+                first, more = (
+                    days[0],
+                    " (the other is then not read; join the two in the export to keep the order within a day)",
+                )
             raise SchemaError(
                 f"{what}: columns {_quoted(found)} could each be {ours}{_meant(ours)}, expected one. "
-                f"Say which: {option} {_quote(found[0], ours)}"
+                f"Say which: {option} {_quote(first, ours)}{more}"
             )
         if found:
             chosen[ours] = found[0]
@@ -110,20 +120,22 @@ def _title(chosen: dict[str, str], names: list[str], wanted: bool) -> tuple[dict
 
 
 def _check_given(
-    names: list[str], given: tuple[tuple[str, str], ...], what: str, option: str, allowed: tuple[str, ...] | None
+    names: list[str], given: tuple[tuple[str, str], ...], what: str, option: str, allowed: tuple[str, ...]
 ) -> None:
     for theirs, ours in given:
         if theirs not in names:
             close = difflib.get_close_matches(theirs, names, n=1, cutoff=0.5)
             turned = f" The file's name comes first: {_quote(ours, theirs)}." if ours in names else ""
+            if turned and ours in allowed and theirs not in allowed:
+                turned = f" {ours!r} is understood as it is; leave the option out."
             hint = f" Did you mean {close[0]!r}?" if close and not turned else turned
             raise SchemaError(f"{option} names {theirs!r}, which {what} does not have; its columns are {_quoted(names)}.{hint}")
-        if allowed is not None and ours not in allowed:
+        if ours and not what.startswith("items") and ours not in allowed:
             close = difflib.get_close_matches(ours, allowed, n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise SchemaError(f"{option} reads {theirs!r} as {ours!r}, expected one of {', '.join(allowed)}.{hint}")
     for place in (0, 1):
-        parts = [pair[place] for pair in given]
+        parts = [pair[place] for pair in given if pair[place]]
         if twice := [part for part in parts if parts.count(part) > 1]:
             raise SchemaError(
                 f"{option} names {twice[0]!r} twice, expected each column and each meaning once; keep one of them"
@@ -136,11 +148,17 @@ def _missing(ours: str, names: list[str], chosen: dict[str, str], what: str, opt
     close = [name for name in left if difflib.get_close_matches(folded(name), every, n=1, cutoff=0.75)]
     known = "; ".join(f"{theirs!r} is {name}" for name, theirs in chosen.items())
     hint = f" Perhaps it is {close[0]!r}." if close else ""
-    example = (close or left or ["its name"])[0]
+    example = close[0] if close else "NAME IN THE FILE"
+    rest = f"columns not understood: {_quoted(left)}" if left else "no column is left over"
+    order = ["user_id", "item_id", "timestamp", *(f"column{i}" for i in range(4, len(names) + 1))]
+    header = (
+        ""
+        if chosen or option != "--columns"
+        else f". If the first line holds values and not names, say --names {','.join(order)}"
+    )
     return (
-        f"{what}: no column is named as {ours}{_meant(ours)}; "
-        f"not understood are {_quoted(left) or 'none'}{f' ({known})' if known else ''}.{hint} "
-        f"Say which: {option} {_quote(example, ours)}"
+        f"{what}: no column could be read as {ours}{_meant(ours)}; {rest}{f' ({known})' if known else ''}.{hint} "
+        f"Say which: {option} {_quote(example, ours)}{header}"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from llmrec.errors import DataError
@@ -11,6 +13,8 @@ _DIGITS = {8: "YYYYMMDD", 10: "YYYYMMDDHH", 12: "YYYYMMDDHHMM", 14: "YYYYMMDDHHM
 _DATES = (19_000_101, 21_010_101)  # the dates that digits may be: 1900 to 2100
 _PLAUSIBLE = (631_152_000.0, 4_102_444_800.0)  # 1990 to 2100, in seconds
 _MOST = 0.9  # of the values
+# Other forms of dates as digits, and the numbers that they may be: from, below.
+_OTHER_DIGITS = ((("DDMMYYYY", "MMDDYYYY"), 10**6, 10**8), (("YYMMDD",), 10**5, 10**6))
 # What numbers in a range are likely to be, low <= value < high, and how pandas reads them.
 _OTHER = (
     (1900, 2101, "years", 'pandas.to_datetime(column, format="%Y")'),
@@ -21,6 +25,7 @@ _OTHER = (
         "days of a spreadsheet, counted from 1899-12-30",
         'pandas.to_datetime(column, unit="D", origin="1899-12-30")',
     ),
+    (726_468, 767_012, "days counted from the year 1", 'pandas.to_datetime(column - 719163, unit="D")'),
     (2_447_000.0, 2_489_000.0, "Julian days", 'pandas.to_datetime(column, unit="D", origin="julian")'),
     (
         6.2e17,
@@ -42,7 +47,8 @@ def number_times(values: np.ndarray) -> tuple[np.ndarray, str]:
 
     Digits that are valid dates (20210105, 20201231120000) are dates. Other numbers are seconds, milliseconds, microseconds or
     nanoseconds: the unit in which they are of 1990 to 2100, or else by the magnitude of their median. Raises DataError for a
-    column of two units, and for numbers that are likely to be something else: years, months, days of a spreadsheet.
+    column of two units, and for numbers that are likely to be something else: years, months, days of a spreadsheet,
+    dates with the day or the month first.
     """
     there = np.isfinite(values)
     known = values[there]
@@ -108,11 +114,40 @@ def _refuse_others(known: np.ndarray) -> None:
         if name.startswith("months"):
             inside &= (known % 100 >= 1) & (known % 100 <= 12)
         if inside.mean() >= _MOST:
-            raise DataError(
-                f"events: column 'timestamp' holds numbers such as {_shown(known[inside][0])}, which look like {name}; "
-                f"expected datetimes, ISO 8601 text or numbers since 1970. Convert the column with {remedy}, or, "
-                'if they are seconds or an order, with pandas.to_datetime(column, unit="s")'
+            _refuse(_shown(known[inside][0]), name, remedy)
+    for forms, least, high in _OTHER_DIGITS:
+        inside = (known >= least) & (known < high)
+        valid = {form: inside & np.isfinite(_from_digits(_as_ymd(known, form), 8)) for form in forms}
+        if np.any(list(valid.values()), axis=0).mean() >= _MOST:
+            best = max(int(which.sum()) for which in valid.values())
+            fitting = [form for form, which in valid.items() if which.sum() == best]
+            codes = [re.sub(r"([DMY])\1*", lambda m: "%Y" if m[0] == "YYYY" else f"%{m[1].lower()}", form) for form in fitting]
+            remedy = (
+                f"pandas.to_datetime(column.astype(int).astype(str).str.zfill({len(forms[0])}), "
+                f"format={' or '.join(map(repr, codes))})"
             )
+            example = f"{known[valid[fitting[0]]][0]:0{len(forms[0])}.0f}"
+            _refuse(example, f"dates, {' or '.join(fitting)}", f"{remedy} (in a file: write dates as 2026-04-03)")
+
+
+def _as_ymd(known: np.ndarray, form: str) -> np.ndarray:
+    """Digits of a form such as DDMMYYYY as YYYYMMDD, NaN for fractions; a year of two digits is of 1990 to 2089."""
+
+    def part(letter: str) -> np.ndarray:
+        return known // 10 ** (len(form) - 1 - form.rindex(letter)) % 10 ** form.count(letter)
+
+    year = part("Y")
+    if form.count("Y") == 2:
+        year = year + np.where(year < 90, 2000, 1900)
+    return np.where(known == np.floor(known), year * 10_000 + part("M") * 100 + part("D"), np.nan)
+
+
+def _refuse(example: str, name: str, remedy: str) -> None:
+    raise DataError(
+        f"events: column 'timestamp' holds numbers such as {example}, which look like {name}; "
+        f"expected datetimes, ISO 8601 text or numbers since 1970. Convert the column with {remedy}, or, "
+        'if they are seconds or an order, with pandas.to_datetime(column, unit="s")'
+    )
 
 
 def _two_kinds(first: float, its: str, second: float, others: str) -> None:

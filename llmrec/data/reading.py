@@ -93,8 +93,9 @@ def read(
     _check_broken(raw.broken, total, on_bad_rows, named)
     if not len(raw.table):
         why = f" ({raw.broken[0]})" if raw.broken else ""
-        raise DataError(f"{named}: holds names of columns and no row that can be read{why}; expected at least one")
-    meanings = column_meanings(list(raw.names), what, found.columns or ())
+        raise DataError(f"{named}: holds a header line but no readable row{why}; expected at least one")
+    given = (*(found.columns or ()), *((name, "") for name in found.left_out))
+    meanings = column_meanings(list(raw.names), what, given)
     table, found, said = _typed(raw, meanings, replace(found, columns=meanings.pairs), what, named)
     steps = (
         Step("broken rows", what, total, len(raw.broken), 0, _shown(raw.broken)),
@@ -148,7 +149,9 @@ def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableForma
     if lines and lines[0].lower().startswith("sep=") and len(lines[0].strip("\r\n")) == 5:
         skip, separator, lines = skip + 1, separator or lines[0][4], lines[1:]  # a line for a spreadsheet
     if not "".join(lines).strip():
-        raise DataError(f"{named}: nothing stands below the first {skip} lines, expected names of columns; say --skip-rows")
+        raise DataError(
+            f"{named}: nothing is left below the first {skip} lines; expected a header line. Give a smaller --skip-rows"
+        )
     separator = separator or find_separator("".join(lines), named, names)
     single, quote = separator, _quote(data, separator) if known.quote is None else known.quote
     if len(separator) > 1:

@@ -41,8 +41,8 @@ def find_separator(head: str, named: str, names: tuple[str, ...] | None) -> str:
     if not cuts:
         first = head.splitlines()[0][:80]
         raise DataError(
-            f"{named}: nothing cuts the lines into equal numbers of fields (tried comma, semicolon, tab, | and others); the "
-            f"first line is {first!r}. Say --separator, and --skip-rows for lines above the names of the columns"
+            f"{named}: no separator splits the lines into equal numbers of fields (tried comma, semicolon, tab, | and others); "
+            f"the first line is {first!r}. Say --separator, and --skip-rows for lines above the header"
         )
     best = max(cuts, key=lambda cut: (cut.known, cut.separator in _USUAL, cut.share, cut.width))
     rivals = [
@@ -84,13 +84,13 @@ def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str) -
             remedy = "Name every column in that line"
         decimal = ", and put numbers with a decimal comma in quotes" if separator == "," else ""
         raise DataError(
-            f"{named}, line {line}: {len(names)} name{'s' * (len(names) > 1)} of columns, but most rows have {wide} fields. "
-            f"{remedy}{decimal}"
+            f"{named}, line {line}: the header has {len(names)} name{'s' * (len(names) > 1)}, but most rows have {wide} "
+            f"fields. {remedy}{decimal}"
         )
     values = [name for name in names if _VALUE.fullmatch(name)]
     if values and known_names(names) < 2:
         raise DataError(
-            f"{named}, line {line}: holds values such as {values[0]!r}, expected names of columns. Name them in order: "
+            f"{named}, line {line}: holds values such as {values[0]!r} instead of column names. Give the names in order: "
             f"--names {','.join(['user_id', 'item_id', 'timestamp', *(f'column{i}' for i in range(4, len(names) + 1))])}"
         )
     if twice := [name for name, count in Counter(name for name in names if name).items() if count > 1]:

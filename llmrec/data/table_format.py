@@ -11,7 +11,7 @@ from llmrec.errors import DataError
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " ", "\\t": "\t"}
 ORDERS = {"dmy": "day, month, year", "mdy": "month, day, year", "ymd": "year, month, day"}
-_PAIR = r"(?P<theirs>.*?[^\s=].*?)=\s*(?P<ours>\w+)\s*(?:,|$)"
+_PAIR = r"(?P<theirs>.*?[^\s=].*?)=\s*(?P<ours>\w*)\s*(?:,|$)"
 DECIMALS = {"comma": ",", "point": ".", "dot": ".", ",": ",", ".": "."}
 
 
@@ -27,6 +27,7 @@ class TableFormat:
     columns: pairs of a column's name in the file and its name in the library.
     names: the names of the columns, for a file whose first row holds values already.
     skip_rows: lines above the row of the names.
+    left_out: names of columns in the file that are not read.
     """
 
     encoding: str | None = None
@@ -37,6 +38,7 @@ class TableFormat:
     columns: tuple[tuple[str, str], ...] | None = None
     names: tuple[str, ...] | None = None
     skip_rows: int = 0
+    left_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
         """Plain data for JSON."""
@@ -53,6 +55,8 @@ def table_format(
     skip_rows: int = 0,
 ) -> TableFormat:
     """A TableFormat from what a person types, such as separator "tab", date_format "dd.mm.yyyy", columns "Kundennr=user_id".
+
+    A column without a name behind it, "Menge=", is not read.
 
     Raises DataError that names the option, what it may be and what came.
     """
@@ -79,9 +83,10 @@ def table_format(
         separator,
         decimal=DECIMALS[decimal.lower()] if decimal is not None else None,
         date_order=date_order(date_format) if date_format is not None else None,
-        columns=pairs or None,
+        columns=tuple(pair for pair in pairs if pair[1]) or None,
         names=tuple(name.strip() for name in names.split(",")) if names else None,
         skip_rows=skip_rows,
+        left_out=tuple(theirs for theirs, ours in pairs if not ours),
     )
 
 

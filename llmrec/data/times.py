@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 
 from llmrec.data.frames import coded
 from llmrec.data.number_times import number_times
-from llmrec.errors import SchemaError
+from llmrec.data.written_dates import turned
+from llmrec.errors import DataError, SchemaError
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 DAY = 86_400.0
-_PAST, _FUTURE = np.datetime64("1980-01-01", "s"), np.datetime64("2099-01-01", "s")
+_LIKELY, _PAST, _FUTURE = np.datetime64("1990-01-01", "s"), np.datetime64("1980-01-01", "s"), np.datetime64("2099-01-01", "s")
 
 
 def seconds(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
@@ -72,6 +73,8 @@ def time_notes(column: pa.ChunkedArray, time: np.ndarray, user: pa.ChunkedArray,
         notes.append(
             f"events: {int(late.sum()):,} timestamps are far in the future, up to {_date(time.max())}; taken as they are"
         )
+    if not none and time.max() < _LIKELY.astype(np.int64):
+        notes.append(f"events: all times are before 1990, such as {_date(time[0])}; is the unit right?")
     early = time < _PAST.astype(np.int64)
     if early.any() and not early.all():
         notes.append(f"events: {int(early.sum()):,} timestamps are before 1980, from {_date(time.min())}; taken as they are")
@@ -101,7 +104,9 @@ def _from_text(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
         parsed = _floats(pa.chunked_array([pc.cast(distinct, pa.timestamp("us")).cast(pa.int64())])) / 1e6
         how = "ISO text"
     except pa.ArrowInvalid:  # mixed forms, zones, numbers as text: one by one, over the distinct values only
-        pairs = [_one(text) for text in distinct.to_pylist()]
+        texts = distinct.to_pylist()
+        _check_order(texts)
+        pairs = [_one(text) for text in texts]
         parsed = np.array([moment for moment, _ in pairs], np.float64)
         number = np.array([is_number for _, is_number in pairs], bool)
         how = "text"
@@ -109,6 +114,15 @@ def _from_text(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
             parsed[number], unit = number_times(parsed[number])
             how = f"text holding {unit}"
     return np.append(parsed, np.nan)[codes], how
+
+
+def _check_order(texts: list[str]) -> None:
+    if (other := turned(texts)) is not None:
+        raise DataError(
+            f"events: column 'timestamp': {other!r} is not a date in the order year, month, day, only in another order: two "
+            "orders are mixed, or the day always comes before the month. Then convert the column with "
+            'pandas.to_datetime(column, format="%Y-%d-%m"); in a file write dates as 2026-04-03'
+        )
 
 
 def _one(text: str) -> tuple[float, bool]:

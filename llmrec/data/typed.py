@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 
 from llmrec.data.files import MISSING, csv_ids
 from llmrec.data.frames import coded
-from llmrec.data.written_dates import machine_written, possible_orders, read_dates, unreadable
+from llmrec.data.written_dates import machine_written, possible_orders, read_dates, turned, unreadable, what_to_change
 from llmrec.data.written_numbers import SHEET_ERRORS, Numbers, ambiguous, evidence, read_given, read_numbers
 from llmrec.errors import DataError
 
 _SHORTENED = r"^[0-9]([.,][0-9]+)?[eE]\+[0-9]+$"  # a long number as a spreadsheet shows it
+_FORMULA = r'^="([^"]*)"$'  # text that a spreadsheet is not to take for a number: ="007"
 _NARROW = r"^#{2,}$"  # a column too narrow, as a spreadsheet shows it
 Where = Callable[[int], str]  # row -> ", line 17", "" where files of that kind have no lines
 
@@ -45,8 +46,13 @@ def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str]:
 
     Raises DataError for numbers that a spreadsheet has shortened, for different ids may have become one.
     """
-    values, said = column.values, ""
+    values, said = column.values, []
     text = pc.utf8_trim_whitespace(values)
+    formula = pc.match_substring_regex(text, _FORMULA)
+    if count := pc.sum(formula).as_py():
+        said.append(f'{count:,} written as ="..." for a spreadsheet, now without it')
+        values = pc.if_else(formula, pc.replace_substring_regex(text, _FORMULA, r"\1"), values)
+        text = pc.utf8_trim_whitespace(values)
     for pattern, kind in (
         (_SHORTENED, "a long number that a spreadsheet has shortened"),
         (_NARROW, "a column too narrow to show"),
@@ -59,13 +65,13 @@ def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str]:
             )
     wrong = pc.is_in(text, pa.array(SHEET_ERRORS, text.type))
     if pc.any(wrong).as_py():
-        said = f"{column.name}: {pc.sum(wrong).as_py():,} are errors of a spreadsheet, now missing"
+        said.append(f"{pc.sum(wrong).as_py():,} are errors of a spreadsheet, now missing")
         values = pc.if_else(wrong, pa.scalar("", values.type), values)
     if decimal == ",":  # 17850,0 is a whole number that was written as one with decimals
         known = text.filter(pc.invert(pc.is_in(text, pa.array(MISSING, text.type))))
         if len(known) and pc.all(pc.match_substring_regex(known, r"^-?(0|[1-9][0-9]{0,14}),0+$")).as_py():
             values = pc.replace_substring(values, ",", ".")
-    return csv_ids(values), said
+    return csv_ids(values), f"{column.name}: {'; '.join(said)}" if said else ""
 
 
 def numbers(columns: list[Column], given: str | None) -> tuple[list[Numbers], str | None]:
@@ -100,12 +106,12 @@ def said_of_numbers(column: Column, read: Numbers) -> str:
     """What is to be known of a column of numbers, "" where nothing is."""
     parts = []
     if read.repaired:
-        how = "a decimal comma" if read.decimal == "," else "thousands apart, a currency or a sign behind"
+        how = "a decimal comma" if read.decimal == "," else "thousands separators, a currency sign or a trailing minus"
         parts.append(f"{read.repaired:,} written with {how}")
     if read.lost.any():
         row = int(np.argmax(read.lost))
         parts.append(
-            f"{int(read.lost.sum()):,} not numbers, such as {column.values[row].as_py()!r}{column.where(row)}, now unknown"
+            f"{int(read.lost.sum()):,} are not numbers, such as {column.values[row].as_py()!r}{column.where(row)}, now unknown"
         )
     return f"{column.name}: {'; '.join(parts)}" if parts else ""
 
@@ -134,6 +140,11 @@ def times(column: Column, order: str | None) -> tuple[pa.ChunkedArray, str | Non
 
 
 def _order(column: Column, texts: list[str]) -> str | None:
+    if (other := turned(texts)) is not None:
+        raise DataError(
+            f"{_not_in_order(column, other, 'ymd')}, or the day always comes before the month. Export dates as 2026-04-03, or, "
+            "if the others are of that form, say --date-format ymd to leave out what does not fit"
+        )
     found = possible_orders(texts)
     if found.example is not None:
         forms = {"dmy": "day/month/year", "mdy": "month/day/year", "ymd": "year/month/day"}
@@ -144,18 +155,24 @@ def _order(column: Column, texts: list[str]) -> str | None:
         )
     if found.against is not None:
         raise DataError(
-            f"{column.at(column.row_of(found.against))}: {found.against!r} is no date in the order {found.fitting[0]} of other "
-            "values, but is one in another order: two orders are mixed. Export the column in one form, or say --date-format "
+            f"{_not_in_order(column, found.against, found.fitting[0])}. Export the column in one form, or say --date-format "
             f"{found.fitting[0]} to leave out what does not fit"
         )
     return found.fitting[0] if found.fitting else None
 
 
+def _not_in_order(column: Column, text: str, order: str) -> str:
+    return (
+        f"{column.at(column.row_of(text))}: {text!r} is not a date in the order {order} of the other values, only in another "
+        "order: two orders are mixed"
+    )
+
+
 def _no_times(column: Column, text: str) -> str:
     return (
-        f"{column.at(column.row_of(text))}: no value of the column is a time; came {text!r}. Expected ISO 8601 (2026-04-03 "
-        "10:00), day, month and year in one order (say --date-format dmy, mdy or ymd), or seconds since 1970. If another "
-        'column holds the time, say --columns "ITS NAME=timestamp"'
+        f"{column.at(column.row_of(text))}: no value of the column is a date, such as {text!r}. {what_to_change(text)}"
+        "Expected ISO 8601 (2026-04-03 10:00), day, month and year in one order (say --date-format dmy, mdy or ymd), or "
+        'seconds since 1970. If another column holds the time, say --columns "ITS NAME=timestamp"'
     )
 
 
@@ -163,23 +180,27 @@ def _lost(column: Column, lost: np.ndarray) -> str:
     if not lost.any():
         return ""
     row = int(np.argmax(lost))
-    return f"{column.name}: {int(lost.sum()):,} not times, such as {column.values[row].as_py()!r}{column.where(row)}"
+    return (
+        f"{column.name}: {int(lost.sum()):,} are not dates or times, such as {column.values[row].as_py()!r}{column.where(row)}"
+    )
 
 
 def _sound(column: Column, read: Callable[[pa.ChunkedArray], Numbers]) -> Numbers:
+    left_out = f'{"--item-columns" if column.named.startswith("items") else "--columns"} "{column.name}="'
     try:
         found = read(column.values)
     except DataError as error:
         texts = [text for text in coded(column.values)[1] if repr(text) in str(error)]
         row = min((column.row_of(text) for text in texts), default=0)
         remedy = "Say --decimal comma or --decimal point" if "decimal" in str(error) else "Bring them to one in the export"
+        remedy += f", or leave the column out with {left_out}"
         raise DataError(f"{column.at(row)}: {error}. {remedy}") from error
     if found.lost.any() and np.isnan(found.values).all():
         row = int(np.argmax(found.lost))
         raise DataError(
-            f"{column.at(row)}: {column.values[row].as_py()!r} is no number, and no value of the column is one, expected "
-            f"{column.ours}. Read another column as {column.ours} with --columns, or say --decimal if numbers are written "
-            "otherwise"
+            f"{column.at(row)}: {column.values[row].as_py()!r} is not a number, nor is any other value of the column, which "
+            f"is read as {column.ours}. Leave the column out with {left_out}, read another as {column.ours}, or say "
+            "--decimal if numbers are written otherwise"
         )
     return found
 

@@ -47,6 +47,9 @@ _MONTH = {name: number for number, names in enumerate(_MONTHS, 1) for name in na
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ORDERS = ("dmy", "mdy", "ymd")
 _EPOCH = datetime(1970, 1, 1)
+_WEEKDAY = re.compile(r"^[^\W\d_]{2,10}\.?,?\s+(?=\d)")
+_ZONE_NAME = re.compile(r"\s+(?:[A-Z][A-Za-z]{1,4}|\([^()]*\))$")
+_SHORT_YEAR = re.compile(r"^(\d{1,2}\.?[\s-]*[^\W\d_]+\.?[\s,-]+|[^\W\d_]+\.?\s+\d{1,2}(?:st|nd|rd|th)?,?\s+)(\d{2})(?![\d:])")
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,25 @@ def _day(numbers: tuple[str, ...], order: str) -> date | None:
 
 def _whole_year(year: str) -> int:
     return int(year) if len(year) == 4 else int(year) + (2000 if int(year) < 69 else 1900)
+
+
+def turned(texts: list[str]) -> str | None:
+    """The first text with the year first that is a date only with day and month the other way round; None without any."""
+    for text in texts:
+        found = _YEAR_FIRST.fullmatch(text.strip())
+        if found and _day(found.group("c", "b", "a"), "ymd") is None and _day(found.group("c", "a", "b"), "ymd") is not None:
+            return text
+    return None
+
+
+def what_to_change(text: str) -> str:
+    """How a text that is no date can be made one, as the beginning of a remedy; "" where that is not known."""
+    bare = _ZONE_NAME.sub("", _WEEKDAY.sub("", text.strip()))
+    for some, advice in ((text.strip(), []), (bare, ["Take the weekday or zone name off"])):
+        whole = _SHORT_YEAR.sub(r"\g<1>20\2", some)
+        if any(_moment(whole, order) is not None for order in _ORDERS):
+            return ". ".join([*advice, *["Write the year with four digits"] * (whole != some), ""])
+    return ""
 
 
 def read_dates(column: pa.ChunkedArray, order: str | None) -> Dates:

@@ -13,7 +13,7 @@ from llmrec.data.frames import coded
 from llmrec.errors import DataError
 
 SHEET_ERRORS = ("#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "#N/A")
-_CURRENCY = re.compile(r"(?i)\s*(€|£|\$|¥|￥|元|eur|usd|gbp|chf|cny|rmb|kr)\.?\s*")
+_CURRENCY = re.compile(r"(?i)\s*(€|£|us\$|\$|¥|￥|元|eur|usd|gbp|chf|cny|rmb|kr)\.?\s*")
 _BETWEEN = " \u00a0\u202f'’"  # between thousands, besides the comma and the point
 _PLAIN = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+")

@@ -165,7 +165,7 @@ def test_unknown_items_are_counted_with_examples():
     table = pa.table({"item_id": ["a", "x", "x", "b"]})
     left, step = clean.drop_unknown_items(table, np.array([True, False, False, True]))
     assert left.column("item_id").to_pylist() == ["a", "b"]
-    assert (step.rows_dropped, step.detail) == (2, "1 items, such as 'x'")
+    assert (step.rows_dropped, step.detail) == (2, "1 item, such as 'x'")
 
 
 def test_the_report_reads_as_a_table_and_as_json():

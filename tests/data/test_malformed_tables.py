@@ -33,7 +33,7 @@ REFUSED = {
     "days of a spreadsheet": (
         head("17;A1;44201,5;1,50"),
         {},
-        ["line 2", "'Datum'", "'44201,5'", "no value of the column is a time"],
+        ["line 2", "'Datum'", "'44201,5'", "no value of the column is a date"],
     ),
     "two decimal signs": (
         head("17;A1;13.04.2026;1,50", "17;A2;13.04.2026;2.50"),
@@ -83,7 +83,7 @@ REFUSED = {
     "nothing": ("", {}, ["is empty", "names of the columns"]),
     "blank lines": (" \n\n \n", {}, ["is empty"]),
     "a byte-order mark alone": ("\ufeff", {}, ["is empty"]),
-    "names alone": (HEAD, {}, ["no row", "at least one"]),
+    "names alone": (HEAD, {}, ["a header line but no readable row"]),
     "one column": ("Kunde\n1\n2\n", {}, ["'Kunde'", "--separator"]),
     "no separator": ("this is a letter\nand not a table, really\n", {}, ["'this is a letter'", "--separator", "--skip-rows"]),
     "two separators": ("a,b;c,d\n1,2;3,4\n5,6;7,8\n", {}, ["','", "';'", "--separator"]),
@@ -161,10 +161,10 @@ REFUSED = {
     "JSON with a broken line": (
         '{"user_id":1,"item_id":"a","timestamp":1}\n{"user_id":2,\n{"user_id":3,\n',
         {},
-        ["line 2", "not JSON", "--on-bad-rows"],
+        ["line 2", "not valid JSON", "--on-bad-rows"],
     ),
-    "JSON that is no list of objects": ("[[1,2],[3,4]]", {}, ["no row"]),
-    "a list of JSON cut off": ('[{"user_id":1,"item_id":2', {}, ["not JSON", "one object a line"]),
+    "JSON that is no list of objects": ("[[1,2],[3,4]]", {}, ["no readable row"]),
+    "a list of JSON cut off": ('[{"user_id":1,"item_id":2', {}, ["not valid JSON", "one object per line"]),
     "a column that is not there": (head(ROW.strip()), {"columns": ["Kdnr=user_id"]}, ["'Kdnr'", "Did you mean 'Kundennr'?"]),
     "a meaning that there is not": (head(ROW.strip()), {"columns": ["Kundennr=user"]}, ["'Kundennr'", "'user_id'"]),
     "names turned round": (
@@ -213,11 +213,16 @@ MENDED = {
     "one row of a small table": (head(ROW.strip(), "17;A1", ROW.strip()), {}, "line 3: 2 fields, expected 4: '17;A1'", 2),
     "errors of a spreadsheet": (head("#REF!;A1;13.04.2026;1", ROW.strip()), {}, "Kundennr: 1 are errors of a spreadsheet", 2),
     "a price that is none": (head(ROW.strip(), "17;A1;13.04.2026;gratis"), {}, "'gratis', line 3, now unknown", 2),
-    "a day that is not there": (head(ROW.strip(), "17;A1;31.02.2026;1"), {}, "1 not times, such as '31.02.2026', line 3", 2),
+    "a day that is not there": (
+        head(ROW.strip(), "17;A1;31.02.2026;1"),
+        {},
+        "1 are not dates or times, such as '31.02.2026', line 3",
+        2,
+    ),
     "a time that is none among ISO": (
         "user;item;date\n1;2;2026-04-13\n1;2;soon\n",
         {},
-        "1 not times, such as 'soon', line 3",
+        "1 are not dates or times, such as 'soon', line 3",
         2,
     ),
     "a minus behind": (head("17;A1;13.04.2026;1,50-"), {}, "Preis: 1 written with a decimal comma", 1),
@@ -225,7 +230,7 @@ MENDED = {
     "JSON with a line that is none": (
         '{"user_id":1,"item_id":"a","timestamp":1}\n' * 150 + "...\n",
         {},
-        "line 151: not JSON",
+        "line 151: not valid JSON",
         150,
     ),
 }

@@ -413,7 +413,7 @@ def test_people_without_a_known_item_get_the_fallback_and_a_table_without_any_is
     answer = fitted.recommend(histories=table, k=2)
     assert answer["user_id"].tolist() == ["b", "b", "a", "a"]
     assert (answer["source"] == FALLBACK).tolist() == [True, True, False, False]
-    with pytest.raises(UnknownItemError, match="no item_id is in the catalogue of 30 items"):
+    with pytest.raises(UnknownItemError, match="none of the item ids is in the catalogue of 30 items"):
         fitted.recommend(histories={name: values[:1] for name, values in table.items()})
 
 

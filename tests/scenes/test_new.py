@@ -215,7 +215,7 @@ def test_calls_that_cannot_be_answered_are_refused(shop, newcomer):
     with pytest.raises(DataError, match="k is 0; expected at least 1"):
         shop.recommend([1], k=0)
     for call in (shop.adapt, lambda events: shop.recommend(histories=events)):
-        with pytest.raises(UnknownItemError, match="no item_id is in the catalogue of 60 items"):
+        with pytest.raises(UnknownItemError, match="none of the item ids is in the catalogue of 60 items"):
             call(strange)
 
 
