@@ -19,9 +19,11 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -48,17 +50,20 @@ def write_folder(path: str | Path, writer: Callable[[Path], None], kind: str, me
     kind: what is saved ("adapter", "recommender", ...); `open_folder` must ask for the same.
     meta: JSON values, which `open_folder` returns; others are a TypeError, NaN a ValueError.
     Files that may stand beside a save, such as README.md and .gitattributes, stay. `~` is the home folder.
-    Raises ArtefactError when something that was not saved by this function is in the way; what `writer` raises passes through.
-    In both cases, and when the process dies, an older save at `path` stays as it was.
+    Raises ArtefactError when something that was not saved by this function is in the way, or the folder above cannot be made
+    or written; what `writer` raises passes through. In all cases, and when the process dies, an older save at `path` stays as
+    it was.
     """
     stored = json.loads(json.dumps(dict(meta), allow_nan=False))  # as it will be read: tuples are lists, keys are strings
     target = Path(os.path.realpath(located(path)))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _recover(target)
+    with writing_to(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _recover(target)
     _refuse_to_overwrite(target)
     _remove_leftovers(target)
     fresh = target.with_name(f".{target.name}.saving-{secrets.token_hex(4)}")
-    fresh.mkdir()
+    with writing_to(target):
+        fresh.mkdir()
     try:
         writer(fresh)
         files = _files(fresh)
@@ -74,8 +79,22 @@ def write_folder(path: str | Path, writer: Callable[[Path], None], kind: str, me
 
 
 def check_target(path: str | Path) -> None:
-    """Raises ArtefactError where `write_folder` would refuse to write, for work that takes long before it saves."""
-    _refuse_to_overwrite(Path(os.path.realpath(located(path))))
+    """Raises ArtefactError where `write_folder` would refuse or fail to write, for work that takes long before it saves.
+
+    Nothing stays behind: the nearest folder above that is there is tried with an empty file.
+    """
+    target = Path(os.path.realpath(located(path)))
+    with writing_to(target):
+        _refuse_to_overwrite(target)
+    check_parent(target)
+
+
+def check_parent(path: str | Path) -> None:
+    """Raises ArtefactError where no file or folder can be written at `path`, which need not be there, nor the folders above."""
+    target = Path(os.path.realpath(located(path)))
+    with writing_to(target):
+        there = next(folder for folder in target.parents if folder.exists())
+        tempfile.TemporaryFile(dir=there).close()
 
 
 def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
@@ -322,6 +341,18 @@ def _keep_beside(target: Path, fresh: Path) -> None:
             shutil.copy2(file, copy)
         _fsync(copy)
         _fsync(copy.parent)
+
+
+@contextmanager
+def writing_to(target: Path) -> Iterator[None]:
+    """What the system refuses inside becomes an ArtefactError that names the target."""
+    try:
+        yield
+    except ArtefactError:
+        raise
+    except OSError as error:
+        why = error.strerror or error
+        raise ArtefactError(f"{target}: expected a path that can be written to, got {why!r}; choose another path") from error
 
 
 def _refuse_to_overwrite(target: Path) -> None:

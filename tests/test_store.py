@@ -20,6 +20,7 @@ from hypothesis.extra import numpy as hnp
 from llmrec import store
 from llmrec.errors import ArtefactError
 from llmrec.store import (
+    check_target,
     load_arrays,
     load_ids,
     load_json,
@@ -64,6 +65,17 @@ def test_what_was_saved_is_opened_and_nothing_else_is_left(tmp_path):
         write(path, number)
         assert version(path) == number
         assert beside(path) == ["folder [1]"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_and_while_saving(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "save", tmp_path / "file" / "new" / "save"):
+        for refused in (check_target, lambda path: write(path, 1)):
+            with pytest.raises(ArtefactError, match="expected a path that can be written to") as caught:
+                refused(path)
+            assert str(path) in str(caught.value)
+    check_target(tmp_path / "new" / "save")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")

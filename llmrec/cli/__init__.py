@@ -10,7 +10,7 @@ import click
 
 from llmrec.cli.checking import check
 from llmrec.cli.fitting import fit
-from llmrec.cli.options import EXISTING, FilePath
+from llmrec.cli.options import EXISTING, FilePath, in_options
 from llmrec.cli.recommending import recommend
 from llmrec.errors import LlmrecError
 from llmrec.store import library_version
@@ -23,7 +23,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except LlmrecError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {in_options(str(error))}", err=True)
             ctx.exit(2)
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     \b
     First steps:
       llmrec doctor          what is installed, and how fast it is here
-      llmrec demo --quick    the whole flow, offline, trained for moments only
+      llmrec demo --quick    the whole flow, offline, barely trained
       llmrec demo            the same with a model that is worth looking at
 
     \b
@@ -79,13 +79,13 @@ def doctor(as_json: bool) -> None:
 @click.option(
     "--items", type=EXISTING, help="Your items, CSV or Parquet: item_id, title, and text or category if you have them."
 )
-@click.option("--quick", is_flag=True, help="Train for moments only: shows that everything works, not how good it gets.")
+@click.option("--quick", is_flag=True, help="Barely train: shows that everything works, not how good it gets.")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of all draws; sums over threads may still differ in the last bits.",
+    help="Seed of everything random; sums over threads may still differ in the last bits.",
 )
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train for about this long, all acts together.")
 def demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: int, minutes: float | None) -> None:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmrec.cli.options import EXISTING, FormatOptions, format_given, format_options, told, with_reading
+from llmrec.cli.options import (
+    EXISTING,
+    FormatOptions,
+    counted,
+    format_given,
+    format_options,
+    in_options,
+    told,
+    warn_if_few,
+    with_reading,
+)
 from llmrec.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -30,8 +40,8 @@ _ROWS = 3
 def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
     """Show how files are read, what cleaning would drop, and the command that trains on them. Nothing is written.
 
-    EVENTS, ITEMS: .csv, .tsv, .txt, .json lines or .parquet, text also as .gz, in any encoding, with any separator. What may be
-    read in two ways, such as the date 03/04/2026, is an error that names the option to say it with.
+    EVENTS, ITEMS: .csv, .tsv, .txt, .json lines or .parquet, text also as .gz, in any encoding, with any separator. Anything
+    that could be read in two ways, such as the date 03/04/2026, is an error that names the option to settle it.
 
     \b
     Examples:
@@ -54,6 +64,7 @@ def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
         dataset, report = build(
             first.table, None if second is None else second.table, cleaning=Cleaning(on_duplicate=written.on_duplicate)
         )
+    warn_if_few(dataset.n_users)
     if as_json:
         click.echo(
             json.dumps(_facts(events, items, readings, dataset, report, command), indent=1, ensure_ascii=False, default=str)
@@ -62,7 +73,7 @@ def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
         click.echo(command)
     else:
         said = with_reading(report, *readings)
-        click.echo(f"What cleaning does\n{said}\n\n{_kept(dataset)}\n\nTrain on it:\n  {command}")
+        click.echo(f"What cleaning does to it\n{said}\n\n{_kept(dataset)}\n\nTrain on it:\n  {command}")
 
 
 def _command(events: Path, items: Path | None, written: FormatOptions, readings: tuple[Reading, Reading | None]) -> str:
@@ -88,7 +99,7 @@ def _shown(path: Path, reading: Reading) -> str:
         "decimal": {",": "comma", ".": "point"}.get(found.decimal or ""),
         "dates": ORDERS.get(found.date_order or ""),
         "columns": ", ".join(f"{theirs} -> {ours}" if theirs != ours else ours for theirs, ours in found.columns or ()),
-        "not understood": ", ".join(reading.unread),
+        "not read": ", ".join(reading.unread),
         "broken rows": "\n".join(map(str, reading.broken[:5])),
     }
     if len(reading.broken) > 5:
@@ -102,10 +113,16 @@ def _shown(path: Path, reading: Reading) -> str:
 
 
 def _kept(dataset: Dataset) -> str:
-    several = int((dataset.n_baskets >= 2).sum())
+    from llmrec.recommender.auto import facts, resolve
+    from llmrec.recommender.settings import Settings
+
+    train = resolve(Settings(), facts(dataset, blend_users=0)).train
+    assert train.known is not None and train.horizon is not None
+    least = train.known[0] + train.horizon
+    left = [counted(dataset.n_events, "event"), counted(dataset.n_users, "user"), counted(dataset.n_items, "item")]
     return (
-        f"Left: {dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items. Training learns from "
-        f"the {several:,} users with two baskets or more"
+        f"Left: {left[0]} of {left[1]} with {left[2]}. Training learns from the "
+        f"{counted(int((dataset.n_baskets >= least).sum()), 'user')} with {counted(least, 'basket')} or more"
     )
 
 
@@ -127,7 +144,7 @@ def _facts(
                 "rows": len(reading.table),
                 "broken": [{"line": row.line, "why": row.why, "text": row.text} for row in reading.broken],
                 "first_rows": reading.table.slice(0, _ROWS).to_pylist(),
-                "notes": list(reading.notes),
+                "notes": [in_options(note) for note in reading.notes],
             }
     left = {"events": dataset.n_events, "users": dataset.n_users, "items": dataset.n_items}
-    return found | {"cleaning": report.to_dict(), "left": left, "command": command}
+    return found | {"cleaning": with_reading(report).to_dict(), "left": left, "command": command}

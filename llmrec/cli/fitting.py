@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
-from llmrec.cli.options import EXISTING, FilePath, format_given, format_options, told, with_reading
+from llmrec.cli.options import EXISTING, FilePath, format_given, format_options, overheard, told, warn_if_few, with_reading
 
 SETTINGS = ("quick", "default", "best")
 
 
 @click.command()
 @click.argument("events", type=EXISTING)
-@click.option("--items", type=EXISTING, help="The catalogue; without it, it is made of the events' titles and prices.")
+@click.option(
+    "--items", type=EXISTING, help="File of items; without it the catalogue is built from the titles and prices in the events."
+)
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")
 @click.option(
     "--settings",
@@ -29,9 +32,9 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--checkpoints",
     type=FilePath(file_okay=False, path_type=Path),
-    help="Folder for checkpoints: the same command goes on from there after a kill.",
+    help="Folder for checkpoints: if killed, the same command resumes from there.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all draws.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 @format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Show no progress; print the command to recommend with.")
@@ -56,27 +59,31 @@ def fit(
     from llmrec.data.clean import Cleaning
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.settings import Settings
-    from llmrec.store import check_target
+    from llmrec.store import check_target, located
 
     began = time.perf_counter()
     named = {"quick": Settings.quick, "default": Settings, "best": Settings.best}
+    if settings not in named and not located(settings).exists():
+        raise click.UsageError(f"--settings is {settings!r}: expected {', '.join(named)}, or the path of a YAML file")
     chosen = named[settings]() if settings in named else Settings.from_yaml(settings)
     check_target(out)  # before hours of training, not behind them
     written = format_given()
     first, second = written.read(events, items)
-    with told():
+    verbose = not quiet and not as_json
+    with told(), overheard() if verbose else nullcontext():
         recommender = Recommender(settings=chosen, seed=seed).fit(
             first.table,
             None if second is None else second.table,
             cleaning=Cleaning(on_duplicate=written.on_duplicate),
             minutes=minutes,
             output_dir=checkpoints,
-            verbose=not quiet and not as_json,
+            verbose=verbose,
         )
     recommender.save_pretrained(out, histories=True)
     known, cleaned = recommender.state.histories, recommender.report
     assert cleaned is not None  # of tables there always is one
     report = with_reading(cleaned, first, second)
+    warn_if_few(known.n_users)
     example = str(known.users[int((known.start[1:] - known.start[:-1]).argmax())])
     command = shlex.join(["llmrec", "recommend", str(out), "--users", example, "--titles"])
     if as_json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 _KEY = "llmrec.format"
+FEW_USERS = 200
+_MAP = re.compile(r"(item_)?columns=\{([^{}]*)\}")
+_PAIR = re.compile(r"""(["'])(.*?)\1: (["'])(.*?)\3""")
 
 
 class FilePath(click.Path):
@@ -108,7 +113,7 @@ _EVENTS = (
         expose_value=False,
         callback=_keep,
         metavar="ORDER",
-        help="dmy, mdy or ymd, or as in dd.mm.yyyy.  [default: found]",
+        help="Order of day, month and year: dmy, mdy or ymd, or spelled out, as dd.mm.yyyy.  [default: found]",
     ),
     click.option(
         "--columns",
@@ -116,14 +121,14 @@ _EVENTS = (
         callback=_keep,
         metavar='"THEIRS=OURS"',
         multiple=True,
-        help='As in "Kundennr=user_id"; may be repeated.',
+        help='What a column means, as in "Kundennr=user_id"; may be repeated.',
     ),
     click.option(
         "--names",
         expose_value=False,
         callback=_keep,
         metavar="A,B,C",
-        help="Names of the columns of the events, if the file has none.",
+        help="Column names of the events file, if it has no header line.",
     ),
     click.option(
         "--skip-rows",
@@ -131,7 +136,7 @@ _EVENTS = (
         callback=_keep,
         type=click.IntRange(min=0),
         default=0,
-        help="Lines above the names of the columns.",
+        help="Lines to skip above the header line.",
     ),
     click.option(
         "--on-bad-rows",
@@ -140,7 +145,8 @@ _EVENTS = (
         type=click.Choice(["error", "few", "skip"]),
         default="few",
         show_default=True,
-        help="Rows with too many or too few fields: an error, left out if it is one or 1 in 100, or left out.",
+        help="Rows with too many or too few fields: stop with an error; leave them out if there is only one, or at most 1 in "
+        "100; or always leave them out.",
     ),
 )
 _ITEMS = (
@@ -150,7 +156,7 @@ _ITEMS = (
         callback=_keep,
         metavar='"THEIRS=OURS"',
         multiple=True,
-        help="The same for the table of items.",
+        help="Like --columns, for the items file.",
     ),
     click.option(
         "--on-duplicate",
@@ -159,7 +165,7 @@ _ITEMS = (
         type=click.Choice(["error", "first"]),
         default="error",
         show_default=True,
-        help="Items that stand twice with different values: an error, or the first counts.",
+        help="Items listed twice with different values: stop with an error, or keep the first.",
     ),
 )
 
@@ -192,8 +198,49 @@ def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningR
     return replace(
         report,
         steps=tuple(step for reading in there for step in reading.steps) + report.steps,
-        notes=tuple(note for reading in there for note in reading.notes) + report.notes,
+        notes=tuple(in_options(note) for note in (*(note for reading in there for note in reading.notes), *report.notes)),
     )
+
+
+def losses_of(reading: Reading) -> Iterator[str]:
+    """A sentence for every step of a reading that dropped or repaired rows."""
+    for step in reading.steps:
+        if step.rows_dropped:
+            yield (
+                f"{step.rows_dropped:,} of {step.rows_in:,} rows of {step.table} were left out in the step {step.name!r} "
+                f"({step.detail})"
+            )
+        elif step.detail:
+            yield f"{step.table}: {step.detail}"
+
+
+def warn(text: str) -> None:
+    """A line on stderr."""
+    click.echo(f"Warning: {text}", err=True)
+
+
+def warn_if_few(users: int) -> None:
+    """A line on stderr where there are fewer users than training pays for."""
+    if users < FEW_USERS:
+        warn(
+            f"{counted(users, 'user')}: below some hundred users, recommending to each what they had most often is as good, "
+            "and simpler"
+        )
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 user`, `2 users`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def in_options(text: str) -> str:
+    """A message of the library with options of the commands in place of arguments of Python."""
+    return _MAP.sub(_typed_map, text).replace("another output_dir", "another folder for --checkpoints")
+
+
+def _typed_map(found: re.Match[str]) -> str:
+    option = f"--{(found[1] or '').replace('_', '-')}columns"
+    return " ".join(f'{option} "{pair[2]}={pair[4]}"' for pair in _PAIR.finditer(found[2]))
 
 
 @contextmanager
@@ -205,4 +252,28 @@ def told() -> Iterator[None]:
             yield
         finally:
             for text in dict.fromkeys(str(warning.message) for warning in caught):
-                click.echo(f"Warning: {text}", err=True)
+                warn(in_options(text))
+
+
+@contextmanager
+def overheard(prefix: str = "") -> Iterator[None]:
+    """What the library tells its logger as lines on stderr."""
+    from llmrec.progress import LOGGER
+
+    listener, level = _Listener(prefix), LOGGER.level
+    LOGGER.addHandler(listener)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(listener)
+        LOGGER.setLevel(level)
+
+
+class _Listener(logging.Handler):
+    def __init__(self, prefix: str):
+        super().__init__()
+        self.prefix = prefix
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.prefix + in_options(record.getMessage()), err=True)

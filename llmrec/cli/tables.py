@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llmrec.store import writing_to
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _WIDEST = 40
-FORMATS = ("table", "csv", "json", "parquet")
+_SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet"}
+_NOT_WRITTEN = (".tsv", ".jsonl", ".ndjson", ".xlsx", ".xls", ".gz", ".zip")
+FORMATS = tuple(_SUFFIXES.values())
 
 
-def aligned(table: pa.Table) -> str:
-    """A table as text, a line a row; long texts are cut, and Chinese characters count as two columns."""
+def aligned(table: pa.Table, widest: int | None = _WIDEST) -> str:
+    """A table as text, a line a row; Chinese characters count as two columns. widest: texts are cut there, None cuts none."""
     head = table.column_names
-    body = [[_cell(value) for value in row.values()] for row in table.to_pylist()]
+    body = [[_cell(value, widest) for value in row.values()] for row in table.to_pylist()]
     numeric = [
         all(value is None or isinstance(value, (int, float)) for value in column.to_pylist()) for column in table.columns
     ]
@@ -34,34 +38,53 @@ def aligned(table: pa.Table) -> str:
     return "\n".join(lines)
 
 
+def form_of(form: str | None, out: Path | None) -> str:
+    """The format to write: the one that was said, or that of the file's suffix, and a table on the screen.
+
+    Raises click.UsageError where the two differ, where neither says anything, and for Parquet without a file.
+    """
+    if out is None:
+        if form == "parquet":
+            raise click.UsageError("--format parquet needs a file: say --out lists.parquet")
+        return form or "table"
+    suffix = out.suffix.lower()
+    found = _SUFFIXES.get(suffix)
+    if suffix in _NOT_WRITTEN or (found is None and form is None):
+        raise click.UsageError(
+            f"--out is '{out}', expected a name that ends in {', '.join(_SUFFIXES)}, or another with --format; "
+            f"{suffix or 'a name without an ending'} is not among them"
+        )
+    if form is not None and found not in (None, form):
+        raise click.UsageError(f"--format {form} and --out '{out}' differ: give one of them, or a name for {form}")
+    return form or str(found)
+
+
 def put(table: pa.Table, form: str, out: Path | None) -> None:
-    """Write a table to a file, or to stdout. Raises click.UsageError for Parquet without a file."""
+    """Write a table to a file, or to stdout; form and out as `form_of` allows them. Raises ArtefactError for a file that cannot
+    be written."""
+    if out is None:
+        click.echo(_bytes(table, form, _WIDEST), nl=False)
+        return
+    with writing_to(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(_bytes(table, form, None))
+
+
+def _bytes(table: pa.Table, form: str, widest: int | None) -> bytes:
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet
 
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    if form == "parquet":
-        if out is None:
-            raise click.UsageError("--format parquet needs a file: say --out lists.parquet")
-        pyarrow.parquet.write_table(table, out)
-    elif form == "csv":
-        if out is not None:
-            pyarrow.csv.write_csv(table, out)
-        else:
-            sink = pa.BufferOutputStream()
-            pyarrow.csv.write_csv(table, sink)
-            click.echo(sink.getvalue().to_pybytes().decode("utf-8"), nl=False)
-    else:
-        text = aligned(table) if form == "table" else json.dumps(table.to_pylist(), indent=1, ensure_ascii=False, default=str)
-        if out is not None:
-            out.write_text(text + "\n", encoding="utf-8")
-        else:
-            click.echo(text)
+    if form in ("csv", "parquet"):
+        sink = pa.BufferOutputStream()
+        (pyarrow.csv.write_csv if form == "csv" else pyarrow.parquet.write_table)(table, sink)
+        return sink.getvalue().to_pybytes()
+    if form == "table":
+        return (aligned(table, widest) + "\n").encode()
+    return (json.dumps(table.to_pylist(), indent=1, ensure_ascii=False, default=str) + "\n").encode()
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, widest: int | None) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
@@ -73,7 +96,7 @@ def _cell(value: Any) -> str:
             else f"{value:.2f}"
         )
     text = " ".join(str(value).split())
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+    return text if widest is None or len(text) <= widest else text[: widest - 1] + "…"
 
 
 def _width(text: str) -> int:

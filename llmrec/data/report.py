@@ -58,16 +58,16 @@ def _wrapped(text: str, begin: str) -> list[str]:
     return textwrap.wrap(text, max(WIDTH, len(begin) + 30), initial_indent=begin, subsequent_indent=" " * len(begin))
 
 
-def losses(steps: tuple[Step, ...]) -> tuple[str, ...]:
-    """A sentence for each step that lost more than `LOSS` of all rows of the events: missing values, unreadable timestamps,
-    items that are not in the catalogue."""
+def losses(steps: tuple[Step, ...], above: float = LOSS) -> tuple[str, ...]:
+    """A sentence for each step that lost more than the share `above` of all rows of the events: missing values, unreadable
+    timestamps, items that are not in the catalogue."""
     events = [step for step in steps if step.table == "events"]
     rows = max(events[0].rows_in, 1) if events else 1
     return tuple(
         f"{step.rows_dropped:,} of {rows:,} rows of events ({step.rows_dropped / rows:.0%}) were left out in the step "
         f"{step.name!r} ({step.detail})"
         for step in events
-        if step.name in _LOSING and step.rows_dropped > LOSS * rows
+        if step.name in _LOSING and step.rows_dropped > above * rows
     )
 
 

@@ -1,17 +1,24 @@
-"""What else is known in a request: attributes of the users asked for, from a table and from those stored, and its context."""
+"""What comes with a request: events of its users, their attributes and its context, in the state's terms, and what is not used."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from llmrec.data.attributes import Attributes
+from llmrec.data.build import asked_for
+from llmrec.data.clean import Cleaning, CleaningReport
 from llmrec.data.context import request_context
+from llmrec.data.dataset import Dataset
 from llmrec.data.ids import Ids
+from llmrec.data.report import losses
 from llmrec.data.requests import check_users
 from llmrec.data.user_tables import UserTable, read_user_table
-from llmrec.errors import DataError, IgnoredInputWarning
+from llmrec.errors import DataError, DataLossWarning, IgnoredInputWarning, MissingHistoriesWarning
 from llmrec.progress import LOGGER
 from llmrec.recommender.state import State
 
@@ -60,3 +67,40 @@ def context_of(state: State, context: Mapping[str, Any] | None) -> Attributes | 
     for note in notes:
         warnings.warn(note, IgnoredInputWarning, stacklevel=3)
     return found
+
+
+def events_of(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:
+    """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`."""
+    known = state.known.first
+    terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context
+    found, report, asked = asked_for(state.catalogue, events, columns, *terms)
+    for note in report.notes:
+        LOGGER.info(note)
+    return replace(found, event_weights=known.event_weights), report, asked
+
+
+def warn_if_lost(report: CleaningReport) -> None:
+    """A DataLossWarning, at the line that called the caller, where much of a request's events cannot be used; smaller losses
+    go to the logger."""
+    much = losses(report.steps)
+    for line in losses(report.steps, above=0):
+        if line not in much:
+            LOGGER.info(line)
+    if much:
+        warnings.warn(f"{'; '.join(much)}. Users with no other event are answered as new users", DataLossWarning, stacklevel=3)
+
+
+def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) -> None:
+    if not state.left_out:
+        return
+    told = state.known.knows(asked) if attributes is None else state.known.knows(asked) | attributes.known.any(1)
+    unknown = asked.take(np.flatnonzero(~told))
+    if len(unknown):
+        who = f"user {unknown[0]!r} is" if len(unknown) == 1 else f"{len(unknown):,} users, such as {unknown[0]!r}, are"
+        gets = "gets" if len(unknown) == 1 else "get"
+        warnings.warn(
+            f"{who} not known here and {gets} what is popular: the model was saved without histories; save it "
+            "with histories=True, pass histories=..., or observe their events first",
+            MissingHistoriesWarning,
+            stacklevel=3,
+        )

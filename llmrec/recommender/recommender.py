@@ -13,12 +13,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from llmrec.data.attributes import Attributes
-from llmrec.data.build import asked_for, build
+from llmrec.data.build import build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
-from llmrec.data.ids import Ids
 from llmrec.data.merge import check_kinds
 from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
@@ -32,16 +30,16 @@ from llmrec.data.requests import (
 from llmrec.data.user_tables import fit_user_table, is_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, MissingHistoriesWarning, ShortHistoriesError, TrainedUsersWarning
+from llmrec.errors import DataError, ShortHistoriesError, TrainedUsersWarning
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
-from llmrec.progress import LOGGER, Stages
+from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_everybody, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
-from llmrec.recommender.given import attributes_of, context_of, user_table
+from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
@@ -223,7 +221,8 @@ class Recommender:
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
         `steps` says how many steps the user's adapter took, 0 where the gate found none worth taking. Where fewer
         than k items are left, a ShortAnswerWarning says to whom and why. Of a model that was saved without histories,
-        MissingHistoriesWarning says that users asked by id are not known. Raises UnknownItemError for an id in
+        MissingHistoriesWarning says that users asked by id are not known; where more than a fifth of the events of `histories`
+        cannot be used, a DataLossWarning says why. Raises UnknownItemError for an id in
         `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; DataError for
         `users` of another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers,
         one for each candidate; ForkError in a forked process, see there.
@@ -244,7 +243,8 @@ class Recommender:
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
         told = None if users is None or not is_table(users) else user_table(state, users, columns)
         if histories is not None:
-            later, _, asked = _events(state, histories, columns)
+            later, report, asked = events_of(state, histories, columns)
+            warn_if_lost(report)
             known, _ = state.known.joined(asked, later)
             frame = histories
         else:
@@ -253,7 +253,7 @@ class Recommender:
             known = state.known.of(asked)
         attributes = attributes_of(state, asked, told)
         if histories is None:
-            _warn_if_left_out(state, asked, attributes)
+            warn_if_left_out(state, asked, attributes)
         here = context_of(state, context)
         check_process()
         found = answer_everybody(
@@ -278,7 +278,7 @@ class Recommender:
         """
         with self._writing:
             state = self.state
-            later, report, _ = _events(state, events, columns)
+            later, report, _ = events_of(state, events, columns)
             check_kinds(state.known.first.users, later.users)
             histories, fresh = state.known.joined(later.users, later)
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
@@ -312,7 +312,7 @@ class Recommender:
         check_whole("known", known, 0)
         check_seed(seed)
         state = self.state
-        held, _, _ = _events(state, events, columns)
+        held, _, _ = events_of(state, events, columns)
         place = state.known.first.users.find(held.users.values)
         if trained := int(((place >= 0) & (place < state.trained)).sum()):
             warnings.warn(
@@ -353,29 +353,3 @@ def _check_steps(steps: object) -> None:
     """Raises DataError unless `steps` is a whole number from 0 on."""
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
         raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of gradient steps from 0 on')
-
-
-def _events(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:
-    """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`."""
-    known = state.known.first
-    terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context
-    found, report, asked = asked_for(state.catalogue, events, columns, *terms)
-    for note in report.notes:
-        LOGGER.info(note)
-    return replace(found, event_weights=known.event_weights), report, asked
-
-
-def _warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) -> None:
-    if not state.left_out:
-        return
-    told = state.known.knows(asked) if attributes is None else state.known.knows(asked) | attributes.known.any(1)
-    unknown = asked.take(np.flatnonzero(~told))
-    if len(unknown):
-        who = f"user {unknown[0]!r} is" if len(unknown) == 1 else f"{len(unknown):,} users, such as {unknown[0]!r}, are"
-        gets = "gets" if len(unknown) == 1 else "get"
-        warnings.warn(
-            f"{who} not known here and {gets} what is popular: the model was saved without histories; save it "
-            "with histories=True, pass histories=..., or observe their events first",
-            MissingHistoriesWarning,
-            stacklevel=3,
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import warnings
 from pathlib import Path
@@ -13,8 +14,12 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
+from llmrec import Recommender
 from llmrec.cli import main
-from llmrec.cli.tables import aligned
+from llmrec.cli.recommending import known_ids
+from llmrec.cli.tables import aligned, form_of, put
+from llmrec.data.ids import Ids
+from llmrec.errors import DataLossWarning
 
 GERMAN = dict(
     zip(
@@ -78,15 +83,15 @@ def run(*words: str | Path, code: int = 0) -> Result:
 def test_check_shows_what_it_found_and_the_command_to_train_with(tmp_path, dress):
     path = tmp_path / "export.txt"
     export(path, dress)
-    shown = run("check", path).output
+    shown = run("check", path).stdout
     for theirs, ours in ((theirs, ours) for ours, theirs in DRESSES[dress][0].items() if ours != "country"):
         assert f"{theirs} -> {ours}" in shown
-    for words in (f"line {BROKEN}: 9 fields, expected 8", "not understood", "missing values", "Left: ", DRESSES[dress][2]):
+    for words in (f"line {BROKEN}: 9 fields, expected 8", "not read", "missing values", "Left: ", DRESSES[dress][2]):
         assert words in shown
     assert "2011-" in shown and "12000" in shown  # the first rows, as they were read
-    command = run("check", path, "--quiet").output.strip()
+    command = run("check", path, "--quiet").stdout.strip()
     assert shown.endswith(f"  {command}\n") and shlex.split(command)[:3] == ["llmrec", "fit", str(path)]
-    facts = json.loads(run("check", path, "--json").output)
+    facts = json.loads(run("check", path, "--json").stdout)
     assert facts["command"] == command and facts["events"]["broken"][0]["line"] == BROKEN
     assert facts["events"]["format"]["encoding"] == DRESSES[dress][2] and facts["left"]["users"] == 60
 
@@ -109,7 +114,7 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
     title = DRESSES[dress][1].split("{}")[0]
     assert title in listed and len(listed.splitlines()) == 11
 
-    csv = run("recommend", shop, "--users", "12001,12002", "--k", 3, "--format", "csv").stdout.splitlines()
+    csv = run("recommend", shop, "--users", "12001,12002,12001", "--k", 3, "--format", "csv").stdout.splitlines()
     assert csv[0] == '"user_id","item_id","score","rank","source","steps"' and len(csv) == 7 and csv[1].startswith("12001,")
     out = tmp_path / "new folder" / "lists.parquet"
     run("recommend", shop, "--histories", path, "--on-bad-rows", "skip", "--k", 2, "--format", "parquet", "--out", out)
@@ -117,8 +122,11 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
     assert len(table) == 2 * 60 and set(table.column("user_id").to_pylist()) == set(range(12_000, 12_060))
     rows = json.loads(run("recommend", shop, "--users", "12001", "--format", "json", "--titles").stdout)
     assert rows[0]["rank"] == 1 and rows[0]["title"].startswith(title)
-    assert "numbers such as 12000" in run("recommend", shop, "--users", "ann", code=2).stderr
-    assert "expected ids with commas between" in run("recommend", shop, "--users", " , ", code=2).stderr
+    assert (
+        "holds 'ann', but the known ids are numbers, such as 12000"
+        in run("recommend", shop, "--users", "12000,ann", code=2).stderr
+    )
+    assert "--users is empty, expected ids separated by commas" in run("recommend", shop, "--users", " , ", code=2).stderr
 
 
 @pytest.mark.parametrize(
@@ -131,10 +139,21 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
         (["fit", "FILE"], "--out"),
         (["fit", "FILE", "--out", "FILE"], "is a file"),
         (["fit", "FILE", "--out", "FOLDER"], "expected nothing, an empty folder or an older save"),
-        (["fit", "FILE", "--out", "new", "--settings", "gone.yaml"], "gone.yaml: expected a YAML file"),
+        (
+            ["fit", "FILE", "--out", "new", "--settings", "gone.yaml"],
+            "--settings is 'gone.yaml': expected quick, default, best, or the path of a YAML file",
+        ),
         (["recommend", "FOLDER", "--users", "1"], "expected a saved folder"),
         (["recommend", "FOLDER"], "give either --users"),
         (["recommend", "FOLDER", "--users", "1", "--format", "parquet"], "--out lists.parquet"),
+        (["recommend", "FOLDER", "--users", "1", "--format", "json", "--out", "x.parquet"], "--format json and --out"),
+        (
+            ["recommend", "FOLDER", "--users", "1", "--out", "x.xlsx"],
+            "expected a name that ends in .txt, .csv, .json, .parquet",
+        ),
+        (["recommend", "FOLDER", "--users", "1", "--out", "lists"], "or another with --format"),
+        (["recommend", "FOLDER", "--users", "1", "--out", "FILE/x.csv"], "expected a path that can be written to"),
+        (["fit", "FILE", "--out", "FILE/shop"], "expected a path that can be written to"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, words, said):
@@ -142,7 +161,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, words, said):
     export(path, "german")
     folder.mkdir()
     (folder / "notes.txt").touch()
-    given = [{"FILE": str(path), "FOLDER": str(folder)}.get(word, word) for word in words]
+    given = [word.replace("FILE", str(path)).replace("FOLDER", str(folder)) for word in words]
     result = run(*given, code=2)
     assert said in " ".join(result.stderr.split()) and "Traceback" not in result.output
     assert not (tmp_path / "new").exists()
@@ -164,7 +183,7 @@ def test_items_of_another_format_and_items_that_stand_twice(tmp_path):
     assert "--on-duplicate first" in run("check", events, items, code=2).stderr
     shown = run("check", events, items, "--on-duplicate", "first").output
     assert "Größe" in shown and f"--items '{items}'" in shown and shown.rstrip().endswith("--on-duplicate first")
-    assert "6 events of 3 users with 2 items" in shown
+    assert "6 events of 3 users with 2 items. Training learns from the 3 users with 2 baskets or more" in shown
 
 
 def test_rows_that_are_many_are_shown_and_named_in_the_command(tmp_path):
@@ -180,3 +199,76 @@ def test_a_table_on_the_screen_is_aligned_in_chinese_too():
 
     text = aligned(pa.table({"item": ["茶杯", "a"], "price": [1.5, None], "n": [10, 2]}))
     assert text.splitlines() == ["item  price   n", "茶杯   1.50  10", "a             2"]
+
+
+def test_the_number_of_users_to_learn_from_is_that_of_training(tmp_path):
+    path = tmp_path / "export.csv"
+    path.write_text("user_id,item_id,timestamp\n" + "".join(f"u{row % 9},i{row % 4},{1.7e9 + row}\n" for row in range(9 * 25)))
+    with path.open("a") as file:
+        file.write("short,i0,1700000900\nshort,i1,1700000901\nlong,i0,1700000902\nlong,i0,1700000903\nlong,i0,1700000904\n")
+    # a median of 25 baskets makes two of them the next ones, so that three are needed
+    assert "the 10 users with 3 baskets or more" in run("check", path).stdout
+
+
+def test_few_users_are_told_that_most_frequent_is_as_good(tmp_path):
+    path = tmp_path / "export.csv"
+    for users, said in ((199, True), (200, False)):
+        path.write_text("user_id,item_id,timestamp\n" + "".join(f"u{user},i,2026-04-01\n" for user in range(users)))
+        assert ("below some hundred users" in run("check", path, "--quiet").stderr) is said
+
+
+def test_notes_of_columns_name_the_option_and_not_python(tmp_path):
+    events, items = tmp_path / "orders.csv", tmp_path / "products.csv"
+    events.write_text("user_id,item_id,timestamp,Land\n" + "".join(f"u{row},i,2026-04-01 0{row}:00,DE\n" for row in range(5)))
+    items.write_text("item_id,title,Land,categry\ni,cup,DE,mugs\n")
+    for shown in (run("check", events, items), run("check", events, items, "--json")):
+        text = " ".join(shown.stdout.replace('\\"', '"').split())
+        assert '--columns "ITS NAME=basket_id"' in text and '--item-columns "categry=category"' in text
+        assert "columns={" not in text
+
+
+def test_a_folder_for_checkpoints_that_is_refused_names_the_option(tmp_path):
+    path = tmp_path / "export.csv"
+    export(path, "german")
+    (tmp_path / "manifest.json").touch()
+    said = run("fit", path, "--out", tmp_path / "new", "--checkpoints", tmp_path, code=2).stderr
+    assert "got something saved; give another folder for --checkpoints" in said
+
+
+def test_lists_in_a_file_are_of_its_ending_and_keep_their_titles(tmp_path):
+    import pyarrow as pa
+
+    title = "a very long title that no screen would show in one column"
+    table = pa.table({"item_id": ["a"], "title": [title]})
+    for name, read in (("x.csv", Path.read_text), ("x.json", Path.read_text), ("x.txt", Path.read_text)):
+        put(table, form_of(None, tmp_path / name), tmp_path / name)
+        assert title in read(tmp_path / name)
+    assert json.loads((tmp_path / "x.json").read_text()) == table.to_pylist() and "," in (tmp_path / "x.csv").read_text()
+    put(table, form_of("parquet", tmp_path / "new" / "x.out"), tmp_path / "new" / "x.out")
+    assert pyarrow.parquet.read_table(tmp_path / "new" / "x.out") == table
+    assert title not in aligned(table) and "…" in aligned(table)
+
+
+class Answering:
+    """A recommender that tells its logger of a small loss and warns of a large one, as the real one does."""
+
+    def recommend(self, histories, k, titles):
+        logging.getLogger("llmrec").info("1 of 9 rows were left out")
+        warnings.warn("3 of 9 rows were left out", DataLossWarning, stacklevel=2)
+        return {"user_id": histories.column("user_id").to_pylist()}
+
+
+def test_every_event_of_histories_that_is_lost_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(Recommender, "from_pretrained", lambda folder: Answering())
+    path = tmp_path / "clicks.csv"
+    path.write_text("Kunde;Artikel;Datum\na;1;13.04.2026\na;2;14.04.2026;more\nb;2;never\n")
+    result = run("recommend", tmp_path, "--histories", path)
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("Warning: 1 of 3 rows of events were left out in the step 'broken rows' (line 3: 4 fields")
+    assert lines[1] == "Warning: events: Datum: 1 not times, such as 'never', line 4"
+    assert lines[2:] == ["Note: 1 of 9 rows were left out", "Warning: 3 of 9 rows were left out"]
+    assert result.stdout.split() == ["user_id", "a", "b"]
+
+
+def test_an_id_that_is_asked_twice_is_answered_once():
+    assert known_ids("2, 1,2", Ids([1, 2])) == [2, 1] and known_ids("a,a", Ids(["a"])) == ["a"]

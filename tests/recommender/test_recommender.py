@@ -19,7 +19,7 @@ import pytest
 from llmrec import Recommender, Settings
 from llmrec.data.dataset import Catalogue
 from llmrec.data.ids import Ids
-from llmrec.errors import DataError, SchemaError, ShortAnswerWarning, UnknownItemError
+from llmrec.errors import DataError, DataLossWarning, SchemaError, ShortAnswerWarning, UnknownItemError
 from llmrec.recommender.answer import FALLBACK
 
 COLUMNS = ["user_id", "item_id", "score", "rank", "source", "steps"]
@@ -410,11 +410,22 @@ def test_a_history_of_a_hundred_thousand_events_is_answered(fitted, world):
 
 def test_people_without_a_known_item_get_the_fallback_and_a_table_without_any_is_refused(fitted, world):
     table = {"user_id": ["b", "a", "b"], "item_id": ["elsewhere", world.ids[0], "elsewhere"], "timestamp": [1e9, 1e9, 2e9]}
-    answer = fitted.recommend(histories=table, k=2)
+    with pytest.warns(
+        DataLossWarning, match=r"^2 of 3 rows of events \(67%\) were left out .*'elsewhere'.*as new users$"
+    ) as told:
+        answer = fitted.recommend(histories=table, k=2)
+    assert told[0].filename == __file__
     assert answer["user_id"].tolist() == ["b", "b", "a", "a"]
     assert (answer["source"] == FALLBACK).tolist() == [True, True, False, False]
     with pytest.raises(UnknownItemError, match="none of the item ids is in the catalogue of 30 items"):
         fitted.recommend(histories={name: values[:1] for name, values in table.items()})
+
+
+def test_a_small_loss_of_histories_goes_to_the_logger(fitted, world, caplog):
+    rows = [(f"u{row}", world.ids[row] if row else "elsewhere", 1e9 + row) for row in range(9)]
+    with caplog.at_level("INFO", "llmrec"):
+        fitted.recommend(histories=dict(zip(("user_id", "item_id", "timestamp"), zip(*rows, strict=True), strict=True)), k=1)
+    assert "1 of 9 rows of events (11%) were left out in the step 'not in the catalogue'" in caplog.text
 
 
 @pytest.mark.slow
