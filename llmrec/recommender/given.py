@@ -1,4 +1,4 @@
-"""What comes with a request: events of its users, their attributes and its context, in the state's terms, and what is not used."""
+"""What comes with a request: events of its users, their attributes, its context, and what of them is not used."""
 
 from __future__ import annotations
 
