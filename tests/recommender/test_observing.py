@@ -10,7 +10,7 @@ import pytest
 
 from llmrec import Recommender
 from llmrec.data.tasks import full_histories
-from llmrec.errors import MissingHistoriesWarning
+from llmrec.errors import DataLossWarning, MissingHistoriesWarning
 from llmrec.index.candidates import Sources
 from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.answer import FALLBACK
@@ -63,7 +63,8 @@ def test_an_event_that_is_stored_and_in_the_table_counts_once(recommender, world
 
 def test_a_known_user_whose_rows_cannot_be_used_is_answered_by_what_is_stored(fitted, world):
     table = {"user_id": ["u002", "u001"], "item_id": ["elsewhere", world.ids[0]], "timestamp": [1.8e9, 1.8e9]}
-    answer = fitted.recommend(histories=table, k=4)
+    with pytest.warns(DataLossWarning, match="1 of 2 rows of events"):
+        answer = fitted.recommend(histories=table, k=4)
     assert lists(answer)["u002"] == lists(fitted.recommend(["u002"], k=4))["u002"]
     assert list(lists(answer)) == ["u002", "u001"] and FALLBACK not in set(answer["source"])
 
