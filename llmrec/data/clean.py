@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from llmrec.data.files import ID_NAMES, MISSING
 from llmrec.data.frames import coded, id_column
-from llmrec.data.report import CleaningReport, Step
+from llmrec.data.report import CleaningReport, Step, counted
 from llmrec.data.times import DAY, seconds
 from llmrec.data.values import numbers, repeated
 from llmrec.errors import DataError
@@ -98,7 +98,7 @@ def read_numbers(table: pa.Table, names: tuple[str, ...], what: str) -> tuple[pa
             continue
         values, lost, example = numbers(table.column(name), name, what)
         if lost.any():
-            said.append(f"{name}: {int(lost.sum()):,} are not numbers, such as {example!r}, now unknown")
+            said.append(f"{name}: {counted(lost, 'number')}, such as {example!r}, now unknown")
         changed |= lost
         table = table.set_column(table.column_names.index(name), name, pa.chunked_array([values]))
     return table, Step("numbers", what, len(table), 0, int(changed.sum()), "; ".join(said))

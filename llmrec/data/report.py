@@ -6,6 +6,8 @@ import textwrap
 import warnings
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from llmrec.errors import DataLossWarning
 
 WIDTH = 100
@@ -75,3 +77,9 @@ def warn_of_losses(steps: tuple[Step, ...]) -> None:
     """A DataLossWarning for what `losses` says."""
     if said := losses(steps):
         warnings.warn("; ".join(said) + ". The report of the cleaning counts every row", DataLossWarning, stacklevel=3)
+
+
+def counted(lost: np.ndarray, what: str) -> str:
+    """How many values, bool (n,), are not what they should be: "1 is not a number", "3 are not dates or times"."""
+    count = int(lost.sum())
+    return f"1 is not a {what}" if count == 1 else f"{count:,} are not {' or '.join(f'{word}s' for word in what.split(' or '))}"

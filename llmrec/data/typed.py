@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from llmrec.data.files import MISSING, csv_ids
 from llmrec.data.frames import coded
+from llmrec.data.report import counted
 from llmrec.data.written_dates import machine_written, possible_orders, read_dates, turned, unreadable, what_to_change
 from llmrec.data.written_numbers import SHEET_ERRORS, Numbers, ambiguous, evidence, read_given, read_numbers
 from llmrec.errors import DataError
@@ -110,9 +111,7 @@ def said_of_numbers(column: Column, read: Numbers) -> str:
         parts.append(f"{read.repaired:,} written with {how}")
     if read.lost.any():
         row = int(np.argmax(read.lost))
-        parts.append(
-            f"{int(read.lost.sum()):,} are not numbers, such as {column.values[row].as_py()!r}{column.where(row)}, now unknown"
-        )
+        parts.append(f"{counted(read.lost, 'number')}, such as {column.values[row].as_py()!r}{column.where(row)}, now unknown")
     return f"{column.name}: {'; '.join(parts)}" if parts else ""
 
 
@@ -180,9 +179,7 @@ def _lost(column: Column, lost: np.ndarray) -> str:
     if not lost.any():
         return ""
     row = int(np.argmax(lost))
-    return (
-        f"{column.name}: {int(lost.sum()):,} are not dates or times, such as {column.values[row].as_py()!r}{column.where(row)}"
-    )
+    return f"{column.name}: {counted(lost, 'date or time')}, such as {column.values[row].as_py()!r}{column.where(row)}"
 
 
 def _sound(column: Column, read: Callable[[pa.ChunkedArray], Numbers]) -> Numbers:

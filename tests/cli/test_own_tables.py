@@ -265,7 +265,7 @@ def test_every_event_of_histories_that_is_lost_is_told(tmp_path, monkeypatch):
     result = run("recommend", tmp_path, "--histories", path)
     lines = result.stderr.splitlines()
     assert lines[0].startswith("Warning: 1 of 3 rows of events were left out in the step 'broken rows' (line 3: 4 fields")
-    assert lines[1] == "Warning: events: Datum: 1 not times, such as 'never', line 4"
+    assert lines[1] == "Warning: events: Datum: 1 is not a date or time, such as 'never', line 4"
     assert lines[2:] == ["Note: 1 of 9 rows were left out", "Warning: 3 of 9 rows were left out"]
     assert result.stdout.split() == ["user_id", "a", "b"]
 

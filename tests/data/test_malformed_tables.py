@@ -216,13 +216,13 @@ MENDED = {
     "a day that is not there": (
         head(ROW.strip(), "17;A1;31.02.2026;1"),
         {},
-        "1 are not dates or times, such as '31.02.2026', line 3",
+        "1 is not a date or time, such as '31.02.2026', line 3",
         2,
     ),
     "a time that is none among ISO": (
         "user;item;date\n1;2;2026-04-13\n1;2;soon\n",
         {},
-        "1 are not dates or times, such as 'soon', line 3",
+        "1 is not a date or time, such as 'soon', line 3",
         2,
     ),
     "a minus behind": (head("17;A1;13.04.2026;1,50-"), {}, "Preis: 1 written with a decimal comma", 1),
