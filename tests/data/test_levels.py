@@ -174,8 +174,8 @@ def test_context_is_heard_as_it_is_written(tmp_path, kind):
     table = shop(["02", "2", "11", "NULL"])
     fitted = build(dress(table, kind, tmp_path, "events"), context=["x"])[0]
     assert levels(fitted.context) == ("02", "11", "2")
-    heard = [request_context(fitted.context, {"x": value}).codes[0, 0] for value in ("02", "11", "2", 2, 11)]
-    assert heard == [0, 1, 2, 2, 1] and not request_context(fitted.context, {"x": "-"}).some.any()
+    heard = [request_context(fitted.context, {"x": value})[0].codes[0, 0] for value in ("02", "11", "2", 2, 11)]
+    assert heard == [0, 1, 2, 2, 1] and not request_context(fitted.context, {"x": "-"})[0].some.any()
     for asked in ("frame", "csv", "read"):
         later = events_for(fitted.catalogue, dress(table, asked, tmp_path, "events"), context=fitted.context)[0]
         assert np.array_equal(later.attributes[code_name("x")], fitted.attributes[code_name("x")], equal_nan=True)
@@ -187,7 +187,7 @@ def test_a_context_of_numbers_is_numbers(tmp_path, kind):
     fitted = build(dress(table, kind, tmp_path, "events"), context=["x"])[0]
     assert fitted.context == build(table.assign(x=table.x.astype(float)), context=["x"])[0].context
     assert np.array_equal(
-        request_context(fitted.context, {"x": "7.5"}).codes, request_context(fitted.context, {"x": 7.5}).codes
+        request_context(fitted.context, {"x": "7.5"})[0].codes, request_context(fitted.context, {"x": 7.5})[0].codes
     )
 
 
@@ -217,7 +217,7 @@ def test_the_remedy_for_a_table_of_users_works(dataset, tmp_path, separator, enc
 def test_a_file_of_users_without_a_column_of_users_is_refused(tmp_path):
     path = tmp_path / "g.csv"
     path.write_text("shoe;price\n1;2\n")
-    with pytest.raises(SchemaError, match="users: no column is named as user_id"):
+    with pytest.raises(SchemaError, match="users: no column could be read as user_id"):
         read(path, "users")
     path.write_text("Kundennr;price;date\n1;2;heute\n")
     assert read(path, "users").table.to_pydict() == {"user_id": [1], "price": ["2"], "date": ["heute"]}

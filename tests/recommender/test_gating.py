@@ -19,7 +19,7 @@ from llmrec.meta.losses import softmax
 from llmrec.recommender import gating
 from llmrec.recommender.adapting import Adapting
 from llmrec.recommender.gating import EDGES, describe, learn_gate
-from llmrec.recommender.recommender import _events
+from llmrec.recommender.given import events_of
 
 
 def gate_of(*steps: tuple[int, int]) -> Gate:
@@ -82,7 +82,7 @@ def test_steps_are_taken_at_the_sizes_where_they_helped_and_a_user_counts_once(f
 def test_every_answer_follows_the_gate_and_says_how_many_steps_it_took(gated, fitted, world):
     trips = world.events(["new", "newer"], world.ids, seed=5)
     some = {name: values[:2] + values[-12:] for name, values in trips.items()}  # two events of one, twelve of the other
-    known = _events(fitted.state, some, None)[0]
+    known = events_of(fitted.state, some, None)[0]
     sizes = dict(zip((str(u) for u in known.users.values), np.diff(known.start).tolist(), strict=True))
     assert sizes["new"] < 4 <= sizes["newer"]
     plain = fitted.recommend(histories=some, k=20)

@@ -19,7 +19,7 @@ from llmrec.data.tasks import first_baskets
 from llmrec.index.candidates import Sources
 from llmrec.metrics.ranking import rank_targets
 from llmrec.ranking.ranker import RankerSettings
-from llmrec.recommender.recommender import _events
+from llmrec.recommender.given import events_of
 from llmrec.recommender.settings import CoreSettings
 
 pytestmark = pytest.mark.slow  # two recommenders are fitted
@@ -127,7 +127,7 @@ def test_steps_on_the_support_of_a_user_of_another_taste_do_harm(with_tastes):
     """Each user under the adapter of the next one, who is of another taste: worse than no step, by the transformer's scores."""
     state = with_tastes.state
     table = shop(names("new", ASKED), True, SEED + 1000, KNOWN + LATER, KNOWN + LATER)
-    tasks = first_baskets(_events(state, table, None)[0], np.arange(ASKED), KNOWN, LATER)
+    tasks = first_baskets(events_of(state, table, None)[0], np.arange(ASKED), KNOWN, LATER)
 
     def judged(steps: int | None, whose: torch.Tensor) -> np.ndarray:
         lora, base = state.adapting.lora, state.adapting.base
@@ -204,7 +204,7 @@ def test_where_the_prompt_is_too_short_for_a_taste_the_gate_takes_the_core_and_i
 def test_the_core_of_a_user_of_another_taste_does_harm(with_short_prompts):
     way = with_short_prompts.state.adapting
     table = shop(names("new", ASKED), True, SEED + 1000, KNOWN + LATER, KNOWN + LATER)
-    tasks = first_baskets(_events(with_short_prompts.state, table, None)[0], np.arange(ASKED), KNOWN, LATER)
+    tasks = first_baskets(events_of(with_short_prompts.state, table, None)[0], np.arange(ASKED), KNOWN, LATER)
     value, made = way.core.adapted(tasks, way.choices(tasks, 2))[0], way.base.prompts(tasks)
 
     def judged(z: torch.Tensor) -> np.ndarray:
