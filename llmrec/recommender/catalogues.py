@@ -14,6 +14,7 @@ from scipy import sparse
 
 from llmrec.data.dataset import Catalogue, empty_dataset
 from llmrec.data.known import KnownUsers
+from llmrec.data.user_tables import no_users
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.catalogues import over
 from llmrec.encoder.items import Centring, encode_texts, item_texts
@@ -71,9 +72,16 @@ def _placed(state: State, catalogue: Catalogue, text: torch.Tensor, words: spars
     if observed is not None:
         retrieval = replace(retrieval, observed=np.where(place >= 0, observed[np.maximum(place, 0)], 0.0))
     first = state.known.first
-    nobody = empty_dataset(catalogue, first.event_types, first.scenes, first.event_weights)
+    nobody = empty_dataset(catalogue, first.event_types, first.scenes, first.event_weights, first.context)
     return replace(
-        state, model=model, items=items, retrieval=retrieval, catalogue=catalogue, known=KnownUsers((nobody,)), trained=0
+        state,
+        model=model,
+        items=items,
+        retrieval=retrieval,
+        catalogue=catalogue,
+        known=KnownUsers((nobody,)),
+        people=None if state.people is None else no_users(state.people.encoding),
+        trained=0,
     )
 
 

@@ -11,10 +11,15 @@ import pandas as pd
 import pytest
 
 from llmrec import Recommender
+from llmrec.data.context import request_context
+from llmrec.data.ids import Ids
+from llmrec.data.tasks import without_history
 from llmrec.errors import DataError, IgnoredInputWarning, MissingHistoriesWarning, SchemaError
 from llmrec.index.candidates import Sources
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.answer import BACKFILL, BY_ATTRIBUTES, FALLBACK
+from llmrec.recommender.catalogues import as_new
+from llmrec.recommender.saving import load_state, save_state
 
 USERS, ITEMS = 120, 30
 ASKED = pd.DataFrame({"user_id": ["n", "s", "none"], "country": ["north", "south", None], "age": [None, 40.0, None]})
@@ -191,3 +196,19 @@ def test_what_cannot_be_asked_is_said(told, fitted, clicks):
         told.recommend(users=ASKED.assign(user_id=[5, 6, 7]))
     with pytest.raises(DataError, match="recommend needs either users"):
         told.recommend()
+
+
+def test_over_another_catalogue_attributes_and_context_are_still_read(fitting, world, plan, tmp_path):
+    """As scenes put it there; saved and loaded, too."""
+    events = EVENTS.assign(device=np.where(np.arange(len(EVENTS)) % 3, "phone", "desk"))
+    ids = [f"i{number:03}" for number in range(ITEMS)]
+    state = fitting(events, world.items(ids), plan, users=PEOPLE, context=["device"]).state
+    moved = as_new(state, np.zeros(ITEMS, bool))
+    save_state(tmp_path / "moved", moved, histories=False)
+    attributes, context = state.people.of(Ids(["u000", "u001"])), request_context(state.known.first.context, {"device": "desk"})
+    tasks = replace(without_history(moved.known.first, attributes), context=context[0].take(np.zeros(2, np.int64)))
+    expected = state.adapting.base.read(tasks).vectors
+    bare = state.adapting.base.read(replace(tasks, user_attributes=None, context=None)).vectors
+    assert not np.allclose(expected, bare, atol=1e-6) and not len(moved.people.users)
+    for other in (moved, load_state(tmp_path / "moved", "cpu")):
+        np.testing.assert_array_equal(other.adapting.base.read(tasks).vectors, expected)
