@@ -51,6 +51,13 @@ def known_names(names: list[str]) -> int:
     return len(found)
 
 
+def example_names(what: str, count: int) -> list[str]:
+    """Names for the columns of a file of events, items or users that has none, for a message: those that are needed come
+    first."""
+    first = _required(what)
+    return [*first, *(f"column{place}" for place in range(len(first) + 1, count + 1))]
+
+
 def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], ...] = ()) -> Meanings:
     """What the columns of a table of events, items or users mean; of users only `user_id` is looked for.
 
@@ -90,8 +97,7 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
             chosen[ours] = found[0]
     chosen, said = _title(chosen, names, (items or not reviews) and "title" in words)
     notes += said
-    required = ITEM_REQUIRED if items else EVENT_REQUIRED if what != "users" else ("user_id",)
-    for ours in required:
+    for ours in _required(what):
         if ours not in chosen:
             raise SchemaError(_missing(ours, names, chosen, what, option))
     order = {theirs: ours for ours, theirs in chosen.items()}
@@ -104,6 +110,10 @@ def _words(what: str) -> Mapping[str, Sequence[set[str]]]:
     if what == "users":
         return {"user_id": (*EVENT_WORDS["user_id"], {"id"})}
     return ITEM_WORDS if what.startswith("items") else EVENT_WORDS
+
+
+def _required(what: str) -> tuple[str, ...]:
+    return {"items": ITEM_REQUIRED, "users": ("user_id",)}.get(what, EVENT_REQUIRED)
 
 
 def _title(chosen: dict[str, str], names: list[str], wanted: bool) -> tuple[dict[str, str], list[str]]:
@@ -150,12 +160,11 @@ def _missing(ours: str, names: list[str], chosen: dict[str, str], what: str, opt
     hint = f" Perhaps it is {close[0]!r}." if close else ""
     example = close[0] if close else "NAME IN THE FILE"
     rest = f"columns not understood: {_quoted(left)}" if left else "no column is left over"
-    order = ["user_id", "item_id", "timestamp", *(f"column{i}" for i in range(4, len(names) + 1))]
-    header = (
-        ""
-        if chosen or option != "--columns"
-        else f". If the first line holds values and not names, say --names {','.join(order)}"
-    )
+    header = ""
+    if not chosen:
+        order = example_names(what, len(names))
+        remedy = f"say --names {','.join(order)}" if what == "events" else f"write names above it: {', '.join(order)}"
+        header = f". If the first line holds values and not names, {remedy}"
     return (
         f"{what}: no column could be read as {ours}{_meant(ours)}; {rest}{f' ({known})' if known else ''}.{hint} "
         f"Say which: {option} {_quote(example, ours)}{header}"

@@ -136,11 +136,11 @@ def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, T
     if inner in _JSON or data.lstrip()[:2] in (b'{"', b"[{"):
         table, line, broken = read_json(data, named, what)
         return _Raw(tuple(table.column_names), table, line, broken, False, doubts), known
-    raw, known = _text(data, named, known)
+    raw, known = _text(data, what, named, known)
     return replace(raw, doubts=doubts), known
 
 
-def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
+def _text(data: bytes, what: str, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
     skip, separator, names = known.skip_rows, known.separator, known.names
     head = data[:_HEAD].decode("utf-8", errors="ignore")
     if len(data) > _HEAD:
@@ -152,7 +152,7 @@ def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableForma
         raise DataError(
             f"{named}: nothing is left below the first {skip} lines; expected a header line. Give a smaller --skip-rows"
         )
-    separator = separator or find_separator("".join(lines), named, names)
+    separator = separator or find_separator("".join(lines), named, names, what)
     single, quote = separator, _quote(data, separator) if known.quote is None else known.quote
     if len(separator) > 1:
         if UNIT.encode() in data:
@@ -163,7 +163,7 @@ def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableForma
         quote = "'"
         some = first_rows(data, single, quote, skip, 200)
     if names is None and some:
-        check_names(some, named, separator)
+        check_names(some, named, separator, what)
     elif names is not None and some and known_names(some[0][1]) > 1:
         raise DataError(
             f"{named}, line {some[0][0]}: holds names such as {some[0][1][0]!r}, but names of columns are given. Say "
