@@ -108,7 +108,8 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
 def _words(what: str) -> Mapping[str, Sequence[set[str]]]:
     """Words for the meanings that are looked for in a table."""
     if what == "users":
-        return {"user_id": (*EVENT_WORDS["user_id"], {"id"})}
+        *better, email = EVENT_WORDS["user_id"]
+        return {"user_id": (*better, {"id"}, email)}
     return ITEM_WORDS if what.startswith("items") else EVENT_WORDS
 
 

@@ -143,6 +143,11 @@ REFUSED = {
         {"encoding": "utf-8"},
         ["line 2", "utf-8", "--encoding"],
     ),
+    "a wrong encoding at the beginning of a line": (
+        head(ROW.strip(), "Ü7;A1;13.04.2026;1").encode("latin-1"),
+        {"encoding": "utf-8"},
+        ["line 3", "utf-8", "--encoding"],
+    ),
     "UTF-16 cut off": (head(ROW.strip()).encode("utf-16")[:-1], {}, ["utf-16", "--encoding"]),
     "gzip cut off": (
         gzip.compress(head(ROW.strip()).encode())[:-9],

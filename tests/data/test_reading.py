@@ -258,6 +258,11 @@ def test_a_name_in_events_may_be_that_of_a_customer_and_is_not_read(tmp_path):
     assert ours.items() <= pairs.items() and "Name" not in pairs
 
 
+def test_a_user_is_known_by_an_id_rather_than_by_an_address():
+    for names, ours in (("id|email", "id"), ("email|id", "id"), ("Kundennr|email|id", "Kundennr"), ("email|age", "email")):
+        assert column_meanings(names.split("|"), "users").pairs == ((ours, "user_id"),)
+
+
 def test_the_title_of_a_review_is_not_that_of_the_item():
     columns = ["user_id", "parent_asin", "timestamp", "rating", "title", "text", "verified_purchase"]
     found = column_meanings(columns, "events")
