@@ -18,7 +18,9 @@ from llmrec.data.written_numbers import SHEET_ERRORS, Numbers, ambiguous, eviden
 from llmrec.errors import DataError
 
 _SHORTENED = r"^[0-9]([.,][0-9]+)?[eE]\+[0-9]+$"  # a long number as a spreadsheet shows it
+_SHORTENED_TIME = r"^[0-9]([.,][0-9]{1,5})?E\+[0-9]+$"  # other programs write e+, or all digits
 _FORMULA = r'^="([^"]*)"$'  # text that a spreadsheet is not to take for a number: ="007"
+_BY_SHEET = "a long number that a spreadsheet has shortened"
 _NARROW = r"^#{2,}$"  # a column too narrow, as a spreadsheet shows it
 Where = Callable[[int], str]  # row -> ", line 17", "" where files of that kind have no lines
 
@@ -54,16 +56,8 @@ def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str]:
         said.append(f'{count:,} written as ="..." for a spreadsheet, now without it')
         values = pc.if_else(formula, pc.replace_substring_regex(text, _FORMULA, r"\1"), values)
         text = pc.utf8_trim_whitespace(values)
-    for pattern, kind in (
-        (_SHORTENED, "a long number that a spreadsheet has shortened"),
-        (_NARROW, "a column too narrow to show"),
-    ):
-        found = pc.index(pc.match_substring_regex(text, pattern), True).as_py()
-        if found >= 0:
-            raise DataError(
-                f"{column.at(found)}: {values[found].as_py()!r} is {kind}, so that different ids may have become one. Export "
-                "the table again, with this column as text"
-            )
+    _refuse(column, text, _SHORTENED, _BY_SHEET, "ids")
+    _refuse(column, text, _NARROW, "a column too narrow to show", "ids")
     wrong = pc.is_in(text, pa.array(SHEET_ERRORS, text.type))
     if pc.any(wrong).as_py():
         said.append(f"{pc.sum(wrong).as_py():,} are errors of a spreadsheet, now missing")
@@ -73,6 +67,16 @@ def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str]:
         if len(known) and pc.all(pc.match_substring_regex(known, r"^-?(0|[1-9][0-9]{0,14}),0+$")).as_py():
             values = pc.replace_substring(values, ",", ".")
     return csv_ids(values), f"{column.name}: {'; '.join(said)}" if said else ""
+
+
+def _refuse(column: Column, text: pa.ChunkedArray, pattern: str, kind: str, values: str) -> None:
+    """Raises DataError for the first text of a column that has a pattern, by which a spreadsheet shows more than one value."""
+    found = pc.index(pc.match_substring_regex(text, pattern), True).as_py()
+    if found >= 0:
+        raise DataError(
+            f"{column.at(found)}: {text[found].as_py()!r} is {kind}, so that different {values} may have become one. Export "
+            "the table again, with this column as text"
+        )
 
 
 def numbers(columns: list[Column], given: str | None) -> tuple[list[Numbers], str | None]:
@@ -119,9 +123,11 @@ def times(column: Column, order: str | None) -> tuple[pa.ChunkedArray, str | Non
     """Times as timestamp[us], or as text where they are ISO 8601 or numbers, which `times.seconds` reads; the order of day,
     month and year, None where no value needs one; and what was lost.
 
-    Raises DataError where the order is open, where two orders are mixed and where nothing is a time.
+    Raises DataError where the order is open, where two orders are mixed, where nothing is a time, and for numbers that a
+    spreadsheet has shortened.
     """
     text = pc.utf8_trim_whitespace(column.values)
+    _refuse(column, text, _SHORTENED_TIME, _BY_SHEET, "times")
     text = pc.if_else(pc.is_in(text, pa.array((*MISSING, *SHEET_ERRORS), text.type)), None, text)
     texts = coded(text)[1]
     column = Column(column.name, column.ours, column.named, column.where, text)

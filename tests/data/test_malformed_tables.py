@@ -56,6 +56,11 @@ REFUSED = {
         {},
         ["line 3", "'Artikelnr'", "'4,00638E+12'", "as text"],
     ),
+    "times that a spreadsheet shortened": (
+        head("17;A1;1.71235E+12;1,50"),
+        {},
+        ["line 2", "'Datum'", "'1.71235E+12'", "different times may have become one", "as text"],
+    ),
     "ids in a column too narrow": (head("####;A1;13.04.2026;1"), {}, ["line 2", "'Kundennr'", "too narrow", "Export"]),
     "no user": (
         "Kundin von;Artikelnr;Datum\n17;A1;2026-04-13\n",

@@ -189,6 +189,12 @@ def test_a_file_without_names_and_one_with_a_line_for_a_spreadsheet(tmp_path):
     assert read(path).table.column("item_id").to_pylist() == ["A;B"]
 
 
+def test_numbers_that_programs_write_with_an_exponent_are_times(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("user_id,item_id,timestamp\n1,2,1.7e+12\n1,2,1.700000000123E+12\n")
+    assert build(read(path).table)[0].time.tolist() == [1.7e9, 1.700000000123e9]
+
+
 # ---------------------------------------------------------------------------------------- meanings
 
 
