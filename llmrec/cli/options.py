@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from llmrec.data.report import counted
 from llmrec.store import located
 
 if TYPE_CHECKING:
@@ -226,11 +227,6 @@ def warn_if_few(users: int) -> None:
             f"{counted(users, 'user')}: below some hundred users, recommending to each what they had most often is as good, "
             "and simpler"
         )
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 user`, `2 users`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def in_options(text: str) -> str:

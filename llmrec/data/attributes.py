@@ -21,6 +21,7 @@ import pyarrow as pa
 from llmrec.data.files import FLAGS, levels_or_numbers, without_markers
 from llmrec.data.frames import coded
 from llmrec.data.ids import tidy
+from llmrec.data.report import counted
 from llmrec.data.values import numbers
 from llmrec.errors import SchemaError
 
@@ -176,9 +177,9 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
             enough = np.sort(enough[np.argsort(-count[enough], kind="stable")[:MOST_LEVELS]])
             levels = tuple(str(level) for level in distinct[enough])
             if rare := sorted({str(level) for level in distinct} - set(levels)):
-                left = "and count as missing" if levels else "so the column is not read"
+                left = "read as missing" if levels else "so the column is not read"
                 some = ", ".join(map(repr, rare[:3]))
-                notes.append(f"{what}: {len(rare):,} values of {name!r} have fewer than {least} rows, {left}: {some}")
+                notes.append(f"{what}: {counted(len(rare), 'value')} of {name!r} with fewer than {least} rows, {left}: {some}")
             if levels:
                 columns.append(Column(name, levels))
         else:

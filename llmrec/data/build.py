@@ -27,7 +27,7 @@ from llmrec.data.files import untyped
 from llmrec.data.frames import coded
 from llmrec.data.ids import Ids
 from llmrec.data.matching import find_across, look_alike
-from llmrec.data.report import warn_of_losses
+from llmrec.data.report import counted, warn_of_losses
 from llmrec.data.requests import query_users
 from llmrec.data.tables import read_events, read_items
 from llmrec.data.times import time_notes
@@ -169,7 +169,8 @@ def asked_for(
     steps += (step,)
     if not len(table):
         raise UnknownItemError(
-            f"events: none of the item ids is in the catalogue of {len(catalogue):,} items ({step.detail}). Check the ids"
+            f"events: none of the item ids is in the catalogue of {counted(len(catalogue), 'item')} ({step.detail}). Check the "
+            "ids"
         )
     codes, said_of_context = context_codes(table, context)
     notes += said_of_context
@@ -177,7 +178,7 @@ def asked_for(
     if dataset.n_users < len(everyone):
         there = set(dataset.users.values)
         lost = [user for user in everyone if user not in there]
-        notes += (f"events: {len(lost):,} users have no known item, such as {', '.join(map(repr, lost[:3]))}",)
+        notes += (f"events: {counted(len(lost), 'user')} without a known item, such as {', '.join(map(repr, lost[:3]))}",)
     for name, known in (("event_type", event_types), ("scene", scenes)):
         if name in table.column_names:
             new = sorted({str(value) for value in coded(table.column(name))[1]} - set(known))

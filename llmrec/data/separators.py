@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from llmrec.data.meanings import example_names, known_names
+from llmrec.data.report import counted
 from llmrec.errors import DataError
 
 CANDIDATES = (",", ";", "\t", "|", "::", "^", "~", "\x01", ":", " ")
@@ -88,7 +89,7 @@ def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str, w
             remedy = "Name every column in that line"
         decimal = ", and put numbers with a decimal comma in quotes" if separator == "," else ""
         raise DataError(
-            f"{named}, line {line}: the header has {len(names)} name{'s' * (len(names) > 1)}, but most rows have {wide} "
+            f"{named}, line {line}: the header has {counted(len(names), 'name')}, but most rows have {wide} "
             f"fields. {remedy}{decimal}"
         )
     values = [name for name in names if _VALUE.fullmatch(name)]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from llmrec.data.files import MISSING, csv_ids
 from llmrec.data.frames import coded
-from llmrec.data.report import counted
+from llmrec.data.report import said_of_lost
 from llmrec.data.written_dates import machine_written, possible_orders, read_dates, turned, unreadable, what_to_change
 from llmrec.data.written_numbers import SHEET_ERRORS, Numbers, ambiguous, evidence, read_given, read_numbers
 from llmrec.errors import DataError
@@ -59,8 +59,8 @@ def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str]:
     _refuse(column, text, _SHORTENED, _BY_SHEET, "ids")
     _refuse(column, text, _NARROW, "a column too narrow to show", "ids")
     wrong = pc.is_in(text, pa.array(SHEET_ERRORS, text.type))
-    if pc.any(wrong).as_py():
-        said.append(f"{pc.sum(wrong).as_py():,} are errors of a spreadsheet, now missing")
+    if count := pc.sum(wrong).as_py():
+        said.append(f"{'1 is an error' if count == 1 else f'{count:,} are errors'} of a spreadsheet, now missing")
         values = pc.if_else(wrong, pa.scalar("", values.type), values)
     if decimal == ",":  # 17850,0 is a whole number that was written as one with decimals
         known = text.filter(pc.invert(pc.is_in(text, pa.array(MISSING, text.type))))
@@ -115,7 +115,9 @@ def said_of_numbers(column: Column, read: Numbers) -> str:
         parts.append(f"{read.repaired:,} written with {how}")
     if read.lost.any():
         row = int(np.argmax(read.lost))
-        parts.append(f"{counted(read.lost, 'number')}, such as {column.values[row].as_py()!r}{column.where(row)}, now unknown")
+        parts.append(
+            f"{said_of_lost(read.lost, 'number')}, such as {column.values[row].as_py()!r}{column.where(row)}, now unknown"
+        )
     return f"{column.name}: {'; '.join(parts)}" if parts else ""
 
 
@@ -185,7 +187,7 @@ def _lost(column: Column, lost: np.ndarray) -> str:
     if not lost.any():
         return ""
     row = int(np.argmax(lost))
-    return f"{column.name}: {counted(lost, 'date or time')}, such as {column.values[row].as_py()!r}{column.where(row)}"
+    return f"{column.name}: {said_of_lost(lost, 'date or time')}, such as {column.values[row].as_py()!r}{column.where(row)}"
 
 
 def _sound(column: Column, read: Callable[[pa.ChunkedArray], Numbers]) -> Numbers:

@@ -17,6 +17,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.frames import coded, to_arrow
 from llmrec.data.ids import Ids
 from llmrec.data.merge import check_kinds
+from llmrec.data.report import counted
 from llmrec.data.tables import empty_table
 from llmrec.data.values import repeated
 from llmrec.errors import DataError
@@ -113,7 +114,7 @@ def _read(users: Any, columns: Mapping[str, str] | None, fitted: Encoding | None
     table, _ = clean.read_ids(table, ("user_id",), "users")
     table, step = clean.drop_missing(table, ("user_id",), "users")
     if step.rows_dropped:
-        notes += (f"users: {step.rows_dropped:,} rows have no user_id, and are not read",)
+        notes += (f"users: {counted(step.rows_dropped, 'row')} without a user_id, not read",)
     if not len(table):
         raise DataError("users: no row has a user_id, expected an id in each")
     table = table.filter(pa.array(~repeated(table)))

@@ -221,7 +221,7 @@ MENDED = {
         150,
     ),
     "one row of a small table": (head(ROW.strip(), "17;A1", ROW.strip()), {}, "line 3: 2 fields, expected 4: '17;A1'", 2),
-    "errors of a spreadsheet": (head("#REF!;A1;13.04.2026;1", ROW.strip()), {}, "Kundennr: 1 are errors of a spreadsheet", 2),
+    "errors of a spreadsheet": (head("#REF!;A1;13.04.2026;1", ROW.strip()), {}, "Kundennr: 1 is an error of a spreadsheet", 2),
     "a price that is none": (head(ROW.strip(), "17;A1;13.04.2026;gratis"), {}, "'gratis', line 3, now unknown", 2),
     "a day that is not there": (
         head(ROW.strip(), "17;A1;31.02.2026;1"),
