@@ -18,7 +18,7 @@ from llmrec.data import clean
 from llmrec.data.attributes import Encoding
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.clean_items import clean_items
-from llmrec.data.columns import unread_columns
+from llmrec.data.columns import NUMBERS, unread_columns
 from llmrec.data.context import context_codes, fit_context
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights
 from llmrec.data.derived import derived_items
@@ -34,7 +34,6 @@ from llmrec.data.times import time_notes
 from llmrec.data.values import mixed
 from llmrec.errors import DataError, SchemaError, UnknownItemError
 
-NUMBERS = ("rating", "weight", "price", "quantity")
 KEYS = ("user_id", "item_id", "timestamp")
 
 

@@ -12,6 +12,7 @@ from llmrec.errors import SchemaError
 
 EVENT_REQUIRED = ("user_id", "item_id", "timestamp")
 EVENT_OPTIONAL = ("rating", "weight", "event_type", "basket_id", "scene", "price", "quantity")
+NUMBERS = ("rating", "weight", "price", "quantity")  # columns of events
 ITEM_REQUIRED = ("item_id", "title")
 # Read from the events only when there is no item table.
 EVENT_ITEM_TEXT = ("title", "text", "category")

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec.data import typed
-from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES
+from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES, NUMBERS
 from llmrec.data.decoding import as_utf8, doubts_of, raw_bytes
 from llmrec.data.files import ID_NAMES, UNTYPED, check_file, read_parquet
+from llmrec.data.frames import is_text
 from llmrec.data.json_rows import read_json
 from llmrec.data.meanings import Meanings, column_meanings, folded, known_names
 from llmrec.data.report import Step
@@ -28,7 +29,6 @@ from llmrec.data.table_format import ORDERS, TableFormat
 from llmrec.data.typed import Column
 from llmrec.errors import DataError
 
-NUMBERS = ("rating", "weight", "price", "quantity")
 FEW = 0.01  # share of the rows that may be broken, and are left out and named, where a person has not said what to do
 _HEAD = 1 << 16
 _JSON = (".json", ".jsonl", ".ndjson")
@@ -208,7 +208,7 @@ def _typed(
         ours: _column(raw, raw.names.index(theirs), ours, named) for theirs, ours in meanings.pairs if raw.names.count(theirs)
     }
     values = {ours: column.values for ours, column in columns.items()}
-    text = {ours: column for ours, column in columns.items() if _is_text(column.values.type)}
+    text = {ours: column for ours, column in columns.items() if is_text(column.values.type)}
     changed, said = 0, []
     numeric = [column for ours, column in text.items() if ours in NUMBERS]
     read_as, decimal = typed.numbers(numeric, found.decimal)
@@ -251,14 +251,10 @@ def _others(raw: _Raw, meanings: Meanings, decimal: str | None, what: str, named
 
 def _column(raw: _Raw, place: int, ours: str, named: str) -> Column:
     values = raw.table.column(place)
-    if _is_text(values.type):
+    if is_text(values.type):
         values = values.cast(pa.large_string())
     line = raw.line
     return Column(raw.names[place], ours, named, lambda row: f", line {int(line[row]):,}" if line[row] else "", values)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _shown(broken: tuple[Broken, ...]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.data.frames import coded
+from llmrec.data.frames import coded, is_number, is_text
 from llmrec.data.number_times import number_times
 from llmrec.data.report import counted
 from llmrec.data.written_dates import turned
@@ -36,9 +36,9 @@ def seconds(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
         return _floats(column.cast(pa.int64())) / _PER_SECOND[kind.unit], f"datetimes in {kind.unit}"
     if pa.types.is_date(kind):
         return _floats(column.cast(pa.timestamp("s")).cast(pa.int64())), "dates"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    if is_number(kind):
         return number_times(_floats(column))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if is_text(kind):
         return _from_text(column.cast(pa.large_string()))
     raise SchemaError(f"events: column 'timestamp' is {kind}, expected datetimes, dates, ISO 8601 text or numbers since 1970")
 
@@ -62,8 +62,7 @@ def time_notes(column: pa.ChunkedArray, time: np.ndarray, user: pa.ChunkedArray,
             notes.append(
                 f"events: 'timestamp' is {kind}, in which the times are only told apart in steps of {gap:,.4g}; pass float64"
             )
-    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    if numeric and not none and np.abs(time).max() < 1e8:
+    if is_number(kind) and not none and np.abs(time).max() < 1e8:
         notes.append(
             f"events: 'timestamp' holds numbers from {time.min():,.10g} to {time.max():,.10g}, read as seconds since 1970: "
             "they serve as an order, and their dates mean nothing"
