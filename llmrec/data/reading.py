@@ -244,7 +244,7 @@ def _others(raw: _Raw, meanings: Meanings, decimal: str | None, what: str, named
         column = _column(raw, raw.names.index(name), name, named)
         # Attributes of users with a decimal point are read later, as they are of any table.
         read_here = raw.untyped and (items or (users and pc.any(pc.match_substring(column.values, ",")).as_py()))
-        numbers = typed.whole_numbers(column, decimal) if read_here else None
+        numbers = typed.all_numbers(column, decimal) if read_here else None
         found[name] = column.values if numbers is None else numbers
     return found
 

@@ -94,7 +94,7 @@ def numbers(columns: list[Column], given: str | None) -> tuple[list[Numbers], st
     return [_sound(column, lambda values: read_numbers(values, sign)) for column in columns], sign
 
 
-def whole_numbers(column: Column, decimal: str | None) -> pa.ChunkedArray | None:
+def all_numbers(column: Column, decimal: str | None) -> pa.ChunkedArray | None:
     """A column of no known meaning as numbers, if every value is one in digits, none begins with zeros, and the decimal sign is
     certain; else None."""
     texts = [text for text in (text.strip() for text in coded(column.values)[1]) if text not in MISSING]

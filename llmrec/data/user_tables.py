@@ -72,8 +72,8 @@ def fit_user_table(dataset: Dataset, users: Any, columns: Mapping[str, str] | No
     encoding, left_out = learn_encoding(table.take(pa.array(here)), "users")
     if not encoding.columns:
         raise DataError(f"users: no column can be read as attributes. {'; '.join(left_out) or 'There is only user_id'}")
-    attributes, said = encode(encoding, table, "users")
-    notes = (*notes, *left_out, *(note for note in said if "not read" not in note))
+    attributes, said = encode(encoding, table.select(encoding.names), "users")
+    notes = (*notes, *left_out, *said)
     notes += (f"users: {len(here):,} of {dataset.n_users:,} users with events have attributes: {', '.join(encoding.names)}",)
     return UserTable(ids, attributes), notes
 
