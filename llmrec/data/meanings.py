@@ -65,7 +65,7 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
         with the meaning "" is not read.
     Raises SchemaError that lists the candidates and asks for `--columns`.
     """
-    items = what.startswith("items")
+    items = what == "items"
     words = _words(what)
     option = "--item-columns" if items else "--columns"
     _check_given(names, given, what, option, tuple(words))
@@ -110,7 +110,7 @@ def _words(what: str) -> Mapping[str, Sequence[set[str]]]:
     if what == "users":
         *better, email = EVENT_WORDS["user_id"]
         return {"user_id": (*better, {"id"}, email)}
-    return ITEM_WORDS if what.startswith("items") else EVENT_WORDS
+    return ITEM_WORDS if what == "items" else EVENT_WORDS
 
 
 def _required(what: str) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ def _check_given(
                 turned = f" {ours!r} is understood as it is; leave the option out."
             hint = f" Did you mean {close[0]!r}?" if close and not turned else turned
             raise SchemaError(f"{option} names {theirs!r}, which {what} does not have; its columns are {_quoted(names)}.{hint}")
-        if ours and not what.startswith("items") and ours not in allowed:
+        if ours and what != "items" and ours not in allowed:
             close = difflib.get_close_matches(ours, allowed, n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise SchemaError(f"{option} reads {theirs!r} as {ours!r}, expected one of {', '.join(allowed)}.{hint}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,7 @@ from llmrec.errors import DataError
 
 FEW = 0.01  # share of the rows that may be broken, and are left out and named, where a person has not said what to do
 _HEAD = 1 << 16
+_TABLES = ("events", "items", "users")
 _JSON = (".json", ".jsonl", ".ndjson")
 OnBadRows = Literal["error", "few", "skip"]
 
@@ -85,6 +86,9 @@ def read(
     not in the encoding, an encoding, separator, number or date (03/04/2026) that may be read in two ways, columns whose
     meaning is not clear, ids that a spreadsheet has shortened.
     """
+    for name, given, allowed in (("what", what, _TABLES), ("on_bad_rows", on_bad_rows, get_args(OnBadRows))):
+        if given not in allowed:
+            raise DataError(f"{name} is {given!r}, expected one of {', '.join(map(repr, allowed))}")
     path = Path(path).expanduser()
     check_file(path, what)
     named = f"{what}: {str(path)!r}"
@@ -233,7 +237,7 @@ def _typed(
 def _others(raw: _Raw, meanings: Meanings, decimal: str | None, what: str, named: str) -> dict[str, pa.ChunkedArray]:
     """Columns that mean nothing to the library: in events for the comparison of rows, in items and users for templates, rules
     and attributes, as numbers where every value is one. Left out are names that `build` would read as something."""
-    items, users = what.startswith("items"), what == "users"
+    items, users = what == "items", what == "users"
     taken = {ours for _, ours in meanings.pairs}
     aliases = {} if users else ITEM_ALIASES if items else EVENT_ALIASES
     others = {name for ours, names in aliases.items() if ours not in taken for name in names}

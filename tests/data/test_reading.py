@@ -195,6 +195,14 @@ def test_numbers_that_programs_write_with_an_exponent_are_times(tmp_path):
     assert build(read(path).table)[0].time.tolist() == [1.7e9, 1.700000000123e9]
 
 
+@pytest.mark.parametrize("given", [{"what": "item"}, {"on_bad_rows": "ignore"}])
+def test_an_argument_that_there_is_not_is_refused_by_name(tmp_path, given):
+    path = tmp_path / "x.csv"
+    path.write_text("user_id,item_id,timestamp\n1,2,2026-04-13\n")
+    with pytest.raises(DataError, match=f"{next(iter(given))} is .*, expected one of"):
+        read(path, **given)
+
+
 # ---------------------------------------------------------------------------------------- meanings
 
 
