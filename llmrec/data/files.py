@@ -278,8 +278,8 @@ def _remedy(path: Path, what: str, separator: str | None, coding: str | None) ->
 
 
 def _reading(path: Path, what: str) -> str:
-    users = ', "users"' if what == "users" else ""
-    return f"llmrec.data.reading.read({str(path)!r}{users}).table"
+    table = f', "{what}"' if what in ("items", "users") else ""
+    return f"llmrec.data.reading.read({str(path)!r}{table}).table"
 
 
 def _other_separator(first: str, second: str) -> str | None:
