@@ -56,7 +56,6 @@ def build(
         those not named, 0 for what says nothing for its item, such as a dislike. It is multiplied by the column `weight`, if
         there is one; a weight below 0 is read as a dislike and becomes 0. An event that counts 0 is in its user's history and
         read by the transformer, but it is neither predicted nor counted, for anybody.
-
     context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday", which
         the timestamp gives in UTC where no column has that name.
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec.data import typed
-from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES, NUMBERS
+from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES, NUMBERS, fold
 from llmrec.data.decoding import as_utf8, doubts_of, raw_bytes
 from llmrec.data.files import ID_NAMES, UNTYPED, check_file, read_parquet
 from llmrec.data.frames import is_text
@@ -243,7 +243,7 @@ def _others(raw: _Raw, meanings: Meanings, decimal: str | None, what: str, named
     others = {name for ours, names in aliases.items() if ours not in taken for name in names}
     found = {}
     for name in meanings.unread:
-        if name in taken or folded(name) in others:
+        if name in taken or {folded(name), fold(name)} & others:
             continue
         column = _column(raw, raw.names.index(name), name, named)
         # Attributes of users with a decimal point are read later, as they are of any table.

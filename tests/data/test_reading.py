@@ -266,6 +266,10 @@ def test_a_name_in_events_may_be_that_of_a_customer_and_is_not_read(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("Kundennr,Name,Artikelnr,Datum\n1,Ann,A,2026-04-13\n1,Ann,B,2026-04-14\n")
     assert build(read(path).table)[0].catalogue.column("title") == ["item A", "item B"]
+    path.write_text(
+        "用户,店铺name,商品,日期\n1,x,A,2026-04-13\n1,x,B,2026-04-14\n", encoding="utf-8"
+    )  # `build` reads a to z alone
+    assert build(read(path).table)[0].catalogue.column("title") == ["item A", "item B"]
     shopify = ["Name", "Email", "Created at", "Lineitem quantity", "Lineitem name", "Lineitem price", "Lineitem sku"]
     ours = {"Email": "user_id", "Lineitem sku": "item_id", "Lineitem name": "title", "Lineitem price": "price"}
     pairs = dict(column_meanings(shopify, "events").pairs)
