@@ -14,7 +14,7 @@ from llmrec.data.files import MISSING, csv_ids
 from llmrec.data.frames import coded
 from llmrec.data.report import said_of_lost
 from llmrec.data.written_dates import machine_written, possible_orders, read_dates, turned, unreadable, what_to_change
-from llmrec.data.written_numbers import SHEET_ERRORS, Numbers, ambiguous, evidence, read_given, read_numbers
+from llmrec.data.written_numbers import SHEET_ERRORS, Doubt, Numbers, ambiguous, evidence, read_given, read_numbers
 from llmrec.errors import DataError
 
 _SHORTENED = r"^[0-9]([.,][0-9]+)?[eE]\+[0-9]+$"  # a long number as a spreadsheet shows it
@@ -104,7 +104,7 @@ def all_numbers(column: Column, decimal: str | None) -> pa.ChunkedArray | None:
     if len(own) == 2 or (not own and decimal is None and ambiguous(texts) is not None):
         return None
     read = read_given(column.values, next(iter(own), decimal or "."))
-    return None if read.lost.any() else floats(read)
+    return None if isinstance(read, Doubt) or read.lost.any() else floats(read)
 
 
 def said_of_numbers(column: Column, read: Numbers) -> str:
@@ -190,16 +190,13 @@ def _lost(column: Column, lost: np.ndarray) -> str:
     return f"{column.name}: {said_of_lost(lost, 'date or time')}, such as {column.values[row].as_py()!r}{column.where(row)}"
 
 
-def _sound(column: Column, read: Callable[[pa.ChunkedArray], Numbers]) -> Numbers:
+def _sound(column: Column, read: Callable[[pa.ChunkedArray], Numbers | Doubt]) -> Numbers:
+    """The column as numbers. Raises DataError where that is doubtful, and where no value is a number."""
     left_out = f'{"--item-columns" if column.named.startswith("items") else "--columns"} "{column.name}="'
-    try:
-        found = read(column.values)
-    except DataError as error:
-        texts = [text for text in coded(column.values)[1] if repr(text) in str(error)]
-        row = min((column.row_of(text) for text in texts), default=0)
-        remedy = "Say --decimal comma or --decimal point" if "decimal" in str(error) else "Bring them to one in the export"
-        remedy += f", or leave the column out with {left_out}"
-        raise DataError(f"{column.at(row)}: {error}. {remedy}") from error
+    found = read(column.values)
+    if isinstance(found, Doubt):
+        row = min(map(column.row_of, found.texts))
+        raise DataError(f"{column.at(row)}: {found.said}. {found.remedy}, or leave the column out with {left_out}")
     if found.lost.any() and np.isnan(found.values).all():
         row = int(np.argmax(found.lost))
         raise DataError(
