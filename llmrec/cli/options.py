@@ -18,7 +18,7 @@ from llmrec.store import located
 
 if TYPE_CHECKING:
     from llmrec.data.clean import CleaningReport
-    from llmrec.data.reading import Reading
+    from llmrec.data.reading import OnBadRows, Reading
     from llmrec.data.table_format import TableFormat
 
 Command = Callable[..., Any]
@@ -50,7 +50,7 @@ class FormatOptions:
     item_columns: tuple[str, ...] = ()
     names: str | None = None
     skip_rows: int = 0
-    on_bad_rows: Literal["error", "few", "skip"] = "few"
+    on_bad_rows: OnBadRows = "few"
     on_duplicate: Literal["error", "first"] = "error"
 
     def events(self) -> TableFormat:

@@ -82,13 +82,13 @@ def read(
     Ids stay text where a number would not keep them as they are written ("007"). A column is read with a decimal comma, and
     dates with the day first, only where its values allow nothing else.
     Raises DataError and SchemaError that name the file, the line, the column and the option that helps (of the command; in
-    Python `table_format` takes it, as `on_bad_rows` is taken here): for bytes that are
-    not in the encoding, an encoding, separator, number or date (03/04/2026) that may be read in two ways, columns whose
-    meaning is not clear, ids that a spreadsheet has shortened.
+    Python `table_format` takes it, as `on_bad_rows` is taken here): for bytes that are not in the encoding, an encoding,
+    separator, number or date (03/04/2026) that may be read in two ways, columns whose meaning is not clear, ids and times that
+    a spreadsheet has shortened.
     """
-    for name, given, allowed in (("what", what, _TABLES), ("on_bad_rows", on_bad_rows, get_args(OnBadRows))):
-        if given not in allowed:
-            raise DataError(f"{name} is {given!r}, expected one of {', '.join(map(repr, allowed))}")
+    for name, value, allowed in (("what", what, _TABLES), ("on_bad_rows", on_bad_rows, get_args(OnBadRows))):
+        if value not in allowed:
+            raise DataError(f"{name} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
     path = Path(path).expanduser()
     check_file(path, what)
     named = f"{what}: {str(path)!r}"
@@ -126,6 +126,7 @@ def detect(path: str | Path, what: str = "events", table_format: TableFormat = T
 def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
     if path.suffix.lower() == ".parquet":
         table = read_parquet(path, what)
+        known = replace(known, encoding=None, separator=None, names=None, skip_rows=0)  # said of another file
         return _Raw(tuple(table.column_names), table, np.zeros(len(table), np.int64), (), False), known
     data, encoding = as_utf8(
         raw_bytes(path, what),

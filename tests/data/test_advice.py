@@ -49,7 +49,7 @@ DIGITS = [
 def test_dates_as_digits_in_another_order_are_no_seconds(values, said, remedy, kind):
     with pytest.raises(DataError) as caught:
         of_numbers([kind(value) for value in values])
-    assert said in str(caught.value) and remedy in str(caught.value)
+    assert said in str(caught.value) and remedy in str(caught.value) and "write dates as 2026-04-03" in str(caught.value)
 
 
 def test_dates_as_digits_in_a_file_are_no_seconds(file):

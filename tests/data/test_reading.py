@@ -146,6 +146,14 @@ def test_files_of_many_kinds(tmp_path, shop, ending):
     assert same(read(path).table, shop)
 
 
+def test_what_is_said_of_text_is_not_told_of_parquet(tmp_path, shop):
+    """The options of the command are for both files, of which one may be Parquet."""
+    path = tmp_path / "events.parquet"
+    shop.to_parquet(path)
+    found = read(path, table_format=TableFormat("cp1252", ";"))
+    assert found.format.encoding is None is found.format.separator and "events.parquet is read as Parquet" in found.notes[0]
+
+
 def test_ids_of_two_files_meet_although_one_has_lost_its_zeros(tmp_path):
     events, items = tmp_path / "events.csv", tmp_path / "items.csv"
     events.write_text("Kunde;Artikel;Datum\n1;0108;2026-04-13\n1;12;2026-04-14\n")
