@@ -13,7 +13,6 @@ import click
 from llmrec.cli.options import (
     EXISTING,
     FormatOptions,
-    counted,
     format_given,
     format_options,
     in_options,
@@ -22,6 +21,7 @@ from llmrec.cli.options import (
     with_reading,
 )
 from llmrec.cli.tables import aligned
+from llmrec.data.report import counted
 
 if TYPE_CHECKING:
     from llmrec.data.clean import CleaningReport

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from llmrec.data.report import counted
 from llmrec.store import located
 
 if TYPE_CHECKING:
     from llmrec.data.clean import CleaningReport
-    from llmrec.data.reading import Reading
+    from llmrec.data.reading import OnBadRows, Reading
     from llmrec.data.table_format import TableFormat
 
 Command = Callable[..., Any]
@@ -49,7 +50,7 @@ class FormatOptions:
     item_columns: tuple[str, ...] = ()
     names: str | None = None
     skip_rows: int = 0
-    on_bad_rows: Literal["error", "few", "skip"] = "few"
+    on_bad_rows: OnBadRows = "few"
     on_duplicate: Literal["error", "first"] = "error"
 
     def events(self) -> TableFormat:
@@ -226,11 +227,6 @@ def warn_if_few(users: int) -> None:
             f"{counted(users, 'user')}: below some hundred users, recommending to each what they had most often is as good, "
             "and simpler"
         )
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 user`, `2 users`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def in_options(text: str) -> str:

@@ -75,7 +75,7 @@ def known_ids(text: str, known: Ids) -> list[Any]:
 
 def _known_id(part: str, kind: type, known: Ids) -> Any:
     try:
-        return uuid.UUID(part) if kind is uuid.UUID else kind(part)
+        return kind(part)
     except ValueError as error:
         kinds, example = ("UUIDs", str(known[0])) if kind is uuid.UUID else ("numbers", repr(known[0]))
         raise click.UsageError(f"--users holds {part!r}, but the known ids are {kinds}, such as {example}.") from error

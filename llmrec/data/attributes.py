@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.data.files import FLAGS, levels_or_numbers, without_markers
-from llmrec.data.frames import coded
+from llmrec.data.frames import coded, is_number, is_text
 from llmrec.data.ids import tidy
+from llmrec.data.report import counted
 from llmrec.data.values import numbers
 from llmrec.errors import SchemaError
 
@@ -166,19 +167,19 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
     columns, notes = [], []
     for name in sorted(table.column_names):
         column = _plain(table.column(name), name, what)
-        column = column if _is_number(column.type) else levels_or_numbers(column)
+        column = column if is_number(column.type) else levels_or_numbers(column)
         texts, whole = _texts(column)
         distinct, count = np.unique([text for text in texts if text is not None], return_counts=True)
         if not len(distinct):
             notes.append(f"{what}: column {name!r} holds nothing, and is not read")
-        elif not _is_number(column.type) or (whole and len(distinct) <= FEW):
+        elif not is_number(column.type) or (whole and len(distinct) <= FEW):
             enough = np.flatnonzero(count >= least)
             enough = np.sort(enough[np.argsort(-count[enough], kind="stable")[:MOST_LEVELS]])
             levels = tuple(str(level) for level in distinct[enough])
             if rare := sorted({str(level) for level in distinct} - set(levels)):
-                left = "and count as missing" if levels else "so the column is not read"
+                left = "read as missing" if levels else "so the column is not read"
                 some = ", ".join(map(repr, rare[:3]))
-                notes.append(f"{what}: {len(rare):,} values of {name!r} have fewer than {least} rows, {left}: {some}")
+                notes.append(f"{what}: {counted(len(rare), 'value')} of {name!r} with fewer than {least} rows, {left}: {some}")
             if levels:
                 columns.append(Column(name, levels))
         else:
@@ -208,10 +209,10 @@ def encode(encoding: Encoding, table: pa.Table, what: str) -> tuple[Attributes, 
         if known.name not in table.column_names:
             continue
         column = _plain(table.column(known.name), known.name, what)
-        column = column if _is_number(column.type) else without_markers(column)
+        column = column if is_number(column.type) else without_markers(column)
         if known.levels:
             texts = _texts(column)[0]
-            number = _numbered(known.levels, set(texts) - {None}, _is_number(column.type))
+            number = _numbered(known.levels, set(texts) - {None}, is_number(column.type))
             found.codes[:, place] = [np.nan if text is None else number.get(text, np.nan) for text in texts]
             if new := sorted({text for text in texts if text is not None and text not in number}):
                 some = ", ".join(map(repr, new[:3]))
@@ -248,13 +249,13 @@ def _plain(column: pa.ChunkedArray, name: str, what: str) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
+    if is_text(kind) or pa.types.is_null(kind):
         return column.cast(pa.large_string())
     if pa.types.is_boolean(kind):
         return pa.chunked_array(
             [pa.array([None if flag is None else str(flag) for flag in column.to_pylist()], pa.large_string())]
         )
-    if _is_number(kind):
+    if is_number(kind):
         return column
     raise SchemaError(
         f"{what}: column {name!r} holds {kind}, expected text, flags or numbers; convert it first (a date to an age), or "
@@ -262,16 +263,12 @@ def _plain(column: pa.ChunkedArray, name: str, what: str) -> pa.ChunkedArray:
     )
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-
-
 def _texts(column: pa.ChunkedArray) -> tuple[Sequence[str | None], bool]:
     """The values of a column as `_plain` gives it as text, None where missing, and whether all of them are whole numbers.
 
     Whole numbers are written alike whether they come as ints, floats or text.
     """
-    if not _is_number(column.type):
+    if not is_number(column.type):
         code, values = coded(column)
         words = [tidy(value) or None for value in values]
         return [words[index] if index >= 0 else None for index in code], False

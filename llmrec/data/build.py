@@ -18,7 +18,7 @@ from llmrec.data import clean
 from llmrec.data.attributes import Encoding
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.clean_items import clean_items
-from llmrec.data.columns import unread_columns
+from llmrec.data.columns import NUMBERS, unread_columns
 from llmrec.data.context import context_codes, fit_context
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights
 from llmrec.data.derived import derived_items
@@ -27,14 +27,13 @@ from llmrec.data.files import untyped
 from llmrec.data.frames import coded
 from llmrec.data.ids import Ids
 from llmrec.data.matching import find_across, look_alike
-from llmrec.data.report import warn_of_losses
+from llmrec.data.report import counted, warn_of_losses
 from llmrec.data.requests import query_users
 from llmrec.data.tables import read_events, read_items
 from llmrec.data.times import time_notes
 from llmrec.data.values import mixed
 from llmrec.errors import DataError, SchemaError, UnknownItemError
 
-NUMBERS = ("rating", "weight", "price", "quantity")
 KEYS = ("user_id", "item_id", "timestamp")
 
 
@@ -57,7 +56,6 @@ def build(
         those not named, 0 for what says nothing for its item, such as a dislike. It is multiplied by the column `weight`, if
         there is one; a weight below 0 is read as a dislike and becomes 0. An event that counts 0 is in its user's history and
         read by the transformer, but it is neither predicted nor counted, for anybody.
-
     context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday", which
         the timestamp gives in UTC where no column has that name.
 
@@ -169,7 +167,8 @@ def asked_for(
     steps += (step,)
     if not len(table):
         raise UnknownItemError(
-            f"events: none of the item ids is in the catalogue of {len(catalogue):,} items ({step.detail}). Check the ids"
+            f"events: none of the item ids is in the catalogue of {counted(len(catalogue), 'item')} ({step.detail}). Check the "
+            "ids"
         )
     codes, said_of_context = context_codes(table, context)
     notes += said_of_context
@@ -177,7 +176,7 @@ def asked_for(
     if dataset.n_users < len(everyone):
         there = set(dataset.users.values)
         lost = [user for user in everyone if user not in there]
-        notes += (f"events: {len(lost):,} users have no known item, such as {', '.join(map(repr, lost[:3]))}",)
+        notes += (f"events: {counted(len(lost), 'user')} without a known item, such as {', '.join(map(repr, lost[:3]))}",)
     for name, known in (("event_type", event_types), ("scene", scenes)):
         if name in table.column_names:
             new = sorted({str(value) for value in coded(table.column(name))[1]} - set(known))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from llmrec.data.files import ID_NAMES, MISSING
 from llmrec.data.frames import coded, id_column
-from llmrec.data.report import CleaningReport, Step, counted
+from llmrec.data.report import CleaningReport, Step, counted, said_of_lost
 from llmrec.data.times import DAY, seconds
 from llmrec.data.values import numbers, repeated
 from llmrec.errors import DataError
@@ -98,7 +98,7 @@ def read_numbers(table: pa.Table, names: tuple[str, ...], what: str) -> tuple[pa
             continue
         values, lost, example = numbers(table.column(name), name, what)
         if lost.any():
-            said.append(f"{name}: {counted(lost, 'number')}, such as {example!r}, now unknown")
+            said.append(f"{name}: {said_of_lost(lost, 'number')}, such as {example!r}, now unknown")
         changed |= lost
         table = table.set_column(table.column_names.index(name), name, pa.chunked_array([values]))
     return table, Step("numbers", what, len(table), 0, int(changed.sum()), "; ".join(said))
@@ -190,7 +190,9 @@ def find_bots(events: pa.Table, drop: bool) -> tuple[pa.Table, Step]:
     if bot.any():
         loudest = np.flatnonzero(bot)[np.argsort(-total[bot], kind="stable")][:3]
         named = ", ".join(f"{users[index]!r} ({total[index]:,} events)" for index in loudest)
-        detail = f"{int(bot.sum()):,} users look like bots{'' if drop else ', kept'}: {named}"
+        many = int(bot.sum())
+        alike = f"{counted(many, 'user')} {'looks like a bot' if many == 1 else 'look like bots'}"
+        detail = f"{alike}{'' if drop else ', kept'}: {named}"
     return _filtered(events, ~(bot[user] & drop), "bot-like users", "events", detail)
 
 
@@ -199,7 +201,7 @@ def drop_unknown_items(events: pa.Table, known: np.ndarray) -> tuple[pa.Table, S
     detail = ""
     if not known.all():
         lost = coded(events.column("item_id").filter(~known))[1]
-        detail = f"{len(lost):,} item{'s' * (len(lost) > 1)}, such as {', '.join(repr(item) for item in lost[:3])}"
+        detail = f"{counted(len(lost), 'item')}, such as {', '.join(repr(item) for item in lost[:3])}"
     return _filtered(events, known, "not in the catalogue", "events", detail)
 
 

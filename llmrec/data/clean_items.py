@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from llmrec.data.clean import Cleaning, Step, drop_missing, read_ids, read_numbers
 from llmrec.data.files import MISSING
 from llmrec.data.frames import coded
+from llmrec.data.report import counted
 from llmrec.data.text import folded, normalise_column
 from llmrec.data.values import repeated
 from llmrec.errors import DataError, SchemaError
@@ -50,14 +51,13 @@ def one_row_an_id(items: pa.Table, on_duplicate: str) -> tuple[pa.Table, Step]:
     if not first.all():
         several = np.unique(code[~first])
         named = ", ".join(repr(ids[index]) for index in several[:3])
-        have = "s have" if len(several) > 1 else " has"
         if on_duplicate != "first":
             raise DataError(
-                f"items: {len(several):,} item id{have} rows that differ ({named}), expected one row per item. "
+                f"items: {counted(len(several), 'item id')} with rows that differ ({named}), expected one row per item. "
                 'Merge them, or keep the first row of each with Cleaning(on_duplicate="first"), in the command '
                 "--on-duplicate first"
             )
-        detail = f"{len(several):,} id{'s' * (len(several) > 1)} had rows that differ, first kept: {named}"
+        detail = f"{counted(len(several), 'id')} had rows that differ, first kept: {named}"
     dropped = len(items) - int(first.sum())
     return distinct.filter(pa.array(first)), Step("duplicated ids", "items", len(items), dropped, 0, detail)
 

@@ -12,6 +12,7 @@ from llmrec.errors import SchemaError
 
 EVENT_REQUIRED = ("user_id", "item_id", "timestamp")
 EVENT_OPTIONAL = ("rating", "weight", "event_type", "basket_id", "scene", "price", "quantity")
+NUMBERS = ("rating", "weight", "price", "quantity")  # columns of events
 ITEM_REQUIRED = ("item_id", "title")
 # Read from the events only when there is no item table.
 EVENT_ITEM_TEXT = ("title", "text", "category")
@@ -91,16 +92,16 @@ def unread_columns(table: pa.Table, what: str, argument: str, with_item_text: bo
     unread = [name for name in table.column_names if name not in known]
     if not unread:
         return ()
-    free = {alias: ours for ours in sorted(known - set(table.column_names)) for alias in (_fold(ours), *_aliases(items)[ours])}
-    like = {name: close for name in unread if (close := difflib.get_close_matches(_fold(name), free, n=1, cutoff=0.75))}
+    free = {alias: ours for ours in sorted(known - set(table.column_names)) for alias in (fold(ours), *_aliases(items)[ours])}
+    like = {name: close for name in unread if (close := difflib.get_close_matches(fold(name), free, n=1, cutoff=0.75))}
     guess = "".join(
         f" {name!r} looks like {free[close[0]]!r}: {argument}={{{name!r}: {free[close[0]]!r}}}." for name, close in like.items()
     )
     if not guess and (optional := sorted(known - set(table.column_names))):
         guess = f" To have a column read as one of {_quoted(optional)}, map it: {argument}={{'ITS NAME': {optional[0]!r}}}."
-    use = ", except by a prompt template that names them" if items else ""
-    verb = "columns {} are not read" if len(unread) > 1 else "column {} is not read"
-    hidden = [name for name in unread if any(word in _fold(name) for word in _AVAILABLE)]
+    verb, them = ("columns {} are not read", "them") if len(unread) > 1 else ("column {} is not read", "it")
+    use = f", except by a prompt template that names {them}" if items else ""
+    hidden = [name for name in unread if any(word in fold(name) for word in _AVAILABLE)]
     stock = f" What {hidden[0]!r} says of items, say in items_to_recommend at each call." if hidden else ""
     return (f"{what}: {verb.format(_quoted(unread))}{use}.{guess}{stock}",)
 
@@ -125,7 +126,7 @@ def _rename(
     for ours, folded in aliases.items():
         if ours in taken:
             continue
-        found = [theirs for theirs in came if theirs not in mapping and _fold(theirs) in folded]
+        found = [theirs for theirs in came if theirs not in mapping and fold(theirs) in folded]
         if len(found) > 1:
             raise SchemaError(
                 f"{what}: columns {_quoted(found)} could each be {ours!r}, expected one. "
@@ -177,8 +178,8 @@ def _missing(
     aliases: Mapping[str, tuple[str, ...]],
 ) -> str:
     free = [theirs for theirs, name in zip(came, names, strict=True) if name not in aliases]
-    by_fold = {_fold(theirs): theirs for theirs in free}
-    close = difflib.get_close_matches(_fold(ours), by_fold, n=1, cutoff=0.6)
+    by_fold = {fold(theirs): theirs for theirs in free}
+    close = difflib.get_close_matches(fold(ours), by_fold, n=1, cutoff=0.6)
     for other in aliases.get(ours, ()):
         close = close or difflib.get_close_matches(other, by_fold, n=1, cutoff=0.8)
     guess = by_fold[close[0]] if close else None
@@ -192,12 +193,13 @@ def _missing(
 
 
 def _closest(name: str, choices: list[str]) -> str:
-    by_fold = {_fold(choice): choice for choice in choices}
-    close = difflib.get_close_matches(_fold(name), by_fold, n=1)
+    by_fold = {fold(choice): choice for choice in choices}
+    close = difflib.get_close_matches(fold(name), by_fold, n=1)
     return f" Did you mean {by_fold[close[0]]!r}?" if close else ""
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
+    """A name in lower case, its letters from a to z and its digits alone, as the aliases are written."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

@@ -154,4 +154,5 @@ def _excerpt(line: bytes, encoding: str) -> str:
 
 
 def _line(data: bytes, place: int, encoding: str) -> int:
-    return len(data[:place].decode(encoding, errors="replace").splitlines()) or 1
+    """The number of the line that a byte is in."""
+    return 1 + len(re.findall(r"\r\n|\r|\n", data[:place].decode(encoding, errors="replace")))

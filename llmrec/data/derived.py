@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from llmrec.data.clean_items import TEXT, item_names
 from llmrec.data.frames import coded
+from llmrec.data.report import counted
 
 
 def derived_items(events: pa.Table) -> tuple[pa.Table, str]:
@@ -26,7 +27,7 @@ def derived_items(events: pa.Table) -> tuple[pa.Table, str]:
     source = f"the events' {', '.join(found)}" if found else "item ids alone"
     if "title" not in found:
         source += ", and its titles carry no meaning: pass items with titles"
-    return pa.table(table), f"items: no table was given; the catalogue of {len(ids):,} items is made of {source}"
+    return pa.table(table), f"items: no table was given; the catalogue of {counted(len(ids), 'item')} is made of {source}"
 
 
 def _most_frequent(item: np.ndarray, n_items: int, column: pa.ChunkedArray) -> pa.ChunkedArray:

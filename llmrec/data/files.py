@@ -185,14 +185,8 @@ def csv_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
     text = pc.utf8_trim_whitespace(column)
     gone = pc.is_in(text, pa.array(MISSING, text.type))
     bare = pc.if_else(gone, None, text)
-    known = bare.drop_null()
-    for pattern, kind in ((_INTEGER, pa.int64()), (_WHOLE, pa.float64())):
-        if len(known) and pc.all(pc.match_substring_regex(known, pattern)).as_py():
-            try:
-                return bare.cast(kind)
-            except pa.ArrowInvalid:
-                break  # nineteen digits beyond int64
-    return pc.if_else(gone, None, column)
+    numbers = _as_numbers(bare, _WHOLE)
+    return pc.if_else(gone, None, column) if numbers is None else numbers
 
 
 def without_markers(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -208,16 +202,24 @@ def levels_or_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     "True" and "False" where all are flags, else text. Missing values are null, as in `without_markers`."""
     column = without_markers(column)
     bare = pc.utf8_trim_whitespace(column)
+    if (numbers := _as_numbers(bare, _NUMBER)) is not None:
+        return numbers
     known = bare.drop_null()
-    for pattern, kind in ((_INTEGER, pa.int64()), (_NUMBER, pa.float64())):
+    if len(known) and pc.all(pc.is_in(known, pa.array(FLAGS, known.type))).as_py():
+        return pc.utf8_capitalize(bare)
+    return column
+
+
+def _as_numbers(bare: pa.ChunkedArray, fractions: str) -> pa.ChunkedArray | None:
+    """Text without white space around it as int64, or float64 where all of it matches the pattern `fractions`; else None."""
+    known = bare.drop_null()
+    for pattern, kind in ((_INTEGER, pa.int64()), (fractions, pa.float64())):
         if len(known) and pc.all(pc.match_substring_regex(known, pattern)).as_py():
             try:
                 return bare.cast(kind)
             except pa.ArrowInvalid:
-                break  # nineteen digits beyond int64
-    if len(known) and pc.all(pc.is_in(known, pa.array(FLAGS, known.type))).as_py():
-        return pc.utf8_capitalize(bare)
-    return column
+                return None  # nineteen digits beyond int64
+    return None
 
 
 def _checked_header(path: Path, what: str) -> list[str]:
@@ -276,8 +278,8 @@ def _remedy(path: Path, what: str, separator: str | None, coding: str | None) ->
 
 
 def _reading(path: Path, what: str) -> str:
-    users = ', "users"' if what == "users" else ""
-    return f"llmrec.data.reading.read({str(path)!r}{users}).table"
+    table = f', "{what}"' if what in ("items", "users") else ""
+    return f"llmrec.data.reading.read({str(path)!r}{table}).table"
 
 
 def _other_separator(first: str, second: str) -> str | None:

@@ -110,7 +110,7 @@ def id_column(column: pa.ChunkedArray, name: str, what: str) -> tuple[pa.Chunked
             return column.cast(pa.int64()), {}
         except pa.ArrowInvalid as error:
             raise SchemaError(f"{what}: column {name!r} holds ids above 2**63 - 1; convert them to str first") from error
-    if _is_text(kind):
+    if is_text(kind):
         return _tidied(column.cast(pa.large_string()))
     if kind == pa.uuid():
         return column, {}
@@ -126,6 +126,16 @@ def id_column(column: pa.ChunkedArray, name: str, what: str) -> tuple[pa.Chunked
     raise SchemaError(
         f"{what}: column {name!r} holds ids, expected str, int or UUID, came {kind}. Convert it first, for instance to str"
     )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers, which flags are not."""
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
 def storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -248,7 +258,3 @@ def _is_pandas(table: Any) -> bool:
 
 def _is_huggingface(table: Any) -> bool:
     return hasattr(table, "with_format") and isinstance(getattr(getattr(table, "data", None), "table", None), pa.Table)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from llmrec.data.frames import to_arrow
+from llmrec.data.report import counted
 from llmrec.data.rows import Broken
 from llmrec.errors import DataError, SchemaError
 
@@ -40,8 +41,7 @@ def read_json(data: bytes, named: str, what: str) -> tuple[pa.Table, np.ndarray,
             ) from error
     if len(table) != len(there):
         raise DataError(
-            f"{named}: {len(there):,} line{'s' * (len(there) != 1)} hold{'s' * (len(there) == 1)} {len(table):,} "
-            f"object{'s' * (len(table) != 1)}; expected one object per line"
+            f"{named}: {counted(len(table), 'object')} in {counted(len(there), 'line')}; expected one object per line"
         )
     return table, np.array(there, np.int64), tuple(broken)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from llmrec.data.ids import Ids
+from llmrec.data.report import counted
 
 
 def find_across(known: Ids, wanted: list[Any], untyped: bool) -> tuple[np.ndarray, str]:
@@ -34,7 +35,7 @@ def find_across(known: Ids, wanted: list[Any], untyped: bool) -> tuple[np.ndarra
     if not met:
         return place, ""
     example = f"{wanted[met[0]]!r} is {known[int(place[met[0]])]!r}"
-    return place, f"{len(met):,} ids matched without leading zeros, such as {example}"
+    return place, f"{counted(len(met), 'id')} matched without leading zeros, such as {example}"
 
 
 def look_alike(known: Ids, lost: list[Any]) -> str:

@@ -51,6 +51,13 @@ def known_names(names: list[str]) -> int:
     return len(found)
 
 
+def example_names(what: str, count: int) -> list[str]:
+    """Names for the columns of a file of events, items or users that has none, for a message: those that are needed come
+    first."""
+    first = _required(what)
+    return [*first, *(f"column{place}" for place in range(len(first) + 1, count + 1))]
+
+
 def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], ...] = ()) -> Meanings:
     """What the columns of a table of events, items or users mean; of users only `user_id` is looked for.
 
@@ -58,7 +65,7 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
         with the meaning "" is not read.
     Raises SchemaError that lists the candidates and asks for `--columns`.
     """
-    items = what.startswith("items")
+    items = what == "items"
     words = _words(what)
     option = "--item-columns" if items else "--columns"
     _check_given(names, given, what, option, tuple(words))
@@ -90,8 +97,7 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
             chosen[ours] = found[0]
     chosen, said = _title(chosen, names, (items or not reviews) and "title" in words)
     notes += said
-    required = ITEM_REQUIRED if items else EVENT_REQUIRED if what != "users" else ("user_id",)
-    for ours in required:
+    for ours in _required(what):
         if ours not in chosen:
             raise SchemaError(_missing(ours, names, chosen, what, option))
     order = {theirs: ours for ours, theirs in chosen.items()}
@@ -102,8 +108,13 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
 def _words(what: str) -> Mapping[str, Sequence[set[str]]]:
     """Words for the meanings that are looked for in a table."""
     if what == "users":
-        return {"user_id": (*EVENT_WORDS["user_id"], {"id"})}
-    return ITEM_WORDS if what.startswith("items") else EVENT_WORDS
+        *better, email = EVENT_WORDS["user_id"]
+        return {"user_id": (*better, {"id"}, email)}
+    return ITEM_WORDS if what == "items" else EVENT_WORDS
+
+
+def _required(what: str) -> tuple[str, ...]:
+    return {"items": ITEM_REQUIRED, "users": ("user_id",)}.get(what, EVENT_REQUIRED)
 
 
 def _title(chosen: dict[str, str], names: list[str], wanted: bool) -> tuple[dict[str, str], list[str]]:
@@ -130,7 +141,7 @@ def _check_given(
                 turned = f" {ours!r} is understood as it is; leave the option out."
             hint = f" Did you mean {close[0]!r}?" if close and not turned else turned
             raise SchemaError(f"{option} names {theirs!r}, which {what} does not have; its columns are {_quoted(names)}.{hint}")
-        if ours and not what.startswith("items") and ours not in allowed:
+        if ours and what != "items" and ours not in allowed:
             close = difflib.get_close_matches(ours, allowed, n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise SchemaError(f"{option} reads {theirs!r} as {ours!r}, expected one of {', '.join(allowed)}.{hint}")
@@ -150,12 +161,11 @@ def _missing(ours: str, names: list[str], chosen: dict[str, str], what: str, opt
     hint = f" Perhaps it is {close[0]!r}." if close else ""
     example = close[0] if close else "NAME IN THE FILE"
     rest = f"columns not understood: {_quoted(left)}" if left else "no column is left over"
-    order = ["user_id", "item_id", "timestamp", *(f"column{i}" for i in range(4, len(names) + 1))]
-    header = (
-        ""
-        if chosen or option != "--columns"
-        else f". If the first line holds values and not names, say --names {','.join(order)}"
-    )
+    header = ""
+    if not chosen:
+        order = example_names(what, len(names))
+        remedy = f"say --names {','.join(order)}" if what == "events" else f"write names above it: {', '.join(order)}"
+        header = f". If the first line holds values and not names, {remedy}"
     return (
         f"{what}: no column could be read as {ours}{_meant(ours)}; {rest}{f' ({known})' if known else ''}.{hint} "
         f"Say which: {option} {_quote(example, ours)}{header}"

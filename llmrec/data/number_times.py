@@ -127,7 +127,7 @@ def _refuse_others(known: np.ndarray) -> None:
                 f"format={' or '.join(map(repr, codes))})"
             )
             example = f"{known[valid[fitting[0]]][0]:0{len(forms[0])}.0f}"
-            _refuse(example, f"dates, {' or '.join(fitting)}", f"{remedy} (in a file: write dates as 2026-04-03)")
+            _refuse(example, f"dates, {' or '.join(fitting)}", remedy)
 
 
 def _as_ymd(known: np.ndarray, form: str) -> np.ndarray:
@@ -145,8 +145,8 @@ def _as_ymd(known: np.ndarray, form: str) -> np.ndarray:
 def _refuse(example: str, name: str, remedy: str) -> None:
     raise DataError(
         f"events: column 'timestamp' holds numbers such as {example}, which look like {name}; "
-        f"expected datetimes, ISO 8601 text or numbers since 1970. Convert the column with {remedy}, or, "
-        'if they are seconds or an order, with pandas.to_datetime(column, unit="s")'
+        f"expected datetimes, ISO 8601 text or numbers since 1970. Convert the column with {remedy} (in a file: write dates as "
+        '2026-04-03), or, if they are seconds or an order, with pandas.to_datetime(column, unit="s")'
     )
 
 

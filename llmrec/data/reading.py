@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec.data import typed
-from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES
+from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES, NUMBERS, fold
 from llmrec.data.decoding import as_utf8, doubts_of, raw_bytes
 from llmrec.data.files import ID_NAMES, UNTYPED, check_file, read_parquet
+from llmrec.data.frames import is_text
 from llmrec.data.json_rows import read_json
 from llmrec.data.meanings import Meanings, column_meanings, folded, known_names
 from llmrec.data.report import Step
@@ -28,9 +29,9 @@ from llmrec.data.table_format import ORDERS, TableFormat
 from llmrec.data.typed import Column
 from llmrec.errors import DataError
 
-NUMBERS = ("rating", "weight", "price", "quantity")
 FEW = 0.01  # share of the rows that may be broken, and are left out and named, where a person has not said what to do
 _HEAD = 1 << 16
+_TABLES = ("events", "items", "users")
 _JSON = (".json", ".jsonl", ".ndjson")
 OnBadRows = Literal["error", "few", "skip"]
 
@@ -81,10 +82,13 @@ def read(
     Ids stay text where a number would not keep them as they are written ("007"). A column is read with a decimal comma, and
     dates with the day first, only where its values allow nothing else.
     Raises DataError and SchemaError that name the file, the line, the column and the option that helps (of the command; in
-    Python `table_format` takes it, as `on_bad_rows` is taken here): for bytes that are
-    not in the encoding, an encoding, separator, number or date (03/04/2026) that may be read in two ways, columns whose
-    meaning is not clear, ids that a spreadsheet has shortened.
+    Python `table_format` takes it, as `on_bad_rows` is taken here): for bytes that are not in the encoding, an encoding,
+    separator, number or date (03/04/2026) that may be read in two ways, columns whose meaning is not clear, ids and times that
+    a spreadsheet has shortened.
     """
+    for name, value, allowed in (("what", what, _TABLES), ("on_bad_rows", on_bad_rows, get_args(OnBadRows))):
+        if value not in allowed:
+            raise DataError(f"{name} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
     path = Path(path).expanduser()
     check_file(path, what)
     named = f"{what}: {str(path)!r}"
@@ -122,6 +126,7 @@ def detect(path: str | Path, what: str = "events", table_format: TableFormat = T
 def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
     if path.suffix.lower() == ".parquet":
         table = read_parquet(path, what)
+        known = replace(known, encoding=None, separator=None, names=None, skip_rows=0)  # said of another file
         return _Raw(tuple(table.column_names), table, np.zeros(len(table), np.int64), (), False), known
     data, encoding = as_utf8(
         raw_bytes(path, what),
@@ -136,11 +141,11 @@ def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, T
     if inner in _JSON or data.lstrip()[:2] in (b'{"', b"[{"):
         table, line, broken = read_json(data, named, what)
         return _Raw(tuple(table.column_names), table, line, broken, False, doubts), known
-    raw, known = _text(data, named, known)
+    raw, known = _text(data, what, named, known)
     return replace(raw, doubts=doubts), known
 
 
-def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
+def _text(data: bytes, what: str, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
     skip, separator, names = known.skip_rows, known.separator, known.names
     head = data[:_HEAD].decode("utf-8", errors="ignore")
     if len(data) > _HEAD:
@@ -152,7 +157,7 @@ def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableForma
         raise DataError(
             f"{named}: nothing is left below the first {skip} lines; expected a header line. Give a smaller --skip-rows"
         )
-    separator = separator or find_separator("".join(lines), named, names)
+    separator = separator or find_separator("".join(lines), named, names, what)
     single, quote = separator, _quote(data, separator) if known.quote is None else known.quote
     if len(separator) > 1:
         if UNIT.encode() in data:
@@ -163,7 +168,7 @@ def _text(data: bytes, named: str, known: TableFormat) -> tuple[_Raw, TableForma
         quote = "'"
         some = first_rows(data, single, quote, skip, 200)
     if names is None and some:
-        check_names(some, named, separator)
+        check_names(some, named, separator, what)
     elif names is not None and some and known_names(some[0][1]) > 1:
         raise DataError(
             f"{named}, line {some[0][0]}: holds names such as {some[0][1][0]!r}, but names of columns are given. Say "
@@ -208,7 +213,7 @@ def _typed(
         ours: _column(raw, raw.names.index(theirs), ours, named) for theirs, ours in meanings.pairs if raw.names.count(theirs)
     }
     values = {ours: column.values for ours, column in columns.items()}
-    text = {ours: column for ours, column in columns.items() if _is_text(column.values.type)}
+    text = {ours: column for ours, column in columns.items() if is_text(column.values.type)}
     changed, said = 0, []
     numeric = [column for ours, column in text.items() if ours in NUMBERS]
     read_as, decimal = typed.numbers(numeric, found.decimal)
@@ -233,32 +238,28 @@ def _typed(
 def _others(raw: _Raw, meanings: Meanings, decimal: str | None, what: str, named: str) -> dict[str, pa.ChunkedArray]:
     """Columns that mean nothing to the library: in events for the comparison of rows, in items and users for templates, rules
     and attributes, as numbers where every value is one. Left out are names that `build` would read as something."""
-    items, users = what.startswith("items"), what == "users"
+    items, users = what == "items", what == "users"
     taken = {ours for _, ours in meanings.pairs}
     aliases = {} if users else ITEM_ALIASES if items else EVENT_ALIASES
     others = {name for ours, names in aliases.items() if ours not in taken for name in names}
     found = {}
     for name in meanings.unread:
-        if name in taken or folded(name) in others:
+        if name in taken or {folded(name), fold(name)} & others:
             continue
         column = _column(raw, raw.names.index(name), name, named)
         # Attributes of users with a decimal point are read later, as they are of any table.
         read_here = raw.untyped and (items or (users and pc.any(pc.match_substring(column.values, ",")).as_py()))
-        numbers = typed.whole_numbers(column, decimal) if read_here else None
+        numbers = typed.all_numbers(column, decimal) if read_here else None
         found[name] = column.values if numbers is None else numbers
     return found
 
 
 def _column(raw: _Raw, place: int, ours: str, named: str) -> Column:
     values = raw.table.column(place)
-    if _is_text(values.type):
+    if is_text(values.type):
         values = values.cast(pa.large_string())
     line = raw.line
     return Column(raw.names[place], ours, named, lambda row: f", line {int(line[row]):,}" if line[row] else "", values)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _shown(broken: tuple[Broken, ...]) -> str:

@@ -79,7 +79,12 @@ def warn_of_losses(steps: tuple[Step, ...]) -> None:
         warnings.warn("; ".join(said) + ". The report of the cleaning counts every row", DataLossWarning, stacklevel=3)
 
 
-def counted(lost: np.ndarray, what: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 user`, `2 users`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def said_of_lost(lost: np.ndarray, what: str) -> str:
     """How many values, bool (n,), are not what they should be: "1 is not a number", "3 are not dates or times"."""
     count = int(lost.sum())
     return f"1 is not a {what}" if count == 1 else f"{count:,} are not {' or '.join(f'{word}s' for word in what.split(' or '))}"

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from llmrec.data.report import counted
 from llmrec.errors import DataError
 
 _SHOWN = 80
@@ -68,9 +69,7 @@ def read_rows(data: bytes, separator: str, quote: str, names: tuple[str, ...] | 
             left_out.append((begin, parser.last))
         elif why or len(row) != width or row == named:
             said = why or (
-                "the names of the columns again"
-                if row == named
-                else f"{len(row)} field{'s' * (len(row) != 1)}, expected {width}"
+                "the names of the columns again" if row == named else f"{counted(len(row), 'field')}, expected {width}"
             )
             broken.append(Broken(begin, said, parser.text[:_SHOWN].strip("\r\n")))
             left_out.append((begin, parser.last))

@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from llmrec.data.meanings import known_names
+from llmrec.data.meanings import example_names, known_names
+from llmrec.data.report import counted
 from llmrec.errors import DataError
 
 CANDIDATES = (",", ";", "\t", "|", "::", "^", "~", "\x01", ":", " ")
@@ -29,10 +30,10 @@ class _Cut:
     first: int
 
 
-def find_separator(head: str, named: str, names: tuple[str, ...] | None) -> str:
+def find_separator(head: str, named: str, names: tuple[str, ...] | None, what: str) -> str:
     """What separates the fields in the first lines of a file.
 
-    head: whole lines, from that of the names on. names: of the columns, where the file has none.
+    head: whole lines, from that of the names on. names: of the columns, where the file has none. what: as in `check_names`.
     Raises DataError where nothing or more than one thing does.
     """
     cuts = [cut for separator in CANDIDATES if separator in head and (cut := _cut(head, separator, names)) is not None]
@@ -40,9 +41,10 @@ def find_separator(head: str, named: str, names: tuple[str, ...] | None) -> str:
         cuts = [cut for cut in cuts if cut.separator != ":"]
     if not cuts:
         first = head.splitlines()[0][:80]
+        above = ", and --skip-rows for lines above the header" if what == "events" else ", or delete lines above the header"
         raise DataError(
             f"{named}: no separator splits the lines into equal numbers of fields (tried comma, semicolon, tab, | and others); "
-            f"the first line is {first!r}. Say --separator, and --skip-rows for lines above the header"
+            f"the first line is {first!r}. Say --separator{above}"
         )
     best = max(cuts, key=lambda cut: (cut.known, cut.separator in _USUAL, cut.share, cut.width))
     rivals = [
@@ -62,12 +64,14 @@ def find_separator(head: str, named: str, names: tuple[str, ...] | None) -> str:
     return best.separator
 
 
-def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str) -> None:
+def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str, what: str) -> None:
     """Raises DataError for a first row that holds no names: values, fewer fields than the rows below, names that are there
     twice.
 
-    rows: the first rows, each with its line.
+    rows: the first rows, each with its line. what: "events", "items" or "users"; --names and --skip-rows are options for events
+    alone.
     """
+    events = what == "events"
     (line, first), below = rows[0], rows[1:]
     names = [name.strip() for name in first]
     wide, count = Counter(len(row) for _, row in below).most_common(1)[0] if below else (len(names), 1)
@@ -79,24 +83,27 @@ def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str) -
     if len(names) != wide and 2 * count > len(below):
         begin = next(number for number, row in below if len(row) == wide)
         if len(names) == 1 or wide > len(names) + 1:
-            remedy = f"If the names stand in line {begin}, say --skip-rows {begin - 1}"
+            remedy = f"If the names stand in line {begin}, "
+            remedy += f"say --skip-rows {begin - 1}" if events else "delete the lines above it"
         else:
             remedy = "Name every column in that line"
         decimal = ", and put numbers with a decimal comma in quotes" if separator == "," else ""
         raise DataError(
-            f"{named}, line {line}: the header has {len(names)} name{'s' * (len(names) > 1)}, but most rows have {wide} "
+            f"{named}, line {line}: the header has {counted(len(names), 'name')}, but most rows have {wide} "
             f"fields. {remedy}{decimal}"
         )
     values = [name for name in names if _VALUE.fullmatch(name)]
     if values and known_names(names) < 2:
-        raise DataError(
-            f"{named}, line {line}: holds values such as {values[0]!r} instead of column names. Give the names in order: "
-            f"--names {','.join(['user_id', 'item_id', 'timestamp', *(f'column{i}' for i in range(4, len(names) + 1))])}"
-        )
+        examples = example_names(what, len(names))
+        remedy = f"Give the names in order: --names {','.join(examples)}"
+        if not events:
+            remedy = f"Write the names above the rows, in order: {', '.join(examples)}"
+        raise DataError(f"{named}, line {line}: holds values such as {values[0]!r} instead of column names. {remedy}")
     if twice := [name for name, count in Counter(name for name in names if name).items() if count > 1]:
+        option = f", or name all columns with --names and --skip-rows {line}" if events else ""
         raise DataError(
             f"{named}, line {line}: several columns are named {twice[0]!r}, expected distinct names. Rename all but one of "
-            f"them, or name all columns with --names and --skip-rows {line}"
+            f"them{option}"
         )
 
 

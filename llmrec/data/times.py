@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.data.frames import coded
+from llmrec.data.frames import coded, is_number, is_text
 from llmrec.data.number_times import number_times
+from llmrec.data.report import counted
 from llmrec.data.written_dates import turned
 from llmrec.errors import DataError, SchemaError
 
@@ -35,9 +36,9 @@ def seconds(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
         return _floats(column.cast(pa.int64())) / _PER_SECOND[kind.unit], f"datetimes in {kind.unit}"
     if pa.types.is_date(kind):
         return _floats(column.cast(pa.timestamp("s")).cast(pa.int64())), "dates"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    if is_number(kind):
         return number_times(_floats(column))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if is_text(kind):
         return _from_text(column.cast(pa.large_string()))
     raise SchemaError(f"events: column 'timestamp' is {kind}, expected datetimes, dates, ISO 8601 text or numbers since 1970")
 
@@ -61,8 +62,7 @@ def time_notes(column: pa.ChunkedArray, time: np.ndarray, user: pa.ChunkedArray,
             notes.append(
                 f"events: 'timestamp' is {kind}, in which the times are only told apart in steps of {gap:,.4g}; pass float64"
             )
-    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    if numeric and not none and np.abs(time).max() < 1e8:
+    if is_number(kind) and not none and np.abs(time).max() < 1e8:
         notes.append(
             f"events: 'timestamp' holds numbers from {time.min():,.10g} to {time.max():,.10g}, read as seconds since 1970: "
             "they serve as an order, and their dates mean nothing"
@@ -71,21 +71,24 @@ def time_notes(column: pa.ChunkedArray, time: np.ndarray, user: pa.ChunkedArray,
     late = time >= _FUTURE.astype(np.int64)
     if late.any():
         notes.append(
-            f"events: {int(late.sum()):,} timestamps are far in the future, up to {_date(time.max())}; taken as they are"
+            f"events: {counted(int(late.sum()), 'timestamp')} far in the future, up to {_date(time.max())}; taken as they are"
         )
     if not none and time.max() < _LIKELY.astype(np.int64):
         notes.append(f"events: all times are before 1990, such as {_date(time[0])}; is the unit right?")
     early = time < _PAST.astype(np.int64)
     if early.any() and not early.all():
-        notes.append(f"events: {int(early.sum()):,} timestamps are before 1980, from {_date(time.min())}; taken as they are")
+        notes.append(
+            f"events: {counted(int(early.sum()), 'timestamp')} before 1980, from {_date(time.min())}; taken as they are"
+        )
     if not none and (time % DAY == 0).all() and not baskets:
         day = np.unique(time, return_inverse=True)[1]
         _, count = np.unique(coded(user)[0] * (int(day.max()) + 1) + day, return_counts=True)
         same = int(count[count > 1].sum())
+        shared = f"{same:,} events share their user and day with another" if same else "no user has two events on one day"
         notes.append(
-            f"events: all timestamps are whole days; {same:,} events share their user and day with another. Without basket_id "
-            "each event is a basket of its own, the order within a day is shuffled by the seed, and equal rows of one day "
-            "count once (step 'exact duplicates'). Pass times of day, or basket_id"
+            f"events: all timestamps are whole days; {shared}. Without basket_id each event is a basket of its own, the order "
+            "within a day is shuffled by the seed, and equal rows of one day count once (step 'exact duplicates'). Pass times "
+            "of day, or basket_id"
         )
     return tuple(notes)
 

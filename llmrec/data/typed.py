@@ -12,13 +12,15 @@ import pyarrow.compute as pc
 
 from llmrec.data.files import MISSING, csv_ids
 from llmrec.data.frames import coded
-from llmrec.data.report import counted
+from llmrec.data.report import said_of_lost
 from llmrec.data.written_dates import machine_written, possible_orders, read_dates, turned, unreadable, what_to_change
-from llmrec.data.written_numbers import SHEET_ERRORS, Numbers, ambiguous, evidence, read_given, read_numbers
+from llmrec.data.written_numbers import SHEET_ERRORS, Doubt, Numbers, ambiguous, evidence, read_given, read_numbers
 from llmrec.errors import DataError
 
 _SHORTENED = r"^[0-9]([.,][0-9]+)?[eE]\+[0-9]+$"  # a long number as a spreadsheet shows it
+_SHORTENED_TIME = r"^[0-9]([.,][0-9]{1,5})?E\+[0-9]+$"  # other programs write e+, or all digits
 _FORMULA = r'^="([^"]*)"$'  # text that a spreadsheet is not to take for a number: ="007"
+_BY_SHEET = "a long number that a spreadsheet has shortened"
 _NARROW = r"^#{2,}$"  # a column too narrow, as a spreadsheet shows it
 Where = Callable[[int], str]  # row -> ", line 17", "" where files of that kind have no lines
 
@@ -54,25 +56,27 @@ def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str]:
         said.append(f'{count:,} written as ="..." for a spreadsheet, now without it')
         values = pc.if_else(formula, pc.replace_substring_regex(text, _FORMULA, r"\1"), values)
         text = pc.utf8_trim_whitespace(values)
-    for pattern, kind in (
-        (_SHORTENED, "a long number that a spreadsheet has shortened"),
-        (_NARROW, "a column too narrow to show"),
-    ):
-        found = pc.index(pc.match_substring_regex(text, pattern), True).as_py()
-        if found >= 0:
-            raise DataError(
-                f"{column.at(found)}: {values[found].as_py()!r} is {kind}, so that different ids may have become one. Export "
-                "the table again, with this column as text"
-            )
+    _refuse(column, text, _SHORTENED, _BY_SHEET, "ids")
+    _refuse(column, text, _NARROW, "a column too narrow to show", "ids")
     wrong = pc.is_in(text, pa.array(SHEET_ERRORS, text.type))
-    if pc.any(wrong).as_py():
-        said.append(f"{pc.sum(wrong).as_py():,} are errors of a spreadsheet, now missing")
+    if count := pc.sum(wrong).as_py():
+        said.append(f"{'1 is an error' if count == 1 else f'{count:,} are errors'} of a spreadsheet, now missing")
         values = pc.if_else(wrong, pa.scalar("", values.type), values)
     if decimal == ",":  # 17850,0 is a whole number that was written as one with decimals
         known = text.filter(pc.invert(pc.is_in(text, pa.array(MISSING, text.type))))
         if len(known) and pc.all(pc.match_substring_regex(known, r"^-?(0|[1-9][0-9]{0,14}),0+$")).as_py():
             values = pc.replace_substring(values, ",", ".")
     return csv_ids(values), f"{column.name}: {'; '.join(said)}" if said else ""
+
+
+def _refuse(column: Column, text: pa.ChunkedArray, pattern: str, kind: str, values: str) -> None:
+    """Raises DataError for the first text of a column that has a pattern, by which a spreadsheet shows more than one value."""
+    found = pc.index(pc.match_substring_regex(text, pattern), True).as_py()
+    if found >= 0:
+        raise DataError(
+            f"{column.at(found)}: {text[found].as_py()!r} is {kind}, so that different {values} may have become one. Export "
+            "the table again, with this column as text"
+        )
 
 
 def numbers(columns: list[Column], given: str | None) -> tuple[list[Numbers], str | None]:
@@ -90,7 +94,7 @@ def numbers(columns: list[Column], given: str | None) -> tuple[list[Numbers], st
     return [_sound(column, lambda values: read_numbers(values, sign)) for column in columns], sign
 
 
-def whole_numbers(column: Column, decimal: str | None) -> pa.ChunkedArray | None:
+def all_numbers(column: Column, decimal: str | None) -> pa.ChunkedArray | None:
     """A column of no known meaning as numbers, if every value is one in digits, none begins with zeros, and the decimal sign is
     certain; else None."""
     texts = [text for text in (text.strip() for text in coded(column.values)[1]) if text not in MISSING]
@@ -100,7 +104,7 @@ def whole_numbers(column: Column, decimal: str | None) -> pa.ChunkedArray | None
     if len(own) == 2 or (not own and decimal is None and ambiguous(texts) is not None):
         return None
     read = read_given(column.values, next(iter(own), decimal or "."))
-    return None if read.lost.any() else floats(read)
+    return None if isinstance(read, Doubt) or read.lost.any() else floats(read)
 
 
 def said_of_numbers(column: Column, read: Numbers) -> str:
@@ -111,7 +115,9 @@ def said_of_numbers(column: Column, read: Numbers) -> str:
         parts.append(f"{read.repaired:,} written with {how}")
     if read.lost.any():
         row = int(np.argmax(read.lost))
-        parts.append(f"{counted(read.lost, 'number')}, such as {column.values[row].as_py()!r}{column.where(row)}, now unknown")
+        parts.append(
+            f"{said_of_lost(read.lost, 'number')}, such as {column.values[row].as_py()!r}{column.where(row)}, now unknown"
+        )
     return f"{column.name}: {'; '.join(parts)}" if parts else ""
 
 
@@ -119,9 +125,11 @@ def times(column: Column, order: str | None) -> tuple[pa.ChunkedArray, str | Non
     """Times as timestamp[us], or as text where they are ISO 8601 or numbers, which `times.seconds` reads; the order of day,
     month and year, None where no value needs one; and what was lost.
 
-    Raises DataError where the order is open, where two orders are mixed and where nothing is a time.
+    Raises DataError where the order is open, where two orders are mixed, where nothing is a time, and for numbers that a
+    spreadsheet has shortened.
     """
     text = pc.utf8_trim_whitespace(column.values)
+    _refuse(column, text, _SHORTENED_TIME, _BY_SHEET, "times")
     text = pc.if_else(pc.is_in(text, pa.array((*MISSING, *SHEET_ERRORS), text.type)), None, text)
     texts = coded(text)[1]
     column = Column(column.name, column.ours, column.named, column.where, text)
@@ -179,19 +187,16 @@ def _lost(column: Column, lost: np.ndarray) -> str:
     if not lost.any():
         return ""
     row = int(np.argmax(lost))
-    return f"{column.name}: {counted(lost, 'date or time')}, such as {column.values[row].as_py()!r}{column.where(row)}"
+    return f"{column.name}: {said_of_lost(lost, 'date or time')}, such as {column.values[row].as_py()!r}{column.where(row)}"
 
 
-def _sound(column: Column, read: Callable[[pa.ChunkedArray], Numbers]) -> Numbers:
+def _sound(column: Column, read: Callable[[pa.ChunkedArray], Numbers | Doubt]) -> Numbers:
+    """The column as numbers. Raises DataError where that is doubtful, and where no value is a number."""
     left_out = f'{"--item-columns" if column.named.startswith("items") else "--columns"} "{column.name}="'
-    try:
-        found = read(column.values)
-    except DataError as error:
-        texts = [text for text in coded(column.values)[1] if repr(text) in str(error)]
-        row = min((column.row_of(text) for text in texts), default=0)
-        remedy = "Say --decimal comma or --decimal point" if "decimal" in str(error) else "Bring them to one in the export"
-        remedy += f", or leave the column out with {left_out}"
-        raise DataError(f"{column.at(row)}: {error}. {remedy}") from error
+    found = read(column.values)
+    if isinstance(found, Doubt):
+        row = min(map(column.row_of, found.texts))
+        raise DataError(f"{column.at(row)}: {found.said}. {found.remedy}, or leave the column out with {left_out}")
     if found.lost.any() and np.isnan(found.values).all():
         row = int(np.argmax(found.lost))
         raise DataError(

@@ -17,6 +17,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.frames import coded, to_arrow
 from llmrec.data.ids import Ids
 from llmrec.data.merge import check_kinds
+from llmrec.data.report import counted
 from llmrec.data.tables import empty_table
 from llmrec.data.values import repeated
 from llmrec.errors import DataError
@@ -71,8 +72,8 @@ def fit_user_table(dataset: Dataset, users: Any, columns: Mapping[str, str] | No
     encoding, left_out = learn_encoding(table.take(pa.array(here)), "users")
     if not encoding.columns:
         raise DataError(f"users: no column can be read as attributes. {'; '.join(left_out) or 'There is only user_id'}")
-    attributes, said = encode(encoding, table, "users")
-    notes = (*notes, *left_out, *(note for note in said if "not read" not in note))
+    attributes, said = encode(encoding, table.select(encoding.names), "users")
+    notes = (*notes, *left_out, *said)
     notes += (f"users: {len(here):,} of {dataset.n_users:,} users with events have attributes: {', '.join(encoding.names)}",)
     return UserTable(ids, attributes), notes
 
@@ -113,7 +114,7 @@ def _read(users: Any, columns: Mapping[str, str] | None, fitted: Encoding | None
     table, _ = clean.read_ids(table, ("user_id",), "users")
     table, step = clean.drop_missing(table, ("user_id",), "users")
     if step.rows_dropped:
-        notes += (f"users: {step.rows_dropped:,} rows have no user_id, and are not read",)
+        notes += (f"users: {counted(step.rows_dropped, 'row')} without a user_id, not read",)
     if not len(table):
         raise DataError("users: no row has a user_id, expected an id in each")
     table = table.filter(pa.array(~repeated(table)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.frames import coded, storage
+from llmrec.data.frames import coded, is_number, is_text, storage
 from llmrec.errors import SchemaError
 
 
@@ -59,7 +59,7 @@ def numbers(column: pa.ChunkedArray, name: str, what: str) -> tuple[np.ndarray, 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind, none = column.type, np.zeros(len(column), bool)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if is_text(kind):
         code, texts = coded(column.cast(pa.large_string()))
         values = np.array([_number(text) for text in texts] + [np.nan])
         bad = np.isnan(values) & np.array([text.strip().lower() not in ("", "nan") for text in texts] + [False])
@@ -67,7 +67,7 @@ def numbers(column: pa.ChunkedArray, name: str, what: str) -> tuple[np.ndarray, 
             example = texts[int(np.argmax(bad))]
             raise SchemaError(f"{what}: column {name!r} should hold numbers, came text such as {example!r}; convert it first")
         return values[code], bad[code], texts[int(np.argmax(bad))] if bad.any() else None
-    if pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    if pa.types.is_null(kind) or is_number(kind):
         values = column.cast(pa.float64(), safe=False).to_numpy()
         return np.where(np.isnan(values), np.nan, values), none, None  # one kind of NaN: rows are compared and hashed by bits
     if pa.types.is_boolean(kind):

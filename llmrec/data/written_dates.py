@@ -110,7 +110,7 @@ def possible_orders(texts: list[str]) -> Orders:
 
 
 def _day(numbers: tuple[str, ...], order: str) -> date | None:
-    """The day that three numbers are in an order; None where they are none. A year that comes first has two digits here."""
+    """The day that three numbers are in an order, a year of two or four digits among them; None where they are none."""
     part = {letter: numbers[at] for at, letter in enumerate(order)}
     if len(part["y"]) not in (2, 4) or len(part["d"]) > 2:
         return None

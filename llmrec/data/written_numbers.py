@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from llmrec.data.files import MISSING
 from llmrec.data.frames import coded
-from llmrec.errors import DataError
 
 SHEET_ERRORS = ("#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "#N/A")
 _CURRENCY = re.compile(r"(?i)\s*(€|£|us\$|\$|¥|￥|元|eur|usd|gbp|chf|cny|rmb|kr)\.?\s*")
@@ -18,6 +17,7 @@ _BETWEEN = " \u00a0\u202f'’"  # between thousands, besides the comma and the p
 _PLAIN = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+")
 _MACHINE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_SAY_DECIMAL = "Say --decimal comma or --decimal point"
 _SIGNS = {",": ".", ".": ","}
 _SIMPLE = re.compile(r"[+-]?([0-9]+)(?:([.,])([0-9]+))?")
 _GROUPED = {
@@ -41,6 +41,18 @@ class Numbers:
     lost: np.ndarray
     decimal: str | None
     repaired: int
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a column of text is not read as numbers.
+
+    texts: values that show it. said: it in words. remedy: what a person can do about it.
+    """
+
+    texts: tuple[str, ...]
+    said: str
+    remedy: str
 
 
 def evidence(texts: list[str]) -> dict[str, int]:
@@ -70,29 +82,33 @@ def ambiguous(texts: list[str]) -> str | None:
     return None
 
 
-def read_numbers(column: pa.ChunkedArray, decimal: str | None) -> Numbers:
+def read_numbers(column: pa.ChunkedArray, decimal: str | None) -> Numbers | Doubt:
     """A column of text as numbers; `decimal` is the sign where the column's own values do not tell, or None.
 
-    Raises DataError, without a place, where values tell two signs or could be read in two ways, or name two currencies.
+    A Doubt where values tell two signs or could be read in two ways, or name two currencies.
     """
     code, texts = coded(column.cast(pa.large_string()))
     own = evidence(texts)
     if len(own) == 2:
         comma, point = texts[own[","]], texts[own["."]]
-        raise DataError(f"mixes numbers with a decimal comma and a decimal point, such as {comma!r} and {point!r}")
+        said = f"mixes numbers with a decimal comma and a decimal point, such as {comma!r} and {point!r}"
+        return Doubt((comma, point), said, _SAY_DECIMAL)
     sign = next(iter(own), decimal)
     if sign is None and (text := ambiguous(texts)) is not None:
-        raise DataError(f"{text!r} is one number with a decimal comma and another with a decimal point")
+        return Doubt((text,), f"{text!r} is one number with a decimal comma and another with a decimal point", _SAY_DECIMAL)
     return _read(code, texts, sign or ".", next(iter(own), None))
 
 
-def read_given(column: pa.ChunkedArray, decimal: str) -> Numbers:
-    """A column of text as numbers with a decimal sign that is given; text that does not fit it is lost."""
+def read_given(column: pa.ChunkedArray, decimal: str) -> Numbers | Doubt:
+    """A column of text as numbers with a decimal sign that is given; text that does not fit it is lost.
+
+    A Doubt where values name two currencies.
+    """
     code, texts = coded(column.cast(pa.large_string()))
     return _read(code, texts, decimal, decimal)
 
 
-def _read(code: np.ndarray, texts: list[str], sign: str, found: str | None) -> Numbers:
+def _read(code: np.ndarray, texts: list[str], sign: str, found: str | None) -> Numbers | Doubt:
     values, lost, odd = np.full(len(texts) + 1, np.nan), np.zeros(len(texts) + 1, bool), np.zeros(len(texts) + 1, bool)
     currencies: dict[str, str] = {}
     for place, text in enumerate(texts):
@@ -108,7 +124,8 @@ def _read(code: np.ndarray, texts: list[str], sign: str, found: str | None) -> N
             odd[place] = not _MACHINE.fullmatch(text.strip()) or float(text) != value
     if len(currencies) > 1:
         one, other, *_ = currencies.values()
-        raise DataError(f"holds prices in two currencies, such as {one!r} and {other!r}")
+        said = f"holds prices in two currencies, such as {one!r} and {other!r}"
+        return Doubt((one, other), said, "Bring them to one in the export")
     return Numbers(values[code], lost[code], found, int(odd[code].sum()))
 
 

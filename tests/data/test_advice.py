@@ -49,7 +49,7 @@ DIGITS = [
 def test_dates_as_digits_in_another_order_are_no_seconds(values, said, remedy, kind):
     with pytest.raises(DataError) as caught:
         of_numbers([kind(value) for value in values])
-    assert said in str(caught.value) and remedy in str(caught.value)
+    assert said in str(caught.value) and remedy in str(caught.value) and "write dates as 2026-04-03" in str(caught.value)
 
 
 def test_dates_as_digits_in_a_file_are_no_seconds(file):
@@ -142,6 +142,25 @@ def test_a_file_without_a_header_is_told_how_to_keep_its_first_line(file):
     assert "--names" not in str(caught.value) and '--columns "NAME IN THE FILE=item_id"' in str(caught.value)
     with pytest.raises(SchemaError, match="no column is left over"):
         column_meanings(["Kunde", "Datum"], "events")
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [("events", "user_id,item_id,timestamp"), ("items", "item_id, title, column3"), ("users", "user_id, column2, column3")],
+)
+@pytest.mark.parametrize("rows", ["1,2,3\n4,5,6\n", "u1,a b,x\nu2,c d,y\n"])
+def test_a_file_without_a_header_is_told_the_names_of_its_own_table(file, what, names, rows):
+    """The options --names and --skip-rows are for events alone: in the command they would change how the events are read."""
+    with pytest.raises(LlmrecError) as caught:
+        read(file(rows), what)
+    assert names in str(caught.value)
+    assert ("--names" in str(caught.value)) == (what == "events") == ("timestamp" in str(caught.value))
+
+
+@pytest.mark.parametrize(("what", "remedy"), [("events", "--skip-rows 2"), ("items", "delete the lines above it")])
+def test_lines_above_the_header_are_skipped_by_an_option_or_deleted(file, what, remedy):
+    with pytest.raises(DataError, match=f"If the names stand in line 3, .*{remedy}"):
+        read(file("Export 2026\n\nuser_id,item_id,timestamp,title\n" + "1,2,2026-04-13,a\n" * 3), what)
 
 
 def test_an_option_that_is_not_needed_is_to_be_left_out():

@@ -140,7 +140,7 @@ def test_the_order_of_rows_never_matters_and_a_copy_of_a_row_is_no_second_one(da
         ({"user_id": ["u0", "u1"]}, "no column can be read as attributes. There is only user_id"),
         (
             people(country=[f"c{number}" for number in range(12)]),
-            "no column can be read.*12 values of 'country' have fewer than 5",
+            "no column can be read.*12 values of 'country' with fewer than 5",
         ),
         ({"user_id": [], "country": []}, "users is empty"),
         ({"user_id": [None], "country": ["north"]}, "no row has a user_id"),

@@ -263,7 +263,7 @@ def test_histories_with_unknown_items_types_and_scenes():
     assert np.isnan(dataset.attributes["event_type"]).tolist() == [True]
     assert dataset.scene.tolist() == [whole.scenes.index("south")]
     assert report.steps[-1].rows_dropped == 2
-    assert "1 users have no known item, such as 'lost'" in report.notes[0]
+    assert "1 user without a known item, such as 'lost'" in report.notes[0]
     assert "event_type 'return' is not among" in report.notes[1]
     with pytest.raises(UnknownItemError, match="none of the item ids is in the catalogue"):
         events_for(whole.catalogue, events.slice(1))

@@ -141,7 +141,7 @@ def test_bots_are_reported_and_dropped_only_on_request():
     table = crowd(*[20] * 50, 5000)
     left, step = clean.find_bots(table, drop=False)
     assert len(left) == len(table)
-    assert "1 users look like bots, kept: 50 (5,000 events)" in step.detail
+    assert "1 user looks like a bot, kept: 50 (5,000 events)" in step.detail
     left, step = clean.find_bots(table, drop=True)
     assert step.rows_dropped == 5000
     assert set(left.column("user_id").to_pylist()) == set(range(50))
@@ -158,7 +158,7 @@ def test_a_busy_day_is_enough_for_a_bot():
     user = np.concatenate([np.repeat(np.arange(60), 900), np.full(900, 60)])
     time = np.concatenate([np.tile(np.arange(900) * 86400.0, 60), np.arange(900.0)])
     _, step = clean.find_bots(pa.table({"user_id": user, "timestamp": time}), drop=False)
-    assert "1 users look like bots, kept: 60" in step.detail
+    assert "1 user looks like a bot, kept: 60" in step.detail
 
 
 def test_unknown_items_are_counted_with_examples():

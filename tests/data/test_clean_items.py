@@ -19,7 +19,7 @@ def test_equal_rows_of_one_id_are_one_item():
 
 def test_different_rows_of_one_id_are_an_error_with_a_remedy():
     table = pa.table({"item_id": ["x", "y", "x", "x"], "title": ["first", "b", "second", "first"]})
-    with pytest.raises(DataError, match=r"1 item id has rows that differ \('x'\), expected one row per item") as caught:
+    with pytest.raises(DataError, match=r"1 item id with rows that differ \('x'\), expected one row per item") as caught:
         one_row_an_id(table, "error")
     assert 'Cleaning(on_duplicate="first")' in str(caught.value)
     left, step = one_row_an_id(table, "first")

@@ -144,7 +144,7 @@ def test_events_and_items_meet_whatever_their_ids_were_read_as(write, in_events,
     step = next(step for step in report.steps if step.name == "not in the catalogue")
     assert step.rows_dropped == len(in_events) - len(matched)
     if in_events[0] == "0108775015" and matched[0] != "0108775015":
-        assert "1 ids matched without leading zeros, such as '0108775015' is 108775015" in step.detail
+        assert "1 id matched without leading zeros, such as '0108775015' is 108775015" in step.detail
 
 
 def test_typed_events_meet_a_csv_catalogue_with_leading_zeros(write):

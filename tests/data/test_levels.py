@@ -214,6 +214,15 @@ def test_the_remedy_for_a_table_of_users_works(dataset, tmp_path, separator, enc
     assert levels(fitted.encoding, "title") == ("01", "Köln")
 
 
+def test_the_remedy_for_a_table_of_items_works(tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("Artikelnr;Titel\ni0;a\ni1;b\ni2;c\ni3;d\ni4;e\n")
+    with pytest.raises(DataError) as caught:
+        build(shop(["a"]), path)
+    assert f'llmrec.data.reading.read({str(path)!r}, "items").table' in str(caught.value)
+    assert len(build(shop(["a"]), read(path, "items").table)[0].catalogue) == 5
+
+
 def test_a_file_of_users_without_a_column_of_users_is_refused(tmp_path):
     path = tmp_path / "g.csv"
     path.write_text("shoe;price\n1;2\n")

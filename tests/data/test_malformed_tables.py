@@ -56,6 +56,11 @@ REFUSED = {
         {},
         ["line 3", "'Artikelnr'", "'4,00638E+12'", "as text"],
     ),
+    "times that a spreadsheet shortened": (
+        head("17;A1;1.71235E+12;1,50"),
+        {},
+        ["line 2", "'Datum'", "'1.71235E+12'", "different times may have become one", "as text"],
+    ),
     "ids in a column too narrow": (head("####;A1;13.04.2026;1"), {}, ["line 2", "'Kundennr'", "too narrow", "Export"]),
     "no user": (
         "Kundin von;Artikelnr;Datum\n17;A1;2026-04-13\n",
@@ -143,6 +148,11 @@ REFUSED = {
         {"encoding": "utf-8"},
         ["line 2", "utf-8", "--encoding"],
     ),
+    "a wrong encoding at the beginning of a line": (
+        head(ROW.strip(), "Ü7;A1;13.04.2026;1").encode("latin-1"),
+        {"encoding": "utf-8"},
+        ["line 3", "utf-8", "--encoding"],
+    ),
     "UTF-16 cut off": (head(ROW.strip()).encode("utf-16")[:-1], {}, ["utf-16", "--encoding"]),
     "gzip cut off": (
         gzip.compress(head(ROW.strip()).encode())[:-9],
@@ -211,7 +221,7 @@ MENDED = {
         150,
     ),
     "one row of a small table": (head(ROW.strip(), "17;A1", ROW.strip()), {}, "line 3: 2 fields, expected 4: '17;A1'", 2),
-    "errors of a spreadsheet": (head("#REF!;A1;13.04.2026;1", ROW.strip()), {}, "Kundennr: 1 are errors of a spreadsheet", 2),
+    "errors of a spreadsheet": (head("#REF!;A1;13.04.2026;1", ROW.strip()), {}, "Kundennr: 1 is an error of a spreadsheet", 2),
     "a price that is none": (head(ROW.strip(), "17;A1;13.04.2026;gratis"), {}, "'gratis', line 3, now unknown", 2),
     "a day that is not there": (
         head(ROW.strip(), "17;A1;31.02.2026;1"),

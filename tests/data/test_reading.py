@@ -146,6 +146,14 @@ def test_files_of_many_kinds(tmp_path, shop, ending):
     assert same(read(path).table, shop)
 
 
+def test_what_is_said_of_text_is_not_told_of_parquet(tmp_path, shop):
+    """The options of the command are for both files, of which one may be Parquet."""
+    path = tmp_path / "events.parquet"
+    shop.to_parquet(path)
+    found = read(path, table_format=TableFormat("cp1252", ";"))
+    assert found.format.encoding is None is found.format.separator and "events.parquet is read as Parquet" in found.notes[0]
+
+
 def test_ids_of_two_files_meet_although_one_has_lost_its_zeros(tmp_path):
     events, items = tmp_path / "events.csv", tmp_path / "items.csv"
     events.write_text("Kunde;Artikel;Datum\n1;0108;2026-04-13\n1;12;2026-04-14\n")
@@ -187,6 +195,20 @@ def test_a_file_without_names_and_one_with_a_line_for_a_spreadsheet(tmp_path):
     assert read(path).table.column("user_id").to_pylist() == [1]
     path.write_text("'Kunde';'Artikel';'Datum'\n'1';'A;B';'2026-04-13'\n")
     assert read(path).table.column("item_id").to_pylist() == ["A;B"]
+
+
+def test_numbers_that_programs_write_with_an_exponent_are_times(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("user_id,item_id,timestamp\n1,2,1.7e+12\n1,2,1.700000000123E+12\n")
+    assert build(read(path).table)[0].time.tolist() == [1.7e9, 1.700000000123e9]
+
+
+@pytest.mark.parametrize("given", [{"what": "item"}, {"on_bad_rows": "ignore"}])
+def test_an_argument_that_there_is_not_is_refused_by_name(tmp_path, given):
+    path = tmp_path / "x.csv"
+    path.write_text("user_id,item_id,timestamp\n1,2,2026-04-13\n")
+    with pytest.raises(DataError, match=f"{next(iter(given))} is .*, expected one of"):
+        read(path, **given)
 
 
 # ---------------------------------------------------------------------------------------- meanings
@@ -252,10 +274,19 @@ def test_a_name_in_events_may_be_that_of_a_customer_and_is_not_read(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("Kundennr,Name,Artikelnr,Datum\n1,Ann,A,2026-04-13\n1,Ann,B,2026-04-14\n")
     assert build(read(path).table)[0].catalogue.column("title") == ["item A", "item B"]
+    path.write_text(
+        "用户,店铺name,商品,日期\n1,x,A,2026-04-13\n1,x,B,2026-04-14\n", encoding="utf-8"
+    )  # `build` reads a to z alone
+    assert build(read(path).table)[0].catalogue.column("title") == ["item A", "item B"]
     shopify = ["Name", "Email", "Created at", "Lineitem quantity", "Lineitem name", "Lineitem price", "Lineitem sku"]
     ours = {"Email": "user_id", "Lineitem sku": "item_id", "Lineitem name": "title", "Lineitem price": "price"}
     pairs = dict(column_meanings(shopify, "events").pairs)
     assert ours.items() <= pairs.items() and "Name" not in pairs
+
+
+def test_a_user_is_known_by_an_id_rather_than_by_an_address():
+    for names, ours in (("id|email", "id"), ("email|id", "id"), ("Kundennr|email|id", "Kundennr"), ("email|age", "email")):
+        assert column_meanings(names.split("|"), "users").pairs == ((ours, "user_id"),)
 
 
 def test_the_title_of_a_review_is_not_that_of_the_item():

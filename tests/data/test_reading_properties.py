@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.data.reading import read
@@ -188,7 +188,13 @@ def check(path, dress: Dress, rows: list) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(dress=dresses(), rows=ROWS)
-def test_a_table_in_any_dress_is_read_with_equal_values_or_refused(tmp_path, dress, rows):
-    check(tmp_path / "export.csv", dress, rows)
+def test_a_table_in_any_dress_is_read_with_equal_values_or_refused(tmp_path):
+    was_read = []
+
+    @settings(max_examples=200, derandomize=True, deadline=None)
+    @given(dress=dresses(), rows=ROWS)
+    def each(dress, rows):
+        was_read.append(check(tmp_path / "export.csv", dress, rows))
+
+    each()
+    assert sum(was_read) > len(was_read) / 3  # about half are; a reader that refuses every table is none

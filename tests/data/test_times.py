@@ -161,15 +161,15 @@ def notes(column, baskets=False, user=None):
 def test_what_is_strange_about_times_is_noted():
     assert "numbers from 0 to 11, read as seconds since 1970" in notes(range(12))
     assert notes([1_700_000_000, 1_700_000_007]) == ""
-    assert "1 timestamps are far in the future, up to 9999-12-31" in notes(["2020-01-01 10:00:00", "9999-12-31 10:00:00"])
-    assert "1 timestamps are far in the future, up to 2999-01-01" in notes(["2020-01-01 10:00:00", "2999-01-01 10:00:00"])
-    assert "1 timestamps are before 1980, from 1970-01-01" in notes([0, 1_700_000_001])
+    assert "1 timestamp far in the future, up to 9999-12-31" in notes(["2020-01-01 10:00:00", "9999-12-31 10:00:00"])
+    assert "1 timestamp far in the future, up to 2999-01-01" in notes(["2020-01-01 10:00:00", "2999-01-01 10:00:00"])
+    assert "1 timestamp before 1980, from 1970-01-01" in notes([0, 1_700_000_001])
     assert "float, in which the times are only told apart in steps of 128" in notes(pa.array([1.7e9, 1.7e9], pa.float32()))
 
 
 def test_whole_days_are_noted_where_no_basket_ids_order_them():
     days = ["2024-01-01", "2024-01-01", "2024-01-02"]
     assert "all timestamps are whole days; 2 events share their user and day" in notes(days)
-    assert "whole days; 0 events" in notes(days, user=["u", "v", "u"])
+    assert "whole days; no user has two events on one day" in notes(days, user=["u", "v", "u"])
     assert "whole days" in notes([date(2024, 1, 1)] * 2) and "whole days" in notes([20240101, 20240102])
     assert notes(days, baskets=True) == "" == notes([*days, "2024-01-01 00:00:01"])
