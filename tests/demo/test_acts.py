@@ -71,6 +71,20 @@ def test_the_person_shown_has_clicks_that_some_know_but_not_many(shop):
     assert act_films.liked_both(held, 3, 4) == (1, 1) and act_films.liked_both(held, 3, 0) == (0, 1)
 
 
+def test_no_history_is_timed_twice(random_shop):
+    class Answers:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def recommend(self, histories: pa.Table, k: int) -> None:
+            self.asked += set(histories.column("user_id").to_pylist())
+
+    answers, held = Answers(), random_shop.take(np.flatnonzero(np.diff(random_shop.start) >= 13))
+    tasks = act_films.first_clicks(held, 3)
+    assert act_films.milliseconds(answers, tasks) > 0  # the second time the reading of a history is remembered
+    assert answers.asked == held.users.values
+
+
 # ---------------------------------------------------------------------------------------- act 1
 
 
