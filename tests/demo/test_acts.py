@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec.data.build import build
+from llmrec.data.tasks import Tasks
 from llmrec.demo import act_department, act_films, act_steps, act_trips
 from llmrec.demo.act import LINE, Act, Curve, Panel, cut, show, wrapped
 from llmrec.demo.films import read_films
@@ -211,6 +212,31 @@ def test_a_shuffled_order_keeps_everybodys_events_one_a_basket(random_shop):
         ]
         assert pairs[0] == pairs[1]
     assert (mixed.item != random_shop.item).any()
+
+
+def test_the_ridge_is_chosen_on_people_who_are_trained_on_and_fitted_on_others(shop, monkeypatch):
+    rng, fitted = np.random.default_rng(0), []
+    dataset = shop([[rng.permutation(140)[:count].tolist()] for count in [act_steps.LEAST] * 12 + [9] * 8], 140)
+    train = np.setdiff1d(np.arange(20), [0, 1, 2, 3])
+
+    class Planted:
+        """Knows what is asked for where the ridge is 100."""
+
+        def __init__(self, dataset: object, users: np.ndarray, ridge: float, log: bool) -> None:
+            self.ridge = ridge
+            fitted.append(users.tolist())
+
+        def scores(self, tasks: Tasks) -> np.ndarray:
+            assert not set(tasks.user) & set(fitted[-1]) and set(tasks.user) <= set(train)
+            found = np.zeros((len(tasks), 140))
+            for task, items in enumerate(tasks.relevant()):
+                found[task, items] = self.ridge == 100
+            return found
+
+    monkeypatch.setattr(act_steps, "fit_ease", Planted)
+    assert act_steps.chosen_ridge(dataset, train) == 100
+    assert fitted == [list(range(12, 20))] * len(act_steps.RIDGES)
+    assert act_steps.chosen_ridge(dataset, train[:8]) == act_steps.RIDGES[0]  # nobody else to fit on
 
 
 def test_too_few_long_histories_leave_the_act_out(random_shop):
