@@ -15,14 +15,11 @@ import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 # isort: split
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 import click
 import numpy as np
 import pyarrow as pa
-import torch
 from pyarrow import csv
 
 from benchmarks.files import AS_IT_IS
@@ -32,10 +29,12 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.journey import load_journey
 from llmrec.data.splits import cold_users
 from llmrec.data.tasks import Tasks
+from llmrec.demo.act_steps import read_as
+from llmrec.demo.films import films_folder
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.users import batches
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError
+from llmrec.errors import LlmrecError
 from llmrec.meta.gate import Choice
 from llmrec.metrics.bootstrap import bootstrap_mean, paired_bootstrap
 from llmrec.metrics.ranking import rank_targets
@@ -68,12 +67,8 @@ Values = dict[tuple[str, str], np.ndarray]
 
 
 def films(seed: int = 0) -> Dataset:
-    """Who rated a film 4 or 5, each user's films in an order that says nothing, one a day."""
-    found = find_spec("recbole")
-    if found is None or found.origin is None:
-        raise click.ClickException("no recbole here: pip install --no-deps recbole==1.2.1")
-    folder = Path(found.origin).parent / "dataset_example" / "ml-100k"
-    tab = csv.ParseOptions(delimiter="\t", quote_char=False)
+    """Who rated a film 4 or 5, each user's films in an order that says nothing, one a day. Raises MissingExtraError."""
+    folder, tab = films_folder(), csv.ParseOptions(delimiter="\t", quote_char=False)
     rows = csv.read_csv(folder / "ml-100k.inter", parse_options=tab)
     user, item, rating = (rows[name].to_numpy() for name in ("user_id:token", "item_id:token", "rating:float"))
     order = np.random.default_rng(seed).permutation(np.flatnonzero(rating >= 4))
@@ -130,7 +125,7 @@ def measured(states: Mapping[str, State], setting: Setting) -> Values:
         found[f"{name}, zero steps", "chain"] = ndcg(chain_scores(state, tasks, 0, unseen))
         for choice in state.adapting.every if name in ("lora", "core") else ():
             found[f"{name}, {named(choice)}", "transformer"] = ndcg(_read(tasks, _by(state.adapting, choice)))
-    found["core, another's support", "transformer"] = ndcg(_read(tasks, _swapped(states["core"].adapting)))
+    found["core, another's support", "transformer"] = ndcg(_read(tasks, _swapped(states["core"])))
     return found
 
 
@@ -138,16 +133,9 @@ def _by(way: Adapting, choice: Choice) -> Callable[[Tasks], np.ndarray]:
     return lambda part: way.read(part, [choice] * len(part)).table()
 
 
-def _swapped(way: Adapting) -> Callable[[Tasks], np.ndarray]:
+def _swapped(state: State) -> Callable[[Tasks], np.ndarray]:
     """Each user's own prompt under the core of the next user of the batch."""
-
-    def scores(part: Tasks) -> np.ndarray:
-        assert way.core is not None
-        value, _ = way.core.adapted(part, [Choice(way.core.steps, adapter="core")] * len(part))
-        made = way.base.prompts(part)
-        return way.base.reading(made, way.core.vectors(made, value.take(torch.arange(len(part)).roll(-1)))).table()
-
-    return scores
+    return lambda part: read_as(state, part, part.take(np.roll(np.arange(len(part)), -1))).table()
 
 
 def _read(tasks: Tasks, scores: Callable[[Tasks], np.ndarray]) -> np.ndarray:
@@ -173,15 +161,15 @@ def told(found: Values) -> list[str]:
 def main(world: str, seed: int) -> None:
     """What the adapters of a recommender are worth on one base, on validation users. Test users are not read."""
     stages = Stages()
-    dataset = films() if world == "films" else build(*load_journey(20), cleaning=AS_IT_IS)[0]
-    order = np.random.RandomState(0).permutation(dataset.n_users)
-    parts = cold_users(dataset.n_users, 0.2, 0.2 if world == "films" else 0.1, order=order)
-    train = np.sort(parts.train)
     plan = replace(PLANS[world], train=replace(PLANS[world].train, horizon=HORIZON[world]))
     try:
+        dataset = films() if world == "films" else build(*load_journey(20), cleaning=AS_IT_IS)[0]
+        order = np.random.RandomState(0).permutation(dataset.n_users)
+        parts = cold_users(dataset.n_users, 0.2, 0.2 if world == "films" else 0.1, order=order)
+        train = np.sort(parts.train)
         state = fit(dataset.take(train), Weights.packaged(), plan, seed, stages, cache_folder())
         states = arms(state, dataset, train, seed, stages)
-    except DataError as error:
+    except LlmrecError as error:
         raise click.ClickException(str(error)) from error
     for known in KNOWN[world]:
         tasks = first_known(dataset, parts.validation, known, HORIZON[world], LEAST)

@@ -43,7 +43,8 @@ def main(
                 here = SHOPS[name](data)
             folder = runs / f"{name}-{label}-{seed}"
             if folder.exists():
-                fitted = Recommender.from_pretrained(folder)
+                with stages("load", f"{folder}, fitted before; remove it to fit anew"):
+                    fitted = Recommender.from_pretrained(folder)
             else:
                 dataset, users = here.train()
                 fitted = Recommender(settings=plan, seed=seed).fit(dataset, users=users)

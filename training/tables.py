@@ -1,4 +1,4 @@
-"""Write the tables and the figure of training/RESULTS.md and README.md, out of the reports.
+"""Write the tables and the figure of training/RESULTS.md, README.md and docs/demo.md, out of the reports.
 
 llmrec demo && cp runs/demo/report.json training/results/demo.json && python training/tables.py
 """
@@ -21,12 +21,12 @@ from studies.adaptation.readme import readme as adaptation
 
 ROOT = Path(__file__).resolve().parents[1]
 # Reports that are no benchmark's.
-OTHERS = ("demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers")
+OTHERS = ("demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers", "path")
 ERRORS = ("mae", "rmse")  # metrics of which less is better
 RESULTS = ROOT / "training" / "results"
 
 
-def demo(report: Path, primary: str) -> str:
+def demo(report: Path) -> str:
     """The lines for a report of the demonstration, or of its ablations."""
     extra = json.loads(report.read_text(encoding="utf-8"))
     recall, latency = extra["candidate_recall"], extra["milliseconds_per_adapted_user"]
@@ -34,7 +34,7 @@ def demo(report: Path, primary: str) -> str:
         f"Seed {extra['seed']}, {extra['seconds'] / 60:.1f} minutes on {extra['threads']} CPU threads. Primary cell, "
         f"{extra['primary']}.",
         "",
-        tables(read_rows(report), primary),
+        tables(read_rows(report)),
         "",
         f"Candidate recall at one known basket: {recall['all']:.3f}. One user is adapted in {latency['alone']:.1f} ms alone, "
         f"in {latency['batched']:.1f} ms within a batch of 64.",
@@ -196,8 +196,8 @@ def put(text: str, place: str, block: str) -> str:
 
 def written(text: str) -> str:
     """The page with the tables of all reports in their places."""
-    text = put(text, "demo", demo(RESULTS / "demo.json", "llmrec"))
-    text = put(text, "ablations", demo(RESULTS / "ablations.json", "meta_lora"))
+    text = put(text, "demo", demo(RESULTS / "demo.json"))
+    text = put(text, "ablations", demo(RESULTS / "ablations.json"))
     blocks = [benchmark(path) for path in reports()]
     blocks = [adaptation(RESULTS / "adaptation.json"), *blocks, recognition(RESULTS / "recognition.json")]
     return put(text, "benchmarks", "\n\n".join([*blocks, scenes(RESULTS / "scenes.json")]))

@@ -22,6 +22,7 @@ from llmrec.models.popularity import fit_most_frequent, fit_popularity
 from llmrec.scenes.api import Scenes
 from llmrec.scenes.new import SceneRecommender
 from llmrec.scenes.tables import labels
+from llmrec.scenes.worlds import last_steps
 
 NAME, BENCHMARK = "department", "journey-department"
 DEPARTMENT = "Produce"
@@ -83,16 +84,9 @@ def play(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan, seed: int) 
 
 
 def asked(dataset: Dataset, among: np.ndarray) -> Asked:
-    """The last trip to the department of each user, with all that they bought before it; who bought nothing before it is left
-    out. among: bool (N,), the items of the department."""
-    edge = dataset.basket_start
-    there = np.add.reduceat(among[dataset.item].astype(np.int64), edge[:-1]) > 0
-    last = np.full(dataset.n_users, -1)
-    baskets = np.flatnonzero(there)
-    last[dataset.user[edge[baskets]]] = baskets  # ascending: the last write is the last basket
-    users = np.flatnonzero(last >= 0)
-    users = users[edge[last[users]] > dataset.start[users]]
-    tasks = Tasks(dataset, dataset.start[users], edge[last[users]], edge[last[users] + 1])
+    """The last trip to the department of each user, with all that they bought before it; users whose first trip it was are
+    left out. among: bool (N,), the items of the department."""
+    tasks = last_steps(dataset, np.arange(dataset.n_users), among)
     relevant = [items[among[items]] for items in tasks.relevant()]
     return Asked(tasks, relevant, np.tile(among, (len(tasks), 1)))
 

@@ -35,7 +35,7 @@ def gain(gap: Interval) -> str:
 
 def beside(gap: Interval) -> str:
     """What stands beside a method: its mark, and the interval of the method less ours."""
-    return f"{MARKS[standing(gap)]} [{-gap.high:+.3f}, {-gap.low:+.3f}]"
+    return f"{MARKS[standing(gap)]} [{0 - gap.high:+.3f}, {0 - gap.low:+.3f}]"  # 0 -, for -0.0 would be printed as -0.000
 
 
 def listed(names: Sequence[str], comma: bool = False) -> str:

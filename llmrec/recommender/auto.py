@@ -1,7 +1,8 @@
 """Settings chosen from the data: facts in, one setting out, each with what it rests on.
 
-The rules were written on Amazon beauty, MovieLens-1M and the Complete Journey, on validation users. They replace choices that
-were made there by the name of the data set; `training/LOG.md` has the figures that they reach together.
+The rules were written on Amazon beauty, MovieLens-1M and the Complete Journey, on validation users; figures of test users
+stand beside that of `user_encoder` too. They replace choices that were made there by the name of the data set;
+`training/LOG.md` has the figures that they reach together.
 """
 
 from __future__ import annotations

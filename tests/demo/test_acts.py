@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec.data.build import build
+from llmrec.data.tasks import Tasks
 from llmrec.demo import act_department, act_films, act_steps, act_trips
 from llmrec.demo.act import LINE, Act, Curve, Panel, cut, show, wrapped
 from llmrec.demo.films import read_films
@@ -69,6 +70,20 @@ def test_the_person_shown_has_clicks_that_some_know_but_not_many(shop):
     tasks = replace(act_films.first_clicks(held, 3), stop=held.start[1:])
     assert act_films.somebody(tasks, np.array([90, 90, 90, 30, 40, 30, 1, 1, 1])) == 1
     assert act_films.liked_both(held, 3, 4) == (1, 1) and act_films.liked_both(held, 3, 0) == (0, 1)
+
+
+def test_no_history_is_timed_twice(random_shop):
+    class Answers:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def recommend(self, histories: pa.Table, k: int) -> None:
+            self.asked += set(histories.column("user_id").to_pylist())
+
+    answers, held = Answers(), random_shop.take(np.flatnonzero(np.diff(random_shop.start) >= 13))
+    tasks = act_films.first_clicks(held, 3)
+    assert act_films.milliseconds(answers, tasks) > 0  # the second time the reading of a history is remembered
+    assert answers.asked == held.users.values
 
 
 # ---------------------------------------------------------------------------------------- act 1
@@ -197,6 +212,31 @@ def test_a_shuffled_order_keeps_everybodys_events_one_a_basket(random_shop):
         ]
         assert pairs[0] == pairs[1]
     assert (mixed.item != random_shop.item).any()
+
+
+def test_the_ridge_is_chosen_on_people_who_are_trained_on_and_fitted_on_others(shop, monkeypatch):
+    rng, fitted = np.random.default_rng(0), []
+    dataset = shop([[rng.permutation(140)[:count].tolist()] for count in [act_steps.LEAST] * 12 + [9] * 8], 140)
+    train = np.setdiff1d(np.arange(20), [0, 1, 2, 3])
+
+    class Planted:
+        """Knows what is asked for where the ridge is 100."""
+
+        def __init__(self, dataset: object, users: np.ndarray, ridge: float, log: bool) -> None:
+            self.ridge = ridge
+            fitted.append(users.tolist())
+
+        def scores(self, tasks: Tasks) -> np.ndarray:
+            assert not set(tasks.user) & set(fitted[-1]) and set(tasks.user) <= set(train)
+            found = np.zeros((len(tasks), 140))
+            for task, items in enumerate(tasks.relevant()):
+                found[task, items] = self.ridge == 100
+            return found
+
+    monkeypatch.setattr(act_steps, "fit_ease", Planted)
+    assert act_steps.chosen_ridge(dataset, train) == 100
+    assert fitted == [list(range(12, 20))] * len(act_steps.RIDGES)
+    assert act_steps.chosen_ridge(dataset, train[:8]) == act_steps.RIDGES[0]  # nobody else to fit on
 
 
 def test_too_few_long_histories_leave_the_act_out(random_shop):

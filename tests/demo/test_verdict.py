@@ -16,7 +16,7 @@ AHEAD, LEVEL, BEHIND = Interval(0.02, 0.01, 0.03, 9), Interval(0.02, -0.01, 0.05
         (AHEAD, "ahead of", "▼ [-0.030, -0.010]"),
         (LEVEL, "level with", "= [-0.050, +0.010]"),
         (BEHIND, "behind", "▲ [+0.010, +0.030]"),
-        (Interval(0.0, 0.0, 0.0, 9), "level with", "= [-0.000, -0.000]"),
+        (Interval(0.0, 0.0, 0.0, 9), "level with", "= [+0.000, +0.000]"),
     ],
 )
 def test_a_difference_counts_only_where_its_interval_excludes_zero(gap, word, mark):

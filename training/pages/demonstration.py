@@ -8,13 +8,15 @@ from dataclasses import replace
 from llmrec.metrics.report import Result, table
 
 
-def tables(rows: Sequence[Result], primary: str) -> str:
-    """The tables of a report in Markdown: NDCG@10 of every benchmark, each method marked against the `primary` one."""
+def tables(rows: Sequence[Result]) -> str:
+    """The tables of a report in Markdown: NDCG@10 of every benchmark, each method marked against the one whose differences
+    from the others are reported there."""
     marked = [_turned(row) if row.versus else row for row in rows]
     parts = []
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
-        parts.append(f"{benchmark}, NDCG@10 [95% interval]; ▲ better, ▼ worse, = level with {primary}, paired over users:")
-        parts.append(table(marked, benchmark, "ndcg@10", versus=primary))
+        ours = next(row.method for row in rows if row.benchmark == benchmark and row.versus)
+        parts.append(f"{benchmark}, NDCG@10 [95% interval]; ▲ better, ▼ worse, = level with {ours}, paired over users:")
+        parts.append(table(marked, benchmark, "ndcg@10", versus=ours))
     return "\n\n".join(parts)
 
 

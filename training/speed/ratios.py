@@ -94,13 +94,13 @@ def adapted_by_peft(
 
 
 def adapted_here(
-    model: SlotModel, items: Items, tasks: Tasks, settings: EpisodeSettings, init: Initialisation
+    model: SlotModel, items: Items, tasks: Tasks, settings: EpisodeSettings, init: Initialisation, steps: int = STEPS
 ) -> Callable[[], torch.Tensor]:
     """The same user vectors by the library, all users side by side."""
 
     def call() -> torch.Tensor:
         made, support = user_support(model, items, tasks, settings)
-        return user_vectors(model, made, lora_hook(adapt(init, support, len(tasks), STEPS)))
+        return user_vectors(model, made, lora_hook(adapt(init, support, len(tasks), steps)))
 
     return call
 
@@ -154,13 +154,20 @@ def measure(file: Path, rounds: int) -> dict[str, object]:
     )
     given = (model, items, tasks, EpisodeSettings(settings.lora.n_adapted_blocks), init)
     ours, theirs = adapted_here(*given), adapted_by_peft(*given)
-    apart = float((ours() - theirs()).abs().max())
+    found, unmoved = ours(), adapted_here(*given, steps=0)()
+    apart, moved = (float((found - other).abs().max()) for other in (theirs(), unmoved))
     texts = [catalogue.column("title")[i] for i in rng.choice(len(catalogue), min(TEXTS, len(catalogue)), replace=False)]
     different = float(np.abs(encode_texts(text_model, texts) - encoded_in_batches(text_model, texts)).max())
     return {
         "number type": str(faster_dtype()).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "adaptation": {"users": USERS, "steps": STEPS, **compared(ours, theirs, rounds), "largest difference": apart},
+        "adaptation": {
+            "users": USERS,
+            "steps": STEPS,
+            **compared(ours, theirs, rounds),
+            "largest difference": apart,
+            "largest move by the steps": moved,
+        },
         "encoding": {
             "texts": len(texts),
             **compared(lambda: encode_texts(text_model, texts), lambda: encoded_in_batches(text_model, texts), rounds),

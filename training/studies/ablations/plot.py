@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llmrec.demo.verdict import MARKS, standing
 from llmrec.errors import MissingExtraError
+from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
 
 COLOURS = {"ours": "#0b6e4f", "control": "#8a8f98", "reference": "#b08900"}
@@ -59,10 +61,10 @@ def _ordered(means: Sequence[Result]) -> list[str]:
 
 def _verdict(gap: Result) -> str:
     """`gap` is ours less the method's: the method's difference from ours in words."""
+    value = f"{0 - gap.value:+.3f}"
     if gap.low is None or gap.high is None:
-        return f"{-gap.value:+.3f}"
-    sign = "▼" if gap.low > 0 else "▲" if gap.high < 0 else "="
-    return f"{-gap.value:+.3f} {sign}"
+        return value
+    return f"{value} {MARKS[standing(Interval(gap.value, gap.low, gap.high, gap.n))]}"
 
 
 def _setting(setting: str) -> str:

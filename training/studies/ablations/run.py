@@ -195,6 +195,6 @@ def _time(trained: Trained, plan: Plan, tasks: Tasks) -> float:
 
 
 def _print(rows: list[Result], covered: dict[str, float], latency: dict[str, float], said: str) -> None:
-    click.echo(f"\n{PRIMARY}\n{said}\n\n{tables(rows, PRIMARY_METHOD)}\n")
+    click.echo(f"\n{PRIMARY}\n{said}\n\n{tables(rows)}\n")
     click.echo("candidate recall, known=1: " + ", ".join(f"{name} {value:.3f}" for name, value in covered.items()))
     click.echo(f"one user adapted in {latency['alone']:.1f} ms alone, {latency['batched']:.1f} ms in a batch of 64\n")

@@ -50,4 +50,4 @@ def test_the_primary_differences_are_those_of_the_means(out):
 
 def test_the_plot_and_the_tables_are_there(out):
     assert (out / "methods.png").read_bytes()[:4] == b"\x89PNG"
-    assert "| meta_lora" in tables(read_rows(out / "report.json"), "meta_lora")
+    assert "| meta_lora" in tables(read_rows(out / "report.json"))

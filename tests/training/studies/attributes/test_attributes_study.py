@@ -7,25 +7,25 @@ import pyarrow as pa
 import pytest
 from worlds import build
 
-from benchmarks.shipped import settings_of
-from llmrec import Recommender
+from llmrec import OuterSettings, Recommender, Settings, TrainSettings
 from llmrec.data.attributes import encode, learn_encoding
 from llmrec.data.splits import ColdUsers
 from llmrec.encoder.weights import Weights
+from llmrec.index.candidates import Sources
+from llmrec.ranking.ranker import RankerSettings
 from studies.attributes import study
 from studies.attributes.controls import SMOOTHING, every_group, fit_group_popularity
 from studies.attributes.shops import Shop
 
 ITEMS, USERS = 12, 80
-TINY = """
-layers: null
-ranking_tasks: 40
-train: {max_steps: 4, batch_size: 8, max_slots: 12, horizon: 1, known: [1, 4]}
-outer: {episodes: 1}
-counts_ranker: {hidden: 2, max_steps: 100}
-blend: {hidden: 2, max_steps: 10}
-sources: {text_k: 3, knn_k: 2, popular_k: 6}
-"""
+TINY = Settings(
+    train=TrainSettings(max_steps=4, batch_size=8, max_slots=12, horizon=1, known=(1, 4)),
+    outer=OuterSettings(episodes=1),
+    counts_ranker=RankerSettings(hidden=2, max_steps=100),
+    blend=RankerSettings(hidden=2, max_steps=10),
+    ranking_tasks=40,
+    sources=Sources(text_k=3, knn_k=2, popular_k=6),
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,9 @@ def test_attributes_of_another_user_are_never_ones_own():
 
 @pytest.mark.slow
 def test_a_planted_group_beats_popularity_and_swapped_attributes_lose(shop, tiny_folders, monkeypatch, tmp_path):
-    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
     dataset, users = shop.train()
-    fitted = Recommender(settings=settings_of(str(tmp_path / "tiny.yaml"))[1]).fit(dataset, users=users, verbose=False)
+    fitted = Recommender(Weights.folder(tiny_folders["bert"]), TINY).fit(dataset, users=users, verbose=False)
     rows, chosen = study.measure(shop, fitted, "test", 0)
     value = {row.method: row.value for row in rows if not row.versus}
     assert value[study.OURS] > max(value[study.POPULARITY], value[study.SWAPPED])
