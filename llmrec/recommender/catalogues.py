@@ -71,7 +71,7 @@ def _placed(state: State, catalogue: Catalogue, text: torch.Tensor, words: spars
     if observed is not None:
         retrieval = replace(retrieval, observed=np.where(place >= 0, observed[np.maximum(place, 0)], 0.0))
     first = state.known.first
-    nobody = empty_dataset(catalogue, first.event_types, first.scenes, first.event_weights)
+    nobody = empty_dataset(catalogue, first.event_types, first.scenes, first.event_weights, first.context)
     return replace(
         state, model=model, items=items, retrieval=retrieval, catalogue=catalogue, known=KnownUsers((nobody,)), trained=0
     )

@@ -15,6 +15,8 @@ from llmrec.errors import DataError, IgnoredInputWarning, MissingHistoriesWarnin
 from llmrec.index.candidates import Sources
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.answer import BACKFILL, BY_ATTRIBUTES, FALLBACK
+from llmrec.recommender.catalogues import as_new
+from llmrec.recommender.saving import load_state, save_state
 
 USERS, ITEMS = 120, 30
 ASKED = pd.DataFrame({"user_id": ["n", "s", "none"], "country": ["north", "south", None], "age": [None, 40.0, None]})
@@ -125,6 +127,17 @@ def test_what_is_saved_answers_with_the_very_same_scores(told, tmp_path):
     assert not any(b"visitor" in text or b"u000" in text for text in saved)
     bare.save_pretrained(tmp_path / "again", histories=True)
     Recommender.from_pretrained(tmp_path / "again").recommend(users=ASKED[:2], k=2)
+
+
+def test_over_another_catalogue_it_is_saved_and_reads_attributes_as_before(told, tmp_path):
+    """One item is new there; how attributes are read does not belong to items."""
+    state = as_new(told.state, np.arange(ITEMS) == 3)
+    save_state(tmp_path / "over", state, histories=False)
+    loaded = load_state(tmp_path / "over", "cpu")
+    for name, values in told.state.model.user_attributes.state_dict().items():
+        for other in (state, loaded):
+            assert np.array_equal(other.model.user_attributes.state_dict()[name], values)
+    assert np.array_equal(loaded.items.vectors, state.items.vectors)
 
 
 @pytest.mark.slow
