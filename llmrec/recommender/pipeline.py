@@ -91,10 +91,10 @@ def new_model(
     return model.to(settings.device)
 
 
-def frozen_items(model: SlotModel) -> Items:
-    """The item side of a trained model, without gradients."""
+def frozen_items(model: SlotModel, cold: np.ndarray | None = None) -> Items:
+    """The item side of a trained model, without gradients. cold: bool (N,), items that count as never trained on."""
     with torch.no_grad():
-        return model.items()
+        return model.items(cold=None if cold is None else torch.from_numpy(cold).to(model.trained.device))
 
 
 def check_settings(settings: Settings) -> None:
