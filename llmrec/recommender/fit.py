@@ -20,7 +20,7 @@ from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.pretraining.loop import Pretrained, pretrain
-from llmrec.progress import Stages, bar
+from llmrec.progress import Stages
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import already_read
 from llmrec.ranking.statistics import extent, fit_statistics
@@ -177,11 +177,7 @@ def train_base(
     """Train the base on `users`, with a bar, from the last checkpoint of `run` on if there is one."""
     plan, seed = settings.train, int(rng.integers(2**62))
     what = f"{plan.max_steps} steps of {plan.batch_size} windows from {len(users):,} users"
-    with stages("base", what) as say, bar(total=plan.max_steps, stream=stages.stream) as b:
-
-        def watch(step: int, _: float) -> None:
-            b.update(step + 1 - b.n)
-
+    with stages.counted("base", what, plan.max_steps) as (say, watch):
         folder = run.part(BASE)
         done = pretrain(model, dataset, users, plan, seed, folder, run.processes, run.save_steps, watch, stages.say)
         first, last = np.mean(done.losses[:10]), np.mean(done.losses[-10:])
