@@ -14,7 +14,7 @@ from scipy.special import expit, logsumexp
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.splits import by_time, cold_items
-from llmrec.data.tasks import Tasks, expand_ranges
+from llmrec.data.tasks import Tasks, expand_ranges, with_attributes
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.users import Read, batches
 from llmrec.errors import DataError
@@ -62,7 +62,8 @@ def newest_items(dataset: Dataset, users: np.ndarray) -> Newest | None:
     first = Tasks(dataset, after.start, after.split, after.split + 1).take(np.arange(min(len(after), MOST_TASKS)))
     basket = np.flatnonzero(np.isin(dataset.basket_start[:-1], _events(after)))
     begin, end = dataset.basket_start[basket], dataset.basket_start[basket + 1]
-    return Newest(new, first, Tasks(dataset, dataset.start[dataset.user[begin]], begin, end))
+    later = Tasks(dataset, dataset.start[dataset.user[begin]], begin, end)
+    return Newest(new, with_attributes(first), with_attributes(later))
 
 
 def _events(after: Tasks) -> np.ndarray:

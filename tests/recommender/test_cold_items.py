@@ -6,10 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from llmrec import Recommender, Settings, TrainSettings, build
+from llmrec.data.attributes import encode, learn_encoding
+from llmrec.data.context import code_name
 from llmrec.data.splits import by_time
 from llmrec.encoder.model import SlotModel
 from llmrec.meta.adaptable import Base
@@ -61,6 +64,22 @@ def test_the_newest_items_came_in_the_last_tenth_and_are_asked_for_after_it(shop
     assert (later.stop - later.split == 1).all() and (later.start == shop.start[later.user]).all()
     left = found.without(shop)
     assert left.n_users == USERS and not found.new[left.item].any() and left.n_events < shop.n_events
+
+
+def test_tasks_of_the_newest_items_have_the_attributes_of_their_users_and_the_context(shop):
+    """Otherwise the blend would be learned without what every answer reads."""
+    people = pa.table({"colour": [COLOURS[user % EACH] for user in range(USERS)]})
+    encoding, _ = learn_encoding(people, "users")
+    hour = learn_encoding(pa.table({"hour": ["8", "20"] * 10}), "context")[0]
+    codes = (np.arange(shop.n_events) % 2).astype(np.float32)
+    known = replace(shop, user_attributes=encode(encoding, people, "users")[0], context=hour)
+    known = replace(known, attributes={**shop.attributes, code_name("hour"): codes})
+    found = newest_items(known, np.arange(USERS))
+    for tasks in (found.first, found.later):
+        np.testing.assert_array_equal(tasks.user_attributes.codes, known.user_attributes.codes[tasks.user])
+        np.testing.assert_array_equal(tasks.context.codes[:, 0], codes[tasks.split])
+    bare = newest_items(shop, np.arange(USERS))
+    assert bare.first.user_attributes is bare.first.context is bare.later.user_attributes is bare.later.context is None
 
 
 def test_without_time_or_with_few_users_nothing_is_told(shop):
