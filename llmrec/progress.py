@@ -110,6 +110,19 @@ class Stages:
         self.done.append(Stage(name, seconds, told[-1]))
         self.say(f"{_label(name, told[-1])}, {_duration(seconds)}")
 
+    @contextmanager
+    def counted(
+        self, name: str, detail: str, total: int
+    ) -> Iterator[tuple[Callable[[str], None], Callable[[int, object], None]]]:
+        """A stage of `total` steps with a bar. The block receives the function of a stage, and one to call after each step with
+        its number, from 0 on, and its loss, which the bar does not show."""
+        with self(name, detail) as say, bar(total=total, stream=self.stream) as drawn:
+
+            def watch(number: int, _: object) -> None:
+                drawn.update(number + 1 - drawn.n)
+
+            yield say, watch
+
     def say(self, line: str) -> None:
         """Pass one line to the logger, or to stderr where no handler receives it; a note, for example."""
         if self.stream is not None:

@@ -62,6 +62,20 @@ def test_stages_say_when_they_begin_and_end_and_add_up():
     assert out.getvalue().splitlines()[2:] == ["read: 1,234 events, 1.5 s", "fit: done, 2 min 5 s"]
 
 
+def test_the_bar_of_a_counted_stage_stands_at_the_step_that_is_done(monkeypatch):
+    """Also where the first steps were found done, as in training that resumes."""
+    bars, real, out = [], progress.bar, io.StringIO()
+    monkeypatch.setattr(progress, "bar", lambda **given: bars.append(real(**given)) or bars[-1])
+    with Stages(out, iter([0.0, 0.02]).__next__).counted("base", "9 steps", 9) as (say, watch):
+        seen = []
+        for number in (5, 6, 8):
+            watch(number, 0.5)
+            seen.append(bars[0].n)
+        say("9 steps, loss 0.5")
+    assert seen == [6, 7, 9] and bars[0].total == 9
+    assert out.getvalue().splitlines() == ["base: 9 steps ...", "base: 9 steps, loss 0.5, 20 ms"]
+
+
 def test_a_failing_stage_says_so_is_passed_on_and_is_not_done():
     out = io.StringIO()
     stages = Stages(out, iter([0.0, 0.02]).__next__)

@@ -41,7 +41,7 @@ from llmrec.metrics.ranking import rank_targets
 from llmrec.progress import Stages
 from llmrec.ranking.statistics import fit_statistics, read_texts
 from llmrec.recommender.adapting import Adapting, adapting
-from llmrec.recommender.cold_items import Met
+from llmrec.recommender.cold_items import Conditions
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.fit import fit, gate_and_blend, split_users
 from llmrec.recommender.gating import named
@@ -102,7 +102,7 @@ def arms(state: State, dataset: Dataset, train: np.ndarray, seed: int, stages: S
     found = {}
     for name, (adapter, way) in ways.items():
         chosen = replace(settings, adapter=adapter)
-        parts = Met(way, retrieval), state.rankers.counts, state.unseen_rankers.counts, chosen
+        parts = Conditions(way, retrieval), state.rankers.counts, state.unseen_rankers.counts, chosen
         gate, rankers, unseen = gate_and_blend(mine, split, *parts, seed, np.random.default_rng(seed), stages)
         init, start = (None if way.lora is None else way.lora.init), (None if way.core is None else way.core.start)
         own = replace(state, settings=chosen, init=init, core=start, gate=gate, retrieval=retrieval)

@@ -9,7 +9,7 @@ so that support and query share no event and the query is later in the canonical
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -137,15 +137,21 @@ def sample_windows(
     return _cut(dataset, first, first + length, np.minimum(first + length + horizon, dataset.first_basket[chosen + 1]))
 
 
+def with_attributes(tasks: Tasks) -> Tasks:
+    """The same tasks with all that the dataset knows beside the events: the attributes of their users, and as context of each
+    request that of the first event of its query. Every user has at least one event."""
+    data = tasks.dataset
+    of_users = None if data.user_attributes is None else data.user_attributes.take(tasks.user)
+    asked = None
+    if data.context is not None:
+        first_asked = np.where(tasks.split < tasks.stop, tasks.split, -1)
+        asked = event_context(data.context, data.attributes, first_asked)
+    return replace(tasks, user_attributes=of_users, context=asked)
+
+
 def _cut(dataset: Dataset, first: np.ndarray, split: np.ndarray, stop: np.ndarray) -> Tasks:
     edge = dataset.basket_start
-    attributes, start = dataset.user_attributes, edge[first]
-    of_users = None if attributes is None else attributes.take(dataset.user[start])
-    asked = None
-    if dataset.context is not None:
-        first_asked = np.where(edge[split] < edge[stop], edge[split], -1)
-        asked = event_context(dataset.context, dataset.attributes, first_asked)
-    return Tasks(dataset, start, edge[split], edge[stop], of_users, asked)
+    return with_attributes(Tasks(dataset, edge[first], edge[split], edge[stop]))
 
 
 def expand_ranges(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

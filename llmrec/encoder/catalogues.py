@@ -12,7 +12,7 @@ from torch import Tensor
 from llmrec.encoder.model import SlotModel
 from llmrec.errors import DataError
 
-SHARED_MODULES = ("project", "attributes", "dates", "event_type", "user_attributes", "context")
+SHARED_MODULES = ("project", "attributes", "dates", "event_type", "user_attributes", "context")  # the last two may be None
 SHARED_NUMBERS = ("slot_scale", "temperature", "repeat", "last_basket_bias")
 OWN = ("id_embedding", "bias", "repeat_delta")
 

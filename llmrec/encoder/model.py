@@ -141,16 +141,17 @@ class SlotModel(nn.Module):
         tokens, (n, d_text), width = prompts * (len(self.prefix_ids) + max_slots), self.text.shape, self.body.width
         return float(width) * max(tokens * max(width, n), n * d_text)
 
-    def items(self, text_only: Tensor | None = None) -> Items:
+    def items(self, text_only: Tensor | None = None, cold: Tensor | None = None) -> Items:
         """Items of the catalogue.
 
         text_only: bool (N,), items whose vectors are to come from their text alone (dropped in training), on top of those that
-            were never trained on, which have no popularity either.
+            were never trained on, which have no popularity either. cold: bool (N,), items that count as never trained on.
         """
-        known = self.trained if text_only is None else self.trained & ~text_only
+        trained = self.trained if cold is None else self.trained & ~cold
+        known = trained if text_only is None else trained & ~text_only
         vectors = self.project(self.text) + self.id_embedding * known[:, None]
-        bias = torch.where(self.trained, self.bias, self.cold_bias)
-        return Items(vectors, bias, self.repeat + self.repeat_delta * self.trained)
+        bias = torch.where(trained, self.bias, self.cold_bias)
+        return Items(vectors, bias, self.repeat + self.repeat_delta * trained)
 
     def prompt(self, items: Items, batch: Slots) -> Tensor:
         """Input embeddings (T, W + L, d) of a batch of prompts."""

@@ -83,7 +83,7 @@ class Choices:
 class Evidence:
     """What U users took, summed up: all that the closed form needs.
 
-    base: (M, N), scores of each readout before any core; of an item that was not to be had far below all others.
+    base: (M, N), scores of each readout before any core; of an item that was not on offer far below all others.
     user: int64 (M,), whose readout it is. taken: (M, D), features of what was taken, each times how much it counts, summed.
     count: (M,), the sum of what they count.
     """

@@ -14,15 +14,15 @@ from scipy.special import expit, logsumexp
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.splits import by_time, cold_items
-from llmrec.data.tasks import Tasks, expand_ranges
-from llmrec.encoder.model import Items, SlotModel
+from llmrec.data.tasks import Tasks, expand_ranges, with_attributes
+from llmrec.encoder.model import SlotModel
 from llmrec.encoder.users import Read, batches
 from llmrec.errors import DataError
 from llmrec.progress import Stages
 from llmrec.ranking.statistics import Texts, fit_statistics, read_texts, with_vectors
 from llmrec.ranking.two_stage import Retrieval
 from llmrec.recommender.adapting import Adapting, adapting
-from llmrec.recommender.pipeline import new_retrieval, reader
+from llmrec.recommender.pipeline import frozen_items, new_retrieval, reader
 from llmrec.recommender.settings import Settings
 
 KNOWN = 0.9  # share of the events before the cut
@@ -62,24 +62,13 @@ def newest_items(dataset: Dataset, users: np.ndarray) -> Newest | None:
     first = Tasks(dataset, after.start, after.split, after.split + 1).take(np.arange(min(len(after), MOST_TASKS)))
     basket = np.flatnonzero(np.isin(dataset.basket_start[:-1], _events(after)))
     begin, end = dataset.basket_start[basket], dataset.basket_start[basket + 1]
-    return Newest(new, first, Tasks(dataset, dataset.start[dataset.user[begin]], begin, end))
+    later = Tasks(dataset, dataset.start[dataset.user[begin]], begin, end)
+    return Newest(new, with_attributes(first), with_attributes(later))
 
 
 def _events(after: Tasks) -> np.ndarray:
     """Rows of the events of all queries."""
     return expand_ranges(after.split, after.stop)[1]
-
-
-def items_as_new(model: SlotModel, new: np.ndarray) -> Items:
-    """The item side, without gradients, with the items of `new`, bool (N,), as if nobody had had them."""
-    with torch.no_grad():
-        hidden = torch.from_numpy(new).to(model.trained.device)
-        items = model.items(hidden)
-        return replace(
-            items,
-            bias=torch.where(hidden, model.cold_bias, items.bias),
-            repeat=torch.where(hidden, model.repeat, items.repeat),
-        )
 
 
 def keep_likeness(model: SlotModel, text: torch.Tensor | None = None) -> None:
@@ -120,13 +109,14 @@ def shift(odds: np.ndarray, share: float) -> float:
 
 
 def value_cold_items(model: SlotModel, newest: Newest | None, settings: Settings, stages: Stages) -> None:
-    """Let items that nobody has had score as much as the newest ones would have had to, had nobody had them before."""
+    """Raise or lower the bias of cold items, so that together they get the chance with which users took the newest items, when
+    these are scored as cold items."""
     cold = ~model.trained.cpu().numpy()
     with stages("cold items", f"{cold.sum():,} without events") as say:
         if newest is None:
             say(f"{cold.sum():,} without events; too few users bought newer items to tell what they are worth")
             return
-        read = reader(model, items_as_new(model, newest.new), settings, None)
+        read = reader(model, frozen_items(model, newest.new), settings, None)
         more, share, before = worth(read, newest.first, cold | newest.new)
         model.cold_bias += more
         say(f"{cold.sum():,} without events; {share:.1%} of what was taken next was new, {before:.1%} expected: {more:+.2f}")
@@ -139,16 +129,16 @@ def texts_of(dataset: Dataset, model: SlotModel, settings: Settings, rng: np.ran
 
 
 @dataclass(frozen=True)
-class Met:
-    """What gate and blend are learned over. learned: how histories are read. retrieval: what proposes. tasks: of the blend;
-    None for the usual ones."""
+class Conditions:
+    """What gate and blend are learned over. learned: how histories are read. retrieval: what proposes candidates. tasks: of the
+    blend; None for the usual ones."""
 
     learned: Adapting
     retrieval: Retrieval
     tasks: Tasks | None = None
 
 
-def as_new(
+def newest_as_cold(
     dataset: Dataset,
     users: np.ndarray,
     learned: Adapting,
@@ -157,16 +147,16 @@ def as_new(
     texts: Texts,
     settings: Settings,
     rng: np.random.Generator,
-) -> Met:
-    """What gate and blend are learned over: what is given, or if there are newest items, the same with these as items that
-    nobody has had, counts over `users` without them, and tasks after the cut, since before it nobody took them."""
+) -> Conditions:
+    """What gate and blend are learned over: what is given, or if there are newest items, the same with these as cold items,
+    counts over `users` without their events, and tasks after the cut, since before it nobody took them."""
     if newest is None:
-        return Met(learned, retrieval)
+        return Conditions(learned, retrieval)
     model, lora, core = learned.base.model, learned.lora, learned.core
-    base = replace(learned.base, items=items_as_new(model, newest.new))
+    base = replace(learned.base, items=frozen_items(model, newest.new))
     start, steps = (None, 1) if core is None else (core.start, core.steps)
     hidden = adapting(base, None if lora is None else lora.init, start, steps)
     counts = fit_statistics(newest.without(dataset), users, settings.train.horizon, texts, rng)
     candidates = new_retrieval(model, base.items, counts, settings, retrieval.index.tuned)
     asked = newest.later.take(np.sort(rng.permutation(len(newest.later))[: settings.ranking_tasks]))
-    return Met(hidden, candidates, asked)
+    return Conditions(hidden, candidates, asked)

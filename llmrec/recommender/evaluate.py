@@ -86,7 +86,10 @@ def chain_scores(
 
 
 def scores_by_attributes(state: State, tasks: Tasks, allowed: np.ndarray | None = None) -> np.ndarray:
-    """Scores float32 (T, N) of users of whom attributes are known and no event, as `recommend` ranks; supports are not read."""
+    """Scores float32 (T, N) of users of whom attributes are known and no event, as `recommend` ranks; supports are not read.
+
+    Raises DataError for tasks without attributes, and for a model that was fitted without.
+    """
     if tasks.user_attributes is None:
         raise DataError("tasks: expected attributes of the users, got none; without them the answer is what is popular")
     found = []

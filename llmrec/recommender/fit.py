@@ -20,7 +20,7 @@ from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.pretraining.loop import Pretrained, pretrain
-from llmrec.progress import Stages, bar
+from llmrec.progress import Stages
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import already_read
 from llmrec.ranking.statistics import extent, fit_statistics
@@ -28,7 +28,14 @@ from llmrec.ranking.two_stage import Rankers
 from llmrec.recommender.adapting import adapting
 from llmrec.recommender.auto import facts, resolve
 from llmrec.recommender.budget import within
-from llmrec.recommender.cold_items import Met, as_new, keep_likeness, newest_items, texts_of, value_cold_items
+from llmrec.recommender.cold_items import (
+    Conditions,
+    keep_likeness,
+    newest_as_cold,
+    newest_items,
+    texts_of,
+    value_cold_items,
+)
 from llmrec.recommender.gating import describe, learn_gate
 from llmrec.recommender.meta_learning import learn_adapters
 from llmrec.recommender.pipeline import (
@@ -170,11 +177,7 @@ def train_base(
     """Train the base on `users`, with a bar, from the last checkpoint of `run` on if there is one."""
     plan, seed = settings.train, int(rng.integers(2**62))
     what = f"{plan.max_steps} steps of {plan.batch_size} windows from {len(users):,} users"
-    with stages("base", what) as say, bar(total=plan.max_steps, stream=stages.stream) as b:
-
-        def watch(step: int, _: float) -> None:
-            b.update(step + 1 - b.n)
-
+    with stages.counted("base", what, plan.max_steps) as (say, watch):
         folder = run.part(BASE)
         done = pretrain(model, dataset, users, plan, seed, folder, run.processes, run.save_steps, watch, stages.say)
         first, last = np.mean(done.losses[:10]), np.mean(done.losses[-10:])
@@ -210,9 +213,9 @@ def fit_rest(
     with stages("rank", f"over counts, learned on {len(split.base):,} users"):
         kinds = (True, False) if settings.sources.repeats else (False,)
         counted = learn_counts_rankers(plain, retrieval, texts, dataset, split.base, settings, rng, seed, kinds)
-    met = as_new(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
+    conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
     rest = counted[0], counted[-1], settings
-    gate, rankers, unseen = gate_and_blend(dataset, split, met, *rest, seed, rng, stages)
+    gate, rankers, unseen = gate_and_blend(dataset, split, conditions, *rest, seed, rng, stages)
     by_attributes = None
     if dataset.user_attributes is not None:
         with stages("attributes", f"how to rank by them: {', '.join(dataset.user_attributes.encoding.names)}"):
@@ -245,8 +248,8 @@ def with_initialisation(
     settings = replace(state.settings, adapter="lora")
     learned = adapting(Base(state.model, state.items, settings.episode), init)
     newest = newest_items(dataset, split.blend) if settings.cold_items else None
-    met = as_new(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
-    parts = met, state.rankers.counts, state.unseen_rankers.counts, settings
+    conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
+    parts = conditions, state.rankers.counts, state.unseen_rankers.counts, settings
     gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.seed, rng, stages)
     return replace(state, settings=settings, init=init, core=None, gate=gate, rankers=rankers, unseen_rankers=unseen)
 
@@ -254,7 +257,7 @@ def with_initialisation(
 def gate_and_blend(
     dataset: Dataset,
     split: UserSplit,
-    met: Met,
+    conditions: Conditions,
     counted: Ranker,
     counted_unseen: Ranker,
     settings: Settings,
@@ -265,10 +268,10 @@ def gate_and_blend(
     """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor adapters; of histories
     longer than the prompt, too, where a core reads those.
 
-    met: what they are learned over.
+    conditions: what they are learned over.
     Returns the gate, the rankers of all items, and those of items that the history does not hold.
     """
-    learned, retrieval = met.learned, met.retrieval
+    learned, retrieval = conditions.learned, conditions.retrieval
     own, gate = split.blend is split.base, None
     long = settings if learned.core is None else with_long_supports(settings, dataset)
     if not own:
@@ -281,7 +284,7 @@ def gate_and_blend(
         else f"{len(split.blend):,} other users"
     )
     with stages("blend", f"learned on {same}"):
-        tasks = ranking_tasks(dataset, split.blend, long, rng) if met.tasks is None else met.tasks
+        tasks = ranking_tasks(dataset, split.blend, long, rng) if conditions.tasks is None else conditions.tasks
         read = already_read(tasks, replace(learned, gate=gate).reader()(tasks))
         every = learn_blend(read, retrieval, counted, tasks, settings, seed)
         if not settings.sources.repeats:

@@ -91,6 +91,8 @@ def warn_if_lost(report: CleaningReport) -> None:
 
 
 def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) -> None:
+    """A MissingHistoriesWarning, at the line that called the caller, where users are not known because the model was saved
+    without histories. attributes: of all that are asked for, row by row; None of a model that was fitted without."""
     if not state.left_out:
         return
     told = state.known.knows(asked) if attributes is None else state.known.knows(asked) | attributes.known.any(1)

@@ -21,7 +21,7 @@ from llmrec.meta.outer import Episode, OuterSettings
 from llmrec.meta.resumable import EpisodeAt, Learned, meta_learn
 from llmrec.meta.user_core import LEARNED, Cores, UserCore, start_core
 from llmrec.pretraining.checkpoint import digest, identity
-from llmrec.progress import Stages, bar
+from llmrec.progress import Stages
 from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.pipeline import start_adapter, windows, with_long_supports
 from llmrec.recommender.run import CORE, META, Run, found_done
@@ -45,11 +45,7 @@ def learn_adapters(
         init = learn_to_adapt(base, dataset, users, settings, rng, seed, stages, run).init
     if settings.adapter in ("core", "auto"):
         plan = settings.core
-        with stages("core", f"{plan.episodes} episodes") as say, bar(total=plan.episodes, stream=stages.stream) as b:
-
-            def watch(number: int, _: list[float]) -> None:
-                b.update(number + 1 - b.n)
-
+        with stages.counted("core", f"{plan.episodes} episodes", plan.episodes) as (say, watch):
             at, long = None if init is None else init.adapter, with_long_supports(settings, dataset)
             found = learn_core(base, at, dataset, users, long, rng, seed, watch, run)
             core = found.init.adapter
@@ -80,11 +76,7 @@ def learn_to_adapt(
     plan, size = settings.outer, settings.lora.meta_batch_size
     begin = start_adapter(base.model, settings, seed, settings.lora.b_std) if start is None else start
     what = f"{plan.episodes} episodes of {size} of {len(users):,} users"
-    with stages("meta-learn", what) as say, bar(total=plan.episodes, stream=stages.stream) as b:
-
-        def watch(number: int, _: list[float]) -> None:
-            b.update(number + 1 - b.n)
-
+    with stages.counted("meta-learn", what, plan.episodes) as (say, watch):
         learned = learn_initialisation(base, dataset, users, settings, rng, seed, watch, begin, run)
         moved = float(distance(learned.init.adapter, begin.adapter))
         done = f"{plan.episodes} episodes{found_done(learned.resumed)}"

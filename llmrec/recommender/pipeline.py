@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llmrec.adapters.lora import Adapter, init_lora, lora_hook
+from llmrec.adapters.lora import init_lora
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.tasks import Tasks, first_baskets, sample_windows
 from llmrec.encoder.backbone import Backbone, TextModel
@@ -17,13 +17,12 @@ from llmrec.encoder.dates import moments
 from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.templates import history_words, load_template
-from llmrec.encoder.users import PromptReading, Prompts, Read, prompt_reading, user_vectors
+from llmrec.encoder.users import Read
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
 from llmrec.index.faiss_index import build as build_index
 from llmrec.index.tuning import QUERIES, Tuned
 from llmrec.meta.adaptable import Base
-from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation, initialisation
 from llmrec.ranking.features import features
 from llmrec.ranking.groups import FEATURES as GROUP_FEATURES
@@ -92,10 +91,10 @@ def new_model(
     return model.to(settings.device)
 
 
-def frozen_items(model: SlotModel) -> Items:
-    """The item side of a trained model, without gradients."""
+def frozen_items(model: SlotModel, cold: np.ndarray | None = None) -> Items:
+    """The item side of a trained model, without gradients. cold: bool (N,), items that count as never trained on."""
     with torch.no_grad():
-        return model.items()
+        return model.items(cold=None if cold is None else torch.from_numpy(cold).to(model.trained.device))
 
 
 def check_settings(settings: Settings) -> None:
@@ -172,21 +171,9 @@ def with_long_supports(settings: Settings, dataset: Dataset) -> Settings:
     return replace(settings, train=replace(settings.train, known=(shortest, max(longest, whole))))
 
 
-def reader(
-    model: SlotModel,
-    items: Items,
-    settings: Settings,
-    init: Initialisation | None,
-    steps: int | None = None,
-    gate: Gate | None = None,
-) -> Read:
+def reader(model: SlotModel, items: Items, settings: Settings, init: Initialisation | None, steps: int | None = None) -> Read:
     """Read histories with the base alone (`init` None) or with LoRA, see `Adapting.reader`."""
-    return adapting(Base(model, items, settings.episode), init, gate=gate).reader(steps)
-
-
-def read_with(model: SlotModel, items: Items, made: Prompts, adapter: Adapter | None) -> PromptReading:
-    """User vectors of prompts under adapters, and what the scores of items need beside them."""
-    return prompt_reading(model, items, user_vectors(model, made, None if adapter is None else lora_hook(adapter)), made.batch)
+    return adapting(Base(model, items, settings.episode), init).reader(steps)
 
 
 def ranking_tasks(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator, share: float = 1) -> Tasks:

@@ -70,8 +70,9 @@ def _one_pair_of_rankers(saved: Saved) -> Saved:
 
 
 def _lora_alone_without_attributes(saved: Saved) -> Saved:
-    """Layout 2 had LoRA's initialisation always and no core, and knew nothing of users and requests beside the events."""
-    more = {"user_attributes": None, "context": None}
+    """Layout 2 had LoRA's initialisation always and no core, and knew nothing of users and requests beside the events. Its
+    approximate index was tuned on lists with other centres, so it is tuned anew."""
+    more = {"user_attributes": None, "context": None, "tuned": None}
     return replace(saved, meta=saved.meta | more, settings={**saved.settings, "adapter": "lora"})
 
 

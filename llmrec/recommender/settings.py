@@ -85,8 +85,8 @@ class Settings:
         scores: names from FEATURES and FOR_BLEND of `llmrec.ranking.features`. With only hundreds of users to learn from, fewer
         features and fewer steps do better.
     ranking_tasks: how many tasks each ranker learns from, at most.
-    cold_items: whether items that nobody has had yet are to be found by their texts. Then features of texts are made, and what
-        such an item is worth and how far its text is to be trusted is learned on the newest items as if nobody had had them.
+    cold_items: whether cold items, which have no events yet, are to be found by their texts. Then features of texts are made,
+        and what such an item is worth and how far its text is to be trusted is learned on the newest items, taken as cold.
         See also `text_only_rate` in `TrainSettings`.
     index: how items are searched. Its `device` None is the GPU that `device` names, where faiss can use that, else the CPU.
     device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda").

@@ -25,6 +25,16 @@ def test_a_block_is_the_module_to_the_bit(dtype):
         assert torch.equal(ours, theirs)
 
 
+def test_a_body_computes_its_blocks_here_and_calls_no_module_of_them():
+    body, x, called = small_body(32, 2, 4, seed=0), torch.randn(1, 3, 32, generator=torch.Generator().manual_seed(1)), []
+    for block in body.model.encoder.layer:
+        block.register_forward_pre_hook(lambda *_: called.append(1))
+    states = body.upper(body.lower(x, 1), 1)
+    assert not called and states.shape == x.shape
+    body.model.encoder.layer[0](states, torch.zeros(1, 1, 3, 3))
+    assert called == [1]
+
+
 def test_every_linear_layer_is_asked_for_what_to_add_and_gets_it():
     body, x, asked = small_body(32, 2, 4, seed=0), torch.randn(1, 3, 32, generator=torch.Generator().manual_seed(1)), []
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from llmrec.encoder.catalogues import over
+from llmrec.encoder.model import SlotModel
 
 
 def test_known_items_are_as_they_were_and_new_ones_their_text(slot_model):
@@ -17,3 +18,10 @@ def test_known_items_are_as_they_were_and_new_ones_their_text(slot_model):
     torch.testing.assert_close(made.vectors[1], slot_model.project(text)[1])
     assert made.bias[1] == slot_model.cold_bias and made.repeat[1] == slot_model.repeat
     assert not torch.equal(made.vectors[1], was.vectors[5])  # which knows more of it than its text
+
+
+def test_over_its_own_catalogue_it_is_what_it_was_attributes_and_context_included(body, slot_model):
+    model = SlotModel(body, slot_model.prefix_ids, slot_model.text, torch.ones(10), None, 2, n_user_attributes=3, n_context=2)
+    made, was = over(model, model.text, np.arange(10)).state_dict(), model.state_dict()
+    assert made.keys() == was.keys() and {"user_attributes.weight", "context.weight"} <= was.keys()
+    assert all(torch.equal(made[name], values) for name, values in was.items())

@@ -14,29 +14,16 @@ from llmrec.data.attributes import encode, learn_encoding
 from llmrec.data.tasks import first_baskets, sample_windows, without_history
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.slots import basket_readouts, slots
-from llmrec.encoder.train import TrainSettings, n_readouts, train, window_loss
+from llmrec.encoder.train import n_readouts, train, window_loss
 from llmrec.encoder.users import prompt_reading, prompts, user_vectors
-
-SETTINGS = TrainSettings(
-    max_steps=60,
-    batch_size=16,
-    known=(1, 3),
-    horizon=2,
-    max_slots=16,
-    learning_rate=3e-3,
-    bias_learning_rate=1e-2,
-    dropout=0.0,
-    ema_decay=0.0,
-)
 
 
 @pytest.fixture(scope="module")
-def told(shop):
-    """60 users; those of the north take items 0 to 5, those of the south 6 to 11, in any order."""
-    rng = np.random.default_rng(0)
-    data = shop([[[int(item)] for item in 6 * (user % 2) + rng.permutation(6)] for user in range(60)], 12)
-    table = pa.table({"country": [("north", "south")[user % 2] for user in range(60)], "age": rng.normal(size=60)})
-    return replace(data, user_attributes=encode(learn_encoding(table, "users")[0], table, "users")[0])
+def told(two_groups):
+    """The even users are of the north, the odd ones of the south; age says nothing."""
+    age = np.random.default_rng(0).normal(size=60)
+    table = pa.table({"country": [("north", "south")[user % 2] for user in range(60)], "age": age})
+    return replace(two_groups, user_attributes=encode(learn_encoding(table, "users")[0], table, "users")[0])
 
 
 def with_attributes(made: SlotModel, body, width: int) -> SlotModel:
@@ -53,9 +40,9 @@ def scores(model: SlotModel, tasks) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_a_user_without_events_is_read_by_attributes(body, told, new_slot_model):
+def test_a_user_without_events_is_read_by_attributes(body, told, new_slot_model, plan):
     model = with_attributes(new_slot_model(body, told, moved=False), body, told.user_attributes.encoding.width)
-    train(model, told, np.arange(40), SETTINGS, np.random.default_rng(0))
+    train(model, told, np.arange(40), plan, np.random.default_rng(0))
     given = told.user_attributes.take(np.arange(40, 60))
     tasks = without_history(told, given)
     found = scores(model, tasks)
@@ -71,13 +58,13 @@ def test_a_user_without_events_is_read_by_attributes(body, told, new_slot_model)
     assert np.array_equal(scores(model, hidden), none) and np.ptp(none, axis=0).max() < 1e-4
 
 
-def test_a_model_without_attributes_reads_none_and_draws_as_before(body, told, new_slot_model):
+def test_a_model_without_attributes_reads_none_and_draws_as_before(body, told, new_slot_model, plan):
     bare = replace(told, user_attributes=None)
     found = []
     for data in (told, bare):
         model = new_slot_model(copy.deepcopy(body), data, moved=False)
         tasks = sample_windows(data, np.arange(60), (1, 3), 2, 12, np.random.default_rng(0))
-        found.append(window_loss(model, model.items(), tasks, SETTINGS).item())
+        found.append(window_loss(model, model.items(), tasks, plan).item())
     assert found[0] == found[1] and "user_attributes.weight" not in dict(model.named_parameters())
 
 

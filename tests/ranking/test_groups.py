@@ -12,8 +12,12 @@ from worlds import build
 from llmrec.data.attributes import Attributes, encode, learn_encoding
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import first_baskets, without_history
-from llmrec.index.candidates import Candidates
+from llmrec.index.candidates import Candidates, Sources
+from llmrec.index.faiss_index import build as build_index
+from llmrec.ranking.features import FOR_BLEND, features_for_blend
 from llmrec.ranking.groups import FEATURES, POPULAR, Groups, fit_groups
+from llmrec.ranking.statistics import fit_statistics, read_texts
+from llmrec.ranking.two_stage import Retrieval, retrieve_by_attributes
 
 ITEMS, USERS = 20, 200
 
@@ -92,3 +96,31 @@ def test_each_group_brings_its_own_items(planted, groups):
     assert set(task.tolist()) == {0, 1} and len(item) == 2 * 2 * 7 and groups.popular.shape == (6, min(POPULAR, ITEMS))
     taste = groups.popular[4:, :8]
     assert (taste[0] < 10).all() and (taste[1] >= 10).all()
+
+
+def test_the_blend_reads_the_log_ratio_of_the_users_groups(planted, groups):
+    counts = fit_statistics(planted, np.arange(USERS), 2, read_texts(planted), np.random.default_rng(0))
+    np.testing.assert_array_equal(counts.groups.lift, groups.lift)
+    tasks = first_baskets(planted, np.arange(6), 1, 2)
+    found = every(len(tasks))
+    column = features_for_blend(tasks, found, counts)[:, FOR_BLEND.index("by_group")].reshape(len(tasks), ITEMS)
+    np.testing.assert_allclose(column, groups.lift[planted.user_attributes.groups()[:6]].sum(1), atol=1e-6)
+    assert not features_for_blend(replace(tasks, user_attributes=None), found, counts).any()
+
+
+def test_who_has_no_events_is_offered_what_their_groups_take(planted):
+    """Beside what is popular; nothing that is not allowed."""
+    counts = fit_statistics(planted, np.arange(USERS), 2, read_texts(planted), np.random.default_rng(0))
+    retrieval = Retrieval(build_index(np.eye(ITEMS, 3, dtype=np.float32)), counts, Sources(text_k=0, popular_k=2))
+    asked = planted.user_attributes.take(np.array([0, 1, -1]))
+    tasks, popular = without_history(planted, asked), set(retrieval.popular[:2].tolist())
+    allowed = np.arange(ITEMS) != counts.groups.popular[4, 0]
+    for may in (None, allowed):
+        found = retrieve_by_attributes(retrieval, tasks, np.zeros((3, 2), np.float32), may)
+        for task in range(3):
+            mine = [counts.groups.popular[group, :2] for group in asked.groups()[task] if group >= 0]
+            wanted = set(np.concatenate([np.zeros(0, int), *mine]).tolist())
+            wanted = (wanted | popular) if may is None else {item for item in wanted if may[item]}
+            assert wanted <= set(found.of(task).tolist())
+            assert len(found.of(task)) == len(wanted) if may is None else allowed[found.of(task)].all()
+        assert set(found.of(0).tolist()) != set(found.of(1).tolist())

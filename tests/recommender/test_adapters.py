@@ -174,5 +174,7 @@ def test_the_budget_counts_what_is_learned():
 
 
 def test_a_folder_of_layout_2_is_of_lora():
-    old = Saved({"layout": 2}, {}, {"layers": 3})
-    assert migrated(old, 3, saving.MIGRATIONS).settings == {"layers": 3, "adapter": "lora"}
+    old = Saved({"layout": 2, "tuned": {"lists": 100, "probes": 7, "recall": 0.99}}, {}, {"layers": 3})
+    found = migrated(old, 3, saving.MIGRATIONS)
+    assert found.settings == {"layers": 3, "adapter": "lora"}
+    assert found.meta["tuned"] is None  # the lists of its approximate index had other centres

@@ -132,6 +132,17 @@ def test_what_is_saved_answers_with_the_very_same_scores(told, tmp_path):
     Recommender.from_pretrained(tmp_path / "again").recommend(users=ASKED[:2], k=2)
 
 
+def test_over_another_catalogue_it_is_saved_and_reads_attributes_as_before(told, tmp_path):
+    """One item is new there; how attributes are read does not belong to items."""
+    state = as_new(told.state, np.arange(ITEMS) == 3)
+    save_state(tmp_path / "over", state, histories=False)
+    loaded = load_state(tmp_path / "over", "cpu")
+    for name, values in told.state.model.user_attributes.state_dict().items():
+        for other in (state, loaded):
+            assert np.array_equal(other.model.user_attributes.state_dict()[name], values)
+    assert np.array_equal(loaded.items.vectors, state.items.vectors)
+
+
 @pytest.mark.slow
 def test_training_reads_no_attribute_of_a_user_without_events_and_no_order_of_rows(fitting, world, plan, told):
     """Rows of test users, and any order of rows and columns, leave every weight as it is."""

@@ -1,4 +1,4 @@
-"""Items that nobody has had: what they are worth is learned on the newest ones, and the blend meets such items."""
+"""Cold items: what they are worth is learned on the newest items, and the blend is learned on them as cold items."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from llmrec import Recommender, Settings, TrainSettings, build
+from llmrec.data.attributes import encode, learn_encoding
+from llmrec.data.context import code_name
 from llmrec.data.splits import by_time
 from llmrec.encoder.model import SlotModel
+from llmrec.meta.adaptable import Base
+from llmrec.meta.user_core import start_core
 from llmrec.ranking.ranker import RankerSettings
+from llmrec.ranking.statistics import fit_statistics, read_texts
+from llmrec.recommender.adapting import adapting
 from llmrec.recommender.auto import BLEND_FEATURES, Facts, blend_features
-from llmrec.recommender.cold_items import LEAST_TASKS, items_as_new, keep_likeness, newest_items, shift, worth
-from llmrec.recommender.pipeline import frozen_items, reader
+from llmrec.recommender.cold_items import LEAST_TASKS, keep_likeness, newest_as_cold, newest_items, shift, worth
+from llmrec.recommender.pipeline import frozen_items, new_retrieval, reader, start_adapter
 
 USERS, WAVES, DAYS, EACH = 200, 12, 10, 4
 """A shop with a new wave of items every ten days; everybody comes once a wave and takes an item of that wave. Each wave has an
@@ -59,6 +66,22 @@ def test_the_newest_items_came_in_the_last_tenth_and_are_asked_for_after_it(shop
     assert left.n_users == USERS and not found.new[left.item].any() and left.n_events < shop.n_events
 
 
+def test_tasks_of_the_newest_items_have_the_attributes_of_their_users_and_the_context(shop):
+    """Otherwise the blend would be learned without what every answer reads."""
+    people = pa.table({"colour": [COLOURS[user % EACH] for user in range(USERS)]})
+    encoding, _ = learn_encoding(people, "users")
+    hour = learn_encoding(pa.table({"hour": ["8", "20"] * 10}), "context")[0]
+    codes = (np.arange(shop.n_events) % 2).astype(np.float32)
+    known = replace(shop, user_attributes=encode(encoding, people, "users")[0], context=hour)
+    known = replace(known, attributes={**shop.attributes, code_name("hour"): codes})
+    found = newest_items(known, np.arange(USERS))
+    for tasks in (found.first, found.later):
+        np.testing.assert_array_equal(tasks.user_attributes.codes, known.user_attributes.codes[tasks.user])
+        np.testing.assert_array_equal(tasks.context.codes[:, 0], codes[tasks.split])
+    bare = newest_items(shop, np.arange(USERS))
+    assert bare.first.user_attributes is bare.first.context is bare.later.user_attributes is bare.later.context is None
+
+
 def test_without_time_or_with_few_users_nothing_is_told(shop):
     assert newest_items(shop, np.arange(LEAST_TASKS - 1)) is None
     assert newest_items(replace(shop, time=np.full(shop.n_events, 5.0)), np.arange(USERS)) is None
@@ -74,7 +97,7 @@ def test_hidden_items_are_their_texts_and_the_others_are_as_they_were(model, sho
         model.id_embedding.normal_()
         model.repeat_delta.normal_()
     hidden = np.arange(shop.n_items) % 5 == 0
-    before, after = frozen_items(model), items_as_new(model, hidden)
+    before, after = frozen_items(model), frozen_items(model, hidden)
     assert all(torch.equal(x[~hidden], y[~hidden]) for x, y in zip(parts(before), parts(after), strict=True))
     torch.testing.assert_close(after.vectors[hidden], model.project(model.text)[hidden].detach())
     assert (after.bias[hidden] == model.cold_bias).all() and (after.repeat[hidden] == model.repeat).all()
@@ -90,7 +113,7 @@ def test_what_is_added_gives_cold_items_the_chance_with_which_they_were_taken(mo
     cold = found.new | ~model.trained.numpy()
 
     def expected() -> tuple[float, float, float]:
-        return worth(reader(model, items_as_new(model, found.new), settings, None), found.first, cold)
+        return worth(reader(model, frozen_items(model, found.new), settings, None), found.first, cold)
 
     more, share, before = expected()
     hits = cold[shop.item[found.first.split]]
@@ -98,6 +121,28 @@ def test_what_is_added_gives_cold_items_the_chance_with_which_they_were_taken(mo
     with torch.no_grad():
         model.cold_bias += more
     assert expected()[2] == pytest.approx(share, rel=1e-3)
+
+
+def test_gate_and_blend_are_learned_with_the_newest_items_as_cold_items(model, shop):
+    settings, users = Settings(train=TrainSettings(max_slots=12, horizon=1), ranking_tasks=40), np.arange(USERS)
+    items, texts, rng = frozen_items(model), read_texts(shop), np.random.default_rng(0)
+    counts, newest = fit_statistics(shop, users, 1, texts, rng), newest_items(shop, users)
+    learned = adapting(
+        Base(model, items, settings.episode), start_adapter(model, settings, 0, 0.3), start_core(items, 4, 0.5), newton=2
+    )
+    retrieval = new_retrieval(model, items, counts, settings)
+    found = newest_as_cold(shop, users, learned, retrieval, newest, texts, settings, rng)
+    expected = frozen_items(model, newest.new)
+    assert not torch.equal(expected.vectors, items.vectors)
+    for base in (found.learned.base, found.learned.lora.base, found.learned.core.base):
+        assert all(torch.equal(x, y) for x, y in zip(parts(base.items), parts(expected), strict=True))
+    assert found.learned.core.steps == 2 and found.learned.core.at is found.learned.lora.init.adapter
+    assert (counts.popularity[newest.new] > 0).all() and not found.retrieval.counts.popularity[newest.new].any()
+    matrix = expected.search_matrix(model.temperature).detach().numpy()
+    np.testing.assert_array_equal(found.retrieval.index.vectors, matrix)
+    assert len(found.tasks) == 40 and set(found.tasks.split.tolist()) <= set(newest.later.split.tolist())
+    plain = newest_as_cold(shop, users, learned, retrieval, None, texts, settings, rng)
+    assert plain.learned is learned and plain.retrieval is retrieval and plain.tasks is None
 
 
 def test_a_shift_gives_the_mean_chance_that_is_asked_for():

@@ -5,11 +5,18 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from llmrec.data.attributes import encode, learn_encoding
+from llmrec.data.dataset import EventWeights
+from llmrec.data.tasks import full_histories
+from llmrec.meta.gate import Choice
 from llmrec.recommender import remembered
 from llmrec.recommender.adapting import Adapting
+from llmrec.recommender.remembered import history_key
 
 ALONE = {"steps": 2, "k": 6}
 
@@ -80,3 +87,30 @@ def test_what_was_not_asked_for_longest_is_forgotten(recommender, world, counted
     for user in ("u000", "u001", "u000", "u002", "u000", "u001"):
         recommender.recommend([user])
     assert len(counted) == 4 and len(recommender.state.remembered.known) == 2
+
+
+def test_whatever_is_read_of_a_history_is_told_apart(random_shop):
+    """Also its first event, which a prompt may be too short for, but a core reads."""
+    table = pa.table({"kind": ["a", "b"] * 5})
+    one, other = (encode(learn_encoding(table, "users")[0], table, "users")[0].take(np.array([row])) for row in (0, 1))
+    tasks = full_histories(random_shop, np.array([3]))
+    first = np.arange(random_shop.n_events) == tasks.start[0]
+
+    def over(**changed) -> bytes:
+        return history_key(replace(tasks, dataset=replace(random_shop, **changed)), Choice(2))
+
+    keys = [history_key(tasks, Choice(2)), history_key(tasks, Choice(1)), history_key(tasks, Choice(2, adapter="core"))]
+    keys += [history_key(replace(tasks, start=tasks.start + 1), Choice(2))]
+    keys += [over(item=np.where(first, (random_shop.item + 1) % 10, random_shop.item))]
+    keys += [over(time=random_shop.time - first), over(basket=random_shop.basket - first)]
+    for name, values in random_shop.attributes.items():
+        keys += [over(attributes={**random_shop.attributes, name: np.where(first, 7, values).astype(np.float32)})]
+    keys += [over(event_weights=EventWeights((0.5, 0.5)))]
+    keys += [
+        history_key(replace(tasks, **{name: given}), Choice(2))
+        for name in ("user_attributes", "context")
+        for given in (one, other)
+    ]
+    assert len(set(keys)) == len(keys)
+    alone = full_histories(random_shop.take(np.array([3])), np.array([0]))  # the same history in another place
+    assert history_key(alone, Choice(2)) == keys[0]

@@ -17,9 +17,11 @@ from click.testing import CliRunner
 from llmrec import Recommender, Settings, Weights
 from llmrec.cli import fitting
 from llmrec.errors import ArtefactError, DataError
+from llmrec.meta import resumable
 from llmrec.pretraining import loop
 from llmrec.recommender import fit as fit_module
 from llmrec.recommender.budget import LEAST_EPISODES, LEAST_STEPS
+from llmrec.recommender.settings import CoreSettings
 from llmrec.store import MANIFEST
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +81,26 @@ def killed_at(monkeypatch, step: int) -> list[int]:
 
     monkeypatch.setattr(loop, "train_step", one)
     return taken
+
+
+@pytest.mark.slow
+def test_a_core_that_was_being_learned_is_gone_on_with(call, plain, tmp_path, monkeypatch, capsys):
+    core, short = CoreSettings(size=4, episodes=22, meta_batch_size=8), replace(plain.train, max_steps=4)
+    settings, taken, real = replace(plain, adapter="core", core=core, train=short), [], resumable.train_step
+
+    def one(*given):
+        if len(taken) == 21:
+            raise Killed
+        taken.append(given)
+        return real(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(resumable, "train_step", one)
+        call(tmp_path / "run", settings)
+    capsys.readouterr()
+    again = call(tmp_path / "run", settings)
+    assert "22 episodes (20 of them found done)" in capsys.readouterr().err
+    assert saved(again, tmp_path / "again") == saved(call(None, settings), tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -31,7 +31,6 @@ from llmrec.recommender.pipeline import (
     learn_counts_rankers,
     new_retrieval,
     ranking_tasks,
-    read_with,
     reader,
     start_adapter,
 )
@@ -148,7 +147,8 @@ def swapped(model: SlotModel, items: Items, plan: Plan, init: Initialisation) ->
         for part in batches(tasks):
             adapter, _ = lora.adapted(part, [Choice(lora.steps)] * len(part))
             other = adapter.take(torch.arange(len(part), device=model.id_embedding.device).roll(1))
-            found.append(read_with(model, items, lora.base.prompts(part), other))
+            made = lora.base.prompts(part)
+            found.append(lora.base.reading(made, lora.vectors(made, other)))
         return joined(found)
 
     return read

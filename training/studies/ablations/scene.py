@@ -21,7 +21,8 @@ from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.demo.comparison import Arm, Cell, Scores, best
 from llmrec.demo.controls import eases, item_knns
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.encoder.users import PromptReading, Read, batches, joined, prompts
+from llmrec.encoder.users import PromptReading, Read, batches, joined
+from llmrec.meta.adaptable import Base
 from llmrec.meta.episodes import SceneRows, scene_episode, scene_loss
 from llmrec.meta.inner import Initialisation, adapt
 from llmrec.meta.outer import Episode, meta_train
@@ -29,7 +30,7 @@ from llmrec.models.popularity import fit_most_frequent, fit_popularity
 from llmrec.ranking.statistics import fit_statistics
 from llmrec.ranking.two_stage import Rankers
 from llmrec.recommender.dense import ranked_scores
-from llmrec.recommender.pipeline import new_retrieval, read_with, start_adapter
+from llmrec.recommender.pipeline import new_retrieval, start_adapter
 from studies.ablations.cold import Trained, frozen_arm, random_starts
 from studies.ablations.plan import Plan
 
@@ -202,12 +203,13 @@ def random_adapter(
 
 def read_scene(model: SlotModel, items: Items, adapter: Adapter | None, plan: Plan) -> Read:
     """Read histories with the scene's adapter for everybody."""
+    base = Base(model, items, plan.settings.episode)
 
     def read(tasks: Tasks) -> PromptReading:
         found = []
         for part in batches(tasks):
-            made = prompts(model, items, part, plan.settings.train.max_slots, plan.settings.lora.n_adapted_blocks)
-            found.append(read_with(model, items, made, adapter))
+            made = base.prompts(part)
+            found.append(base.reading(made, base.vectors(made, adapter)))
         return joined(found)
 
     return read
