@@ -32,9 +32,10 @@ from llmrec.recommender.state import State
 from llmrec.scenes.opening import Scene
 from llmrec.scenes.readings import read_few, read_ground
 from llmrec.scenes.shelf import check_among, evened, times_bought
-from llmrec.store import cache_folder
+from llmrec.store import cache_folder, load_json, save_json
 
 RANKER = "ranker"  # the column with the score of the recommender's ranker
+RECOMMENDER, SHELF = "recommender", "shelf.json"  # in the folder of a saved scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +102,9 @@ class RankedShelf:
         return replace(found, attributes={**dataset.attributes, "event_type": place[there]})
 
     def save(self, folder: Path) -> None:
-        """The recommender over the scene's catalogue, without anybody's history."""
-        save_state(folder, self.state, histories=False)
+        """The recommender over the scene's catalogue, without anybody's history, and `again`."""
+        save_state(folder / RECOMMENDER, self.state, histories=False)
+        save_json(folder / SHELF, {"again": self.again})
 
 
 @dataclass(frozen=True)
@@ -163,9 +165,9 @@ def answer_scene(scene: Scene, known: Dataset, asked: Ids, k: int, filter_viewed
     return Answer(**parts, source=[found.source[row] for row in order])
 
 
-def load_shelf(folder: Path, vectors: np.ndarray, among: np.ndarray, again: bool) -> RankedShelf:
+def load_shelf(folder: Path, vectors: np.ndarray, among: np.ndarray) -> RankedShelf:
     """The inverse of `RankedShelf.save`."""
-    return RankedShelf(load_state(folder, "cpu"), vectors, among, again)
+    return RankedShelf(load_state(folder / RECOMMENDER, "cpu"), vectors, among, load_json(folder / SHELF)["again"])
 
 
 def _adapted(state: State) -> list[Tensor]:

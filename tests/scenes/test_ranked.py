@@ -20,6 +20,7 @@ from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.catalogues import as_new, over_catalogue, places
 from llmrec.scenes.opening import zero_shot
 from llmrec.scenes.ranked import ranked_shelf
+from llmrec.scenes.saving import load_scene, save_scene
 
 pytestmark = pytest.mark.slow  # a recommender is fitted, and scenes are learned
 
@@ -198,6 +199,9 @@ def test_saved_and_loaded_it_answers_and_adapts_as_before(backed, rec, departmen
     pd.testing.assert_frame_equal(loaded.recommend(histories=asked), adapted.recommend(histories=asked))
     pd.testing.assert_frame_equal(loaded.reset().recommend(histories=asked), shop.recommend(histories=asked))
     assert loaded.adapt(first).selection_report.equals(adapted.selection_report)
+    save_scene(tmp_path / "scene", adapted.scene)
+    alone, tasks = load_scene(tmp_path / "scene"), full_histories(events_for(shop.catalogue, asked)[0], np.arange(6))
+    assert np.array_equal(alone.scores(tasks), adapted.scene.scores(tasks)) and not alone.shelf.again
     part = pd.concat([items[180:], pd.DataFrame({"item_id": ["x"], "title": ["red mug"], "aisle": ["new"]})])[20:]
     opened = backed.open(part, scene="new")  # a catalogue of its own, of which the recommender knows all but one
     opened.save_pretrained(tmp_path / "part")
