@@ -20,13 +20,12 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.ids import Ids
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.model import Items
-from llmrec.encoder.users import Read
 from llmrec.encoder.weights import Weights
 from llmrec.index.candidates import Candidates
 from llmrec.index.forks import check_process
 from llmrec.recommender.answer import Answer, Request, answer_everybody
 from llmrec.recommender.catalogues import as_new, over_catalogue
-from llmrec.recommender.dense import ranked_scores
+from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.state import State
 from llmrec.scenes.opening import Scene
@@ -59,16 +58,9 @@ class RankedShelf:
         """int64 (M,): the scene's items."""
         return np.flatnonzero(self.among)
 
-    @property
-    def reader(self) -> Read:
-        """How the recommender reads histories: with as many steps on each as its gate says."""
-        return self.state.adapting.reader()
-
     def read(self, tasks: Tasks) -> dict[str, np.ndarray]:
         """As `SceneItems.read`. The score orders all items as the recommender's answer does, candidates first."""
-        retrieval, rankers = self.state.retrieval, self.state.rankers_for(not self.again)
-        retrieval = replace(retrieval, sources=replace(retrieval.sources, repeats=self.again))
-        score = ranked_scores(self.reader, retrieval, rankers.over, tasks, self.among)
+        score = chain_scores(self.state, tasks, None, filter_viewed=not self.again, allowed=self.among)
         return {RANKER: score[:, self.items], "own": times_bought(self, tasks)}
 
     def rough(self, columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -118,14 +110,14 @@ class SceneRanker:
 
     def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
         """float32 (C,)."""
-        scene, shelf = self.scene, self.shelf
-        rankers = shelf.state.rankers_for(self.filter_viewed)
+        scene, shelf, state = self.scene, self.shelf, self.shelf.state
+        ranker = state.rankers_for(self.filter_viewed).over(state.retrieval.counts, state.adapting.reader())
         columns = read_ground(scene.learned.ground, shelf, tasks) | {"own": times_bought(shelf, tasks)}
         if scene.few is not None:
             columns |= read_few(scene.few, shelf, tasks)
         place = np.searchsorted(shelf.items, candidates.item)
         found = {name: values[candidates.task, place][None] for name, values in columns.items()}
-        found[RANKER] = rankers.over(shelf.state.retrieval.counts, shelf.reader).score(tasks, candidates)[None]
+        found[RANKER] = ranker.score(tasks, candidates)[None]
         return scene.mix(found)[0]
 
 
