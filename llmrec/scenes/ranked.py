@@ -169,9 +169,11 @@ def _adapted(state: State) -> list[Tensor]:
 
 
 def state_hash(state: State) -> str:
-    """A hash of what scenes learn on: the items and rankers of a recommender."""
+    """A hash of what scenes learn on: the learned numbers of a recommender's items, adapters and rankers, as they are saved.
+    What is computed of them, such as item vectors, another machine may round otherwise."""
     digest = hashlib.sha256()
-    for tensor in (state.items.vectors, state.items.bias, *_adapted(state)):
+    learned = [values for name, values in sorted(state.model.state_dict().items()) if not name.startswith("body.")]
+    for tensor in (*learned, *_adapted(state)):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for rankers in (state.rankers, state.unseen_rankers):
         for ranker in (rankers.counts, rankers.blend):
