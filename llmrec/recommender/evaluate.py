@@ -24,7 +24,9 @@ OURS = "llmrec"
 def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) -> list[Result]:
     """Rows for one setting: the first `known` baskets of each user known, the items of the next `horizon` ones relevant.
 
-    Differences (`versus`) are those of the adapted model to each other method. Raises DataError when no history is long enough.
+    Differences (`versus`) are those of the adapted model to each other method. With `known` 0 users are asked for of whom
+    attributes are known, and popularity alone is compared with. Raises DataError when no history is long enough, and where
+    `known` is 0 and no attribute is known.
     """
     if known < 1 and state.by_attributes is None:
         raise DataError(

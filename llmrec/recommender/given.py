@@ -1,4 +1,4 @@
-"""What comes with a request: events of its users, their attributes, its context, and what of them is not used."""
+"""The inputs of a request: events of its users, their attributes, its context; warnings say what is not used."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def warn_if_lost(report: CleaningReport) -> None:
 
 
 def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) -> None:
-    """A MissingHistoriesWarning, at the line that called the caller, where users are not known because the model was saved
-    without histories. attributes: of all that are asked for, row by row; None of a model that was fitted without."""
+    """A MissingHistoriesWarning, at the line that called the caller, where users are asked for whose histories were not saved
+    with the model. attributes: of `asked`, row by row; who has some is not missing."""
     if not state.left_out:
         return
     told = state.known.knows(asked) if attributes is None else state.known.knows(asked) | attributes.known.any(1)

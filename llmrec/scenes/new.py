@@ -86,15 +86,14 @@ class SceneRecommender:
     ) -> Any:
         """The k best items of the scene for the users of a table of `histories`, or for those of them that are named.
 
-        What is personal is the history given here, which users adapt on top of their scene by being read; where a recommender
-        reads it, with the steps that its gate finds worth taking. Nothing of it is kept. Events with any item of the catalogue
-        count, those outside the scene too.
+        An answer is personal by the history given here, whose events may have any item of the catalogue, those outside the
+        scene too; where a recommender reads it, it takes as many steps on it as its gate finds worth taking. Nothing of it is
+        kept.
 
         users: ids; None for all users of `histories`, in order of appearance. Somebody without an event there gets what the
-            scene offers everybody. filter_viewed: leave out items already in the user's history; None does so unless items are
-            bought again
-            here. items_to_recommend: ids that may be recommended. columns: names in `histories`, as in `Recommender.fit`.
-            titles: add the column `title` of the items.
+            scene offers everybody. k: items, 1 or more. filter_viewed: leave out items already in the user's history; None does
+            so unless items are bought again here. items_to_recommend: ids that may be recommended. columns: names in
+            `histories`, as in `Recommender.fit`. titles: add the column `title` of the items.
 
         Returns a frame `user_id, item_id, score, rank, source` in the type of `histories`, or of the items; best first.
         `source` is `name`, with "(no history)" where the answer is the same for everybody; scores of one user can be compared.
@@ -134,9 +133,10 @@ class SceneRecommender:
         events: all events so far of those customers, a table with `user_id, item_id, timestamp`; what else they had of the
         catalogue is read too, and events with a `weight` of 0 or below, such as dislikes, are not. Whoever had nothing of the
         scene is no customer. Where a column of the events tells scenes apart and the table has it, events of other scenes are
-        left out. Every way to adapt is tried on events of these customers that are kept back, and held against
-        what it gained in known scenes; zero steps stay where nothing is expected beyond doubt. Many more customers than were
-        learned at (hundreds) are better trained on, with `Recommender`.
+        left out. Every way to adapt is tried on events of these customers that are kept back, and its gain is taken together
+        with what it gained in known scenes; the best one is deployed if the gain expected of it is above zero by half of its
+        uncertainty, and zero steps stay if not. Many more customers than were learned at (hundreds) are better trained on, with
+        `Recommender`.
 
         Returns a new value, adapted from zero steps whatever this one is; this one stays as it was. Raises UnknownItemError
         when no event has an item of the scene, DataError when none is of the scene by its column.

@@ -20,21 +20,21 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.ids import Ids
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.model import Items
-from llmrec.encoder.users import Read
 from llmrec.encoder.weights import Weights
 from llmrec.index.candidates import Candidates
 from llmrec.index.forks import check_process
 from llmrec.recommender.answer import Answer, Request, answer_everybody
 from llmrec.recommender.catalogues import as_new, over_catalogue
-from llmrec.recommender.dense import ranked_scores
+from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.state import State
 from llmrec.scenes.opening import Scene
 from llmrec.scenes.readings import read_few, read_ground
 from llmrec.scenes.shelf import check_among, evened, times_bought
-from llmrec.store import cache_folder
+from llmrec.store import cache_folder, load_json, save_json
 
 RANKER = "ranker"  # the column with the score of the recommender's ranker
+RECOMMENDER, SHELF = "recommender", "shelf.json"  # in the folder of a saved scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +58,9 @@ class RankedShelf:
         """int64 (M,): the scene's items."""
         return np.flatnonzero(self.among)
 
-    @property
-    def reader(self) -> Read:
-        """How the recommender reads histories: with as many steps on each as its gate says."""
-        return self.state.adapting.reader()
-
     def read(self, tasks: Tasks) -> dict[str, np.ndarray]:
         """As `SceneItems.read`. The score orders all items as the recommender's answer does, candidates first."""
-        retrieval, rankers = self.state.retrieval, self.state.rankers_for(not self.again)
-        retrieval = replace(retrieval, sources=replace(retrieval.sources, repeats=self.again))
-        score = ranked_scores(self.reader, retrieval, rankers.over, tasks, self.among)
+        score = chain_scores(self.state, tasks, None, filter_viewed=not self.again, allowed=self.among)
         return {RANKER: score[:, self.items], "own": times_bought(self, tasks)}
 
     def rough(self, columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -101,8 +94,9 @@ class RankedShelf:
         return replace(found, attributes={**dataset.attributes, "event_type": place[there]})
 
     def save(self, folder: Path) -> None:
-        """The recommender over the scene's catalogue, without anybody's history."""
-        save_state(folder, self.state, histories=False)
+        """The recommender over the scene's catalogue, without anybody's history, and `again`."""
+        save_state(folder / RECOMMENDER, self.state, histories=False)
+        save_json(folder / SHELF, {"again": self.again})
 
 
 @dataclass(frozen=True)
@@ -116,14 +110,14 @@ class SceneRanker:
 
     def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
         """float32 (C,)."""
-        scene, shelf = self.scene, self.shelf
-        rankers = shelf.state.rankers_for(self.filter_viewed)
+        scene, shelf, state = self.scene, self.shelf, self.shelf.state
+        ranker = state.rankers_for(self.filter_viewed).over(state.retrieval.counts, state.adapting.reader())
         columns = read_ground(scene.learned.ground, shelf, tasks) | {"own": times_bought(shelf, tasks)}
         if scene.few is not None:
             columns |= read_few(scene.few, shelf, tasks)
         place = np.searchsorted(shelf.items, candidates.item)
         found = {name: values[candidates.task, place][None] for name, values in columns.items()}
-        found[RANKER] = rankers.over(shelf.state.retrieval.counts, shelf.reader).score(tasks, candidates)[None]
+        found[RANKER] = ranker.score(tasks, candidates)[None]
         return scene.mix(found)[0]
 
 
@@ -163,9 +157,9 @@ def answer_scene(scene: Scene, known: Dataset, asked: Ids, k: int, filter_viewed
     return Answer(**parts, source=[found.source[row] for row in order])
 
 
-def load_shelf(folder: Path, vectors: np.ndarray, among: np.ndarray, again: bool) -> RankedShelf:
+def load_shelf(folder: Path, vectors: np.ndarray, among: np.ndarray) -> RankedShelf:
     """The inverse of `RankedShelf.save`."""
-    return RankedShelf(load_state(folder, "cpu"), vectors, among, again)
+    return RankedShelf(load_state(folder / RECOMMENDER, "cpu"), vectors, among, load_json(folder / SHELF)["again"])
 
 
 def _adapted(state: State) -> list[Tensor]:
@@ -175,9 +169,11 @@ def _adapted(state: State) -> list[Tensor]:
 
 
 def state_hash(state: State) -> str:
-    """A hash of what scenes learn on: the items and rankers of a recommender."""
+    """A hash of what scenes learn on: the learned numbers of a recommender's items, adapters and rankers, as they are saved.
+    What is computed of them, such as item vectors, another machine may round otherwise."""
     digest = hashlib.sha256()
-    for tensor in (state.items.vectors, state.items.bias, *_adapted(state)):
+    learned = [values for name, values in sorted(state.model.state_dict().items()) if not name.startswith("body.")]
+    for tensor in (*learned, *_adapted(state)):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for rankers in (state.rankers, state.unseen_rankers):
         for ranker in (rankers.counts, rankers.blend):

@@ -56,15 +56,17 @@ class ByRecommender:
     @property
     def remedy(self) -> str:
         """As of `ByTexts`."""
-        return f"got a recommender ({self.encoder[:12]}…); pass the same as was learned with, or fit anew"
+        return f"got another ({self.encoder[:12]}…); pass the same, or fit anew"
 
 
 def check_reader(learned: Learned, encoder: str, reads: ByTexts | ByRecommender) -> None:
     """Raises WeightsError unless a catalogue is read as those that were learned from, whose reader had the hash `encoder`, and
-    DataError where these were read by a recommender and now there is none."""
+    DataError where one was read by a recommender and the other by texts alone."""
     ranked = RANKER in learned.zero.names
     if ranked and isinstance(reads, ByTexts):
         raise DataError("recommender: expected the one that the scenes were learned with, got None; pass it as recommender")
+    if not ranked and isinstance(reads, ByRecommender):
+        raise DataError("recommender: expected None, for the scenes were learned by texts alone, got one; leave it out")
     if reads.encoder != encoder:
-        expected = "the recommender" if ranked else "the encoder"
-        raise WeightsError(f"weights: expected {expected} that was learned with (SHA-256 {encoder[:12]}…), {reads.remedy}")
+        expected = "recommender: expected the one" if ranked else "weights: expected the encoder"
+        raise WeightsError(f"{expected} that was learned with (SHA-256 {encoder[:12]}…), {reads.remedy}")

@@ -29,7 +29,7 @@ def _scenes_of_items(saved: Saved) -> Saved:
 LAYOUT = 2  # of all kinds; one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
 MIGRATIONS: dict[int, Migration] = {1: _scenes_of_items}  # layout k -> the function that makes layout k + 1 out of it
 _MIX = ("mean", "spread", "line", "bend", "at", "out")
-ARRAYS, FOLDER = "arrays.safetensors", "recommender"
+ARRAYS = "arrays.safetensors"
 
 
 def save_scene(folder: str | Path, scene: Scene) -> None:
@@ -46,7 +46,7 @@ def load_scene(folder: str | Path) -> Scene:
 def write_scene(to: Path, scene: Scene, arrays: dict[str, np.ndarray]) -> None:
     """Arrays into an open folder, and where a recommender reads for the scene, that too."""
     save_arrays(to / ARRAYS, arrays)
-    scene.shelf.save(to / FOLDER)
+    scene.shelf.save(to)
 
 
 def opened(folder: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -129,7 +129,7 @@ def _shelf(arrays: dict[str, np.ndarray], meta: dict[str, Any], folder: Path) ->
     if meta["words"] is None:
         from llmrec.scenes.ranked import load_shelf  # brings in torch, which a scene read by its texts does without
 
-        return load_shelf(folder / FOLDER, arrays["vectors"], arrays["among"], meta["repeat_purchases"])
+        return load_shelf(folder, arrays["vectors"], arrays["among"])
     items, words = len(arrays["among"]), meta["words"]
     query, document = (_csr(arrays, name, (items, words["width"])) for name in ("query", "document"))
     match = TextMatch(words["name"], query, document, arrays["own"], words["decay"], words["last"])

@@ -72,7 +72,7 @@ class SceneItems(Protocol):
         """Events over the catalogue with the codes of `event_types`, and what such events count."""
 
     def save(self, folder: Path) -> None:
-        """Write to `folder` what `vectors` and `among` do not hold, where that is no array."""
+        """Write into the scene's open folder what `vectors` and `among` do not hold, where that is no array."""
 
 
 @dataclass(frozen=True)

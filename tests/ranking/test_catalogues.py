@@ -20,7 +20,7 @@ PLACE = np.array([7, 3, -1, 0, 1, 9, -1, 4, 8, 6])
 
 @pytest.fixture
 def counts(random_shop):
-    """Of users who left item 9 alone."""
+    """Of all users; somebody took each item."""
     return fit_statistics(random_shop, np.arange(20), 2, read_texts(random_shop), np.random.default_rng(0))
 
 
@@ -54,6 +54,18 @@ def test_nobody_took_a_new_item(random_shop, counts):
         assert table.shape == (10, 10) and table[new].nnz == 0 and table[:, new].nnz == 0
     assert (moved.recent_position_popularity[..., new].max(-1) <= counts.recent_position_popularity.min(-1)).all()
     assert (counts.popularity > 0).all() and (counts.cooccurrence.nnz > moved.cooccurrence.nnz)  # what it was made of stays
+
+
+def test_a_new_item_has_what_an_item_has_that_nobody_took(random_shop):
+    shop, texts = random_shop.keep(random_shop.item != 9), read_words(random_shop.catalogue)
+    counts = fit_statistics(shop, np.arange(20), 2, read_texts(shop), np.random.default_rng(0))
+    place = np.array([9, -1, 3])
+    moved = counts_over(counts, place, words_over(counts, texts, [texts[9], texts[9], texts[3]], place))
+    for part in (moved, moved.markov_short, moved.markov_long):
+        for name, values in vars(part).items():
+            if isinstance(values, np.ndarray) and values.shape[-1] == 3:
+                np.testing.assert_array_equal(values[..., 0], values[..., 1], err_msg=name)
+                assert (values[..., 0] != values[..., 2]).any(), name  # the probe sees
 
 
 def test_new_words_are_weighed_among_the_known_texts(random_shop, counts):

@@ -43,37 +43,6 @@ def world() -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_settings() -> Any:
-    """Every part is trained, for moments; sources are so small that the rest of the catalogue has to fill in."""
-    from llmrec import LoraSettings, OuterSettings, Settings, TrainSettings
-    from llmrec.index.candidates import Sources
-    from llmrec.ranking.ranker import RankerSettings
-
-    return Settings(
-        user_encoder="pretrained",
-        layers=None,
-        train=TrainSettings(
-            max_steps=12,
-            batch_size=16,
-            known=(1, 8),
-            horizon=3,
-            max_slots=24,
-            learning_rate=3e-4,
-            text_only_rate=0.15,
-            dropout=0.0,
-            ema_decay=0.0,
-        ),
-        lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, meta_batch_size=8, b_std=0.2),
-        outer=OuterSettings(episodes=4),
-        counts_ranker=RankerSettings(hidden=4, max_steps=20),
-        blend=RankerSettings(hidden=2, max_steps=20),
-        sources=Sources(text_k=6, knn_k=4, popular_k=3),
-        blend_features=(),
-        ranking_tasks=60,
-    )
-
-
-@pytest.fixture(scope="session")
 def fitting(
     tiny_folders: dict[str, Path], tiny_settings: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Any]]:

@@ -9,34 +9,22 @@ import pandas as pd
 import pytest
 from shops import SETTINGS, make_tables
 
-from llmrec import LoraSettings, OuterSettings, Recommender, SceneRecommender, Scenes, Settings, TrainSettings, Weights
-from llmrec.data.build import events_for, read_catalogue
+from llmrec import OuterSettings, Recommender, SceneRecommender, Scenes, Weights
+from llmrec.data.build import build, events_for, read_catalogue
 from llmrec.data.dataset import EventWeights
 from llmrec.data.known import KnownUsers
 from llmrec.data.tasks import full_histories
 from llmrec.errors import DataError, WeightsError
 from llmrec.index.candidates import Sources
-from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.catalogues import as_new, over_catalogue, places
 from llmrec.scenes.opening import zero_shot
 from llmrec.scenes.ranked import ranked_shelf
+from llmrec.scenes.readers import ByRecommender, check_reader
+from llmrec.scenes.saving import load_scene, save_scene
+from llmrec.scenes.tables import parts_by, parts_by_events
 
 pytestmark = pytest.mark.slow  # a recommender is fitted, and scenes are learned
 
-SMALL = Settings(
-    user_encoder="pretrained",
-    layers=None,
-    train=TrainSettings(
-        12, 16, known=(1, 4), horizon=1, max_slots=16, learning_rate=3e-4, text_only_rate=0.15, dropout=0.0, ema_decay=0.0
-    ),
-    lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, meta_batch_size=8, b_std=0.2),
-    outer=OuterSettings(episodes=2),
-    counts_ranker=RankerSettings(hidden=4, max_steps=20),
-    blend=RankerSettings(hidden=2, max_steps=20),
-    sources=Sources(text_k=20, knn_k=10, popular_k=10),
-    blend_features=(),
-    ranking_tasks=100,
-)
 QUICK = replace(SETTINGS, sizes=(64,), queries=120)
 
 
@@ -57,11 +45,14 @@ def weights(tiny_folders, scenes) -> Weights:
 
 
 @pytest.fixture(scope="module")
-def rec(departments, weights) -> Recommender:
+def rec(departments, weights, tiny_settings) -> Recommender:
     """Fitted on the whole catalogue, of whose new department nobody has bought anything."""
     events, items = departments
+    train = replace(tiny_settings.train, known=(1, 4), horizon=1, max_slots=16)
+    outer, sources = OuterSettings(episodes=2), Sources(text_k=20, knn_k=10, popular_k=10)
+    settings = replace(tiny_settings, train=train, outer=outer, sources=sources, ranking_tasks=100)
     old = events[~events["item_id"].str.startswith("new ")]
-    return Recommender(weights, SMALL).fit(old, items, verbose=False)
+    return Recommender(weights, settings).fit(old, items, verbose=False)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +160,34 @@ def test_texts_by_another_encoder_are_refused(rec, departments, scenes):
         over_catalogue(rec.state, catalogue, scenes(family="llama").weights, None)
 
 
+def test_catalogues_are_read_by_what_was_learned_with_and_by_nothing_else(backed, rec, fitted):
+    """Item vectors are computed from what is saved, and another machine may round them otherwise."""
+    rounded = rec.state.items.vectors * (1 + 1e-6)
+    same = replace(rec.state, items=replace(rec.state.items, vectors=rounded))
+    assert not np.array_equal(rounded, rec.state.items.vectors)
+    learned, encoder = backed.known.learned, backed.known.encoder
+    check_reader(learned, encoder, ByRecommender(same, rec.weights, False))
+    other = as_new(rec.state, np.arange(len(rec.state.catalogue)) == 0)
+    with pytest.raises(WeightsError, match="recommender: expected the one that was learned with .* got another .*same"):
+        check_reader(learned, encoder, ByRecommender(other, rec.weights, False))
+    with pytest.raises(DataError, match="recommender: expected None, for the scenes were learned by texts alone, got one"):
+        check_reader(fitted.known.learned, fitted.known.encoder, ByRecommender(rec.state, rec.weights, False))
+
+
+def test_known_departments_are_met_as_new_ones_and_countries_with_all_that_is_known(rec, departments):
+    events, items = departments
+    shelf = ranked_shelf(rec.state, rec.state.catalogue, rec.weights, False)
+    abroad = build(events.assign(scene=np.array(["a", "b"])[events["user_id"] % 2]), items)[0]
+    made = parts_by(abroad, shelf, "aisle", ["new"], False)
+    assert list(made) == ["bread", "fruit", "soap"]
+    for world in made.values():
+        counts, before = world.shelf.state.retrieval.counts.popularity, rec.state.retrieval.counts.popularity
+        among = world.shelf.among
+        assert before[among].any() and not counts[among].any() and np.array_equal(counts[~among], before[~among])
+    for world in parts_by_events(abroad, shelf, "scene", [], False).values():
+        assert world.shelf is shelf
+
+
 # ---------------------------------------------------------------------------------------- first customers
 
 
@@ -198,6 +217,9 @@ def test_saved_and_loaded_it_answers_and_adapts_as_before(backed, rec, departmen
     pd.testing.assert_frame_equal(loaded.recommend(histories=asked), adapted.recommend(histories=asked))
     pd.testing.assert_frame_equal(loaded.reset().recommend(histories=asked), shop.recommend(histories=asked))
     assert loaded.adapt(first).selection_report.equals(adapted.selection_report)
+    save_scene(tmp_path / "scene", adapted.scene)
+    alone, tasks = load_scene(tmp_path / "scene"), full_histories(events_for(shop.catalogue, asked)[0], np.arange(6))
+    assert np.array_equal(alone.scores(tasks), adapted.scene.scores(tasks)) and not alone.shelf.again
     part = pd.concat([items[180:], pd.DataFrame({"item_id": ["x"], "title": ["red mug"], "aisle": ["new"]})])[20:]
     opened = backed.open(part, scene="new")  # a catalogue of its own, of which the recommender knows all but one
     opened.save_pretrained(tmp_path / "part")
