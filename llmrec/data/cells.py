@@ -8,13 +8,12 @@ from scipy import sparse
 from llmrec.data.tasks import expand_ranges
 
 BLOCK = 1 << 22  # cells of a dense table that is made at a time, at most
-LEAST_TERMS = 1 << 14  # fewer terms of a product are found one by one in less time than it takes to call scipy
 
 
-def many_terms(terms: int, cells: int) -> bool:
-    """Whether a sparse product of so many terms is made in less time as a whole, in time that grows with the `cells` of what is
-    written, than by looking the terms up one by one."""
-    return terms > LEAST_TERMS and 4 * terms > cells
+def whole_pays(rows: int, terms: int, cells: int) -> bool:
+    """Whether a sparse product of so many rows and terms is sooner made as a whole, in time that also grows with the `cells` of
+    a dense table, than row by row: by what each takes in nanoseconds on one core, calls of NumPy and scipy included."""
+    return 300_000 + 2 * cells < 40_000 * rows + 15 * terms
 
 
 def cells(table: sparse.csr_array, row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -62,7 +61,8 @@ def product_at(
     for first in range(0, len(start) - 1, step):
         rows = slice(first, min(first + step, len(start) - 1))
         part = start[first : rows.stop + 1], column, weights, right, cell_start[first : rows.stop + 1], cell, found
-        if many_terms(int(terms[rows.stop] - terms[first]), (rows.stop - first) * right.shape[1]):
+        cells = (rows.stop - first) * right.shape[1]
+        if whole_pays(rows.stop - first, int(terms[rows.stop] - terms[first]), cells):
             _read_from_dense(*part)
         else:
             _look_up(*part)
@@ -78,7 +78,7 @@ def _read_from_dense(
     cell: np.ndarray,
     found: np.ndarray,
 ) -> None:
-    """Cells `cell_start[0] ... cell_start[-1]` of `found` out of the whole product as a dense table."""
+    """Cells `cell_start[0] ... cell_start[-1]` of `found` out of the whole products, made one after the other."""
     mine, here = slice(start[0], start[-1]), slice(cell_start[0], cell_start[-1])
     used, place = np.unique(column[mine], return_inverse=True)
     some = sparse.csr_array(right[used], dtype=np.float64)  # adds up in the order of the columns, as `_look_up` does
@@ -97,7 +97,7 @@ def _look_up(
     cell: np.ndarray,
     found: np.ndarray,
 ) -> None:
-    """The same cells task by task; nothing as long as a row of `right` is made."""
+    """The same cells row by row, to the same bits; nothing as long as a row of `right` is made."""
     for t in range(len(start) - 1):
         mine, cells_here = slice(start[t], start[t + 1]), slice(cell_start[t], cell_start[t + 1])
         owner, place = expand_ranges(right.indptr[column[mine]], right.indptr[column[mine] + 1])

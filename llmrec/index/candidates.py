@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
-from llmrec.data.cells import many_terms, product
+from llmrec.data.cells import product, whole_pays
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import expand_ranges
 from llmrec.errors import DataError
@@ -206,7 +206,7 @@ def _bought_together(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where few terms are added up, task by task, so that nothing is as long as the catalogue."""
     terms = np.diff(together.indptr)[support.indices].sum() if support.nnz else 0
-    if many_terms(int(terms), support.shape[1]):
+    if whole_pays(support.shape[0], int(terms), support.shape[1]):
         scores = product(support, together)  # adds up in the order of the support, as below
         row, item = _coordinates(scores)
         scores.data[~_is_allowed(row, item, allowed, seen)] = 0

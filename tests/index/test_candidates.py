@@ -98,7 +98,7 @@ def masks(rng, tasks, items):
 @pytest.mark.parametrize("repeats", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 def test_candidates_are_the_definition(monkeypatch, seed, repeats, mask, whole):
-    monkeypatch.setattr(candidates_module, "many_terms", lambda terms, cells: whole)
+    monkeypatch.setattr(candidates_module, "whole_pays", lambda *sizes: whole)
     planted, sources = world(seed), Sources(text_k=6, knn_k=5, popular_k=4, repeats=repeats)
     tasks, items = planted["support"].shape
     allowed = masks(np.random.default_rng(seed), tasks, items)[mask]
