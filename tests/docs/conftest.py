@@ -14,6 +14,7 @@ import pytest
 WORDS = ("red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent", "soap")
 NAMES = ("ann", "bob", *(f"u{number:02d}" for number in range(2, 46)))
 ITEMS = [f"{WORDS[i % 5]}-{WORDS[5 + i // 5 % 5]}" for i in range(25)]
+COLOURS, THINGS = ("rot", "blau", "grün", "weiß", "gelb"), ("Becher", "Lampe", "Seil", "Zelt", "Seife")
 GERMAN = ("Rechnungsnr", "Artikelnr", "Bezeichnung", "Menge", "Rechnungsdatum", "Preis", "Kundennr", "Land")
 BROKEN = 31  # the line of orders.csv that has a field too many
 
@@ -23,7 +24,7 @@ def events(users: tuple[str, ...], seed: int, baskets: int = 7) -> list[tuple[An
     rng, rows = np.random.default_rng(seed), []
     for number, user in enumerate(users):
         for day, place in enumerate(rng.choice(12, baskets, replace=False) * 2 + number % 2):
-            rows.append((user, ITEMS[place], f"2026-0{1 + day}-{1 + number % 28:02} 10:{number % 60:02}", 4.5 + place))
+            rows.append((user, ITEMS[place], f"2026-0{1 + day}-{1 + number % 28:02} {(10, 20)[day % 2]}:{number % 60:02}", 4.5 + place))
     return rows
 
 
@@ -34,10 +35,10 @@ def orders() -> str:
         for basket in range(5):
             for item in rng.choice(8, 2, replace=False) * 3 + customer % 3:
                 who = "" if (customer, basket) == (7, 1) else 17_800 + customer
-                title, price = f"{WORDS[item % 5]} {WORDS[5 + item // 5 % 5]} für Gäste", f"{item},95"
+                title, price = f"{THINGS[item // 5]} {COLOURS[item % 5]}", f"{item},95"
                 when = f"{2 + item}.{1 + basket:02}.2026 {9 + basket}:15"
                 rows.append(f"{53_000 + customer * 9 + basket};{item:05d};{title};{1 + item % 4};{when};{price};{who};DE")
-    rows.append("C53900;00004;large mug für Gäste;-3;14.03.2026 10:15;4,95;17801;DE")
+    rows.append("C53900;00004;Becher gelb;-3;14.03.2026 10:15;4,95;17801;DE")
     rows.append("53901;POST;Porto;1;14.03.2026 10:20;4,90;17801;DE")
     rows[BROKEN - 1] += ";?"
     return "\n".join(rows) + "\n"
