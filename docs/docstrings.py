@@ -15,6 +15,7 @@ import llmrec.errors
 
 ERRORS = "|".join(name for name in vars(llmrec.errors) if name.endswith(("Error", "Warning")) and name != "LlmrecError")
 NAMED = re.compile(rf"(?<![\w.]){f'({ERRORS})'}(?!\w)")
+LISTED = re.compile(r"- |\d+\. |  ")
 TICKS = re.compile(r"(`+[^`]+`+)")
 SPECIAL = re.compile(r"([\\*|<]|_(?!\w))")
 
@@ -34,7 +35,7 @@ def converted(lines: Iterable[str], fields: Iterable[str]) -> list[str]:
             made += [*_table(block), ""]
         elif block[0].startswith(">>>"):
             made += [".. code-block:: python", "", *(f"   {_without_marks(line)}" for line in block), ""]
-        elif all(line.startswith(("- ", "  ")) for line in block):
+        elif all(LISTED.match(line) for line in block):
             made += [*map(marked, block), ""]
         else:
             made += _text(block, set(fields))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def orders() -> str:
     return "\n".join(rows) + "\n"
 
 
+def scene(letter: str, users: int, seed: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Items and events of a shop of 24 items; even customers like one half of them, odd ones the other."""
+    rng = np.random.default_rng(seed)
+    items = [(f"{letter}{i}", f"{WORDS[i % 5]} {WORDS[5 + i // 5 % 5]}") for i in range(24)]
+    rows = [
+        (f"{letter}{user}", f"{letter}{item}", f"2026-01-{1 + day:02}")
+        for user in range(users)
+        for day, item in enumerate(rng.choice(12, 5, replace=False) * 2 + user % 2)
+    ]
+    return items, rows
+
+
 def write(path: Path, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([names, *rows])
@@ -52,25 +65,33 @@ def write(path: Path, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> No
 @pytest.fixture(scope="session")
 def made(tiny_folders: dict[str, Path], tiny_settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder, while packaged weights and default settings stand for tiny ones."""
-    from llmrec import Recommender, Scenes, Settings, Weights
+    from llmrec import OuterSettings, Recommender, Scenes, Settings, Weights
+    from llmrec.ranking.ranker import RankerSettings
     from llmrec.scenes.learning import LearnSettings, MixSettings
 
     folder = tmp_path_factory.mktemp("pages")
+    moments = replace(tiny_settings.train, max_steps=3, batch_size=8, max_slots=16)
+    ranker = RankerSettings(hidden=2, max_steps=5)
+    small = replace(tiny_settings, train=moments, outer=OuterSettings(episodes=2), counts_ranker=ranker, blend=ranker)
     few = LearnSettings(sizes=(8,), draws=1, queries=40, mix=MixSettings(bends=2, steps=10))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMREC_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
-        patch.setattr(Recommender.__init__, "__defaults__", (None, tiny_settings, 0))
+        patch.setattr(Recommender.__init__, "__defaults__", (None, small, 0))
         patch.setattr(Scenes.__init__, "__defaults__", (None, few, 0, None))
         for way in ("quick", "best"):
-            patch.setattr(Settings, way, staticmethod(lambda: tiny_settings))
+            patch.setattr(Settings, way, staticmethod(lambda: small))
         names = ("user_id", "item_id", "timestamp", "price")
         write(folder / "events.csv", names, events(NAMES, 0))
         write(folder / "clicks.csv", names, events(("eve", "tom"), 1, 3))
         table = [(item, item.replace("-", " "), item.split("-")[1], 4.5 + place) for place, item in enumerate(ITEMS)]
         write(folder / "items.csv", ("item_id", "title", "category", "price"), table)
+        for number, (name, users) in enumerate({"beauty": 70, "health": 70, "toys": 16}.items()):
+            shelf, rows = scene(name[0], users, number)
+            write(folder / f"{name}_items.csv", ("item_id", "title"), shelf)
+            write(folder / f"{name}_events.csv", ("user_id", "item_id", "timestamp"), rows)
         (folder / "orders.csv").write_bytes(orders().encode("latin-1"))
-        (folder / "tiny.yaml").write_text(tiny_settings.to_yaml(), encoding="utf-8")
+        (folder / "tiny.yaml").write_text(small.to_yaml(), encoding="utf-8")
         fitted = Recommender().fit(str(folder / "events.csv"), str(folder / "items.csv"), verbose=False)
         fitted.save_pretrained(folder / "shop", histories=True)
         yield folder
