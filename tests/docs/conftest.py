@@ -25,7 +25,8 @@ def events(users: tuple[str, ...], seed: int, baskets: int = 7) -> list[tuple[An
     rng, rows = np.random.default_rng(seed), []
     for number, user in enumerate(users):
         for day, place in enumerate(rng.choice(12, baskets, replace=False) * 2 + number % 2):
-            rows.append((user, ITEMS[place], f"2026-0{1 + day}-{1 + number % 28:02} {(10, 20)[day % 2]}:{number % 60:02}", 4.5 + place))
+            when = f"2026-0{1 + day}-{1 + number % 28:02} {(10, 20)[day % 2]}:{number % 60:02}"
+            rows.append((user, ITEMS[place], when, 4.5 + place))
     return rows
 
 

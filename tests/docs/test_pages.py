@@ -1,6 +1,6 @@
 """The code of every page runs, block after block as a reader would type it, and prints what the page shows.
 
-A block of `text` directly behind a block of code is what that code prints, or the error that it raises; "…" stands for anything.
+A block of `text` directly behind a block of code is what that code prints, or the error that it raises; "…" is anything.
 What a real model answers is shown in blocks of `none`, which nobody checks: here the model is tiny.
 """
 
