@@ -43,6 +43,8 @@ html_theme = "furo"
 html_title = f"llmrec {release}"
 html_show_sourcelink = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_math_renderer = "mathml"
 
 
