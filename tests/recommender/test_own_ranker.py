@@ -13,7 +13,7 @@ from llmrec.errors import DataError
 from llmrec.recommender.answer import BACKFILL, FALLBACK
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "write_your_own_ranker.md").read_text(encoding="utf-8")
-MINE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]
+MINE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[1]
 
 
 class LastFirst:
