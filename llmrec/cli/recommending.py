@@ -27,10 +27,18 @@ if TYPE_CHECKING:
     help="Output format.  [default: as --out ends; table on the screen]",
 )
 @click.option("--out", type=FilePath(dir_okay=False, path_type=Path), help="File to write instead of the screen.")
+@click.option("--rules", type=EXISTING, help="YAML file of the shop's rules: filters, at_most, boost, pin, ...")
 @click.option("--titles", is_flag=True, help="Add the items' titles.")
 @event_format_options
 def recommend(
-    folder: Path, users: str | None, histories: Path | None, k: int, form: str | None, out: Path | None, titles: bool
+    folder: Path,
+    users: str | None,
+    histories: Path | None,
+    k: int,
+    form: str | None,
+    out: Path | None,
+    rules: Path | None,
+    titles: bool,
 ) -> None:
     """Recommend items with a recommender that `llmrec fit` saved.
 
@@ -38,12 +46,21 @@ def recommend(
     Examples:
       llmrec recommend shop/ --users 17850,13047 --titles
       llmrec recommend shop/ --histories clicks.csv --k 20 --format csv --out lists.csv
+      llmrec recommend shop/ --users 17850 --rules rules.yaml
+
+    \b
+    rules.yaml, of which every line may be left out:
+      filters: ["price < 50", in_stock, "category in ['Wine', 'Beer']"]
+      at_most: {brand: 1}
+      boost: [{where: on_sale, factor: 1.5}]
+      pin: {1: item-7}
     """
     if (users is None) == (histories is None):
         raise click.UsageError("give either --users, known by id, or --histories, a table of events.")
     form = form_of(form, out)
     from llmrec.data.frames import to_arrow
     from llmrec.recommender.recommender import Recommender
+    from llmrec.rules.rules import Rules
     from llmrec.store import check_parent
 
     if out is not None:
@@ -55,12 +72,13 @@ def recommend(
         for line in losses_of(reading):
             warn(line)
     with told(), overheard("Note: "):
+        ruled = None if rules is None else Rules.from_yaml(rules)
         recommender = Recommender.from_pretrained(folder)
         if users is not None:
             asked = known_ids(users, recommender.state.known.first.users)
-            answer = recommender.recommend(asked, k, titles=titles)
+            answer = recommender.recommend(asked, k, titles=titles, rules=ruled)
         else:
-            answer = recommender.recommend(histories=table, k=k, titles=titles)
+            answer = recommender.recommend(histories=table, k=k, titles=titles, rules=ruled)
     put(to_arrow(answer, "answer"), form, out)
 
 

@@ -36,16 +36,18 @@ from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
-from llmrec.recommender.answer import Request, answer_everybody, as_table
+from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.fit import fit
 from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
+from llmrec.recommender.ruled import shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
+from llmrec.rules.rules import Rules
 from llmrec.store import cache_folder
 
 
@@ -194,6 +196,7 @@ class Recommender:
         titles: bool = False,
         ranker: CandidateRanker | None = None,
         context: Mapping[str, Any] | None = None,
+        rules: Rules | None = None,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
         known.
@@ -216,6 +219,7 @@ class Recommender:
             docs/write_your_own_ranker.md.
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
             them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
+        rules: of the shop, such as `Rules(filters=["price < 50"], at_most={"brand": 1})`; see `llmrec.rules.Rules`.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -239,6 +243,8 @@ class Recommender:
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
             )
+        if not (rules is None or isinstance(rules, Rules)):
+            raise DataError(f"rules is {rules!r}; expected Rules: say Rules.from_dict({{...}}) or Rules.from_yaml(path)")
         state = self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
         told = None if users is None or not is_table(users) else user_table(state, users, columns)
@@ -256,14 +262,10 @@ class Recommender:
             warn_if_left_out(state, asked, attributes)
         here = context_of(state, context)
         check_process()
-        found = answer_everybody(
-            state,
-            known,
-            asked,
-            attributes,
-            Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here),
-        )
-        warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
+        request = Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here, rules)
+        found, request = answer_under_rules(state, known, asked, attributes, request)
+        warn_of_pins(state, found, asked, request)
+        warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None, shortage(found, asked, request))
         return to_native(as_table(found, asked, state.catalogue, titles), frame)
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
