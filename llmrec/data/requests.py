@@ -87,10 +87,13 @@ def checked_steps(steps: Any) -> int | None:
     return int(steps)
 
 
-def warn_if_short(asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, chosen: bool, stacklevel: int = 3) -> None:
+def warn_if_short(
+    asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, chosen: bool, rules: str = "", stacklevel: int = 3
+) -> None:
     """ShortAnswerWarning, at the line that called the caller, where somebody gets fewer than k items.
 
-    asker: int, the position in `asked` of every row of an answer. chosen: whether `items_to_recommend` was given.
+    asker: int, the position in `asked` of every row of an answer. chosen: whether `items_to_recommend` was given. rules: what
+    rules leave to the first of them, "" where they leave out nothing.
     """
     got = np.bincount(asker, minlength=len(asked))
     short = np.flatnonzero(got < k)
@@ -98,6 +101,9 @@ def warn_if_short(asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, ch
         who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
         left = "items_to_recommend leaves" if chosen else "the catalogue holds"
         without = ", without what they have had (filter_viewed)" if filter_viewed else ""
+        if rules:
+            left = "rules and items_to_recommend leave" if chosen else "rules leave"
+            without = f" ({rules}){without}"
         message = f"{who} fewer than k = {k} items, such as {asked[short[0]]!r} {got[short[0]]}: {left} no more{without}"
         warnings.warn(message, ShortAnswerWarning, stacklevel=stacklevel)
 

@@ -37,17 +37,19 @@ from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
-from llmrec.recommender.answer import Request, answer_everybody, as_table
+from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
 from llmrec.recommender.fit import fit
 from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
+from llmrec.recommender.ruled import shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
+from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
 
@@ -196,6 +198,7 @@ class Recommender:
         titles: bool = False,
         ranker: CandidateRanker | None = None,
         context: Mapping[str, Any] | None = None,
+        rules: Rules | None = None,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
         known.
@@ -218,6 +221,7 @@ class Recommender:
             docs/write_your_own_ranker.md.
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
             them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
+        rules: of the shop, such as `Rules(filters=["price < 50"], at_most={"brand": 1})`; see `llmrec.rules.Rules`.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -257,14 +261,10 @@ class Recommender:
             warn_if_left_out(state, asked, attributes)
         here = context_of(state, context)
         check_process()
-        found = answer_everybody(
-            state,
-            known,
-            asked,
-            attributes,
-            Request(k, filter_viewed, allowed, how, ranker, here),
-        )
-        warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
+        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules))
+        found, request = answer_under_rules(state, known, asked, attributes, request)
+        warn_of_pins(state, found, asked, request)
+        warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None, shortage(found, asked, request))
         return to_native(as_table(found, asked, state.catalogue, titles), frame)
 
     def recommend_all(
@@ -280,6 +280,7 @@ class Recommender:
         context: Mapping[str, Any] | None = None,
         batch_size: int = BATCH_SIZE,
         verbose: bool = True,
+        rules: Rules | None = None,
     ) -> int:
         """Write what `recommend` answers for all known users, or for all users of `histories`, to a file, batch by batch.
 
@@ -291,7 +292,7 @@ class Recommender:
         that cannot be written to.
         """
         what = k, filter_viewed, items_to_recommend, histories, columns, checked_steps(steps), titles, context
-        return recommend_all(self.state, path, *what, batch_size, verbose)
+        return recommend_all(self.state, path, *what, batch_size, verbose, checked_rules(rules))
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
