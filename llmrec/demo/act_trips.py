@@ -11,13 +11,14 @@ import numpy as np
 from llmrec.data.dataset import Dataset
 from llmrec.data.splits import cold_users
 from llmrec.data.tasks import Tasks, first_baskets
-from llmrec.demo.act import LINE, Act, Curve, Panel, wrapped
-from llmrec.demo.comparison import Arm, cells, compare
-from llmrec.demo.controls import fit_controls
+from llmrec.demo.act import LINE, Act, wrapped
 from llmrec.demo.plan import Plan
 from llmrec.demo.story import protagonist, story
-from llmrec.demo.verdict import beside, by_setting, listed, standing
 from llmrec.errors import DataError
+from llmrec.evaluation.comparison import Arm, cells, compare
+from llmrec.evaluation.controls import fit_controls
+from llmrec.evaluation.plot import Curve, Panel
+from llmrec.evaluation.verdict import beside, by_setting, listed, standing
 from llmrec.index.candidates import recall
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result

@@ -12,10 +12,10 @@ import pytest
 from llmrec.data.build import build
 from llmrec.data.tasks import Tasks
 from llmrec.demo import act_department, act_films, act_steps, act_trips
-from llmrec.demo.act import LINE, Act, Curve, Panel, cut, show, wrapped
+from llmrec.demo.act import LINE, Act, cut, show, wrapped
 from llmrec.demo.films import read_films
 from llmrec.demo.measuring import all_events, listed_scores, results
-from llmrec.demo.plot import plot
+from llmrec.evaluation.plot import Curve, Panel, plot
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.demo.comparison import Arm, cells, quality
+from llmrec.evaluation.comparison import Arm, cells, quality
 from llmrec.models.item_item import fit_ease, fit_item_knn
 from llmrec.models.popularity import Baseline, fit_most_frequent, fit_popularity
 
