@@ -15,8 +15,9 @@ from llmrec.demo.act import Act, wrapped
 from llmrec.demo.plan import Plan
 from llmrec.demo.story import protagonist, story
 from llmrec.errors import DataError
-from llmrec.evaluation.comparison import Arm, cells, compare
+from llmrec.evaluation.comparison import cells, compare
 from llmrec.evaluation.controls import fit_controls
+from llmrec.evaluation.held_out import recommender_arm
 from llmrec.evaluation.plot import Panel
 from llmrec.evaluation.summary import OURS, ZERO, curves, gaps_by_setting, sentence, table_lines
 from llmrec.evaluation.verdict import listed, standing
@@ -40,7 +41,7 @@ def play(known: Recommender, dataset: Dataset, parts: dict[str, np.ndarray], pla
     """
     validation, test = asked(dataset, parts, plan)
     arms = fit_controls(dataset, parts["train"], validation)
-    arms |= {ZERO: _arm(known.state, 0), OURS: _arm(known.state, None)}
+    arms |= {ZERO: recommender_arm(known.state, 0), OURS: recommender_arm(known.state, None)}
     rows = compare(cells(benchmark, test), arms, OURS, (OURS, ZERO), seed, np.random.default_rng(seed))
     first = next(iter(test.values()))
     popularity = known.state.retrieval.counts.popularity
@@ -96,16 +97,6 @@ def asked(dataset: Dataset, parts: dict[str, np.ndarray], plan: Plan) -> tuple[d
 def _first(dataset: Dataset, users: np.ndarray, plan: Plan) -> dict[int, Tasks]:
     """Known baskets -> tasks of the users who have enough."""
     return {known: first_baskets(dataset, users, known, plan.trips.train.horizon) for known in plan.known}
-
-
-def _arm(state: State, steps: int | None) -> Arm:
-    def every(tasks: Tasks) -> np.ndarray:
-        return chain_scores(state, tasks, steps)
-
-    def new(tasks: Tasks) -> np.ndarray:
-        return chain_scores(state, tasks, steps, filter_viewed=True)
-
-    return every, new
 
 
 def _recall(state: State, tasks: Tasks) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from llmrec.evaluation.plot import Curve
-from llmrec.evaluation.verdict import beside, by_setting
+from llmrec.evaluation.verdict import beside, by_setting, gain, standing
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
 
@@ -47,6 +47,21 @@ def sentence(rows: Sequence[Result], unit: str, which: str = "all") -> str:
     return " ".join(
         f"After {settings} {unit}{'s' * (settings != '1')} llmrec is {words}." for settings, words in by_setting(found)
     )
+
+
+def losses(rows: Sequence[Result], unit: str, which: str = "all") -> list[str]:
+    """A sentence for every control that is clearly better than ours in some setting, by how much and where."""
+    found, means = [], means_by_setting(rows, which)
+    for setting, part in gaps_by_setting(rows, which).items():
+        for method, gap in part.items():
+            if method != ZERO and standing(gap) == "behind":
+                ours, other = (means[setting][name].value for name in (OURS, method))
+                more = Interval(-gap.value, -gap.high, -gap.low, gap.n)
+                found.append(
+                    f"{_after(setting, unit).capitalize()} {label(method)} is clearly better than llmrec: {other:.3f} against "
+                    f"{ours:.3f}, difference {gain(more)}."
+                )
+    return found
 
 
 def curves(rows: Sequence[Result], which: str = "all") -> tuple[Curve, ...]:
