@@ -94,7 +94,8 @@ def _training(report: Mapping[str, Any]) -> str:
     return (
         f"Trained on {data['trained_users']:,} users: {train['max_steps']:,} steps of {train['batch_size']:,} windows, prompts "
         f"of at most {train['max_slots']:,} events, the next {train['horizon']:,} baskets as targets; {_adapter(settings)}. "
-        f"Histories are read by the {settings['user_encoder']} transformer.{weights} Seed {report['seed']}, {report['threads']} threads."
+        f"Histories are read by the {settings['user_encoder']} transformer.{weights} Seed {report['seed']}, "
+        f"{report['threads']} threads."
         f"{took} All settings are in `report.json` and, to train with again, in `settings.json`."
     )
 
@@ -136,9 +137,7 @@ def _constants(told: Mapping[str, Any]) -> str:
     said = []
     for name, kinds in told["controls"].items():
         for kind, constants in kinds.items():
-            some = ", ".join(
-                f"{key} {value}" for key, value in constants.items() if key in ("shrink", "include_self", "ridge", "repeat")
-            )
+            some = ", ".join(f"{key} {value}" for key, value in constants.items() if key in CONSTANTS)
             said.append(f"{told['methods'][name]} ({HEADS[kind].lower()}): {some}")
     few = "" if told["ease_items"] == told["items_ranked"] else f"; EASE is of the {told['ease_items']:,} most purchased items"
     return "; ".join(said) + few
@@ -170,8 +169,9 @@ def _limits(report: Mapping[str, Any]) -> str:
         "The figures are of past events, not of people who saw the lists. What people were never shown they could not take: "
         "any such measure favours what was popular.",
         "An interval is of these users and this one training; another seed moves the figures, too.",
-        f"The folder `histories/` holds the events of {report['data']['users']:,} users. Keep it as private as the tables it came "
-        "from, or save again without it: `recommender.save_pretrained(folder)`. This card and `report.json` hold counts alone.",
+        f"The folder `histories/` holds the events of {report['data']['users']:,} users. Keep it as private as the tables it "
+        "came from, or save again without it: `recommender.save_pretrained(folder)`. This card and `report.json` hold only "
+        "counts.",
     ]
     if report["evaluation"] is not None:
         most = max(one["known"] for one in report["evaluation"]["settings"])

@@ -47,8 +47,8 @@ def fit_tuned_controls(
     """Controls fitted on all users of `dataset`, and their constants: name -> "all" or "new" -> constants.
 
     Constants are chosen on a tenth of the users by controls fitted on the others, with so many baskets `known` and the next
-    `horizon` asked for. EASE is solved in single precision, which halves the time. In a catalogue of LARGE items and more it has
-    a single choice, and is of the LARGEST most purchased items.
+    `horizon` asked for. EASE is solved in single precision, which halves the time. From LARGE items on its constants are not
+    chosen, and it is of the LARGEST most purchased items at most.
     """
     everybody, large = np.arange(dataset.n_users), dataset.n_items >= LARGE
     long = np.flatnonzero(dataset.n_baskets >= min(known) + horizon)

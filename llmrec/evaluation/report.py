@@ -71,8 +71,8 @@ def fit_facts(
 def save_report(folder: str | Path, told: Mapping[str, Any], evaluation: Evaluation | None) -> list[str]:
     """Write `report.json`, `report.png` and the model card into the folder of a saved recommender; notes on what is left out.
 
-    told: of `fit_facts`. Without an evaluation, or without matplotlib, there is no figure. A README.md of one's own is left alone,
-    and the card is then MODEL_CARD.md. Raises ArtefactError where the folder cannot be written to.
+    told: of `fit_facts`. Without an evaluation, or without matplotlib, there is no figure. A README.md of one's own is left
+    alone, and the card is then MODEL_CARD.md. Raises ArtefactError where the folder cannot be written to.
     """
     to, rows, notes = Path(folder), [] if evaluation is None else list(evaluation.rows), []
     with writing_to(to):
