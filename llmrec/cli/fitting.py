@@ -134,10 +134,12 @@ def fit(
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     elif quiet:
         click.echo(command)
+        for loss in () if found is None else found.losses:
+            warn(loss)
     else:
         click.echo(f"{report}\n\n{out}: {recommender!r}, {seconds / 60:.1f} min in all. Recommend with:\n  {command}")
         if found is not None:
-            click.echo(f"\n{found}\nMore in {out / 'README.md'} and report.json.")
+            click.echo(f"\nEvaluation, in full in {out / 'README.md'}:\n{found}")
 
 
 def measured(recommender: Recommender, verbose: bool) -> Evaluation | None:

@@ -12,7 +12,7 @@ from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
 
 MARK = "<!-- Written by llmrec fit, which writes it anew: remove this line to keep what you change. -->"
-CONSTANTS = ("shrink", "include_self", "ridge", "repeat")
+CONSTANTS = ("shrink", "include_self", "ridge", "repeat")  # of the controls, as their functions name them
 HEADS = {"all": "All items", "new": "Items that a user has not had"}
 
 
@@ -137,7 +137,7 @@ def _constants(told: Mapping[str, Any]) -> str:
     said = []
     for name, kinds in told["controls"].items():
         for kind, constants in kinds.items():
-            some = ", ".join(f"{key} {value}" for key, value in constants.items() if key in CONSTANTS)
+            some = ", ".join(f"{key} {value:g}" for key, value in constants.items() if key in CONSTANTS)
             said.append(f"{told['methods'][name]} ({HEADS[kind].lower()}): {some}")
     few = "" if told["ease_items"] == told["items_ranked"] else f"; EASE is of the {told['ease_items']:,} most purchased items"
     return "; ".join(said) + few

@@ -60,9 +60,13 @@ class Evaluation:
 
     @property
     def verdict(self) -> tuple[str, ...]:
-        """Sentences on who is ahead; then one for every control that is clearly better somewhere."""
-        found = [f"{ITEMS[which]}: {sentence(self.rows, 'basket', which)}" for which in self.kinds]
-        return (*found, *(f"{ITEMS[which]}: {one}" for which in self.kinds for one in losses(self.rows, "basket", which)))
+        """Sentences on who is ahead; then the losses."""
+        return (*(_said(which, sentence(self.rows, "basket", which)) for which in self.kinds), *self.losses)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """A sentence for every control that is clearly better somewhere."""
+        return tuple(_said(which, one) for which in self.kinds for one in losses(self.rows, "basket", which))
 
 
 ITEMS = {"all": "All items", "new": "Items that a user has not had"}
@@ -193,6 +197,10 @@ def _remembering(read: Read) -> Read:
         return kept[key]
 
     return remembered
+
+
+def _said(which: str, text: str) -> str:
+    return f"{ITEMS[which]}: {text[:1].lower()}{text[1:]}"
 
 
 def _baskets(number: int) -> str:
