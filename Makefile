@@ -41,13 +41,14 @@ demo: $(VENV)/.demo
 	$(BIN)/llmrec demo $(ARGS)
 
 PYTEST := $(BIN)/python -m pytest -q
-FAST := OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow" --ignore=tests/training
+TWO := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist worksteal
+FAST := $(TWO) -m "not slow" --ignore=tests/training
 
-# Without ARGS: the fast tests in two processes of one thread each, then the slow ones, which use all cores themselves.
+# Without ARGS: the fast tests, then the slow ones, each in two processes of one thread.
 test: $(VENV)/.test
 ifeq ($(strip $(ARGS)),)
 	$(FAST)
-	$(PYTEST) -m slow --ignore=tests/training
+	$(TWO) -m slow --ignore=tests/training
 else
 	$(PYTEST) --ignore=tests/training $(ARGS)
 endif
@@ -56,7 +57,7 @@ test-fast: $(VENV)/.test
 	$(FAST) $(ARGS)
 
 test-training: $(VENV)/.test
-	$(PYTEST) tests/training $(ARGS)
+	$(TWO) tests/training $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
