@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmrec.evaluation.summary import OURS, gaps_by_setting, known, label, means_by_setting, ordered
+from llmrec.evaluation.summary import ITEMS, OURS, gaps_by_setting, known, label, means_by_setting, ordered
 from llmrec.evaluation.verdict import standing
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
 
 MARK = "<!-- Written by llmrec fit, which writes it anew: remove this line to keep what you change. -->"
-CONSTANTS = ("shrink", "include_self", "ridge", "repeat")  # of the controls, as their functions name them
-HEADS = {"all": "All items", "new": "Items that a user has not had"}
+CONSTANTS = ("neighbours", "shrink", "include_self", "ridge", "repeat")  # of the controls, as their functions name them
 
 
 def model_card(report: Mapping[str, Any], name: str, figure: bool) -> str:
@@ -127,7 +127,7 @@ def _evaluation(report: Mapping[str, Any], rows: Sequence[Result], figure: bool)
         f"Intervals: {told['interval']}.{steps}"
     ]
     for which in told["items"]:
-        parts += [f"### {HEADS[which]}", "NDCG@10 (0 to 1, more is better):", _means(rows, which)]
+        parts += [f"### {ITEMS[which]}", "NDCG@10 (0 to 1, more is better):", _means(rows, which)]
         parts += ["What llmrec adds to each other method; below zero the other is better:", _gaps(rows, which)]
     parts += ["![NDCG@10 by known baskets](report.png)"] if figure else []
     return "\n\n".join([*parts, "Recall@10 and AUC are in `report.json`."])
@@ -138,7 +138,7 @@ def _constants(told: Mapping[str, Any]) -> str:
     for name, kinds in told["controls"].items():
         for kind, constants in kinds.items():
             some = ", ".join(f"{key} {value:g}" for key, value in constants.items() if key in CONSTANTS)
-            said.append(f"{told['methods'][name]} ({HEADS[kind].lower()}): {some}")
+            said.append(f"{told['methods'][name]} ({ITEMS[kind].lower()}): {some}")
     few = "" if told["ease_items"] == told["items_ranked"] else f"; EASE is of the {told['ease_items']:,} most purchased items"
     return "; ".join(said) + few
 
@@ -182,9 +182,9 @@ def _limits(report: Mapping[str, Any]) -> str:
 def _use(name: str) -> str:
     return (
         "```python\nfrom llmrec import Recommender\n\n"
-        f'recommender = Recommender.from_pretrained("{name}")\n'
+        f"recommender = Recommender.from_pretrained({_quoted(name)})\n"
         "recommender.recommend(histories=events_of_new_people, k=10, titles=True)\n```\n\n"
-        f"```sh\nllmrec recommend {name}/ --histories events.csv --titles\n```"
+        f"```sh\nllmrec recommend {shlex.quote(name)} --histories events.csv --titles\n```"
     )
 
 

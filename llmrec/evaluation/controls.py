@@ -19,6 +19,7 @@ from llmrec.models.popularity import Baseline, fit_most_frequent, fit_popularity
 
 LARGE = 5_000  # items from which one EASE takes tens of seconds, and only one is fitted
 LARGEST = 8_000  # items of one EASE: time grows with the cube of their number
+HUGE = 50_000  # items from which one item kNN takes gigabytes, and has fewer neighbours
 SHRINKS, RIDGES, REPEATS = (0.0, 30.0), (300.0, 3000.0), (0.0, 0.5, 2.0)
 SHARE, MOST = 0.1, 300  # of the training users, to choose constants on
 
@@ -48,7 +49,7 @@ def fit_tuned_controls(
 
     Constants are chosen on a tenth of the users by controls fitted on the others, with so many baskets `known` and the next
     `horizon` asked for. EASE is solved in single precision, which halves the time. From LARGE items on its constants are not
-    chosen, and it is of the LARGEST most purchased items at most.
+    chosen, and it is of the LARGEST most purchased items at most; from HUGE items on those of item kNN are not chosen either.
     """
     everybody, large = np.arange(dataset.n_users), dataset.n_items >= LARGE
     long = np.flatnonzero(dataset.n_baskets >= min(known) + horizon)
@@ -56,7 +57,8 @@ def fit_tuned_controls(
     others = np.setdiff1d(everybody, validation)
     asked = {number: first_baskets(dataset, validation, number, horizon) for number in known}
     tasks = {number: part for number, part in asked.items() if len(part)}
-    chosen = {"item_knn": _chosen(_item_knns(dataset, others), tasks)}
+    huge = dataset.n_items >= HUGE
+    chosen = {"item_knn": _huge_knns() if huge else _chosen(_item_knns(dataset, others), tasks)}
     chosen["ease"] = (_large_ease(dataset.n_items),) * 2 if large else _chosen(_eases(dataset, others, exact=False), tasks)
     found, constants = _counts(dataset, everybody), {}
     for name, fits in chosen.items():
@@ -129,6 +131,12 @@ def _eases(dataset: Dataset, users: np.ndarray, exact: bool | None = None) -> li
             fit = partial(fit_ease, ridge=ridge, log=True, repeat=repeat, exact=exact)
             found.append(Candidate(replace(plain, weight=weight), fit))
     return found
+
+
+def _huge_knns() -> tuple[partial[Any], partial[Any]]:
+    """How the item kNNs of a huge catalogue are fitted: of all items, and of new ones."""
+    few = partial(fit_item_knn, neighbours=50, log=True)
+    return partial(few, include_self=True), partial(few, include_self=False)
 
 
 def _large_ease(n_items: int) -> partial[Any]:

@@ -16,7 +16,7 @@ from llmrec.encoder.users import Read, Reading
 from llmrec.errors import DataError
 from llmrec.evaluation.comparison import METRICS, Arm, cells, compare
 from llmrec.evaluation.controls import LARGEST, fit_tuned_controls
-from llmrec.evaluation.summary import OURS, ZERO, label, losses, sentence, table_lines
+from llmrec.evaluation.summary import ITEMS, OURS, ZERO, label, losses, sentence, table_lines
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.recommender.evaluate import chain_scores
@@ -69,9 +69,6 @@ class Evaluation:
         return tuple(_said(which, one) for which in self.kinds for one in losses(self.rows, "basket", which))
 
 
-ITEMS = {"all": "All items", "new": "Items that a user has not had"}
-
-
 def evaluate_held_out(
     recommender: Recommender,
     events: Any = None,
@@ -88,7 +85,7 @@ def evaluate_held_out(
     The controls are fitted on the users that the recommender was trained on, constants chosen on a tenth of them: no held-out
     user is read before the measuring. What was observed since `fit` has no part in it. Where people take items again, all items
     are ranked, and also those alone that are new to a user; where they do not, items of the known baskets are ranked by no
-    method. Takes as long as some epochs of the controls: for thousands of items and users, under a minute.
+    method. For thousands of users and items most of the time is that of fitting the controls.
     Raises DataError without held-out users, where no setting has enough of them, and for a recommender that was saved without
     histories, since there are no users to fit controls on.
     """

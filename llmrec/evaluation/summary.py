@@ -15,6 +15,7 @@ from llmrec.metrics.report import Result
 
 OURS, ZERO = "llmrec", "zero_steps"
 METRIC = "ndcg@10"
+ITEMS = {"all": "All items", "new": "Items that a user has not had"}  # `which`, in words
 LABELS = {ZERO: "llmrec, zero steps", "most_frequent": "most frequent", "item_knn": "item kNN", "ease": "EASE"}
 
 

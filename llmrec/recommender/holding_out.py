@@ -16,7 +16,7 @@ from llmrec.recommender.settings import Settings
 SHARE = 0.1  # of the users
 LEAST, MOST = 20, 1_000
 FEWEST = 5 * LEAST  # users with long enough histories, below which nobody is held out
-CELLS = 2e8  # users times items, at most: a score for every item is computed of each
+CELLS = 1e8  # users times items, at most: every item is scored for each of them
 
 _DRAW = 1  # beside the seed, so that no other draw of `fit` changes
 
@@ -27,7 +27,7 @@ def hold_out(
     """The users to train on, those held out (None for nobody), and a sentence for the log, "" where nobody was to be.
 
     Held out are users with one basket more than the horizon, drawn at random: of shorter histories nothing can be measured.
-    count: how many; "auto": a tenth of all users, at least LEAST and at most MOST, fewer for more than 200,000 items, and
+    count: how many; "auto": a tenth of all users, at least LEAST and at most MOST, fewer for more than 100,000 items, and
         nobody where fewer than FEWEST histories are long enough.
     Raises DataError for what is no such number, and for more users than have long enough histories, less one.
     """

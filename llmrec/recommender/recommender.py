@@ -32,6 +32,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, ShortHistoriesError
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
+from llmrec.pretraining.callbacks import TrainerCallback, checked_callbacks
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
@@ -114,6 +115,7 @@ class Recommender:
         users: Any = None,
         context: Sequence[str] = (),
         held_out_users: int | Literal["auto"] = 0,
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
@@ -132,6 +134,8 @@ class Recommender:
         held_out_users: how many users, drawn at random by the seed, are not trained on. They are then in `held_out`, for
             `llmrec.evaluation.evaluate_held_out`; `observe(recommender.held_out)` makes them known. "auto": a tenth of all, at
             most 1,000, and nobody where users are too few to measure on.
+        callbacks: told of every step of the base and every episode of meta-learning, which they may end, such as
+            `EarlyStoppingCallback`; see `llmrec.pretraining.callbacks`.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
         output_dir: folder for checkpoints; None leaves none. Training that was killed and is called again with the same data,
             settings, seed, `minutes` and folder resumes from the last checkpoint, and with the same number of threads it ends
@@ -147,7 +151,7 @@ class Recommender:
         check_ranges(self.settings)
         if minutes is not None:
             check_number("minutes", minutes, 0, above=True)
-        run = Run(checkpoint_folder(output_dir))
+        run = Run(checkpoint_folder(output_dir), callbacks=checked_callbacks(callbacks))
         stages = Stages(verbose=verbose)
         if note := spinning_note():
             stages.say(note)

@@ -76,3 +76,10 @@ def test_the_demos_controls_have_one_choice_for_all_items_and_one_for_new_ones(b
     found = fit_controls(buyers, train, {2: first_baskets(buyers, rest, 2, 1)})
     assert list(found) == ["popularity", "most_frequent", "item_knn", "ease"]
     assert found["item_knn"][0].__self__.similarity[0, 0] == 1.0
+
+
+def test_of_a_huge_catalogue_item_knn_has_few_neighbours_and_its_constants_are_not_chosen(buyers, monkeypatch):
+    monkeypatch.setattr(controls, "HUGE", 20)
+    _, constants = fit_tuned_controls(buyers, (1,), 1, np.random.default_rng(0))
+    assert constants["item_knn"]["all"] == {"neighbours": 50, "log": True, "include_self": True}
+    assert constants["item_knn"]["new"]["include_self"] is False

@@ -17,6 +17,7 @@ from llmrec.evaluation.summary import losses
 from llmrec.metrics.ranking import rank_targets
 from llmrec.metrics.report import Result
 from llmrec.models.popularity import fit_popularity
+from llmrec.pretraining.callbacks import TrainerCallback
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.holding_out import FEWEST, hold_out
 
@@ -55,12 +56,24 @@ def test_more_held_out_users_than_there_can_be_are_refused(shop, tiny_settings):
         hold_out(world, -1, tiny_settings, 0)
 
 
+class Stages(TrainerCallback):
+    """Notes which stages came to their end."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, int]] = []
+
+    def on_train_end(self, state):
+        self.ended.append((state.stage, state.global_step))
+
+
 def test_training_reads_nothing_of_them(fitted, fit_shop):
-    """The same bytes as a fit on a dataset that never had them."""
+    """The same bytes as a fit on a dataset that never had them; a callback, which only looks on, changes none."""
     rest = fitted.state.known.first
     assert fitted.state.trained == rest.n_users == 90 and fitted.held_out.n_users == 40
     assert not set(rest.users.values) & set(fitted.held_out.users.values)
-    other = fit_shop(rest)
+    stages = Stages()
+    other = fit_shop(rest, callbacks=[stages])
+    assert stages.ended == [("base", 3), ("meta", 1)]
     asked_by = fitted.held_out.users.values
     for one, two in zip(fitted.state.model.parameters(), other.state.model.parameters(), strict=True):
         assert one.equal(two)
