@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from llmrec.data.numbers import check_seed, check_whole
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.encoder.users import Read, Reading
 from llmrec.errors import DataError
-from llmrec.evaluation.comparison import METRICS, Arm, cells, compare
+from llmrec.evaluation.comparison import METRICS, Arm, Cell, cells, compare
 from llmrec.evaluation.controls import LARGEST, fit_tuned_controls
 from llmrec.evaluation.summary import ITEMS, OURS, ZERO, label, losses, sentence, table_lines
 from llmrec.index.forks import check_process
@@ -116,9 +116,9 @@ def evaluate_held_out(
     if adapts:  # where nobody's adapter takes a step, zero steps are the same
         arms = {ZERO: recommender_arm(fitted, 0)} | arms
     share = repeat_share(tasks[max(tasks)])
-    kinds = ("all", "new") if share >= REPEATS else ("new",)
-    asked_for = [cell for cell in cells(BENCHMARK, tasks) if ("new" if cell.new else "all") in kinds]
-    rows = compare(asked_for, arms, OURS, (OURS, ZERO), seed, rng)
+    settings = measurable(tasks, share >= REPEATS)
+    kinds = [kind for kind in ITEMS if any(cell.setting.endswith(f",{kind}") for cell in settings)]
+    rows = compare(settings, arms, OURS, (OURS, ZERO), seed, rng)
     protocol = {
         "held_out_users": held.n_users,
         "trained_users": train.n_users,
@@ -126,7 +126,7 @@ def evaluate_held_out(
         "horizon": horizon,
         "settings": [{"known": number, "users": len(part)} for number, part in tasks.items()],
         "left_out": [number for number in known if number not in tasks],
-        "items": list(kinds),
+        "items": kinds,
         "repeat_share": share,
         "adapters_take_steps": adapts,
         "metrics": list(METRICS),
@@ -155,6 +155,15 @@ def asked(held: Dataset, known: Sequence[int], horizon: int) -> dict[int, Tasks]
             "users, longer histories or a smaller `known`"
         )
     return enough
+
+
+def measurable(tasks: Mapping[int, Tasks], repeats: bool) -> list[Cell]:
+    """The settings to measure in: new items, and with `repeats` all items; without those in which nothing is relevant to
+    anybody, such as new items where everybody takes the same again. Raises DataError where none is left."""
+    found = [cell for cell in cells(BENCHMARK, tasks) if (cell.new or repeats) and any(map(len, cell.relevant))]
+    if not found:
+        raise DataError("events: nothing that held-out users take later counts, expected some events of weight above 0")
+    return found
 
 
 def repeat_share(tasks: Tasks) -> float:

@@ -12,7 +12,7 @@ from llmrec.data.tasks import first_baskets
 from llmrec.errors import DataError
 from llmrec.evaluation import comparison
 from llmrec.evaluation.comparison import cells, compare
-from llmrec.evaluation.held_out import asked, evaluate_held_out, recommender_arm, repeat_share
+from llmrec.evaluation.held_out import asked, evaluate_held_out, measurable, recommender_arm, repeat_share
 from llmrec.evaluation.summary import losses
 from llmrec.metrics.ranking import rank_targets
 from llmrec.metrics.report import Result
@@ -176,6 +176,9 @@ def test_where_nobody_buys_again_only_new_items_are_ranked(shop):
     never, always = shop([[[0], [1], [2]]] * 3, 3), shop([[[0], [0], [0]]] * 3, 3)
     assert repeat_share(first_baskets(never, np.arange(3), 1, 2)) == 0.0
     assert repeat_share(first_baskets(always, np.arange(3), 1, 2)) == 1.0
+    for world, repeats, settings in ((never, False, ["known=1,new"]), (always, True, ["known=1,all"])):
+        found = measurable({1: first_baskets(world, np.arange(3), 1, 2)}, repeats)
+        assert [cell.setting for cell in found] == settings
 
 
 def test_without_held_out_users_there_is_an_error_that_says_what_to_do(fitted):
