@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,12 +27,13 @@ from llmrec.data.requests import (
     checked_steps,
     warn_if_short,
 )
-from llmrec.data.user_tables import fit_user_table, is_table
+from llmrec.data.user_tables import UserTable, fit_user_table, is_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, ShortHistoriesError, TrainedUsersWarning
+from llmrec.errors import DataError, ShortHistoriesError
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
+from llmrec.pretraining.callbacks import TrainerCallback, checked_callbacks
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
@@ -41,7 +41,16 @@ from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
 from llmrec.recommender.fit import fit
-from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
+from llmrec.recommender.given import (
+    attributes_of,
+    context_of,
+    events_of,
+    events_to_evaluate,
+    user_table,
+    warn_if_left_out,
+    warn_if_lost,
+)
+from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.ruled import shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
@@ -57,7 +66,8 @@ class Recommender:
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
-    report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. Copies, also deep ones, are independent.
+    report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. held_out: the users whom the last `fit` was
+    told not to train on; None without any, and after loading. Copies, also deep ones, are independent.
 
     >>> recommender = Recommender().fit(events, items)                        # doctest: +SKIP
     >>> recommender.recommend(["ann"], k=10)                                  # doctest: +SKIP
@@ -77,6 +87,7 @@ class Recommender:
         self.settings = settings
         self.seed = seed
         self.report: CleaningReport | None = None
+        self.held_out: Dataset | None = None
         self._state: State | None = None
         self._frame: Any = None  # an empty frame of the type that answers are given in
         self._writing = threading.Lock()  # changes come one after the other; answers never wait
@@ -107,6 +118,8 @@ class Recommender:
         output_dir: str | Path | None = None,
         users: Any = None,
         context: Sequence[str] = (),
+        held_out_users: int | Literal["auto"] = 0,
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
@@ -122,6 +135,11 @@ class Recommender:
             then answered by attributes, see `recommend`; rows of such users are kept, and change nothing that is learned.
         context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday" (in
             UTC, of the timestamp, where no column has that name); `recommend(context=...)` then says what they are.
+        held_out_users: how many users, drawn at random by the seed, are not trained on. They are then in `held_out`, for
+            `llmrec.evaluation.evaluate_held_out`; `observe(recommender.held_out)` makes them known. "auto": a tenth of all, at
+            most 1,000, and nobody where users are too few to measure on.
+        callbacks: told of every step of the base and every episode of meta-learning, which they may end, such as
+            `EarlyStoppingCallback`; see `llmrec.pretraining.callbacks`.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
         output_dir: folder for checkpoints; None leaves none. Training that was killed and is called again with the same data,
             settings, seed, `minutes` and folder resumes from the last checkpoint, and with the same number of threads it ends
@@ -137,7 +155,7 @@ class Recommender:
         check_ranges(self.settings)
         if minutes is not None:
             check_number("minutes", minutes, 0, above=True)
-        run = Run(checkpoint_folder(output_dir))
+        run = Run(checkpoint_folder(output_dir), callbacks=checked_callbacks(callbacks))
         stages = Stages(verbose=verbose)
         if note := spinning_note():
             stages.say(note)
@@ -156,7 +174,10 @@ class Recommender:
             for note in report.notes:
                 stages.say(note)
             frame, self.report = to_native(pa.table({}), data), report  # there to be read also where training fails
-        people = None
+        people = None if dataset.user_attributes is None else UserTable(dataset.users, dataset.user_attributes)
+        dataset, held, said_of_held = hold_out(dataset, held_out_users, self.settings, self.seed)
+        if said_of_held:
+            stages.say(said_of_held)
         if users is not None:
             people, notes = fit_user_table(dataset, users, columns)
             dataset = replace(dataset, user_attributes=people.of(dataset.users))
@@ -176,7 +197,7 @@ class Recommender:
         people = state.people if people is None else people
         state = replace(state, trained=dataset.n_users, frame=frame_kind(frame), people=people)
         with self._writing:
-            self.report, self._frame, self._state = report, frame, state
+            self.report, self._frame, self._state, self.held_out = report, frame, state, held
         return self
 
     @property
@@ -251,7 +272,7 @@ class Recommender:
             later, report, asked = events_of(state, histories, columns)
             warn_if_lost(report)
             known, _ = state.known.joined(asked, later)
-            frame = histories
+            frame = self._frame if isinstance(histories, Dataset) else histories
         else:
             asked, frame = (as_ids(users, "users"), self._frame) if told is None else (told.users, users)
             check_users(asked, state.known.first.users)
@@ -339,20 +360,11 @@ class Recommender:
         """
         check_whole("known", known, 0)
         check_seed(seed)
-        state = self.state
-        held, _, _ = events_of(state, events, columns)
-        place = state.known.first.users.find(held.users.values)
-        if trained := int(((place >= 0) & (place < state.trained)).sum()):
-            warnings.warn(
-                f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
-                "users will be; pass events of users who were held out of fit",
-                TrainedUsersWarning,
-                stacklevel=2,
-            )
-        told = None if users is None else user_table(state, users, columns)
-        held = replace(held, user_attributes=attributes_of(state, held.users, told))
+        held = events_to_evaluate(self.state, events, columns)
+        told = None if users is None else user_table(self.state, users, columns)
+        held = replace(held, user_attributes=attributes_of(self.state, held.users, told))
         check_process()
-        return evaluate(state, held, known, np.random.default_rng(seed))
+        return evaluate(self.state, held, known, np.random.default_rng(seed))
 
     def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
         """Save everything needed to recommend, atomically and with a hash of every file.
