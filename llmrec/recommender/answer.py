@@ -44,8 +44,9 @@ class Request:
     """What is asked for, beside the histories.
 
     k: items for each user. filter_viewed: leave out items of the history. allowed: bool (N,), items that may be recommended;
-    None for all. steps: inner steps on each support, 0 for the initialisation; None for as many as the gate says. ranker:
-    orders the candidates in place of the fitted rankers. context: one row, what is known of the request; None for nothing.
+    None for all. Of these an answer gives what is offered, see `State.offered`. steps: inner steps on each support, 0 for the
+    initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers. context:
+    one row, what is known of the request; None for nothing.
     """
 
     k: int = 10
@@ -84,6 +85,7 @@ def answer(state: State, tasks: Tasks, request: Request) -> Answer:
 
     Raises DataError for scores of `request.ranker` that have another shape or are not finite.
     """
+    request = _offered(state, request)
     parts, first = [], 0
     for part in batches(_with_context(tasks, request)):
         found = _answer(state, part, request)
@@ -96,9 +98,14 @@ def _with_context(tasks: Tasks, request: Request) -> Tasks:
     return tasks if request.context is None else replace(tasks, context=request.context.take(np.zeros(len(tasks))))
 
 
+def _offered(state: State, request: Request) -> Request:
+    """The request without what is hidden or removed."""
+    return request if state.offered is None else replace(request, allowed=state.allowing(request.allowed))
+
+
 def fallback(state: State, askers: np.ndarray, request: Request) -> Answer:
     """The k most popular items for askers without history, labelled as such."""
-    retrieval = state.retrieval
+    retrieval, request = state.retrieval, _offered(state, request)
     best = first_allowed(retrieval.popularity_order, request.k, request.allowed)
     n, m = len(askers), len(best)
     score = np.tile(retrieval.popularity[best], n).astype(np.float32)
@@ -127,6 +134,7 @@ def answer_by_attributes(state: State, tasks: Tasks, request: Request) -> Answer
 
     Nothing is adapted, for there is nothing to adapt to. `request.ranker` does not order these answers, nor the fallback.
     """
+    request = _offered(state, request)
     parts, first = [], 0
     for part in batches(_with_context(tasks, request)):
         with threads_for(state.adapting.largest_product(part, [])):
