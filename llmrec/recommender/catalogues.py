@@ -58,8 +58,22 @@ def over_catalogue(state: State, catalogue: Catalogue, weights: Weights, cache: 
         vectors = new_texts(state, catalogue, new, weights, cache)
         text[torch.from_numpy(new).to(text.device)] = torch.from_numpy(vectors).to(text.device)
     words, vocabulary = words_over(state.retrieval.counts, vocabulary_of(state), read_words(catalogue), place)
-    hidden = None if state.offered is None else (place >= 0) & ~state.offered[np.maximum(place, 0)]
-    return replace(_placed(state, catalogue, text, words, place), hidden=hidden, vocabulary=vocabulary)
+    return replace(_placed(state, catalogue, text, words, place), hidden=_hidden(state, place), vocabulary=vocabulary)
+
+
+def offering(state: State, now: State) -> State:
+    """A state that was made out of an earlier version of the recommender `now`, over its catalogue or another, with the items
+    hidden that are hidden or removed now; itself where these are the same."""
+    before, after = state.catalogue.ids.values, now.catalogue.ids.values
+    place = np.arange(len(before)) if before == after[: len(before)] else places(now, state.catalogue)
+    hidden = _hidden(now, place)
+    old, new = (np.zeros(len(before), bool) if mask is None else mask for mask in (state.hidden, hidden))
+    return state if (old == new).all() else replace(state, hidden=hidden)
+
+
+def _hidden(state: State, place: np.ndarray) -> np.ndarray | None:
+    """bool (M,), which of the items at `place`, int64 (M,), -1 for others, are hidden or removed; None for none."""
+    return None if state.offered is None else (place >= 0) & ~state.offered[np.maximum(place, 0)]
 
 
 def as_new(state: State, items: np.ndarray) -> State:
