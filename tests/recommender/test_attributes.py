@@ -225,6 +225,13 @@ def test_over_another_catalogue_attributes_and_context_are_still_read(fitting, w
         np.testing.assert_array_equal(other.adapting.base.read(tasks).vectors, expected)
 
 
+def test_everybody_includes_those_of_whom_attributes_alone_are_known(told, tmp_path):
+    told.recommend_all(tmp_path / "lists.parquet", k=3, batch_size=50, verbose=False)
+    found = pd.read_parquet(tmp_path / "lists.parquet")
+    assert list(found["user_id"].unique()) == [*told.state.histories.users.values, "visitor"]
+    assert set(found["source"][-3:]) == {BY_ATTRIBUTES}
+
+
 def test_who_is_answered_by_attributes_gets_no_hidden_item_and_attributes_are_forgotten(mine, tmp_path):
     gone = mine.recommend(["visitor"], k=3)["item_id"].tolist()
     mine.hide_items(gone)
