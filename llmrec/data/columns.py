@@ -65,12 +65,18 @@ def event_columns(
     return _rename(table, "events", "columns", EVENT_REQUIRED, aliases, mapping or {}, known + EVENT_ITEM_TEXT)
 
 
-def item_columns(table: pa.Table, mapping: Mapping[str, str] | None = None) -> tuple[pa.Table, tuple[str, ...]]:
+def item_columns(
+    table: pa.Table,
+    mapping: Mapping[str, str] | None = None,
+    required: tuple[str, ...] = ITEM_REQUIRED,
+    argument: str = "item_columns",
+) -> tuple[pa.Table, tuple[str, ...]]:
     """Item table under the library's names, and a note for every column renamed; see `event_columns`.
 
-    Columns that the library does not know are kept as they are: a prompt template may use them.
+    Columns that the library does not know are kept as they are: a prompt template may use them. argument: what `mapping` is
+    called in messages.
     """
-    return _rename(table, "items", "item_columns", ITEM_REQUIRED, ITEM_ALIASES, mapping or {}, None)
+    return _rename(table, "items", argument, required, ITEM_ALIASES, mapping or {}, None)
 
 
 def user_columns(table: pa.Table, mapping: Mapping[str, str] | None = None) -> tuple[pa.Table, tuple[str, ...]]:
