@@ -12,10 +12,11 @@ from llmrec.errors import DataError
 from llmrec.store import located
 
 
-def yaml_values(path: str | Path, what: str, one: str) -> tuple[Path, Any]:
+def yaml_values(path: str | Path, what: str, one: str, as_text: bool = False) -> tuple[Path, Any]:
     """The path in full, and what a YAML file holds, None where it is empty; objects other than YAML's own are not made.
 
-    what, one: what the file is to hold, in messages, such as "settings" and "setting".
+    what, one: what the file is to hold, in messages, such as "settings" and "setting". as_text: numbers, dates and the like stay
+        text, as written.
     Raises DataError, which names the file, for a file that is missing or is no YAML, and for a key that is given twice.
     """
     try:
@@ -26,7 +27,7 @@ def yaml_values(path: str | Path, what: str, one: str) -> tuple[Path, Any]:
     except (TypeError, ValueError, RuntimeError) as error:  # no path, one with a null character, a home that is not there
         raise DataError(f"path: expected that of a YAML file of {what}, got {path!r} ({error})") from error
     try:
-        loader = yaml.SafeLoader(raw)
+        loader = (yaml.BaseLoader if as_text else yaml.SafeLoader)(raw)
         node = loader.get_single_node()
         twice = list(_duplicates(node, "", set()))  # before the mappings are made, which keep the last of them in silence
         values = None if node is None else loader.construct_document(node)

@@ -25,6 +25,7 @@ from llmrec.data.requests import (
     as_ids,
     check_count,
     check_users,
+    checked_steps,
     warn_if_short,
 )
 from llmrec.data.user_tables import fit_user_table, is_table
@@ -38,6 +39,7 @@ from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
+from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
 from llmrec.recommender.fit import fit
 from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
 from llmrec.recommender.ruled import shortage, warn_of_pins
@@ -47,7 +49,7 @@ from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
-from llmrec.rules.rules import Rules
+from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
 
@@ -237,14 +239,11 @@ class Recommender:
                 "histories, users is a table of their attributes"
             )
         check_count(k)
-        if not (isinstance(steps, str) and steps == "auto"):
-            _check_steps(steps)
+        how = checked_steps(steps)
         if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
             )
-        if not (rules is None or isinstance(rules, Rules)):
-            raise DataError(f"rules is {rules!r}; expected Rules: say Rules.from_dict({{...}}) or Rules.from_yaml(path)")
         state = self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
         told = None if users is None or not is_table(users) else user_table(state, users, columns)
@@ -262,11 +261,38 @@ class Recommender:
             warn_if_left_out(state, asked, attributes)
         here = context_of(state, context)
         check_process()
-        request = Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here, rules)
+        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules))
         found, request = answer_under_rules(state, known, asked, attributes, request)
         warn_of_pins(state, found, asked, request)
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None, shortage(found, asked, request))
         return to_native(as_table(found, asked, state.catalogue, titles), frame)
+
+    def recommend_all(
+        self,
+        path: str | Path,
+        k: int = 10,
+        filter_viewed: bool = True,
+        items_to_recommend: Iterable[Any] | None = None,
+        histories: Any = None,
+        columns: dict[str, str] | None = None,
+        steps: int | Literal["auto"] = "auto",
+        titles: bool = False,
+        context: Mapping[str, Any] | None = None,
+        batch_size: int = BATCH_SIZE,
+        verbose: bool = True,
+        rules: Rules | None = None,
+    ) -> int:
+        """Write what `recommend` answers for all known users, or for all users of `histories`, to a file, batch by batch.
+
+        path: ends in .parquet, .csv, .json or .jsonl. The file is there when it is whole; an older one stays until then.
+        batch_size: users answered at a time. Memory grows with it, and not with the number of answers. verbose: show a bar.
+        Everything else is as in `recommend`. Known users are those with events, in the order in which they were fitted and
+        observed, and after them those of whom attributes alone are known. Returns the number of rows.
+        Raises and warns as `recommend`; DataError too where nobody is known, and for another ending; ArtefactError for a path
+        that cannot be written to.
+        """
+        what = k, filter_viewed, items_to_recommend, histories, columns, checked_steps(steps), titles, context
+        return recommend_all(self.state, path, *what, batch_size, verbose, checked_rules(rules))
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
@@ -349,9 +375,3 @@ class Recommender:
         recommender = cls(settings=state.settings, seed=seed)
         recommender._state, recommender._frame = state, empty_frame(state.frame)
         return recommender
-
-
-def _check_steps(steps: object) -> None:
-    """Raises DataError unless `steps` is a whole number from 0 on."""
-    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
-        raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of gradient steps from 0 on')

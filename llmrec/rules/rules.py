@@ -159,6 +159,13 @@ class Rules:
         return _without_nothing(found)
 
 
+def checked_rules(rules: Any) -> Rules | None:
+    """The rules of a call. Raises DataError for what are none."""
+    if rules is None or isinstance(rules, Rules):
+        return rules
+    raise DataError(f"rules is {rules!r}; expected Rules: say Rules.from_dict({{...}}) or Rules.from_yaml(path)")
+
+
 def _listed(users: tuple[tuple[Any, tuple[Any, ...]], ...]) -> dict[Any, list[Any]]:
     return {user: [*items] for user, items in users}
 
