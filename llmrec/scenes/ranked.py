@@ -118,7 +118,7 @@ class SceneRanker:
         place = np.searchsorted(shelf.items, candidates.item)
         found = {name: values[candidates.task, place][None] for name, values in columns.items()}
         found[RANKER] = ranker.score(tasks, candidates)[None]
-        return scene.mix(found)[0]
+        return scene.score(found, columns["own"].any(1)[candidates.task][None])[0]
 
 
 def ranked_shelf(state: State, catalogue: Catalogue, weights: Weights, again: bool) -> RankedShelf:

@@ -18,7 +18,7 @@ from llmrec.models.counts import support_counts, user_items
 from llmrec.models.item_item import ItemKnn, fit_item_knn
 from llmrec.models.popularity import Popularity, fit_popularity
 from llmrec.scenes.few import Ground
-from llmrec.scenes.learned import DESIGNS, ZERO, Learned
+from llmrec.scenes.learned import DESIGNS, ZERO, Learned, Mixes
 from llmrec.scenes.learning import MixSettings, fit_mix
 from llmrec.scenes.opening import Scene
 from llmrec.scenes.shelf import SceneItems
@@ -114,7 +114,7 @@ def target_only(scene: Scene, world: World, users: np.ndarray, seed: int) -> Sce
     drawn, half = replace(world, users=users), len(users) // 2
     played = [episode(drawn, nothing, half, len(users) - half, rng) for _ in range(4)]
     mix, one = fit_mix([played], DESIGNS[2], STRAIGHT, seed), np.ones((1, 1))
-    learned = Learned(nothing, (DESIGNS[2],), (len(users),), scene.learned.zero, ((mix,),), one, one)
+    learned = Learned(nothing, (DESIGNS[2],), (len(users),), Mixes(scene.learned.later.zero, ((mix,),)), None, one, one)
     return replace(scene, learned=learned)
 
 
