@@ -52,7 +52,8 @@ class Scene:
         return found
 
     def score(self, columns: dict[str, np.ndarray], again: np.ndarray) -> np.ndarray:
-        """float32, as its columns. again: bool, (T, 1) or as the columns: whether the user bought something of the scene before."""
+        """float32, in the shape of its columns. again: bool, (T, 1) or of their shape, whether the user bought something of the
+        scene before."""
         first = self.learned.first
         if first is None or again.all():
             return self.mix(columns)
@@ -82,7 +83,12 @@ def scores_of(scenes: Sequence[Scene], tasks: Tasks) -> Iterator[np.ndarray]:
         if scene.few is not few and scene.few is not None:
             few = scene.few
             common |= read_few(few, shelf, tasks)
-        yield scene.score(common, common["own"].any(1, keepdims=True))
+        yield scene.score(common, bought_before(common))
+
+
+def bought_before(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """bool (T, 1): whether each user bought something of the scene before. columns: float32 (T, M), `own` among them."""
+    return np.max(columns["own"], axis=1, keepdims=True) > 0
 
 
 def zero_shot(learned: Learned, shelf: SceneItems) -> Scene:

@@ -133,8 +133,8 @@ def last_steps(dataset: Dataset, users: np.ndarray, among: np.ndarray) -> Tasks:
 
 
 def first_visits(dataset: Dataset, users: np.ndarray, among: np.ndarray) -> Tasks:
-    """`last_steps` as if the last visit were the first: histories hold no earlier purchase of the scene's items, bool (N,). Users
-    who bought nothing else before it have no task."""
+    """`last_steps` as if the last visit were the first: histories hold no earlier purchase of the items `among`, bool (N,). A
+    user who bought nothing else before has no task."""
     found = last_steps(dataset, users, among)
     keep = ~among[dataset.item]
     for task in range(len(found)):

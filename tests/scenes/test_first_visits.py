@@ -67,7 +67,7 @@ def test_histories_of_a_first_visit_hold_nothing_of_the_scene(worlds):
     dataset, among = world.dataset, world.shelf.among
     found, last = (how(dataset, world.users, among) for how in (first_visits, last_steps))
     asked = dict(zip(last.user.tolist(), range(len(last)), strict=True))
-    assert 0 < len(found)
+    assert len(found) > 0
     for task, user in enumerate(found.user.tolist()):
         before = dataset.item[last.support(asked[user])]
         assert found.dataset.item[found.support(task)].tolist() == before[~among[before]].tolist() != []

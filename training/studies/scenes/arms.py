@@ -91,12 +91,14 @@ def straight(played: Sequence[list[list[Episode]]], sizes: int, seed: int) -> tu
 def with_mixes(learned: Learned, mixes: tuple) -> Learned:
     """The same with one design, `ALL`, whose mixes are these."""
     one = np.ones((len(mixes), 1))
-    return replace(learned, designs=(ALL,), mixes=tuple((mix,) for mix in mixes), gain=one, spread=one)
+    later = replace(learned.later, by_size=tuple((mix,) for mix in mixes))
+    return replace(learned, designs=(ALL,), later=later, first=None, gain=one, spread=one)
 
 
 def of_one(learned: Learned, played: list[list[Episode]], settings: MixSettings, seed: int) -> Learned:
     """Zero steps as one known scene alone would take them."""
-    return replace(learned, zero=fit_mix([[one for size in played for one in size]], ZERO, settings, seed))
+    zero = fit_mix([[one for size in played for one in size]], ZERO, settings, seed)
+    return replace(learned, later=replace(learned.later, zero=zero), first=None)
 
 
 def joint(learned: Learned, known: Sequence[Moments], world: World, users: np.ndarray) -> Learned:
