@@ -34,10 +34,10 @@ def _read(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
     if path is None:
         return
     from llmrec.errors import DataError
-    from llmrec.recommender.settings_file import yaml_values
+    from llmrec.yaml_file import yaml_values
 
     try:
-        file, values = yaml_values(path, as_text=True)  # 007 is no number
+        file, values = yaml_values(path, "options", "option", as_text=True)  # 007 is no number
     except DataError as error:
         raise click.UsageError(str(error), ctx) from error
     if not isinstance(values, Mapping):
