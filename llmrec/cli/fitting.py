@@ -43,6 +43,7 @@ SETTINGS = ("quick", "default", "best")
     metavar="quick|default|best|FILE.yaml",
     help="How to train: quick only shows that it works.",
 )
+@click.option("--quick", "settings", flag_value="quick", help="The same as --settings quick.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Shorten training to about this long.")
 @click.option(
     "--checkpoints",
