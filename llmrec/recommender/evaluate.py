@@ -90,7 +90,8 @@ def chain_scores(
     read: a way to read in place of that of the state, such as one that remembers; `steps` is then not read.
     """
     retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=not filter_viewed))
-    return ranked_scores(read or state.adapting.reader(steps), retrieval, state.rankers_for(filter_viewed).over, tasks, allowed)
+    over, may = state.rankers_for(filter_viewed).over, state.allowing(allowed)
+    return ranked_scores(read or state.adapting.reader(steps), retrieval, over, tasks, may)
 
 
 def scores_by_attributes(state: State, tasks: Tasks, allowed: np.ndarray | None = None) -> np.ndarray:
@@ -102,6 +103,6 @@ def scores_by_attributes(state: State, tasks: Tasks, allowed: np.ndarray | None 
         raise DataError("tasks: expected attributes of the users, got none; without them the answer is what is popular")
     found = []
     for part in batches(replace(without_history(tasks.dataset, tasks.user_attributes), context=tasks.context)):
-        reading, chosen, value = scored_by_attributes(state, part, allowed)
+        reading, chosen, value = scored_by_attributes(state, part, state.allowing(allowed))
         found.append(ranked(chosen, value, reading.table()))
     return np.concatenate(found)

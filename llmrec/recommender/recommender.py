@@ -16,6 +16,7 @@ from llmrec.data.build import build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
+from llmrec.data.known import as_observed
 from llmrec.data.merge import check_kinds
 from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
@@ -58,11 +59,12 @@ from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
+from llmrec.recommender.upkeep import Upkeep
 from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
 
-class Recommender:
+class Recommender(Upkeep):
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
@@ -96,7 +98,8 @@ class Recommender:
         if (state := self._state) is None:
             return "Recommender(not fitted)"
         known, version = state.histories, f", version {state.version}" if state.version else ""
-        return f"Recommender({known.n_users:,} known users, {known.n_events:,} events, {len(state.catalogue):,} items{version})"
+        items = len(state.catalogue) - len(state.catalogue.ids.gone)
+        return f"Recommender({known.n_users:,} known users, {known.n_events:,} events, {items:,} items{version})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_writing"}  # a lock cannot be copied
@@ -234,7 +237,7 @@ class Recommender:
         table is kept. Users with ids of another type than the known ones are not known, and only the table says what they had.
 
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
-            in a scene).
+            in a scene); hidden ones among them are left out, see `hide_items`.
         columns: names in `histories`, as in `fit`. steps: of the adapter on each history: "auto" takes as many as the gate
             found worth taking, a number so many for everybody, 0 none. With `Settings(adapter="auto")` a number is of LoRA's
             gradient steps, unless the gate chose nothing but the core. titles: add the column `title` of the items.
@@ -329,7 +332,7 @@ class Recommender:
             state = self.state
             later, report, _ = events_of(state, events, columns)
             check_kinds(state.known.first.users, later.users)
-            histories, fresh = state.known.joined(later.users, later)
+            histories, fresh = state.known.joined(later.users, as_observed(later))
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
             if fresh.n_events:
                 before = np.zeros(fresh.n_items) if state.retrieval.observed is None else state.retrieval.observed
