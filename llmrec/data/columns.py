@@ -108,7 +108,7 @@ def unread_columns(table: pa.Table, what: str, argument: str, with_item_text: bo
     verb, them = ("columns {} are not read", "them") if len(unread) > 1 else ("column {} is not read", "it")
     use = f", except by a prompt template that names {them}" if items else ""
     hidden = [name for name in unread if any(word in fold(name) for word in _AVAILABLE)]
-    stock = f" What {hidden[0]!r} says of items, say in items_to_recommend at each call." if hidden else ""
+    stock = f" What {hidden[0]!r} says of items, say with hide_items, or in items_to_recommend at each call." if hidden else ""
     return (f"{what}: {verb.format(_quoted(unread))}{use}.{guess}{stock}",)
 
 
