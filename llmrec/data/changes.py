@@ -24,16 +24,16 @@ from llmrec.data.matching import find_across
 from llmrec.data.tables import empty_table
 from llmrec.errors import DataError, SchemaError, UnknownItemError
 
-CLEANING = Cleaning()
 
-
-def read_additions(known: Catalogue, items: Any, columns: Mapping[str, str] | None) -> tuple[Catalogue, CleaningReport]:
+def read_additions(
+    known: Catalogue, items: Any, columns: Mapping[str, str] | None, cleaning: Cleaning
+) -> tuple[Catalogue, CleaningReport]:
     """New items for a catalogue, cleaned as `build` cleans a table of items.
 
     Raises SchemaError for ids of another kind than the catalogue's, DataError for an id that it has.
     """
     table, notes = _read(items, columns, ITEM_REQUIRED)
-    table, steps = clean_items(table, CLEANING)
+    table, steps = clean_items(table, cleaning)
     ids, place = _placed(known.ids, table, untyped(items))
     if (place >= 0).any():
         there = [ids[row] for row in np.flatnonzero(place >= 0)[:3]]
@@ -44,7 +44,9 @@ def read_additions(known: Catalogue, items: Any, columns: Mapping[str, str] | No
     return Catalogue(Ids(ids), _without_ids(table)), CleaningReport(steps, notes)
 
 
-def read_values(known: Catalogue, items: Any, columns: Mapping[str, str] | None) -> tuple[np.ndarray, pa.Table, CleaningReport]:
+def read_values(
+    known: Catalogue, items: Any, columns: Mapping[str, str] | None, cleaning: Cleaning
+) -> tuple[np.ndarray, pa.Table, CleaningReport]:
     """New values for known items: int64 (n,), which items, and a table of n rows without ids.
 
     Raises UnknownItemError for an id that the catalogue lacks, DataError for a table with ids alone.
@@ -52,9 +54,9 @@ def read_values(known: Catalogue, items: Any, columns: Mapping[str, str] | None)
     table, notes = _read(items, columns, ("item_id",))
     table, first = read_ids(table, ("item_id",), "items")
     table, second = drop_missing(table, ("item_id",), "items")
-    table, third = one_row_an_id(table, CLEANING.on_duplicate)
+    table, third = one_row_an_id(table, cleaning.on_duplicate)
     table, fourth = read_numbers(table, ("price",), "items")
-    table, fifth = normalise_text(table, CLEANING.text_cap)
+    table, fifth = normalise_text(table, cleaning.text_cap)
     table = _with_nulls(table)
     if table.column_names == ["item_id"]:
         raise DataError("items: expected columns with new values beside item_id, got none; name what changes, such as price")
@@ -82,13 +84,12 @@ def appended(known: Catalogue, new: Catalogue) -> Catalogue:
 def updated(known: Catalogue, rows: np.ndarray, values: pa.Table) -> Catalogue:
     """The catalogue with other values for the items `rows`, int64 (n,): `values` has a row for each, and where it has none the
     old value stays. Raises as `appended`."""
-    old, at = _without_ids(known.table), np.full(len(known), -1)
-    at[rows] = len(known) + np.arange(len(rows))
-    taken = pa.array(at, mask=at < 0)
+    old = _without_ids(known.table)
     table = {name: old.column(name) for name in old.column_names}
     for name in values.column_names:
-        both = _stacked(old, values, name)
-        table[name] = pc.coalesce(both.take(taken), both.slice(0, len(known)))
+        there, at = np.flatnonzero(values.column(name).is_valid().to_numpy()), np.arange(len(known))
+        at[rows[there]] = len(known) + there
+        table[name] = _stacked(old, values, name).take(pa.array(at))
     return Catalogue(known.ids, pa.table(table))
 
 
@@ -120,10 +121,7 @@ def _placed(known: Ids, table: pa.Table, from_text: bool) -> tuple[list[Any], np
 
 def _stacked(old: pa.Table, new: pa.Table, name: str) -> pa.ChunkedArray:
     """One column of both tables, with nulls for a table that lacks it."""
-    there = [table.select([name]) if name in table.column_names else None for table in (old, new)]
-    sized = [
-        pa.table({name: pa.nulls(len(table))}) if part is None else part for part, table in zip(there, (old, new), strict=True)
-    ]
+    sized = [pa.table({name: _column(table, name)}) for table in (old, new)]
     try:
         return pa.concat_tables(sized, promote_options="permissive").column(name)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
@@ -131,6 +129,14 @@ def _stacked(old: pa.Table, new: pa.Table, name: str) -> pa.ChunkedArray:
         raise SchemaError(
             f"items: column {name!r} is {kinds[1]}, but {kinds[0]} in the catalogue; expected one type. Convert it first"
         ) from error
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """Nulls where the table lacks it; categories as their values."""
+    if name not in table.column_names:
+        return pa.chunked_array([pa.nulls(len(table))])
+    column = table.column(name)
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def _with_nulls(table: pa.Table) -> pa.Table:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from llmrec.data.changes import read_additions, read_values
-from llmrec.data.clean import CleaningReport
+from llmrec.data.clean import Cleaning, CleaningReport
 from llmrec.data.requests import as_ids, check_users, find_items
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, IgnoredInputWarning
@@ -39,13 +39,19 @@ class Upkeep:
     def state(self) -> State:
         """What is known now."""
 
-    def add_items(self, items: Any, columns: dict[str, str] | None = None, vectors: Any = None) -> CleaningReport:
+    def add_items(
+        self,
+        items: Any,
+        columns: dict[str, str] | None = None,
+        vectors: Any = None,
+        cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+    ) -> CleaningReport:
         """Add new items, which the next answer may hold: without training, by their texts.
 
-        items: a table as in `fit`. columns: its names -> the library's. A new item gets what `fit` gives an item without
-            events: a place among the others by its text, and no popularity. Where new items matter, fit with
-            `Settings(cold_items=True)`, which learns on the newest known ones what such an item is worth. Events with a new
-            item can be observed from then on.
+        items: a table as in `fit`. A new item gets what `fit` gives an item without events: a place among the others by its
+            text, and no popularity. Where new items matter, fit with `Settings(cold_items=True)`, which learns on the newest
+            known ones what such an item is worth. Events with a new item can be observed from then on.
+        columns: names in the table -> the library's. cleaning: as in `fit`.
         vectors: float32 (n, d_text), a row for each of `items`, where its text was encoded already: what the text encoder
             gives, the mean over its tokens, not normalised, as by `llmrec.encoder.items.encode_texts`. None encodes the texts.
 
@@ -60,7 +66,7 @@ class Upkeep:
         check_process()
         with self._writing:
             state = self.state
-            new, report = read_additions(state.catalogue, items, columns)
+            new, report = read_additions(state.catalogue, items, columns, cleaning)
             raw = None if vectors is None else matrix(np.asarray(vectors), "vectors", state.model.text.shape[1])
             if raw is not None and (len(raw) != len(new) or report.steps[0].rows_in != len(new)):
                 raise DataError(
@@ -70,11 +76,16 @@ class Upkeep:
             self._state = with_items(state, new, self.weights or Weights.packaged(), cache_folder(), raw)
         return report
 
-    def update_items(self, items: Any, columns: dict[str, str] | None = None) -> CleaningReport:
+    def update_items(
+        self,
+        items: Any,
+        columns: dict[str, str] | None = None,
+        cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+    ) -> CleaningReport:
         """Change known items: title, text, price, stock and any other column.
 
         items: a table of `item_id` and the columns that change; others stay, and so does a value that is missing. A new column
-            is missing for all other items. columns: its names -> the library's.
+            is missing for all other items. columns, cleaning: as in `add_items`.
         Where the text that the item template makes of an item changes, it is encoded again, and moves; what its events taught
         stays. Other columns, such as price or stock, change nothing but the table.
 
@@ -84,13 +95,14 @@ class Upkeep:
         check_process()
         with self._writing:
             state = self.state
-            rows, values, report = read_values(state.catalogue, items, columns)
+            rows, values, report = read_values(state.catalogue, items, columns, cleaning)
             self._state = with_values(state, rows, values, self.weights or Weights.packaged(), cache_folder())
         return report
 
     def hide_items(self, items: Iterable[Any]) -> None:
         """Offer items to nobody until `show_items`; in histories they are read as before. Where `items_to_recommend` names one,
-        it is left out. Raises UnknownItemError for an id that is not in the catalogue."""
+        it is left out. `fit` begins anew, with nothing hidden. Raises UnknownItemError for an id that is not in the catalogue.
+        """
         self._hide(items, True)
 
     def show_items(self, items: Iterable[Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from llmrec import Recommender, Weights
@@ -200,6 +201,24 @@ def test_price_and_stock_change_the_table_alone(grown, clicks):
     assert grown.state.catalogue.table.column("in_stock")[32].as_py() is False
     assert grown.state.model is state.model and grown.state.retrieval.index is state.retrieval.index
     pd.testing.assert_frame_equal(grown.recommend(histories=clicks, k=8), before)
+
+
+def test_columns_of_any_type_are_added_and_changed(recommender):
+    more = {
+        "item_id": ["n0"],
+        "title": ["rope"],
+        "tags": [["a", "b"]],
+        "size": [1],
+        "brand": pa.array(["x"]).dictionary_encode(),
+    }
+    recommender.add_items(pa.table(more))
+    recommender.update_items(pa.table({"item_id": ["n0", "i000"], "size": [2.5, None], "tags": [None, ["c"]]}))
+    recommender.update_items(pa.table({"item_id": ["i001"], "brand": pa.array(["y"]).dictionary_encode()}))
+    table = recommender.state.catalogue.table
+    assert [table.column(name)[30].as_py() for name in ("tags", "size", "brand")] == [["a", "b"], 2.5, "x"]
+    assert table.column("tags")[0].as_py() == ["c"] and table.column("brand").to_pylist()[:3] == [None, "y", None]
+    with pytest.raises(SchemaError, match="column 'size' is .*string, but double in the catalogue"):
+        recommender.update_items({"item_id": ["n0"], "size": ["large"]})
 
 
 @pytest.mark.parametrize(
