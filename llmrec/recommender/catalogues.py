@@ -15,7 +15,7 @@ from scipy import sparse
 from llmrec.data.dataset import Catalogue, empty_dataset
 from llmrec.data.known import KnownUsers
 from llmrec.data.user_tables import no_users
-from llmrec.encoder.backbone import load_text
+from llmrec.encoder.backbone import TextModel, load_text
 from llmrec.encoder.catalogues import over
 from llmrec.encoder.items import Centring, encode_texts, item_texts
 from llmrec.encoder.templates import load_template
@@ -85,8 +85,11 @@ def _placed(state: State, catalogue: Catalogue, text: torch.Tensor, words: spars
     )
 
 
-def _new_texts(state: State, catalogue: Catalogue, new: np.ndarray, weights: Weights, cache: Path | None) -> np.ndarray:
-    """Text vectors float32 (len(new), d_text) of new items, in the space of the recommender's own."""
+def text_encoder(state: State, weights: Weights, cache: Path | None) -> tuple[TextModel, Centring]:
+    """The text encoder that a recommender was fitted with, and what takes its texts' vectors into the recommender's space.
+
+    Raises WeightsError where the texts of its own items come out as other vectors by these weights.
+    """
     template, text_model = load_template(state.settings.item_template), load_text(weights, state.settings.device)
     mine = encode_texts(text_model, item_texts(state.catalogue, template), cache)
     known, centre = state.model.text.cpu().numpy(), Centring(mine.mean(0))
@@ -95,5 +98,11 @@ def _new_texts(state: State, catalogue: Catalogue, new: np.ndarray, weights: Wei
             f"weights: expected the text encoder that the recommender was fitted with, got {weights.location!r}, which makes "
             "other vectors of its items; pass the one it was fitted with as weights"
         )
-    texts = item_texts(catalogue, template)
+    return text_model, centre
+
+
+def _new_texts(state: State, catalogue: Catalogue, new: np.ndarray, weights: Weights, cache: Path | None) -> np.ndarray:
+    """Text vectors float32 (len(new), d_text) of new items, in the space of the recommender's own."""
+    text_model, centre = text_encoder(state, weights, cache)
+    texts = item_texts(catalogue, load_template(state.settings.item_template))
     return centre(encode_texts(text_model, [texts[item] for item in new], cache))

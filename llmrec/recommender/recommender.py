@@ -38,6 +38,7 @@ from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_everybody, as_table
 from llmrec.recommender.evaluate import evaluate
+from llmrec.recommender.exporting import export
 from llmrec.recommender.fit import fit
 from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
 from llmrec.recommender.run import Run, checkpoint_folder
@@ -325,6 +326,17 @@ class Recommender:
         held = replace(held, user_attributes=attributes_of(state, held.users, told))
         check_process()
         return evaluate(state, held, known, np.random.default_rng(seed))
+
+    def export(
+        self, folder: str | Path, vectors: bool = True, lists: bool = True, encoder: bool = True, k: int = 10
+    ) -> None:
+        """Write item vectors, the `k` most similar items of each as `lists`, and the text encoder, for other programs: Parquet
+        files, and a folder that `sentence_transformers` loads; see `llmrec.recommender.exporting`.
+
+        The encoder is that of `weights`. Raises WeightsError where the recommender was fitted with another one, ArtefactError
+        for a folder that holds something else than an older export.
+        """
+        export(self.state, folder, self.weights or Weights.packaged(), vectors, lists, encoder, k)
 
     def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
         """Save everything needed to recommend, atomically and with a hash of every file.
