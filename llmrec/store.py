@@ -88,7 +88,9 @@ def check_target(path: str | Path, kind: str | None = None) -> None:
     with writing_to(target):
         _refuse_to_overwrite(target)
     if kind is not None and (target / MANIFEST).is_file() and (there := saved_kind(target)) != kind:
-        raise ArtefactError(f"{path}: expected nothing, or an older {kind} to replace, got a saved {there}; choose another path")
+        raise ArtefactError(
+            f"{path}: expected nothing, or an older {kind} to replace, got a saved {there}; choose another path"
+        )
     check_parent(target)
 
 

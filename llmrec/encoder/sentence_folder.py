@@ -29,16 +29,17 @@ def save_sentence_transformer(folder: Path, model: TextModel, centring: Centring
     modules = [{"idx": place, "name": str(place), "path": path, "type": kind} for place, (path, kind) in enumerate(names)]
     save_json(folder / "modules.json", modules)
     save_json(folder / "config_sentence_transformers.json", {"prompts": {}, "similarity_fn_name": "cosine"})
-    reads = {"max_seq_length": MAX_TOKENS, "do_lower_case": False}
+    reads: dict[str, object] = {"max_seq_length": MAX_TOKENS, "do_lower_case": False}
     if model.model.config.model_type in ENCODERS:
         reads["model_args"] = {"add_pooling_layer": False}  # there is none, and transformers would make one at random
     save_json(folder / "sentence_bert_config.json", reads)
     for name in (POOLING, DENSE):  # there is nothing to say of the last
         (folder / name).mkdir()
-    modes = dict.fromkeys(("cls_token", "max_tokens", "mean_sqrt_len_tokens"), False) | {"mean_tokens": True}
-    pooling = {"word_embedding_dimension": width} | {f"pooling_mode_{name}": on for name, on in modes.items()}
+    modes = {f"pooling_mode_{name}": False for name in ("cls_token", "max_tokens", "mean_sqrt_len_tokens")}
+    pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True, **modes}
     save_json(folder / POOLING / "config.json", pooling)
-    dense = {"in_features": width, "out_features": width, "bias": True, "activation_function": "torch.nn.modules.linear.Identity"}
+    dense: dict[str, object] = {"in_features": width, "out_features": width, "bias": True}
+    dense["activation_function"] = "torch.nn.modules.linear.Identity"
     save_json(folder / DENSE / "config.json", dense)
     shift = {"linear.weight": np.eye(width, dtype=np.float32), "linear.bias": -centring.mean.astype(np.float32)}
     save_arrays(folder / DENSE / "model.safetensors", shift)

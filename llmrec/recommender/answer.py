@@ -20,6 +20,7 @@ from llmrec.index.faiss_index import Index, search
 from llmrec.ranking.rankers import AttributeRanker, CandidateRanker, TransformerRanker, already_read, checked_scores
 from llmrec.ranking.two_stage import retrieve, retrieve_by_attributes, search_queries
 from llmrec.recommender.state import State
+from llmrec.recommender.user_adapter import UserAdapter
 
 FALLBACK = "popular (no history)"
 BY_ATTRIBUTES = "attributes (no history)"
@@ -46,6 +47,7 @@ class Request:
     k: items for each user. filter_viewed: leave out items of the history. allowed: bool (N,), items that may be recommended;
     None for all. steps: inner steps on each support, 0 for the initialisation; None for as many as the gate says. ranker:
     orders the candidates in place of the fitted rankers. context: one row, what is known of the request; None for nothing.
+    adapter: reads every history, in place of one adapted to it; `steps` then says nothing.
     """
 
     k: int = 10
@@ -54,6 +56,7 @@ class Request:
     steps: int | None = None
     ranker: CandidateRanker | None = None
     context: Attributes | None = None
+    adapter: UserAdapter | None = None
 
 
 def answer_everybody(state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request) -> Answer:
@@ -155,14 +158,15 @@ def scored_by_attributes(
 
 
 def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
-    how = state.adapting.choices(tasks, request.steps)
+    ready = request.adapter
+    how = state.adapting.choices(tasks, request.steps) if ready is None else [ready.choice] * len(tasks)
     took = np.array([choice.steps for choice in how])
 
     def read() -> PromptReading:
-        return state.adapting.read(tasks, how)
+        return state.adapting.read(tasks, how) if ready is None else ready.read(state.adapting, tasks)
 
     with threads_for(state.adapting.largest_product(tasks, how)):
-        reading = state.remembered.read(tasks, how[0], read) if len(tasks) == 1 else read()
+        reading = state.remembered.read(tasks, how[0], read) if len(tasks) == 1 and ready is None else read()
         sources = replace(state.retrieval.sources, repeats=not request.filter_viewed)
         found = retrieve(state.retrieval, tasks, reading.vectors, sources, request.allowed)
         fitted = state.rankers_for(request.filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))

@@ -47,6 +47,7 @@ from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
+from llmrec.recommender.user_adapter import UserAdapter, adapt_to
 from llmrec.store import cache_folder
 
 
@@ -195,6 +196,7 @@ class Recommender:
         titles: bool = False,
         ranker: CandidateRanker | None = None,
         context: Mapping[str, Any] | None = None,
+        adapter: UserAdapter | None = None,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
         known.
@@ -217,6 +219,7 @@ class Recommender:
             docs/write_your_own_ranker.md.
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
             them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
+        adapter: what `adapt` gave, or `UserAdapter.from_pretrained`; it reads the histories, and none is adapted to.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -234,8 +237,9 @@ class Recommender:
                 "histories, users is a table of their attributes"
             )
         check_count(k)
-        if not (isinstance(steps, str) and steps == "auto"):
-            _check_steps(steps)
+        _check_steps(steps)
+        if adapter is not None and steps != "auto":
+            raise DataError("steps: expected none beside adapter, which has taken its own; leave one of the two out")
         if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
@@ -262,10 +266,33 @@ class Recommender:
             known,
             asked,
             attributes,
-            Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here),
+            Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here, adapter),
         )
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
         return to_native(as_table(found, asked, state.catalogue, titles), frame)
+
+    def adapt(
+        self,
+        user: Any = None,
+        histories: Any = None,
+        columns: dict[str, str] | None = None,
+        steps: int | Literal["auto"] = "auto",
+        attributes: Any = None,
+    ) -> UserAdapter:
+        """The adapter of one user, as `recommend` adapts it for an answer; `UserAdapter.save_pretrained` writes it.
+
+        user: an id; None where `histories` has one user alone. histories, columns, steps: as in `recommend`. attributes: a
+        table of `user_id` and attributes. Raises DataError for a user without an event, and where there is more than one.
+        """
+        _check_steps(steps)
+        state, later, asked = self.state, None, None if user is None else as_ids([user], "user")
+        if histories is not None:
+            later, report, named = events_of(state, histories, columns)
+            warn_if_lost(report)
+            asked = named if asked is None else asked
+        told = None if attributes is None else user_table(state, attributes, columns)
+        check_process()
+        return adapt_to(state, asked, later, told, None if steps == "auto" else int(steps))
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
@@ -327,9 +354,7 @@ class Recommender:
         check_process()
         return evaluate(state, held, known, np.random.default_rng(seed))
 
-    def export(
-        self, folder: str | Path, vectors: bool = True, lists: bool = True, encoder: bool = True, k: int = 10
-    ) -> None:
+    def export(self, folder: str | Path, vectors: bool = True, lists: bool = True, encoder: bool = True, k: int = 10) -> None:
         """Write item vectors, the `k` most similar items of each as `lists`, and the text encoder, for other programs: Parquet
         files, and a folder that `sentence_transformers` loads; see `llmrec.recommender.exporting`.
 
@@ -362,6 +387,8 @@ class Recommender:
 
 
 def _check_steps(steps: object) -> None:
-    """Raises DataError unless `steps` is a whole number from 0 on."""
+    """Raises DataError unless `steps` is "auto" or a whole number from 0 on."""
+    if isinstance(steps, str) and steps == "auto":
+        return
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
         raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of gradient steps from 0 on')
