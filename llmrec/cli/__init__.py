@@ -8,8 +8,11 @@ from typing import Any
 
 import click
 
+from llmrec.cli.adapting import adapt
 from llmrec.cli.checking import check
+from llmrec.cli.exporting import export
 from llmrec.cli.fitting import fit
+from llmrec.cli.opening import open_scene
 from llmrec.cli.options import EXISTING, FilePath, in_options
 from llmrec.cli.recommending import recommend
 from llmrec.errors import LlmrecError
@@ -46,6 +49,8 @@ def main() -> None:
       llmrec check events.csv                 how the file is read, and the command that trains on it
       llmrec fit events.csv --out shop/       train and save
       llmrec recommend shop/ --users 17850    a list for a customer
+      llmrec open shop/ --items new.csv --out scene/     a new category or country, of fit --scene
+      llmrec export shop/ --out out/          vectors, similar items and the encoder for other programs
     """
 
 
@@ -116,3 +121,6 @@ def demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: 
 main.add_command(check)
 main.add_command(fit)
 main.add_command(recommend)
+main.add_command(adapt)
+main.add_command(open_scene)
+main.add_command(export)
