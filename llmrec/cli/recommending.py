@@ -1,9 +1,10 @@
-"""`llmrec recommend`: lists for users known by id, or for the users of a table of histories."""
+"""`llmrec recommend`: lists for users known by id, for all of them, or for the users of a table of histories."""
 
 from __future__ import annotations
 
 import re
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ import click
 from llmrec.cli.options import (
     EXISTING,
     FOLDER,
-    FilePath,
     event_format_options,
     format_given,
     overheard,
@@ -20,7 +20,7 @@ from llmrec.cli.options import (
     user_format_options,
     warn_of_losses,
 )
-from llmrec.cli.tables import FORMATS, form_of, put
+from llmrec.cli.tables import form_of, output_options, put
 
 if TYPE_CHECKING:
     from llmrec.data.ids import Ids
@@ -42,15 +42,11 @@ if TYPE_CHECKING:
     help="What is known of the request, of a recommender fitted with --context; may be repeated.",
 )
 @click.option("--adapter", type=FOLDER, help="Read the histories under this adapter, which `llmrec adapt` wrote.")
+@click.option("--all", "everybody", is_flag=True, help="All users who were saved, batch by batch to a file.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Items per user.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    help="Output format.  [default: as --out ends; table on the screen]",
-)
-@click.option("--out", type=FilePath(dir_okay=False, path_type=Path), help="File to write instead of the screen.")
+@click.option("--rules", type=EXISTING, help="YAML file of the shop's rules: filters, at_most, boost, pin, ...")
 @click.option("--titles", is_flag=True, help="Add the items' titles.")
+@output_options
 @event_format_options
 @user_format_options
 def recommend(
@@ -60,43 +56,77 @@ def recommend(
     attributes: Path | None,
     context: tuple[str, ...],
     adapter: Path | None,
+    everybody: bool,
     k: int,
+    rules: Path | None,
+    titles: bool,
     form: str | None,
     out: Path | None,
-    titles: bool,
+    quiet: bool,
 ) -> None:
     """Recommend items with a recommender that `llmrec fit` saved, or for a scene that `llmrec open` started.
 
     \b
     Examples:
       llmrec recommend shop/ --users 17850,13047 --titles
-      llmrec recommend shop/ --histories clicks.csv --k 20 --format csv --out lists.csv
+      llmrec recommend shop/ --histories clicks.csv --k 20 --out lists.csv
+      llmrec recommend shop/ --all --out lists.parquet
+      llmrec recommend shop/ --users 17850 --rules rules.yaml
       llmrec recommend shop/ --attributes newcomers.csv --context "device=mobile"
       llmrec recommend scene/ --histories clicks.csv
+
+    \b
+    rules.yaml, of which every line may be left out:
+      filters: ["price < 50", in_stock, "category in ['Wine', 'Beer']"]
+      at_most: {brand: 1}
+      boost: [{where: on_sale, factor: 1.5}]
+      pin: {1: item-7}
+
+    Lists of --all and --histories go to a .parquet, .csv, .json or .jsonl file batch by batch: memory does not grow with their
+    number.
     """
-    given = [users is not None, histories is not None, attributes is not None and histories is None]
-    if sum(given) != 1:
+    told_of = attributes is not None and histories is None
+    if (users is not None) + (histories is not None) + everybody + told_of != 1:
         raise click.UsageError(
-            "give either --users, known by id, or --histories, a table of events, or --attributes, a table of users, which may "
-            "also stand beside --histories."
+            "give either --users, known by id, or --histories, a table of events, or --all, or --attributes, a table of users, "
+            "which may also stand beside --histories."
         )
     form = form_of(form, out)
+    batched = (everybody or histories is not None) and out is not None and out.suffix.lower() == f".{form}"
+    batched = batched and not (attributes or adapter)
+    if everybody and not batched:
+        raise click.UsageError(
+            "--all writes a file, without --adapter: say --out lists.parquet, or another name in .csv, .json or .jsonl."
+        )
     from llmrec.data.frames import to_arrow
+    from llmrec.recommender.recommender import Recommender
+    from llmrec.recommender.user_adapter import UserAdapter
+    from llmrec.rules.rules import Rules
     from llmrec.scenes.new import KIND as SCENE
     from llmrec.store import check_parent, saved_kind
 
     if out is not None:
         check_parent(out)
-    events, people = (format_given().read_one(path, what) for path, what in ((histories, "events"), (attributes, "users")))
-    warn_of_losses(events, people)
-    tables = [None if reading is None else reading.table for reading in (events, people)]
-    with told(), overheard("Note: "):
+    here = context_of(context)
+    reading, people = (format_given().read_one(path, what) for path, what in ((histories, "events"), (attributes, "users")))
+    warn_of_losses(reading, people)
+    table = None if reading is None else reading.table
+    with told(), nullcontext() if quiet else overheard("" if batched else "Note: "):
         if saved_kind(folder) == SCENE:
-            if attributes or context or adapter:
+            if everybody or attributes or context or adapter or rules:
                 raise click.UsageError(f"'{folder}' is a scene, which is asked by --users or --histories alone.")
-            answer = _of_scene(folder, users, tables[0], k, titles)
-        else:
-            answer = _of_shop(folder, users, tables[0], tables[1], context_of(context), adapter, k, titles)
+            put(to_arrow(_of_scene(folder, users, table, k, titles), "answer"), form, out)
+            return
+        ruled = None if rules is None else Rules.from_yaml(rules)
+        recommender = Recommender.from_pretrained(folder)
+        if batched and out is not None:
+            recommender.recommend_all(out, k, histories=table, titles=titles, verbose=not quiet, rules=ruled, context=here)
+            return
+        asked: Any = None if people is None else people.table
+        if users is not None:
+            asked = known_ids(users, recommender.state.known.first.users)
+        under = None if adapter is None else UserAdapter.from_pretrained(adapter, recommender)
+        answer = recommender.recommend(asked, k, histories=table, titles=titles, rules=ruled, context=here, adapter=under)
     put(to_arrow(answer, "answer"), form, out)
 
 
@@ -106,31 +136,6 @@ def _of_scene(folder: Path, users: str | None, histories: Any, k: int, titles: b
 
     scene = SceneRecommender.from_pretrained(folder)
     return scene.recommend(None if users is None else known_ids(users, Ids([])), k, histories=histories, titles=titles)
-
-
-def _of_shop(
-    folder: Path,
-    users: str | None,
-    histories: Any,
-    attributes: Any,
-    context: dict[str, Any] | None,
-    adapter: Path | None,
-    k: int,
-    titles: bool,
-) -> Any:
-    from llmrec.recommender.recommender import Recommender
-    from llmrec.recommender.user_adapter import UserAdapter
-
-    recommender = Recommender.from_pretrained(folder)
-    asked: dict[str, Any] = {"k": k, "titles": titles}
-    if users is not None:
-        asked["users"] = known_ids(users, recommender.state.known.first.users)
-    for name, value in (("histories", histories), ("users", attributes), ("context", context)):
-        if value is not None:
-            asked[name] = value
-    if adapter is not None:
-        asked["adapter"] = UserAdapter.from_pretrained(adapter, recommender)
-    return recommender.recommend(**asked)
 
 
 def context_of(said: tuple[str, ...]) -> dict[str, Any] | None:
@@ -144,15 +149,16 @@ def context_of(said: tuple[str, ...]) -> dict[str, Any] | None:
     return found or None
 
 
-def known_ids(text: str, known: Ids) -> list[Any]:
-    """Ids separated by commas, each once, of the type of the known ones. Raises click.UsageError for what is none."""
+def known_ids(text: str, known: Ids, option: str = "--users") -> list[Any]:
+    """Ids separated by commas, each once, of the type of the known ones. Raises click.UsageError, which names the option, for
+    what is none."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
-        raise click.UsageError("--users is empty, expected ids separated by commas.")
-    return list(dict.fromkeys(known_id(part, known) for part in parts))
+        raise click.UsageError(f"{option} is empty, expected ids separated by commas.")
+    return list(dict.fromkeys(known_id(part, known, option) for part in parts))
 
 
-def known_id(text: str, known: Ids, option: str = "--users") -> Any:
+def known_id(text: str, known: Ids, option: str) -> Any:
     """An id of the type of the known ones. Raises click.UsageError for what is none."""
     kind = type(known[0]) if len(known) else str
     try:

@@ -79,15 +79,21 @@ item's text is written by this template, in which a line with a missing value is
 
 
 def _table(state: State, vectors: Tensor) -> pa.Table:
-    """Vectors float32 (N, d) beside the ids of the items."""
-    flat = pa.array(vectors.cpu().numpy().astype(np.float32).ravel())
+    """Vectors float32 (N, d) of the items that are offered, beside their ids."""
+    there = _offered(state)
+    flat = pa.array(vectors.cpu().numpy()[there].astype(np.float32).ravel())
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    return pa.table({"item_id": pa.array(state.catalogue.ids.values), "vector": column})
+    return pa.table({"item_id": pa.array(state.catalogue.ids.take(there).values), "vector": column})
+
+
+def _offered(state: State) -> np.ndarray:
+    """int64: the items that are neither hidden nor removed."""
+    return np.arange(len(state.catalogue)) if state.offered is None else np.flatnonzero(state.offered)
 
 
 def _write_similar(state: State, file: Path, k: int) -> None:
     """The k items nearest to each, some thousand items at a time."""
-    ids = state.catalogue.ids.values
+    ids = state.catalogue.ids.take(_offered(state)).values
     schema = similar(state, ids[:1], k, titles=False).schema
     with pq.ParquetWriter(file, schema) as writer, bar(desc="similar items", total=len(ids)) as progress:
         for first in range(0, len(ids), _ITEMS):

@@ -24,7 +24,7 @@ from llmrec.encoder.weights import Weights
 from llmrec.index.candidates import Candidates
 from llmrec.index.forks import check_process
 from llmrec.recommender.answer import Answer, Request, answer_everybody
-from llmrec.recommender.catalogues import as_new, over_catalogue
+from llmrec.recommender.catalogues import as_new, offering, over_catalogue
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.state import State
@@ -76,6 +76,10 @@ class RankedShelf:
         """The recommender has met none of the scene's items: it knows their texts alone."""
         state = as_new(self.state, self.among)
         return replace(self, state=state, vectors=item_vectors(state.items))
+
+    def offering(self, now: State) -> RankedShelf:
+        """The same without what the recommender has hidden or removed since, see `catalogues.offering`."""
+        return replace(self, state=offering(self.state, now))
 
     @property
     def event_types(self) -> tuple[str, ...]:

@@ -223,3 +223,25 @@ def test_over_another_catalogue_attributes_and_context_are_still_read(fitting, w
     assert not np.allclose(expected, bare, atol=1e-6) and not len(moved.people.users)
     for other in (moved, load_state(tmp_path / "moved", "cpu")):
         np.testing.assert_array_equal(other.adapting.base.read(tasks).vectors, expected)
+
+
+def test_everybody_includes_those_of_whom_attributes_alone_are_known(told, tmp_path):
+    told.recommend_all(tmp_path / "lists.parquet", k=3, batch_size=50, verbose=False)
+    found = pd.read_parquet(tmp_path / "lists.parquet")
+    assert list(found["user_id"].unique()) == [*told.state.histories.users.values, "visitor"]
+    assert set(found["source"][-3:]) == {BY_ATTRIBUTES}
+
+
+def test_who_is_answered_by_attributes_gets_no_hidden_item_and_attributes_are_forgotten(mine, tmp_path):
+    gone = mine.recommend(["visitor"], k=3)["item_id"].tolist()
+    mine.hide_items(gone)
+    answer = mine.recommend(["visitor"], k=ITEMS - 3)
+    assert BY_ATTRIBUTES in set(answer.source) and not set(gone) & set(answer.item_id)
+    mine.forget(["visitor", "u000"])
+    mine.save_pretrained(tmp_path, histories=True)
+    saved = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"u001" in saved and b"u000" not in saved and b"visitor" not in saved
+    for rec in (mine, Recommender.from_pretrained(tmp_path)):
+        assert set(rec.recommend(["visitor", "u000"], k=3).source) == {FALLBACK}
+        people = rec.state.people
+        assert len(people.users) == len(people.attributes) == USERS - 1

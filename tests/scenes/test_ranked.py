@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -284,3 +285,26 @@ def test_saved_with_its_recommender_it_opens_without_being_given_one(backed, rec
     backed.save_pretrained(tmp_path / "scenes")
     with pytest.raises(DataError, match="expected scenes that were learned with one"):
         Scenes.from_pretrained(tmp_path / "scenes").save_pretrained(tmp_path / "x", recommender=True)
+
+
+def test_what_the_recommender_has_hidden_or_removed_is_in_no_scene(backed, rec, departments):
+    """Also in scenes opened out of what was kept when they were learned, and in those that are saved. One that is open already
+    stays as it is."""
+    events, items = departments
+    asked, new = of(events, 0, 20), items[items["aisle"] == "new"]
+    open_before = backed.open(scene="new")
+    first = open_before.recommend(histories=asked, k=3)["item_id"]
+    gone = first.value_counts().index[:2].tolist()
+    later = copy.copy(rec)
+    later.hide_items(gone[:1])
+    later.remove_items(gone[1:])
+    scenes = copy.copy(backed)
+    scenes.recommender = later
+    for shop in (scenes.open(scene="new"), scenes.open(new), scenes.open(scene="new").adapt(of(events, 100, 164))):
+        answer = shop.recommend(histories=asked, k=58, filter_viewed=False)
+        assert answer["item_id"].nunique() == 58 and not set(gone) & set(answer["item_id"])
+        assert not set(gone) & set(shop.recommend(["nobody"], k=58)["item_id"])
+    assert set(gone) <= set(open_before.recommend(histories=asked, k=3)["item_id"])
+    assert scenes.open(scene="new").scene.shelf.state.hidden.sum() == 2 and rec.state.hidden is None
+    later.show_items(gone[:1])
+    assert gone[0] in set(scenes.open(scene="new").recommend(histories=asked, k=59, filter_viewed=False)["item_id"])
