@@ -307,4 +307,6 @@ def test_what_the_recommender_has_hidden_or_removed_is_in_no_scene(backed, rec, 
     assert set(gone) <= set(open_before.recommend(histories=asked, k=3)["item_id"])
     assert scenes.open(scene="new").scene.shelf.state.hidden.sum() == 2 and rec.state.hidden is None
     later.show_items(gone[:1])
+    later.add_items({"item_id": ["fresh"], "title": ["a fresh loaf"]})  # which changes nothing that scenes learned
+    assert scenes.open({"item_id": ["fresh"], "title": ["a fresh loaf"]}).scene.shelf.state.catalogue.ids.values == ["fresh"]
     assert gone[0] in set(scenes.open(scene="new").recommend(histories=asked, k=59, filter_viewed=False)["item_id"])
