@@ -141,7 +141,7 @@ def fit(
     assert cleaned is not None  # of tables there always is one
     report = with_reading(cleaned, first, second, people)
     seconds = time.perf_counter() - began
-    files = [events] if items is None else [events, items]
+    files = [file for file in (events, items, users) if file is not None]
     for note in save_report(out, fit_facts(recommender, found, report, files, seconds), found):
         warn(note)
     if scene is not None:
