@@ -22,12 +22,10 @@ from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
 from llmrec.data.requests import (
     allowed_items,
-    as_ids,
     check_count,
-    check_users,
     warn_if_short,
 )
-from llmrec.data.user_tables import fit_user_table, is_table
+from llmrec.data.user_tables import fit_user_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, ShortHistoriesError, TrainedUsersWarning
@@ -38,10 +36,12 @@ from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_everybody, as_table
 from llmrec.recommender.evaluate import evaluate
+from llmrec.recommender.explaining import as_explanations, explained, warn_if_left
 from llmrec.recommender.fit import fit
-from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
+from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, user_table
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
+from llmrec.recommender.sentences import load_sentences
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
@@ -227,11 +227,6 @@ class Recommender:
         `users` of another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers,
         one for each candidate; ForkError in a forked process, see there.
         """
-        if (users is None and histories is None) or not (users is None or histories is None or is_table(users)):
-            raise DataError(
-                "recommend needs either users (known ids, or a table of attributes) or histories (a table of events); with "
-                "histories, users is a table of their attributes"
-            )
         check_count(k)
         if not (isinstance(steps, str) and steps == "auto"):
             _check_steps(steps)
@@ -241,30 +236,59 @@ class Recommender:
             )
         state = self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
-        told = None if users is None or not is_table(users) else user_table(state, users, columns)
-        if histories is not None:
-            later, report, asked = events_of(state, histories, columns)
-            warn_if_lost(report)
-            known, _ = state.known.joined(asked, later)
-            frame = histories
-        else:
-            asked, frame = (as_ids(users, "users"), self._frame) if told is None else (told.users, users)
-            check_users(asked, state.known.first.users)
-            known = state.known.of(asked)
-        attributes = attributes_of(state, asked, told)
-        if histories is None:
-            warn_if_left_out(state, asked, attributes)
+        asked = asked_by(state, users, histories, columns, self._frame, "recommend")
         here = context_of(state, context)
         check_process()
-        found = answer_everybody(
-            state,
-            known,
-            asked,
-            attributes,
-            Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here),
-        )
-        warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
-        return to_native(as_table(found, asked, state.catalogue, titles), frame)
+        request = Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here)
+        found = answer_everybody(state, asked.known, asked.users, asked.attributes, request)
+        warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None)
+        return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
+
+    def explain(
+        self,
+        users: Any = None,
+        items: Iterable[Any] | None = None,
+        k: int = 10,
+        events: int = 1,
+        filter_viewed: bool = True,
+        histories: Any = None,
+        columns: dict[str, str] | None = None,
+        context: Mapping[str, Any] | None = None,
+        template: str | Path = "explanation",
+        signals: bool = False,
+    ) -> Any:
+        """Why items are recommended: the past items and the signals that raise them, each in a sentence. See `explaining`.
+
+        Each past item is left out of the history, with all its events, and the rest scored as `recommend` scores it
+        (occlusion); of more than 100 past items the 100 latest.
+
+        users, k, filter_viewed, histories, columns, context: as in `recommend`. items: ids to explain; None for what
+            `recommend` gives. events: past items to name for each item, at most. template: of the sentences, "explanation" or a
+            file like prompts/explanation.txt. signals: add a column for the share of each signal (Shapley values).
+
+        Returns a frame `user_id, item_id, score, rank, because_item_id, contribution, signal, sentence` with the rows of
+        `recommend(users, k)`, or with `items` of `recommend(users, len(items), items_to_recommend=items)`, each once for every
+        past item that is named. `contribution` is by how much the score is lower without `because_item_id`, and `signal` what
+        this comes from most, a name in `llmrec.ranking.signals.SIGNALS`. Where no single past item raises the score, none is
+        named, `contribution` is 0, and `signal` is what the item stands out by from the user's other candidates, missing where
+        it does not. Shares of signals add up to the contribution, or where no past item is named, to what the item is ahead.
+
+        A ShortAnswerWarning says to whom some of `items` are not explained. Raises as `recommend`, and TemplateError.
+        """
+        check_count(k)
+        check_whole("events", events, 1)
+        words, state = load_sentences(template), self.state
+        allowed = None if items is None else allowed_items(state.catalogue, items, "items")
+        asked = asked_by(state, users, histories, columns, self._frame, "explain")
+        here = context_of(state, context)
+        check_process()
+        request = Request(k if allowed is None else int(allowed.sum()), filter_viewed, allowed, context=here)
+        found, told = explained(state, asked.known, asked.users, asked.attributes, request, events)
+        if allowed is None:
+            warn_if_short(found.asker, asked.users, k, filter_viewed, False)
+        else:
+            warn_if_left(found, asked.users, request.k)
+        return to_native(as_explanations(found, told, asked.users, state.catalogue, words, signals), asked.frame)
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
