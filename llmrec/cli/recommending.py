@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmrec.cli.options import EXISTING, FilePath, event_format_options, format_given, losses_of, overheard, told, warn
-from llmrec.cli.tables import FORMATS, form_of, put
+from llmrec.cli.tables import FORMATS, SENTENCE, form_of, put
 
 if TYPE_CHECKING:
     from llmrec.data.ids import Ids
@@ -28,15 +28,24 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=FilePath(dir_okay=False, path_type=Path), help="File to write instead of the screen.")
 @click.option("--titles", is_flag=True, help="Add the items' titles.")
+@click.option("--explain", is_flag=True, help="Add why: the past item that raises each item most, and a sentence.")
 @event_format_options
 def recommend(
-    folder: Path, users: str | None, histories: Path | None, k: int, form: str | None, out: Path | None, titles: bool
+    folder: Path,
+    users: str | None,
+    histories: Path | None,
+    k: int,
+    form: str | None,
+    out: Path | None,
+    titles: bool,
+    explain: bool,
 ) -> None:
     """Recommend items with a recommender that `llmrec fit` saved.
 
     \b
     Examples:
       llmrec recommend shop/ --users 17850,13047 --titles
+      llmrec recommend shop/ --users 17850 --k 3 --explain
       llmrec recommend shop/ --histories clicks.csv --k 20 --format csv --out lists.csv
     """
     if (users is None) == (histories is None):
@@ -56,12 +65,20 @@ def recommend(
             warn(line)
     with told(), overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)
+        reasons = None
         if users is not None:
             asked = known_ids(users, recommender.state.known.first.users)
             answer = recommender.recommend(asked, k, titles=titles)
+            reasons = recommender.explain(asked, k=k) if explain else None
         else:
             answer = recommender.recommend(histories=table, k=k, titles=titles)
-    put(to_arrow(answer, "answer"), form, out)
+            reasons = recommender.explain(histories=table, k=k) if explain else None
+    shown = to_arrow(answer, "answer")
+    if reasons is not None:  # of the same rows
+        why = to_arrow(reasons, "reasons")
+        for name in ("because_item_id", SENTENCE):
+            shown = shown.append_column(name, why.column(name))
+    put(shown, form, out)
 
 
 def known_ids(text: str, known: Ids) -> list[Any]:
