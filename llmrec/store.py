@@ -355,6 +355,23 @@ def writing_to(target: Path) -> Iterator[None]:
         raise ArtefactError(f"{target}: expected a path that can be written to, got {why!r}; choose another path") from error
 
 
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A path beside `path` for the block to write to. The file takes the place of `path` when the block ends: who reads it sees
+    the old file or the new one; a block that raises leaves nothing. Raises ArtefactError where `path` cannot be written to."""
+    target = Path(os.path.realpath(located(path)))
+    fresh = target.with_name(f".{target.name}.saving-{secrets.token_hex(4)}")
+    with writing_to(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield fresh
+            _fsync(fresh)
+            os.replace(fresh, target)
+            _fsync(target.parent)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
 def _refuse_to_overwrite(target: Path) -> None:
     empty = target.is_dir() and all(
         _may_stand_beside(entry.relative_to(target).as_posix()) and not entry.is_symlink()

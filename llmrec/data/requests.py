@@ -78,7 +78,16 @@ def check_count(k: int) -> None:
     check_whole("k", k, 1)
 
 
-def warn_if_short(asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, chosen: bool) -> None:
+def checked_steps(steps: Any) -> int | None:
+    """None for "auto". Raises DataError unless `steps` is that or a whole number from 0 on."""
+    if isinstance(steps, str) and steps == "auto":
+        return None
+    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
+        raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of gradient steps from 0 on')
+    return int(steps)
+
+
+def warn_if_short(asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, chosen: bool, stacklevel: int = 3) -> None:
     """ShortAnswerWarning, at the line that called the caller, where somebody gets fewer than k items.
 
     asker: int, the position in `asked` of every row of an answer. chosen: whether `items_to_recommend` was given.
@@ -90,7 +99,7 @@ def warn_if_short(asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, ch
         left = "items_to_recommend leaves" if chosen else "the catalogue holds"
         without = ", without what they have had (filter_viewed)" if filter_viewed else ""
         message = f"{who} fewer than k = {k} items, such as {asked[short[0]]!r} {got[short[0]]}: {left} no more{without}"
-        warnings.warn(message, ShortAnswerWarning, stacklevel=3)
+        warnings.warn(message, ShortAnswerWarning, stacklevel=stacklevel)
 
 
 def answer_table(

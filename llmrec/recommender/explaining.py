@@ -11,22 +11,28 @@ signals.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from llmrec.data.attributes import Attributes
 from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.frames import to_native
 from llmrec.data.ids import Ids
-from llmrec.data.requests import answer_table
+from llmrec.data.numbers import check_whole
+from llmrec.data.requests import allowed_items, answer_table, check_count, warn_if_short
 from llmrec.data.tasks import Tasks, full_histories, without_history
 from llmrec.encoder.templates import Template
 from llmrec.encoder.threads import threads_for
 from llmrec.encoder.users import PromptReading, batches
 from llmrec.errors import ShortAnswerWarning
 from llmrec.index.candidates import Candidates
+from llmrec.index.forks import check_process
 from llmrec.ranking.ranker import rank
 from llmrec.ranking.rankers import (
     EVERY_INPUT,
@@ -49,7 +55,8 @@ from llmrec.recommender.answer import (
     with_context,
     with_history,
 )
-from llmrec.recommender.sentences import sentence
+from llmrec.recommender.given import asked_by, context_of
+from llmrec.recommender.sentences import load_sentences, sentence
 from llmrec.recommender.state import State
 
 MOST = 100  # past items of a user that are left out, at most: those whose last events are the latest
@@ -86,6 +93,37 @@ class Occlusion:
     inputs: np.ndarray
     without: np.ndarray
     drop: np.ndarray
+
+
+def explain(
+    state: State,
+    frame: Any,
+    users: Any,
+    histories: Any,
+    items: Iterable[Any] | None,
+    k: int,
+    events: int,
+    filter_viewed: bool,
+    columns: dict[str, str] | None,
+    context: Mapping[str, Any] | None,
+    template: str | Path,
+    signals: bool,
+) -> Any:
+    """See `Recommender.explain`; frame: of what was fitted. Warnings are at the line that called the caller."""
+    check_count(k)
+    check_whole("events", events, 1)
+    words = load_sentences(template)
+    allowed = None if items is None else allowed_items(state.catalogue, items, "items")
+    asked = asked_by(state, users, histories, columns, frame, "explain", stacklevel=4)
+    here = context_of(state, context, stacklevel=4)
+    check_process()
+    request = Request(k if allowed is None else int(allowed.sum()), filter_viewed, allowed, context=here)
+    found, told = explained(state, asked.known, asked.users, asked.attributes, request, events)
+    if allowed is None:
+        warn_if_short(found.asker, asked.users, k, filter_viewed, False, stacklevel=4)
+    else:
+        _warn_if_left(found, asked.users, request.k)
+    return to_native(as_explanations(found, told, asked.users, state.catalogue, words, signals), asked.frame)
 
 
 def explained(
@@ -131,21 +169,6 @@ def as_explanations(
     for number, name in enumerate(NAMES if signals else ()):
         table = table.append_column(name, pa.array([float(reason.parts[number]) for reason in reasons], pa.float64()))
     return table.append_column("sentence", pa.array(said, pa.string()))
-
-
-def warn_if_left(found: Answer, asked: Ids, items: int) -> None:
-    """A ShortAnswerWarning, at the line that called the caller, where somebody gets explanations of fewer items than
-    were asked for."""
-    got = np.bincount(found.asker, minlength=len(asked))
-    short = np.flatnonzero(got < items)
-    if len(short):
-        who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
-        warnings.warn(
-            f"{who} explanations of fewer than the {items} items asked for, such as {asked[short[0]]!r} of "
-            f"{got[short[0]]}: recommend leaves out what a user has had; say filter_viewed=False to have it explained too",
-            ShortAnswerWarning,
-            stacklevel=3,
-        )
 
 
 def by_history(state: State, task: Tasks, items: np.ndarray, request: Request, events: int) -> list[list[Reason]]:
@@ -227,6 +250,21 @@ def by_attributes(state: State, task: Tasks, items: np.ndarray) -> list[list[Rea
     instead = np.repeat(mean, len(items), 0)
     parts = shares(lambda some: rank(ranker.weights, some), inputs(found)[place], instead, attribute_signals())
     return [[_overall(part)] for part in parts]
+
+
+def _warn_if_left(found: Answer, asked: Ids, items: int) -> None:
+    """A ShortAnswerWarning, at the line that called the caller of `explain`, where somebody gets explanations of fewer items
+    than were asked for."""
+    got = np.bincount(found.asker, minlength=len(asked))
+    short = np.flatnonzero(got < items)
+    if len(short):
+        who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
+        warnings.warn(
+            f"{who} explanations of fewer than the {items} items asked for, such as {asked[short[0]]!r} of "
+            f"{got[short[0]]}: recommend leaves out what a user has had; say filter_viewed=False to have it explained too",
+            ShortAnswerWarning,
+            stacklevel=4,
+        )
 
 
 def _inputs(state: State, tasks: Tasks, items: np.ndarray, request: Request) -> tuple[BlendRanker, np.ndarray]:

@@ -37,7 +37,9 @@ class Asked:
     frame: Any
 
 
-def asked_by(state: State, users: Any, histories: Any, columns: dict[str, str] | None, frame: Any, call: str) -> Asked:
+def asked_by(
+    state: State, users: Any, histories: Any, columns: dict[str, str] | None, frame: Any, call: str, stacklevel: int = 3
+) -> Asked:
     """Read `users` and `histories` of a request, as `Recommender.recommend` describes them.
 
     frame: of what was fitted. call: the name of the method that was called.
@@ -52,15 +54,15 @@ def asked_by(state: State, users: Any, histories: Any, columns: dict[str, str] |
     told = None if users is None or not is_table(users) else user_table(state, users, columns)
     if histories is not None:
         later, report, asked = events_of(state, histories, columns)
-        warn_if_lost(report, stacklevel=4)
+        warn_if_lost(report, stacklevel=stacklevel + 1)
         known, frame = state.known.joined(asked, later)[0], histories
     else:
         asked, frame = (as_ids(users, "users"), frame) if told is None else (told.users, users)
         check_users(asked, state.known.first.users)
         known = state.known.of(asked)
-    attributes = attributes_of(state, asked, told, stacklevel=4)
+    attributes = attributes_of(state, asked, told, stacklevel=stacklevel + 1)
     if histories is None:
-        warn_if_left_out(state, asked, attributes, stacklevel=4)
+        warn_if_left_out(state, asked, attributes, stacklevel=stacklevel + 1)
     return Asked(asked, known, attributes, frame)
 
 
@@ -99,14 +101,14 @@ def attributes_of(state: State, asked: Ids, told: UserTable | None, stacklevel: 
     return told.of(asked).over(stored)
 
 
-def context_of(state: State, context: Mapping[str, Any] | None) -> Attributes | None:
+def context_of(state: State, context: Mapping[str, Any] | None, stacklevel: int = 3) -> Attributes | None:
     """What is known of the request; None for nothing. An IgnoredInputWarning, at the line that called the caller, names each
     value that was not learned. Raises as `request_context`."""
     if context is None:
         return None
     found, notes = request_context(state.known.first.context, context)
     for note in notes:
-        warnings.warn(note, IgnoredInputWarning, stacklevel=3)
+        warnings.warn(note, IgnoredInputWarning, stacklevel=stacklevel)
     return found
 
 
@@ -128,9 +130,8 @@ def warn_if_lost(report: CleaningReport, stacklevel: int = 3) -> None:
         if line not in much:
             LOGGER.info(line)
     if much:
-        warnings.warn(
-            f"{'; '.join(much)}. Users with no other event are answered as new users", DataLossWarning, stacklevel=stacklevel
-        )
+        text = f"{'; '.join(much)}. Users with no other event are answered as new users"
+        warnings.warn(text, DataLossWarning, stacklevel=stacklevel)
 
 
 def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None, stacklevel: int = 3) -> None:

@@ -23,6 +23,7 @@ from llmrec.data.report import losses
 from llmrec.data.requests import (
     allowed_items,
     check_count,
+    checked_steps,
     warn_if_short,
 )
 from llmrec.data.user_tables import fit_user_table
@@ -36,12 +37,12 @@ from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_everybody, as_table
 from llmrec.recommender.evaluate import evaluate
-from llmrec.recommender.explaining import as_explanations, explained, warn_if_left
+from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
+from llmrec.recommender.explaining import explain
 from llmrec.recommender.fit import fit
 from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, user_table
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
-from llmrec.recommender.sentences import load_sentences
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
@@ -228,8 +229,7 @@ class Recommender:
         one for each candidate; ForkError in a forked process, see there.
         """
         check_count(k)
-        if not (isinstance(steps, str) and steps == "auto"):
-            _check_steps(steps)
+        how = checked_steps(steps)
         if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
@@ -239,7 +239,7 @@ class Recommender:
         asked = asked_by(state, users, histories, columns, self._frame, "recommend")
         here = context_of(state, context)
         check_process()
-        request = Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here)
+        request = Request(k, filter_viewed, allowed, how, ranker, here)
         found = answer_everybody(state, asked.known, asked.users, asked.attributes, request)
         warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None)
         return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
@@ -257,7 +257,7 @@ class Recommender:
         template: str | Path = "explanation",
         signals: bool = False,
     ) -> Any:
-        """Why items are recommended: the past items and the signals that raise them, each in a sentence. See `explaining`.
+        """Why items are recommended: the past items and the signals that raise them, each in a sentence.
 
         Each past item is left out of the history, with all its events, and the rest scored as `recommend` scores it
         (occlusion); of more than 100 past items the 100 latest.
@@ -272,23 +272,36 @@ class Recommender:
         this comes from most, a name in `llmrec.ranking.signals.SIGNALS`. Where no single past item raises the score, none is
         named, `contribution` is 0, and `signal` is what the item stands out by from the user's other candidates, missing where
         it does not. Shares of signals add up to the contribution, or where no past item is named, to what the item is ahead.
-
         A ShortAnswerWarning says to whom some of `items` are not explained. Raises as `recommend`, and TemplateError.
         """
-        check_count(k)
-        check_whole("events", events, 1)
-        words, state = load_sentences(template), self.state
-        allowed = None if items is None else allowed_items(state.catalogue, items, "items")
-        asked = asked_by(state, users, histories, columns, self._frame, "explain")
-        here = context_of(state, context)
-        check_process()
-        request = Request(k if allowed is None else int(allowed.sum()), filter_viewed, allowed, context=here)
-        found, told = explained(state, asked.known, asked.users, asked.attributes, request, events)
-        if allowed is None:
-            warn_if_short(found.asker, asked.users, k, filter_viewed, False)
-        else:
-            warn_if_left(found, asked.users, request.k)
-        return to_native(as_explanations(found, told, asked.users, state.catalogue, words, signals), asked.frame)
+        what = items, k, events, filter_viewed, columns, context, template, signals
+        return explain(self.state, self._frame, users, histories, *what)
+
+    def recommend_all(
+        self,
+        path: str | Path,
+        k: int = 10,
+        filter_viewed: bool = True,
+        items_to_recommend: Iterable[Any] | None = None,
+        histories: Any = None,
+        columns: dict[str, str] | None = None,
+        steps: int | Literal["auto"] = "auto",
+        titles: bool = False,
+        context: Mapping[str, Any] | None = None,
+        batch_size: int = BATCH_SIZE,
+        verbose: bool = True,
+    ) -> int:
+        """Write what `recommend` answers for all known users, or for all users of `histories`, to a file, batch by batch.
+
+        path: ends in .parquet, .csv, .json or .jsonl. The file is there when it is whole; an older one stays until then.
+        batch_size: users answered at a time. Memory grows with it, and not with the number of answers. verbose: show a bar.
+        Everything else is as in `recommend`. Known users are those with events, in the order in which they were fitted and
+        observed, and after them those of whom attributes alone are known. Returns the number of rows.
+        Raises and warns as `recommend`; DataError too where nobody is known, and for another ending; ArtefactError for a path
+        that cannot be written to.
+        """
+        what = k, filter_viewed, items_to_recommend, histories, columns, checked_steps(steps), titles, context
+        return recommend_all(self.state, path, *what, batch_size, verbose)
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
@@ -371,9 +384,3 @@ class Recommender:
         recommender = cls(settings=state.settings, seed=seed)
         recommender._state, recommender._frame = state, empty_frame(state.frame)
         return recommender
-
-
-def _check_steps(steps: object) -> None:
-    """Raises DataError unless `steps` is a whole number from 0 on."""
-    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
-        raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of gradient steps from 0 on')

@@ -36,6 +36,20 @@ def read_yaml(path: str | Path, start: T, check: Callable[[T], None]) -> T:
     Raises DataError, which names the file, for a file that is missing or is no YAML mapping, and for a key that is unknown,
     is given twice or has a value of another type.
     """
+    file, values = yaml_values(path)
+    settings = start if values is None else filled(start, values, file)
+    try:
+        check(settings)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
+    return settings
+
+
+def yaml_values(path: str | Path, as_text: bool = False) -> tuple[Path, Any]:
+    """A file, and what it holds as YAML; None where it is empty. as_text: numbers, dates and the like stay text, as written.
+
+    Raises DataError, which names the file, for one that is missing or is no YAML, and for a key that is given twice.
+    """
     try:
         file = located(path)
         raw = file.read_bytes()
@@ -44,7 +58,7 @@ def read_yaml(path: str | Path, start: T, check: Callable[[T], None]) -> T:
     except (TypeError, ValueError, RuntimeError) as error:  # no path, one with a null character, a home that is not there
         raise DataError(f"path: expected that of a YAML file of settings, got {path!r} ({error})") from error
     try:
-        loader = yaml.SafeLoader(raw)
+        loader = (yaml.BaseLoader if as_text else yaml.SafeLoader)(raw)
         node = loader.get_single_node()
         twice = list(_duplicates(node, "", set()))  # before the mappings are made, which keep the last of them in silence
         values = None if node is None else loader.construct_document(node)
@@ -61,12 +75,7 @@ def read_yaml(path: str | Path, start: T, check: Callable[[T], None]) -> T:
         raise DataError(f"{file}: expected YAML, got a value that cannot be read ({error!r}); put texts in quotes") from error
     for key, first, again in twice:
         raise DataError(f"{file}: expected each setting once, got {key} in lines {first} and {again}; delete one of them")
-    settings = start if values is None else filled(start, values, file)
-    try:
-        check(settings)
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from error
-    return settings
+    return file, values
 
 
 def yaml_text(settings: Any) -> str:
