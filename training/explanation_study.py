@@ -4,8 +4,9 @@ python training/explanation_study.py --model films=FOLDER --model beauty=FOLDER 
 
 A folder is a recommender that was saved with histories. Of its users 500 with five past items or more are drawn. The past item
 named first is the one with the largest drop, so on this score it is ahead of every other choice by construction; what is to be
-found out is by how much. Two checks are made where that does not hold: the rank of the item in a whole new answer, in which
-every other item moves too, and the drop of the score by a model that reads half as long a prompt.
+found out is by how much. Two checks are made where that does not hold, on the first users: the rank of the item in a whole new
+answer, in which every other item moves too, and the drop of the score by a model that reads half as long a prompt. The choice
+"named within the list" is the past item with the largest drop over the mean drop of the ten items of the list.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import click
 import numpy as np
 
 from llmrec.data.tasks import Tasks, full_histories
-from llmrec.metrics.bootstrap import Interval, resampled
+from llmrec.metrics.bootstrap import Resampled, resampled
 from llmrec.metrics.report import Result, write_report
 from llmrec.progress import Stages
 from llmrec.recommender.answer import Request, answer
@@ -30,9 +31,9 @@ from llmrec.recommender.explaining import left_out, occlude
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.state import State
 
-USERS, LEAST, DEEP, TIMED = 500, 5, 100, 20
+USERS, LEAST, LISTED, DEEP, TIMED = 500, 5, 10, 100, 20
 NAMED, RANDOM = "named first", "random"
-CHOICES = (NAMED, "latest", "nearest by text", "nearest by co-occurrence", RANDOM)
+CHOICES = (NAMED, "named within the list", "latest", "nearest by text", "nearest by co-occurrence", RANDOM)
 Values = dict[str, np.ndarray]
 """What is left out -> a number for each user."""
 
@@ -46,11 +47,11 @@ def drawn(state: State, users: int, rng: np.random.Generator) -> Tasks:
 
 
 def chosen(state: State, past: np.ndarray, item: int, drop: np.ndarray, rng: np.random.Generator) -> dict[str, int]:
-    """Which of the past items (J,), the latest first, each choice takes for one item."""
+    """Which of the past items (J,), the latest first, each choice takes for the first of the items of a list. drop: (J, K)."""
     text = state.model.text.cpu().numpy()
     together = state.retrieval.counts.cooccurrence[past, np.full(len(past), item)]
-    by_text = text[past] @ text[item]
-    picks = (drop.argmax(), 0, by_text.argmax(), np.asarray(together).argmax(), rng.integers(len(past)))
+    within, by_text = drop[:, 0] - drop.mean(1), text[past] @ text[item]
+    picks = drop[:, 0].argmax(), within.argmax(), 0, by_text.argmax(), np.asarray(together).argmax(), rng.integers(len(past))
     return dict(zip(CHOICES, map(int, picks), strict=True))
 
 
@@ -62,55 +63,66 @@ def ranks(state: State, tasks: Tasks, item: int, request: Request) -> np.ndarray
     return place
 
 
-def measured(state: State, tasks: Tasks, checked: int, seed: int) -> tuple[dict[str, Values], dict[str, float]]:
-    """Drops of the score, ranks, and drops with half the prompt (NaN beyond the first `checked` users), of each choice; and
-    how often half the prompt names the same past item. Of a random past item the drops are their means over all of them."""
-    rng, request = np.random.default_rng(seed), Request(k=DEEP)
-    train = state.settings.train
+def measured(state: State, tasks: Tasks, checked: int, seed: int) -> tuple[dict[str, Values], float]:
+    """Drops of the score of each user's first item after each choice, and of the first `checked` users (the others are NaN) its
+    rank, and the drop with half the prompt; and how often half the prompt names the same past item. Of a random past item the
+    drops are their means over all of them."""
+    rng, train = np.random.default_rng(seed), state.settings.train
     half = replace(state, settings=replace(state.settings, train=replace(train, max_slots=train.max_slots // 2)))
     found = {name: {choice: np.full(len(tasks), np.nan) for choice in CHOICES} for name in ("score", "rank", "half")}
     same = []
     for number in range(len(tasks)):
         task = tasks.take(np.array([number]))
-        item = answer(state, task, Request(k=1)).item
-        told = occlude(state, task, item, request)
-        drop, others = told.drop[:, 0], left_out(task)[1]
-        picks = chosen(state, told.past, int(item[0]), drop, rng)
-        place = ranks(state, others.take(np.array(list(picks.values()))), int(item[0]), request)
-        short = occlude(half, task, item, request).drop[:, 0] if number < checked else np.full(len(drop), np.nan)
-        same += [short.argmax() == drop.argmax()] if number < checked else []
-        for choice, one in zip(CHOICES, place, strict=True):
-            mean = choice == RANDOM
-            found["score"][choice][number] = drop.mean() if mean else drop[picks[choice]]
-            found["half"][choice][number] = short.mean() if mean else short[picks[choice]]
-            found["rank"][choice][number] = one
-    return found, {"same past item with half the prompt": float(np.mean(same))}
+        items = answer(state, task, Request(k=LISTED)).item
+        told = occlude(state, task, items, Request())
+        picks = chosen(state, told.past, int(items[0]), told.drop, rng)
+        drops = {"score": told.drop[:, 0]}
+        if number < checked:
+            drops["half"] = occlude(half, task, items[:1], Request()).drop[:, 0]
+            same.append(drops["half"].argmax() == picks[NAMED])
+            without = left_out(task)[1].take(np.array(list(picks.values())))
+            for choice, place in zip(CHOICES, ranks(state, without, int(items[0]), Request(k=DEEP)), strict=True):
+                found["rank"][choice][number] = place
+        for name, drop in drops.items():
+            for choice, pick in picks.items():
+                found[name][choice][number] = drop.mean() if choice == RANDOM else drop[pick]
+    return found, float(np.mean(same))
 
 
 def rows(benchmark: str, found: Mapping[str, Values], seed: int) -> list[Result]:
-    """The means of each choice, and the ratio of its mean to that of a random past item, with intervals over users."""
+    """The means of each choice with intervals over users; of drops also what they are beyond twice the drop of a random past
+    item, and their ratio to it where that is above 0."""
 
-    def row(choice: str, setting: str, metric: str, one: Interval) -> Result:
-        role = "ours" if choice == NAMED else "control"
-        return Result(benchmark, choice, role, setting, metric, one.value, one.low, one.high, "", one.n, seed, None)
+    def row(choice: str, setting: str, metric: str, one: Resampled) -> Result:
+        role, found = "ours" if choice == NAMED else "control", one.interval()
+        return Result(benchmark, choice, role, setting, metric, found.value, found.low, found.high, "", found.n, seed, None)
 
     written = []
     for setting, metric, read in MEASURES:
         draws = resampled({choice: read(values) for choice, values in found[setting].items()}, np.random.default_rng(seed))
-        written += [row(choice, setting, metric, one.interval()) for choice, one in draws.items()]
-        if setting != "rank":
-            base = draws.pop(RANDOM)
-            for choice, one in draws.items():
+        written += [row(choice, setting, metric, one) for choice, one in draws.items()]
+        base = draws.pop(RANDOM)
+        if metric != "drop":
+            continue
+        for choice, one in draws.items():
+            over = replace(one, value=one.value - 2 * base.value, draws=one.draws - 2 * base.draws)
+            written.append(row(choice, setting, "drop - 2 x random", over))
+            if base.interval().low > 0:
                 ratio = replace(one, value=one.value / base.value, draws=one.draws / base.draws)
-                written.append(row(choice, setting, "drop / random", ratio.interval()))
+                written.append(row(choice, setting, "drop / random", ratio))
     return written
+
+
+def beyond(rank: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Ranks (T,) -> 1 where the item is lower than `rank`, 0 where it is not, NaN where nothing was measured."""
+    return lambda values: np.where(np.isnan(values), np.nan, values > rank)
 
 
 MEASURES: tuple[tuple[str, str, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("score", "drop", lambda values: values),
     ("half", "drop", lambda values: values),
-    ("rank", "no longer first", lambda values: (values > 1).astype(float)),
-    ("rank", "no longer among ten", lambda values: (values > 10).astype(float)),
+    ("rank", "no longer first", beyond(1)),
+    ("rank", "no longer among ten", beyond(LISTED)),
 )
 
 
@@ -132,7 +144,9 @@ def milliseconds(recommender: Recommender, tasks: Tasks) -> dict[str, float]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--model", "models", multiple=True, required=True, metavar="NAME=FOLDER", help="A saved recommender; repeatable.")
 @click.option("--users", default=USERS, show_default=True, type=click.IntRange(min=2), help="Users of each.")
-@click.option("--checked", default=100, show_default=True, type=click.IntRange(min=2), help="Of them with half the prompt.")
+@click.option(
+    "--checked", default=100, show_default=True, type=click.IntRange(min=2), help="Of them also by rank and half prompt."
+)
 @click.option("--seed", default=0, show_default=True, help="Of the users, of the random past items and of the intervals.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 def main(models: tuple[str, ...], users: int, checked: int, seed: int, output: Path | None) -> None:
@@ -151,8 +165,8 @@ def main(models: tuple[str, ...], users: int, checked: int, seed: int, output: P
             "users": len(tasks),
             "median past items": float(np.median(tasks.split - tasks.start)),
             "events in the prompt": recommender.state.settings.train.max_slots,
-            "checked with half the prompt": min(checked, len(tasks)),
-            **agreed,
+            "users checked": min(checked, len(tasks)),
+            "same past item named with half the prompt": agreed,
             "milliseconds of processor time a user": milliseconds(recommender, tasks),
         }
     for one in written:
