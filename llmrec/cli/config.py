@@ -34,10 +34,10 @@ def _read(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
     if path is None:
         return
     from llmrec.errors import DataError
-    from llmrec.recommender.settings_file import yaml_values
+    from llmrec.yaml_file import yaml_values
 
     try:
-        file, values = yaml_values(path, as_text=True)  # 007 is no number
+        file, values = yaml_values(path, "options", "option", as_text=True)  # 007 is no number
     except DataError as error:
         raise click.UsageError(str(error), ctx) from error
     if not isinstance(values, Mapping):
@@ -77,7 +77,9 @@ def _as_typed(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         raise click.BadParameter(f"expected one value, got {value!r}.")
     if isinstance(param, click.Option) and param.is_flag:
         said = click.BOOL.convert(several[0], param, ctx)
-        return param.flag_value if said else None
+        if isinstance(param.type, click.types.BoolParamType):
+            return said
+        return param.flag_value if said else None  # --json says --format json
     typed = tuple(several) if getattr(param, "multiple", False) else ",".join(several)  # the latter as in --users 17850,13047
     param.type_cast_value(ctx, typed)
     return typed

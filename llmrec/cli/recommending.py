@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--histories", type=EXISTING, help="File of events of users, known or new; read as `check` reads it.")
 @click.option("--all", "everybody", is_flag=True, help="All users who were saved, batch by batch to a file.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Items per user.")
+@click.option("--rules", type=EXISTING, help="YAML file of the shop's rules: filters, at_most, boost, pin, ...")
 @click.option("--titles", is_flag=True, help="Add the items' titles.")
 @click.option("--explain", is_flag=True, help="Add why: the past item that raises each item most, and a sentence.")
 @output_options
@@ -32,6 +33,7 @@ def recommend(
     histories: Path | None,
     everybody: bool,
     k: int,
+    rules: Path | None,
     titles: bool,
     explain: bool,
     form: str | None,
@@ -46,6 +48,14 @@ def recommend(
       llmrec recommend shop/ --users 17850 --k 3 --explain
       llmrec recommend shop/ --histories clicks.csv --k 20 --out lists.csv
       llmrec recommend shop/ --all --out lists.parquet
+      llmrec recommend shop/ --users 17850 --rules rules.yaml
+
+    \b
+    rules.yaml, of which every line may be left out:
+      filters: ["price < 50", in_stock, "category in ['Wine', 'Beer']"]
+      at_most: {brand: 1}
+      boost: [{where: on_sale, factor: 1.5}]
+      pin: {1: item-7}
 
     Lists of --all and --histories go to a .parquet, .csv, .json or .jsonl file batch by batch: memory does not grow with their
     number. With --explain they are held whole.
@@ -60,6 +70,7 @@ def recommend(
         raise click.UsageError("--all writes a file: say --out lists.parquet, or another name in .csv, .json or .jsonl.")
     from llmrec.data.frames import to_arrow
     from llmrec.recommender.recommender import Recommender
+    from llmrec.rules.rules import Rules
     from llmrec.store import check_parent
 
     if out is not None:
@@ -71,18 +82,19 @@ def recommend(
         for line in losses_of(reading):
             warn(line)
     with told(), nullcontext() if quiet else overheard("" if batched else "Note: "):
+        ruled = None if rules is None else Rules.from_yaml(rules)
         recommender = Recommender.from_pretrained(folder)
         if batched and out is not None:
-            recommender.recommend_all(out, k, histories=table, titles=titles, verbose=not quiet)
+            recommender.recommend_all(out, k, histories=table, titles=titles, verbose=not quiet, rules=ruled)
             return
         reasons = None
         if users is not None:
             asked = known_ids(users, recommender.state.known.first.users)
-            answer = recommender.recommend(asked, k, titles=titles)
-            reasons = recommender.explain(asked, k=k) if explain else None
+            answer = recommender.recommend(asked, k, titles=titles, rules=ruled)
+            reasons = recommender.explain(asked, k=k, rules=ruled) if explain else None
         else:
-            answer = recommender.recommend(histories=table, k=k, titles=titles)
-            reasons = recommender.explain(histories=table, k=k) if explain else None
+            answer = recommender.recommend(histories=table, k=k, titles=titles, rules=ruled)
+            reasons = recommender.explain(histories=table, k=k, rules=ruled) if explain else None
     shown = to_arrow(answer, "answer")
     if reasons is not None:  # of the same rows
         why = to_arrow(reasons, "reasons")

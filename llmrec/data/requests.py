@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,9 @@ def find_items(catalogue: Catalogue, wanted: Ids) -> np.ndarray:
     index = catalogue.ids.find(wanted.values)
     if (index < 0).any():
         unknown = [wanted[i] for i in np.flatnonzero(index < 0)[:3]]
-        some = [catalogue.ids[i] for i in range(min(3, len(catalogue)))]
-        message = f"items {unknown!r} are not in the catalogue of {len(catalogue):,}; its ids look like {some!r}"
+        some = [value for _, value in islice(catalogue.ids.there(), 3)]
+        known = len(catalogue) - len(catalogue.ids.gone)
+        message = f"items {unknown!r} are not in the catalogue of {known:,}; its ids look like {some!r}"
         if len(catalogue) and _kind(unknown[0]) != _kind(catalogue.ids[0]):
             message += f": they are {_kind(catalogue.ids[0])}, not {_kind(unknown[0])}; {_remedy(catalogue.ids)}"
         raise UnknownItemError(message)
@@ -87,10 +89,13 @@ def checked_steps(steps: Any) -> int | None:
     return int(steps)
 
 
-def warn_if_short(asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, chosen: bool, stacklevel: int = 3) -> None:
+def warn_if_short(
+    asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, chosen: bool, rules: str = "", stacklevel: int = 3
+) -> None:
     """ShortAnswerWarning, at the line that called the caller, where somebody gets fewer than k items.
 
-    asker: int, the position in `asked` of every row of an answer. chosen: whether `items_to_recommend` was given.
+    asker: int, the position in `asked` of every row of an answer. chosen: whether `items_to_recommend` was given. rules: what
+    rules leave to the first of them, "" where they leave out nothing.
     """
     got = np.bincount(asker, minlength=len(asked))
     short = np.flatnonzero(got < k)
@@ -98,6 +103,9 @@ def warn_if_short(asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, ch
         who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
         left = "items_to_recommend leaves" if chosen else "the catalogue holds"
         without = ", without what they have had (filter_viewed)" if filter_viewed else ""
+        if rules:
+            left = "rules and items_to_recommend leave" if chosen else "rules leave"
+            without = f" ({rules}){without}"
         message = f"{who} fewer than k = {k} items, such as {asked[short[0]]!r} {got[short[0]]}: {left} no more{without}"
         warnings.warn(message, ShortAnswerWarning, stacklevel=stacklevel)
 

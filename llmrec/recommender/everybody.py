@@ -23,6 +23,7 @@ from llmrec.progress import Stages, bar
 from llmrec.recommender.answer import Answer, Request, answer_everybody, as_table
 from llmrec.recommender.given import attributes_of, context_of, events_of, warn_if_lost
 from llmrec.recommender.state import State
+from llmrec.rules.rules import Rules
 
 BATCH_SIZE = 1024  # a multiple of the rows of a batch of prompts: then batches are the same as of all users at once
 
@@ -60,13 +61,14 @@ def recommend_all(
     context: Mapping[str, Any] | None,
     batch_size: int,
     verbose: bool,
+    rules: Rules | None,
 ) -> int:
     """See `Recommender.recommend_all`; steps: as in `Request`. Warnings are at the line that called the caller."""
     form = form_of(path)
     check_count(k)
     check_whole("batch_size", batch_size, 1)
     allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
-    request = Request(k, filter_viewed, allowed, steps, None, context_of(state, context, stacklevel=4))
+    request = Request(k, filter_viewed, allowed, steps, None, context_of(state, context, stacklevel=4), rules)
     if histories is None:
         who = everybody_known(state)
     else:
@@ -87,7 +89,10 @@ def recommend_all(
 
         write_file(path, tables(), form)
         say(f"{users}, {len(count) / (time.perf_counter() - began):,.0f} a second, {count.sum():,} rows in {path}")
-    warn_if_short(np.repeat(np.arange(len(count)), count), who.asked, k, filter_viewed, allowed is not None, stacklevel=4)
+    short = "" if rules is None else state.known_rules.over(rules).shortage(False)
+    warn_if_short(
+        np.repeat(np.arange(len(count)), count), who.asked, k, filter_viewed, allowed is not None, short, stacklevel=4
+    )
     return int(count.sum())
 
 

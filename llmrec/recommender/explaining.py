@@ -46,18 +46,19 @@ from llmrec.ranking.signals import NAMES, OF_HISTORY, attribute_signals, blended
 from llmrec.ranking.statistics import ItemStatistics
 from llmrec.ranking.two_stage import retrieve, retrieve_by_attributes
 from llmrec.recommender.answer import (
-    FALLBACK,
     Answer,
     Request,
-    answer_everybody,
+    answer_under_rules,
     attribute_ranker,
     read_histories,
     with_context,
     with_history,
 )
 from llmrec.recommender.given import asked_by, context_of
+from llmrec.recommender.ruled import shortage
 from llmrec.recommender.sentences import load_sentences, sentence
 from llmrec.recommender.state import State
+from llmrec.rules.rules import Rules, checked_rules
 
 MOST = 100  # past items of a user that are left out, at most: those whose last events are the latest
 LEAST = 1e-3  # of a score: what moves it by less is noise
@@ -108,6 +109,7 @@ def explain(
     context: Mapping[str, Any] | None,
     template: str | Path,
     signals: bool,
+    rules: Rules | None,
 ) -> Any:
     """See `Recommender.explain`; frame: of what was fitted. Warnings are at the line that called the caller."""
     check_count(k)
@@ -117,10 +119,12 @@ def explain(
     asked = asked_by(state, users, histories, columns, frame, "explain", stacklevel=4)
     here = context_of(state, context, stacklevel=4)
     check_process()
-    request = Request(k if allowed is None else int(allowed.sum()), filter_viewed, allowed, context=here)
-    found, told = explained(state, asked.known, asked.users, asked.attributes, request, events)
+    request = Request(
+        k if allowed is None else int(allowed.sum()), filter_viewed, allowed, None, None, here, checked_rules(rules)
+    )
+    found, request, told = explained(state, asked.known, asked.users, asked.attributes, request, events)
     if allowed is None:
-        warn_if_short(found.asker, asked.users, k, filter_viewed, False, stacklevel=4)
+        warn_if_short(found.asker, asked.users, k, filter_viewed, False, shortage(found, asked.users, request), stacklevel=4)
     else:
         _warn_if_left(found, asked.users, request.k)
     return to_native(as_explanations(found, told, asked.users, state.catalogue, words, signals), asked.frame)
@@ -128,10 +132,11 @@ def explain(
 
 def explained(
     state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request, events: int
-) -> tuple[Answer, list[list[Reason]]]:
-    """An answer, users in the order in which they asked, best first, and the reasons for each of its rows, at least one.
+) -> tuple[Answer, Request, list[list[Reason]]]:
+    """An answer, users in the order in which they asked, best first, the request with its rules applied, and the reasons for
+    each row of the answer, at least one.
     Arguments as of `answer_everybody`; events: past items to name, at most."""
-    found = answer_everybody(state, known, asked, attributes, request)
+    found, request = answer_under_rules(state, known, asked, attributes, request)
     found = found.take(np.lexsort((found.rank, found.asker)))
     here, tasks = with_history(known, asked, attributes)
     told: list[list[Reason]] = []
@@ -141,12 +146,12 @@ def explained(
             continue
         if place < len(here) and here[place] == asker:
             told += by_history(state, with_context(tasks.take(np.array([place])), request), items, request, events)
-        elif found.source[first] == FALLBACK:
+        elif attributes is None or not attributes.take(np.array([asker])).some.any():
             told += [[_popular(score)] for score in found.score[first:stop].tolist()]
-        elif attributes is not None:
+        else:
             nobody = without_history(known, attributes.take(np.array([asker])))
             told += by_attributes(state, with_context(nobody, request), items)
-    return found, told
+    return found, request, told
 
 
 def as_explanations(
@@ -231,7 +236,7 @@ def usual_inputs(state: State, task: Tasks, request: Request) -> np.ndarray:
     """float32 (1, F): the mean over all that would be candidates of one task, whatever items are asked for."""
     reading = _read(state, task, request)
     sources = replace(state.retrieval.sources, repeats=not request.filter_viewed)
-    found = retrieve(state.retrieval, task, reading.vectors, sources, None)
+    found = retrieve(state.retrieval, task, reading.vectors, sources, state.allowing(None))
     inputs = every_input(state.retrieval.counts, TransformerRanker(already_read(task, reading)), task, found)
     return inputs.mean(0, keepdims=True)
 
@@ -245,7 +250,7 @@ def by_attributes(state: State, task: Tasks, items: np.ndarray) -> list[list[Rea
     def inputs(found: Candidates) -> np.ndarray:
         return attribute_inputs(ranker.groups, ranker.transformer, task, found)
 
-    mean = inputs(retrieve_by_attributes(state.retrieval, task, reading.vectors, None)).mean(0, keepdims=True)
+    mean = inputs(retrieve_by_attributes(state.retrieval, task, reading.vectors, state.allowing(None))).mean(0, keepdims=True)
     found, place = _fixed(items, 1)
     instead = np.repeat(mean, len(items), 0)
     parts = shares(lambda some: rank(ranker.weights, some), inputs(found)[place], instead, attribute_signals())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from llmrec.data.build import build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
+from llmrec.data.known import as_observed
 from llmrec.data.merge import check_kinds
 from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
@@ -26,35 +26,41 @@ from llmrec.data.requests import (
     checked_steps,
     warn_if_short,
 )
-from llmrec.data.user_tables import fit_user_table
+from llmrec.data.user_tables import UserTable, fit_user_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, ShortHistoriesError, TrainedUsersWarning
+from llmrec.errors import DataError, ShortHistoriesError
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
+from llmrec.pretraining.callbacks import TrainerCallback, checked_callbacks
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
-from llmrec.recommender.answer import Request, answer_everybody, as_table
+from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
 from llmrec.recommender.explaining import explain
 from llmrec.recommender.fit import fit
-from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, user_table
+from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, events_to_evaluate, user_table
+from llmrec.recommender.holding_out import hold_out
+from llmrec.recommender.ruled import shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
+from llmrec.recommender.upkeep import Upkeep
+from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
 
-class Recommender:
+class Recommender(Upkeep):
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
-    report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. Copies, also deep ones, are independent.
+    report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. held_out: the users whom the last `fit` was
+    told not to train on; None without any, and after loading. Copies, also deep ones, are independent.
 
     >>> recommender = Recommender().fit(events, items)                        # doctest: +SKIP
     >>> recommender.recommend(["ann"], k=10)                                  # doctest: +SKIP
@@ -74,6 +80,7 @@ class Recommender:
         self.settings = settings
         self.seed = seed
         self.report: CleaningReport | None = None
+        self.held_out: Dataset | None = None
         self._state: State | None = None
         self._frame: Any = None  # an empty frame of the type that answers are given in
         self._writing = threading.Lock()  # changes come one after the other; answers never wait
@@ -82,7 +89,8 @@ class Recommender:
         if (state := self._state) is None:
             return "Recommender(not fitted)"
         known, version = state.histories, f", version {state.version}" if state.version else ""
-        return f"Recommender({known.n_users:,} known users, {known.n_events:,} events, {len(state.catalogue):,} items{version})"
+        items = len(state.catalogue) - len(state.catalogue.ids.gone)
+        return f"Recommender({known.n_users:,} known users, {known.n_events:,} events, {items:,} items{version})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_writing"}  # a lock cannot be copied
@@ -104,6 +112,8 @@ class Recommender:
         output_dir: str | Path | None = None,
         users: Any = None,
         context: Sequence[str] = (),
+        held_out_users: int | Literal["auto"] = 0,
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
@@ -119,6 +129,11 @@ class Recommender:
             then answered by attributes, see `recommend`; rows of such users are kept, and change nothing that is learned.
         context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday" (in
             UTC, of the timestamp, where no column has that name); `recommend(context=...)` then says what they are.
+        held_out_users: how many users, drawn at random by the seed, are not trained on. They are then in `held_out`, for
+            `llmrec.evaluation.evaluate_held_out`; `observe(recommender.held_out)` makes them known. "auto": a tenth of all, at
+            most 1,000, and nobody where users are too few to measure on.
+        callbacks: told of every step of the base and every episode of meta-learning, which they may end, such as
+            `EarlyStoppingCallback`; see `llmrec.pretraining.callbacks`.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
         output_dir: folder for checkpoints; None leaves none. Training that was killed and is called again with the same data,
             settings, seed, `minutes` and folder resumes from the last checkpoint, and with the same number of threads it ends
@@ -134,7 +149,7 @@ class Recommender:
         check_ranges(self.settings)
         if minutes is not None:
             check_number("minutes", minutes, 0, above=True)
-        run = Run(checkpoint_folder(output_dir))
+        run = Run(checkpoint_folder(output_dir), callbacks=checked_callbacks(callbacks))
         stages = Stages(verbose=verbose)
         if note := spinning_note():
             stages.say(note)
@@ -153,7 +168,10 @@ class Recommender:
             for note in report.notes:
                 stages.say(note)
             frame, self.report = to_native(pa.table({}), data), report  # there to be read also where training fails
-        people = None
+        people = None if dataset.user_attributes is None else UserTable(dataset.users, dataset.user_attributes)
+        dataset, held, said_of_held = hold_out(dataset, held_out_users, self.settings, self.seed)
+        if said_of_held:
+            stages.say(said_of_held)
         if users is not None:
             people, notes = fit_user_table(dataset, users, columns)
             dataset = replace(dataset, user_attributes=people.of(dataset.users))
@@ -173,7 +191,7 @@ class Recommender:
         people = state.people if people is None else people
         state = replace(state, trained=dataset.n_users, frame=frame_kind(frame), people=people)
         with self._writing:
-            self.report, self._frame, self._state = report, frame, state
+            self.report, self._frame, self._state, self.held_out = report, frame, state, held
         return self
 
     @property
@@ -195,6 +213,7 @@ class Recommender:
         titles: bool = False,
         ranker: CandidateRanker | None = None,
         context: Mapping[str, Any] | None = None,
+        rules: Rules | None = None,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
         known.
@@ -209,7 +228,7 @@ class Recommender:
         table is kept. Users with ids of another type than the known ones are not known, and only the table says what they had.
 
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
-            in a scene).
+            in a scene); hidden ones among them are left out, see `hide_items`.
         columns: names in `histories`, as in `fit`. steps: of the adapter on each history: "auto" takes as many as the gate
             found worth taking, a number so many for everybody, 0 none. With `Settings(adapter="auto")` a number is of LoRA's
             gradient steps, unless the gate chose nothing but the core. titles: add the column `title` of the items.
@@ -217,6 +236,7 @@ class Recommender:
             docs/write_your_own_ranker.md.
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
             them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
+        rules: of the shop, such as `Rules(filters=["price < 50"], at_most={"brand": 1})`; see `llmrec.rules.Rules`.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -239,9 +259,11 @@ class Recommender:
         asked = asked_by(state, users, histories, columns, self._frame, "recommend")
         here = context_of(state, context)
         check_process()
-        request = Request(k, filter_viewed, allowed, how, ranker, here)
-        found = answer_everybody(state, asked.known, asked.users, asked.attributes, request)
-        warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None)
+        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules))
+        found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
+        warn_of_pins(state, found, asked.users, request)
+        short = shortage(found, asked.users, request)
+        warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short)
         return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
 
     def explain(
@@ -256,25 +278,26 @@ class Recommender:
         context: Mapping[str, Any] | None = None,
         template: str | Path = "explanation",
         signals: bool = False,
+        rules: Rules | None = None,
     ) -> Any:
         """Why items are recommended: the past items and the signals that raise them, each in a sentence.
 
         Each past item is left out of the history, with all its events, and the rest scored as `recommend` scores it
         (occlusion); of more than 100 past items the 100 latest.
 
-        users, k, filter_viewed, histories, columns, context: as in `recommend`. items: ids to explain; None for what
+        users, k, filter_viewed, histories, columns, context, rules: as in `recommend`. items: ids to explain; None for what
             `recommend` gives. events: past items to name for each item, at most. template: of the sentences, "explanation" or a
             file like prompts/explanation.txt. signals: add a column for the share of each signal (Shapley values).
 
         Returns a frame `user_id, item_id, score, rank, because_item_id, contribution, signal, sentence` with the rows of
         `recommend(users, k)`, or with `items` of `recommend(users, len(items), items_to_recommend=items)`, each once for every
-        past item that is named. `contribution` is by how much the score is lower without `because_item_id`, and `signal` what
-        this comes from most, a name in `llmrec.ranking.signals.SIGNALS`. Where no single past item raises the score, none is
-        named, `contribution` is 0, and `signal` is what the item stands out by from the user's other candidates, missing where
-        it does not. Shares of signals add up to the contribution, or where no past item is named, to what the item is ahead.
-        A ShortAnswerWarning says to whom some of `items` are not explained. Raises as `recommend`, and TemplateError.
+        past item named. `contribution` is by how much the score, before rules, is lower without `because_item_id`; `signal`, of
+        `llmrec.ranking.signals.SIGNALS`, what this comes from most. Where no single past item raises the score, none is named,
+        `contribution` is 0, and `signal` is what the item is ahead of the user's other candidates by, missing where it is not.
+        Shares of signals add up to the contribution, or to what the item is ahead. A ShortAnswerWarning says to whom some of
+        `items` are not explained. Raises as `recommend`, and TemplateError.
         """
-        what = items, k, events, filter_viewed, columns, context, template, signals
+        what = items, k, events, filter_viewed, columns, context, template, signals, rules
         return explain(self.state, self._frame, users, histories, *what)
 
     def recommend_all(
@@ -290,6 +313,7 @@ class Recommender:
         context: Mapping[str, Any] | None = None,
         batch_size: int = BATCH_SIZE,
         verbose: bool = True,
+        rules: Rules | None = None,
     ) -> int:
         """Write what `recommend` answers for all known users, or for all users of `histories`, to a file, batch by batch.
 
@@ -301,7 +325,7 @@ class Recommender:
         that cannot be written to.
         """
         what = k, filter_viewed, items_to_recommend, histories, columns, checked_steps(steps), titles, context
-        return recommend_all(self.state, path, *what, batch_size, verbose)
+        return recommend_all(self.state, path, *what, batch_size, verbose, checked_rules(rules))
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
@@ -317,7 +341,7 @@ class Recommender:
             state = self.state
             later, report, _ = events_of(state, events, columns)
             check_kinds(state.known.first.users, later.users)
-            histories, fresh = state.known.joined(later.users, later)
+            histories, fresh = state.known.joined(later.users, as_observed(later))
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
             if fresh.n_events:
                 before = np.zeros(fresh.n_items) if state.retrieval.observed is None else state.retrieval.observed
@@ -348,20 +372,11 @@ class Recommender:
         """
         check_whole("known", known, 0)
         check_seed(seed)
-        state = self.state
-        held, _, _ = events_of(state, events, columns)
-        place = state.known.first.users.find(held.users.values)
-        if trained := int(((place >= 0) & (place < state.trained)).sum()):
-            warnings.warn(
-                f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
-                "users will be; pass events of users who were held out of fit",
-                TrainedUsersWarning,
-                stacklevel=2,
-            )
-        told = None if users is None else user_table(state, users, columns)
-        held = replace(held, user_attributes=attributes_of(state, held.users, told))
+        held = events_to_evaluate(self.state, events, columns)
+        told = None if users is None else user_table(self.state, users, columns)
+        held = replace(held, user_attributes=attributes_of(self.state, held.users, told))
         check_process()
-        return evaluate(state, held, known, np.random.default_rng(seed))
+        return evaluate(self.state, held, known, np.random.default_rng(seed))
 
     def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
         """Save everything needed to recommend, atomically and with a hash of every file.

@@ -29,6 +29,7 @@ from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings, check_ranges, learn
 from llmrec.scenes.new import SceneRecommender
 from llmrec.scenes.opening import zero_shot as open_scene
+from llmrec.scenes.ranked import RankedShelf
 from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
 from llmrec.scenes.shelf import SceneItems
@@ -229,6 +230,8 @@ class Scenes:
             )
         else:
             catalogue, shelf, frame = known.catalogue, known.shelf, self._frame
+            if isinstance(shelf, RankedShelf) and self.recommender is not None:
+                shelf = shelf.offering(self.recommender.state)
         value = None
         if scene is not None and known.column is not None and known.of_events:
             value = (known.column, str(scene))
