@@ -20,7 +20,7 @@ from llmrec.cli.options import (
     user_format_options,
     warn_of_losses,
 )
-from llmrec.cli.tables import form_of, output_options, put
+from llmrec.cli.tables import SENTENCE, form_of, output_options, put
 
 if TYPE_CHECKING:
     from llmrec.data.ids import Ids
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Items per user.")
 @click.option("--rules", type=EXISTING, help="YAML file of the shop's rules: filters, at_most, boost, pin, ...")
 @click.option("--titles", is_flag=True, help="Add the items' titles.")
+@click.option("--explain", is_flag=True, help="Add why: the past item that raises each item most, and a sentence.")
 @output_options
 @event_format_options
 @user_format_options
@@ -60,6 +61,7 @@ def recommend(
     k: int,
     rules: Path | None,
     titles: bool,
+    explain: bool,
     form: str | None,
     out: Path | None,
     quiet: bool,
@@ -69,6 +71,7 @@ def recommend(
     \b
     Examples:
       llmrec recommend shop/ --users 17850,13047 --titles
+      llmrec recommend shop/ --users 17850 --k 3 --explain
       llmrec recommend shop/ --histories clicks.csv --k 20 --out lists.csv
       llmrec recommend shop/ --all --out lists.parquet
       llmrec recommend shop/ --users 17850 --rules rules.yaml
@@ -83,7 +86,7 @@ def recommend(
       pin: {1: item-7}
 
     Lists of --all and --histories go to a .parquet, .csv, .json or .jsonl file batch by batch: memory does not grow with their
-    number.
+    number. With --explain they are held whole.
     """
     told_of = attributes is not None and histories is None
     if (users is not None) + (histories is not None) + everybody + told_of != 1:
@@ -92,8 +95,10 @@ def recommend(
             "which may also stand beside --histories."
         )
     form = form_of(form, out)
+    if explain and (everybody or adapter):
+        raise click.UsageError("--explain is for --users, --histories and --attributes, without --adapter.")
     batched = (everybody or histories is not None) and out is not None and out.suffix.lower() == f".{form}"
-    batched = batched and not (attributes or adapter)
+    batched = batched and not (attributes or adapter or explain)
     if everybody and not batched:
         raise click.UsageError(
             "--all writes a file, without --adapter: say --out lists.parquet, or another name in .csv, .json or .jsonl."
@@ -113,7 +118,7 @@ def recommend(
     table = None if reading is None else reading.table
     with told(), nullcontext() if quiet else overheard("" if batched else "Note: "):
         if saved_kind(folder) == SCENE:
-            if everybody or attributes or context or adapter or rules:
+            if everybody or attributes or context or adapter or rules or explain:
                 raise click.UsageError(f"'{folder}' is a scene, which is asked by --users or --histories alone.")
             put(to_arrow(_of_scene(folder, users, table, k, titles), "answer"), form, out)
             return
@@ -127,7 +132,13 @@ def recommend(
             asked = known_ids(users, recommender.state.known.first.users)
         under = None if adapter is None else UserAdapter.from_pretrained(adapter, recommender)
         answer = recommender.recommend(asked, k, histories=table, titles=titles, rules=ruled, context=here, adapter=under)
-    put(to_arrow(answer, "answer"), form, out)
+        reasons = recommender.explain(asked, None, k, histories=table, rules=ruled, context=here) if explain else None
+    shown = to_arrow(answer, "answer")
+    if reasons is not None:  # of the same rows
+        why = to_arrow(reasons, "reasons")
+        for name in ("because_item_id", SENTENCE):
+            shown = shown.append_column(name, why.column(name))
+    put(shown, form, out)
 
 
 def _of_scene(folder: Path, users: str | None, histories: Any, k: int, titles: bool) -> Any:

@@ -68,10 +68,10 @@ def find_items(catalogue: Catalogue, wanted: Ids) -> np.ndarray:
     return index
 
 
-def allowed_items(catalogue: Catalogue, items: Iterable[Any]) -> np.ndarray:
-    """bool (N,): the `items_to_recommend` of a call."""
+def allowed_items(catalogue: Catalogue, items: Iterable[Any], what: str = "items_to_recommend") -> np.ndarray:
+    """bool (N,): the items that a call names. what: the argument that names them."""
     mask = np.zeros(len(catalogue), bool)
-    mask[find_items(catalogue, as_ids(items, "items_to_recommend"))] = True
+    mask[find_items(catalogue, as_ids(items, what))] = True
     return mask
 
 

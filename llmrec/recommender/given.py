@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,55 @@ from llmrec.data.context import request_context
 from llmrec.data.dataset import Dataset
 from llmrec.data.ids import Ids
 from llmrec.data.report import losses
-from llmrec.data.requests import check_users
-from llmrec.data.user_tables import UserTable, read_user_table
+from llmrec.data.requests import as_ids, check_users
+from llmrec.data.user_tables import UserTable, is_table, read_user_table
 from llmrec.errors import DataError, DataLossWarning, IgnoredInputWarning, MissingHistoriesWarning, TrainedUsersWarning
 from llmrec.progress import LOGGER
 from llmrec.recommender.state import State
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Who a request asks for, and what is known of them.
+
+    users: those asked for. known: histories of some of them. attributes: of all of them, row by row; None of a model that was
+    fitted without. frame: of the type that the answer is given in.
+    """
+
+    users: Ids
+    known: Dataset
+    attributes: Attributes | None
+    frame: Any
+
+
+def asked_by(
+    state: State, users: Any, histories: Any, columns: dict[str, str] | None, frame: Any, call: str, stacklevel: int = 3
+) -> Asked:
+    """Read `users` and `histories` of a request, as `Recommender.recommend` describes them.
+
+    frame: of what was fitted. call: the name of the method that was called.
+
+    Warnings are given at the line that called the caller. Raises DataError and UnknownItemError as `recommend`.
+    """
+    if (users is None and histories is None) or not (users is None or histories is None or is_table(users)):
+        raise DataError(
+            f"{call} needs either users (known ids, or a table of attributes) or histories (a table of events); with "
+            "histories, users is a table of their attributes"
+        )
+    told = None if users is None or not is_table(users) else user_table(state, users, columns)
+    if histories is not None:
+        later, report, asked = events_of(state, histories, columns)
+        warn_if_lost(report, stacklevel=stacklevel + 1)
+        known = state.known.joined(asked, later)[0]
+        frame = frame if isinstance(histories, Dataset) else histories
+    else:
+        asked, frame = (as_ids(users, "users"), frame) if told is None else (told.users, users)
+        check_users(asked, state.known.first.users)
+        known = state.known.of(asked)
+    attributes = attributes_of(state, asked, told, stacklevel=stacklevel + 1)
+    if histories is None:
+        warn_if_left_out(state, asked, attributes, stacklevel=stacklevel + 1)
+    return Asked(asked, known, attributes, frame)
 
 
 def user_table(state: State, users: Any, columns: dict[str, str] | None) -> UserTable:
@@ -36,7 +80,7 @@ def user_table(state: State, users: Any, columns: dict[str, str] | None) -> User
     return found
 
 
-def attributes_of(state: State, asked: Ids, told: UserTable | None) -> Attributes | None:
+def attributes_of(state: State, asked: Ids, told: UserTable | None, stacklevel: int = 3) -> Attributes | None:
     """What else is known of the users asked for, row by row; None of a model that was fitted without.
 
     Raises DataError where the ids of the table `told` are of another kind than those asked for. An IgnoredInputWarning, at the
@@ -53,7 +97,7 @@ def attributes_of(state: State, asked: Ids, told: UserTable | None) -> Attribute
             f"users: the table of {len(told.users):,} users, such as {told.users[0]!r}, has none of the {len(asked):,} users "
             f"asked for, such as {asked[0]!r}, and is not read; expected their ids",
             IgnoredInputWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     return told.of(asked).over(stored)
 
@@ -128,7 +172,7 @@ def warn_if_lost(report: CleaningReport, stacklevel: int = 3) -> None:
         warnings.warn(text, DataLossWarning, stacklevel=stacklevel)
 
 
-def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) -> None:
+def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None, stacklevel: int = 3) -> None:
     """A MissingHistoriesWarning, at the line that called the caller, where users are asked for whose histories were not saved
     with the model. attributes: of `asked`, row by row; who has some is not missing."""
     if not state.left_out:
@@ -142,5 +186,5 @@ def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) ->
             f"{who} not known here and {gets} what is popular: the model was saved without histories; save it "
             "with histories=True, pass histories=..., or observe their events first",
             MissingHistoriesWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )

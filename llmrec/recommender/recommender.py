@@ -22,13 +22,11 @@ from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
 from llmrec.data.requests import (
     allowed_items,
-    as_ids,
     check_count,
-    check_users,
     checked_steps,
     warn_if_short,
 )
-from llmrec.data.user_tables import UserTable, fit_user_table, is_table
+from llmrec.data.user_tables import UserTable, fit_user_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, ShortHistoriesError
@@ -41,16 +39,9 @@ from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
+from llmrec.recommender.explaining import explain
 from llmrec.recommender.fit import fit
-from llmrec.recommender.given import (
-    attributes_of,
-    context_of,
-    events_of,
-    events_to_evaluate,
-    user_table,
-    warn_if_left_out,
-    warn_if_lost,
-)
+from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, events_to_evaluate, user_table
 from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.portable import Portable
 from llmrec.recommender.ruled import shortage, warn_of_pins
@@ -261,11 +252,6 @@ class Recommender(Upkeep, Portable):
         `users` of another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers,
         one for each candidate; ForkError in a forked process, see there.
         """
-        if (users is None and histories is None) or not (users is None or histories is None or is_table(users)):
-            raise DataError(
-                "recommend needs either users (known ids, or a table of attributes) or histories (a table of events); with "
-                "histories, users is a table of their attributes"
-            )
         check_count(k)
         how = checked_steps(steps)
         if adapter is not None and how is not None:
@@ -276,26 +262,47 @@ class Recommender(Upkeep, Portable):
             )
         state = self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
-        told = None if users is None or not is_table(users) else user_table(state, users, columns)
-        if histories is not None:
-            later, report, asked = events_of(state, histories, columns)
-            warn_if_lost(report)
-            known, _ = state.known.joined(asked, later)
-            frame = self._frame if isinstance(histories, Dataset) else histories
-        else:
-            asked, frame = (as_ids(users, "users"), self._frame) if told is None else (told.users, users)
-            check_users(asked, state.known.first.users)
-            known = state.known.of(asked)
-        attributes = attributes_of(state, asked, told)
-        if histories is None:
-            warn_if_left_out(state, asked, attributes)
+        asked = asked_by(state, users, histories, columns, self._frame, "recommend")
         here = context_of(state, context)
         check_process()
         request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter)
-        found, request = answer_under_rules(state, known, asked, attributes, request)
-        warn_of_pins(state, found, asked, request)
-        warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None, shortage(found, asked, request))
-        return to_native(as_table(found, asked, state.catalogue, titles), frame)
+        found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
+        warn_of_pins(state, found, asked.users, request)
+        short = shortage(found, asked.users, request)
+        warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short)
+        return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
+
+    def explain(
+        self,
+        users: Any = None,
+        items: Iterable[Any] | None = None,
+        k: int = 10,
+        events: int = 1,
+        filter_viewed: bool = True,
+        histories: Any = None,
+        columns: dict[str, str] | None = None,
+        context: Mapping[str, Any] | None = None,
+        template: str | Path = "explanation",
+        signals: bool = False,
+        rules: Rules | None = None,
+    ) -> Any:
+        """Why items are recommended: which past items and signals raise them, in sentences. Each past item, or of many the 100
+        latest, is left out of the history with all its events, and the rest is scored as in `recommend` (occlusion).
+
+        users, k, filter_viewed, histories, columns, context, rules: as in `recommend`. items: ids to explain; None for what
+            `recommend` gives. events: past items to name for each item, at most. template: of the sentences, "explanation" or a
+            file like prompts/explanation.txt. signals: add a column for the share of each signal (Shapley values).
+
+        Returns a frame `user_id, item_id, score, rank, because_item_id, contribution, signal, sentence` with the rows of
+        `recommend(users, k)`, or with `items` of `recommend(users, len(items), items_to_recommend=items)`, each once for every
+        past item named. `contribution` is by how much the score, before rules, is lower without `because_item_id`; `signal`, of
+        `llmrec.ranking.signals.SIGNALS`, what this comes from most. Where no single past item raises the score, none is named,
+        `contribution` is 0, and `signal` is what the item is ahead of the user's other candidates by, missing where it is not.
+        Shares of signals add up to the contribution, or to what the item is ahead. A ShortAnswerWarning says to whom some of
+        `items` are not explained. Raises as `recommend`, and TemplateError.
+        """
+        what = items, k, events, filter_viewed, columns, context, template, signals, rules
+        return explain(self.state, self._frame, users, histories, *what)
 
     def recommend_all(
         self,
