@@ -104,11 +104,12 @@ def recommend(
             "--all writes a file, without --adapter: say --out lists.parquet, or another name in .csv, .json or .jsonl."
         )
     from llmrec.data.frames import to_arrow
+    from llmrec.layouts import saved_kind
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.user_adapter import UserAdapter
     from llmrec.rules.rules import Rules
     from llmrec.scenes.new import KIND as SCENE
-    from llmrec.store import check_parent, saved_kind
+    from llmrec.store import check_parent
 
     if out is not None:
         check_parent(out)

@@ -22,6 +22,7 @@ from llmrec.encoder.backbone import load_text
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, DataError, LlmrecError
 from llmrec.index.forks import check_process
+from llmrec.layouts import saved_kind
 from llmrec.progress import Stages
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.saving import KIND as RECOMMENDER
@@ -36,7 +37,7 @@ from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
 from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shown
-from llmrec.store import located, save_arrays, saved_kind, write_folder
+from llmrec.store import located, save_arrays, write_folder
 
 KIND = "known scenes"
 SCENES = "scenes"  # in the folder of a recommender
