@@ -15,8 +15,8 @@ from llmrec.store import located
 def yaml_values(path: str | Path, what: str, one: str, as_text: bool = False) -> tuple[Path, Any]:
     """The path in full, and what a YAML file holds, None where it is empty; objects other than YAML's own are not made.
 
-    what, one: what the file is to hold, in messages, such as "settings" and "setting". as_text: numbers, dates and the like stay
-        text, as written.
+    what, one: what the file is to hold, in messages, such as "settings" and "setting". as_text: numbers, dates and the like
+        stay text, as written.
     Raises DataError, which names the file, for a file that is missing or is no YAML, and for a key that is given twice.
     """
     try:

@@ -42,7 +42,7 @@ from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
 from llmrec.recommender.fit import fit
 from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
-from llmrec.recommender.ruled import shortage, warn_of_pins
+from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
@@ -263,7 +263,7 @@ class Recommender:
         check_process()
         request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules))
         found, request = answer_under_rules(state, known, asked, attributes, request)
-        warn_of_pins(state, found, asked, request)
+        warn_of_pins(state, request.applied, k, asked, pins_shown(found, request.applied))
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None, shortage(found, asked, request))
         return to_native(as_table(found, asked, state.catalogue, titles), frame)
 
