@@ -37,7 +37,10 @@ from llmrec.errors import ArtefactError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-BESIDE = frozenset({".gitattributes", ".gitignore", ".DS_Store", "Thumbs.db", "desktop.ini", "LICENSE"})  # and *.md
+REPORT, FIGURE = "report.json", "report.png"  # what `llmrec fit` measured, for people: nothing here is read from it
+BESIDE = frozenset(
+    {".gitattributes", ".gitignore", ".DS_Store", "Thumbs.db", "desktop.ini", "LICENSE", REPORT, FIGURE}
+)  # and *.md
 TOOLS = (".git", ".cache/huggingface")  # folders that git and the Hugging Face hub keep in a copy of a folder
 DTYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)) | {
     *("bool", "float16", "float32", "float64", "complex64")
@@ -49,7 +52,7 @@ def write_folder(path: str | Path, writer: Callable[[Path], None], kind: str, me
 
     kind: what is saved ("adapter", "recommender", ...); `open_folder` must ask for the same.
     meta: JSON values, which `open_folder` returns; others are a TypeError, NaN a ValueError.
-    Files that may stand beside a save, such as README.md and .gitattributes, stay. `~` is the home folder.
+    Files that may stand beside a save, such as README.md, report.json and .gitattributes, stay. `~` is the home folder.
     Raises ArtefactError when something that was not saved by this function is in the way, or the folder above cannot be made
     or written; what `writer` raises passes through. In all cases, and when the process dies, an older save at `path` stays as
     it was.
@@ -78,15 +81,27 @@ def write_folder(path: str | Path, writer: Callable[[Path], None], kind: str, me
         shutil.rmtree(fresh, ignore_errors=True)  # it is gone already unless something went wrong
 
 
-def check_target(path: str | Path) -> None:
+def check_target(path: str | Path, kind: str | None = None) -> None:
     """Raises ArtefactError where `write_folder` would refuse or fail to write, for work that takes long before it saves.
 
+    kind: what will be saved; an older save of another kind is then refused too, so that a wrong path replaces nothing.
     Nothing stays behind: the nearest folder above that is there is tried with an empty file.
     """
     target = Path(os.path.realpath(located(path)))
     with writing_to(target):
         _refuse_to_overwrite(target)
+    if kind is not None and (target / MANIFEST).is_file() and (there := saved_kind(target)) != kind:
+        raise ArtefactError(
+            f"{path}: expected nothing, or an older {kind} to replace, got a saved {there}; choose another path"
+        )
     check_parent(target)
+
+
+def saved_kind(path: str | Path) -> str:
+    """What was saved in a folder, as `write_folder` was told. Raises ArtefactError where it holds nothing that was saved, or a
+    manifest with other bytes than it was written with."""
+    kind: str = _manifest(Path(os.path.realpath(located(path))))["kind"]
+    return kind
 
 
 def check_parent(path: str | Path) -> None:
@@ -101,8 +116,8 @@ def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
     """Verify every file of a saved folder and return its `meta`.
 
     Raises ArtefactError when the folder is not there, is of another kind or a newer format, or when a file is missing, was
-    added, or is not byte for byte what was saved. Texts (*.md, LICENSE) and what git, the hub and file managers put into a
-    folder may be added.
+    added, or is not byte for byte what was saved. Texts (*.md, LICENSE), the report and figure of a fit, and what git, the hub
+    and file managers put into a folder may be added.
     """
     target = Path(os.path.realpath(located(path)))
     if not target.exists():

@@ -21,7 +21,7 @@ from studies.adaptation.readme import readme as adaptation
 
 ROOT = Path(__file__).resolve().parents[1]
 # Reports that are no benchmark's.
-OTHERS = ("demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers", "path")
+OTHERS = ("demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers", "path", "explanations")
 ERRORS = ("mae", "rmse")  # metrics of which less is better
 RESULTS = ROOT / "training" / "results"
 

@@ -7,10 +7,27 @@ import shlex
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from llmrec.cli.options import EXISTING, FilePath, format_given, format_options, overheard, told, warn_if_few, with_reading
+from llmrec.cli.opening import learn_scenes, scene_column
+from llmrec.cli.options import (
+    EXISTING,
+    FilePath,
+    format_given,
+    format_options,
+    overheard,
+    told,
+    user_format_options,
+    warn,
+    warn_if_few,
+    with_reading,
+)
+
+if TYPE_CHECKING:
+    from llmrec.evaluation.held_out import Evaluation
+    from llmrec.recommender.recommender import Recommender
 
 SETTINGS = ("quick", "default", "best")
 
@@ -20,6 +37,18 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--items", type=EXISTING, help="File of items; without it the catalogue is built from the titles and prices in the events."
 )
+@click.option("--users", type=EXISTING, help="File of user_id and attributes, such as age band or country; see --user-columns.")
+@click.option(
+    "--context",
+    metavar="NAME,NAME",
+    help="Columns of the events that are known when a request comes, such as device; hour and weekday come from the times.",
+)
+@click.option(
+    "--scene",
+    metavar="COLUMN",
+    help="Also learn from the values of this column, such as category or country, how new ones are started by `llmrec open`.",
+)
+@click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")
 @click.option(
     "--settings",
@@ -28,6 +57,7 @@ SETTINGS = ("quick", "default", "best")
     metavar="quick|default|best|FILE.yaml",
     help="How to train: quick only shows that it works.",
 )
+@click.option("--quick", "settings", flag_value="quick", help="The same as --settings quick.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Shorten training to about this long.")
 @click.option(
     "--checkpoints",
@@ -35,28 +65,46 @@ SETTINGS = ("quick", "default", "best")
     help="Folder for checkpoints: if killed, the same command resumes from there.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--evaluate/--no-evaluate",
+    default=True,
+    show_default=True,
+    help="Hold out a tenth of the users, at most 1,000, and compare on them with popularity, most frequent, item kNN and EASE: "
+    "some seconds for a small shop, a minute or two for a large one. They are known to the saved recommender all the same.",
+)
 @format_options
+@user_format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Show no progress; print the command to recommend with.")
 def fit(
     events: Path,
     items: Path | None,
+    users: Path | None,
+    context: str | None,
+    scene: str | None,
+    repeat_purchases: bool,
     out: Path,
     settings: str,
     minutes: float | None,
     checkpoints: Path | None,
     seed: int,
+    evaluate: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Train a recommender on files, in any format that `llmrec check` shows, and save it with the users' histories.
 
+    Beside it stand report.json (all figures), report.png and README.md, a model card.
+
     \b
     Examples:
       llmrec fit export.csv --out shop/
       llmrec fit orders.csv --items products.csv --out shop/ --settings best --date-format dmy
+      llmrec fit orders.csv --users customers.csv --context device,hour --out shop/
+      llmrec fit orders.csv --items products.csv --scene category --out shop/
     """
     from llmrec.data.clean import Cleaning
+    from llmrec.evaluation.report import fit_facts, save_report
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.settings import Settings
     from llmrec.store import check_target, located
@@ -69,6 +117,9 @@ def fit(
     check_target(out)  # before hours of training, not behind them
     written = format_given()
     first, second = written.read(events, items)
+    people = written.read_one(users, "users")
+    if scene is not None:
+        scene = scene_column(scene, first, second)
     verbose = not quiet and not as_json
     with told(), overheard() if verbose else nullcontext():
         recommender = Recommender(settings=chosen, seed=seed).fit(
@@ -78,11 +129,24 @@ def fit(
             minutes=minutes,
             output_dir=checkpoints,
             verbose=verbose,
+            held_out_users="auto" if evaluate else 0,
+            users=None if people is None else people.table,
+            context=[name.strip() for name in (context or "").split(",") if name.strip()],
         )
-    recommender.save_pretrained(out, histories=True)
+        if recommender.held_out is not None:
+            recommender.observe(recommender.held_out)
+        recommender.save_pretrained(out, histories=True)
+        found = measured(recommender, verbose)
     known, cleaned = recommender.state.histories, recommender.report
     assert cleaned is not None  # of tables there always is one
-    report = with_reading(cleaned, first, second)
+    report = with_reading(cleaned, first, second, people)
+    seconds = time.perf_counter() - began
+    files = [file for file in (events, items, users) if file is not None]
+    for note in save_report(out, fit_facts(recommender, found, report, files, seconds), found):
+        warn(note)
+    if scene is not None:
+        with told(), overheard() if verbose else nullcontext():
+            learn_scenes(recommender, out, scene, repeat_purchases, first, second, written, verbose)
     warn_if_few(known.n_users)
     example = str(known.users[int((known.start[1:] - known.start[:-1]).argmax())])
     command = shlex.join(["llmrec", "recommend", str(out), "--users", example, "--titles"])
@@ -93,12 +157,33 @@ def fit(
             "users": known.n_users,
             "items": known.n_items,
             "cleaning": report.to_dict(),
-            "seconds": round(time.perf_counter() - began, 1),
+            "evaluation": None if found is None else {**found.protocol, "verdict": list(found.verdict)},
+            "seconds": round(seconds, 1),
             "command": command,
         }
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     elif quiet:
         click.echo(command)
+        for loss in () if found is None else found.losses:
+            warn(loss)
     else:
-        minutes_taken = (time.perf_counter() - began) / 60
-        click.echo(f"{report}\n\n{out}: {recommender!r}, {minutes_taken:.1f} min in all. Recommend with:\n  {command}")
+        click.echo(f"{report}\n\n{out}: {recommender!r}, {seconds / 60:.1f} min in all. Recommend with:\n  {command}")
+        if found is not None:
+            click.echo(f"\nEvaluation, in full in {out / 'README.md'}:\n{found}")
+
+
+def measured(recommender: Recommender, verbose: bool) -> Evaluation | None:
+    """What comes out on the users who were held out; None for nobody. The recommender is saved by then, so that users of whom
+    nothing can be measured cost a line and not the training."""
+    from llmrec.errors import DataError
+    from llmrec.evaluation.held_out import evaluate_held_out
+    from llmrec.progress import Stages
+
+    if recommender.held_out is None:
+        return None
+    with Stages(verbose=verbose)("evaluate", f"on {recommender.held_out.n_users:,} held-out users") as say:
+        try:
+            return evaluate_held_out(recommender, seed=recommender.seed)
+        except DataError as error:
+            say(f"not evaluated: {error}")
+            return None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llmrec.data.table_writer import Form
 
 _WIDEST = 40
+SENTENCE = "sentence"  # the column that is never cut
 _SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet", ".jsonl": "jsonl"}
 _NOT_WRITTEN = (".tsv", ".ndjson", ".xlsx", ".xls", ".gz", ".zip")
 FORMATS = tuple(_SUFFIXES.values())
@@ -26,7 +27,8 @@ FORMATS = tuple(_SUFFIXES.values())
 def aligned(table: pa.Table, widest: int | None = _WIDEST) -> str:
     """A table as text, a line a row; Chinese characters count as two columns. widest: texts are cut there, None cuts none."""
     head = table.column_names
-    body = [[_cell(value, widest) for value in row.values()] for row in table.to_pylist()]
+    most = [None if name == SENTENCE else widest for name in head]
+    body = [[_cell(value, size) for value, size in zip(row.values(), most, strict=True)] for row in table.to_pylist()]
     numeric = [
         all(value is None or isinstance(value, (int, float)) for value in column.to_pylist()) for column in table.columns
     ]

@@ -61,7 +61,8 @@ def to_native(table: pa.Table, native: Any) -> Any:
         if not implementation.is_pandas_like():
             return table
     try:
-        return table.to_pandas(use_threads=len(table) > MANY)  # a few rows take longer with several
+        # A few rows take longer with several threads. Whole numbers beside missing ones stay whole, for they are ids.
+        return table.to_pandas(use_threads=len(table) > MANY, integer_object_nulls=True)
     except ImportError as error:
         raise MissingExtraError(
             "a path, dict or list is answered with a pandas frame, and pandas is not installed: "

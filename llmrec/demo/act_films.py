@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from llmrec.data.build import build
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.demo.act import Act, Panel, cut, wrapped
-from llmrec.demo.comparison import unseen
+from llmrec.demo.act import Act, cut, wrapped
 from llmrec.demo.measuring import curve, history_table, listed_scores, ndcg, results
 from llmrec.demo.plan import Plan
-from llmrec.demo.verdict import gain, listed, standing
+from llmrec.evaluation.comparison import unseen
+from llmrec.evaluation.plot import Panel
+from llmrec.evaluation.verdict import gain, listed, standing
 from llmrec.metrics.bootstrap import paired_bootstrap
 from llmrec.models.item_item import fit_item_knn
 from llmrec.models.popularity import fit_popularity
@@ -52,7 +53,7 @@ def play(ratings: pa.Table, films: pa.Table, plan: Plan, seed: int) -> Act:
     lists = {clicks: offered(known, part.take(np.array([person])), SHOWN) for clicks, part in tasks.items()}
     told = shown(dataset, last, person, lists)
     told["milliseconds"] = milliseconds(known, last.take(np.delete(np.arange(len(last)), person)[: TIMED + 1]))
-    told["why"] = why(known, dataset.take(train), last, person, lists[CLICKS[-1]])
+    told["why"] = why(known, dataset.take(train), last.take(np.array([person])), lists[CLICKS[-1]])
     act = measured(known, dataset, train, tasks, seed)
     head = (
         f"{len(train)} people trained on, {held.n_users} others asked. One of these clicks on {listed(told['clicked'])}. "
@@ -130,26 +131,17 @@ def milliseconds(known: Recommender, tasks: Tasks) -> float:
     return 1000 * float(np.median(times[1:]))
 
 
-def why(known: Recommender, train: Dataset, last: Tasks, person: int, answer: pa.Table) -> str:
-    """What speaks for the first film of a list: the click with the nearest item vector, and who liked both."""
-    ids, titles = train.catalogue.ids, train.catalogue.column("title")
-    clicked = last.dataset.item[last.support(person)]
-    first = int(ids.find(answer.column("item_id").to_pylist()[:1])[0])
-    near = known.similar_items([ids[int(item)] for item in clicked], k=len(ids) - 1)
-    cosine = {
-        one: score
-        for one, other, score in zip(
-            *(near.column(name).to_pylist() for name in ("item_id", "similar_item_id", "score")), strict=True
-        )
-        if other == ids[first]
-    }
-    nearest = max(clicked.tolist(), key=lambda item: cosine[ids[item]])
-    both, one = liked_both(train, nearest, first)
-    source = answer.column("source").to_pylist()[0].replace("+", ", ")
-    return (
-        f"Why {titles[first]}? The nearest click by item vector is {titles[nearest]} (cosine {cosine[ids[nearest]]:.2f}); of "
-        f"the {one} people trained on who liked that, {both} also liked this one. Found by: {source}."
-    )
+def why(known: Recommender, train: Dataset, clicks: Tasks, answer: pa.Table) -> str:
+    """What speaks for the first film of a list: the click without which its score falls most, and who liked both. clicks: one
+    task."""
+    told = known.explain(histories=history_table(clicks), k=1).to_pylist()[0]
+    source, item = answer.column("source").to_pylist()[0].replace("+", ", "), told["item_id"]
+    ids, titles, said = train.catalogue.ids, train.catalogue.column("title"), told["sentence"]
+    first, click = ids.find([item, told["because_item_id"] or item]).tolist()
+    if click != first:
+        both, one = liked_both(train, click, first)
+        said += f" Of the {one} people trained on who liked {titles[click]}, {both} also liked this one."
+    return f"Why {titles[first]}? {said} Found by: {source}."
 
 
 def liked_both(dataset: Dataset, item: int, other: int) -> tuple[int, int]:

@@ -17,6 +17,8 @@ from llmrec.ranking.groups import Groups
 from llmrec.ranking.ranker import Ranker, rank
 from llmrec.ranking.statistics import ItemStatistics
 
+EVERY_INPUT = ("transformer", *FEATURES, *FOR_BLEND)  # what the two fitted rankers read: the transformer's score, and features
+
 
 class CandidateRanker(Protocol):
     """Scores the candidates of T tasks; docs/write_your_own_ranker.md shows how to write one."""
@@ -99,10 +101,21 @@ def blend_inputs(
     counts: CountsRanker, transformer: CandidateRanker, names: Sequence[str], tasks: Tasks, found: Candidates
 ) -> np.ndarray:
     """float32 (C, 2 + len(names)): score by counts, score by the transformer, and the features of these names."""
-    seen = features(tasks, found, counts.counts)
-    scores = np.stack([rank(counts.weights, seen), transformer.score(tasks, found)], 1)
-    every = np.concatenate([seen, features_for_blend(tasks, found, counts.counts)], 1)
-    return np.concatenate([scores, every[:, columns_of(names)]], 1)
+    return blend_of(counts.weights, names, every_input(counts.counts, transformer, tasks, found))
+
+
+def every_input(counts: ItemStatistics, transformer: CandidateRanker, tasks: Tasks, found: Candidates) -> np.ndarray:
+    """float32 (C, 1 + F): all that both rankers read, columns as in EVERY_INPUT."""
+    seen = features(tasks, found, counts)
+    score = transformer.score(tasks, found)[:, None]
+    return np.concatenate([score, seen, features_for_blend(tasks, found, counts)], 1)
+
+
+def blend_of(weights: Ranker, names: Sequence[str], every: np.ndarray) -> np.ndarray:
+    """`blend_inputs` from `every_input` (C, 1 + F). weights: of the ranker over counts."""
+    first, features_after = every[:, :1], every[:, 1:]
+    counted = rank(weights, features_after[:, : len(FEATURES)])[:, None]
+    return np.concatenate([counted, first, features_after[:, columns_of(names)]], 1)
 
 
 def columns_of(names: Sequence[str]) -> list[int]:

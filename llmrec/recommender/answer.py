@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,10 +19,12 @@ from llmrec.encoder.users import PromptReading, batches
 from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates, first_allowed, names
 from llmrec.index.faiss_index import Index, search
+from llmrec.meta.gate import Choice
 from llmrec.ranking.rankers import AttributeRanker, CandidateRanker, TransformerRanker, already_read, checked_scores
 from llmrec.ranking.two_stage import retrieve, retrieve_by_attributes, search_queries
 from llmrec.recommender import ruled
 from llmrec.recommender.state import State
+from llmrec.recommender.user_adapter import UserAdapter
 from llmrec.rules.applied import CatalogueRules
 from llmrec.rules.filling import PINNED
 from llmrec.rules.rules import Rules
@@ -43,16 +46,22 @@ class Answer:
     source: list[str]
     steps: np.ndarray
 
+    def take(self, rows: np.ndarray) -> Answer:
+        """Some of the rows, in the order given."""
+        asker, item, score, rank, steps = (part[rows] for part in (self.asker, self.item, self.score, self.rank, self.steps))
+        return Answer(asker, item, score, rank, [self.source[row] for row in rows], steps)
+
 
 @dataclass(frozen=True)
 class Request:
     """What is asked for, beside the histories.
 
     k: items for each user. filter_viewed: leave out items of the history. allowed: bool (N,), items that may be recommended;
-    None for all. steps: inner steps on each support, 0 for the initialisation; None for as many as the gate says. ranker:
-    orders the candidates in place of the fitted rankers. context: one row, what is known of the request; None for nothing.
-    rules: of the shop. `answer_everybody` fills in the rest: applied: the rules over the catalogue. barred: bool (A, N), items
-    that single askers must not get; None for none.
+    None for all. Of these an answer gives what is offered, see `State.offered`. steps: inner steps on each support, 0 for the
+    initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers. context:
+    one row, what is known of the request; None for nothing. adapter: reads every history, in place of one that is adapted to
+    it; `steps` then says nothing. rules: of the shop. `answer_everybody` fills in the rest: applied:
+    the rules over the catalogue. barred: bool (A, N), items that single askers must not get; None for none.
     """
 
     k: int = 10
@@ -64,6 +73,7 @@ class Request:
     rules: Rules | None = None
     applied: CatalogueRules | None = None
     barred: sparse.csr_array | None = None
+    adapter: UserAdapter | None = None
 
     def of(self, askers: np.ndarray) -> Request:
         """The request of some of the askers, in the order given."""
@@ -82,24 +92,31 @@ def answer_under_rules(
     state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request
 ) -> tuple[Answer, Request]:
     """As `answer_everybody`, and the request with its rules applied."""
-    request = ruled.prepared(state, asked, request)
+    request = ruled.prepared(state, asked, _offered(state, request))
     return ruled.checked(_answer_everybody(state, known, asked, attributes, request), request), request
 
 
 def _answer_everybody(state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request) -> Answer:
-    place = known.users.find(asked.values)
-    here = np.flatnonzero(place >= 0)
-    here = here[np.diff(known.start)[place[here]] > 0]
-    tasks, rest = full_histories(known, place[here]), np.setdiff1d(np.arange(len(asked)), here)
+    here, tasks = with_history(known, asked, attributes)
+    rest = np.setdiff1d(np.arange(len(asked)), here)
+    found = answer(state, tasks, request.of(here))
+    found = replace(found, asker=here[found.asker])
     if attributes is None:
-        found = answer(state, tasks, request.of(here))
-        return joined([replace(found, asker=here[found.asker]), fallback(state, rest, request)])
-    found = answer(state, replace(tasks, user_attributes=attributes.take(here)), request.of(here))
+        return joined([found, fallback(state, rest, request)])
     some = attributes.take(rest).some
     told, untold = rest[some], rest[~some]
     others = answer_by_attributes(state, without_history(known, attributes.take(told)), request.of(told))
-    parts = [replace(found, asker=here[found.asker]), replace(others, asker=told[others.asker])]
-    return joined([*parts, fallback(state, untold, request)])
+    return joined([found, replace(others, asker=told[others.asker]), fallback(state, untold, request)])
+
+
+def with_history(known: Dataset, asked: Ids, attributes: Attributes | None) -> tuple[np.ndarray, Tasks]:
+    """Positions int64 (T,) of those asked for who have a history in `known`, ascending, and a task for each of them; arguments
+    as of `answer_everybody`."""
+    place = known.users.find(asked.values)
+    here = np.flatnonzero(place >= 0)
+    here = here[np.diff(known.start)[place[here]] > 0]
+    tasks = full_histories(known, place[here])
+    return here, tasks if attributes is None else replace(tasks, user_attributes=attributes.take(here))
 
 
 def answer(state: State, tasks: Tasks, request: Request) -> Answer:
@@ -110,20 +127,28 @@ def answer(state: State, tasks: Tasks, request: Request) -> Answer:
 
     Raises DataError for scores of `request.ranker` that have another shape or are not finite.
     """
+    request = _offered(state, request)
     parts, first = [], 0
-    for part in batches(_with_context(tasks, request)):
+    for part in batches(with_context(tasks, request)):
         found = _answer(state, part, request.of(np.arange(first, first + len(part))))
         parts.append(replace(found, asker=found.asker + first))
         first += len(part)
     return joined(parts)
 
 
-def _with_context(tasks: Tasks, request: Request) -> Tasks:
+def with_context(tasks: Tasks, request: Request) -> Tasks:
+    """The tasks with what is known of the request, the same for all of them."""
     return tasks if request.context is None else replace(tasks, context=request.context.take(np.zeros(len(tasks))))
+
+
+def _offered(state: State, request: Request) -> Request:
+    """The request without what is hidden or removed."""
+    return request if state.offered is None else replace(request, allowed=state.allowing(request.allowed))
 
 
 def fallback(state: State, askers: np.ndarray, request: Request) -> Answer:
     """The k most popular items for askers without history, labelled as such."""
+    request = _offered(state, request)
     if request.barred is not None or (request.applied is not None and request.applied.reranks):
         return _of_rows(ruled.popular(state, askers, request, FALLBACK), askers, np.zeros(len(askers), np.int64))
     retrieval = state.retrieval
@@ -164,8 +189,9 @@ def answer_by_attributes(state: State, tasks: Tasks, request: Request) -> Answer
 
     Nothing is adapted, for there is nothing to adapt to. `request.ranker` does not order these answers, nor the fallback.
     """
+    request = _offered(state, request)
     parts, first = [], 0
-    for part in batches(_with_context(tasks, request)):
+    for part in batches(with_context(tasks, request)):
         mine = request.of(np.arange(first, first + len(part)))
         with threads_for(state.adapting.largest_product(part, [])):
             reading, found, value = scored_by_attributes(state, part, mine.allowed, mine)
@@ -184,29 +210,31 @@ def scored_by_attributes(
 
     Raises DataError for a model that was fitted without attributes of users.
     """
-    weights, groups = state.by_attributes, state.retrieval.counts.groups
-    if weights is None or groups is None:
-        raise DataError("tasks: expected known events, got none: this model was fitted without attributes of users")
     reading = state.adapting.base.read(tasks)
+    ranker = attribute_ranker(state, tasks, reading)
     mine = Request(allowed=allowed) if request is None else request
 
     def bring(allowed: np.ndarray | None) -> Candidates:
         return retrieve_by_attributes(state.retrieval, tasks, reading.vectors, allowed, mine.barred)
 
     found = ruled.widened(tasks, mine, bring)
-    ranker = AttributeRanker(weights, groups, TransformerRanker(already_read(tasks, reading)))
     return reading, found, checked_scores(ranker, tasks, found)
 
 
+def attribute_ranker(state: State, tasks: Tasks, reading: PromptReading) -> AttributeRanker:
+    """The ranker of tasks without support, which were read. Raises DataError for a model that was fitted without attributes."""
+    weights, groups = state.by_attributes, state.retrieval.counts.groups
+    if weights is None or groups is None:
+        raise DataError("tasks: expected known events, got none: this model was fitted without attributes of users")
+    return AttributeRanker(weights, groups, TransformerRanker(already_read(tasks, reading)))
+
+
 def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
-    how = state.adapting.choices(tasks, request.steps)
+    ready = request.adapter
+    how = state.adapting.choices(tasks, request.steps) if ready is None else [ready.choice] * len(tasks)
     took = np.array([choice.steps for choice in how])
-
-    def read() -> PromptReading:
-        return state.adapting.read(tasks, how)
-
     with threads_for(state.adapting.largest_product(tasks, how)):
-        reading = state.remembered.read(tasks, how[0], read) if len(tasks) == 1 else read()
+        reading = read_histories(state, tasks, how) if ready is None else ready.read(state.adapting, tasks)
         sources = replace(state.retrieval.sources, repeats=not request.filter_viewed)
 
         def bring(allowed: np.ndarray | None) -> Candidates:
@@ -216,6 +244,15 @@ def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
         fitted = state.rankers_for(request.filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))
         value = checked_scores(fitted if request.ranker is None else request.ranker, tasks, found)
     return _best(state, tasks, reading, found, value, request, took)
+
+
+def read_histories(state: State, tasks: Tasks, how: Sequence[Choice]) -> PromptReading:
+    """The supports of T tasks, adapted by a choice each; that of one task from memory where it was read before."""
+
+    def read() -> PromptReading:
+        return state.adapting.read(tasks, how)
+
+    return state.remembered.read(tasks, how[0], read) if len(tasks) == 1 else read()
 
 
 def _best(
@@ -303,9 +340,7 @@ def _highest(index: Index, reading: PromptReading, short: np.ndarray) -> np.ndar
 
 def as_table(found: Answer, asked: Ids, catalogue: Catalogue, titles: bool) -> pa.Table:
     """The answer as a table, users in the order in which they asked, best first. titles: with the column `title`."""
-    order = np.lexsort((found.rank, found.asker))
-    source = [found.source[i] for i in order]
-    asker, item, score, rank = (getattr(found, name)[order] for name in ("asker", "item", "score", "rank"))
-    table = answer_table(asked, catalogue, asker, item, score, rank, source)
-    table = table.append_column("steps", pa.array(found.steps[order].astype(np.int64)))
-    return with_titles(table, catalogue, item) if titles else table
+    found = found.take(np.lexsort((found.rank, found.asker)))
+    table = answer_table(asked, catalogue, found.asker, found.item, found.score, found.rank, found.source)
+    table = table.append_column("steps", pa.array(found.steps.astype(np.int64)))
+    return with_titles(table, catalogue, found.item) if titles else table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,55 @@ from llmrec.data.context import request_context
 from llmrec.data.dataset import Dataset
 from llmrec.data.ids import Ids
 from llmrec.data.report import losses
-from llmrec.data.requests import check_users
-from llmrec.data.user_tables import UserTable, read_user_table
-from llmrec.errors import DataError, DataLossWarning, IgnoredInputWarning, MissingHistoriesWarning
+from llmrec.data.requests import as_ids, check_users
+from llmrec.data.user_tables import UserTable, is_table, read_user_table
+from llmrec.errors import DataError, DataLossWarning, IgnoredInputWarning, MissingHistoriesWarning, TrainedUsersWarning
 from llmrec.progress import LOGGER
 from llmrec.recommender.state import State
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Who a request asks for, and what is known of them.
+
+    users: those asked for. known: histories of some of them. attributes: of all of them, row by row; None of a model that was
+    fitted without. frame: of the type that the answer is given in.
+    """
+
+    users: Ids
+    known: Dataset
+    attributes: Attributes | None
+    frame: Any
+
+
+def asked_by(
+    state: State, users: Any, histories: Any, columns: dict[str, str] | None, frame: Any, call: str, stacklevel: int = 3
+) -> Asked:
+    """Read `users` and `histories` of a request, as `Recommender.recommend` describes them.
+
+    frame: of what was fitted. call: the name of the method that was called.
+
+    Warnings are given at the line that called the caller. Raises DataError and UnknownItemError as `recommend`.
+    """
+    if (users is None and histories is None) or not (users is None or histories is None or is_table(users)):
+        raise DataError(
+            f"{call} needs either users (known ids, or a table of attributes) or histories (a table of events); with "
+            "histories, users is a table of their attributes"
+        )
+    told = None if users is None or not is_table(users) else user_table(state, users, columns)
+    if histories is not None:
+        later, report, asked = events_of(state, histories, columns)
+        warn_if_lost(report, stacklevel=stacklevel + 1)
+        known = state.known.joined(asked, later)[0]
+        frame = frame if isinstance(histories, Dataset) else histories
+    else:
+        asked, frame = (as_ids(users, "users"), frame) if told is None else (told.users, users)
+        check_users(asked, state.known.first.users)
+        known = state.known.of(asked)
+    attributes = attributes_of(state, asked, told, stacklevel=stacklevel + 1)
+    if histories is None:
+        warn_if_left_out(state, asked, attributes, stacklevel=stacklevel + 1)
+    return Asked(asked, known, attributes, frame)
 
 
 def user_table(state: State, users: Any, columns: dict[str, str] | None) -> UserTable:
@@ -36,7 +80,7 @@ def user_table(state: State, users: Any, columns: dict[str, str] | None) -> User
     return found
 
 
-def attributes_of(state: State, asked: Ids, told: UserTable | None) -> Attributes | None:
+def attributes_of(state: State, asked: Ids, told: UserTable | None, stacklevel: int = 3) -> Attributes | None:
     """What else is known of the users asked for, row by row; None of a model that was fitted without.
 
     Raises DataError where the ids of the table `told` are of another kind than those asked for. An IgnoredInputWarning, at the
@@ -53,7 +97,7 @@ def attributes_of(state: State, asked: Ids, told: UserTable | None) -> Attribute
             f"users: the table of {len(told.users):,} users, such as {told.users[0]!r}, has none of the {len(asked):,} users "
             f"asked for, such as {asked[0]!r}, and is not read; expected their ids",
             IgnoredInputWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     return told.of(asked).over(stored)
 
@@ -70,13 +114,50 @@ def context_of(state: State, context: Mapping[str, Any] | None, stacklevel: int 
 
 
 def events_of(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:
-    """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`."""
+    """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`.
+
+    A Dataset, such as `Recommender.held_out`, is taken as it is. Raises DataError for one over another catalogue, or with other
+    event types or scenes.
+    """
     known = state.known.first
+    if isinstance(events, Dataset):
+        _check_terms(events, known)
+        return replace(events, event_weights=known.event_weights, user_attributes=None), CleaningReport(()), events.users
     terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context
     found, report, asked = asked_for(state.catalogue, events, columns, *terms)
     for note in report.notes:
         LOGGER.info(note)
     return replace(found, event_weights=known.event_weights), report, asked
+
+
+def events_to_evaluate(state: State, events: Any, columns: dict[str, str] | None) -> Dataset:
+    """Histories to measure on. A TrainedUsersWarning, at the line that called the caller, says how many of their users were
+    trained on."""
+    held, _, _ = events_of(state, events, columns)
+    place = state.known.first.users.find(held.users.values)
+    if trained := int(((place >= 0) & (place < state.trained)).sum()):
+        warnings.warn(
+            f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
+            "users will be; pass events of users who were held out of fit",
+            TrainedUsersWarning,
+            stacklevel=3,
+        )
+    return held
+
+
+def _check_terms(events: Dataset, known: Dataset) -> None:
+    """Raises DataError where internal numbers of the two datasets do not mean the same."""
+    pairs = {
+        "items": (list(events.catalogue.ids.values), list(known.catalogue.ids.values)),
+        "event types": (list(events.event_types), list(known.event_types)),
+        "scenes": (list(events.scenes), list(known.scenes)),
+    }
+    for what, (came, expected) in pairs.items():
+        if came != expected:
+            raise DataError(
+                f"events: expected a Dataset with the {len(expected):,} {what} that were fitted, got one with {len(came):,} "
+                "other ones; pass a table of events, which is read in the terms of the fit"
+            )
 
 
 def warn_if_lost(report: CleaningReport, stacklevel: int = 3) -> None:
@@ -91,7 +172,7 @@ def warn_if_lost(report: CleaningReport, stacklevel: int = 3) -> None:
         warnings.warn(text, DataLossWarning, stacklevel=stacklevel)
 
 
-def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) -> None:
+def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None, stacklevel: int = 3) -> None:
     """A MissingHistoriesWarning, at the line that called the caller, where users are asked for whose histories were not saved
     with the model. attributes: of `asked`, row by row; who has some is not missing."""
     if not state.left_out:
@@ -105,5 +186,5 @@ def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) ->
             f"{who} not known here and {gets} what is popular: the model was saved without histories; save it "
             "with histories=True, pass histories=..., or observe their events first",
             MissingHistoriesWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,31 +16,34 @@ from llmrec.data.build import build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
+from llmrec.data.known import as_observed
 from llmrec.data.merge import check_kinds
 from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
 from llmrec.data.requests import (
     allowed_items,
-    as_ids,
     check_count,
-    check_users,
     checked_steps,
     warn_if_short,
 )
-from llmrec.data.user_tables import fit_user_table, is_table
+from llmrec.data.user_tables import UserTable, fit_user_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, ShortHistoriesError, TrainedUsersWarning
+from llmrec.errors import DataError, ShortHistoriesError
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
+from llmrec.pretraining.callbacks import TrainerCallback, checked_callbacks
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
+from llmrec.recommender.explaining import explain
 from llmrec.recommender.fit import fit
-from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
+from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, events_to_evaluate, user_table
+from llmrec.recommender.holding_out import hold_out
+from llmrec.recommender.portable import Portable
 from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
@@ -49,15 +51,18 @@ from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
+from llmrec.recommender.upkeep import Upkeep
+from llmrec.recommender.user_adapter import UserAdapter
 from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
 
-class Recommender:
+class Recommender(Upkeep, Portable):
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
-    report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. Copies, also deep ones, are independent.
+    report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. held_out: the users whom the last `fit` was
+    told not to train on; None without any, and after loading. Copies, also deep ones, are independent.
 
     >>> recommender = Recommender().fit(events, items)                        # doctest: +SKIP
     >>> recommender.recommend(["ann"], k=10)                                  # doctest: +SKIP
@@ -77,6 +82,7 @@ class Recommender:
         self.settings = settings
         self.seed = seed
         self.report: CleaningReport | None = None
+        self.held_out: Dataset | None = None
         self._state: State | None = None
         self._frame: Any = None  # an empty frame of the type that answers are given in
         self._writing = threading.Lock()  # changes come one after the other; answers never wait
@@ -85,7 +91,8 @@ class Recommender:
         if (state := self._state) is None:
             return "Recommender(not fitted)"
         known, version = state.histories, f", version {state.version}" if state.version else ""
-        return f"Recommender({known.n_users:,} known users, {known.n_events:,} events, {len(state.catalogue):,} items{version})"
+        items = len(state.catalogue) - len(state.catalogue.ids.gone)
+        return f"Recommender({known.n_users:,} known users, {known.n_events:,} events, {items:,} items{version})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_writing"}  # a lock cannot be copied
@@ -107,6 +114,8 @@ class Recommender:
         output_dir: str | Path | None = None,
         users: Any = None,
         context: Sequence[str] = (),
+        held_out_users: int | Literal["auto"] = 0,
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
@@ -122,6 +131,11 @@ class Recommender:
             then answered by attributes, see `recommend`; rows of such users are kept, and change nothing that is learned.
         context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday" (in
             UTC, of the timestamp, where no column has that name); `recommend(context=...)` then says what they are.
+        held_out_users: how many users, drawn at random by the seed, are not trained on. They are then in `held_out`, for
+            `llmrec.evaluation.evaluate_held_out`; `observe(recommender.held_out)` makes them known. "auto": a tenth of all, at
+            most 1,000, and nobody where users are too few to measure on.
+        callbacks: told of every step of the base and every episode of meta-learning, which they may end, such as
+            `EarlyStoppingCallback`; see `llmrec.pretraining.callbacks`.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
         output_dir: folder for checkpoints; None leaves none. Training that was killed and is called again with the same data,
             settings, seed, `minutes` and folder resumes from the last checkpoint, and with the same number of threads it ends
@@ -137,7 +151,7 @@ class Recommender:
         check_ranges(self.settings)
         if minutes is not None:
             check_number("minutes", minutes, 0, above=True)
-        run = Run(checkpoint_folder(output_dir))
+        run = Run(checkpoint_folder(output_dir), callbacks=checked_callbacks(callbacks))
         stages = Stages(verbose=verbose)
         if note := spinning_note():
             stages.say(note)
@@ -156,7 +170,10 @@ class Recommender:
             for note in report.notes:
                 stages.say(note)
             frame, self.report = to_native(pa.table({}), data), report  # there to be read also where training fails
-        people = None
+        people = None if dataset.user_attributes is None else UserTable(dataset.users, dataset.user_attributes)
+        dataset, held, said_of_held = hold_out(dataset, held_out_users, self.settings, self.seed)
+        if said_of_held:
+            stages.say(said_of_held)
         if users is not None:
             people, notes = fit_user_table(dataset, users, columns)
             dataset = replace(dataset, user_attributes=people.of(dataset.users))
@@ -176,7 +193,7 @@ class Recommender:
         people = state.people if people is None else people
         state = replace(state, trained=dataset.n_users, frame=frame_kind(frame), people=people)
         with self._writing:
-            self.report, self._frame, self._state = report, frame, state
+            self.report, self._frame, self._state, self.held_out = report, frame, state, held
         return self
 
     @property
@@ -199,6 +216,7 @@ class Recommender:
         ranker: CandidateRanker | None = None,
         context: Mapping[str, Any] | None = None,
         rules: Rules | None = None,
+        adapter: UserAdapter | None = None,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
         known.
@@ -213,7 +231,7 @@ class Recommender:
         table is kept. Users with ids of another type than the known ones are not known, and only the table says what they had.
 
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
-            in a scene).
+            in a scene); hidden ones among them are left out, see `hide_items`.
         columns: names in `histories`, as in `fit`. steps: of the adapter on each history: "auto" takes as many as the gate
             found worth taking, a number so many for everybody, 0 none. With `Settings(adapter="auto")` a number is of LoRA's
             gradient steps, unless the gate chose nothing but the core. titles: add the column `title` of the items.
@@ -222,6 +240,7 @@ class Recommender:
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
             them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
         rules: of the shop, such as `Rules(filters=["price < 50"], at_most={"brand": 1})`; see `llmrec.rules.Rules`.
+        adapter: what `adapt` gave, or `UserAdapter.from_pretrained`; every history is read under it, without other steps.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -233,39 +252,57 @@ class Recommender:
         `users` of another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers,
         one for each candidate; ForkError in a forked process, see there.
         """
-        if (users is None and histories is None) or not (users is None or histories is None or is_table(users)):
-            raise DataError(
-                "recommend needs either users (known ids, or a table of attributes) or histories (a table of events); with "
-                "histories, users is a table of their attributes"
-            )
         check_count(k)
         how = checked_steps(steps)
+        if adapter is not None and how is not None:
+            raise DataError("steps: expected none beside adapter, which has taken its own; leave one of the two out")
         if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
             )
         state = self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
-        told = None if users is None or not is_table(users) else user_table(state, users, columns)
-        if histories is not None:
-            later, report, asked = events_of(state, histories, columns)
-            warn_if_lost(report)
-            known, _ = state.known.joined(asked, later)
-            frame = histories
-        else:
-            asked, frame = (as_ids(users, "users"), self._frame) if told is None else (told.users, users)
-            check_users(asked, state.known.first.users)
-            known = state.known.of(asked)
-        attributes = attributes_of(state, asked, told)
-        if histories is None:
-            warn_if_left_out(state, asked, attributes)
+        asked = asked_by(state, users, histories, columns, self._frame, "recommend")
         here = context_of(state, context)
         check_process()
-        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules))
-        found, request = answer_under_rules(state, known, asked, attributes, request)
-        warn_of_pins(state, request.applied, k, asked, pins_shown(found, request.applied))
-        warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None, shortage(found, asked, request))
-        return to_native(as_table(found, asked, state.catalogue, titles), frame)
+        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter)
+        found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
+        warn_of_pins(state, request.applied, k, asked.users, pins_shown(found, request.applied))
+        short = shortage(found, asked.users, request)
+        warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short)
+        return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
+
+    def explain(
+        self,
+        users: Any = None,
+        items: Iterable[Any] | None = None,
+        k: int = 10,
+        events: int = 1,
+        filter_viewed: bool = True,
+        histories: Any = None,
+        columns: dict[str, str] | None = None,
+        context: Mapping[str, Any] | None = None,
+        template: str | Path = "explanation",
+        signals: bool = False,
+        rules: Rules | None = None,
+    ) -> Any:
+        """Why items are recommended: which past items and signals raise them, in sentences. Each past item, or of many the 100
+        latest, is left out of the history with all its events, and the rest is scored as in `recommend` (occlusion).
+
+        users, k, filter_viewed, histories, columns, context, rules: as in `recommend`. items: ids to explain; None for what
+            `recommend` gives. events: past items to name for each item, at most. template: of the sentences, "explanation" or a
+            file like prompts/explanation.txt. signals: add a column for the share of each signal (Shapley values).
+
+        Returns a frame `user_id, item_id, score, rank, because_item_id, contribution, signal, sentence` with the rows of
+        `recommend(users, k)`, or with `items` of `recommend(users, len(items), items_to_recommend=items)`, each once for every
+        past item named. `contribution` is by how much the score, before rules, is lower without `because_item_id`; `signal`, of
+        `llmrec.ranking.signals.SIGNALS`, what this comes from most. Where no single past item raises the score, none is named,
+        `contribution` is 0, and `signal` is what the item is ahead of the user's other candidates by, missing where it is not.
+        Shares of signals add up to the contribution, or to what the item is ahead. A ShortAnswerWarning says to whom some of
+        `items` are not explained. Raises as `recommend`, and TemplateError.
+        """
+        what = items, k, events, filter_viewed, columns, context, template, signals, rules
+        return explain(self.state, self._frame, users, histories, *what)
 
     def recommend_all(
         self,
@@ -308,7 +345,7 @@ class Recommender:
             state = self.state
             later, report, _ = events_of(state, events, columns)
             check_kinds(state.known.first.users, later.users)
-            histories, fresh = state.known.joined(later.users, later)
+            histories, fresh = state.known.joined(later.users, as_observed(later))
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
             if fresh.n_events:
                 before = np.zeros(fresh.n_items) if state.retrieval.observed is None else state.retrieval.observed
@@ -339,20 +376,11 @@ class Recommender:
         """
         check_whole("known", known, 0)
         check_seed(seed)
-        state = self.state
-        held, _, _ = events_of(state, events, columns)
-        place = state.known.first.users.find(held.users.values)
-        if trained := int(((place >= 0) & (place < state.trained)).sum()):
-            warnings.warn(
-                f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
-                "users will be; pass events of users who were held out of fit",
-                TrainedUsersWarning,
-                stacklevel=2,
-            )
-        told = None if users is None else user_table(state, users, columns)
-        held = replace(held, user_attributes=attributes_of(state, held.users, told))
+        held = events_to_evaluate(self.state, events, columns)
+        told = None if users is None else user_table(self.state, users, columns)
+        held = replace(held, user_attributes=attributes_of(self.state, held.users, told))
         check_process()
-        return evaluate(state, held, known, np.random.default_rng(seed))
+        return evaluate(self.state, held, known, np.random.default_rng(seed))
 
     def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
         """Save everything needed to recommend, atomically and with a hash of every file.

@@ -127,6 +127,13 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
     assert len(table) == 2 * 60 and set(table.column("user_id").to_pylist()) == set(range(12_000, 12_060))
     rows = json.loads(run("recommend", shop, "--users", "12001", "--format", "json", "--titles").stdout)
     assert rows[0]["rank"] == 1 and rows[0]["title"].startswith(title)
+    told = json.loads(run("recommend", shop, "--users", "12001", "--format", "json", "--titles", "--explain").stdout)
+    assert [{name: row[name] for name in rows[0]} for row in told] == rows
+    assert all(row["title"] in row["sentence"] and {"because_item_id", "sentence"} < set(row) for row in told)
+    shown = run("recommend", shop, "--users", "12001", "--k", 2, "--explain").stdout.splitlines()
+    assert [line.endswith(row["sentence"]) for line, row in zip(shown[1:], told, strict=False)] == [True, True]
+    explained = run("recommend", shop, "--histories", path, "--on-bad-rows", "skip", "--k", 2, "--explain", "--format", "csv")
+    assert explained.stdout.splitlines()[0].endswith('"because_item_id","sentence"')
     assert (
         "holds 'ann', but the known ids are numbers, such as 12000"
         in run("recommend", shop, "--users", "12000,ann", code=2).stderr

@@ -64,6 +64,11 @@ def test_answers_come_in_the_type_that_was_asked_with(tmp_path):
     assert to_native(answer, ROWS)["score"].tolist() == [0.5]
 
 
+def test_whole_numbers_beside_missing_ones_stay_whole():
+    back = to_native(pa.table({"because_item_id": [2**60 + 1, None]}), ROWS)
+    assert back["because_item_id"].tolist() == [2**60 + 1, None]
+
+
 def test_polars_in_polars_out():
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame(ROWS)

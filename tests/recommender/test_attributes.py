@@ -74,6 +74,18 @@ def test_a_user_without_events_gets_the_items_of_the_group(told):
     assert half(visitor, "visitor") > 0.8 and set(visitor.source) == {BY_ATTRIBUTES}
 
 
+def test_a_user_without_events_is_told_that_the_group_takes_an_item(told):
+    why = told.explain(users=ASKED, k=4, signals=True)
+    pd.testing.assert_frame_equal(why[["item_id", "score"]], told.recommend(users=ASKED, k=4)[["item_id", "score"]])
+    assert why.because_item_id.isna().all() and set(why[why.user_id == "none"].signal) == {"popular"}
+    of_group = why[why.signal == "group"]
+    assert set(of_group.user_id) == {"n", "s"} and of_group.sentence.str.endswith("is popular among people like you.").all()
+    assert (why[["repeat", "co-occurrence", "text", "sequence", "price", "length"]] == 0).all(axis=None)
+    other = told.explain(users=ASKED.assign(country=["south", "north", None]), items=of_group.item_id[:1], signals=True)
+    mine = why[why.item_id == of_group.item_id.iloc[0]].set_index("user_id").group
+    assert other.set_index("user_id").group[mine.index[0]] < mine.iloc[0]
+
+
 def test_who_has_no_attribute_that_is_known_gets_what_is_popular(told):
     nothing = pd.DataFrame({"user_id": ["none", "far"], "country": [None, "nowhere"], "age": [np.nan, np.inf]})
     found, plain = told.recommend(users=nothing, k=5), told.recommend(["none", "far"], k=5)
@@ -230,3 +242,18 @@ def test_everybody_includes_those_of_whom_attributes_alone_are_known(told, tmp_p
     found = pd.read_parquet(tmp_path / "lists.parquet")
     assert list(found["user_id"].unique()) == [*told.state.histories.users.values, "visitor"]
     assert set(found["source"][-3:]) == {BY_ATTRIBUTES}
+
+
+def test_who_is_answered_by_attributes_gets_no_hidden_item_and_attributes_are_forgotten(mine, tmp_path):
+    gone = mine.recommend(["visitor"], k=3)["item_id"].tolist()
+    mine.hide_items(gone)
+    answer = mine.recommend(["visitor"], k=ITEMS - 3)
+    assert BY_ATTRIBUTES in set(answer.source) and not set(gone) & set(answer.item_id)
+    mine.forget(["visitor", "u000"])
+    mine.save_pretrained(tmp_path, histories=True)
+    saved = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"u001" in saved and b"u000" not in saved and b"visitor" not in saved
+    for rec in (mine, Recommender.from_pretrained(tmp_path)):
+        assert set(rec.recommend(["visitor", "u000"], k=3).source) == {FALLBACK}
+        people = rec.state.people
+        assert len(people.users) == len(people.attributes) == USERS - 1
