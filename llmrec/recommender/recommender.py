@@ -44,7 +44,7 @@ from llmrec.recommender.fit import fit
 from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, events_to_evaluate, user_table
 from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.portable import Portable
-from llmrec.recommender.ruled import shortage, warn_of_pins
+from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
@@ -267,7 +267,7 @@ class Recommender(Upkeep, Portable):
         check_process()
         request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter)
         found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
-        warn_of_pins(state, found, asked.users, request)
+        warn_of_pins(state, request.applied, k, asked.users, pins_shown(found, request.applied))
         short = shortage(found, asked.users, request)
         warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short)
         return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
