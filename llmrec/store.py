@@ -22,7 +22,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -137,6 +137,12 @@ def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
 def located(path: str | Path) -> Path:
     """The path with `~` and `~name` at its beginning read as home folders, as a shell does."""
     return Path(path).expanduser()
+
+
+def own_files(names: Iterable[str]) -> list[str]:
+    """Of files in a saved folder, by their relative POSIX paths, those that the save is made of: all but the texts and tools'
+    files that may stand beside it."""
+    return sorted(name for name in names if not _may_stand_beside(name))
 
 
 def library_version() -> str:

@@ -31,6 +31,7 @@ from llmrec.data.user_tables import fit_user_table, is_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, ShortHistoriesError, TrainedUsersWarning
+from llmrec.hub import fetched, push
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.progress import Stages
@@ -46,7 +47,7 @@ from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
-from llmrec.store import cache_folder
+from llmrec.store import cache_folder, located
 
 
 class Recommender:
@@ -75,6 +76,7 @@ class Recommender:
         self.report: CleaningReport | None = None
         self._state: State | None = None
         self._frame: Any = None  # an empty frame of the type that answers are given in
+        self._folder: Path | None = None  # where it was last saved or loaded, for the texts beside it
         self._writing = threading.Lock()  # changes come one after the other; answers never wait
 
     def __repr__(self) -> str:
@@ -172,7 +174,7 @@ class Recommender:
         people = state.people if people is None else people
         state = replace(state, trained=dataset.n_users, frame=frame_kind(frame), people=people)
         with self._writing:
-            self.report, self._frame, self._state = report, frame, state
+            self.report, self._frame, self._state, self._folder = report, frame, state, None
         return self
 
     @property
@@ -334,18 +336,41 @@ class Recommender:
             saved all the same, as counts over all users. Texts beside an older save, such as README.md, stay.
         """
         save_state(Path(folder), self.state, histories)
+        self._folder = located(folder)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        histories: bool = False,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload recommender",
+    ) -> str:
+        """Save as `save_pretrained` does, to a repository on the Hugging Face hub, which is made if need be.
+
+        README.md and other texts beside the folder that it was last saved to or loaded from go along. private, revision and
+        errors: see `llmrec.hub.push`. Returns the address of the commit.
+        """
+        state, folder = self.state, self._folder
+        return push(lambda to: save_state(to, state, histories), repo_id, folder, private, token, revision, commit_message)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, seed: int = 0, device: str = "cpu") -> Recommender:
+    def from_pretrained(
+        cls, folder: str | Path, seed: int = 0, device: str = "cpu", revision: str | None = None, token: str | None = None
+    ) -> Recommender:
         """Load what `save_pretrained` saved onto a device, wherever it was made; the index too, where faiss can use that one.
 
+        folder: on this machine, or where there is none, a name on the Hugging Face hub such as "name/shop", with its revision;
+            see `llmrec.hub.fetched`.
         Answers come in the type of frame that they came in before saving, or as pyarrow tables without that library.
         Raises ArtefactError when a byte of it has changed since, DataError for a device that is not available.
         """
         check_process()
-        state = load_state(Path(folder), device)
+        here = fetched(folder, revision, token)
+        state = load_state(here, device)
         recommender = cls(settings=state.settings, seed=seed)
-        recommender._state, recommender._frame = state, empty_frame(state.frame)
+        recommender._state, recommender._frame, recommender._folder = state, empty_frame(state.frame), here
         return recommender
 
 

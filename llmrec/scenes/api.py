@@ -21,6 +21,7 @@ from llmrec.data.numbers import check_seed
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, LlmrecError
+from llmrec.hub import fetched, push
 from llmrec.index.forks import check_process
 from llmrec.progress import Stages
 from llmrec.recommender.recommender import Recommender
@@ -254,13 +255,36 @@ class Scenes:
         meta |= {"frame": frame_kind(self._frame)}
         write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload scenes",
+    ) -> str:
+        """Save as `save_pretrained` does, to a repository on the Hugging Face hub; see `llmrec.hub.push`.
+
+        Returns the address of the commit.
+        """
+        return push(self.save_pretrained, repo_id, None, private, token, revision, commit_message)
+
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, weights: Weights | None = None, seed: int = 0, recommender: Recommender | None = None
+        cls,
+        folder: str | Path,
+        weights: Weights | None = None,
+        seed: int = 0,
+        recommender: Recommender | None = None,
+        revision: str | None = None,
+        token: str | None = None,
     ) -> Scenes:
-        """Load what `save_pretrained` saved. weights, recommender: the same as were learned with, to read new items. Raises
-        ArtefactError when a byte of it has changed since."""
-        arrays, meta = opened(folder, KIND)
+        """Load what `save_pretrained` saved, from a folder or a name on the Hugging Face hub; see `llmrec.hub.fetched`.
+
+        weights, recommender: the same as were learned with, to read new items. Raises ArtefactError when a byte of it has
+        changed since.
+        """
+        arrays, meta = opened(fetched(folder, revision, token), KIND)
         learned = learned_from(arrays, meta)
         scenes = cls(weights, seed=seed, recommender=recommender)
         names, column, of_events = tuple(meta["names"]), meta["column"], meta["of_events"]
