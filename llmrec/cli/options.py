@@ -203,18 +203,6 @@ def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningR
     )
 
 
-def losses_of(reading: Reading) -> Iterator[str]:
-    """A sentence for every step of a reading that dropped or repaired rows."""
-    for step in reading.steps:
-        if step.rows_dropped:
-            yield (
-                f"{step.rows_dropped:,} of {step.rows_in:,} rows of {step.table} were left out in the step {step.name!r} "
-                f"({step.detail})"
-            )
-        elif step.detail:
-            yield f"{step.table}: {step.detail}"
-
-
 def warn(text: str) -> None:
     """A line on stderr."""
     click.echo(f"Warning: {text}", err=True)

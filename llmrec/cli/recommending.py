@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmrec.cli.options import EXISTING, FilePath, event_format_options, format_given, losses_of, overheard, told, warn
+from llmrec.cli.options import EXISTING, FilePath, event_format_options, format_given, overheard, told, warn
 from llmrec.cli.tables import FORMATS, form_of, put
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def recommend(
     if histories is not None:
         reading = format_given().read(histories, None)[0]
         table = reading.table
-        for line in losses_of(reading):
+        for line in reading.losses:
             warn(line)
     with told(), overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)
