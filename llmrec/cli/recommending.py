@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="Output format.  [default: as --out ends; table on the screen]",
+    help="Output format; trec is a run file, for ranx or trec_eval.  [default: as --out ends; table on the screen]",
 )
 @click.option("--out", type=FilePath(dir_okay=False, path_type=Path), help="File to write instead of the screen.")
 @click.option("--titles", is_flag=True, help="Add the items' titles.")

@@ -1,4 +1,4 @@
-"""Tables as people and programs read them: aligned text, CSV, JSON, Parquet."""
+"""Tables as people and programs read them: aligned text, CSV, JSON, Parquet, run files of TREC."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _WIDEST = 40
-_SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet"}
+_SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet", ".trec": "trec"}
 _NOT_WRITTEN = (".tsv", ".jsonl", ".ndjson", ".xlsx", ".xls", ".gz", ".zip")
 FORMATS = tuple(_SUFFIXES.values())
 
@@ -79,6 +79,10 @@ def _bytes(table: pa.Table, form: str, widest: int | None) -> bytes:
         sink = pa.BufferOutputStream()
         (pyarrow.csv.write_csv if form == "csv" else pyarrow.parquet.write_table)(table, sink)
         return sink.getvalue().to_pybytes()
+    if form == "trec":
+        from llmrec.metrics.runs import trec_run
+
+        return trec_run(table).encode()
     if form == "table":
         return (aligned(table, widest) + "\n").encode()
     return (json.dumps(table.to_pylist(), indent=1, ensure_ascii=False, default=str) + "\n").encode()
