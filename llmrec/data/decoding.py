@@ -33,6 +33,9 @@ _OTHER = {
     b"<!DOCTYPE": "a web page: export a table as CSV",
     b"<!doctype": "a web page: export a table as CSV",
     b"<html": "a web page: export a table as CSV",
+    b"<table": "a web page: export a table as CSV",
+    b"<div": "a web page: export a table as CSV",
+    b"<meta": "a web page: export a table as CSV",
     b"<?xml": "XML: export a table as CSV",
     b"{\\rtf": "a text document: export a table as CSV",
 }

@@ -54,6 +54,7 @@ _NUMBER = (
     r"|\.[0-9]+(e[+-]?[0-9]{1,3})?|(?i:inf(inity)?))$"
 )
 _CHANGED = r"^\s*-?(0[0-9]|[0-9]{17,}\s*$|[0-9]+E[0-9]+\s*$|[0-9]*\.[0-9]*0\s*$)"  # a number would be written otherwise
+SHORTENED = r"^\s*[0-9]([.,][0-9]+)?[eE]\+[0-9]+\s*$"  # a long number as a spreadsheet shows it
 FLAGS = ("True", "TRUE", "true", "False", "FALSE", "false")
 _SEPARATORS = (";", "\t", "|", "::", "\x01", "^", ":", " ")
 _CHUNK = 1 << 24
@@ -87,6 +88,8 @@ def read_plain(path: Path, what: str, naming: Naming, as_written: AsWritten | No
     try:
         table = _typed_csv(path, ids, kept)
     except pa.ArrowInvalid:
+        return None
+    if any(pc.any(pc.match_substring_regex(table[name], SHORTENED)).as_py() for name in ids):
         return None
     for name in ids:
         table = table.set_column(table.column_names.index(name), name, csv_ids(table.column(name)))
@@ -148,7 +151,8 @@ def _header(path: Path) -> list[str] | None:
     first, second, *_ = (*lines[:2], "", "")
     if first.lower().startswith("sep=") or _other_separator(first, second) or not _quotes_close(path):
         return None
-    return next((row for row in _rows(path) if row), None)
+    row = next((row for row in _rows(path) if row), [])
+    return row if len(row) > 1 else None
 
 
 def _typed_csv(path: Path, ids: list[str], kept: list[str]) -> pa.Table:

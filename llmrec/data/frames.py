@@ -174,19 +174,22 @@ def _tidied(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str, int]]:
     """Text ids without white space around and in NFC, empty ones null, and the count of each repair."""
     code, distinct = coded(column)
     values = pa.array([*distinct, None], pa.large_string())
-    odd = pc.match_substring_regex(values, r"^\s|\s$|[^\x00-\x7f]|^$").fill_null(False).to_numpy(zero_copy_only=False)
+    odd = (
+        pc.match_substring_regex(values, r"^[\s\x00]|[\s\x00]$|[^\x00-\x7f]|^$").fill_null(False).to_numpy(zero_copy_only=False)
+    )
     if not odd.any():
         return column, {}
     rows = np.bincount(code + 1, minlength=len(values))[1:]
     new: list[str | None] = [*distinct, None]
-    counts = {"white space around taken off": 0, "to Unicode's form NFC": 0, "empty": 0}
+    around, zero = "white space around taken off", "zero bytes around taken off"
+    counts = {around: 0, zero: 0, "to Unicode's form NFC": 0, "empty": 0}
     for index in np.flatnonzero(odd).tolist():
         old, new[index] = distinct[index], tidy(distinct[index]) or None
         if new[index] is None:
             counts["empty"] += int(rows[index])
         elif new[index] != old:
             normal = unicodedata.is_normalized("NFC", old)
-            counts["white space around taken off" if normal else "to Unicode's form NFC"] += int(rows[index])
+            counts["to Unicode's form NFC" if not normal else zero if "\0" in old else around] += int(rows[index])
     tidied = pa.chunked_array([pa.array(new, pa.large_string()).take(pa.array(code % len(new)))])
     return tidied, {kind: count for kind, count in counts.items() if count}
 

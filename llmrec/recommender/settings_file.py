@@ -46,6 +46,7 @@ def read_yaml(path: str | Path, start: T, check: Callable[[T], None]) -> T:
     try:
         loader = yaml.SafeLoader(raw)
         node = loader.get_single_node()
+        _check_numbers(node, file, set())
         twice = list(_duplicates(node, "", set()))  # before the mappings are made, which keep the last of them in silence
         values = None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
@@ -193,6 +194,25 @@ def _duplicates(node: yaml.Node | None, below: str, seen: set[int]) -> Iterator[
             yield name, lines[name], line
         lines[name] = line
         yield from _duplicates(value, name, seen)
+
+
+def _check_numbers(node: yaml.Node | None, file: Path, seen: set[int]) -> None:
+    """Raises DataError for whole numbers that YAML 1.1 reads otherwise than they look: 010 is 8, and 1:30 is 90. `seen` grows
+    by the nodes that were looked into."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.ScalarNode):
+        odd = re.fullmatch(r"[+-]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+)", node.value)
+        if odd and node.tag == "tag:yaml.org,2002:int":
+            raise DataError(
+                f"{file}: line {node.start_mark.line + 1}: {node.value} is {yaml.safe_load(node.value)} in YAML; write the "
+                "number without zeros in front and without colons"
+            )
+        return
+    parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    for part in parts:
+        _check_numbers(part, file, seen)
 
 
 def _problem(error: yaml.YAMLError) -> str:
