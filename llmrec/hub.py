@@ -53,7 +53,6 @@ def push(
     private: bool | None = None,
     token: str | None = None,
     revision: str | None = None,
-    message: str = "Upload with llmrec",
 ) -> str:
     """Push what `save(folder)` saves to a repository on the Hugging Face hub, in one commit; the address of the commit.
 
@@ -86,7 +85,7 @@ def push(
             commit = api.upload_folder(
                 repo_id=repository,
                 folder_path=folder,
-                commit_message=message,
+                commit_message=f"Upload with llmrec {library_version()}",
                 revision=revision,
                 delete_patterns=[glob.escape(name) for name in own_files(there) if name not in here],
             )

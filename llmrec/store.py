@@ -140,8 +140,7 @@ def located(path: str | Path) -> Path:
 
 
 def own_files(names: Iterable[str]) -> list[str]:
-    """Of files in a saved folder, by their relative POSIX paths, those that the save is made of: all but the texts and tools'
-    files that may stand beside it."""
+    """Of relative POSIX paths in a saved folder, those of the save itself: all but what may stand beside it."""
     return sorted(name for name in names if not _may_stand_beside(name))
 
 
@@ -359,6 +358,23 @@ def writing_to(target: Path) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or error
         raise ArtefactError(f"{target}: expected a path that can be written to, got {why!r}; choose another path") from error
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A path beside `path` for the block to write to. The file takes the place of `path` when the block ends: who reads it sees
+    the old file or the new one; a block that raises leaves nothing. Raises ArtefactError where `path` cannot be written to."""
+    target = Path(os.path.realpath(located(path)))
+    fresh = target.with_name(f".{target.name}.saving-{secrets.token_hex(4)}")
+    with writing_to(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield fresh
+            _fsync(fresh)
+            os.replace(fresh, target)
+            _fsync(target.parent)
+        finally:
+            fresh.unlink(missing_ok=True)
 
 
 def _refuse_to_overwrite(target: Path) -> None:

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import click
 
 from llmrec.cli.checking import check
+from llmrec.cli.config import add_config
+from llmrec.cli.evaluating import evaluate
 from llmrec.cli.fitting import fit
 from llmrec.cli.options import EXISTING, FilePath, in_options
 from llmrec.cli.recommending import recommend
+from llmrec.cli.similar import similar
 from llmrec.errors import LlmrecError
 from llmrec.store import library_version
 
 
 class _Group(click.Group):
-    """A mistake that the library explains is one readable message and exit code 2; anything else keeps its traceback."""
+    """A mistake that the library or click explains is one readable line and exit code 2; anything else keeps its traceback.
+    Every command has `--config`."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        add_config(cmd)
+        super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            where = f" See `{error.ctx.command_path} --help`." if error.ctx else ""
+            click.echo(f"Error: {in_options(' '.join(error.format_message().split()))}{where}", err=True)
+            ctx.exit(error.exit_code)
         except LlmrecError as error:
             click.echo(f"Error: {in_options(str(error))}", err=True)
             ctx.exit(2)
@@ -46,21 +61,32 @@ def main() -> None:
       llmrec check events.csv                 how the file is read, and the command that trains on it
       llmrec fit events.csv --out shop/       train and save
       llmrec recommend shop/ --users 17850    a list for a customer
+      llmrec recommend shop/ --all --out lists.parquet
+
+    \b
+    Options of any command may stand in a file:
+      llmrec fit --config fit.yaml            with lines such as `events: export.csv` and `out: shop/`
     """
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def doctor(as_json: bool) -> None:
+@click.option("--quiet", is_flag=True, help="Print the problems alone, a line each.")
+def doctor(as_json: bool, quiet: bool) -> None:
     """Print versions, devices, weights and speed: paste it into a bug report.
 
     Uses no network and takes a few seconds. Exits with 1 when something is missing or broken: `problems` says what, and how
     to mend it.
+
+    \b
+    Example:
+      llmrec doctor --json > doctor.json
     """
     from llmrec.doctor import report, text
 
     facts = report()
-    click.echo(json.dumps(facts, indent=1) if as_json else text(facts))
+    shown = "\n".join(facts["problems"]) if quiet else text(facts)
+    click.echo(json.dumps(facts, indent=1) if as_json else shown, nl=bool(as_json or shown))
     if facts["problems"]:
         raise SystemExit(1)
 
@@ -88,7 +114,18 @@ def doctor(as_json: bool) -> None:
     help="Seed of everything random; sums over threads may still differ in the last bits.",
 )
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train for about this long, all acts together.")
-def demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: int, minutes: float | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for programs.")
+@click.option("--quiet", is_flag=True, help="Print nothing; the report is in the folder.")
+def demo(
+    out: Path,
+    events: Path | None,
+    items: Path | None,
+    quick: bool,
+    seed: int,
+    minutes: float | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Four acts on people who were never trained on, each compared with simple controls.
 
     \b
@@ -110,9 +147,20 @@ def demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: 
         raise click.UsageError("--quick and --minutes both say how long to train: give one of them.")
     from llmrec.demo.run import run_demo
 
-    raise SystemExit(run_demo(out=out, events=events, items=items, quick=quick, seed=seed, minutes=minutes))
+    with ExitStack() as elsewhere:  # what the acts print
+        if quiet:
+            nothing = elsewhere.enter_context(open(os.devnull, "w"))
+            elsewhere.enter_context(redirect_stderr(nothing))
+        if quiet or as_json:
+            elsewhere.enter_context(redirect_stdout(sys.stderr))
+        code = run_demo(out=out, events=events, items=items, quick=quick, seed=seed, minutes=minutes)
+    if as_json:
+        click.echo((out / "report.json").read_text(encoding="utf-8"), nl=False)
+    raise SystemExit(code)
 
 
 main.add_command(check)
 main.add_command(fit)
 main.add_command(recommend)
+main.add_command(similar)
+main.add_command(evaluate)

@@ -203,6 +203,11 @@ def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningR
     )
 
 
+def losses_of(reading: Reading) -> tuple[str, ...]:
+    """A sentence for every step of a reading that dropped or repaired rows."""
+    return reading.losses
+
+
 def warn(text: str) -> None:
     """A line on stderr."""
     click.echo(f"Warning: {text}", err=True)

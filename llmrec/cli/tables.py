@@ -1,22 +1,25 @@
-"""Tables as people and programs read them: aligned text, CSV, JSON, Parquet, run files of TREC."""
+"""Tables as people and programs read them: aligned text, CSV, JSON, JSON lines, Parquet, run files of TREC."""
 
 from __future__ import annotations
 
-import json
 import unicodedata
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from llmrec.store import writing_to
+from llmrec.cli.options import Command, FilePath
+from llmrec.store import whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from llmrec.data.table_writer import Form
+
 _WIDEST = 40
-_SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet", ".trec": "trec"}
-_NOT_WRITTEN = (".tsv", ".jsonl", ".ndjson", ".xlsx", ".xls", ".gz", ".zip")
+_SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet", ".jsonl": "jsonl", ".trec": "trec"}
+_NOT_WRITTEN = (".tsv", ".ndjson", ".xlsx", ".xls", ".gz", ".zip")
 FORMATS = tuple(_SUFFIXES.values())
 
 
@@ -36,6 +39,24 @@ def aligned(table: pa.Table, widest: int | None = _WIDEST) -> str:
             cells.append(gap + text if right else text + gap)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def output_options(command: Command) -> Command:
+    """The options `--format`, `--json`, `--out` and `--quiet` of a command that prints a table: its arguments `form`, of which
+    `form_of` makes the format, `out` and `quiet`."""
+    for option in (
+        click.option("--quiet", is_flag=True, help="Show no progress and no notes."),
+        click.option("--out", type=FilePath(dir_okay=False, path_type=Path), help="File to write instead of the screen."),
+        click.option("--json", "form", flag_value="json", help="The same as --format json, for programs."),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(FORMATS),
+            help="Output format; trec is a run file, for ranx or trec_eval.  [default: as --out ends; table on the screen]",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def form_of(form: str | None, out: Path | None) -> str:
@@ -62,30 +83,22 @@ def form_of(form: str | None, out: Path | None) -> str:
 def put(table: pa.Table, form: str, out: Path | None) -> None:
     """Write a table to a file, or to stdout; form and out as `form_of` allows them. Raises ArtefactError for a file that cannot
     be written."""
-    if out is None:
-        click.echo(_bytes(table, form, _WIDEST), nl=False)
-        return
-    with writing_to(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(_bytes(table, form, None))
+    from llmrec.data.table_writer import write, write_file
+    from llmrec.metrics.runs import trec_run
 
-
-def _bytes(table: pa.Table, form: str, widest: int | None) -> bytes:
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    if form in ("csv", "parquet"):
-        sink = pa.BufferOutputStream()
-        (pyarrow.csv.write_csv if form == "csv" else pyarrow.parquet.write_table)(table, sink)
-        return sink.getvalue().to_pybytes()
-    if form == "trec":
-        from llmrec.metrics.runs import trec_run
-
-        return trec_run(table).encode()
-    if form == "table":
-        return (aligned(table, widest) + "\n").encode()
-    return (json.dumps(table.to_pylist(), indent=1, ensure_ascii=False, default=str) + "\n").encode()
+    if form in ("table", "trec"):
+        text = trec_run(table) if form == "trec" else aligned(table, _WIDEST if out is None else None) + "\n"
+        if out is None:
+            click.echo(text, nl=False)
+        else:
+            with whole_file(out) as fresh:
+                fresh.write_text(text, encoding="utf-8")
+    elif out is None:
+        sink = BytesIO()
+        write(sink, [table], cast("Form", form))
+        click.echo(sink.getvalue(), nl=False)
+    else:
+        write_file(out, [table], cast("Form", form))
 
 
 def _cell(value: Any, widest: int | None) -> str:

@@ -78,10 +78,22 @@ def check_count(k: int) -> None:
     check_whole("k", k, 1)
 
 
-def warn_if_short(asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, chosen: bool) -> None:
+def checked_steps(steps: Any) -> int | None:
+    """None for "auto". Raises DataError unless `steps` is that or a whole number from 0 on."""
+    if isinstance(steps, str) and steps == "auto":
+        return None
+    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
+        raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of gradient steps from 0 on')
+    return int(steps)
+
+
+def warn_if_short(
+    asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, chosen: bool, rules: str = "", stacklevel: int = 3
+) -> None:
     """ShortAnswerWarning, at the line that called the caller, where somebody gets fewer than k items.
 
-    asker: int, the position in `asked` of every row of an answer. chosen: whether `items_to_recommend` was given.
+    asker: int, the position in `asked` of every row of an answer. chosen: whether `items_to_recommend` was given. rules: what
+    rules leave to the first of them, "" where they leave out nothing.
     """
     got = np.bincount(asker, minlength=len(asked))
     short = np.flatnonzero(got < k)
@@ -89,8 +101,11 @@ def warn_if_short(asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, ch
         who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
         left = "items_to_recommend leaves" if chosen else "the catalogue holds"
         without = ", without what they have had (filter_viewed)" if filter_viewed else ""
+        if rules:
+            left = "rules and items_to_recommend leave" if chosen else "rules leave"
+            without = f" ({rules}){without}"
         message = f"{who} fewer than k = {k} items, such as {asked[short[0]]!r} {got[short[0]]}: {left} no more{without}"
-        warnings.warn(message, ShortAnswerWarning, stacklevel=3)
+        warnings.warn(message, ShortAnswerWarning, stacklevel=stacklevel)
 
 
 def answer_table(

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
+from llmrec.data.cells import product, whole_pays
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import expand_ranges
 from llmrec.errors import DataError
@@ -90,6 +91,7 @@ def candidates(
     allowed: np.ndarray | None = None,
     seen: sparse.csr_array | None = None,
     popular_here: tuple[np.ndarray, np.ndarray] | None = None,
+    barred: sparse.csr_array | None = None,
 ) -> Candidates:
     """The candidates of `T` tasks over `N` items. A source that is turned off may be given None.
 
@@ -101,6 +103,7 @@ def candidates(
     seen: csr (T, N), what is not offered where repeats are off, such as what a user disliked; None for the support alone.
     popular_here: int (P,) tasks and items, those that are popular among users like the task's; they are popular candidates
         beyond `popular_k`.
+    barred: csr bool (T, N), items that single tasks must not get from any source; None for none.
     Ties everywhere go to the lower item, so that the answer is always the same.
     Raises DataError for shapes that do not fit and values that are not finite.
     """
@@ -108,10 +111,13 @@ def candidates(
     tasks, items = support.shape
     _check(support.shape, user_vectors, index, together, popular, sources, allowed)
     seen = None if sources.repeats else support if seen is None else _support(seen)
+    if barred is not None:
+        barred = _support(barred)
+        seen = barred if seen is None else _support(seen + barred)
     found: list[tuple[int, np.ndarray, np.ndarray]] = []  # source, tasks, items
     if sources.repeats:
         row, item = _coordinates(support)
-        found.append((REPEAT, *_only_allowed(row, item, allowed)))
+        found.append((REPEAT, *_only_allowed(row, item, allowed, barred)))
     if sources.knn_k and together is not None:
         found.append((TOGETHER, *_bought_together(support, together, sources.knn_k, allowed, seen)))
     if sources.text_k and index is not None and user_vectors is not None:
@@ -125,8 +131,18 @@ def candidates(
     if popular_here is not None:
         may = _is_allowed(*popular_here, allowed, seen)
         found.append((POPULAR, popular_here[0][may], popular_here[1][may]))
+    return _united(found, tasks, items)
+
+
+def united(parts: Sequence[Candidates], items: int) -> Candidates:
+    """Candidates of the same T tasks over `items` items, from several searches, as one: each item once, by all its sources."""
+    found = [(part.source, part.task, part.item) for part in parts]
+    return _united(found, len(parts[0]), items)
+
+
+def _united(found: Sequence[tuple[int | np.ndarray, np.ndarray, np.ndarray]], tasks: int, items: int) -> Candidates:
     key = np.concatenate([np.zeros(0, np.int64), *(row.astype(np.int64) * items + item for _, row, item in found)])
-    bits = np.repeat(np.array([bit for bit, _, _ in found], np.uint8), np.array([len(row) for _, row, _ in found], np.int64))
+    bits = np.concatenate([np.zeros(0, np.uint8), *(np.broadcast_to(np.uint8(bit), len(row)) for bit, row, _ in found)])
     order = np.argsort(key, kind="stable")
     key, bits = key[order], bits[order]
     first = np.flatnonzero(np.diff(key, prepend=-1))
@@ -203,7 +219,13 @@ def _top(scores: sparse.csr_array, k: int) -> sparse.csr_array:
 def _bought_together(
     support: sparse.csr_array, together: sparse.csr_array, k: int, allowed: np.ndarray | None, seen: sparse.csr_array | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Task by task, so that nothing is as long as the catalogue."""
+    """Where few terms are added up, task by task, so that nothing is as long as the catalogue."""
+    terms = np.diff(together.indptr)[support.indices].sum() if support.nnz else 0
+    if whole_pays(support.shape[0], int(terms), support.shape[1]):
+        scores = product(support, together)  # adds up in the order of the support, as below
+        row, item = _coordinates(scores)
+        scores.data[~_is_allowed(row, item, allowed, seen)] = 0
+        return _coordinates(_top(scores, k))
     rows, items = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for task, (first, stop) in enumerate(pairwise(support.indptr)):
         held = support.indices[first:stop]
@@ -272,8 +294,10 @@ def _is_allowed(row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None, s
     return may
 
 
-def _only_allowed(row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    may = _is_allowed(row, item, allowed, None)
+def _only_allowed(
+    row: np.ndarray, item: np.ndarray, allowed: np.ndarray | None, barred: sparse.csr_array | None
+) -> tuple[np.ndarray, np.ndarray]:
+    may = _is_allowed(row, item, allowed, barred)
     return row[may], item[may]
 
 

@@ -2,7 +2,7 @@
 
 First-order MAML (Finn et al., arXiv 1703.03400; Nichol et al., arXiv 1803.02999) with the multi-step loss and the learned rates
 of MAML++ (arXiv 1810.09502). With `first_order=False` it differentiates through the inner gradients. `algorithms.py` names the
-settings that give each paper's algorithm; `reptile.py` has the one that needs no gradient of the query.
+settings that give each paper's algorithm; Reptile, which needs no gradient of the query, is among the studies.
 """
 
 from __future__ import annotations

@@ -140,19 +140,23 @@ def _tfidf(counts: ItemStatistics, held: Purchases, pair: np.ndarray, found: Can
 
     pair: int64 (C,), see `_pair_of`."""
     words, weights, value = counts.words, held.weights(text_cca.DECAY), np.zeros(len(found.item))
-    begin, end = words.indptr[:-1], words.indptr[1:]
-    for t in range(len(found)):
-        mine, part = slice(held.start[t], held.start[t + 1]), slice(found.start[t], found.start[t + 1])
-        owner, place = expand_ranges(begin[held.item[mine]], end[held.item[mine]])
-        if not len(place):
-            continue
-        read, which = np.unique(words.indices[place], return_inverse=True)
-        told = np.bincount(which, weights[mine][owner] * words.data[place])
+    begin, end, tasks = words.indptr[:-1], words.indptr[1:], len(found)
+    owner, place = expand_ranges(begin[held.item], end[held.item])
+    read, which = np.unique(words.indices[place], return_inverse=True)
+    reader = np.repeat(np.arange(tasks), np.diff(held.start))[owner]
+    first_read, weight = np.searchsorted(reader, np.arange(tasks + 1)), weights[owner] * words.data[place]
+    some = max(1, CELLS // max(len(read), 1))
+    for first in range(0, tasks if len(read) else 0, some):
+        stop = min(first + some, tasks)
+        mine, part = slice(first_read[first], first_read[stop]), slice(found.start[first], found.start[stop])
+        told = np.bincount((reader[mine] - first) * len(read) + which[mine], weight[mine], (stop - first) * len(read))
         owner, place = expand_ranges(begin[found.item[part]], end[found.item[part]])
         word = words.indices[place]
         at = np.minimum(np.searchsorted(read, word), len(read) - 1)
         hit = np.flatnonzero(read[at] == word)
-        value[part] = np.bincount(owner[hit], told[at[hit]] * words.data[place[hit]], part.stop - part.start)
+        at, owner, place = at[hit], owner[hit], place[hit]
+        row = found.task[part][owner].astype(np.int64) - first
+        value[part] = np.bincount(owner, told[row * len(read) + at] * words.data[place], part.stop - part.start)
     return np.maximum(value - np.append(weights, 0.0)[pair], 0.0)
 
 

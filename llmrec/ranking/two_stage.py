@@ -57,24 +57,38 @@ def search_queries(vectors: np.ndarray) -> np.ndarray:
 
 
 def retrieve(
-    retrieval: Retrieval, tasks: Tasks, vectors: np.ndarray, sources: Sources, allowed: np.ndarray | None
+    retrieval: Retrieval,
+    tasks: Tasks,
+    vectors: np.ndarray,
+    sources: Sources,
+    allowed: np.ndarray | None,
+    barred: sparse.csr_array | None = None,
 ) -> Candidates:
-    """Candidates of T tasks from user vectors (T, d); `allowed` is bool (N,) or None for all items."""
+    """Candidates of T tasks from user vectors (T, d); `allowed` is bool (N,) or None for all items, `barred` bool (T, N), what
+    single tasks must not get."""
     query, counts, support = search_queries(vectors), retrieval.counts, support_counts(tasks)
     dislikes = not sources.repeats and tasks.counted is not tasks
     seen = support_counts(tasks, every=True) if dislikes else None  # not offered again either
-    return candidates(query, retrieval.index, support, counts.cooccurrence, retrieval.popular, sources, allowed, seen)
+    return candidates(
+        query, retrieval.index, support, counts.cooccurrence, retrieval.popular, sources, allowed, seen, None, barred
+    )
 
 
-def retrieve_by_attributes(retrieval: Retrieval, tasks: Tasks, vectors: np.ndarray, allowed: np.ndarray | None) -> Candidates:
+def retrieve_by_attributes(
+    retrieval: Retrieval,
+    tasks: Tasks,
+    vectors: np.ndarray,
+    allowed: np.ndarray | None,
+    barred: sparse.csr_array | None = None,
+) -> Candidates:
     """Candidates of T tasks without support, by user vectors (T, d), by popularity, and by popularity in each of the user's
-    groups."""
+    groups; `allowed` and `barred` as in `retrieve`."""
     groups, attributes = retrieval.counts.groups, tasks.user_attributes
     here = None if groups is None or attributes is None else groups.candidates(attributes, retrieval.sources.popular_k)
     nothing = sparse.csr_array((len(tasks), tasks.dataset.n_items), dtype=np.float32)
     sources = replace(retrieval.sources, knn_k=0)
     query = search_queries(vectors)
-    return candidates(query, retrieval.index, nothing, None, retrieval.popular, sources, allowed, None, here)
+    return candidates(query, retrieval.index, nothing, None, retrieval.popular, sources, allowed, None, here, barred)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+from scipy import sparse
 
 from llmrec.data.attributes import Attributes
 from llmrec.data.dataset import Catalogue, Dataset
@@ -19,7 +20,11 @@ from llmrec.index.candidates import Candidates, first_allowed, names
 from llmrec.index.faiss_index import Index, search
 from llmrec.ranking.rankers import AttributeRanker, CandidateRanker, TransformerRanker, already_read, checked_scores
 from llmrec.ranking.two_stage import retrieve, retrieve_by_attributes, search_queries
+from llmrec.recommender import ruled
 from llmrec.recommender.state import State
+from llmrec.rules.applied import CatalogueRules
+from llmrec.rules.filling import PINNED
+from llmrec.rules.rules import Rules
 
 FALLBACK = "popular (no history)"
 BY_ATTRIBUTES = "attributes (no history)"
@@ -46,6 +51,8 @@ class Request:
     k: items for each user. filter_viewed: leave out items of the history. allowed: bool (N,), items that may be recommended;
     None for all. steps: inner steps on each support, 0 for the initialisation; None for as many as the gate says. ranker:
     orders the candidates in place of the fitted rankers. context: one row, what is known of the request; None for nothing.
+    rules: of the shop. `answer_everybody` fills in the rest: applied: the rules over the catalogue. barred: bool (A, N), items
+    that single askers must not get; None for none.
     """
 
     k: int = 10
@@ -54,6 +61,13 @@ class Request:
     steps: int | None = None
     ranker: CandidateRanker | None = None
     context: Attributes | None = None
+    rules: Rules | None = None
+    applied: CatalogueRules | None = None
+    barred: sparse.csr_array | None = None
+
+    def of(self, askers: np.ndarray) -> Request:
+        """The request of some of the askers, in the order given."""
+        return self if self.barred is None else replace(self, barred=self.barred[askers])
 
 
 def answer_everybody(state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request) -> Answer:
@@ -61,17 +75,29 @@ def answer_everybody(state: State, known: Dataset, asked: Ids, attributes: Attri
 
     known: histories of some of them. attributes: of all of them, row by row; None of a model that was fitted without.
     """
+    return answer_under_rules(state, known, asked, attributes, request)[0]
+
+
+def answer_under_rules(
+    state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request
+) -> tuple[Answer, Request]:
+    """As `answer_everybody`, and the request with its rules applied."""
+    request = ruled.prepared(state, asked, request)
+    return ruled.checked(_answer_everybody(state, known, asked, attributes, request), request), request
+
+
+def _answer_everybody(state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request) -> Answer:
     place = known.users.find(asked.values)
     here = np.flatnonzero(place >= 0)
     here = here[np.diff(known.start)[place[here]] > 0]
     tasks, rest = full_histories(known, place[here]), np.setdiff1d(np.arange(len(asked)), here)
     if attributes is None:
-        found = answer(state, tasks, request)
+        found = answer(state, tasks, request.of(here))
         return joined([replace(found, asker=here[found.asker]), fallback(state, rest, request)])
-    found = answer(state, replace(tasks, user_attributes=attributes.take(here)), request)
+    found = answer(state, replace(tasks, user_attributes=attributes.take(here)), request.of(here))
     some = attributes.take(rest).some
     told, untold = rest[some], rest[~some]
-    others = answer_by_attributes(state, without_history(known, attributes.take(told)), request)
+    others = answer_by_attributes(state, without_history(known, attributes.take(told)), request.of(told))
     parts = [replace(found, asker=here[found.asker]), replace(others, asker=told[others.asker])]
     return joined([*parts, fallback(state, untold, request)])
 
@@ -86,7 +112,7 @@ def answer(state: State, tasks: Tasks, request: Request) -> Answer:
     """
     parts, first = [], 0
     for part in batches(_with_context(tasks, request)):
-        found = _answer(state, part, request)
+        found = _answer(state, part, request.of(np.arange(first, first + len(part))))
         parts.append(replace(found, asker=found.asker + first))
         first += len(part)
     return joined(parts)
@@ -98,6 +124,8 @@ def _with_context(tasks: Tasks, request: Request) -> Tasks:
 
 def fallback(state: State, askers: np.ndarray, request: Request) -> Answer:
     """The k most popular items for askers without history, labelled as such."""
+    if request.barred is not None or (request.applied is not None and request.applied.reranks):
+        return _of_rows(ruled.popular(state, askers, request, FALLBACK), askers, np.zeros(len(askers), np.int64))
     retrieval = state.retrieval
     best = first_allowed(retrieval.popularity_order, request.k, request.allowed)
     n, m = len(askers), len(best)
@@ -110,6 +138,15 @@ def fallback(state: State, askers: np.ndarray, request: Request) -> Answer:
         [FALLBACK] * (n * m),
         np.zeros(n * m, np.int64),
     )
+
+
+def _of_rows(rows: list[ruled.Rows], askers: np.ndarray, took: np.ndarray) -> Answer:
+    """Rows of each asker as an answer; took: int64, inner steps of each."""
+    asker = np.repeat(np.arange(len(rows)), [len(one) for one in rows])
+    flat = [row for one in rows for row in one]
+    rank, item, score = (np.array([row[column] for row in flat]) for column in range(3))
+    source = [row[3] for row in flat]
+    return Answer(askers[asker], item.astype(np.int64), score.astype(np.float32), rank.astype(np.int64), source, took[asker])
 
 
 def joined(parts: list[Answer]) -> Answer:
@@ -129,19 +166,21 @@ def answer_by_attributes(state: State, tasks: Tasks, request: Request) -> Answer
     """
     parts, first = [], 0
     for part in batches(_with_context(tasks, request)):
+        mine = request.of(np.arange(first, first + len(part)))
         with threads_for(state.adapting.largest_product(part, [])):
-            reading, found, value = scored_by_attributes(state, part, request.allowed)
-        ranked = _best(state, part, reading, found, value, request, np.zeros(len(part), np.int64))
-        source = [BACKFILL if source == BACKFILL else BY_ATTRIBUTES for source in ranked.source]
+            reading, found, value = scored_by_attributes(state, part, mine.allowed, mine)
+        ranked = _best(state, part, reading, found, value, mine, np.zeros(len(part), np.int64))
+        source = [source if source in (BACKFILL, PINNED) else BY_ATTRIBUTES for source in ranked.source]
         parts.append(replace(ranked, asker=ranked.asker + first, source=source))
         first += len(part)
     return joined(parts)
 
 
 def scored_by_attributes(
-    state: State, tasks: Tasks, allowed: np.ndarray | None
+    state: State, tasks: Tasks, allowed: np.ndarray | None, request: Request | None = None
 ) -> tuple[PromptReading, Candidates, np.ndarray]:
-    """What is read of tasks without support, their candidates, and the scores float32 (C,) of these.
+    """What is read of tasks without support, their candidates, and the scores float32 (C,) of these. request: whose rules may
+    ask for more candidates, and bar some.
 
     Raises DataError for a model that was fitted without attributes of users.
     """
@@ -149,7 +188,12 @@ def scored_by_attributes(
     if weights is None or groups is None:
         raise DataError("tasks: expected known events, got none: this model was fitted without attributes of users")
     reading = state.adapting.base.read(tasks)
-    found = retrieve_by_attributes(state.retrieval, tasks, reading.vectors, allowed)
+    mine = Request(allowed=allowed) if request is None else request
+
+    def bring(allowed: np.ndarray | None) -> Candidates:
+        return retrieve_by_attributes(state.retrieval, tasks, reading.vectors, allowed, mine.barred)
+
+    found = ruled.widened(tasks, mine, bring)
     ranker = AttributeRanker(weights, groups, TransformerRanker(already_read(tasks, reading)))
     return reading, found, checked_scores(ranker, tasks, found)
 
@@ -164,7 +208,11 @@ def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
     with threads_for(state.adapting.largest_product(tasks, how)):
         reading = state.remembered.read(tasks, how[0], read) if len(tasks) == 1 else read()
         sources = replace(state.retrieval.sources, repeats=not request.filter_viewed)
-        found = retrieve(state.retrieval, tasks, reading.vectors, sources, request.allowed)
+
+        def bring(allowed: np.ndarray | None) -> Candidates:
+            return retrieve(state.retrieval, tasks, reading.vectors, sources, allowed, request.barred)
+
+        found = ruled.widened(tasks, request, bring)
         fitted = state.rankers_for(request.filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))
         value = checked_scores(fitted if request.ranker is None else request.ranker, tasks, found)
     return _best(state, tasks, reading, found, value, request, took)
@@ -181,6 +229,9 @@ def _best(
 ) -> Answer:
     """The k best of the candidates by their scores `value` (C,), and the rest of the catalogue where there are fewer. took:
     int64 (T,), inner steps of each task."""
+    if request.applied is not None and request.applied.reranks:
+        rows = ruled.filled(state, tasks, reading, found, value, request, BACKFILL)
+        return _of_rows(rows, np.arange(len(tasks)), took)
     best = np.lexsort((found.item, -value, found.task))
     rank = np.arange(len(best)) - found.start[found.task[best]] + 1
     keep = rank <= request.k
@@ -194,6 +245,9 @@ def _best(
     if request.filter_viewed:
         viewed = (tasks.dataset.item[tasks.support(task)] for task in short.tolist())
         barred = [np.concatenate(pair) for pair in zip(barred, viewed, strict=True)]
+    if request.barred is not None:
+        blocked = (request.barred[[task]].indices for task in short.tolist())
+        barred = [np.concatenate(pair) for pair in zip(barred, blocked, strict=True)]
     return joined([ranked, _rest(state.retrieval.index, reading, ranked, short, request, barred, took)])
 
 

@@ -58,14 +58,14 @@ def attributes_of(state: State, asked: Ids, told: UserTable | None) -> Attribute
     return told.of(asked).over(stored)
 
 
-def context_of(state: State, context: Mapping[str, Any] | None) -> Attributes | None:
+def context_of(state: State, context: Mapping[str, Any] | None, stacklevel: int = 3) -> Attributes | None:
     """What is known of the request; None for nothing. An IgnoredInputWarning, at the line that called the caller, names each
     value that was not learned. Raises as `request_context`."""
     if context is None:
         return None
     found, notes = request_context(state.known.first.context, context)
     for note in notes:
-        warnings.warn(note, IgnoredInputWarning, stacklevel=3)
+        warnings.warn(note, IgnoredInputWarning, stacklevel=stacklevel)
     return found
 
 
@@ -79,7 +79,7 @@ def events_of(state: State, events: Any, columns: dict[str, str] | None) -> tupl
     return replace(found, event_weights=known.event_weights), report, asked
 
 
-def warn_if_lost(report: CleaningReport) -> None:
+def warn_if_lost(report: CleaningReport, stacklevel: int = 3) -> None:
     """A DataLossWarning, at the line that called the caller, where much of a request's events cannot be used; smaller losses
     go to the logger."""
     much = losses(report.steps)
@@ -87,7 +87,8 @@ def warn_if_lost(report: CleaningReport) -> None:
         if line not in much:
             LOGGER.info(line)
     if much:
-        warnings.warn(f"{'; '.join(much)}. Users with no other event are answered as new users", DataLossWarning, stacklevel=3)
+        text = f"{'; '.join(much)}. Users with no other event are answered as new users"
+        warnings.warn(text, DataLossWarning, stacklevel=stacklevel)
 
 
 def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None) -> None:

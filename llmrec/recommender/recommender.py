@@ -25,6 +25,7 @@ from llmrec.data.requests import (
     as_ids,
     check_count,
     check_users,
+    checked_steps,
     warn_if_short,
 )
 from llmrec.data.user_tables import fit_user_table, is_table
@@ -37,16 +38,19 @@ from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
-from llmrec.recommender.answer import Request, answer_everybody, as_table
+from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
+from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
 from llmrec.recommender.fit import fit
 from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
+from llmrec.recommender.ruled import shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
+from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder, located
 
 
@@ -196,6 +200,7 @@ class Recommender:
         titles: bool = False,
         ranker: CandidateRanker | None = None,
         context: Mapping[str, Any] | None = None,
+        rules: Rules | None = None,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
         known.
@@ -218,6 +223,7 @@ class Recommender:
             docs/write_your_own_ranker.md.
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
             them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
+        rules: of the shop, such as `Rules(filters=["price < 50"], at_most={"brand": 1})`; see `llmrec.rules.Rules`.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -235,8 +241,7 @@ class Recommender:
                 "histories, users is a table of their attributes"
             )
         check_count(k)
-        if not (isinstance(steps, str) and steps == "auto"):
-            _check_steps(steps)
+        how = checked_steps(steps)
         if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
@@ -258,15 +263,38 @@ class Recommender:
             warn_if_left_out(state, asked, attributes)
         here = context_of(state, context)
         check_process()
-        found = answer_everybody(
-            state,
-            known,
-            asked,
-            attributes,
-            Request(k, filter_viewed, allowed, None if steps == "auto" else int(steps), ranker, here),
-        )
-        warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None)
+        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules))
+        found, request = answer_under_rules(state, known, asked, attributes, request)
+        warn_of_pins(state, found, asked, request)
+        warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None, shortage(found, asked, request))
         return to_native(as_table(found, asked, state.catalogue, titles), frame)
+
+    def recommend_all(
+        self,
+        path: str | Path,
+        k: int = 10,
+        filter_viewed: bool = True,
+        items_to_recommend: Iterable[Any] | None = None,
+        histories: Any = None,
+        columns: dict[str, str] | None = None,
+        steps: int | Literal["auto"] = "auto",
+        titles: bool = False,
+        context: Mapping[str, Any] | None = None,
+        batch_size: int = BATCH_SIZE,
+        verbose: bool = True,
+        rules: Rules | None = None,
+    ) -> int:
+        """Write what `recommend` answers for all known users, or for all users of `histories`, to a file, batch by batch.
+
+        path: ends in .parquet, .csv, .json or .jsonl. The file is there when it is whole; an older one stays until then.
+        batch_size: users answered at a time. Memory grows with it, and not with the number of answers. verbose: show a bar.
+        Everything else is as in `recommend`. Known users are those with events, in the order in which they were fitted and
+        observed, and after them those of whom attributes alone are known. Returns the number of rows.
+        Raises and warns as `recommend`; DataError too where nobody is known, and for another ending; ArtefactError for a path
+        that cannot be written to.
+        """
+        what = k, filter_viewed, items_to_recommend, histories, columns, checked_steps(steps), titles, context
+        return recommend_all(self.state, path, *what, batch_size, verbose, checked_rules(rules))
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
@@ -338,22 +366,14 @@ class Recommender:
         save_state(Path(folder), self.state, histories)
         self._folder = located(folder)
 
-    def push_to_hub(
-        self,
-        repo_id: str,
-        histories: bool = False,
-        private: bool | None = None,
-        token: str | None = None,
-        revision: str | None = None,
-        commit_message: str = "Upload recommender",
-    ) -> str:
+    def push_to_hub(self, repo_id: str, histories: bool = False, private: bool | None = None, token: str | None = None) -> str:
         """Save as `save_pretrained` does, to a repository on the Hugging Face hub, which is made if need be.
 
-        README.md and other texts beside the folder that it was last saved to or loaded from go along. private, revision and
-        errors: see `llmrec.hub.push`. Returns the address of the commit.
+        README.md and other texts beside the folder that it was last saved to or loaded from go along. private, errors: see
+        `llmrec.hub.push`. Returns the address of the commit.
         """
         state, folder = self.state, self._folder
-        return push(lambda to: save_state(to, state, histories), repo_id, folder, private, token, revision, commit_message)
+        return push(lambda to: save_state(to, state, histories), repo_id, folder, private, token)
 
     @classmethod
     def from_pretrained(
@@ -372,9 +392,3 @@ class Recommender:
         recommender = cls(settings=state.settings, seed=seed)
         recommender._state, recommender._frame, recommender._folder = state, empty_frame(state.frame), here
         return recommender
-
-
-def _check_steps(steps: object) -> None:
-    """Raises DataError unless `steps` is a whole number from 0 on."""
-    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
-        raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of gradient steps from 0 on')

@@ -1,4 +1,4 @@
-"""Settings in files: read strictly from YAML or JSON values, and written as YAML; the only module that imports yaml.
+"""Settings in files: read strictly from YAML or JSON values, and written as YAML.
 
 Keys and types come from the fields of the frozen dataclasses, so a new field needs no code here.
 """
@@ -9,7 +9,7 @@ import json
 import math
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,10 +17,9 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-import yaml
 
 from llmrec.errors import DataError
-from llmrec.store import located
+from llmrec.yaml_file import yaml_dump, yaml_values
 
 T = TypeVar("T")
 
@@ -36,32 +35,7 @@ def read_yaml(path: str | Path, start: T, check: Callable[[T], None]) -> T:
     Raises DataError, which names the file, for a file that is missing or is no YAML mapping, and for a key that is unknown,
     is given twice or has a value of another type.
     """
-    try:
-        file = located(path)
-        raw = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: expected a YAML file of settings, got {error.strerror or error}; check the path") from error
-    except (TypeError, ValueError, RuntimeError) as error:  # no path, one with a null character, a home that is not there
-        raise DataError(f"path: expected that of a YAML file of settings, got {path!r} ({error})") from error
-    try:
-        loader = yaml.SafeLoader(raw)
-        node = loader.get_single_node()
-        _check_numbers(node, file, set())
-        twice = list(_duplicates(node, "", set()))  # before the mappings are made, which keep the last of them in silence
-        values = None if node is None else loader.construct_document(node)
-    except yaml.YAMLError as error:
-        raise DataError(f"{file}: expected YAML; PyYAML says: {_problem(error)}") from error
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        ArithmeticError,
-        AttributeError,
-        RecursionError,
-    ) as error:  # wrong tags and dates
-        raise DataError(f"{file}: expected YAML, got a value that cannot be read ({error!r}); put texts in quotes") from error
-    for key, first, again in twice:
-        raise DataError(f"{file}: expected each setting once, got {key} in lines {first} and {again}; delete one of them")
+    file, values = yaml_values(path, "settings", "setting")
     settings = start if values is None else filled(start, values, file)
     try:
         check(settings)
@@ -76,7 +50,7 @@ def yaml_text(settings: Any) -> str:
     Raises DataError for a value that is not of its field's type, since it could not be read back.
     """
     sound = filled(type(settings)(), asdict(settings), type(settings).__name__)
-    return yaml.dump(asdict(sound), Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=2**20)
+    return yaml_dump(asdict(sound))
 
 
 def changed(settings: T, start: T, below: str = "") -> dict[str, Any]:
@@ -178,60 +152,3 @@ def _meant(fields_here: Mapping[str, Any], key: str, below: str) -> str:
 
 def _dotted(below: str, key: object) -> str:
     return f"{below}.{key}" if below else str(key)
-
-
-def _duplicates(node: yaml.Node | None, below: str, seen: set[int]) -> Iterator[tuple[str, int, int]]:
-    """Keys that stand twice in one mapping, with their lines; `seen` grows by the nodes that were looked into."""
-    if not isinstance(node, yaml.MappingNode) or id(node) in seen:
-        return
-    seen.add(id(node))
-    lines: dict[str, int] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            continue
-        name, line = _dotted(below, key.value), key.start_mark.line + 1
-        if name in lines:
-            yield name, lines[name], line
-        lines[name] = line
-        yield from _duplicates(value, name, seen)
-
-
-def _check_numbers(node: yaml.Node | None, file: Path, seen: set[int]) -> None:
-    """Raises DataError for whole numbers that YAML 1.1 reads otherwise than they look: 010 is 8, and 1:30 is 90. `seen` grows
-    by the nodes that were looked into."""
-    if node is None or id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.ScalarNode):
-        odd = re.fullmatch(r"[+-]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+)", node.value)
-        if odd and node.tag == "tag:yaml.org,2002:int":
-            raise DataError(
-                f"{file}: line {node.start_mark.line + 1}: {node.value} is {yaml.safe_load(node.value)} in YAML; write the "
-                "number without zeros in front and without colons"
-            )
-        return
-    parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-    for part in parts:
-        _check_numbers(part, file, seen)
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    """What PyYAML found and what to do about it, in one line."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:  # bytes or characters that no YAML file may hold
-        return f"{' '.join(str(error).split())}; save the file as UTF-8"
-    said = " ".join(part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part)
-    return f"{said}; correct line {mark.line + 1}, column {mark.column + 1}"
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes tuples as lists in one line, and what stands in two places twice, without anchors."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-    def tuples(self, data: tuple[Any, ...]) -> yaml.Node:
-        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
-
-
-_Dumper.add_representer(tuple, _Dumper.tuples)

@@ -22,6 +22,7 @@ from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.pipeline import new_index
 from llmrec.recommender.remembered import Remembered
 from llmrec.recommender.settings import Settings
+from llmrec.rules.applied import KnownRules
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +82,18 @@ class State:
         """What was read of single histories; another state, as after `observe`, begins with none."""
         return Remembered()
 
+    @cached_property
+    def known_rules(self) -> KnownRules:
+        """Rules of a shop over the catalogue, kept from one answer to the next."""
+        return KnownRules(self.catalogue)
+
     def after(self, known: KnownUsers, retrieval: Retrieval) -> State:
         """With other known users and what is counted of them: the next version. An index of similar items that was made already
-        is kept, since it does not depend on either."""
+        and rules that were applied are kept, since they depend on neither."""
         found = replace(self, known=known, retrieval=retrieval, version=self.version + 1)
-        if "similarity_index" in self.__dict__:
-            found.__dict__["similarity_index"] = self.similarity_index
+        for name in ("similarity_index", "known_rules"):
+            if name in self.__dict__:
+                found.__dict__[name] = self.__dict__[name]
         return found
 
     @cached_property

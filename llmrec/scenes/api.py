@@ -255,19 +255,12 @@ class Scenes:
         meta |= {"frame": frame_kind(self._frame)}
         write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
 
-    def push_to_hub(
-        self,
-        repo_id: str,
-        private: bool | None = None,
-        token: str | None = None,
-        revision: str | None = None,
-        commit_message: str = "Upload scenes",
-    ) -> str:
+    def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
         """Save as `save_pretrained` does, to a repository on the Hugging Face hub; see `llmrec.hub.push`.
 
         Returns the address of the commit.
         """
-        return push(self.save_pretrained, repo_id, None, private, token, revision, commit_message)
+        return push(self.save_pretrained, repo_id, None, private, token)
 
     @classmethod
     def from_pretrained(

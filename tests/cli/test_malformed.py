@@ -249,7 +249,7 @@ def test_numbers_of_yaml_that_are_not_what_they_look_like_are_refused(tmp_path):
     path = tmp_path / "settings.yaml"
     for text, said in (("010", "010 is 8 in YAML"), ("1:30", "1:30 is 90 in YAML")):
         path.write_text(f"layers: 1\nranking_tasks: {text}\n")
-        with pytest.raises(ValueError, match=f"line 2: {said}; write the number without zeros in front"):
+        with pytest.raises(ValueError, match=f"settings.yaml: line 2: {said}; write the number without zeros in front"):
             Settings.from_yaml(path)
     path.write_text("ranking_tasks: 1_000\n")
     assert Settings.from_yaml(path).ranking_tasks == 1000

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from llmrec.data import cells as cells_module
 from llmrec.data.cells import cells, product, product_at
 
 
@@ -72,3 +73,19 @@ def test_products_at_a_few_cells_take_no_memory_for_a_row_of_a_large_table():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.tolist() == [[1.0, 0.0]] and peak < 20_000
+
+
+@pytest.mark.parametrize("block", [1, 50, 1 << 22])
+def test_many_terms_are_added_up_as_a_whole_to_the_same_bits(monkeypatch, block):
+    rng = np.random.default_rng(3)
+    left, right = (sparse.random_array(shape, density=0.5, rng=rng, format="csr") for shape in ((7, 30), (30, 20)))
+    other = left.data * (rng.random(left.nnz) < 0.5)
+    start, column = np.arange(8) * 20, np.tile(rng.permutation(20), 7)
+    asked = left.indptr, left.indices, np.stack([other, left.data * (other > 0)]), right, start, column
+    monkeypatch.setattr(cells_module, "BLOCK", block)
+    monkeypatch.setattr(cells_module, "whole_pays", lambda *sizes: False)
+    few = product_at(*asked)
+    monkeypatch.setattr(cells_module, "whole_pays", lambda *sizes: True)
+    monkeypatch.setattr(cells_module, "_look_up", None)
+    np.testing.assert_array_equal(product_at(*asked), few)
+    assert few.any()

@@ -12,6 +12,7 @@ from scipy import sparse
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights
 from llmrec.data.ids import Ids
 from llmrec.errors import DataError
+from llmrec.index import candidates as candidates_module
 from llmrec.index.candidates import (
     POPULAR,
     REPEAT,
@@ -92,10 +93,12 @@ def masks(rng, tasks, items):
     }
 
 
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("mask", ["all", "shared", "own", "nothing"])
 @pytest.mark.parametrize("repeats", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_candidates_are_the_definition(seed, repeats, mask):
+def test_candidates_are_the_definition(monkeypatch, seed, repeats, mask, whole):
+    monkeypatch.setattr(candidates_module, "whole_pays", lambda *sizes: whole)
     planted, sources = world(seed), Sources(text_k=6, knn_k=5, popular_k=4, repeats=repeats)
     tasks, items = planted["support"].shape
     allowed = masks(np.random.default_rng(seed), tasks, items)[mask]

@@ -223,3 +223,10 @@ def test_over_another_catalogue_attributes_and_context_are_still_read(fitting, w
     assert not np.allclose(expected, bare, atol=1e-6) and not len(moved.people.users)
     for other in (moved, load_state(tmp_path / "moved", "cpu")):
         np.testing.assert_array_equal(other.adapting.base.read(tasks).vectors, expected)
+
+
+def test_everybody_includes_those_of_whom_attributes_alone_are_known(told, tmp_path):
+    told.recommend_all(tmp_path / "lists.parquet", k=3, batch_size=50, verbose=False)
+    found = pd.read_parquet(tmp_path / "lists.parquet")
+    assert list(found["user_id"].unique()) == [*told.state.histories.users.values, "visitor"]
+    assert set(found["source"][-3:]) == {BY_ATTRIBUTES}

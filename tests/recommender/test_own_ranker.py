@@ -11,10 +11,9 @@ from ranker_contract import RankerContract
 
 from llmrec.errors import DataError
 from llmrec.recommender.answer import BACKFILL, FALLBACK
-from llmrec.recommender.pipeline import reader
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "write_your_own_ranker.md").read_text(encoding="utf-8")
-MINE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]
+MINE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[1]
 
 
 class LastFirst:
@@ -60,7 +59,7 @@ def test_the_rest_of_the_catalogue_comes_behind_whatever_it_scores(fitted, click
 
 def test_the_fitted_ranker_given_as_one_answers_as_before(fitted, clicks):
     state = fitted.state
-    read = reader(state.model, state.items, state.settings, state.init, gate=state.gate)
+    read = state.adapting.reader()
     ours = fitted.recommend(histories=clicks)
     theirs = fitted.recommend(histories=clicks, ranker=state.rankers_for(True).over(state.retrieval.counts, read))
     assert all(list(theirs[name]) == list(ours[name]) for name in ("item_id", "source", "steps"))

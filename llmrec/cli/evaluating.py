@@ -1,0 +1,86 @@
+"""`llmrec evaluate`: how well a recommender ranks for users who were held out, beside simple controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llmrec.cli.options import EXISTING, FilePath, event_format_options, format_given, losses_of, overheard, told, warn
+from llmrec.cli.tables import aligned, form_of, output_options, put
+from llmrec.data.report import counted
+
+if TYPE_CHECKING:
+    from llmrec.metrics.report import Result
+
+METRICS = {"ndcg@10": "NDCG@10", "recall@10": "Recall@10", "auc": "AUC"}
+LEGEND = "▲ better and ▼ worse than that method beyond noise, = neither. In brackets 95% intervals over users."
+
+
+@click.command()
+@click.argument("folder", type=FilePath(exists=True, file_okay=False, path_type=Path))
+@click.argument("events", type=EXISTING)
+@click.option("--known", type=click.IntRange(min=0), default=1, show_default=True, help="Baskets of each user that are known.")
+@click.option(
+    "--users", type=EXISTING, help="CSV or Parquet file of user_id and attributes, for a model that was fitted with some."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the intervals.")
+@output_options
+@event_format_options
+def evaluate(
+    folder: Path, events: Path, known: int, users: Path | None, seed: int, form: str | None, out: Path | None, quiet: bool
+) -> None:
+    """Rank the later baskets of users whom a recommender was not trained on, once their first baskets are known.
+
+    Compared are the answers as `recommend` gives them, the same without steps for each user, what is popular, and what each
+    user had most often. EVENTS: a file as `llmrec check` reads it, of users who were left out of `llmrec fit`.
+
+    \b
+    Examples:
+      llmrec evaluate shop/ held_out.csv
+      llmrec evaluate shop/ held_out.csv --known 3 --out report.json
+    """
+    form = form_of(form, out)
+    from llmrec.recommender.recommender import Recommender
+    from llmrec.store import check_parent
+
+    if out is not None:
+        check_parent(out)
+    reading = format_given().read(events, None)[0]
+    for line in losses_of(reading):
+        warn(line)
+    with told(), nullcontext() if quiet else overheard("Note: "):
+        recommender = Recommender.from_pretrained(folder)
+        found = recommender.evaluate(reading.table, known, seed=seed, users=None if users is None else str(users))
+    if form == "table" and out is None:
+        click.echo(readable(found, known, recommender.state.settings.train.horizon))
+        return
+    import pyarrow as pa
+
+    put(pa.Table.from_pylist([asdict(row) for row in found]), form, out)
+
+
+def readable(rows: Sequence[Result], known: int, horizon: int | None) -> str:
+    """Two tables: each method by each metric, and the differences of ours to the others."""
+    import pyarrow as pa
+
+    plain, gaps = ([row for row in rows if bool(row.versus) is versus] for versus in (False, True))
+    methods = list(dict.fromkeys(row.method for row in plain))
+    head = f"{plain[0].n:,} users; known: {counted(known, 'basket')}; to be found: the items of the next {horizon}"
+    cells = {(row.method, row.metric): f"{row.value:.4f} [{row.low:.4f}, {row.high:.4f}]" for row in plain}
+    differences = {(row.versus, row.metric): _difference(row) for row in gaps}
+    first = {"method": methods} | {name: [cells[method, metric] for method in methods] for metric, name in METRICS.items()}
+    others = [method for method in methods if (method, next(iter(METRICS))) in differences]
+    second = {f"{methods[0]} minus": others}
+    second |= {name: [differences[other, metric] for other in others] for metric, name in METRICS.items()}
+    return "\n\n".join([head, aligned(pa.table(first)), aligned(pa.table(second)), LEGEND])
+
+
+def _difference(row: Result) -> str:
+    assert row.low is not None and row.high is not None  # a difference has an interval
+    mark = "=" if row.low <= 0 <= row.high else "▲" if row.low > 0 else "▼"
+    return f"{row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] {mark}"

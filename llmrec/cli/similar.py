@@ -1,0 +1,40 @@
+"""`llmrec similar`: the items nearest to some items."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import click
+
+from llmrec.cli.options import FilePath, overheard, told
+from llmrec.cli.recommending import known_ids
+from llmrec.cli.tables import form_of, output_options, put
+
+
+@click.command()
+@click.argument("folder", type=FilePath(exists=True, file_okay=False, path_type=Path))
+@click.option("--items", required=True, metavar="ID,ID", help="Ids of items of the catalogue, separated by commas.")
+@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Similar items for each.")
+@click.option("--titles", is_flag=True, help="Add the titles of the similar items.")
+@output_options
+def similar(folder: Path, items: str, k: int, titles: bool, form: str | None, out: Path | None, quiet: bool) -> None:
+    """Show the items nearest to some items, by the cosine of the vectors that a recommender has of them.
+
+    \b
+    Examples:
+      llmrec similar shop/ --items 85123A --titles
+      llmrec similar shop/ --items 85123A,71053 --k 20 --out similar.csv
+    """
+    form = form_of(form, out)
+    from llmrec.data.frames import to_arrow
+    from llmrec.recommender.recommender import Recommender
+    from llmrec.store import check_parent
+
+    if out is not None:
+        check_parent(out)
+    with told(), nullcontext() if quiet else overheard("Note: "):
+        recommender = Recommender.from_pretrained(folder)
+        asked = known_ids(items, recommender.state.catalogue.ids, "--items")
+        answer = recommender.similar_items(asked, k, titles=titles)
+    put(to_arrow(answer, "answer"), form, out)
