@@ -6,11 +6,11 @@ import glob
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from llmrec.errors import ArtefactError, DataError
-from llmrec.store import MANIFEST, library_version, located, own_files
+from llmrec.store import MANIFEST, library_version, located, may_stand_beside
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _LOG_IN = "log in with `hf auth login`, or pass token="
@@ -77,17 +77,17 @@ def push(
             if revision is not None:
                 api.create_branch(repository, branch=revision, exist_ok=True)
             there = api.list_repo_files(repository, revision=revision)
-            if own_files(there) and MANIFEST not in there:
+            if _own(there) and MANIFEST not in there:
                 raise ArtefactError(
                     f"{repository!r} on the hub: expected an empty repository or one with a saved folder, got files such as "
-                    f"{own_files(there)[0]!r}, which are left alone; choose another name"
+                    f"{_own(there)[0]!r}, which are left alone; choose another name"
                 )
             commit = api.upload_folder(
                 repo_id=repository,
                 folder_path=folder,
                 commit_message=f"Upload with llmrec {library_version()}",
                 revision=revision,
-                delete_patterns=[glob.escape(name) for name in own_files(there) if name not in here],
+                delete_patterns=[glob.escape(name) for name in _own(there) if name not in here],
             )
         except ArtefactError:
             raise
@@ -96,10 +96,15 @@ def push(
         return str(commit.commit_url)
 
 
+def _own(names: Iterable[str]) -> list[str]:
+    """Of relative POSIX paths in a saved folder, those of the save itself: all but what may stand beside it."""
+    return sorted(name for name in names if not may_stand_beside(name))
+
+
 def _copy_texts(beside: Path, folder: Path) -> None:
     """Copy the files that stand beside a save, such as README.md; not hidden ones, which are of tools on this machine."""
     names = {file.relative_to(beside).as_posix() for file in beside.rglob("*") if file.is_file()}
-    for name in sorted(names - set(own_files(names))):
+    for name in sorted(names - set(_own(names))):
         if not any(part.startswith(".") for part in name.split("/")) and not (folder / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(beside / name, folder / name)

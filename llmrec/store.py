@@ -22,7 +22,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -37,7 +37,10 @@ from llmrec.errors import ArtefactError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-BESIDE = frozenset({".gitattributes", ".gitignore", ".DS_Store", "Thumbs.db", "desktop.ini", "LICENSE"})  # and *.md
+REPORT, FIGURE = "report.json", "report.png"  # what `llmrec fit` measured, for people: nothing here is read from it
+BESIDE = frozenset(
+    {".gitattributes", ".gitignore", ".DS_Store", "Thumbs.db", "desktop.ini", "LICENSE", REPORT, FIGURE}
+)  # and *.md
 TOOLS = (".git", ".cache/huggingface")  # folders that git and the Hugging Face hub keep in a copy of a folder
 DTYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)) | {
     *("bool", "float16", "float32", "float64", "complex64")
@@ -49,7 +52,7 @@ def write_folder(path: str | Path, writer: Callable[[Path], None], kind: str, me
 
     kind: what is saved ("adapter", "recommender", ...); `open_folder` must ask for the same.
     meta: JSON values, which `open_folder` returns; others are a TypeError, NaN a ValueError.
-    Files that may stand beside a save, such as README.md and .gitattributes, stay. `~` is the home folder.
+    Files that may stand beside a save, such as README.md, report.json and .gitattributes, stay. `~` is the home folder.
     Raises ArtefactError when something that was not saved by this function is in the way, or the folder above cannot be made
     or written; what `writer` raises passes through. In all cases, and when the process dies, an older save at `path` stays as
     it was.
@@ -101,8 +104,8 @@ def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
     """Verify every file of a saved folder and return its `meta`.
 
     Raises ArtefactError when the folder is not there, is of another kind or a newer format, or when a file is missing, was
-    added, or is not byte for byte what was saved. Texts (*.md, LICENSE) and what git, the hub and file managers put into a
-    folder may be added.
+    added, or is not byte for byte what was saved. Texts (*.md, LICENSE), the report and figure of a fit, and what git, the hub
+    and file managers put into a folder may be added.
     """
     target = Path(os.path.realpath(located(path)))
     if not target.exists():
@@ -129,7 +132,7 @@ def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
             )
     for file in sorted(target.rglob("*")):
         name = file.relative_to(target).as_posix()
-        if not file.is_dir() and name not in expected and name != MANIFEST and not _may_stand_beside(name):
+        if not file.is_dir() and name not in expected and name != MANIFEST and not may_stand_beside(name):
             raise ArtefactError(f"{file}: expected only the files that were saved, got this one too; move it out of the folder")
     return manifest["meta"]
 
@@ -137,11 +140,6 @@ def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
 def located(path: str | Path) -> Path:
     """The path with `~` and `~name` at its beginning read as home folders, as a shell does."""
     return Path(path).expanduser()
-
-
-def own_files(names: Iterable[str]) -> list[str]:
-    """Of relative POSIX paths in a saved folder, those of the save itself: all but what may stand beside it."""
-    return sorted(name for name in names if not _may_stand_beside(name))
 
 
 def library_version() -> str:
@@ -324,7 +322,7 @@ def _discard(folder: Path) -> None:
         shutil.rmtree(waste, ignore_errors=True)
 
 
-def _may_stand_beside(name: str) -> bool:
+def may_stand_beside(name: str) -> bool:
     """Whether a file, named by its relative POSIX path, may be in a saved folder without having been saved."""
     last = name.rpartition("/")[2]
     return last in BESIDE or last.lower().endswith(".md") or any(name == tool or name.startswith(f"{tool}/") for tool in TOOLS)
@@ -337,7 +335,7 @@ def _keep_beside(target: Path, fresh: Path) -> None:
     for file in sorted(target.rglob("*")):
         name = file.relative_to(target)
         copy = fresh / name
-        if file.is_symlink() or copy.exists() or not _may_stand_beside(name.as_posix()):
+        if file.is_symlink() or copy.exists() or not may_stand_beside(name.as_posix()):
             continue
         if file.is_dir():
             copy.mkdir(parents=True)  # git needs its empty folders too
@@ -379,7 +377,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 def _refuse_to_overwrite(target: Path) -> None:
     empty = target.is_dir() and all(
-        _may_stand_beside(entry.relative_to(target).as_posix()) and not entry.is_symlink()
+        may_stand_beside(entry.relative_to(target).as_posix()) and not entry.is_symlink()
         for entry in target.rglob("*")
         if entry.is_symlink() or not entry.is_dir()
     )

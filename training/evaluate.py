@@ -35,7 +35,7 @@ from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 
-METHODS = ("controls", "sasrec", "recommender", "llmrec", "opened", "reference", "ensemble", "all", "none")
+METHODS = ("controls", "sasrec", "recommender", "added", "llmrec", "opened", "reference", "ensemble", "all", "none")
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 
 
@@ -99,16 +99,19 @@ def recommender(
     checkpoints: Path | None,
     said: str,
     stages: Stages,
+    new_items: bool = False,
 ) -> None:
     """`Recommender(settings).fit(...)` with every seed, measured and kept.
 
-    said: added to its name."""
-    from benchmarks import shipped  # here, for the same reason
+    said: added to its name. new_items: fit on the items of the training events, and add all others by `add_items`."""
+    from benchmarks import added, shipped  # here, for the same reason
 
+    fit, ending = (added.fit, "-added") if new_items else (shipped.fit, "")
     for seed in seeds:
-        with stages("recommender", f"{settings}, seed {seed}"):
-            folder = None if checkpoints is None else checkpoints / benchmark.name / part / f"{Path(settings).stem}-{seed}"
-            method = shipped.fit(benchmark, settings, seed, part, minutes, folder)
+        with stages("recommender", f"{settings}, seed {seed}{', items added' if new_items else ''}"):
+            stem = f"{Path(settings).stem}-{seed}{ending}"
+            folder = None if checkpoints is None else checkpoints / benchmark.name / part / stem
+            method = fit(benchmark, settings, seed, part, minutes, folder)
             save_run(runs, run(benchmark, replace(method, name=method.name + said), seed, part))
 
 
@@ -184,7 +187,14 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--benchmark", "name", type=click.Choice(NAMES), required=True, help="What is measured.")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
-@click.option("--method", type=click.Choice(METHODS), default="all", show_default=True, help="What is fitted.")
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default="all",
+    show_default=True,
+    help="What is fitted. `added`, which is not among `all`, is the recommender fitted on the items of its events alone, with "
+    "new items added by `add_items`.",
+)
 @click.option(
     "--body",
     type=click.Choice(["pretrained", "random", "small"]),
@@ -255,7 +265,7 @@ def main(
     stages, began = Stages(), time.perf_counter()
     click.echo(f"threads: {torch.get_num_threads()} of {os.cpu_count()}; values are kept in {place}", err=True)
     try:
-        if method in ("recommender", "all"):
+        if method in ("recommender", "added", "all"):
             from benchmarks.shipped import settings_of  # here, for the same reason
 
             settings_of(settings)  # a mistake is to be known before anything is fitted
@@ -270,6 +280,8 @@ def main(
             sasrec(benchmark, place, part, seeds, stages)
         if method in ("recommender", "all"):
             recommender(benchmark, place, part, seeds, settings, minutes, checkpoints, SAID[ratings], stages)
+        if method == "added":
+            recommender(benchmark, place, part, seeds, settings, minutes, checkpoints, SAID[ratings], stages, new_items=True)
         if method in ("llmrec", "all"):
             by_recipe(benchmark, place, part, seeds, body, steps, ratings, stages)
         if method in ("opened", "all"):

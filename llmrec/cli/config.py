@@ -77,7 +77,9 @@ def _as_typed(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         raise click.BadParameter(f"expected one value, got {value!r}.")
     if isinstance(param, click.Option) and param.is_flag:
         said = click.BOOL.convert(several[0], param, ctx)
-        return param.flag_value if said else None
+        if isinstance(param.type, click.types.BoolParamType):
+            return said
+        return param.flag_value if said else None  # --json says --format json
     typed = tuple(several) if getattr(param, "multiple", False) else ",".join(several)  # the latter as in --users 17850,13047
     param.type_cast_value(ctx, typed)
     return typed

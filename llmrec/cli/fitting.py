@@ -7,10 +7,25 @@ import shlex
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from llmrec.cli.options import EXISTING, FilePath, format_given, format_options, overheard, told, warn_if_few, with_reading
+from llmrec.cli.options import (
+    EXISTING,
+    FilePath,
+    format_given,
+    format_options,
+    overheard,
+    told,
+    warn,
+    warn_if_few,
+    with_reading,
+)
+
+if TYPE_CHECKING:
+    from llmrec.evaluation.held_out import Evaluation
+    from llmrec.recommender.recommender import Recommender
 
 SETTINGS = ("quick", "default", "best")
 
@@ -28,6 +43,7 @@ SETTINGS = ("quick", "default", "best")
     metavar="quick|default|best|FILE.yaml",
     help="How to train: quick only shows that it works.",
 )
+@click.option("--quick", "settings", flag_value="quick", help="The same as --settings quick.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Shorten training to about this long.")
 @click.option(
     "--checkpoints",
@@ -35,6 +51,13 @@ SETTINGS = ("quick", "default", "best")
     help="Folder for checkpoints: if killed, the same command resumes from there.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--evaluate/--no-evaluate",
+    default=True,
+    show_default=True,
+    help="Hold out a tenth of the users, at most 1,000, and compare on them with popularity, most frequent, item kNN and EASE: "
+    "some seconds for a small shop, a minute or two for a large one. They are known to the saved recommender all the same.",
+)
 @format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Show no progress; print the command to recommend with.")
@@ -46,10 +69,13 @@ def fit(
     minutes: float | None,
     checkpoints: Path | None,
     seed: int,
+    evaluate: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Train a recommender on files, in any format that `llmrec check` shows, and save it with the users' histories.
+
+    Beside it stand report.json (all figures), report.png and README.md, a model card.
 
     \b
     Examples:
@@ -57,6 +83,7 @@ def fit(
       llmrec fit orders.csv --items products.csv --out shop/ --settings best --date-format dmy
     """
     from llmrec.data.clean import Cleaning
+    from llmrec.evaluation.report import fit_facts, save_report
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.settings import Settings
     from llmrec.store import check_target, located
@@ -78,11 +105,19 @@ def fit(
             minutes=minutes,
             output_dir=checkpoints,
             verbose=verbose,
+            held_out_users="auto" if evaluate else 0,
         )
-    recommender.save_pretrained(out, histories=True)
+        if recommender.held_out is not None:
+            recommender.observe(recommender.held_out)
+        recommender.save_pretrained(out, histories=True)
+        found = measured(recommender, verbose)
     known, cleaned = recommender.state.histories, recommender.report
     assert cleaned is not None  # of tables there always is one
     report = with_reading(cleaned, first, second)
+    seconds = time.perf_counter() - began
+    files = [events] if items is None else [events, items]
+    for note in save_report(out, fit_facts(recommender, found, report, files, seconds), found):
+        warn(note)
     warn_if_few(known.n_users)
     example = str(known.users[int((known.start[1:] - known.start[:-1]).argmax())])
     command = shlex.join(["llmrec", "recommend", str(out), "--users", example, "--titles"])
@@ -93,12 +128,33 @@ def fit(
             "users": known.n_users,
             "items": known.n_items,
             "cleaning": report.to_dict(),
-            "seconds": round(time.perf_counter() - began, 1),
+            "evaluation": None if found is None else {**found.protocol, "verdict": list(found.verdict)},
+            "seconds": round(seconds, 1),
             "command": command,
         }
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     elif quiet:
         click.echo(command)
+        for loss in () if found is None else found.losses:
+            warn(loss)
     else:
-        minutes_taken = (time.perf_counter() - began) / 60
-        click.echo(f"{report}\n\n{out}: {recommender!r}, {minutes_taken:.1f} min in all. Recommend with:\n  {command}")
+        click.echo(f"{report}\n\n{out}: {recommender!r}, {seconds / 60:.1f} min in all. Recommend with:\n  {command}")
+        if found is not None:
+            click.echo(f"\nEvaluation, in full in {out / 'README.md'}:\n{found}")
+
+
+def measured(recommender: Recommender, verbose: bool) -> Evaluation | None:
+    """What comes out on the users who were held out; None for nobody. The recommender is saved by then, so that users of whom
+    nothing can be measured cost a line and not the training."""
+    from llmrec.errors import DataError
+    from llmrec.evaluation.held_out import evaluate_held_out
+    from llmrec.progress import Stages
+
+    if recommender.held_out is None:
+        return None
+    with Stages(verbose=verbose)("evaluate", f"on {recommender.held_out.n_users:,} held-out users") as say:
+        try:
+            return evaluate_held_out(recommender, seed=recommender.seed)
+        except DataError as error:
+            say(f"not evaluated: {error}")
+            return None

@@ -77,12 +77,18 @@ def event_columns(
     return table, (*notes, *said)
 
 
-def item_columns(table: pa.Table, mapping: Mapping[str, str] | None = None) -> tuple[pa.Table, tuple[str, ...]]:
+def item_columns(
+    table: pa.Table,
+    mapping: Mapping[str, str] | None = None,
+    required: tuple[str, ...] = ITEM_REQUIRED,
+    argument: str = "item_columns",
+) -> tuple[pa.Table, tuple[str, ...]]:
     """Item table under the library's names, and a note for every column renamed; see `event_columns`.
 
-    Columns that the library does not know are kept as they are: a prompt template may use them.
+    Columns that the library does not know are kept as they are: a prompt template may use them. argument: what `mapping` is
+    called in messages.
     """
-    return _rename(table, "items", "item_columns", ITEM_REQUIRED, ITEM_ALIASES, mapping or {}, None)
+    return _rename(table, "items", argument, required, ITEM_ALIASES, mapping or {}, None)
 
 
 def user_columns(table: pa.Table, mapping: Mapping[str, str] | None = None) -> tuple[pa.Table, tuple[str, ...]]:
@@ -112,9 +118,11 @@ def unread_columns(table: pa.Table, what: str, argument: str, with_item_text: bo
     if not guess and (optional := sorted(known - set(table.column_names))):
         guess = f" To have a column read as one of {_quoted(optional)}, map it: {argument}={{'ITS NAME': {optional[0]!r}}}."
     verb, them = ("columns {} are not read", "them") if len(unread) > 1 else ("column {} is not read", "it")
-    use = f", except by a prompt template that names {them}" if items else ""
+    use = f", except by a prompt template or a rule that names {them}" if items else ""
     hidden = [name for name in unread if any(word in fold(name) for word in _AVAILABLE)]
-    stock = f" What {hidden[0]!r} says of items, say in items_to_recommend at each call." if hidden else ""
+    stock = (
+        f" What {hidden[0]!r} says of items, say in items_to_recommend, or in a rule: Rules(filters=[...])." if hidden else ""
+    )
     return (f"{what}: {verb.format(_quoted(unread))}{use}.{guess}{stock}",)
 
 

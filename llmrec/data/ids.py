@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,10 +12,14 @@ import numpy as np
 
 
 class Ids:
-    """An ordered set of distinct ids: str, int or UUID, one kind per set. Position = internal index."""
+    """An ordered set of distinct ids: str, int or UUID, one kind per set. Position = internal index.
 
-    def __init__(self, values: Sequence[Hashable]):
+    gone: positions of ids that were removed. They are found no more, and the same id may stand at a later position again.
+    """
+
+    def __init__(self, values: Sequence[Hashable], gone: Iterable[int] = ()):
         self.values: list[Any] = values if isinstance(values, list) else list(values)
+        self.gone = frozenset(gone)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -25,11 +29,15 @@ class Ids:
 
     @cached_property
     def _position(self) -> dict[Any, int]:
-        return {value: index for index, value in enumerate(self.values)}
+        return {value: index for index, value in self.there()}
 
     @cached_property
     def _by_fold(self) -> dict[str, Any]:
-        return {_folded(value): value for value in self.values}
+        return {_folded(value): value for _, value in self.there()}
+
+    def there(self) -> Iterator[tuple[int, Any]]:
+        """Position and id of all that were not removed, in order."""
+        return ((index, value) for index, value in enumerate(self.values) if index not in self.gone)
 
     def alike(self, wanted: Hashable) -> Any:
         """An id that differs from `wanted` in case, type, leading zeros or a final ".0" alone, or None."""
@@ -48,6 +56,14 @@ class Ids:
     def take(self, index: Iterable[int]) -> Ids:
         """The ids at some positions, in that order."""
         return Ids([self.values[int(i)] for i in index])
+
+    def extended(self, values: Iterable[Hashable]) -> Ids:
+        """With more ids behind, none of which is there."""
+        return Ids([*self.values, *values], self.gone)
+
+    def without(self, index: Iterable[int]) -> Ids:
+        """With the ids at some positions removed; all others keep their positions."""
+        return Ids(self.values, self.gone.union(int(i) for i in index))
 
 
 def tidy(text: str) -> str:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from llmrec.data.dataset import Dataset
+from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.ids import Ids
 from llmrec.data.merge import already_known, merge, overlaid, stacked
+
+OBSERVED = "observed"  # in `Dataset.attributes`: 1 for an event that was observed, NaN for one that was fitted
+
+
+def as_observed(later: Dataset) -> Dataset:
+    """The same events, told from those that were fitted."""
+    return replace(later, attributes={**later.attributes, OBSERVED: np.ones(later.n_events, np.float32)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,3 +77,18 @@ class KnownUsers:
         while len(layers) > 1 and layers[-2].n_events < 2 * layers[-1].n_events:
             layers[-2:] = [overlaid(*layers[-2:])]
         return KnownUsers(tuple(layers))
+
+    def without(self, users: Ids) -> KnownUsers:
+        """Without some users and all of their events. The first layer stays, also where nobody is left in it."""
+        left = []
+        for layer in self.layers:
+            keep = users.find(layer.users.values) < 0
+            left.append(layer if keep.all() else layer.take(np.flatnonzero(keep)))
+        found = KnownUsers((left[0],))
+        for layer in left[1:]:
+            found = found.with_histories(layer) if layer.n_users else found
+        return found
+
+    def over(self, catalogue: Catalogue) -> KnownUsers:
+        """The same events over a catalogue whose first items are those of this one, in the same order."""
+        return KnownUsers(tuple(replace(layer, catalogue=catalogue) for layer in self.layers))

@@ -21,11 +21,15 @@ def find_across(known: Ids, wanted: list[Any], untyped: bool) -> tuple[np.ndarra
     if not untyped or not len(known) or not wanted or {type(known[0]), type(wanted[0])} != {int, str}:
         return place, ""
     names = [str(value) for value in wanted]
-    position = {str(value): index for index, value in enumerate(known.values)}
+    position = {str(value): index for index, value in known.there()}
     place = np.fromiter((position.get(name, -1) for name in names), np.int64, len(names))
     bare_known, bare_wanted = [_bare(name) for name in position], [_bare(name) for name in names]
     once_known, once_wanted = Counter(bare_known), Counter(bare_wanted)
-    by_bare = {bare: index for index, bare in enumerate(bare_known) if bare is not None and once_known[bare] == 1}
+    by_bare = {
+        bare: index
+        for index, bare in zip(position.values(), bare_known, strict=True)
+        if bare is not None and once_known[bare] == 1
+    }
     met = []
     for index in np.flatnonzero(place < 0).tolist():
         bare = bare_wanted[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,9 @@ def find_items(catalogue: Catalogue, wanted: Ids) -> np.ndarray:
     index = catalogue.ids.find(wanted.values)
     if (index < 0).any():
         unknown = [wanted[i] for i in np.flatnonzero(index < 0)[:3]]
-        some = [catalogue.ids[i] for i in range(min(3, len(catalogue)))]
-        message = f"items {unknown!r} are not in the catalogue of {len(catalogue):,}; its ids look like {some!r}"
+        some = [value for _, value in islice(catalogue.ids.there(), 3)]
+        known = len(catalogue) - len(catalogue.ids.gone)
+        message = f"items {unknown!r} are not in the catalogue of {known:,}; its ids look like {some!r}"
         if len(catalogue) and _kind(unknown[0]) != _kind(catalogue.ids[0]):
             message += f": they are {_kind(catalogue.ids[0])}, not {_kind(unknown[0])}; {_remedy(catalogue.ids)}"
         raise UnknownItemError(message)

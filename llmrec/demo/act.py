@@ -9,29 +9,10 @@ from typing import Any
 
 import click
 
-from llmrec.metrics.bootstrap import Interval
+from llmrec.evaluation.plot import Panel
 from llmrec.metrics.report import Result
 
 LINE = 100  # characters of a printed line
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One line of a panel. name: in the legend. role: "ours" or "control". x: where it was measured. y: the means there."""
-
-    name: str
-    role: str
-    x: tuple[int, ...]
-    y: tuple[Interval, ...]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One panel of the figure. title: what is seen. below: the label of the x axis."""
-
-    title: str
-    below: str
-    curves: tuple[Curve, ...]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.demo.act import LINE, Act, Curve, Panel, wrapped
-from llmrec.demo.comparison import Cell, Scores, best
-from llmrec.demo.controls import item_knns
+from llmrec.demo.act import LINE, Act, wrapped
 from llmrec.demo.measuring import all_events, curve, history_table, listed_scores, ndcg, results
 from llmrec.demo.plan import Plan
-from llmrec.demo.verdict import beside, by_setting, gain, listed, standing
+from llmrec.evaluation.comparison import Cell, Scores, best
+from llmrec.evaluation.controls import item_knns
+from llmrec.evaluation.plot import Curve, Panel
+from llmrec.evaluation.verdict import beside, by_setting, gain, listed, standing
 from llmrec.metrics.bootstrap import Interval, paired_bootstrap
 from llmrec.metrics.report import Result
 from llmrec.models.popularity import fit_most_frequent, fit_popularity

@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from llmrec.data.build import build
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.demo.act import Act, Panel, cut, wrapped
-from llmrec.demo.comparison import unseen
+from llmrec.demo.act import Act, cut, wrapped
 from llmrec.demo.measuring import curve, history_table, listed_scores, ndcg, results
 from llmrec.demo.plan import Plan
-from llmrec.demo.verdict import gain, listed, standing
+from llmrec.evaluation.comparison import unseen
+from llmrec.evaluation.plot import Panel
+from llmrec.evaluation.verdict import gain, listed, standing
 from llmrec.metrics.bootstrap import paired_bootstrap
 from llmrec.models.item_item import fit_item_knn
 from llmrec.models.popularity import fit_popularity

@@ -12,13 +12,14 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.demo.act import LINE, Act, Panel, wrapped
-from llmrec.demo.comparison import Cell, best, unseen
-from llmrec.demo.controls import LARGE
+from llmrec.demo.act import LINE, Act, wrapped
 from llmrec.demo.measuring import curve, ndcg, results
 from llmrec.demo.plan import Plan
-from llmrec.demo.verdict import beside, gain, listed, standing
 from llmrec.encoder.users import PromptReading, Read, batches
+from llmrec.evaluation.comparison import Cell, best, unseen
+from llmrec.evaluation.controls import LARGE
+from llmrec.evaluation.plot import Panel
+from llmrec.evaluation.verdict import beside, gain, listed, standing
 from llmrec.meta.gate import Choice
 from llmrec.metrics.bootstrap import Interval, paired_bootstrap
 from llmrec.models.item_item import fit_ease

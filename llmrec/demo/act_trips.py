@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +11,16 @@ import numpy as np
 from llmrec.data.dataset import Dataset
 from llmrec.data.splits import cold_users
 from llmrec.data.tasks import Tasks, first_baskets
-from llmrec.demo.act import LINE, Act, Curve, Panel, wrapped
-from llmrec.demo.comparison import Arm, cells, compare
-from llmrec.demo.controls import fit_controls
+from llmrec.demo.act import Act, wrapped
 from llmrec.demo.plan import Plan
 from llmrec.demo.story import protagonist, story
-from llmrec.demo.verdict import beside, by_setting, listed, standing
 from llmrec.errors import DataError
+from llmrec.evaluation.comparison import cells, compare
+from llmrec.evaluation.controls import fit_controls
+from llmrec.evaluation.held_out import recommender_arm
+from llmrec.evaluation.plot import Panel
+from llmrec.evaluation.summary import OURS, ZERO, curves, gaps_by_setting, sentence, table_lines
+from llmrec.evaluation.verdict import listed, standing
 from llmrec.index.candidates import recall
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
@@ -28,8 +31,6 @@ from llmrec.recommender.state import State
 
 NAME = "trips"
 LEAST_USERS = 20  # of whom four are tested on and constants are chosen on two
-OURS, ZERO = "llmrec", "zero_steps"
-LABELS = {ZERO: "llmrec, zero steps", "most_frequent": "most frequent", "item_knn": "item kNN", "ease": "EASE"}
 PRIMARY = "declared before test: cold users, known=1,all, ndcg@10: llmrec against most_frequent, item_knn and ease, paired"
 
 
@@ -40,7 +41,7 @@ def play(known: Recommender, dataset: Dataset, parts: dict[str, np.ndarray], pla
     """
     validation, test = asked(dataset, parts, plan)
     arms = fit_controls(dataset, parts["train"], validation)
-    arms |= {ZERO: _arm(known.state, 0), OURS: _arm(known.state, None)}
+    arms |= {ZERO: recommender_arm(known.state, 0), OURS: recommender_arm(known.state, None)}
     rows = compare(cells(benchmark, test), arms, OURS, (OURS, ZERO), seed, np.random.default_rng(seed))
     first = next(iter(test.values()))
     popularity = known.state.retrieval.counts.popularity
@@ -55,7 +56,7 @@ def play(known: Recommender, dataset: Dataset, parts: dict[str, np.ndarray], pla
         f"they buy on the next {plan.trips.train.horizon} {trip}s [95% interval of the difference from llmrec], "
         "▼ below llmrec, = level, ▲ above:"
     )
-    lines = [*wrapped([head]), *lines_of(rows, trip), *wrapped([sentence(rows, trip)])]
+    lines = [*wrapped([head]), *table_lines(rows, trip), *wrapped([sentence(rows, trip)])]
     told = {
         "candidate_recall": _recall(known.state, first),
         "milliseconds_per_adapted_user": _latency(known.state, first),
@@ -98,16 +99,6 @@ def _first(dataset: Dataset, users: np.ndarray, plan: Plan) -> dict[int, Tasks]:
     return {known: first_baskets(dataset, users, known, plan.trips.train.horizon) for known in plan.known}
 
 
-def _arm(state: State, steps: int | None) -> Arm:
-    def every(tasks: Tasks) -> np.ndarray:
-        return chain_scores(state, tasks, steps)
-
-    def new(tasks: Tasks) -> np.ndarray:
-        return chain_scores(state, tasks, steps, filter_viewed=True)
-
-    return every, new
-
-
 def _recall(state: State, tasks: Tasks) -> dict[str, float]:
     """Share of the relevant items that each source, and all together, retrieved."""
     found = retrieve(state.retrieval, tasks, state.adapting.reader()(tasks).vectors, state.retrieval.sources, None)
@@ -131,58 +122,6 @@ def _seconds(state: State, tasks: Tasks) -> float:
 # ---------------------------------------------------------------------------------------- what is printed
 
 
-def lines_of(rows: Sequence[Result], trip: str) -> list[str]:
-    """A table: methods by their mean, our own first; what is known across."""
-    means, gaps = _means(rows), gaps_by_setting(rows)
-    methods = sorted({method for part in means.values() for method in part}, key=lambda name: _order(name, means))
-    names = [LABELS.get(name, name) for name in methods]
-    width = max(map(len, names)) + 2
-    lines = [" " * width + "".join(f"{_after(setting, trip):<27}" for setting in means)]
-    for method, name in zip(methods, names, strict=True):
-        cells = []
-        for setting, part in means.items():
-            gap = gaps[setting].get(method)
-            cells.append(f"{part[method].value:.3f}" + ("" if gap is None else f" {beside(gap)}"))
-        lines.append(f"{name:<{width}}" + "".join(f"{cell:<27}" for cell in cells))
-    return [line.rstrip()[:LINE] for line in lines]
-
-
-def sentence(rows: Sequence[Result], trip: str) -> str:
-    """Who is ahead, level or behind, by the numbers."""
-    found = {
-        str(_number(setting)): {LABELS.get(name, name): gap for name, gap in part.items() if name != ZERO}
-        for setting, part in gaps_by_setting(rows).items()
-    }
-    return " ".join(
-        f"After {settings} {trip}{'s' * (settings != '1')} llmrec is {words}." for settings, words in by_setting(found)
-    )
-
-
-def gaps_by_setting(rows: Sequence[Result]) -> dict[str, dict[str, Interval]]:
-    """Setting -> method -> ours less it, where all items count."""
-    found: dict[str, dict[str, Interval]] = {}
-    for row in rows:
-        if row.versus and row.metric == "ndcg@10" and row.setting.endswith(",all"):
-            found.setdefault(row.setting, {})[row.versus] = _interval(row)
-    return found
-
-
-def curves(rows: Sequence[Result]) -> tuple[Curve, ...]:
-    """NDCG@10 of every method by what is known, where all items count."""
-    found: dict[str, dict[int, Interval]] = {}
-    roles = {}
-    for setting, part in _means(rows).items():
-        for method, interval in part.items():
-            found.setdefault(method, {})[_number(setting)] = interval
-    for row in rows:
-        roles[row.method] = row.role if row.method != ZERO else "control"
-    return tuple(
-        Curve(LABELS.get(name, name), roles[name], tuple(one), tuple(one.values()))
-        for name, one in found.items()
-        if name != ZERO
-    )
-
-
 def steps_gain(rows: Sequence[Result]) -> dict[str, Interval]:
     """Setting -> what the gate's steps add to zero steps."""
     return {setting: part[ZERO] for setting, part in gaps_by_setting(rows).items() if ZERO in part}
@@ -193,30 +132,3 @@ def _seen(rows: Sequence[Result], trip: str) -> str:
     words = {standing(gap) for gap in gaps}
     what = "ahead of every control" if words == {"ahead of"} else "behind a control" if "behind" in words else "ahead or level"
     return f"New users by {trip}s: {what}"
-
-
-def _means(rows: Sequence[Result]) -> dict[str, dict[str, Interval]]:
-    found: dict[str, dict[str, Interval]] = {}
-    for row in rows:
-        if not row.versus and row.metric == "ndcg@10" and row.setting.endswith(",all"):
-            found.setdefault(row.setting, {})[row.method] = _interval(row)
-    return found
-
-
-def _order(name: str, means: Mapping[str, Mapping[str, Interval]]) -> tuple[int, float]:
-    values = [part[name].value for part in means.values() if name in part]
-    return (OURS, ZERO).index(name) if name in (OURS, ZERO) else 2, -sum(values) / len(values)
-
-
-def _interval(row: Result) -> Interval:
-    low, high = (row.value if end is None else end for end in (row.low, row.high))
-    return Interval(row.value, low, high, row.n)
-
-
-def _number(setting: str) -> int:
-    return int(setting.split(",")[0].removeprefix("known="))
-
-
-def _after(setting: str, trip: str) -> str:
-    count = _number(setting)
-    return f"after {count} {trip}{'s' * (count != 1)}"

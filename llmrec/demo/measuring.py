@@ -10,8 +10,8 @@ import pyarrow as pa
 from llmrec.data.dataset import Dataset
 from llmrec.data.ids import Ids
 from llmrec.data.tasks import Tasks, expand_ranges
-from llmrec.demo.act import Curve
-from llmrec.demo.comparison import by_user
+from llmrec.evaluation.comparison import by_user
+from llmrec.evaluation.plot import Curve
 from llmrec.metrics.bootstrap import bootstrap_mean, paired_bootstrap
 from llmrec.metrics.ranking import rank_targets
 from llmrec.metrics.report import Result

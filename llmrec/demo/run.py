@@ -23,8 +23,8 @@ from llmrec.demo.act import Act, show
 from llmrec.demo.films import load_films
 from llmrec.demo.plan import MINUTES, full
 from llmrec.demo.plan import quick as quick_plan
-from llmrec.demo.plot import plot
 from llmrec.errors import MissingExtraError
+from llmrec.evaluation.plot import plot
 from llmrec.metrics.report import write_report
 from llmrec.progress import LOGGER, Stages
 from llmrec.recommender.recommender import Recommender

@@ -141,17 +141,18 @@ class SlotModel(nn.Module):
         tokens, (n, d_text), width = prompts * (len(self.prefix_ids) + max_slots), self.text.shape, self.body.width
         return float(width) * max(tokens * max(width, n), n * d_text)
 
-    def items(self, text_only: Tensor | None = None, cold: Tensor | None = None) -> Items:
+    def items(self, text_only: Tensor | None = None, cold: Tensor | None = None, only: Tensor | slice = slice(None)) -> Items:
         """Items of the catalogue.
 
         text_only: bool (N,), items whose vectors are to come from their text alone (dropped in training), on top of those that
             were never trained on, which have no popularity either. cold: bool (N,), items that count as never trained on.
+        only: int64 (n,), some of the items; all without it.
         """
-        trained = self.trained if cold is None else self.trained & ~cold
-        known = trained if text_only is None else trained & ~text_only
-        vectors = self.project(self.text) + self.id_embedding * known[:, None]
-        bias = torch.where(trained, self.bias, self.cold_bias)
-        return Items(vectors, bias, self.repeat + self.repeat_delta * trained)
+        trained = (self.trained if cold is None else self.trained & ~cold)[only]
+        known = trained if text_only is None else trained & ~text_only[only]
+        vectors = self.project(self.text[only]) + self.id_embedding[only] * known[:, None]
+        bias = torch.where(trained, self.bias[only], self.cold_bias)
+        return Items(vectors, bias, self.repeat + self.repeat_delta[only] * trained)
 
     def prompt(self, items: Items, batch: Slots) -> Tensor:
         """Input embeddings (T, W + L, d) of a batch of prompts."""

@@ -15,6 +15,7 @@ from llmrec.encoder.train import Shard
 from llmrec.errors import ArtefactError
 from llmrec.meta.inner import Initialisation, V
 from llmrec.meta.outer import Episode, MetaState, OuterSettings, finalize, init_state, train_step
+from llmrec.pretraining.callbacks import Callbacks, TrainerCallback
 from llmrec.pretraining.checkpoint import MOMENTS, held, same_run, saved
 from llmrec.pretraining.processes import Processes
 from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
@@ -44,12 +45,14 @@ def meta_learn(
     processes: Processes = Processes(),  # noqa: B008  (frozen)
     save_every: int = 20,
     watch: Callable[[int, list[float]], None] | None = None,
+    callbacks: tuple[TrainerCallback, ...] = (),
+    stage: str = "meta",
 ) -> Learned[V]:
     """`meta_train`, from `folder/checkpoint` on if there is one; all processes call this with the same arguments.
 
     folder: where checkpoints are left; None leaves none, and a run begins anew.
     run: what makes this run this run and no other, as flat JSON; `settings` are added. watch: told the episode's number and its
-        losses.
+        losses. callbacks: told of every episode of this `stage`; all processes must end it after the same one.
 
     On a CPU a run that was killed ends at the values of one that was not, bit for bit, with the same number of processes and
     threads. Raises ArtefactError for a checkpoint that is damaged or of another run, and while another process learns into
@@ -62,18 +65,32 @@ def meta_learn(
             if path is not None and saved(path):
                 _restore(path, learning, run)
         resumed = len(learning.losses)
-        for i in range(resumed, settings.episodes):
+        told = Callbacks(callbacks, stage, settings.episodes)
+        going = told.begin(_last(learning))
+        for i in range(resumed, settings.episodes) if going else ():
             episode, part = episode_at(i, processes.share)
             losses = train_step(learning, episode, settings, processes.share, part)
+            logs = {f"query_loss_after_{k}": loss for k, loss in enumerate(losses)}
             if processes.main:
-                processes.log({f"query_loss_after_{k}": loss for k, loss in enumerate(losses)}, i)
+                processes.log(logs, i)
             if watch is not None:
                 watch(i, losses)
-            if path is not None and ((i + 1) % save_every == 0 or i + 1 == settings.episodes):
+            control = told.step(_last(learning), logs)
+            last = i + 1 == settings.episodes or control.should_training_stop
+            if path is not None and ((i + 1) % save_every == 0 or last or control.should_save):
                 if processes.main:
                     _save(path, learning, run)
                 processes.wait()
+                told.saved(_last(learning), path)
+            if last:
+                break
+        told.end(_last(learning))
     return Learned(finalize(learning), learning.losses, resumed)
+
+
+def _last(learning: MetaState[V]) -> list[float]:
+    """The query loss of every episode after its last inner step."""
+    return [losses[-1] for losses in learning.losses]
 
 
 def _save(path: Path, learning: MetaState[V], run: Mapping[str, Any]) -> None:

@@ -78,20 +78,44 @@ def fit_tfidf(
     Raises DataError where there are not N texts, for a decay outside (0, 1] and for `last` below 1.
     """
     count = _word_counts(dataset, texts)
-    unit = _tfidf(count, count, log)
+    unit = _weighed(count, np.log(count.shape[0] / np.maximum(_holders(count), 1)), log)
     return _match("TF-IDF", unit, unit, decay, last, include_self)
 
 
-def tfidf_rows(known: Sequence[str], texts: Sequence[str], log: bool = False) -> sparse.csr_array:
-    """csr float64 (M, V): the rows of `fit_tfidf` of M other `texts`, whose words weigh as they do among the N `known` ones; a
-    word that none of these holds weighs as one that a single one does."""
-    count = bags([words(text) for text in (*known, *texts)])
-    return _tfidf(count[len(known) :], count[: len(known)], log)
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The words of the rows of `fit_tfidf`, so that other texts get rows beside them.
+
+    words: V distinct words, a column each. rarity: float64 (V,), log(N / number of texts with it). unseen: that of a word in no
+    text, which weighs as one that a single text has.
+    """
+
+    words: tuple[str, ...]
+    rarity: np.ndarray
+    unseen: float
+
+    def rows(self, texts: Sequence[str], log: bool = False) -> tuple[sparse.csr_array, Vocabulary]:
+        """csr float64 (M, V'), the rows of M texts; and the vocabulary with their new words behind, V' in all."""
+        documents = [words(text) for text in texts]
+        code = {word: column for column, word in enumerate(self.words)}
+        new = sorted({word for document in documents for word in document} - code.keys())
+        code |= {word: len(self.words) + place for place, word in enumerate(new)}
+        column = np.array([code[word] for document in documents for word in document], np.int64)
+        row = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
+        count = sparse.coo_array((np.ones(len(column)), (row, column)), shape=(len(documents), len(code))).tocsr()
+        whole = Vocabulary((*self.words, *new), np.append(self.rarity, np.full(len(new), self.unseen)), self.unseen)
+        return _weighed(count, whole.rarity, log), whole
 
 
-def _tfidf(count: sparse.csr_array, known: sparse.csr_array, log: bool) -> sparse.csr_array:
-    """Unit rows of word counts (M, V), each word by how rare it is in `known` (N, V)."""
-    rarity = np.log(known.shape[0] / np.maximum(_holders(known), 1))
+def vocabulary(texts: Sequence[str]) -> Vocabulary:
+    """That of `fit_tfidf` over N texts."""
+    documents = [words(text) for text in texts]
+    rarity = np.log(len(texts) / np.maximum(_holders(bags(documents)), 1))
+    return Vocabulary(tuple(sorted({word for document in documents for word in document})), rarity, float(np.log(len(texts))))
+
+
+def _weighed(count: sparse.csr_array, rarity: np.ndarray, log: bool) -> sparse.csr_array:
+    """Unit rows of word counts (M, V), each word by its rarity (V,)."""
     count = count.copy()
     count.data = np.log1p(count.data) if log else count.data
     return _unit_rows((count * rarity).tocsr())

@@ -16,6 +16,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import Training, TrainSettings, check_loss, finalize, init_state, train_step
 from llmrec.errors import ArtefactError, DataError
+from llmrec.pretraining.callbacks import Callbacks, TrainerCallback
 from llmrec.pretraining.checkpoint import Effort, held, identity, restore, save, saved
 from llmrec.pretraining.processes import Processes
 
@@ -43,12 +44,14 @@ def pretrain(
     save_every: int = 50,
     watch: Callable[[int, float], None] | None = None,
     say: Callable[[str], None] = print,
+    callbacks: tuple[TrainerCallback, ...] = (),
 ) -> Pretrained:
     """Train `model` in place, from `folder/checkpoint` on if there is one; all processes call this with the same arguments.
 
     folder: where checkpoints are left; None leaves none, and a run begins anew.
     save_every: steps between two saves; the last step is saved too. watch: told the step and its loss. say: told, on the main
-    process, that a run goes on, and when it cannot repeat its bits.
+    process, that a run goes on, and when it cannot repeat its bits. callbacks: told of every step; all processes must end
+    training after the same step.
 
     On a CPU a run that was killed ends at the weights of one that was not, bit for bit, with the same number of processes and
     threads. Raises ArtefactError for a checkpoint that is damaged or of another run, and while another process trains into
@@ -74,8 +77,9 @@ def pretrain(
                     say(line)
         resumed = training.step
         _agree(training, processes)
-        operations = 0
-        while training.step < settings.max_steps:
+        operations, told = 0, Callbacks(callbacks, "base", settings.max_steps)
+        going = told.begin(training.losses)
+        while going and training.step < settings.max_steps:
             began = time.perf_counter()
             step = training.step
             with FlopCounterMode(display=False) if step == resumed else nullcontext() as counter:
@@ -85,15 +89,20 @@ def pretrain(
             check_loss(training)
             seconds = time.perf_counter() - began
             effort = replace(effort, seconds=effort.seconds + seconds)
+            logs = {"loss": loss, "learning_rate": training.optimiser.param_groups[0]["lr"]}
             if processes.main:
-                rate = training.optimiser.param_groups[0]["lr"]
-                processes.log({"loss": loss, "learning_rate": rate, "windows_per_second": settings.batch_size / seconds}, step)
+                processes.log({**logs, "windows_per_second": settings.batch_size / seconds}, step)
             if watch is not None:
                 watch(step, loss)
-            if path is not None and (training.step % save_every == 0 or training.step == settings.max_steps):
+            control = told.step(training.losses, logs)
+            going = not control.should_training_stop
+            last = training.step == settings.max_steps or not going
+            if path is not None and (training.step % save_every == 0 or last or control.should_save):
                 if processes.main:
                     save(path, training, run, effort)
                 processes.wait()
+                told.saved(training.losses, path)
+        told.end(training.losses)
     finalize(training)
     return Pretrained(training.losses, resumed, effort.seconds, operations)
 

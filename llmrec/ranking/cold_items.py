@@ -5,6 +5,7 @@ Axis convention: `N` items, `C` cold items, `W` warm ones, `K` neighbours by tex
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,19 +37,32 @@ def alike(dataset: Dataset, users: np.ndarray, text: np.ndarray | sparse.csr_arr
     Items that `users` purchased are warm; ties go to the lower item. Raises DataError where fewer than k items are warm.
     """
     trained = np.bincount(dataset.take(users).item, minlength=dataset.n_items) > 0
-    cold, warm = np.flatnonzero(~trained), np.flatnonzero(trained)
+    warm = np.flatnonzero(trained)
     if not 0 < k <= len(warm):
         raise DataError(f"k: expected 1 to {len(warm)}, the items purchased by training users, got {k}")
-    near, likeness = np.empty((len(cold), k), np.int64), np.empty((len(cold), k))
-    block = max(1, _CELLS // len(warm))
     turned = text[warm].T
+
+    def likeness(part: np.ndarray) -> np.ndarray:
+        product = text[part] @ turned
+        return product.toarray() if sparse.issparse(product) else product
+
+    return nearest(trained, np.flatnonzero(~trained), likeness, k)
+
+
+def nearest(trained: np.ndarray, cold: np.ndarray, likeness: Callable[[np.ndarray], np.ndarray], k: int) -> Alike:
+    """The k warm items most alike to each of the items `cold`, int64; ties go to the lower item.
+
+    trained: bool (N,), which items are warm, k of them at least. likeness: of some items, int64, to all warm ones in order.
+    """
+    warm = np.flatnonzero(trained)
+    near, value = np.empty((len(cold), k), np.int64), np.empty((len(cold), k))
+    block = max(1, _CELLS // len(warm))
     for first in range(0, len(cold), block):
         part = slice(first, first + block)
-        product = text[cold[part]] @ turned
-        dense = product.toarray() if sparse.issparse(product) else product
+        dense = likeness(cold[part])
         best = _largest(dense, k)
-        near[part], likeness[part] = warm[best], np.take_along_axis(dense, best, 1)
-    return Alike(cold, near, np.maximum(likeness, 0.0), trained)
+        near[part], value[part] = warm[best], np.take_along_axis(dense, best, 1)
+    return Alike(cold, near, np.maximum(value, 0.0), trained)
 
 
 def carry(found: Alike, k: int, power: float) -> sparse.csr_array:

@@ -49,10 +49,10 @@ class Request:
     """What is asked for, beside the histories.
 
     k: items for each user. filter_viewed: leave out items of the history. allowed: bool (N,), items that may be recommended;
-    None for all. steps: inner steps on each support, 0 for the initialisation; None for as many as the gate says. ranker:
-    orders the candidates in place of the fitted rankers. context: one row, what is known of the request; None for nothing.
-    rules: of the shop. `answer_everybody` fills in the rest: applied: the rules over the catalogue. barred: bool (A, N), items
-    that single askers must not get; None for none.
+    None for all. Of these an answer gives what is offered, see `State.offered`. steps: inner steps on each support, 0 for the
+    initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers. context:
+    one row, what is known of the request; None for nothing. rules: of the shop. `answer_everybody` fills in the rest: applied:
+    the rules over the catalogue. barred: bool (A, N), items that single askers must not get; None for none.
     """
 
     k: int = 10
@@ -82,7 +82,7 @@ def answer_under_rules(
     state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request
 ) -> tuple[Answer, Request]:
     """As `answer_everybody`, and the request with its rules applied."""
-    request = ruled.prepared(state, asked, request)
+    request = ruled.prepared(state, asked, _offered(state, request))
     return ruled.checked(_answer_everybody(state, known, asked, attributes, request), request), request
 
 
@@ -110,6 +110,7 @@ def answer(state: State, tasks: Tasks, request: Request) -> Answer:
 
     Raises DataError for scores of `request.ranker` that have another shape or are not finite.
     """
+    request = _offered(state, request)
     parts, first = [], 0
     for part in batches(_with_context(tasks, request)):
         found = _answer(state, part, request.of(np.arange(first, first + len(part))))
@@ -122,8 +123,14 @@ def _with_context(tasks: Tasks, request: Request) -> Tasks:
     return tasks if request.context is None else replace(tasks, context=request.context.take(np.zeros(len(tasks))))
 
 
+def _offered(state: State, request: Request) -> Request:
+    """The request without what is hidden or removed."""
+    return request if state.offered is None else replace(request, allowed=state.allowing(request.allowed))
+
+
 def fallback(state: State, askers: np.ndarray, request: Request) -> Answer:
     """The k most popular items for askers without history, labelled as such."""
+    request = _offered(state, request)
     if request.barred is not None or (request.applied is not None and request.applied.reranks):
         return _of_rows(ruled.popular(state, askers, request, FALLBACK), askers, np.zeros(len(askers), np.int64))
     retrieval = state.retrieval
@@ -164,6 +171,7 @@ def answer_by_attributes(state: State, tasks: Tasks, request: Request) -> Answer
 
     Nothing is adapted, for there is nothing to adapt to. `request.ranker` does not order these answers, nor the fallback.
     """
+    request = _offered(state, request)
     parts, first = [], 0
     for part in batches(_with_context(tasks, request)):
         mine = request.of(np.arange(first, first + len(part)))

@@ -9,37 +9,42 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from scipy import sparse
 
 from llmrec.data.dataset import Catalogue, empty_dataset
+from llmrec.data.ids import Ids
 from llmrec.data.known import KnownUsers
 from llmrec.data.user_tables import no_users
-from llmrec.encoder.backbone import load_text
+from llmrec.encoder.backbone import TextModel, load_text
 from llmrec.encoder.catalogues import over
 from llmrec.encoder.items import Centring, encode_texts, item_texts
 from llmrec.encoder.templates import load_template
 from llmrec.encoder.weights import Weights
 from llmrec.errors import WeightsError
+from llmrec.models.text_match import Vocabulary, vocabulary
 from llmrec.ranking.catalogues import counts_over, words_over
 from llmrec.ranking.statistics import read_words
 from llmrec.recommender.pipeline import frozen_items, new_retrieval
 from llmrec.recommender.state import State
 
 ALIKE = 0.05  # a text vector that is encoded again may differ by so much in any number, for the number type
+SAMPLE = 64  # known items that are encoded again, to find what texts were centred by
 
 
 def places(state: State, catalogue: Catalogue) -> np.ndarray:
     """int64 (M,): which item of the recommender each is, by id and text, and -1 for one that it does not know. The same id
-    under another text is another item: ids of two shops may mean nothing to each other."""
-    place = np.array(state.catalogue.ids.find(catalogue.ids.values), np.int64)
+    under another text is another item: ids of two shops may mean nothing to each other. A removed item is known here."""
+    place = np.array(Ids(state.catalogue.ids.values).find(catalogue.ids.values), np.int64)
     template = load_template(state.settings.item_template)
     mine, theirs = item_texts(state.catalogue, template), item_texts(catalogue, template)
     return np.array([at if at >= 0 and mine[at] == text else -1 for at, text in zip(place, theirs, strict=True)], np.int64)
 
 
 def over_catalogue(state: State, catalogue: Catalogue, weights: Weights, cache: Path | None) -> State:
-    """The recommender over the M items of `catalogue`, without its users; itself where the catalogue is its own.
+    """The recommender over the M items of `catalogue`, without its users; itself where the catalogue is its own. Items that are
+    hidden or removed there are hidden here.
 
     weights: of the text encoder that it was fitted with. Raises WeightsError where the texts of its own items come out as other
     vectors by these.
@@ -50,11 +55,25 @@ def over_catalogue(state: State, catalogue: Catalogue, weights: Weights, cache: 
     text = state.model.text[torch.from_numpy(np.maximum(place, 0)).to(state.model.text.device)].clone()
     if (place < 0).any():
         new = np.flatnonzero(place < 0)
-        text[torch.from_numpy(new).to(text.device)] = torch.from_numpy(_new_texts(state, catalogue, new, weights, cache)).to(
-            text.device
-        )
-    words = words_over(state.retrieval.counts, read_words(state.catalogue), read_words(catalogue), place)
-    return _placed(state, catalogue, text, words, place)
+        vectors = new_texts(state, catalogue, new, weights, cache)
+        text[torch.from_numpy(new).to(text.device)] = torch.from_numpy(vectors).to(text.device)
+    words, vocabulary = words_over(state.retrieval.counts, vocabulary_of(state), read_words(catalogue), place)
+    return replace(_placed(state, catalogue, text, words, place), hidden=_hidden(state, place), vocabulary=vocabulary)
+
+
+def offering(state: State, now: State) -> State:
+    """A state that was made out of an earlier version of the recommender `now`, over its catalogue or another, with the items
+    hidden that are hidden or removed now; itself where these are the same."""
+    before, after = state.catalogue.ids.values, now.catalogue.ids.values
+    place = np.arange(len(before)) if before == after[: len(before)] else places(now, state.catalogue)
+    hidden = _hidden(now, place)
+    old, new = (np.zeros(len(before), bool) if mask is None else mask for mask in (state.hidden, hidden))
+    return state if (old == new).all() else replace(state, hidden=hidden)
+
+
+def _hidden(state: State, place: np.ndarray) -> np.ndarray | None:
+    """bool (M,), which of the items at `place`, int64 (M,), -1 for others, are hidden or removed; None for none."""
+    return None if state.offered is None else (place >= 0) & ~state.offered[np.maximum(place, 0)]
 
 
 def as_new(state: State, items: np.ndarray) -> State:
@@ -85,15 +104,53 @@ def _placed(state: State, catalogue: Catalogue, text: torch.Tensor, words: spars
     )
 
 
-def _new_texts(state: State, catalogue: Catalogue, new: np.ndarray, weights: Weights, cache: Path | None) -> np.ndarray:
-    """Text vectors float32 (len(new), d_text) of new items, in the space of the recommender's own."""
-    template, text_model = load_template(state.settings.item_template), load_text(weights, state.settings.device)
-    mine = encode_texts(text_model, item_texts(state.catalogue, template), cache)
-    known, centre = state.model.text.cpu().numpy(), Centring(mine.mean(0))
-    if mine.shape[1] != known.shape[1] or np.abs(centre(mine) - known).max() > ALIKE:
-        raise WeightsError(
-            f"weights: expected the text encoder that the recommender was fitted with, got {weights.location!r}, which makes "
-            "other vectors of its items; pass the one it was fitted with as weights"
-        )
-    texts = item_texts(catalogue, template)
-    return centre(encode_texts(text_model, [texts[item] for item in new], cache))
+def vocabulary_of(state: State) -> Vocabulary:
+    """The columns of `ItemStatistics.words`."""
+    return vocabulary(read_words(state.catalogue)) if state.vocabulary is None else state.vocabulary
+
+
+def new_texts(
+    state: State,
+    catalogue: Catalogue,
+    new: np.ndarray,
+    weights: Weights,
+    cache: Path | None,
+    raw: np.ndarray | None = None,
+) -> np.ndarray:
+    """Text vectors float32 (len(new), d_text) of the items `new`, int64, of a catalogue, in the space of the recommender's own.
+
+    raw: float32 (len(new), d_text), what the encoder says of their texts, where that is known. Raises WeightsError where
+    `weights` are not of the encoder that the recommender was fitted with.
+    """
+    text_model = load_text(weights, state.settings.device)
+    centre = _centring(state, text_model, weights, cache)
+    if raw is None:
+        texts = item_texts(catalogue, load_template(state.settings.item_template))
+        raw = encode_texts(text_model, [texts[item] for item in new], cache)
+    return centre(raw)
+
+
+def _centring(state: State, text_model: TextModel, weights: Weights, cache: Path | None) -> Centring:
+    """What the recommender's texts were centred by, found from some of its items.
+
+    An item's vector c is (r - m) / |r - m|, where r is what the encoder says and m the mean that was taken off. So r = m + s c
+    with a length s for each item, and of SAMPLE items m and all s follow by least squares.
+    """
+    known = np.flatnonzero(state.model.trained.cpu().numpy())
+    known = known if len(known) else np.arange(len(state.catalogue))
+    some = known[np.linspace(0, len(known) - 1, min(SAMPLE, len(known))).astype(int)]
+    part = Catalogue(state.catalogue.ids.take(some), state.catalogue.table.take(pa.array(some)))
+    raw = encode_texts(text_model, item_texts(part, load_template(state.settings.item_template)), cache)
+    unit = state.model.text.cpu().numpy()[some]
+    if raw.shape[1] == unit.shape[1]:
+        c, r = unit.astype(np.float64), raw.astype(np.float64)
+        normal = np.diag((c * c).sum(1)) - c @ c.T / len(c)
+        length = np.linalg.lstsq(normal, (c * (r - r.mean(0))).sum(1), rcond=1e-10)[0]
+        centre = Centring((r - length[:, None] * c).mean(0).astype(np.float32))
+        if np.abs(centre(raw) - unit).max() <= ALIKE:
+            return centre
+    raise WeightsError(
+        f"weights: expected the text encoder that the recommender was fitted with, got {weights.location!r}, which makes other "
+        "vectors of its items; pass the one it was fitted with as weights. For a recommender that was loaded say "
+        "recommender.weights = Weights.folder(path) first"
+    )

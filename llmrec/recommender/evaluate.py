@@ -9,7 +9,7 @@ import numpy as np
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, first_baskets, without_history
-from llmrec.encoder.users import batches
+from llmrec.encoder.users import Read, batches
 from llmrec.errors import DataError
 from llmrec.metrics.bootstrap import bootstrap_mean, paired_bootstrap
 from llmrec.metrics.ranking import rank_targets
@@ -76,15 +76,22 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
 
 
 def chain_scores(
-    state: State, tasks: Tasks, steps: int | None, filter_viewed: bool = False, allowed: np.ndarray | None = None
+    state: State,
+    tasks: Tasks,
+    steps: int | None,
+    filter_viewed: bool = False,
+    allowed: np.ndarray | None = None,
+    read: Read | None = None,
 ) -> np.ndarray:
     """Scores float32 (T, N) of the whole chain, as `recommend` ranks: adapters, candidates, rankers.
 
     steps: inner steps for everybody; None for as many as the gate says. filter_viewed: items of the history are no candidates;
         they still have a score, which the caller must mask. allowed: bool (N,), items that may be candidates; None for all.
+    read: a way to read in place of that of the state, such as one that remembers; `steps` is then not read.
     """
     retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=not filter_viewed))
-    return ranked_scores(state.adapting.reader(steps), retrieval, state.rankers_for(filter_viewed).over, tasks, allowed)
+    over, may = state.rankers_for(filter_viewed).over, state.allowing(allowed)
+    return ranked_scores(read or state.adapting.reader(steps), retrieval, over, tasks, may)
 
 
 def scores_by_attributes(state: State, tasks: Tasks, allowed: np.ndarray | None = None) -> np.ndarray:
@@ -96,6 +103,6 @@ def scores_by_attributes(state: State, tasks: Tasks, allowed: np.ndarray | None 
         raise DataError("tasks: expected attributes of the users, got none; without them the answer is what is popular")
     found = []
     for part in batches(replace(without_history(tasks.dataset, tasks.user_attributes), context=tasks.context)):
-        reading, chosen, value = scored_by_attributes(state, part, allowed)
+        reading, chosen, value = scored_by_attributes(state, part, state.allowing(allowed))
         found.append(ranked(chosen, value, reading.table()))
     return np.concatenate(found)

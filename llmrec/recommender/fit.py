@@ -179,9 +179,10 @@ def train_base(
     what = f"{plan.max_steps} steps of {plan.batch_size} windows from {len(users):,} users"
     with stages.counted("base", what, plan.max_steps) as (say, watch):
         folder = run.part(BASE)
-        done = pretrain(model, dataset, users, plan, seed, folder, run.processes, run.save_steps, watch, stages.say)
+        kept = folder, run.processes, run.save_steps
+        done = pretrain(model, dataset, users, plan, seed, *kept, watch, stages.say, run.callbacks)
         first, last = np.mean(done.losses[:10]), np.mean(done.losses[-10:])
-        say(f"{plan.max_steps} steps{found_done(done.resumed)}, loss {first:.3f} -> {last:.3f}")
+        say(f"{len(done.losses)} steps{found_done(done.resumed)}, loss {first:.3f} -> {last:.3f}")
     return done
 
 

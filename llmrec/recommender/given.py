@@ -18,7 +18,7 @@ from llmrec.data.ids import Ids
 from llmrec.data.report import losses
 from llmrec.data.requests import check_users
 from llmrec.data.user_tables import UserTable, read_user_table
-from llmrec.errors import DataError, DataLossWarning, IgnoredInputWarning, MissingHistoriesWarning
+from llmrec.errors import DataError, DataLossWarning, IgnoredInputWarning, MissingHistoriesWarning, TrainedUsersWarning
 from llmrec.progress import LOGGER
 from llmrec.recommender.state import State
 
@@ -70,13 +70,50 @@ def context_of(state: State, context: Mapping[str, Any] | None, stacklevel: int 
 
 
 def events_of(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:
-    """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`."""
+    """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`.
+
+    A Dataset, such as `Recommender.held_out`, is taken as it is. Raises DataError for one over another catalogue, or with other
+    event types or scenes.
+    """
     known = state.known.first
+    if isinstance(events, Dataset):
+        _check_terms(events, known)
+        return replace(events, event_weights=known.event_weights, user_attributes=None), CleaningReport(()), events.users
     terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context
     found, report, asked = asked_for(state.catalogue, events, columns, *terms)
     for note in report.notes:
         LOGGER.info(note)
     return replace(found, event_weights=known.event_weights), report, asked
+
+
+def events_to_evaluate(state: State, events: Any, columns: dict[str, str] | None) -> Dataset:
+    """Histories to measure on. A TrainedUsersWarning, at the line that called the caller, says how many of their users were
+    trained on."""
+    held, _, _ = events_of(state, events, columns)
+    place = state.known.first.users.find(held.users.values)
+    if trained := int(((place >= 0) & (place < state.trained)).sum()):
+        warnings.warn(
+            f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
+            "users will be; pass events of users who were held out of fit",
+            TrainedUsersWarning,
+            stacklevel=3,
+        )
+    return held
+
+
+def _check_terms(events: Dataset, known: Dataset) -> None:
+    """Raises DataError where internal numbers of the two datasets do not mean the same."""
+    pairs = {
+        "items": (list(events.catalogue.ids.values), list(known.catalogue.ids.values)),
+        "event types": (list(events.event_types), list(known.event_types)),
+        "scenes": (list(events.scenes), list(known.scenes)),
+    }
+    for what, (came, expected) in pairs.items():
+        if came != expected:
+            raise DataError(
+                f"events: expected a Dataset with the {len(expected):,} {what} that were fitted, got one with {len(came):,} "
+                "other ones; pass a table of events, which is read in the terms of the fit"
+            )
 
 
 def warn_if_lost(report: CleaningReport, stacklevel: int = 3) -> None:

@@ -50,7 +50,7 @@ def learn_adapters(
             found = learn_core(base, at, dataset, users, long, rng, seed, watch, run)
             core = found.init.adapter
             spread, said = core.log_spread.exp().mean(), core.log_count[0].exp().tolist()
-            done = f"{plan.episodes} episodes{found_done(found.resumed)}"
+            done = f"{len(found.losses)} episodes{found_done(found.resumed)}"
             say(
                 f"{done}, up to {long.train.known[1]} baskets known, {core.z.shape[1]} numbers per user, mean spread "
                 f"{plan.spread:.2f} -> {spread:.2f}; an event counts {said[0]:.2f} in the prompt, {said[1]:.2f} before it"
@@ -79,7 +79,7 @@ def learn_to_adapt(
     with stages.counted("meta-learn", what, plan.episodes) as (say, watch):
         learned = learn_initialisation(base, dataset, users, settings, rng, seed, watch, begin, run)
         moved = float(distance(learned.init.adapter, begin.adapter))
-        done = f"{plan.episodes} episodes{found_done(learned.resumed)}"
+        done = f"{len(learned.losses)} episodes{found_done(learned.resumed)}"
         say(f"{done}, {begin.adapter.n_params:,} numbers per user, moved by {moved:.2f}")
     return learned
 
@@ -111,7 +111,7 @@ def learn_initialisation(
     about = run_identity(base, dataset, users, settings, seed, run) | asdict(settings.lora)
     with threads_for(model.multiplications(size, draw.max_slots)):
         folder, every = run.part(META), run.save_episodes
-        return meta_learn(start, episode_at, settings.outer, about, folder, run.processes, every, watch)
+        return meta_learn(start, episode_at, settings.outer, about, folder, run.processes, every, watch, run.callbacks)
 
 
 def run_identity(base: Base, dataset: Dataset, users: np.ndarray, settings: Settings, seed: int, run: Run) -> dict[str, Any]:
@@ -172,4 +172,4 @@ def learn_core(
         about["at"] = digest(*(leaf.detach().cpu().numpy() for leaf in at.leaves()))
     with threads_for(base.model.multiplications(count, settings.train.max_slots)):
         folder, every = run.part(CORE), run.save_episodes
-        return meta_learn(init, episode_at, outer, about, folder, run.processes, every, watch)
+        return meta_learn(init, episode_at, outer, about, folder, run.processes, every, watch, run.callbacks, CORE)

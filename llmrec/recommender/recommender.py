@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from llmrec.data.build import build
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
+from llmrec.data.known import as_observed
 from llmrec.data.merge import check_kinds
 from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
@@ -28,13 +28,14 @@ from llmrec.data.requests import (
     checked_steps,
     warn_if_short,
 )
-from llmrec.data.user_tables import fit_user_table, is_table
+from llmrec.data.user_tables import UserTable, fit_user_table, is_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, ShortHistoriesError, TrainedUsersWarning
-from llmrec.hub import fetched, push
+from llmrec.errors import DataError, ShortHistoriesError
+from llmrec.hub import fetched
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
+from llmrec.pretraining.callbacks import TrainerCallback, checked_callbacks
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import with_baskets
@@ -42,23 +43,35 @@ from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
 from llmrec.recommender.fit import fit
-from llmrec.recommender.given import attributes_of, context_of, events_of, user_table, warn_if_left_out, warn_if_lost
+from llmrec.recommender.given import (
+    attributes_of,
+    context_of,
+    events_of,
+    events_to_evaluate,
+    user_table,
+    warn_if_left_out,
+    warn_if_lost,
+)
+from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.ruled import shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
-from llmrec.recommender.saving import load_state, save_state
+from llmrec.recommender.saving import load_state
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
+from llmrec.recommender.shared import Shared
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
+from llmrec.recommender.upkeep import Upkeep
 from llmrec.rules.rules import Rules, checked_rules
-from llmrec.store import cache_folder, located
+from llmrec.store import cache_folder
 
 
-class Recommender:
+class Recommender(Upkeep, Shared):
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
-    report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. Copies, also deep ones, are independent.
+    report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. held_out: the users whom the last `fit` was
+    told not to train on; None without any, and after loading. Copies, also deep ones, are independent.
 
     >>> recommender = Recommender().fit(events, items)                        # doctest: +SKIP
     >>> recommender.recommend(["ann"], k=10)                                  # doctest: +SKIP
@@ -78,16 +91,17 @@ class Recommender:
         self.settings = settings
         self.seed = seed
         self.report: CleaningReport | None = None
+        self.held_out: Dataset | None = None
         self._state: State | None = None
         self._frame: Any = None  # an empty frame of the type that answers are given in
-        self._folder: Path | None = None  # where it was last saved or loaded, for the texts beside it
         self._writing = threading.Lock()  # changes come one after the other; answers never wait
 
     def __repr__(self) -> str:
         if (state := self._state) is None:
             return "Recommender(not fitted)"
         known, version = state.histories, f", version {state.version}" if state.version else ""
-        return f"Recommender({known.n_users:,} known users, {known.n_events:,} events, {len(state.catalogue):,} items{version})"
+        items = len(state.catalogue) - len(state.catalogue.ids.gone)
+        return f"Recommender({known.n_users:,} known users, {known.n_events:,} events, {items:,} items{version})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_writing"}  # a lock cannot be copied
@@ -109,6 +123,8 @@ class Recommender:
         output_dir: str | Path | None = None,
         users: Any = None,
         context: Sequence[str] = (),
+        held_out_users: int | Literal["auto"] = 0,
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
@@ -124,6 +140,11 @@ class Recommender:
             then answered by attributes, see `recommend`; rows of such users are kept, and change nothing that is learned.
         context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday" (in
             UTC, of the timestamp, where no column has that name); `recommend(context=...)` then says what they are.
+        held_out_users: how many users, drawn at random by the seed, are not trained on. They are then in `held_out`, for
+            `llmrec.evaluation.evaluate_held_out`; `observe(recommender.held_out)` makes them known. "auto": a tenth of all, at
+            most 1,000, and nobody where users are too few to measure on.
+        callbacks: told of every step of the base and every episode of meta-learning, which they may end, such as
+            `EarlyStoppingCallback`; see `llmrec.pretraining.callbacks`.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
         output_dir: folder for checkpoints; None leaves none. Training that was killed and is called again with the same data,
             settings, seed, `minutes` and folder resumes from the last checkpoint, and with the same number of threads it ends
@@ -139,7 +160,7 @@ class Recommender:
         check_ranges(self.settings)
         if minutes is not None:
             check_number("minutes", minutes, 0, above=True)
-        run = Run(checkpoint_folder(output_dir))
+        run = Run(checkpoint_folder(output_dir), callbacks=checked_callbacks(callbacks))
         stages = Stages(verbose=verbose)
         if note := spinning_note():
             stages.say(note)
@@ -158,7 +179,10 @@ class Recommender:
             for note in report.notes:
                 stages.say(note)
             frame, self.report = to_native(pa.table({}), data), report  # there to be read also where training fails
-        people = None
+        people = None if dataset.user_attributes is None else UserTable(dataset.users, dataset.user_attributes)
+        dataset, held, said_of_held = hold_out(dataset, held_out_users, self.settings, self.seed)
+        if said_of_held:
+            stages.say(said_of_held)
         if users is not None:
             people, notes = fit_user_table(dataset, users, columns)
             dataset = replace(dataset, user_attributes=people.of(dataset.users))
@@ -178,7 +202,7 @@ class Recommender:
         people = state.people if people is None else people
         state = replace(state, trained=dataset.n_users, frame=frame_kind(frame), people=people)
         with self._writing:
-            self.report, self._frame, self._state, self._folder = report, frame, state, None
+            self.report, self._frame, self._state, self.held_out, self._folder = report, frame, state, held, None
         return self
 
     @property
@@ -215,7 +239,7 @@ class Recommender:
         table is kept. Users with ids of another type than the known ones are not known, and only the table says what they had.
 
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
-            in a scene).
+            in a scene); hidden ones among them are left out, see `hide_items`.
         columns: names in `histories`, as in `fit`. steps: of the adapter on each history: "auto" takes as many as the gate
             found worth taking, a number so many for everybody, 0 none. With `Settings(adapter="auto")` a number is of LoRA's
             gradient steps, unless the gate chose nothing but the core. titles: add the column `title` of the items.
@@ -253,7 +277,7 @@ class Recommender:
             later, report, asked = events_of(state, histories, columns)
             warn_if_lost(report)
             known, _ = state.known.joined(asked, later)
-            frame = histories
+            frame = self._frame if isinstance(histories, Dataset) else histories
         else:
             asked, frame = (as_ids(users, "users"), self._frame) if told is None else (told.users, users)
             check_users(asked, state.known.first.users)
@@ -310,7 +334,7 @@ class Recommender:
             state = self.state
             later, report, _ = events_of(state, events, columns)
             check_kinds(state.known.first.users, later.users)
-            histories, fresh = state.known.joined(later.users, later)
+            histories, fresh = state.known.joined(later.users, as_observed(later))
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
             if fresh.n_events:
                 before = np.zeros(fresh.n_items) if state.retrieval.observed is None else state.retrieval.observed
@@ -341,39 +365,11 @@ class Recommender:
         """
         check_whole("known", known, 0)
         check_seed(seed)
-        state = self.state
-        held, _, _ = events_of(state, events, columns)
-        place = state.known.first.users.find(held.users.values)
-        if trained := int(((place >= 0) & (place < state.trained)).sum()):
-            warnings.warn(
-                f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
-                "users will be; pass events of users who were held out of fit",
-                TrainedUsersWarning,
-                stacklevel=2,
-            )
-        told = None if users is None else user_table(state, users, columns)
-        held = replace(held, user_attributes=attributes_of(state, held.users, told))
+        held = events_to_evaluate(self.state, events, columns)
+        told = None if users is None else user_table(self.state, users, columns)
+        held = replace(held, user_attributes=attributes_of(self.state, held.users, told))
         check_process()
-        return evaluate(state, held, known, np.random.default_rng(seed))
-
-    def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
-        """Save everything needed to recommend, atomically and with a hash of every file.
-
-        histories: also the users' events. Left out by default: one person's trained base and initialisation serve another.
-            Users asked by id are then not known after loading; how popular items are, also by events observed since `fit`, is
-            saved all the same, as counts over all users. Texts beside an older save, such as README.md, stay.
-        """
-        save_state(Path(folder), self.state, histories)
-        self._folder = located(folder)
-
-    def push_to_hub(self, repo_id: str, histories: bool = False, private: bool | None = None, token: str | None = None) -> str:
-        """Save as `save_pretrained` does, to a repository on the Hugging Face hub, which is made if need be.
-
-        README.md and other texts beside the folder that it was last saved to or loaded from go along. private, errors: see
-        `llmrec.hub.push`. Returns the address of the commit.
-        """
-        state, folder = self.state, self._folder
-        return push(lambda to: save_state(to, state, histories), repo_id, folder, private, token)
+        return evaluate(self.state, held, known, np.random.default_rng(seed))
 
     @classmethod
     def from_pretrained(

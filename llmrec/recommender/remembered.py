@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 
+from llmrec.data.known import OBSERVED
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import PromptReading
 from llmrec.meta.gate import Choice
@@ -50,7 +51,7 @@ def history_key(tasks: Tasks, choice: Choice) -> bytes:
     data, part = tasks.dataset, tasks.support(0)
     arrays = {"item": data.item, "time": data.time, "basket": data.basket, "counts": data.sample_weight, **data.attributes}
     found = blake2b(repr((choice, part.stop - part.start)).encode(), digest_size=16)
-    for name in sorted(arrays):
+    for name in sorted(arrays.keys() - {OBSERVED}):
         if (values := arrays[name]) is not None:
             found.update(name.encode())
             found.update((values[part] - values[part.start] if name == "basket" else values[part]).tobytes())

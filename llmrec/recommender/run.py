@@ -19,6 +19,7 @@ import numpy as np
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import SlotModel
 from llmrec.errors import ArtefactError, DataError
+from llmrec.pretraining.callbacks import TrainerCallback
 from llmrec.pretraining.checkpoint import identity, same_run, saved
 from llmrec.pretraining.processes import Processes
 from llmrec.recommender.settings import Settings
@@ -32,13 +33,15 @@ PLAN, BASE, META, CORE = "plan", "base", "meta", "core"
 class Run:
     """folder: for checkpoints; None leaves none. processes: those that train together, by default this one alone.
 
-    save_steps, save_episodes: steps of base training and episodes of meta-learning between two checkpoints.
+    save_steps, save_episodes: steps of base training and episodes of meta-learning between two checkpoints. callbacks: told of
+    every step and every episode.
     """
 
     folder: Path | None = None
     processes: Processes = Processes()  # noqa: RUF009  (frozen)
     save_steps: int = 50
     save_episodes: int = 20
+    callbacks: tuple[TrainerCallback, ...] = ()
 
     def part(self, name: str) -> Path | None:
         """The folder of a part, `BASE`, `META` or `CORE`; None without checkpoints."""

@@ -3,7 +3,7 @@
 body/                 the causal transformer, as Hugging Face saves it
 adapter/              LoRA's initialisation (U = 1), which peft.PeftModel.from_pretrained loads over body/; if there is one
 arrays.safetensors    all other numbers
-items.arrow, *.json   catalogue, ids, settings
+items.arrow, *.json   catalogue, ids, settings; words.json where texts came or changed since `fit`
 histories/            only when asked for; attributes of users, too
 """
 
@@ -34,6 +34,7 @@ from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.user_core import UserCore
 from llmrec.models.item_item import Markov
+from llmrec.models.text_match import Vocabulary
 from llmrec.ranking.groups import Groups
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.statistics import ItemStatistics
@@ -58,7 +59,7 @@ from llmrec.store import (
     write_folder,
 )
 
-KIND = "recommender"
+KIND, WORDS = "recommender", "words.json"
 CORE = ("z", "axes", "log_spread", "log_count")
 COUNTED = ("popularity", "repurchase", "log_price", "position_popularity", "recent_position_popularity", "dates")
 
@@ -103,6 +104,8 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
         save_table(to / "items.arrow", _plain(state.catalogue.table))
         save_ids(to / "items.json", state.catalogue.ids.values)
         save_json(to / "settings.json", asdict(state.settings))
+        if state.vocabulary is not None:
+            save_json(to / WORDS, state.vocabulary.words)
         if histories:
             _save_histories(to / "histories", state.histories)
             if state.people is not None:
@@ -153,7 +156,8 @@ def load_state(folder: Path, device: str) -> State:
     index = saved.index if saved.index.device == "cpu" else replace(saved.index, device=None)
     settings = replace(saved, device=device, index=index)
     check_settings(settings)
-    catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
+    gone, hidden = arrays.get("gone", np.zeros(0, np.int64)), arrays.get("hidden")
+    catalogue = Catalogue(Ids(load_ids(folder / "items.json"), gone.tolist()), load_table(folder / "items.arrow"))
     body = load_body(Weights.folder(folder / "body"))
     heads = {name: torch.from_numpy(values) for name, values in _under(arrays, "model.").items()}
     people = _people(folder, meta)
@@ -216,6 +220,8 @@ def load_state(folder: Path, device: str) -> State:
         core=core,
         people=people,
         by_attributes=None if people is None else _ranker(_under(arrays, "by_attributes.")),
+        hidden=hidden,
+        vocabulary=_vocabulary(folder / WORDS, _under(arrays, "vocabulary.")),
     )
 
 
@@ -255,6 +261,12 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         arrays |= {f"groups.{one.name}": getattr(counts.groups, one.name) for one in fields(Groups)}
     if state.retrieval.observed is not None:  # counts over all users, so they are kept without histories too
         arrays["observed"] = state.retrieval.observed
+    if state.catalogue.ids.gone:
+        arrays["gone"] = np.array(sorted(state.catalogue.ids.gone), np.int64)
+    if state.hidden is not None:
+        arrays["hidden"] = state.hidden
+    if state.vocabulary is not None:
+        arrays |= {"vocabulary.rarity": state.vocabulary.rarity, "vocabulary.unseen": np.array([state.vocabulary.unseen])}
     if state.init is not None:
         arrays["log_rate"] = state.init.log_rate.cpu().numpy()
     if state.core is not None:
@@ -281,6 +293,11 @@ def _reach(markov: Markov) -> dict[str, Any]:
 def _markov(arrays: dict[str, np.ndarray], reach: dict[str, Any]) -> Markov:
     follows, usual = _csr(arrays, len(arrays["prior"])), reach.get("usual")  # not in folders that were saved before it was kept
     return Markov(follows, arrays["exit_rate"], arrays["prior"], reach["last"], reach["decay"], usual=usual)
+
+
+def _vocabulary(words: Path, arrays: dict[str, np.ndarray]) -> Vocabulary | None:
+    """None in a folder of a catalogue whose texts never changed."""
+    return Vocabulary(tuple(load_json(words)), arrays["rarity"], float(arrays["unseen"][0])) if arrays else None
 
 
 def _settings(saved: dict[str, Any], file: Path) -> Settings:

@@ -16,6 +16,7 @@ from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.user_core import UserCore
+from llmrec.models.text_match import Vocabulary
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.adapting import Adapting, adapting
@@ -40,6 +41,8 @@ class State:
         the histories of the users known then. frame: kind of frame that answers are given in, see `frame_kind`.
     people: users whose attributes are known, with events or without; None for a model that was fitted without attributes.
     by_attributes: the ranker for users without events, see `AttributeRanker`; None likewise.
+    hidden: bool (N,), items that are not recommended for now; None for none. Removed items are those of `Ids.gone`.
+    vocabulary: of `ItemStatistics.words`; None where it is that of the catalogue's texts, as before any of them changed.
     """
 
     settings: Settings
@@ -60,6 +63,8 @@ class State:
     core: UserCore | None = None
     people: UserTable | None = None
     by_attributes: Ranker | None = None
+    hidden: np.ndarray | None = None
+    vocabulary: Vocabulary | None = None
 
     @property
     def histories(self) -> Dataset:
@@ -72,6 +77,23 @@ class State:
         """How histories are read and adapted to."""
         base = Base(self.model, self.items, self.settings.episode)
         return adapting(base, self.init, self.core, self.settings.core.steps, self.gate)
+
+    @cached_property
+    def offered(self) -> np.ndarray | None:
+        """bool (N,): items that are neither hidden nor removed; None where all are offered. Whatever recommends asks here, by
+        way of `allowing`."""
+        gone = self.catalogue.ids.gone
+        if not gone and (self.hidden is None or not self.hidden.any()):
+            return None
+        found = np.ones(len(self.catalogue), bool) if self.hidden is None else ~self.hidden
+        found[list(gone)] = False
+        return found
+
+    def allowing(self, allowed: np.ndarray | None) -> np.ndarray | None:
+        """Of `allowed`, bool (N,) or (T, N), or None for all, what is offered; None for everything."""
+        if self.offered is None:
+            return allowed
+        return self.offered if allowed is None else allowed & self.offered
 
     def rankers_for(self, filter_viewed: bool) -> Rankers:
         """The rankers of an answer with the items of the history, or without them."""
@@ -90,14 +112,31 @@ class State:
     def after(self, known: KnownUsers, retrieval: Retrieval) -> State:
         """With other known users and what is counted of them: the next version. An index of similar items that was made already
         and rules that were applied are kept, since they depend on neither."""
-        found = replace(self, known=known, retrieval=retrieval, version=self.version + 1)
-        for name in ("similarity_index", "known_rules"):
-            if name in self.__dict__:
-                found.__dict__[name] = self.__dict__[name]
+        found = self.next_version(replace(self, known=known, retrieval=retrieval))
+        if "known_rules" in self.__dict__:
+            found.__dict__["known_rules"] = self.known_rules
+        return found
+
+    def next_version(self, changed: State, similar: Index | None = None) -> State:
+        """`changed` as the version after this one. similar: its index of similar items, where this one has made its own; None
+        where it is the same."""
+        found = replace(changed, version=self.version + 1)
+        if self.similar_made:
+            found.__dict__["similarity_index"] = self.similarity_index if similar is None else similar
         return found
 
     @cached_property
     def similarity_index(self) -> Index:
         """Index of the items' unit vectors, for similar items."""
-        vectors = self.items.vectors.cpu().numpy()
-        return new_index(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), self.settings)
+        return new_index(unit_vectors(self.items), self.settings)
+
+    @property
+    def similar_made(self) -> bool:
+        """Whether `similarity_index` was made already."""
+        return "similarity_index" in self.__dict__
+
+
+def unit_vectors(items: Items) -> np.ndarray:
+    """float32 (N, d): item vectors of length 1."""
+    vectors = items.vectors.cpu().numpy()
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

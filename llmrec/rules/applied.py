@@ -22,7 +22,7 @@ from llmrec.rules.expressions import parse
 from llmrec.rules.rules import Rules
 
 MOST = 8  # rules kept for a catalogue, each with a few numbers an item
-QUANTILES = (0.5, 0.9)  # items with higher factors than these shares of the catalogue are candidates of their own
+QUANTILES = (0.5, 0.9, 0.99)  # items with higher factors than these shares of the catalogue are candidates of their own
 DISTINCT = 0.99  # of two nested sets of items: above it the smaller one is not searched on its own
 
 T = TypeVar("T")
@@ -225,16 +225,16 @@ def _times(values: Values) -> np.ndarray:
 
 
 def _tiers(log_factor: np.ndarray | None, allowed: np.ndarray | None) -> tuple[np.ndarray, ...]:
-    """Nested sets of the allowed items with high factors: as high as the median, above it, and above the 0.9 quantile."""
+    """Nested sets of the allowed items with high factors: as high as the median, above it, and above higher quantiles."""
     if log_factor is None or not len(log_factor):
         return ()
     inside = np.ones(len(log_factor), bool) if allowed is None else allowed
     if not inside.any():
         return ()
     found: list[np.ndarray] = []
-    middle, high = np.quantile(log_factor[inside], QUANTILES)
+    edges = np.quantile(log_factor[inside], QUANTILES)
     last = np.count_nonzero(inside)
-    for mask in (log_factor >= middle, log_factor > middle, log_factor > high):
+    for mask in (log_factor >= edges[0], *(log_factor > edge for edge in edges)):
         mask &= inside
         if 0 < np.count_nonzero(mask) <= DISTINCT * last:
             found.append(mask)

@@ -30,6 +30,7 @@ from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings, check_ranges, learn
 from llmrec.scenes.new import SceneRecommender
 from llmrec.scenes.opening import zero_shot as open_scene
+from llmrec.scenes.ranked import RankedShelf
 from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
 from llmrec.scenes.shelf import SceneItems
@@ -230,6 +231,8 @@ class Scenes:
             )
         else:
             catalogue, shelf, frame = known.catalogue, known.shelf, self._frame
+            if isinstance(shelf, RankedShelf) and self.recommender is not None:
+                shelf = shelf.offering(self.recommender.state)
         value = None
         if scene is not None and known.column is not None and known.of_events:
             value = (known.column, str(scene))
@@ -255,12 +258,14 @@ class Scenes:
         meta |= {"frame": frame_kind(self._frame)}
         write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
 
-    def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
+    def push_to_hub(
+        self, repo_id: str, private: bool | None = None, token: str | None = None, revision: str | None = None
+    ) -> str:
         """Save as `save_pretrained` does, to a repository on the Hugging Face hub; see `llmrec.hub.push`.
 
         Returns the address of the commit.
         """
-        return push(self.save_pretrained, repo_id, None, private, token)
+        return push(self.save_pretrained, repo_id, None, private, token, revision)
 
     @classmethod
     def from_pretrained(

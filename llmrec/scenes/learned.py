@@ -45,18 +45,27 @@ ZERO, DESIGNS = zero_over(TEXT), designs_over(TEXT)
 
 
 @dataclass(frozen=True)
+class Mixes:
+    """zero: mix without support users. by_size: of S support sizes, each of D designs."""
+
+    zero: Mix
+    by_size: tuple[tuple[Mix, ...], ...]
+
+
+@dataclass(frozen=True)
 class Learned:
     """ground: of all known scenes. designs: D. sizes: S support users, ascending.
 
-    zero: mix without support users. mixes: S rows of D. gain: float64 (S, D), nats an event over zero steps, mean over scenes
+    later: mixes for users who bought something of the scene before. first: for users who did not; None where no such history
+    was seen, as in shops with a catalogue of their own. gain: float64 (S, D), nats an event over zero steps, mean over scenes
     of meta-validation. spread: float64 (S, D), deviation of a scene's gain from that mean, its own noise included.
     """
 
     ground: Ground
     designs: tuple[Design, ...]
     sizes: tuple[int, ...]
-    zero: Mix
-    mixes: tuple[tuple[Mix, ...], ...]
+    later: Mixes
+    first: Mixes | None
     gain: np.ndarray
     spread: np.ndarray
 

@@ -13,7 +13,7 @@ import numpy as np
 from llmrec.data.numbers import check_number, check_whole
 from llmrec.errors import DataError
 from llmrec.progress import bar
-from llmrec.scenes.learned import DESIGNS, ZERO, Design, Learned, designs_over, zero_over
+from llmrec.scenes.learned import DESIGNS, ZERO, Design, Learned, Mixes, designs_over, zero_over
 from llmrec.scenes.mix import CLIP, Mix, slopes
 from llmrec.scenes.stepping import stepped
 from llmrec.scenes.worlds import Episode, Moments, World, episode, ground, moments, parts
@@ -102,28 +102,50 @@ def learn_from(
     """The same from the scenes' moments and episodes, W of each. nobody: zero steps. designs: D."""
     seed, sizes = int(rng.integers(1 << 31)), settings.sizes
 
-    def fitted(scenes: Sequence[list[list[Episode]]]) -> tuple[Mix, tuple[tuple[Mix, ...], ...]]:
+    def fitted(scenes: Sequence[list[list[Episode]]], some: tuple[Design, ...] = designs) -> Mixes:
         zero = fit_mix([[one for size in scene for one in size] for scene in scenes], nobody, settings.mix, seed)
         rows = []
         for s in range(len(sizes)):
             by_columns = {
-                one.columns: fit_mix([scene[s] for scene in scenes], one, settings.mix, seed)
-                for one in designs
-                if not one.steps
+                one.columns: fit_mix([scene[s] for scene in scenes], one, settings.mix, seed) for one in some if not one.steps
             }
-            rows.append(tuple(by_columns[one.columns] for one in designs))  # steps begin at the mix of the same columns
-        return zero, tuple(rows)
+            rows.append(tuple(by_columns[one.columns] for one in some))  # steps begin at the mix of the same columns
+        return Mixes(zero, tuple(rows))
 
     gains, errors = np.zeros((2, len(played), len(sizes), len(designs)))
+    visits = [[[one.first for one in size if one.first is not None] for size in scene] for scene in played]
+    asked = [place for place, scene in enumerate(visits) if all(scene)]
+    better = []
     for left in bar(range(len(played)), desc="meta-validation"):
-        zero, mixes = fitted([scene for place, scene in enumerate(played) if place != left])
+        mixes = fitted([scene for place, scene in enumerate(played) if place != left])
         for s in range(len(sizes)):
             whole = played[left][s][: settings.draws]  # parts teach; a few users say more of a part than of a whole scene
-            for d, (design, mix) in enumerate(zip(designs, mixes[s], strict=True)):
-                gained = adapted_worth(design, mix, whole) - worth(zero, whole)
+            for d, (design, mix) in enumerate(zip(designs, mixes.by_size[s], strict=True)):
+                gained = adapted_worth(design, mix, whole) - worth(mixes.zero, whole)
                 gains[left, s, d], errors[left, s, d] = gained.mean(), gained.std() / np.sqrt(len(gained))
-    zero, mixes = fitted(played)
-    return Learned(ground(known), designs, sizes, zero, mixes, gains.mean(0), spread_of(gains, errors))
+        if left in asked and len(asked) > 1:
+            others = fitted([visits[place] for place in asked if place != left], designs[:1])
+            better.append(first_gains(others, mixes, visits[left]))
+    later, first = fitted(played), None
+    if better and (np.mean(better, 0) > 0).any():
+        first = first_or_later(fitted([visits[place] for place in asked]), later, np.mean(better, 0) > 0)
+    return Learned(ground(known), designs, sizes, later, first, gains.mean(0), spread_of(gains, errors))
+
+
+def first_gains(first: Mixes, later: Mixes, visits: list[list[Episode]]) -> np.ndarray:
+    """float64 (1 + S,): nats an event that `first` gains over `later` on the first visits of a scene: by zero steps, and with
+    support users of each size by the first design."""
+    pairs = [(first.zero, later.zero), *((one[0], other[0]) for one, other in zip(first.by_size, later.by_size, strict=True))]
+    episodes = [[one for size in visits for one in size], *visits]
+    return np.array(
+        [(worth(one, some) - worth(other, some)).mean() for (one, other), some in zip(pairs, episodes, strict=True)]
+    )
+
+
+def first_or_later(first: Mixes, later: Mixes, better: np.ndarray) -> Mixes:
+    """`first` where it is better, bool (1 + S,), as of `first_gains`, and `later` elsewhere."""
+    rows = zip(first.by_size, later.by_size, better[1:], strict=True)
+    return Mixes(first.zero if better[0] else later.zero, tuple(one if gains else other for one, other, gains in rows))
 
 
 def spread_of(gains: np.ndarray, errors: np.ndarray) -> np.ndarray:

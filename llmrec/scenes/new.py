@@ -189,12 +189,14 @@ class SceneRecommender:
         meta |= {"repeat_purchases": self.repeat_purchases, "seed": self.seed, "frame": kind, "value": self.value}
         write_folder(folder, write, KIND, meta)
 
-    def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
+    def push_to_hub(
+        self, repo_id: str, private: bool | None = None, token: str | None = None, revision: str | None = None
+    ) -> str:
         """Save as `save_pretrained` does, to a repository on the Hugging Face hub; see `llmrec.hub.push`.
 
         Returns the address of the commit.
         """
-        return push(self.save_pretrained, repo_id, None, private, token)
+        return push(self.save_pretrained, repo_id, None, private, token, revision)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, revision: str | None = None, token: str | None = None) -> SceneRecommender:

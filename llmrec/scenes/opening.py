@@ -17,7 +17,7 @@ from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.scenes.few import Few, learn_few
-from llmrec.scenes.learned import Learned
+from llmrec.scenes.learned import Learned, Mixes
 from llmrec.scenes.mix import Mix
 from llmrec.scenes.readings import read_few, read_ground
 from llmrec.scenes.shelf import SceneItems
@@ -51,14 +51,24 @@ class Scene:
             found[first : first + len(part), self.shelf.items] = next(scores_of([self], part))
         return found
 
+    def score(self, columns: dict[str, np.ndarray], again: np.ndarray) -> np.ndarray:
+        """float32, in the shape of its columns. again: bool, (T, 1) or of their shape, whether the user bought something of the
+        scene before."""
+        first = self.learned.first
+        if first is None or again.all():
+            return self.mix(columns)
+        newcomer = self._of(first)(columns)
+        return np.where(again, self.mix(columns), newcomer) if again.any() else newcomer
+
     @property
     def mix(self) -> Mix:
-        """What scores its columns."""
-        if self.own is not None:
-            return self.own
+        """What scores the columns of users who bought something of the scene before."""
+        return self._of(self.learned.later) if self.own is None else self.own
+
+    def _of(self, mixes: Mixes) -> Mix:
         if self.few is None or self.design is None:
-            return self.learned.zero
-        return self.learned.mixes[self.learned.size(self.few.users)][self.design]
+            return mixes.zero
+        return mixes.by_size[self.learned.size(self.few.users)][self.design]
 
 
 def scores_of(scenes: Sequence[Scene], tasks: Tasks) -> Iterator[np.ndarray]:
@@ -73,7 +83,12 @@ def scores_of(scenes: Sequence[Scene], tasks: Tasks) -> Iterator[np.ndarray]:
         if scene.few is not few and scene.few is not None:
             few = scene.few
             common |= read_few(few, shelf, tasks)
-        yield scene.mix(common)
+        yield scene.score(common, bought_before(common))
+
+
+def bought_before(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """bool (T, 1): whether each user bought something of the scene before. columns: float32 (T, M), `own` among them."""
+    return np.max(columns["own"], axis=1, keepdims=True) > 0
 
 
 def zero_shot(learned: Learned, shelf: SceneItems) -> Scene:

@@ -24,11 +24,11 @@ from llmrec.encoder.weights import Weights
 from llmrec.index.candidates import Candidates
 from llmrec.index.forks import check_process
 from llmrec.recommender.answer import Answer, Request, answer_everybody
-from llmrec.recommender.catalogues import as_new, over_catalogue
+from llmrec.recommender.catalogues import as_new, offering, over_catalogue
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.state import State
-from llmrec.scenes.opening import Scene
+from llmrec.scenes.opening import Scene, bought_before
 from llmrec.scenes.readings import read_few, read_ground
 from llmrec.scenes.shelf import check_among, evened, times_bought
 from llmrec.store import cache_folder, load_json, save_json
@@ -77,6 +77,10 @@ class RankedShelf:
         state = as_new(self.state, self.among)
         return replace(self, state=state, vectors=item_vectors(state.items))
 
+    def offering(self, now: State) -> RankedShelf:
+        """The same without what the recommender has hidden or removed since, see `catalogues.offering`."""
+        return replace(self, state=offering(self.state, now))
+
     @property
     def event_types(self) -> tuple[str, ...]:
         """Those that the recommender was fitted with."""
@@ -118,7 +122,7 @@ class SceneRanker:
         place = np.searchsorted(shelf.items, candidates.item)
         found = {name: values[candidates.task, place][None] for name, values in columns.items()}
         found[RANKER] = ranker.score(tasks, candidates)[None]
-        return scene.mix(found)[0]
+        return scene.score(found, bought_before(columns)[candidates.task].T)[0]
 
 
 def ranked_shelf(state: State, catalogue: Catalogue, weights: Weights, again: bool) -> RankedShelf:

@@ -62,7 +62,7 @@ class ByRecommender:
 def check_reader(learned: Learned, encoder: str, reads: ByTexts | ByRecommender) -> None:
     """Raises WeightsError unless a catalogue is read as those that were learned from, whose reader had the hash `encoder`, and
     DataError where one was read by a recommender and the other by texts alone."""
-    ranked = RANKER in learned.zero.names
+    ranked = RANKER in learned.later.zero.names
     if ranked and isinstance(reads, ByTexts):
         raise DataError("recommender: expected the one that the scenes were learned with, got None; pass it as recommender")
     if not ranked and isinstance(reads, ByRecommender):

@@ -12,7 +12,7 @@ from scipy import sparse
 from llmrec.layouts import Migration, Saved, check_layout, migrated
 from llmrec.models.text_match import TextMatch
 from llmrec.scenes.few import Few, Ground
-from llmrec.scenes.learned import Design, Learned
+from llmrec.scenes.learned import Design, Learned, Mixes
 from llmrec.scenes.mix import Mix
 from llmrec.scenes.opening import Scene
 from llmrec.scenes.shelf import SceneItems, Shelf
@@ -26,8 +26,16 @@ def _scenes_of_items(saved: Saved) -> Saved:
     return replace(saved, meta={**saved.meta, "of_events": False, "value": None})
 
 
-LAYOUT = 2  # of all kinds; one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
-MIGRATIONS: dict[int, Migration] = {1: _scenes_of_items}  # layout k -> the function that makes layout k + 1 out of it
+def _one_kind_of_mixes(saved: Saved) -> Saved:
+    """Up to layout 2 users on a first visit were scored as all others."""
+    return replace(saved, meta={**saved.meta, "first": False})
+
+
+LAYOUT = 3  # of all kinds; one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
+MIGRATIONS: dict[int, Migration] = {
+    1: _scenes_of_items,
+    2: _one_kind_of_mixes,
+}  # layout k -> the function that makes layout k + 1 out of it
 _MIX = ("mean", "spread", "line", "bend", "at", "out")
 ARRAYS = "arrays.safetensors"
 
@@ -60,14 +68,14 @@ def opened(folder: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[s
 def learned_arrays(learned: Learned) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What known scenes taught as arrays and JSON values."""
     arrays = {"map": learned.ground.map, "lean": learned.ground.lean, "gain": learned.gain, "spread": learned.spread}
-    arrays |= _mix_arrays("zero", learned.zero)
-    for s, row in enumerate(learned.mixes):
-        for d, mix in enumerate(row):
-            arrays |= _mix_arrays(f"mix.{s}.{d}", mix)
+    arrays |= _mixes_arrays("", learned.later)
+    if learned.first is not None:
+        arrays |= _mixes_arrays("first.", learned.first)
     meta = {
         "layout": LAYOUT,
         "sizes": learned.sizes,
-        "zero": learned.zero.names,
+        "zero": learned.later.zero.names,
+        "first": learned.first is not None,
         "designs": [{"name": one.name, "columns": one.columns, "steps": one.steps} for one in learned.designs],
     }
     return arrays, meta
@@ -76,18 +84,17 @@ def learned_arrays(learned: Learned) -> tuple[dict[str, np.ndarray], dict[str, A
 def learned_from(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Learned:
     """The inverse of `learned_arrays`."""
     designs = tuple(Design(one["name"], tuple(one["columns"]), one["steps"]) for one in meta["designs"])
-    return Learned(
-        Ground(arrays["map"], arrays["lean"]),
-        designs,
-        tuple(meta["sizes"]),
-        _mix(arrays, "zero", meta["zero"]),
-        tuple(
-            tuple(_mix(arrays, f"mix.{s}.{d}", design.columns) for d, design in enumerate(designs))
-            for s in range(len(meta["sizes"]))
-        ),
-        arrays["gain"],
-        arrays["spread"],
-    )
+    sizes = tuple(meta["sizes"])
+
+    def mixes(prefix: str) -> Mixes:
+        every = [
+            tuple(_mix(arrays, f"{prefix}mix.{s}.{d}", design.columns) for d, design in enumerate(designs))
+            for s in range(len(sizes))
+        ]
+        return Mixes(_mix(arrays, f"{prefix}zero", meta["zero"]), tuple(every))
+
+    first, of_all = mixes("first.") if meta["first"] else None, Ground(arrays["map"], arrays["lean"])
+    return Learned(of_all, designs, sizes, mixes(""), first, arrays["gain"], arrays["spread"])
 
 
 def scene_arrays(scene: Scene) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -134,6 +141,14 @@ def _shelf(arrays: dict[str, np.ndarray], meta: dict[str, Any], folder: Path) ->
     query, document = (_csr(arrays, name, (items, words["width"])) for name in ("query", "document"))
     match = TextMatch(words["name"], query, document, arrays["own"], words["decay"], words["last"])
     return Shelf(arrays["vectors"], match, arrays["crowd"], arrays["among"])
+
+
+def _mixes_arrays(prefix: str, mixes: Mixes) -> dict[str, np.ndarray]:
+    arrays = _mix_arrays(f"{prefix}zero", mixes.zero)
+    for s, row in enumerate(mixes.by_size):
+        for d, mix in enumerate(row):
+            arrays |= _mix_arrays(f"{prefix}mix.{s}.{d}", mix)
+    return arrays
 
 
 def _mix_arrays(prefix: str, mix: Mix) -> dict[str, np.ndarray]:

@@ -53,12 +53,14 @@ class Moments:
 class Episode:
     """inputs: float32 (T, C, F), columns of candidates, the right one first. offset: float32 (T, C), log of how many items a
     candidate stands for; -inf where it is none. own: the support users' own events, see `own_events`; None where they were not
-    looked at. names: F, of the columns: `columns_of` the shelf, or its `base` alone where nobody was the support."""
+    looked at. names: F, of the columns: `columns_of` the shelf, or its `base` alone where nobody was the support. first: the
+    same users asked as on a first visit, see `first_visits`; None where nobody bought anything else."""
 
     inputs: np.ndarray
     offset: np.ndarray
     own: Episode | None = None
     names: tuple[str, ...] = COLUMNS
+    first: Episode | None = None
 
     def columns(self, names: Sequence[str]) -> np.ndarray:
         """float32 (T, C, len(names)): those of `inputs` that are named."""
@@ -130,13 +132,26 @@ def last_steps(dataset: Dataset, users: np.ndarray, among: np.ndarray) -> Tasks:
     return Tasks(dataset, dataset.start[:-1][users], cut[last[users]], cut[last[users] + 1])
 
 
+def first_visits(dataset: Dataset, users: np.ndarray, among: np.ndarray) -> Tasks:
+    """`last_steps` as if the last visit were the first: histories hold no earlier purchase of the items `among`, bool (N,). A
+    user who bought nothing else before has no task."""
+    found = last_steps(dataset, users, among)
+    keep = ~among[dataset.item]
+    for task in range(len(found)):
+        keep[found.query(task)] = True
+    return last_steps(dataset.keep(keep), found.user, among)
+
+
 def episode(world: World, known: Ground, support: int, queries: int, rng: np.random.Generator, own: bool = False) -> Episode:
     """Support users and others who ask, all drawn anew; `support` 0 is a scene without any. own: with the support's own
     events."""
     users = rng.permutation(world.users)
     few = None if support == 0 else learn_few(known, world.shelf, world.dataset, users[:support])
-    asked = last_steps(world.dataset, users[support : support + queries], world.shelf.among)
-    found = posed(world, known, few, asked, rng)
+    others = users[support : support + queries]
+    found = posed(world, known, few, last_steps(world.dataset, others, world.shelf.among), rng)
+    if not world.shelf.among.all():
+        asked = first_visits(world.dataset, others, world.shelf.among)
+        found = replace(found, first=posed(world, known, few, asked, rng.spawn(1)[0]) if len(asked) else None)
     return replace(found, own=own_events(replace(world, users=users[:support]), known, rng)) if own and support else found
 
 

@@ -133,7 +133,7 @@ def test_a_column_that_nothing_reads_is_noted(name):
     (note,) = unread_columns(table("user_id", "item_id", "timestamp", "price", name), "events", "columns")
     assert f"events: column {name!r} is not read" in note and "columns={" in note and "'price'," not in note
     (note,) = unread_columns(table("item_id", "title", name, "other"), "items", "item_columns")
-    assert f"items: columns {name!r}, 'other' are not read, except by a prompt template" in note
+    assert f"items: columns {name!r}, 'other' are not read, except by a prompt template or a rule that names them" in note
     assert ("items_to_recommend" in note) == (name == "is_hidden")
 
 

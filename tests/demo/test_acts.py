@@ -12,10 +12,11 @@ import pytest
 from llmrec.data.build import build
 from llmrec.data.tasks import Tasks
 from llmrec.demo import act_department, act_films, act_steps, act_trips
-from llmrec.demo.act import LINE, Act, Curve, Panel, cut, show, wrapped
+from llmrec.demo.act import LINE, Act, cut, show, wrapped
 from llmrec.demo.films import read_films
 from llmrec.demo.measuring import all_events, listed_scores, results
-from llmrec.demo.plot import plot
+from llmrec.evaluation.plot import Curve, Panel, plot
+from llmrec.evaluation.summary import curves, sentence, table_lines
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
 
@@ -109,14 +110,14 @@ def test_the_verdict_on_trips_is_that_of_the_numbers():
         ("known=3,all", "ease", level), ("known=3,all", "popularity", behind), ("known=3,all", "zero_steps", level),
         ("known=3,new", "ease", behind),
     )  # fmt: skip
-    assert act_trips.sentence(rows, "trip") == (
+    assert sentence(rows, "trip") == (
         "After 1 trip llmrec is ahead of EASE and popularity. After 3 trips llmrec is level with EASE, and behind popularity."
     )
-    lines = act_trips.lines_of(rows, "trip")
+    lines = table_lines(rows, "trip")
     assert lines[0].split() == ["after", "1", "trip", "after", "3", "trips"]
     assert [line.split("  ")[0] for line in lines[1:]] == ["llmrec", "llmrec, zero steps", "popularity", "EASE"]
     assert "0.280 ▼ [-0.021, -0.019]" in lines[-1] and "0.320 ▲ [+0.019, +0.021]" in lines[-2]
-    assert [curve.name for curve in act_trips.curves(rows)] == ["EASE", "popularity", "llmrec"]
+    assert [curve.name for curve in curves(rows)] == ["EASE", "popularity", "llmrec"]
     assert list(act_trips.steps_gain(rows)) == ["known=1,all", "known=3,all"]
 
 

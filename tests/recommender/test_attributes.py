@@ -230,3 +230,18 @@ def test_everybody_includes_those_of_whom_attributes_alone_are_known(told, tmp_p
     found = pd.read_parquet(tmp_path / "lists.parquet")
     assert list(found["user_id"].unique()) == [*told.state.histories.users.values, "visitor"]
     assert set(found["source"][-3:]) == {BY_ATTRIBUTES}
+
+
+def test_who_is_answered_by_attributes_gets_no_hidden_item_and_attributes_are_forgotten(mine, tmp_path):
+    gone = mine.recommend(["visitor"], k=3)["item_id"].tolist()
+    mine.hide_items(gone)
+    answer = mine.recommend(["visitor"], k=ITEMS - 3)
+    assert BY_ATTRIBUTES in set(answer.source) and not set(gone) & set(answer.item_id)
+    mine.forget(["visitor", "u000"])
+    mine.save_pretrained(tmp_path, histories=True)
+    saved = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"u001" in saved and b"u000" not in saved and b"visitor" not in saved
+    for rec in (mine, Recommender.from_pretrained(tmp_path)):
+        assert set(rec.recommend(["visitor", "u000"], k=3).source) == {FALLBACK}
+        people = rec.state.people
+        assert len(people.users) == len(people.attributes) == USERS - 1

@@ -78,7 +78,7 @@ def test_known_scenes_with_habits_promise_gains_and_others_do_not(known, aimless
     assert known.gain[1].max() > known.gain[0].max()  # 64 users say more than 16
     assert aimless.gain.max() < 0.1 * known.gain.max()
     assert known.best(64) == int(known.gain[1].argmax()) and known.best(0) is None
-    assert known.zero.names == ZERO.columns and known.mixes[1][2].names == DESIGNS[2].columns
+    assert known.later.zero.names == ZERO.columns and known.later.by_size[1][2].names == DESIGNS[2].columns
 
 
 def test_the_nearest_size_is_nearest_as_a_ratio(known):

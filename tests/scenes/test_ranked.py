@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -264,3 +265,26 @@ def test_event_types_are_read_as_the_recommender_numbers_them(backed, department
     assert shelf.event_types == found.event_types == ("buy", "view")
     np.testing.assert_allclose(found.sample_weight, [0.1, 1, 1, 1])
     assert shelf.in_its_terms(events_for(catalogue, table)[0]).attributes == {}
+
+
+def test_what_the_recommender_has_hidden_or_removed_is_in_no_scene(backed, rec, departments):
+    """Also in scenes opened out of what was kept when they were learned, and in those that are saved. One that is open already
+    stays as it is."""
+    events, items = departments
+    asked, new = of(events, 0, 20), items[items["aisle"] == "new"]
+    open_before = backed.open(scene="new")
+    first = open_before.recommend(histories=asked, k=3)["item_id"]
+    gone = first.value_counts().index[:2].tolist()
+    later = copy.copy(rec)
+    later.hide_items(gone[:1])
+    later.remove_items(gone[1:])
+    scenes = copy.copy(backed)
+    scenes.recommender = later
+    for shop in (scenes.open(scene="new"), scenes.open(new), scenes.open(scene="new").adapt(of(events, 100, 164))):
+        answer = shop.recommend(histories=asked, k=58, filter_viewed=False)
+        assert answer["item_id"].nunique() == 58 and not set(gone) & set(answer["item_id"])
+        assert not set(gone) & set(shop.recommend(["nobody"], k=58)["item_id"])
+    assert set(gone) <= set(open_before.recommend(histories=asked, k=3)["item_id"])
+    assert scenes.open(scene="new").scene.shelf.state.hidden.sum() == 2 and rec.state.hidden is None
+    later.show_items(gone[:1])
+    assert gone[0] in set(scenes.open(scene="new").recommend(histories=asked, k=59, filter_viewed=False)["item_id"])

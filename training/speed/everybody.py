@@ -4,13 +4,13 @@ python training/speed/everybody.py --folder ml1m/ --output training/results/ever
 python training/speed/everybody.py --made 1000000 --output training/results/everybody.json
 
 The first is `llmrec recommend FOLDER --all --out lists.parquet` in a process of its own, whose memory and processor time the
-system reports; memory includes Python, torch and the model. `--made` first saves a made shop of so many known users with 3 to 7
-events each and ITEMS items, which in groups of users are bought more often. Its recommender is fitted as briefly as can be, on the
-events of FITTED users: one block, 30 candidates a source, no gradient steps for a user. What is measured of it is memory, and the
-part of the time that does not depend on the transformer.
+system reports; memory includes Python, torch and the model. `--made` first saves a made shop of so many known users with 3 to
+7 events each and ITEMS items, some of which a group of users buys more often. Its recommender is fitted as briefly as can be,
+on the events of FITTED users: one block, 30 candidates a source, no gradient steps for a user. Measured is memory above all: time
+grows with blocks, candidates and steps.
 
-Then SAMPLE users are asked for in turn in three ways: one by one, BATCH at a time with `recommend`, and by `recommend_all`. A ratio is
-the median over rounds of processor time, over that of `recommend_all`.
+Then SAMPLE users are asked for in turn in three ways: one by one, BATCH at a time with `recommend`, and by `recommend_all`. A
+ratio is the median over rounds of processor time, over that of `recommend_all`.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ import torch
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, first_baskets
-from llmrec.demo.comparison import Arm, quality
-from llmrec.demo.comparison import cells as make_cells
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.train import train
 from llmrec.encoder.users import PromptReading, Read, batches, joined
+from llmrec.evaluation.comparison import Arm, quality
+from llmrec.evaluation.comparison import cells as make_cells
 from llmrec.meta.adaptable import Base, Lora
 from llmrec.meta.gate import Choice
 from llmrec.meta.inner import Initialisation

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llmrec.demo.verdict import MARKS, standing
 from llmrec.errors import MissingExtraError
+from llmrec.evaluation.verdict import MARKS, standing
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
 

@@ -14,13 +14,13 @@ import torch
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.demo.act_trips import split
-from llmrec.demo.comparison import cells, compare
-from llmrec.demo.controls import fit_controls
 from llmrec.demo.run import read_tables
 from llmrec.encoder.backbone import load_body, load_text
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import train
 from llmrec.encoder.weights import Weights
+from llmrec.evaluation.comparison import cells, compare
+from llmrec.evaluation.controls import fit_controls
 from llmrec.index.candidates import recall
 from llmrec.meta.adaptable import Base
 from llmrec.metrics.report import Result, write_report

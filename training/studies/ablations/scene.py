@@ -18,10 +18,10 @@ import torch
 from llmrec.adapters.lora import Adapter
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, sample_windows
-from llmrec.demo.comparison import Arm, Cell, Scores, best
-from llmrec.demo.controls import eases, item_knns
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.users import PromptReading, Read, batches, joined
+from llmrec.evaluation.comparison import Arm, Cell, Scores, best
+from llmrec.evaluation.controls import eases, item_knns
 from llmrec.meta.adaptable import Base
 from llmrec.meta.episodes import SceneRows, scene_episode, scene_loss
 from llmrec.meta.inner import Initialisation, adapt

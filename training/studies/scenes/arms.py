@@ -18,7 +18,7 @@ from llmrec.models.counts import support_counts, user_items
 from llmrec.models.item_item import ItemKnn, fit_item_knn
 from llmrec.models.popularity import Popularity, fit_popularity
 from llmrec.scenes.few import Ground
-from llmrec.scenes.learned import DESIGNS, ZERO, Learned
+from llmrec.scenes.learned import DESIGNS, ZERO, Learned, Mixes
 from llmrec.scenes.learning import MixSettings, fit_mix
 from llmrec.scenes.opening import Scene
 from llmrec.scenes.shelf import SceneItems
@@ -91,12 +91,14 @@ def straight(played: Sequence[list[list[Episode]]], sizes: int, seed: int) -> tu
 def with_mixes(learned: Learned, mixes: tuple) -> Learned:
     """The same with one design, `ALL`, whose mixes are these."""
     one = np.ones((len(mixes), 1))
-    return replace(learned, designs=(ALL,), mixes=tuple((mix,) for mix in mixes), gain=one, spread=one)
+    later = replace(learned.later, by_size=tuple((mix,) for mix in mixes))
+    return replace(learned, designs=(ALL,), later=later, first=None, gain=one, spread=one)
 
 
 def of_one(learned: Learned, played: list[list[Episode]], settings: MixSettings, seed: int) -> Learned:
     """Zero steps as one known scene alone would take them."""
-    return replace(learned, zero=fit_mix([[one for size in played for one in size]], ZERO, settings, seed))
+    zero = fit_mix([[one for size in played for one in size]], ZERO, settings, seed)
+    return replace(learned, later=replace(learned.later, zero=zero), first=None)
 
 
 def joint(learned: Learned, known: Sequence[Moments], world: World, users: np.ndarray) -> Learned:
@@ -114,7 +116,7 @@ def target_only(scene: Scene, world: World, users: np.ndarray, seed: int) -> Sce
     drawn, half = replace(world, users=users), len(users) // 2
     played = [episode(drawn, nothing, half, len(users) - half, rng) for _ in range(4)]
     mix, one = fit_mix([played], DESIGNS[2], STRAIGHT, seed), np.ones((1, 1))
-    learned = Learned(nothing, (DESIGNS[2],), (len(users),), scene.learned.zero, ((mix,),), one, one)
+    learned = Learned(nothing, (DESIGNS[2],), (len(users),), Mixes(scene.learned.later.zero, ((mix,),)), None, one, one)
     return replace(scene, learned=learned)
 
 

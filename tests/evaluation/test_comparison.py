@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmrec.data.tasks import first_baskets
-from llmrec.demo.comparison import best, by_user, cells, compare, quality, unseen
+from llmrec.evaluation.comparison import best, by_user, cells, compare, quality, unseen
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ Arm = tuple[Scores, Scores]
 """How a method scores the catalogue where all items count, and where only new ones do; most use one function for both."""
 
 METRICS = ("ndcg@10", "recall@10", "auc")
+CELLS = 1 << 25  # scores of one method held at a time: 128 MB
 
 
 @dataclass(frozen=True)
@@ -77,23 +78,23 @@ def compare(
     """Rows of every arm in every cell; first the paired differences of the `primary` arm from each other arm, then the plain
     means. ours: names of the arms whose role is "ours"; all others are controls.
 
-    A task is scored once for all cells that share it. Users with several tasks count once, by their mean.
+    A task is scored once for all cells that share it; in a large catalogue a part of the tasks is scored at a time. Users with
+    several tasks count once, by their mean.
     """
     differences, means = [], []
     by_tasks: dict[int, list[Cell]] = {}
     for cell in all_cells:
         by_tasks.setdefault(id(cell.tasks), []).append(cell)
     for group in by_tasks.values():
-        found: dict[str, dict[str, dict[str, np.ndarray]]] = {cell.setting: {} for cell in group}
-        seconds = {}
-        for name, arm in arms.items():
-            began = time.perf_counter()
-            every = arm[0](group[0].tasks)
-            seconds[name] = time.perf_counter() - began
-            fresh = every if arm[1] == arm[0] else arm[1](group[0].tasks)
-            for cell in group:
-                measured = measure(cell, fresh if cell.new else every)
-                found[cell.setting][name] = {metric: by_user(values, cell.tasks) for metric, values in measured.items()}
+        measured = {name: _measured(group, arm) for name, arm in arms.items()}
+        seconds = {name: taken for name, (_, taken) in measured.items()}
+        found = {
+            cell.setting: {
+                name: {metric: by_user(values, cell.tasks) for metric, values in parts[place].items()}
+                for name, (parts, _) in measured.items()
+            }
+            for place, cell in enumerate(group)
+        }
         for cell in group:
             for metric in METRICS:
                 values = {name: metrics[metric] for name, metrics in found[cell.setting].items()}
@@ -107,6 +108,33 @@ def compare(
                     found_here = one.value, one.low, one.high, "", one.n, seed, seconds[name]
                     means.append(Result(cell.benchmark, name, role, cell.setting, metric, *found_here))
     return differences + means
+
+
+def _measured(group: Sequence[Cell], arm: Arm) -> tuple[list[dict[str, np.ndarray]], float]:
+    """What `measure` gives for every cell of a group that shares its tasks, and the seconds that one kind of scores took."""
+    tasks, first = group[0].tasks, min(cell.new for cell in group)
+    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in group]
+    seconds, rows = 0.0, max(1, CELLS // tasks.dataset.n_items)
+    for start in range(0, len(tasks), rows):
+        some = np.arange(start, min(start + rows, len(tasks)))
+        part = tasks if len(some) == len(tasks) else tasks.take(some)
+        began = time.perf_counter()
+        scores = {first: arm[first](part)}
+        seconds += time.perf_counter() - began
+        for cell, found in zip(group, parts, strict=True):
+            if cell.new not in scores:
+                scores[cell.new] = scores[first] if arm[1] == arm[0] else arm[cell.new](part)
+            found.append(measure(_part(cell, part, some), scores[cell.new]))
+    whole = [{metric: np.concatenate([part[metric] for part in found]) for metric in METRICS} for found in parts]
+    return whole, seconds
+
+
+def _part(cell: Cell, tasks: Tasks, rows: np.ndarray) -> Cell:
+    """The cell of some of its tasks."""
+    if tasks is cell.tasks:
+        return cell
+    relevant = [cell.relevant[row] for row in rows]
+    return replace(cell, tasks=tasks, relevant=relevant, allowed=None if cell.allowed is None else cell.allowed[rows])
 
 
 def by_user(values: np.ndarray, tasks: Tasks) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmrec.demo.verdict import beside, by_setting, gain, listed, standing, standings
+from llmrec.evaluation.verdict import beside, by_setting, gain, listed, standing, standings
 from llmrec.metrics.bootstrap import Interval
 
 AHEAD, LEVEL, BEHIND = Interval(0.02, 0.01, 0.03, 9), Interval(0.02, -0.01, 0.05, 9), Interval(-0.02, -0.03, -0.01, 9)

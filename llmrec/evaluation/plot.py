@@ -1,19 +1,39 @@
-"""The figure of the demonstration: one panel an act; the only module that imports matplotlib."""
+"""Curves of NDCG@10 with intervals, in one panel or several; the only module that imports matplotlib."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrec.demo.act import Curve, Panel
 from llmrec.errors import MissingExtraError
+from llmrec.metrics.bootstrap import Interval
 
 OURS = "#0b6e4f"
 GREYS = ("#3d4147", "#6f757e", "#9aa0a8", "#bfc4ca")
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("s", "^", "D", "v")
 WIDE, HIGH = 4.6, 3.7  # inches of a panel
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a panel. name: in the legend. role: "ours" or "control". x: where it was measured. y: the means there."""
+
+    name: str
+    role: str
+    x: tuple[int, ...]
+    y: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of the figure. title: what is seen. below: the label of the x axis."""
+
+    title: str
+    below: str
+    curves: tuple[Curve, ...]
 
 
 def plot(panels: Sequence[Panel], path: Path) -> None:
