@@ -53,6 +53,7 @@ from llmrec.recommender.given import (
     warn_if_lost,
 )
 from llmrec.recommender.holding_out import hold_out
+from llmrec.recommender.portable import Portable
 from llmrec.recommender.ruled import shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state
@@ -62,11 +63,12 @@ from llmrec.recommender.shared import Shared
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
 from llmrec.recommender.upkeep import Upkeep
+from llmrec.recommender.user_adapter import UserAdapter
 from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
 
-class Recommender(Upkeep, Shared):
+class Recommender(Upkeep, Portable, Shared):
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
@@ -225,6 +227,7 @@ class Recommender(Upkeep, Shared):
         ranker: CandidateRanker | None = None,
         context: Mapping[str, Any] | None = None,
         rules: Rules | None = None,
+        adapter: UserAdapter | None = None,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
         known.
@@ -248,6 +251,7 @@ class Recommender(Upkeep, Shared):
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
             them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
         rules: of the shop, such as `Rules(filters=["price < 50"], at_most={"brand": 1})`; see `llmrec.rules.Rules`.
+        adapter: what `adapt` gave, or `UserAdapter.from_pretrained`; every history is read under it, without other steps.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -266,6 +270,8 @@ class Recommender(Upkeep, Shared):
             )
         check_count(k)
         how = checked_steps(steps)
+        if adapter is not None and how is not None:
+            raise DataError("steps: expected none beside adapter, which has taken its own; leave one of the two out")
         if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
@@ -287,7 +293,7 @@ class Recommender(Upkeep, Shared):
             warn_if_left_out(state, asked, attributes)
         here = context_of(state, context)
         check_process()
-        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules))
+        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter)
         found, request = answer_under_rules(state, known, asked, attributes, request)
         warn_of_pins(state, found, asked, request)
         warn_if_short(found.asker, asked, k, filter_viewed, allowed is not None, shortage(found, asked, request))
