@@ -132,7 +132,7 @@ def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
             )
     for file in sorted(target.rglob("*")):
         name = file.relative_to(target).as_posix()
-        if not file.is_dir() and name not in expected and name != MANIFEST and not _may_stand_beside(name):
+        if not file.is_dir() and name not in expected and name != MANIFEST and not may_stand_beside(name):
             raise ArtefactError(f"{file}: expected only the files that were saved, got this one too; move it out of the folder")
     return manifest["meta"]
 
@@ -322,7 +322,7 @@ def _discard(folder: Path) -> None:
         shutil.rmtree(waste, ignore_errors=True)
 
 
-def _may_stand_beside(name: str) -> bool:
+def may_stand_beside(name: str) -> bool:
     """Whether a file, named by its relative POSIX path, may be in a saved folder without having been saved."""
     last = name.rpartition("/")[2]
     return last in BESIDE or last.lower().endswith(".md") or any(name == tool or name.startswith(f"{tool}/") for tool in TOOLS)
@@ -335,7 +335,7 @@ def _keep_beside(target: Path, fresh: Path) -> None:
     for file in sorted(target.rglob("*")):
         name = file.relative_to(target)
         copy = fresh / name
-        if file.is_symlink() or copy.exists() or not _may_stand_beside(name.as_posix()):
+        if file.is_symlink() or copy.exists() or not may_stand_beside(name.as_posix()):
             continue
         if file.is_dir():
             copy.mkdir(parents=True)  # git needs its empty folders too
@@ -377,7 +377,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 def _refuse_to_overwrite(target: Path) -> None:
     empty = target.is_dir() and all(
-        _may_stand_beside(entry.relative_to(target).as_posix()) and not entry.is_symlink()
+        may_stand_beside(entry.relative_to(target).as_posix()) and not entry.is_symlink()
         for entry in target.rglob("*")
         if entry.is_symlink() or not entry.is_dir()
     )

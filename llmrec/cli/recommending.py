@@ -98,7 +98,7 @@ def recommend(
     if explain and (everybody or adapter):
         raise click.UsageError("--explain is for --users, --histories and --attributes, without --adapter.")
     batched = (everybody or histories is not None) and out is not None and out.suffix.lower() == f".{form}"
-    batched = batched and not (attributes or adapter or explain)
+    batched = batched and form != "trec" and not (attributes or adapter or explain)
     if everybody and not batched:
         raise click.UsageError(
             "--all writes a file, without --adapter: say --out lists.parquet, or another name in .csv, .json or .jsonl."

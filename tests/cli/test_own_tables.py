@@ -120,6 +120,8 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
     assert title in listed and len(listed.splitlines()) == 11
 
     csv = run("recommend", shop, "--users", "12001,12002,12001", "--k", 3, "--format", "csv").stdout.splitlines()
+    trec = run("recommend", shop, "--users", "12001,12002", "--k", 3, "--format", "trec").stdout.splitlines()
+    assert [line.split()[2] for line in trec] == [line.split(",")[1].strip('"') for line in csv[1:]]
     assert csv[0] == '"user_id","item_id","score","rank","source","steps"' and len(csv) == 7 and csv[1].startswith("12001,")
     out = tmp_path / "new folder" / "lists.parquet"
     run("recommend", shop, "--histories", path, "--on-bad-rows", "skip", "--k", 2, "--format", "parquet", "--out", out)
