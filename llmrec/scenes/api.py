@@ -38,7 +38,7 @@ from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
 from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shown
-from llmrec.store import located, save_arrays, write_folder
+from llmrec.store import save_arrays, write_folder
 
 KIND = "known scenes"
 SCENES = "scenes"  # in the folder of a recommender
