@@ -280,8 +280,8 @@ class Recommender(Upkeep):
         signals: bool = False,
         rules: Rules | None = None,
     ) -> Any:
-        """Why items are recommended: which past items and signals raise them, in sentences. Each past item, of many the 100 latest,
-        is left out of the history with all its events, and the rest is scored as `recommend` scores it (occlusion).
+        """Why items are recommended: which past items and signals raise them, in sentences. Each past item (of many the 100
+        latest) is left out of the history with all its events, and the rest is scored as `recommend` scores it (occlusion).
 
         users, k, filter_viewed, histories, columns, context, rules: as in `recommend`. items: ids to explain; None for what
             `recommend` gives. events: past items to name for each item, at most. template: of the sentences, "explanation" or a
