@@ -81,15 +81,27 @@ def write_folder(path: str | Path, writer: Callable[[Path], None], kind: str, me
         shutil.rmtree(fresh, ignore_errors=True)  # it is gone already unless something went wrong
 
 
-def check_target(path: str | Path) -> None:
+def check_target(path: str | Path, kind: str | None = None) -> None:
     """Raises ArtefactError where `write_folder` would refuse or fail to write, for work that takes long before it saves.
 
+    kind: what will be saved; an older save of another kind is then refused too, so that a wrong path replaces nothing.
     Nothing stays behind: the nearest folder above that is there is tried with an empty file.
     """
     target = Path(os.path.realpath(located(path)))
     with writing_to(target):
         _refuse_to_overwrite(target)
+    if kind is not None and (target / MANIFEST).is_file() and (there := saved_kind(target)) != kind:
+        raise ArtefactError(
+            f"{path}: expected nothing, or an older {kind} to replace, got a saved {there}; choose another path"
+        )
     check_parent(target)
+
+
+def saved_kind(path: str | Path) -> str:
+    """What was saved in a folder, as `write_folder` was told. Raises ArtefactError where it holds nothing that was saved, or a
+    manifest with other bytes than it was written with."""
+    kind: str = _manifest(Path(os.path.realpath(located(path))))["kind"]
+    return kind
 
 
 def check_parent(path: str | Path) -> None:

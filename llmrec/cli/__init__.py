@@ -11,10 +11,13 @@ from typing import Any
 
 import click
 
+from llmrec.cli.adapting import adapt
 from llmrec.cli.checking import check
 from llmrec.cli.config import add_config
 from llmrec.cli.evaluating import evaluate
+from llmrec.cli.exporting import export
 from llmrec.cli.fitting import fit
+from llmrec.cli.opening import open_scene
 from llmrec.cli.options import EXISTING, FilePath, in_options
 from llmrec.cli.recommending import recommend
 from llmrec.cli.similar import similar
@@ -62,6 +65,8 @@ def main() -> None:
       llmrec fit events.csv --out shop/       train and save
       llmrec recommend shop/ --users 17850    a list for a customer
       llmrec recommend shop/ --all --out lists.parquet
+      llmrec open shop/ --items new.csv --out scene/     a new category or country, of fit --scene
+      llmrec export shop/ --out out/          vectors, similar items and the encoder for other programs
 
     \b
     Options of any command may stand in a file:
@@ -164,3 +169,6 @@ main.add_command(fit)
 main.add_command(recommend)
 main.add_command(similar)
 main.add_command(evaluate)
+main.add_command(adapt)
+main.add_command(open_scene)
+main.add_command(export)

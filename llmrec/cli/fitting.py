@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llmrec.cli.opening import learn_scenes, scene_column
 from llmrec.cli.options import (
     EXISTING,
     FilePath,
@@ -18,6 +19,7 @@ from llmrec.cli.options import (
     format_options,
     overheard,
     told,
+    user_format_options,
     warn,
     warn_if_few,
     with_reading,
@@ -35,6 +37,18 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--items", type=EXISTING, help="File of items; without it the catalogue is built from the titles and prices in the events."
 )
+@click.option("--users", type=EXISTING, help="File of user_id and attributes, such as age band or country; see --user-columns.")
+@click.option(
+    "--context",
+    metavar="NAME,NAME",
+    help="Columns of the events that are known when a request comes, such as device; hour and weekday come from the times.",
+)
+@click.option(
+    "--scene",
+    metavar="COLUMN",
+    help="Also learn from the values of this column, such as category or country, how new ones are started by `llmrec open`.",
+)
+@click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")
 @click.option(
     "--settings",
@@ -59,11 +73,16 @@ SETTINGS = ("quick", "default", "best")
     "some seconds for a small shop, a minute or two for a large one. They are known to the saved recommender all the same.",
 )
 @format_options
+@user_format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Show no progress; print the command to recommend with.")
 def fit(
     events: Path,
     items: Path | None,
+    users: Path | None,
+    context: str | None,
+    scene: str | None,
+    repeat_purchases: bool,
     out: Path,
     settings: str,
     minutes: float | None,
@@ -81,6 +100,8 @@ def fit(
     Examples:
       llmrec fit export.csv --out shop/
       llmrec fit orders.csv --items products.csv --out shop/ --settings best --date-format dmy
+      llmrec fit orders.csv --users customers.csv --context device,hour --out shop/
+      llmrec fit orders.csv --items products.csv --scene category --out shop/
     """
     from llmrec.data.clean import Cleaning
     from llmrec.evaluation.report import fit_facts, save_report
@@ -96,6 +117,9 @@ def fit(
     check_target(out)  # before hours of training, not behind them
     written = format_given()
     first, second = written.read(events, items)
+    people = written.read_one(users, "users")
+    if scene is not None:
+        scene = scene_column(scene, first, second)
     verbose = not quiet and not as_json
     with told(), overheard() if verbose else nullcontext():
         recommender = Recommender(settings=chosen, seed=seed).fit(
@@ -106,6 +130,8 @@ def fit(
             output_dir=checkpoints,
             verbose=verbose,
             held_out_users="auto" if evaluate else 0,
+            users=None if people is None else people.table,
+            context=[name.strip() for name in (context or "").split(",") if name.strip()],
         )
         if recommender.held_out is not None:
             recommender.observe(recommender.held_out)
@@ -113,11 +139,14 @@ def fit(
         found = measured(recommender, verbose)
     known, cleaned = recommender.state.histories, recommender.report
     assert cleaned is not None  # of tables there always is one
-    report = with_reading(cleaned, first, second)
+    report = with_reading(cleaned, first, second, people)
     seconds = time.perf_counter() - began
-    files = [events] if items is None else [events, items]
+    files = [file for file in (events, items, users) if file is not None]
     for note in save_report(out, fit_facts(recommender, found, report, files, seconds), found):
         warn(note)
+    if scene is not None:
+        with told(), overheard() if verbose else nullcontext():
+            learn_scenes(recommender, out, scene, repeat_purchases, first, second, written, verbose)
     warn_if_few(known.n_users)
     example = str(known.users[int((known.start[1:] - known.start[:-1]).argmax())])
     command = shlex.join(["llmrec", "recommend", str(out), "--users", example, "--titles"])

@@ -36,6 +36,7 @@ class FilePath(click.Path):
 
 
 EXISTING = FilePath(exists=True, dir_okay=False, path_type=Path)
+FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class FormatOptions:
     date_format: str | None = None
     columns: tuple[str, ...] = ()
     item_columns: tuple[str, ...] = ()
+    user_columns: tuple[str, ...] = ()
     names: str | None = None
     skip_rows: int = 0
     on_bad_rows: OnBadRows = "few"
@@ -67,6 +69,19 @@ class FormatOptions:
 
         return table_format(self.encoding, self.separator, self.decimal, self.date_format, self.item_columns)
 
+    def users(self) -> TableFormat:
+        """The format of the table of users; what is None is found."""
+        from llmrec.data.table_format import table_format
+
+        return table_format(self.encoding, self.separator, self.decimal, self.date_format, self.user_columns)
+
+    def read_one(self, path: Path | None, what: str) -> Reading | None:
+        """The table of "events", "items" or "users" in a file; None for no file. Raises as `llmrec.data.reading.read`."""
+        from llmrec.data.reading import read
+
+        known = {"events": self.events, "items": self.items, "users": self.users}[what]()
+        return None if path is None else read(path, what, known, self.on_bad_rows)
+
     def read(self, events: Path, items: Path | None) -> tuple[Reading, Reading | None]:
         """The tables in the files. Raises what `llmrec.data.reading.read` raises."""
         from llmrec.data.reading import read
@@ -80,7 +95,7 @@ class FormatOptions:
         for name in ("separator", "encoding", "decimal", "date_format", "names"):
             if value := getattr(self, name):
                 said += [f"--{name.replace('_', '-')}", value]
-        for name in ("columns", "item_columns"):
+        for name in ("columns", "item_columns", "user_columns"):
             said += [word for pair in getattr(self, name) for word in (f"--{name.replace('_', '-')}", pair)]
         said += ["--skip-rows", str(self.skip_rows)] if self.skip_rows else []
         said += ["--on-bad-rows", self.on_bad_rows] if self.on_bad_rows != "few" else []
@@ -169,6 +184,16 @@ _ITEMS = (
         help="Items listed twice with different values: stop with an error, or keep the first.",
     ),
 )
+_USERS = (
+    click.option(
+        "--user-columns",
+        expose_value=False,
+        callback=_keep,
+        metavar='"THEIRS=user_id"',
+        multiple=True,
+        help="Like --columns, for the file of users; of that only user_id has a meaning.",
+    ),
+)
 
 
 def format_options(command: Command) -> Command:
@@ -179,6 +204,11 @@ def format_options(command: Command) -> Command:
 def event_format_options(command: Command) -> Command:
     """The options of `FormatOptions` for a table of events alone."""
     return _with(command, _EVENTS)
+
+
+def user_format_options(command: Command) -> Command:
+    """What is said of a table of users, beside the options for events."""
+    return _with(command, _USERS)
 
 
 def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
@@ -213,6 +243,13 @@ def losses_of(reading: Reading) -> Iterator[str]:
             )
         elif step.detail:
             yield f"{step.table}: {step.detail}"
+
+
+def warn_of_losses(*readings: Reading | None) -> None:
+    """A line on stderr for every step of the readings that dropped or repaired rows."""
+    for reading in readings:
+        for line in losses_of(reading) if reading is not None else ():
+            warn(line)
 
 
 def warn(text: str) -> None:

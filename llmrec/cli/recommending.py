@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmrec.cli.options import EXISTING, FilePath, event_format_options, format_given, losses_of, overheard, told, warn
+from llmrec.cli.options import (
+    EXISTING,
+    FOLDER,
+    event_format_options,
+    format_given,
+    overheard,
+    told,
+    user_format_options,
+    warn_of_losses,
+)
 from llmrec.cli.tables import SENTENCE, form_of, output_options, put
 
 if TYPE_CHECKING:
@@ -17,9 +27,21 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=FilePath(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--users", metavar="ID,ID", help="Ids of known users, separated by commas.")
 @click.option("--histories", type=EXISTING, help="File of events of users, known or new; read as `check` reads it.")
+@click.option(
+    "--attributes",
+    type=EXISTING,
+    help="File of user_id and attributes, of a recommender fitted with --users; alone, its users are answered by these.",
+)
+@click.option(
+    "--context",
+    metavar='"NAME=VALUE"',
+    multiple=True,
+    help="What is known of the request, of a recommender fitted with --context; may be repeated.",
+)
+@click.option("--adapter", type=FOLDER, help="Read the histories under this adapter, which `llmrec adapt` wrote.")
 @click.option("--all", "everybody", is_flag=True, help="All users who were saved, batch by batch to a file.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Items per user.")
 @click.option("--rules", type=EXISTING, help="YAML file of the shop's rules: filters, at_most, boost, pin, ...")
@@ -27,10 +49,14 @@ if TYPE_CHECKING:
 @click.option("--explain", is_flag=True, help="Add why: the past item that raises each item most, and a sentence.")
 @output_options
 @event_format_options
+@user_format_options
 def recommend(
     folder: Path,
     users: str | None,
     histories: Path | None,
+    attributes: Path | None,
+    context: tuple[str, ...],
+    adapter: Path | None,
     everybody: bool,
     k: int,
     rules: Path | None,
@@ -40,7 +66,7 @@ def recommend(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Recommend items with a recommender that `llmrec fit` saved.
+    """Recommend items with a recommender that `llmrec fit` saved, or for a scene that `llmrec open` started.
 
     \b
     Examples:
@@ -49,6 +75,8 @@ def recommend(
       llmrec recommend shop/ --histories clicks.csv --k 20 --out lists.csv
       llmrec recommend shop/ --all --out lists.parquet
       llmrec recommend shop/ --users 17850 --rules rules.yaml
+      llmrec recommend shop/ --attributes newcomers.csv --context "device=mobile"
+      llmrec recommend scene/ --histories clicks.csv
 
     \b
     rules.yaml, of which every line may be left out:
@@ -60,47 +88,76 @@ def recommend(
     Lists of --all and --histories go to a .parquet, .csv, .json or .jsonl file batch by batch: memory does not grow with their
     number. With --explain they are held whole.
     """
-    if (users is not None) + (histories is not None) + everybody != 1:
-        raise click.UsageError("give either --users, known by id, or --histories, a table of events, or --all.")
+    told_of = attributes is not None and histories is None
+    if (users is not None) + (histories is not None) + everybody + told_of != 1:
+        raise click.UsageError(
+            "give either --users, known by id, or --histories, a table of events, or --all, or --attributes, a table of users, "
+            "which may also stand beside --histories."
+        )
     form = form_of(form, out)
-    if everybody and explain:
-        raise click.UsageError("--explain is for --users and --histories; it holds all lists at once, which --all does not.")
-    batched = not explain and users is None and out is not None and out.suffix.lower() == f".{form}"
+    if explain and (everybody or adapter):
+        raise click.UsageError("--explain is for --users, --histories and --attributes, without --adapter.")
+    batched = (everybody or histories is not None) and out is not None and out.suffix.lower() == f".{form}"
+    batched = batched and not (attributes or adapter or explain)
     if everybody and not batched:
-        raise click.UsageError("--all writes a file: say --out lists.parquet, or another name in .csv, .json or .jsonl.")
+        raise click.UsageError(
+            "--all writes a file, without --adapter: say --out lists.parquet, or another name in .csv, .json or .jsonl."
+        )
     from llmrec.data.frames import to_arrow
     from llmrec.recommender.recommender import Recommender
+    from llmrec.recommender.user_adapter import UserAdapter
     from llmrec.rules.rules import Rules
-    from llmrec.store import check_parent
+    from llmrec.scenes.new import KIND as SCENE
+    from llmrec.store import check_parent, saved_kind
 
     if out is not None:
         check_parent(out)
-    table = None
-    if histories is not None:
-        reading = format_given().read(histories, None)[0]
-        table = reading.table
-        for line in losses_of(reading):
-            warn(line)
+    here = context_of(context)
+    reading, people = (format_given().read_one(path, what) for path, what in ((histories, "events"), (attributes, "users")))
+    warn_of_losses(reading, people)
+    table = None if reading is None else reading.table
     with told(), nullcontext() if quiet else overheard("" if batched else "Note: "):
+        if saved_kind(folder) == SCENE:
+            if everybody or attributes or context or adapter or rules or explain:
+                raise click.UsageError(f"'{folder}' is a scene, which is asked by --users or --histories alone.")
+            put(to_arrow(_of_scene(folder, users, table, k, titles), "answer"), form, out)
+            return
         ruled = None if rules is None else Rules.from_yaml(rules)
         recommender = Recommender.from_pretrained(folder)
         if batched and out is not None:
-            recommender.recommend_all(out, k, histories=table, titles=titles, verbose=not quiet, rules=ruled)
+            recommender.recommend_all(out, k, histories=table, titles=titles, verbose=not quiet, rules=ruled, context=here)
             return
-        reasons = None
+        asked: Any = None if people is None else people.table
         if users is not None:
             asked = known_ids(users, recommender.state.known.first.users)
-            answer = recommender.recommend(asked, k, titles=titles, rules=ruled)
-            reasons = recommender.explain(asked, k=k, rules=ruled) if explain else None
-        else:
-            answer = recommender.recommend(histories=table, k=k, titles=titles, rules=ruled)
-            reasons = recommender.explain(histories=table, k=k, rules=ruled) if explain else None
-    shown = to_arrow(answer, "answer")
-    if reasons is not None:  # of the same rows
-        why = to_arrow(reasons, "reasons")
-        for name in ("because_item_id", SENTENCE):
-            shown = shown.append_column(name, why.column(name))
+        under = None if adapter is None else UserAdapter.from_pretrained(adapter, recommender)
+        answer = recommender.recommend(asked, k, histories=table, titles=titles, rules=ruled, context=here, adapter=under)
+        shown = to_arrow(answer, "answer")
+        if explain:
+            reasons = recommender.explain(asked, k=k, histories=table, rules=ruled, context=here)  # of the same rows
+            why = to_arrow(reasons, "reasons")
+            for name in ("because_item_id", SENTENCE):
+                shown = shown.append_column(name, why.column(name))
     put(shown, form, out)
+
+
+def _of_scene(folder: Path, users: str | None, histories: Any, k: int, titles: bool) -> Any:
+    from llmrec.data.ids import Ids
+    from llmrec.scenes.new import SceneRecommender
+
+    scene = SceneRecommender.from_pretrained(folder)
+    return scene.recommend(None if users is None else known_ids(users, Ids([])), k, histories=histories, titles=titles)
+
+
+def context_of(said: tuple[str, ...]) -> dict[str, Any] | None:
+    """What is known of a request: NAME=VALUE by name, numbers as numbers; None for nothing. Raises click.UsageError."""
+    found: dict[str, Any] = {}
+    for pair in said:
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not name:
+            raise click.UsageError(f'--context is {pair!r}, expected a name and its value, as in "device=mobile".')
+        found[name] = int(value) if re.fullmatch("-?(0|[1-9][0-9]*)", value) else value
+    return found or None
 
 
 def known_ids(text: str, known: Ids, option: str = "--users") -> list[Any]:
@@ -109,13 +166,14 @@ def known_ids(text: str, known: Ids, option: str = "--users") -> list[Any]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
         raise click.UsageError(f"{option} is empty, expected ids separated by commas.")
+    return list(dict.fromkeys(known_id(part, known, option) for part in parts))
+
+
+def known_id(text: str, known: Ids, option: str) -> Any:
+    """An id of the type of the known ones. Raises click.UsageError for what is none."""
     kind = type(known[0]) if len(known) else str
-    return list(dict.fromkeys(_known_id(part, kind, known, option) for part in parts))
-
-
-def _known_id(part: str, kind: type, known: Ids, option: str) -> Any:
     try:
-        return kind(part)
+        return kind(text)
     except ValueError as error:
         kinds, example = ("UUIDs", str(known[0])) if kind is uuid.UUID else ("numbers", repr(known[0]))
-        raise click.UsageError(f"{option} holds {part!r}, but the known ids are {kinds}, such as {example}.") from error
+        raise click.UsageError(f"{option} holds {text!r}, but the known ids are {kinds}, such as {example}.") from error

@@ -168,7 +168,7 @@ def asked_for(
     if not len(table):
         raise UnknownItemError(
             f"events: none of the item ids is in the catalogue of {counted(len(catalogue), 'item')} ({step.detail}). Check the "
-            "ids"
+            "ids; a recommender learns of new items by add_items"
         )
     codes, said_of_context = context_codes(table, context)
     notes += said_of_context

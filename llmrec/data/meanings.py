@@ -67,7 +67,7 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
     """
     items = what == "items"
     words = _words(what)
-    option = "--item-columns" if items else "--columns"
+    option = {"items": "--item-columns", "users": "--user-columns"}.get(what, "--columns")
     _check_given(names, given, what, option, tuple(words))
     left_out = [theirs for theirs, ours in given if not ours]
     names = [name for name in names if name not in left_out]

@@ -9,6 +9,7 @@ A causal mask and padding on the right: no state depends on a later slot, on pad
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -278,3 +279,14 @@ def save_model(model: Any, folder: Path) -> None:
     """Write a Hugging Face model (and nothing else) as config and safetensors."""
     with _quiet():
         model.save_pretrained(folder)
+
+
+def save_text(model: TextModel, folder: Path) -> None:
+    """Write a text model with its tokenizer, which pads on the right wherever it is loaded: by its first token where it has no
+    token to pad with, for what stands there is masked."""
+    tokenizer = copy.deepcopy(model.tokenizer)
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    save_model(model.model, folder)
+    tokenizer.save_pretrained(folder)

@@ -42,8 +42,8 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
     figure, places = _figure(len(panels), across)
     for axes, panel in zip(places, panels, strict=True):
         _draw(axes, panel)
-    note = "NDCG@10 (0 to 1, more is better) with 95% intervals over people. Green: llmrec. Grey: what it is compared with."
-    figure.supxlabel(note, fontsize=8, x=0.01, ha="left")
+    notes = "NDCG@10 (0 to 1, more is better) with 95% intervals over people.", "Green: llmrec. Grey: what it is compared with."
+    figure.supxlabel((" " if across > 1 else "\n").join(notes), fontsize=8, x=0.01, ha="left")
     figure.savefig(path, dpi=120)
 
 

@@ -24,6 +24,7 @@ from llmrec.ranking.rankers import AttributeRanker, CandidateRanker, Transformer
 from llmrec.ranking.two_stage import retrieve, retrieve_by_attributes, search_queries
 from llmrec.recommender import ruled
 from llmrec.recommender.state import State
+from llmrec.recommender.user_adapter import UserAdapter
 from llmrec.rules.applied import CatalogueRules
 from llmrec.rules.filling import PINNED
 from llmrec.rules.rules import Rules
@@ -58,7 +59,8 @@ class Request:
     k: items for each user. filter_viewed: leave out items of the history. allowed: bool (N,), items that may be recommended;
     None for all. Of these an answer gives what is offered, see `State.offered`. steps: inner steps on each support, 0 for the
     initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers. context:
-    one row, what is known of the request; None for nothing. rules: of the shop. `answer_everybody` fills in the rest: applied:
+    one row, what is known of the request; None for nothing. adapter: reads every history, in place of one that is adapted to
+    it; `steps` then says nothing. rules: of the shop. `answer_everybody` fills in the rest: applied:
     the rules over the catalogue. barred: bool (A, N), items that single askers must not get; None for none.
     """
 
@@ -71,6 +73,7 @@ class Request:
     rules: Rules | None = None
     applied: CatalogueRules | None = None
     barred: sparse.csr_array | None = None
+    adapter: UserAdapter | None = None
 
     def of(self, askers: np.ndarray) -> Request:
         """The request of some of the askers, in the order given."""
@@ -227,10 +230,11 @@ def attribute_ranker(state: State, tasks: Tasks, reading: PromptReading) -> Attr
 
 
 def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
-    how = state.adapting.choices(tasks, request.steps)
+    ready = request.adapter
+    how = state.adapting.choices(tasks, request.steps) if ready is None else [ready.choice] * len(tasks)
     took = np.array([choice.steps for choice in how])
     with threads_for(state.adapting.largest_product(tasks, how)):
-        reading = read_histories(state, tasks, how)
+        reading = read_histories(state, tasks, how) if ready is None else ready.read(state.adapting, tasks)
         sources = replace(state.retrieval.sources, repeats=not request.filter_viewed)
 
         def bring(allowed: np.ndarray | None) -> Candidates:

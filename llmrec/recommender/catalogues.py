@@ -109,6 +109,13 @@ def vocabulary_of(state: State) -> Vocabulary:
     return vocabulary(read_words(state.catalogue)) if state.vocabulary is None else state.vocabulary
 
 
+def text_encoder(state: State, weights: Weights, cache: Path | None) -> tuple[TextModel, Centring]:
+    """The text encoder that the recommender was fitted with, and what takes its vectors into the recommender's space. Raises
+    WeightsError where `weights` are of another one."""
+    text_model = load_text(weights, state.settings.device)
+    return text_model, _centring(state, text_model, weights, cache)
+
+
 def new_texts(
     state: State,
     catalogue: Catalogue,
@@ -122,8 +129,7 @@ def new_texts(
     raw: float32 (len(new), d_text), what the encoder says of their texts, where that is known. Raises WeightsError where
     `weights` are not of the encoder that the recommender was fitted with.
     """
-    text_model = load_text(weights, state.settings.device)
-    centre = _centring(state, text_model, weights, cache)
+    text_model, centre = text_encoder(state, weights, cache)
     if raw is None:
         texts = item_texts(catalogue, load_template(state.settings.item_template))
         raw = encode_texts(text_model, [texts[item] for item in new], cache)

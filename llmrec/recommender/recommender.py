@@ -39,10 +39,11 @@ from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
-from llmrec.recommender.explaining import explain
 from llmrec.recommender.fit import fit
 from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, events_to_evaluate, user_table
 from llmrec.recommender.holding_out import hold_out
+from llmrec.recommender.portable import Portable
+from llmrec.recommender.reasons import Explaining
 from llmrec.recommender.ruled import shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state, save_state
@@ -51,11 +52,12 @@ from llmrec.recommender.settings_file import changed
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
 from llmrec.recommender.upkeep import Upkeep
+from llmrec.recommender.user_adapter import UserAdapter
 from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
 
-class Recommender(Upkeep):
+class Recommender(Upkeep, Portable, Explaining):
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
@@ -214,6 +216,7 @@ class Recommender(Upkeep):
         ranker: CandidateRanker | None = None,
         context: Mapping[str, Any] | None = None,
         rules: Rules | None = None,
+        adapter: UserAdapter | None = None,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
         known.
@@ -237,6 +240,7 @@ class Recommender(Upkeep):
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
             them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
         rules: of the shop, such as `Rules(filters=["price < 50"], at_most={"brand": 1})`; see `llmrec.rules.Rules`.
+        adapter: what `adapt` gave, or `UserAdapter.from_pretrained`; every history is read under it, without other steps.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -250,6 +254,8 @@ class Recommender(Upkeep):
         """
         check_count(k)
         how = checked_steps(steps)
+        if adapter is not None and how is not None:
+            raise DataError("steps: expected none beside adapter, which has taken its own; leave one of the two out")
         if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
@@ -259,44 +265,12 @@ class Recommender(Upkeep):
         asked = asked_by(state, users, histories, columns, self._frame, "recommend")
         here = context_of(state, context)
         check_process()
-        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules))
+        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter)
         found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
         warn_of_pins(state, found, asked.users, request)
         short = shortage(found, asked.users, request)
         warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short)
         return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
-
-    def explain(
-        self,
-        users: Any = None,
-        items: Iterable[Any] | None = None,
-        k: int = 10,
-        events: int = 1,
-        filter_viewed: bool = True,
-        histories: Any = None,
-        columns: dict[str, str] | None = None,
-        context: Mapping[str, Any] | None = None,
-        template: str | Path = "explanation",
-        signals: bool = False,
-        rules: Rules | None = None,
-    ) -> Any:
-        """Why items are recommended: which past items and signals raise them, in sentences. Each past item (of many the 100
-        latest) is left out of the history with all its events, and the rest is scored as `recommend` scores it (occlusion).
-
-        users, k, filter_viewed, histories, columns, context, rules: as in `recommend`. items: ids to explain; None for what
-            `recommend` gives. events: past items to name for each item, at most. template: of the sentences, "explanation" or a
-            file like prompts/explanation.txt. signals: add a column for the share of each signal (Shapley values).
-
-        Returns a frame `user_id, item_id, score, rank, because_item_id, contribution, signal, sentence` with the rows of
-        `recommend(users, k)`, or with `items` of `recommend(users, len(items), items_to_recommend=items)`, each once for every
-        past item named. `contribution` is by how much the score, before rules, is lower without `because_item_id`; `signal`, of
-        `llmrec.ranking.signals.SIGNALS`, what this comes from most. Where no single past item raises the score, none is named,
-        `contribution` is 0, and `signal` is what the item is ahead of the user's other candidates by, missing where it is not.
-        Shares of signals add up to the contribution, or to what the item is ahead. A ShortAnswerWarning says to whom some of
-        `items` are not explained. Raises as `recommend`, and TemplateError.
-        """
-        what = items, k, events, filter_viewed, columns, context, template, signals, rules
-        return explain(self.state, self._frame, users, histories, *what)
 
     def recommend_all(
         self,

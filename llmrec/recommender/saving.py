@@ -9,6 +9,7 @@ histories/            only when asked for; attributes of users, too
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,10 @@ MIGRATIONS: dict[int, Migration] = {
 }  # layout k -> what makes layout k + 1 out of it
 
 
-def save_state(folder: Path, state: State, histories: bool) -> None:
+def save_state(folder: Path, state: State, histories: bool, also: Callable[[Path], None] | None = None) -> None:
     """Write a state atomically; an older save at `folder` is replaced as a whole.
 
+    also: writes what else belongs into the open folder.
     Raises DataError for an initialisation that this layout has no place for.
     """
     init = state.init
@@ -111,6 +113,8 @@ def save_state(folder: Path, state: State, histories: bool) -> None:
             if state.people is not None:
                 save_ids(to / "histories" / "people.json", state.people.users.values)
                 save_arrays(to / "histories" / "people.safetensors", {"codes": state.people.attributes.codes})
+        if also is not None:
+            also(to)
 
     meta = {
         "layout": LAYOUT,

@@ -20,10 +20,12 @@ from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.numbers import check_seed
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, LlmrecError
+from llmrec.errors import ArtefactError, DataError, LlmrecError
 from llmrec.index.forks import check_process
 from llmrec.progress import Stages
 from llmrec.recommender.recommender import Recommender
+from llmrec.recommender.saving import KIND as RECOMMENDER
+from llmrec.recommender.saving import save_state
 from llmrec.scenes.columns import check_column, event_names, is_of_events, with_scene
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings, check_ranges, learn
@@ -34,9 +36,10 @@ from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
 from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shown
-from llmrec.store import save_arrays, write_folder
+from llmrec.store import located, save_arrays, saved_kind, write_folder
 
 KIND = "known scenes"
+SCENES = "scenes"  # in the folder of a recommender
 PARTS = 8  # scenes made within each known catalogue; a part of one is a scene already
 
 
@@ -156,7 +159,7 @@ class Scenes:
                     raise
             say(f"{sum(one.n_events for one in datasets.values()):,} events over {len(datasets)} catalogues")
         if scene is not None:
-            check_column(datasets[scene].catalogue, names, scene, of_events)
+            check_column(datasets[scene].catalogue.table.column_names, names, scene, of_events)
         with stages("encode", f"{sum(one.n_items for one in datasets.values()):,} item texts"):
             reads = self._reader(repeat_purchases)
             shelves = {name: reads(dataset.catalogue) for name, dataset in datasets.items()}
@@ -206,8 +209,8 @@ class Scenes:
 
         items: table of `item_id, title`, and `category` and `text` if there are any; all that histories there may hold.
         scene: with scenes of one catalogue, the value of their column that is new. Of a column of the items, the part of
-            `items` that is to be recommended, or where these are not given, of the catalogue that was fitted. Of a column of
-            the events any value, such as a country without customers yet.
+            `items` that is to be recommended, or where these are not given, of the catalogue that was fitted, which after
+            loading is that of the recommender. Of a column of the events any value, such as a country without customers yet.
 
         Raises DataError for a scene that was learned from, which is not new, or that no item is of; WeightsError where item
         texts would be encoded otherwise than those that were learned from.
@@ -219,19 +222,24 @@ class Scenes:
             )
         if scene is not None:
             _check_new(known, scene)
+        reader = self.recommender
         if items is not None:
             catalogue, frame = read_catalogue(items, item_columns, cleaning)[0], to_native(pa.table({}), items)
-            reads = self._reader(known.repeat_purchases)
-            check_reader(known.learned, known.encoder, reads)
-            shelf = reads(catalogue)
-        elif known.catalogue is None or known.shelf is None:
+        elif known.catalogue is not None:
+            catalogue, frame = known.catalogue, self._frame
+        elif known.column is not None and reader is not None:
+            catalogue, frame = reader.state.catalogue, self._frame
+        else:
             raise DataError(
                 "items: expected a table, got None: no catalogue is kept when known scenes are saved; pass the items"
             )
-        else:
-            catalogue, shelf, frame = known.catalogue, known.shelf, self._frame
-            if isinstance(shelf, RankedShelf) and self.recommender is not None:
-                shelf = shelf.offering(self.recommender.state)
+        shelf = known.shelf
+        if shelf is None or catalogue is not known.catalogue:
+            reads = self._reader(known.repeat_purchases)
+            check_reader(known.learned, known.encoder, reads)
+            shelf = reads(catalogue)
+        elif isinstance(shelf, RankedShelf) and reader is not None:
+            shelf = shelf.offering(reader.state)
         value = None
         if scene is not None and known.column is not None and known.of_events:
             value = (known.column, str(scene))
@@ -243,8 +251,12 @@ class Scenes:
         opened_scene = open_scene(known.learned, shelf)
         return SceneRecommender(opened_scene, catalogue, known.repeat_purchases, self.seed, None, frame, value)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Save what was learned, atomically and with a hash of every file; no catalogue and no events are kept."""
+    def save_pretrained(self, folder: str | Path, recommender: bool = False, histories: bool = False) -> None:
+        """Save what was learned, atomically and with a hash of every file; no catalogue and no events are kept.
+
+        recommender: save the one that reads for the scenes too, as its `save_pretrained(folder, histories)` does; the folder is
+            then that of a recommender, with the scenes in it, and `from_pretrained` needs nothing else.
+        """
         known = self.known
         arrays, meta = learned_arrays(known.learned)
         meta |= {
@@ -255,14 +267,33 @@ class Scenes:
             "of_events": known.of_events,
         }
         meta |= {"frame": frame_kind(self._frame)}
-        write_folder(folder, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
+
+        def save(place: Path) -> None:
+            write_folder(place, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
+
+        if not recommender:
+            save(Path(folder))
+        elif self.recommender is None:
+            raise DataError("recommender: expected scenes that were learned with one, got scenes learned by texts alone")
+        else:
+            save_state(Path(folder), self.recommender.state, histories, lambda to: save(to / SCENES))
 
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, weights: Weights | None = None, seed: int = 0, recommender: Recommender | None = None
     ) -> Scenes:
-        """Load what `save_pretrained` saved. weights, recommender: the same as were learned with, to read new items. Raises
-        ArtefactError when a byte of it has changed since."""
+        """Load what `save_pretrained` saved. weights, recommender: the same as were learned with, to read new items; None for
+        the recommender of the folder, where it was saved with one. Raises ArtefactError when a byte of it has changed since,
+        and for a recommender that was saved without scenes."""
+        if saved_kind(folder) == RECOMMENDER:
+            place = located(folder) / SCENES
+            if not place.is_dir():
+                raise ArtefactError(
+                    f"{folder}: expected known scenes, got a recommender that was saved without any; fit some with it, and "
+                    "save them with save_pretrained(folder, recommender=True)"
+                )
+            recommender = recommender or Recommender.from_pretrained(folder)
+            folder = place
         arrays, meta = opened(folder, KIND)
         learned = learned_from(arrays, meta)
         scenes = cls(weights, seed=seed, recommender=recommender)

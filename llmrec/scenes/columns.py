@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmrec.data.columns import EVENT_ITEM_TEXT, EVENT_REQUIRED
-from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.dataset import Dataset
 from llmrec.data.tables import read_events
 from llmrec.errors import SchemaError
 
@@ -38,9 +38,16 @@ def with_scene(columns: Mapping[str, str] | None, scene: str) -> dict[str, str]:
     return found if scene == SCENE else found | {scene: SCENE}
 
 
-def check_column(catalogue: Catalogue, names: Sequence[str], scene: str, of_events: bool) -> None:
-    """Raises SchemaError where the column `scene` stands neither in the catalogue nor among the events' `names`, or in both."""
-    table = catalogue.table.column_names
+def check_tables(events: Any, items: Any, scene: str) -> None:
+    """As `is_of_events` and `check_column`, of tables under the library's names, before anything is made of them."""
+    names = event_names(events, items, None)
+    table = [name for name in EVENT_ITEM_TEXT if name in names] if items is None else items.column_names
+    check_column(table, names, scene, is_of_events(names, items, scene))
+
+
+def check_column(table: Sequence[str], names: Sequence[str], scene: str, of_events: bool) -> None:
+    """Raises SchemaError where the column `scene` stands neither in the catalogue, with columns `table`, nor among the events'
+    `names`, or in both."""
     if of_events and scene in table:
         raise SchemaError(
             f"scene: expected a column of the events or of the items, got {scene!r}, which both tables have; drop or rename "

@@ -30,6 +30,7 @@ from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError, UnknownItemError
 from llmrec.scenes.choosing import choose
 from llmrec.scenes.columns import event_names, with_scene
+from llmrec.scenes.comparing import comparison, held_ndcg
 from llmrec.scenes.learned import ZERO
 from llmrec.scenes.opening import Scene, zero_steps
 from llmrec.scenes.saving import opened, scene_arrays, scene_from, write_scene
@@ -141,16 +142,24 @@ class SceneRecommender:
         Returns a new value, adapted from zero steps whatever this one is; this one stays as it was. Raises UnknownItemError
         when no event has an item of the scene, DataError when none is of the scene by its column.
         """
-        dataset = self._events(events, columns).counted
-        users = customers(dataset, self.scene.shelf.among)
-        if not len(users):
-            raise UnknownItemError(
-                f"events: expected some with one of the {int(self.scene.shelf.among.sum()):,} items of the scene, got "
-                f"{dataset.n_events:,} events of {dataset.n_users:,} users with others; pass those of its own customers"
-            )
+        dataset, users = self._first_customers(events, columns)
         rng = np.random.default_rng(self.seed)
         found = choose(zero_steps(self.scene), dataset, users, rng, self.repeat_purchases)
         return replace(self, scene=found.scene, evidence=np.stack([found.known, found.held, found.error, found.expected]))
+
+    def compare(self, events: Any, columns: dict[str, str] | None = None) -> Any:
+        """How the adapted scene, zero steps and popularity rank what each first customer bought last here, by what the others
+        bought: a quarter of the customers is kept back in turn, and the scene is adapted to the rest.
+
+        events, columns: as of `adapt`, for which the comparison changes nothing; it takes about five times as long.
+        Returns a frame `method, ndcg@10, low, high, adapted_minus, minus_low, minus_high, customers` in the type of the items:
+        the mean with its 95% interval, and the difference of the adapted scene to the method with its own. Customers whose
+        first basket is their last are not asked about; no row where none is left. Raises as `adapt`.
+        """
+        dataset, users = self._first_customers(events, columns)
+        rng = np.random.default_rng(self.seed)
+        table = comparison(held_ndcg(self.scene, dataset, users, rng, self.repeat_purchases), rng)
+        return to_native(table, pa.table({}) if self.frame is None else self.frame)
 
     @property
     def selection_report(self) -> Any:
@@ -200,6 +209,17 @@ class SceneRecommender:
         value = None if meta["value"] is None else (meta["value"][0], meta["value"][1])
         again, seed, evidence = meta["repeat_purchases"], meta["seed"], arrays.get("evidence")
         return cls(scene_from(arrays, meta, folder), catalogue, again, seed, evidence, frame, value)
+
+    def _first_customers(self, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, np.ndarray]:
+        """The events that count, and int64 users who had something of the scene. Raises as `adapt`."""
+        dataset = self._events(events, columns).counted
+        users = customers(dataset, self.scene.shelf.among)
+        if not len(users):
+            raise UnknownItemError(
+                f"events: expected some with one of the {int(self.scene.shelf.among.sum()):,} items of the scene, got "
+                f"{dataset.n_events:,} events of {dataset.n_users:,} users with others; pass those of its own customers"
+            )
+        return dataset, users
 
     def _events(self, events: Any, columns: dict[str, str] | None) -> Dataset:
         """Of the scene's customers, without events that its column gives to another scene."""

@@ -34,6 +34,7 @@ from llmrec.scenes.shelf import check_among, evened, times_bought
 from llmrec.store import cache_folder, load_json, save_json
 
 RANKER = "ranker"  # the column with the score of the recommender's ranker
+ITEMS = ("text", "id_embedding", "bias", "repeat_delta")  # of the model's tensors those with a row for each item
 RECOMMENDER, SHELF = "recommender", "shelf.json"  # in the folder of a saved scene
 
 
@@ -174,9 +175,14 @@ def _adapted(state: State) -> list[Tensor]:
 
 def state_hash(state: State) -> str:
     """A hash of what scenes learn on: the learned numbers of a recommender's items, adapters and rankers, as they are saved.
-    What is computed of them, such as item vectors, another machine may round otherwise."""
-    digest = hashlib.sha256()
-    learned = [values for name, values in sorted(state.model.state_dict().items()) if not name.startswith("body.")]
+    What is computed of them, such as item vectors, another machine may round otherwise. Items without events, those that were
+    added among them, taught nothing, and do not change it."""
+    digest, known = hashlib.sha256(), state.model.trained
+    learned = [
+        values[known] if name in ITEMS else values
+        for name, values in sorted(state.model.state_dict().items())
+        if not name.startswith("body.") and name != "trained"
+    ]
     for tensor in (*learned, *_adapted(state)):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for rankers in (state.rankers, state.unseen_rankers):

@@ -15,7 +15,7 @@ from llmrec.data.build import build, events_for, read_catalogue
 from llmrec.data.dataset import EventWeights
 from llmrec.data.known import KnownUsers
 from llmrec.data.tasks import full_histories
-from llmrec.errors import DataError, WeightsError
+from llmrec.errors import ArtefactError, DataError, WeightsError
 from llmrec.index.candidates import Sources
 from llmrec.recommender.catalogues import as_new, over_catalogue, places
 from llmrec.scenes.opening import zero_shot
@@ -267,6 +267,26 @@ def test_event_types_are_read_as_the_recommender_numbers_them(backed, department
     assert shelf.in_its_terms(events_for(catalogue, table)[0]).attributes == {}
 
 
+# ---------------------------------------------------------------------------------------- saved with the recommender
+
+
+def test_saved_with_its_recommender_it_opens_without_being_given_one(backed, rec, departments, tmp_path):
+    backed.save_pretrained(tmp_path / "shop", recommender=True, histories=True)
+    asked = of(departments[0], 0, 5)
+    same_shop = Recommender.from_pretrained(tmp_path / "shop")
+    pd.testing.assert_frame_equal(same_shop.recommend(histories=asked), rec.recommend(histories=asked))
+    assert same_shop.state.histories.n_events == rec.state.histories.n_events
+    again = Scenes.from_pretrained(tmp_path / "shop")
+    found, expected = (known.open(scene="new").recommend(histories=asked, k=5) for known in (again, backed))
+    pd.testing.assert_frame_equal(found, expected)
+    rec.save_pretrained(tmp_path / "alone")
+    with pytest.raises(ArtefactError, match="expected known scenes, got a recommender that was saved without any"):
+        Scenes.from_pretrained(tmp_path / "alone")
+    backed.save_pretrained(tmp_path / "scenes")
+    with pytest.raises(DataError, match="expected scenes that were learned with one"):
+        Scenes.from_pretrained(tmp_path / "scenes").save_pretrained(tmp_path / "x", recommender=True)
+
+
 def test_what_the_recommender_has_hidden_or_removed_is_in_no_scene(backed, rec, departments):
     """Also in scenes opened out of what was kept when they were learned, and in those that are saved. One that is open already
     stays as it is."""
@@ -287,4 +307,6 @@ def test_what_the_recommender_has_hidden_or_removed_is_in_no_scene(backed, rec, 
     assert set(gone) <= set(open_before.recommend(histories=asked, k=3)["item_id"])
     assert scenes.open(scene="new").scene.shelf.state.hidden.sum() == 2 and rec.state.hidden is None
     later.show_items(gone[:1])
+    later.add_items({"item_id": ["fresh"], "title": ["a fresh loaf"]})  # which changes nothing that scenes learned
+    assert scenes.open({"item_id": ["fresh"], "title": ["a fresh loaf"]}).scene.shelf.state.catalogue.ids.values == ["fresh"]
     assert gone[0] in set(scenes.open(scene="new").recommend(histories=asked, k=59, filter_viewed=False)["item_id"])

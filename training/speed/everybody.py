@@ -6,8 +6,8 @@ python training/speed/everybody.py --made 1000000 --output training/results/ever
 The first is `llmrec recommend FOLDER --all --out lists.parquet` in a process of its own, whose memory and processor time the
 system reports; memory includes Python, torch and the model. `--made` first saves a made shop of so many known users with 3 to
 7 events each and ITEMS items, some of which a group of users buys more often. Its recommender is fitted as briefly as can be,
-on the events of FITTED users: one block, 30 candidates a source, no gradient steps for a user. Measured is memory above all: time
-grows with blocks, candidates and steps.
+on the events of FITTED users: one block, 30 candidates a source, no gradient steps for a user. Measured is memory above all:
+time grows with blocks, candidates and steps.
 
 Then SAMPLE users are asked for in turn in three ways: one by one, BATCH at a time with `recommend`, and by `recommend_all`. A
 ratio is the median over rounds of processor time, over that of `recommend_all`.
@@ -71,8 +71,8 @@ def run_command(folder: Path) -> dict[str, object]:
     """What the command takes for everybody, in a process of its own."""
     with tempfile.TemporaryDirectory() as place:
         out, began = Path(place) / "lists.parquet", time.perf_counter()
-        words = ["recommend", str(folder), "--all", "--out", str(out), "--k", str(K), "--json"]
-        running = subprocess.Popen([sys.executable, "-c", COMMAND, *words], stdout=subprocess.DEVNULL)
+        words = ["recommend", str(folder), "--all", "--out", str(out), "--k", str(K), "--quiet"]
+        running = subprocess.Popen([sys.executable, "-c", COMMAND, *words])
         _, code, used = os.wait4(running.pid, 0)
         running.returncode = os.waitstatus_to_exitcode(code)
         if running.returncode:
@@ -130,12 +130,11 @@ def main(folder: Path | None, made: int | None, rounds: int, output: Path | None
     if (folder is None) == (made is None):
         raise click.UsageError("give either --folder or --made")
     with tempfile.TemporaryDirectory() as place:
-        if folder is None and made is not None:
-            folder, name = Path(place) / "shop", f"made, {made:,} users"
-            save_made_shop(folder, made)
-        else:
-            name = folder.name
-        found = {"threads": torch.get_num_threads(), "k": K, "command": run_command(folder), "ways": compare(folder, rounds)}
+        shop = Path(place) / "shop" if folder is None else folder
+        if made is not None:
+            save_made_shop(shop, made)
+        found = {"threads": torch.get_num_threads(), "k": K, "command": run_command(shop), "ways": compare(shop, rounds)}
+    name = shop.name if made is None else f"made, {made:,} users"
     click.echo(json.dumps({name: found}, indent=1))
     if output is not None:
         told = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}

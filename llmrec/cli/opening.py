@@ -1,0 +1,196 @@
+"""`llmrec open`: a new scene, such as a category or a country, from the known ones that `llmrec fit --scene` learned."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmrec.cli.options import (
+    EXISTING,
+    FOLDER,
+    FilePath,
+    FormatOptions,
+    format_given,
+    format_options,
+    overheard,
+    told,
+    warn_of_losses,
+)
+from llmrec.cli.tables import aligned
+from llmrec.data.report import counted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from llmrec.data.reading import Reading
+    from llmrec.recommender.recommender import Recommender
+    from llmrec.scenes.api import Known
+    from llmrec.scenes.new import SceneRecommender
+
+_SHOWN = 3
+
+
+@click.command("open")
+@click.argument("folder", type=FOLDER)
+@click.option("--events", type=EXISTING, help="File of all events so far of the scene's first customers; without, zero steps.")
+@click.option("--items", type=EXISTING, help="File of the scene's items; without, those of the recommender.")
+@click.option("--scene", metavar="VALUE", help="The new value of the column that tells scenes apart.  [default: found]")
+@click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the scene.")
+@click.option("--no-comparison", is_flag=True, help="Skip the comparison with zero steps and popularity, which takes longest.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@format_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--quiet", is_flag=True, help="Print the command to recommend with, and nothing else.")
+def open_scene(
+    folder: Path,
+    events: Path | None,
+    items: Path | None,
+    scene: str | None,
+    out: Path,
+    no_comparison: bool,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Start a new scene: from the texts of its items, and as far as this pays, from its first customers.
+
+    FOLDER: what `llmrec fit --scene COLUMN` wrote. The scene answers by `llmrec recommend`, for histories of anybody.
+
+    \b
+    Examples:
+      llmrec fit orders.csv --items products.csv --scene category --out shop/
+      llmrec open shop/ --items new_products.csv --events first_orders.csv --out scene/
+      llmrec recommend scene/ --histories clicks.csv
+    """
+    from llmrec.scenes.api import Scenes
+    from llmrec.scenes.new import KIND
+    from llmrec.store import check_target
+
+    check_target(out, KIND)
+    first, second = (format_given().read_one(path, what) for path, what in ((events, "events"), (items, "items")))
+    warn_of_losses(first, second)
+    with told(), overheard("Note: "):
+        known = Scenes.from_pretrained(folder, seed=seed)
+        value = scene if scene is not None else new_value(known.known, first, second)
+        opened = known.open(None if second is None else second.table, value)
+        if first is not None:
+            opened = opened.adapt(first.table)
+        compared = None if first is None or no_comparison else opened.compare(first.table)
+    opened.save_pretrained(out)
+    histories = "clicks.csv" if events is None else str(events)
+    command = shlex.join(["llmrec", "recommend", str(out), "--histories", histories, "--titles"])
+    if as_json:
+        click.echo(json.dumps(_facts(out, opened, value, compared, command), indent=1, ensure_ascii=False))
+    elif quiet:
+        click.echo(command)
+    else:
+        click.echo("\n\n".join([*_told(out, opened, compared), f"Recommend with:\n  {command}"]))
+
+
+def new_value(known: Known, events: Reading | None, items: Reading | None) -> str | None:
+    """The value of the known scenes' column that is new: the only one in the table that has the column; None where no table
+    has. Raises click.UsageError where there are several, or none that is new."""
+    column, reading = known.column, events if known.of_events else items
+    if column is None or reading is None or column not in reading.table.column_names:
+        if items is None and column is not None and not known.of_events:
+            raise click.UsageError(f"give --items, a file of the new scene's items, or --scene, its value of {column!r}.")
+        return None
+    values = list(dict.fromkeys(str(value) for value in reading.table.column(column).to_pylist() if value is not None))
+    new = [value for value in values if value not in known.names]
+    if len(new) == 1:
+        return new[0]
+    shown = ", ".join(map(repr, (new or values)[:_SHOWN])) + (" …" if len(new or values) > _SHOWN else "")
+    what = "hold several new values" if new else "hold no new value" if values else "hold no value"
+    raise click.UsageError(f"the {'events' if known.of_events else 'items'} {what} of {column!r}: {shown}. Say --scene VALUE.")
+
+
+def scene_column(scene: str, events: Reading, items: Reading | None) -> str:
+    """The library's name of the column that tells scenes apart, which may be given as the file has it. Raises SchemaError where
+    no table has it, or both have."""
+    from llmrec.scenes.columns import check_tables
+
+    named = dict(pair for reading in (events, items) if reading is not None for pair in reading.format.columns or ())
+    column = named.get(scene, scene)
+    check_tables(events.table, None if items is None else items.table, column)
+    return column
+
+
+def learn_scenes(
+    recommender: Recommender,
+    out: Path,
+    scene: str,
+    repeat_purchases: bool,
+    events: Reading,
+    items: Reading | None,
+    written: FormatOptions,
+    verbose: bool,
+) -> None:
+    """Learn from the values of the column `scene`, and save the recommender with what was learned."""
+    from llmrec.data.clean import Cleaning
+    from llmrec.scenes.api import Scenes
+
+    known = Scenes(seed=recommender.seed, recommender=recommender)
+    known.fit(
+        events.table,
+        None if items is None else items.table,
+        scene=scene,
+        repeat_purchases=repeat_purchases,
+        cleaning=Cleaning(on_duplicate=written.on_duplicate),
+        verbose=verbose,
+    )
+    known.save_pretrained(out, recommender=True, histories=True)
+
+
+def _told(out: Path, opened: SceneRecommender, compared: Any) -> list[str]:
+    from llmrec.data.frames import to_arrow
+
+    among = counted(int(opened.scene.shelf.among.sum()), "item")
+    lines = [f"{out}: {among}, {counted(opened.customers, 'first customer')}, adapted by: {opened.name}"]
+    if opened.evidence is not None:
+        report = to_arrow(opened.selection_report, "report")
+        lines.append(
+            "Ways to adapt, by their gain over zero steps in nats an event: in known scenes, on events of these customers "
+            f"that were kept back, and expected of both\n{aligned(report)}"
+        )
+    if compared is not None:
+        lines.append(comparison_text(to_arrow(compared, "comparison")))
+    return lines
+
+
+def comparison_text(table: pa.Table) -> str:
+    """The comparison as a table, and what it says."""
+    rows = table.to_pylist()
+    if not rows:
+        return "No comparison: none of the customers had a basket before the last one here."
+    lines = [f"What each of {counted(rows[0]['customers'], 'customer')} bought last, ranked by what the others bought: NDCG@10"]
+    for row in rows:
+        said = f"  {row['method']:<12} {row['ndcg@10']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
+        if row["adapted_minus"] is not None:
+            low, high = row["minus_low"], row["minus_high"]
+            verdict = "adapted is better" if low > 0 else "adapted is worse" if high < 0 else "no clear difference"
+            said += f"   {verdict}: {row['adapted_minus']:+.4f} [{low:+.4f}, {high:+.4f}]"
+        lines.append(said)
+    return "\n".join(lines)
+
+
+def _facts(out: Path, opened: SceneRecommender, value: str | None, compared: Any, command: str) -> dict[str, Any]:
+    from llmrec.data.frames import to_arrow
+
+    def rows(frame: Any) -> list[dict[str, Any]]:
+        found = to_arrow(frame, "report").to_pylist()
+        return [{name: None if cell != cell else cell for name, cell in row.items()} for row in found]  # NaN is no JSON
+
+    return {
+        "folder": str(out),
+        "scene": value,
+        "items": int(opened.scene.shelf.among.sum()),
+        "customers": opened.customers,
+        "chosen": opened.name,
+        "selection": rows(opened.selection_report),
+        "comparison": None if compared is None else rows(compared),
+        "command": command,
+    }
