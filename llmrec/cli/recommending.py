@@ -133,12 +133,12 @@ def recommend(
             asked = known_ids(users, recommender.state.known.first.users)
         under = None if adapter is None else UserAdapter.from_pretrained(adapter, recommender)
         answer = recommender.recommend(asked, k, histories=table, titles=titles, rules=ruled, context=here, adapter=under)
-        reasons = recommender.explain(asked, None, k, histories=table, rules=ruled, context=here) if explain else None
-    shown = to_arrow(answer, "answer")
-    if reasons is not None:  # of the same rows
-        why = to_arrow(reasons, "reasons")
-        for name in ("because_item_id", SENTENCE):
-            shown = shown.append_column(name, why.column(name))
+        shown = to_arrow(answer, "answer")
+        if explain:
+            reasons = recommender.explain(asked, k=k, histories=table, rules=ruled, context=here)  # of the same rows
+            why = to_arrow(reasons, "reasons")
+            for name in ("because_item_id", SENTENCE):
+                shown = shown.append_column(name, why.column(name))
     put(shown, form, out)
 
 

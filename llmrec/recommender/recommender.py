@@ -40,11 +40,11 @@ from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
-from llmrec.recommender.explaining import explain
 from llmrec.recommender.fit import fit
 from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, events_to_evaluate, user_table
 from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.portable import Portable
+from llmrec.recommender.reasons import Explaining
 from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state
@@ -59,7 +59,7 @@ from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
 
-class Recommender(Upkeep, Portable, Shared):
+class Recommender(Upkeep, Portable, Explaining, Shared):
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
@@ -273,38 +273,6 @@ class Recommender(Upkeep, Portable, Shared):
         short = shortage(found, asked.users, request)
         warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short)
         return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
-
-    def explain(
-        self,
-        users: Any = None,
-        items: Iterable[Any] | None = None,
-        k: int = 10,
-        events: int = 1,
-        filter_viewed: bool = True,
-        histories: Any = None,
-        columns: dict[str, str] | None = None,
-        context: Mapping[str, Any] | None = None,
-        template: str | Path = "explanation",
-        signals: bool = False,
-        rules: Rules | None = None,
-    ) -> Any:
-        """Why items are recommended: which past items and signals raise them, in sentences. Each past item, or of many the 100
-        latest, is left out of the history with all its events, and the rest is scored as in `recommend` (occlusion).
-
-        users, k, filter_viewed, histories, columns, context, rules: as in `recommend`. items: ids to explain; None for what
-            `recommend` gives. events: past items to name for each item, at most. template: of the sentences, "explanation" or a
-            file like prompts/explanation.txt. signals: add a column for the share of each signal (Shapley values).
-
-        Returns a frame `user_id, item_id, score, rank, because_item_id, contribution, signal, sentence` with the rows of
-        `recommend(users, k)`, or with `items` of `recommend(users, len(items), items_to_recommend=items)`, each once for every
-        past item named. `contribution` is by how much the score, before rules, is lower without `because_item_id`; `signal`, of
-        `llmrec.ranking.signals.SIGNALS`, what this comes from most. Where no single past item raises the score, none is named,
-        `contribution` is 0, and `signal` is what the item is ahead of the user's other candidates by, missing where it is not.
-        Shares of signals add up to the contribution, or to what the item is ahead. A ShortAnswerWarning says to whom some of
-        `items` are not explained. Raises as `recommend`, and TemplateError.
-        """
-        what = items, k, events, filter_viewed, columns, context, template, signals, rules
-        return explain(self.state, self._frame, users, histories, *what)
 
     def recommend_all(
         self,

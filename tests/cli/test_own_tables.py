@@ -266,7 +266,7 @@ def test_lists_in_a_file_are_of_its_ending_and_keep_their_titles(tmp_path):
 class Answering:
     """A recommender that tells its logger of a small loss and warns of a large one, as the real one does."""
 
-    def recommend(self, histories, k, titles):
+    def recommend(self, users, k, histories, titles, rules, context, adapter):
         logging.getLogger("llmrec").info("1 of 9 rows were left out")
         warnings.warn("3 of 9 rows were left out", DataLossWarning, stacklevel=2)
         return {"user_id": histories.column("user_id").to_pylist()}
