@@ -97,10 +97,16 @@ def ways(recommender: Recommender, folder: Path) -> dict[str, Callable[[], objec
     state = recommender.state
     some = state.histories.take(np.linspace(0, state.histories.n_users - 1, SAMPLE).astype(np.int64))
     recommender._state, users = replace(state, known=KnownUsers((some,))), some.users.values
+
+    def one_by_one() -> None:
+        recommender._state = replace(recommender.state)  # which remembers no reading of an earlier round
+        for user in users:
+            recommender.recommend([user], K)
+
     return {
         "recommend_all": lambda: recommender.recommend_all(folder / "sample.parquet", K, verbose=False),
         "in batches": lambda: [recommender.recommend(users[at : at + BATCH], K) for at in range(0, len(users), BATCH)],
-        "one by one": lambda: [recommender.recommend([user], K) for user in users],
+        "one by one": one_by_one,
     }
 
 
