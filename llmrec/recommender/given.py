@@ -116,13 +116,15 @@ def context_of(state: State, context: Mapping[str, Any] | None, stacklevel: int 
 def events_of(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:
     """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`.
 
-    A Dataset, such as `Recommender.held_out`, is taken as it is. Raises DataError for one over another catalogue, or with other
-    event types or scenes.
+    A Dataset, such as `Recommender.held_out`, is taken as it is, also where items were added since. Raises DataError for one
+    over another catalogue, or with other event types or scenes.
     """
     known = state.known.first
     if isinstance(events, Dataset):
         _check_terms(events, known)
-        return replace(events, event_weights=known.event_weights, user_attributes=None), CleaningReport(()), events.users
+        weights, catalogue = known.event_weights, known.catalogue
+        found = replace(events, catalogue=catalogue, event_weights=weights, user_attributes=None)
+        return found, CleaningReport(()), events.users
     terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context
     found, report, asked = asked_for(state.catalogue, events, columns, *terms)
     for note in report.notes:
@@ -146,14 +148,15 @@ def events_to_evaluate(state: State, events: Any, columns: dict[str, str] | None
 
 
 def _check_terms(events: Dataset, known: Dataset) -> None:
-    """Raises DataError where internal numbers of the two datasets do not mean the same."""
+    """Raises DataError where internal numbers of the two datasets do not mean the same. A catalogue only grows, so that of
+    `events` may have been the first part of the known one."""
     pairs = {
         "items": (list(events.catalogue.ids.values), list(known.catalogue.ids.values)),
         "event types": (list(events.event_types), list(known.event_types)),
         "scenes": (list(events.scenes), list(known.scenes)),
     }
     for what, (came, expected) in pairs.items():
-        if came != expected:
+        if came != (expected[: len(came)] if what == "items" else expected):
             raise DataError(
                 f"events: expected a Dataset with the {len(expected):,} {what} that were fitted, got one with {len(came):,} "
                 "other ones; pass a table of events, which is read in the terms of the fit"

@@ -12,12 +12,20 @@ import numpy as np
 
 from llmrec.data.changes import read_additions, read_values
 from llmrec.data.clean import Cleaning, CleaningReport
+from llmrec.data.dataset import Dataset
 from llmrec.data.requests import as_ids, check_users, find_items
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, IgnoredInputWarning
 from llmrec.index.filters import matrix
 from llmrec.index.forks import check_process
-from llmrec.recommender.changing import with_hidden, with_items, with_values, without_items, without_users
+from llmrec.recommender.changing import (
+    with_hidden,
+    with_items,
+    with_values,
+    without_held_out,
+    without_items,
+    without_users,
+)
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
 
@@ -31,6 +39,7 @@ class Upkeep:
     """
 
     weights: Weights | None
+    held_out: Dataset | None
     _state: State | None
     _writing: threading.Lock
 
@@ -122,11 +131,11 @@ class Upkeep:
     def forget(self, users: Iterable[Any]) -> None:
         """Forget users: they are then as unknown as somebody who was never there, here and in every folder that is saved later.
 
-        Their events go, their attributes, what is remembered of their histories, and what `observe` added for their events to
-        the counts of what is popular. What training made of all users together stays: learned weights, and the counts of `fit`,
-        such as popularity and co-occurrence, which name nobody; to be rid of that too, fit again without them. Counts of events
-        that were observed before a folder was saved without histories stay as well, for it does not say whose they were.
-        Folders that were saved before, checkpoints of `fit` and `report` are not looked at.
+        Their events go, also from `held_out`, their attributes, what is remembered of their histories, and what `observe` added
+        for their events to the counts of what is popular. What training made of all users together stays: learned weights, and
+        the counts of `fit`, such as popularity and co-occurrence, which name nobody; to be rid of that too, fit again without
+        them. Counts of events that were observed before a folder was saved without histories stay as well, for it does not say
+        whose they were. Folders that were saved before, checkpoints of `fit` and `report` are not touched.
 
         users: ids. An IgnoredInputWarning names those who are not known. Raises DataError for ids of another type than the
         known ones.
@@ -136,9 +145,12 @@ class Upkeep:
             state = self.state
             check_users(asked, state.known.first.users)
             known = state.known.knows(asked)
+            if self.held_out is not None:
+                known = known | (self.held_out.users.find(asked.values) >= 0)
             if state.people is not None:
                 known = known | (state.people.users.find(asked.values) >= 0)
             self._state = without_users(state, asked)
+            self.held_out = without_held_out(self.held_out, asked)
         unknown = asked.take(np.flatnonzero(~known))
         if len(unknown):
             who = (

@@ -23,6 +23,7 @@ from llmrec.errors import (
     DataLossWarning,
     SchemaError,
     ShortAnswerWarning,
+    TrainedUsersWarning,
     UnknownItemError,
     WeightsError,
 )
@@ -55,6 +56,14 @@ def test_a_new_item_is_a_candidate_by_text_in_the_next_answer(grown, world, clic
     same = [item for item, title in zip(world.ids, world.items(world.ids)["title"], strict=True) if title == "red tent"]
     assert same and set(same) <= set(found)
     assert grown.state.version == 1 and len(grown.state.catalogue) == 33
+
+
+def test_a_dataset_of_before_is_read_over_the_catalogue_that_has_grown(grown, fitted):
+    """Such as `held_out`, which is observed or measured on later than items are added."""
+    before = fitted.state.histories
+    assert grown.observe(before).steps[-1].rows_dropped == before.n_events  # all are known
+    with pytest.warns(TrainedUsersWarning):
+        assert all(row.n == 5 for row in grown.evaluate(before.take(np.arange(5)), 1))
 
 
 def test_a_title_that_is_known_already_gets_the_place_of_a_cold_item_with_that_title(fitted, world):
