@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmrec.cli.options import EXISTING, FilePath, event_format_options, format_given, losses_of, overheard, told, warn
+from llmrec.cli.options import EXISTING, FilePath, event_format_options, format_given, overheard, told, warn_of_losses
 from llmrec.cli.tables import aligned, form_of, output_options, put
 from llmrec.data.report import counted
 
@@ -25,9 +25,7 @@ LEGEND = "▲ better and ▼ worse than that method beyond noise, = neither. In 
 @click.argument("folder", type=FilePath(exists=True, file_okay=False, path_type=Path))
 @click.argument("events", type=EXISTING)
 @click.option("--known", type=click.IntRange(min=0), default=1, show_default=True, help="Baskets of each user that are known.")
-@click.option(
-    "--users", type=EXISTING, help="CSV or Parquet file of user_id and attributes, for a model that was fitted with some."
-)
+@click.option("--users", type=EXISTING, help="File of user_id and attributes, for a recommender that was fitted with some.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the intervals.")
 @output_options
 @event_format_options
@@ -50,12 +48,12 @@ def evaluate(
 
     if out is not None:
         check_parent(out)
-    reading = format_given().read(events, None)[0]
-    for line in losses_of(reading):
-        warn(line)
+    reading, people = (format_given().read_one(path, what) for path, what in ((events, "events"), (users, "users")))
+    warn_of_losses(reading, people)
+    assert reading is not None  # EVENTS is required
     with told(), nullcontext() if quiet else overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)
-        found = recommender.evaluate(reading.table, known, seed=seed, users=None if users is None else str(users))
+        found = recommender.evaluate(reading.table, known, seed=seed, users=None if people is None else people.table)
     if form == "table" and out is None:
         click.echo(readable(found, known, recommender.state.settings.train.horizon))
         return
@@ -64,13 +62,15 @@ def evaluate(
     put(pa.Table.from_pylist([asdict(row) for row in found]), form, out)
 
 
-def readable(rows: Sequence[Result], known: int, horizon: int | None) -> str:
-    """Two tables: each method by each metric, and the differences of ours to the others."""
+def readable(rows: Sequence[Result], known: int, horizon: int) -> str:
+    """Two tables: each method by each metric, and the differences of ours from the others."""
     import pyarrow as pa
+
+    from llmrec.evaluation.summary import baskets
 
     plain, gaps = ([row for row in rows if bool(row.versus) is versus] for versus in (False, True))
     methods = list(dict.fromkeys(row.method for row in plain))
-    head = f"{plain[0].n:,} users; known: {counted(known, 'basket')}; to be found: the items of the next {horizon}"
+    head = f"{plain[0].n:,} users; known: {counted(known, 'basket')}; to be found: the items of the next {baskets(horizon)}"
     cells = {(row.method, row.metric): f"{row.value:.4f} [{row.low:.4f}, {row.high:.4f}]" for row in plain}
     differences = {(row.versus, row.metric): _difference(row) for row in gaps}
     first = {"method": methods} | {name: [cells[method, metric] for method in methods] for metric, name in METRICS.items()}

@@ -40,7 +40,7 @@ def export(folder: Path, out: Path, vectors: bool, lists: bool, encoder: bool, k
     with told(), overheard() if not quiet and not as_json else nullcontext():
         recommender = Recommender.from_pretrained(folder)
         recommender.export(out, vectors, lists, encoder, k)
-    items = counted(len(recommender.state.catalogue), "item")
+    items = counted(recommender.state.n_offered, "item")
     files = {VECTORS: f"vectors of {items}"} if vectors else {}
     files |= {SIMILAR: f"the {k} most similar items of each of {items}"} if lists else {}
     if encoder:

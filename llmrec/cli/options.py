@@ -233,15 +233,10 @@ def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningR
     )
 
 
-def losses_of(reading: Reading) -> tuple[str, ...]:
-    """A sentence for every step of a reading that dropped or repaired rows."""
-    return reading.losses
-
-
 def warn_of_losses(*readings: Reading | None) -> None:
     """A line on stderr for every step of the readings that dropped or repaired rows."""
     for reading in readings:
-        for line in losses_of(reading) if reading is not None else ():
+        for line in reading.losses if reading is not None else ():
             warn(line)
 
 

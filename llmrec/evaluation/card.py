@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmrec.evaluation.summary import ITEMS, OURS, gaps_by_setting, known, label, means_by_setting, ordered
+from llmrec.evaluation.summary import ITEMS, OURS, baskets, gaps_by_setting, known, label, means_by_setting, ordered
 from llmrec.evaluation.verdict import standing
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
@@ -89,11 +89,11 @@ def _data(report: Mapping[str, Any]) -> str:
 def _training(report: Mapping[str, Any]) -> str:
     data, settings = report["data"], report["settings"]
     train = settings["train"]
-    took = "" if report["seconds"] is None else f" All of it, with the evaluation, took {report['seconds'] / 60:.1f} minutes."
+    took = "" if report["seconds"] is None else f" Everything, evaluation included, took {report['seconds'] / 60:.1f} minutes."
     weights = f" Item texts are read by {report['base_model']}." if report["base_model"] else ""
     return (
         f"Trained on {data['trained_users']:,} users: {train['max_steps']:,} steps of {train['batch_size']:,} windows, prompts "
-        f"of at most {train['max_slots']:,} events, the next {train['horizon']:,} baskets as targets; {_adapter(settings)}. "
+        f"of at most {train['max_slots']:,} events, the next {baskets(train['horizon'])} as targets; {_adapter(settings)}. "
         f"Histories are read by the {settings['user_encoder']} transformer.{weights} Seed {report['seed']}, "
         f"{report['threads']} threads."
         f"{took} All settings are in `report.json` and, to train with again, in `settings.json`."
@@ -111,7 +111,7 @@ def _adapter(settings: Mapping[str, Any]) -> str:
 def _evaluation(report: Mapping[str, Any], rows: Sequence[Result], figure: bool) -> str:
     told = report["evaluation"]
     if told is None:
-        return "None: users were too few to hold some out of training, or it was not asked for."
+        return "There was none: there were too few users to hold some out of training, or none was asked for."
     counts = _listed([f"{one['users']:,} users with {one['known']} known" for one in told["settings"]])
     ranked = "All items are ranked, and beside that those alone that a user has not had."
     if "all" not in told["items"]:
@@ -121,8 +121,8 @@ def _evaluation(report: Mapping[str, Any], rows: Sequence[Result], figure: bool)
         )
     steps = "" if told["adapters_take_steps"] else " The gate takes no step of an adapter here, so zero steps are the same."
     parts = [
-        f"{told['held_out_users']:,} users were drawn at random and not trained on. Of each the first baskets are known, and "
-        f"what is in the next {told['horizon']} is relevant: {counts}. {ranked} The controls are fitted on the "
+        f"{told['held_out_users']:,} users were not trained on. The first baskets of each are known, and what is in the next "
+        f"{baskets(told['horizon'])} is relevant: {counts}. {ranked} The controls are fitted on the "
         f"{told['trained_users']:,} users who were trained on, their constants chosen on a tenth of these; {_constants(told)}. "
         f"Intervals: {told['interval']}.{steps}"
     ]
@@ -169,9 +169,9 @@ def _limits(report: Mapping[str, Any]) -> str:
         "The figures are of past events, not of people who saw the lists. What people were never shown they could not take: "
         "any such measure favours what was popular.",
         "An interval is of these users and this one training; another seed moves the figures, too.",
-        f"The folder `histories/` holds the events of {report['data']['users']:,} users. Keep it as private as the tables it "
-        "came from, or save again without it: `recommender.save_pretrained(folder)`. This card and `report.json` hold only "
-        "counts.",
+        f"If there is a folder `histories/` beside this card, it holds the events of {report['data']['users']:,} users: keep "
+        "it as private as the tables it came from, or save again without it, by `recommender.save_pretrained(folder)`. This "
+        "card and `report.json` hold only counts.",
     ]
     if report["evaluation"] is not None:
         most = max(one["known"] for one in report["evaluation"]["settings"])

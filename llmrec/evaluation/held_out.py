@@ -16,7 +16,7 @@ from llmrec.encoder.users import Read, Reading
 from llmrec.errors import DataError
 from llmrec.evaluation.comparison import METRICS, Arm, Cell, cells, compare
 from llmrec.evaluation.controls import LARGEST, fit_tuned_controls
-from llmrec.evaluation.summary import ITEMS, OURS, ZERO, label, losses, sentence, table_lines
+from llmrec.evaluation.summary import ITEMS, OURS, ZERO, baskets, label, losses, sentence, table_lines
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.recommender.evaluate import chain_scores
@@ -51,7 +51,7 @@ class Evaluation:
         most = max(setting["users"] for setting in told["settings"])
         lines = [
             f"{most:,} held-out users, {told['items_ranked']:,} items: NDCG@10 on what they take in their next "
-            f"{_baskets(told['horizon'])}.",
+            f"{baskets(told['horizon'])}.",
             "Beside a method: whether it is below (▼), level with (=) or above (▲) llmrec, and the difference's 95% interval.",
         ]
         for which in self.kinds:
@@ -83,9 +83,10 @@ def evaluate_held_out(
         users: as in `Recommender.recommend`. known: one setting each; those with fewer than LEAST_USERS users whose histories
         are long enough are left out. seed: of what is drawn.
     The controls are fitted on the users that the recommender was trained on, constants chosen on a tenth of them: no held-out
-    user is read before the measuring. What was observed since `fit` has no part in it. Where people take items again, all items
-    are ranked, and also those alone that are new to a user; where they do not, items of the known baskets are ranked by no
-    method. For thousands of users and items most of the time is that of fitting the controls.
+    user is read before the measuring. What was observed since `fit` has no part in it; hidden and removed items are ranked by
+    no method, and are not asked for. Where people take items again, all items are ranked, and also those alone that are new to
+    a user; where they do not, items of the known baskets are ranked by no method. For thousands of users and items most of the
+    time is that of fitting the controls.
     Raises DataError without held-out users, where no setting has enough of them, and for a recommender that was saved without
     histories, since there are no users to fit controls on.
     """
@@ -108,7 +109,7 @@ def evaluate_held_out(
     rng = np.random.default_rng(seed)
     horizon = state.settings.train.horizon
     tasks = asked(held, known, horizon)
-    fitted = replace(state, retrieval=replace(state.retrieval, observed=None))
+    fitted = state.as_fitted
     train = state.known.first.take(np.arange(state.trained))
     controls, constants = fit_tuned_controls(train, list(tasks), horizon, rng)
     arms = controls | {OURS: recommender_arm(fitted, None)}
@@ -116,13 +117,13 @@ def evaluate_held_out(
     if adapts:  # where nobody's adapter takes a step, zero steps are the same
         arms = {ZERO: recommender_arm(fitted, 0)} | arms
     share = repeat_share(tasks[max(tasks)])
-    settings = measurable(tasks, share >= REPEATS)
+    settings = measurable(tasks, share >= REPEATS, state.offered)
     kinds = [kind for kind in ITEMS if any(cell.setting.endswith(f",{kind}") for cell in settings)]
     rows = compare(settings, arms, OURS, (OURS, ZERO), seed, rng)
     protocol = {
         "held_out_users": held.n_users,
         "trained_users": train.n_users,
-        "items_ranked": held.n_items,
+        "items_ranked": state.n_offered,
         "horizon": horizon,
         "settings": [{"known": number, "users": len(part)} for number, part in tasks.items()],
         "left_out": [number for number in known if number not in tasks],
@@ -157,13 +158,23 @@ def asked(held: Dataset, known: Sequence[int], horizon: int) -> dict[int, Tasks]
     return enough
 
 
-def measurable(tasks: Mapping[int, Tasks], repeats: bool) -> list[Cell]:
+def measurable(tasks: Mapping[int, Tasks], repeats: bool, offered: np.ndarray | None = None) -> list[Cell]:
     """The settings to measure in: new items, and with `repeats` all items; without those in which nothing is relevant to
-    anybody, such as new items where everybody takes the same again. Raises DataError where none is left."""
-    found = [cell for cell in cells(BENCHMARK, tasks) if (cell.new or repeats) and any(map(len, cell.relevant))]
+    anybody, such as new items where everybody takes the same again. offered: bool (N,), the items that are ranked; None for
+    all. Raises DataError where none is left."""
+    every = [_among(cell, offered) for cell in cells(BENCHMARK, tasks) if cell.new or repeats]
+    found = [cell for cell in every if any(map(len, cell.relevant))]
     if not found:
         raise DataError("events: nothing that held-out users take later counts, expected some events of weight above 0")
     return found
+
+
+def _among(cell: Cell, offered: np.ndarray | None) -> Cell:
+    """The cell with only the items that are offered to rank and to find."""
+    if offered is None:
+        return cell
+    allowed = np.tile(offered, (len(cell.tasks), 1)) if cell.allowed is None else cell.allowed & offered
+    return replace(cell, relevant=[items[offered[items]] for items in cell.relevant], allowed=allowed)
 
 
 def repeat_share(tasks: Tasks) -> float:
@@ -207,7 +218,3 @@ def _remembering(read: Read) -> Read:
 
 def _said(which: str, text: str) -> str:
     return f"{ITEMS[which]}: {text[:1].lower()}{text[1:]}"
-
-
-def _baskets(number: int) -> str:
-    return "basket" if number == 1 else f"{number} baskets"

@@ -121,6 +121,11 @@ def label(method: str) -> str:
     return LABELS.get(method, method)
 
 
+def baskets(number: int) -> str:
+    """What follows "the next": "basket", or "3 baskets"."""
+    return "basket" if number == 1 else f"{number:,} baskets"
+
+
 def _after(setting: str, unit: str) -> str:
     count = known(setting)
     return f"after {count} {unit}{'s' * (count != 1)}"

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from llmrec.data.frames import to_arrow
 from llmrec.errors import DataError, SchemaError
-from llmrec.store import located, writing_to
+from llmrec.store import whole_file
 
 _NEEDED = ("user_id", "item_id", "score", "rank")
 
@@ -39,9 +39,8 @@ def to_trec(answer: Any, path: str | Path, name: str = "llmrec") -> None:
     ArtefactError for a path that cannot be written to.
     """
     text = trec_run(answer, name)
-    with writing_to(target := located(path)):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+    with whole_file(path) as fresh:
+        fresh.write_text(text, encoding="utf-8")
 
 
 def trec_run(answer: Any, name: str = "llmrec") -> str:

@@ -56,9 +56,10 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
     if not known:  # there is nothing to adapt to, and nothing that was frequent
         ways = {OURS: lambda: scores_by_attributes(state, tasks), "popularity": ways["popularity"]}
     relevant, found, seconds = tasks.relevant(), {}, {}
+    ranked_items = None if state.offered is None else np.tile(state.offered, (len(tasks), 1))
     for method, way in ways.items():
         began = time.perf_counter()
-        places = rank_targets(way(), relevant)
+        places = rank_targets(way(), relevant, ranked_items)
         found[method] = {"ndcg@10": places.ndcg(10), "recall@10": places.recall(10), "auc": places.auc()}
         seconds[method] = time.perf_counter() - began
     rows, setting = [], f"known={known},all"

@@ -266,7 +266,8 @@ def _warn_if_left(found: Answer, asked: Ids, items: int) -> None:
         who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
         warnings.warn(
             f"{who} explanations of fewer than the {items} items asked for, such as {asked[short[0]]!r} of "
-            f"{got[short[0]]}: recommend leaves out what a user has had; say filter_viewed=False to have it explained too",
+            f"{got[short[0]]}: items that recommend leaves out are not explained: hidden ones, those that rules leave out, and "
+            "those that the user has had; say filter_viewed=False to have the last explained too",
             ShortAnswerWarning,
             stacklevel=4,
         )

@@ -1,6 +1,8 @@
 """Export for other programs: item vectors and lists of similar items as Parquet, and the text encoder as sentence-transformers
 loads it.
 
+Hidden and removed items are in none of them.
+
 vectors.parquet         item_id, vector: what scores are computed from; their cosine is that of `similar_items`
 similar_items.parquet   item_id, similar_item_id, score, rank: the k nearest to every item
 encoder/                gives any text its vector: `SentenceTransformer("encoder")`

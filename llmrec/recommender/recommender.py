@@ -340,6 +340,8 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         """How well the later baskets of other users are ranked once `known` baskets are: rows of NDCG@10, Recall@10 and AUC for
         the adapted model, for zero steps, popularity and most frequent, with paired bootstrap intervals.
 
+        `llmrec.evaluation.evaluate_held_out` also compares with item kNN and EASE, which it fits on the users trained on. In
+        both, what was observed since `fit` counts in no popularity, and hidden and removed items are ranked by no method.
         events: histories of users who were not trained on; a TrainedUsersWarning says how many were, as far as ids are known.
         known: 0 asks for users of whom attributes are known and no event, of a model that was fitted with attributes; they are
             compared with popularity alone. users: a table of the users' attributes, as in `recommend`.
@@ -350,7 +352,7 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         told = None if users is None else user_table(self.state, users, columns)
         held = replace(held, user_attributes=attributes_of(self.state, held.users, told))
         check_process()
-        return evaluate(self.state, held, known, np.random.default_rng(seed))
+        return evaluate(self.state.as_fitted, held, known, np.random.default_rng(seed))
 
     @classmethod
     def from_pretrained(

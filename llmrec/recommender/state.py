@@ -89,11 +89,22 @@ class State:
         found[list(gone)] = False
         return found
 
+    @property
+    def n_offered(self) -> int:
+        """How many items are offered."""
+        return len(self.catalogue) if self.offered is None else int(self.offered.sum())
+
     def allowing(self, allowed: np.ndarray | None) -> np.ndarray | None:
         """Of `allowed`, bool (N,) or (T, N), or None for all, what is offered; None for everything."""
         if self.offered is None:
             return allowed
         return self.offered if allowed is None else allowed & self.offered
+
+    @property
+    def as_fitted(self) -> State:
+        """Without the counts of what was observed since `fit`: as it is measured, for these may be of the users who are asked
+        about."""
+        return replace(self, retrieval=replace(self.retrieval, observed=None))
 
     def rankers_for(self, filter_viewed: bool) -> Rankers:
         """The rankers of an answer with the items of the history, or without them."""

@@ -169,6 +169,10 @@ def test_what_is_exported_by_the_command_is_what_the_method_writes(place):
     facts = json.loads(run("export", "shop", "--out", "out", "--lists", "--k", 3, "--json").stdout)
     assert facts["files"] == ["similar_items.parquet"] and len(pq.read_table("out/similar_items.parquet")) == 3 * 120
     assert run("export", "shop", "--out", "out", "--vectors", "--quiet").stdout == ""
+    hiding = Recommender.from_pretrained("shop")
+    hiding.hide_items(hiding.state.catalogue.ids.values[:20])
+    hiding.save_pretrained("hiding")
+    assert "vectors of 100 items" in run("export", "hiding", "--out", "out", "--vectors").stdout
     assert "expected nothing, or an older export" in run("export", "shop", "--out", "shop", code=2).stderr
 
 

@@ -213,3 +213,34 @@ def test_a_loss_is_said_with_its_size_and_nothing_else_is():
     ]
     assert losses(planted("zero_steps", -0.02), "trip") == []  # no control: it is ours without steps
     assert losses(planted("ease", -0.02), "trip", "new") == []
+
+
+def test_who_is_forgotten_is_not_held_out_any_more(fitted):
+    rec, held = copy.copy(fitted), fitted.held_out.users.values
+    rec.forget(held[:2])  # a warning, which is an error here, would say that they are not known
+    assert rec.held_out.users.values == held[2:] and fitted.held_out.users.values == held
+    rec.forget(held[2:])
+    assert rec.held_out is None
+
+
+def test_hidden_items_are_ranked_by_no_method(fitted):
+    """Of two items that are offered each method finds the one that is asked for, or the other one."""
+    rec, ids = copy.copy(fitted), fitted.state.catalogue.ids.values
+    rec.hide_items(ids[2:])
+    found = evaluate_held_out(rec, known=[3])
+    assert found.protocol["items_ranked"] == 2
+    for rows in (found.rows, rec.evaluate(rec.held_out, known=3)):
+        means = {row.method: row.value for row in rows if not row.versus and row.metric == "ndcg@10"}
+        assert min(means.values()) >= 1 / np.log2(3)  # the second place at worst
+
+
+def test_evaluate_reads_nothing_that_was_observed(fitted):
+    """With one popular item as the only candidate that a history does not hold."""
+    rec, retrieval = copy.copy(fitted), fitted.state.retrieval
+    few = replace(retrieval.sources, popular_k=1, text_k=0, knn_k=0)
+    rec._state = replace(fitted.state, retrieval=replace(retrieval, sources=few))
+    before, least = rec.evaluate(rec.held_out), fitted.state.catalogue.ids[int(retrieval.popularity_order[-1])]
+    later = {"user_id": [f"later-{number}" for number in range(200)], "item_id": [least] * 200, "timestamp": [1.7e9] * 200}
+    rec.observe(later)
+    assert rec.state.retrieval.popular[0] != retrieval.popular[0]
+    assert without_seconds(rec.evaluate(rec.held_out)) == without_seconds(before)
