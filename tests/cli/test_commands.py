@@ -202,7 +202,7 @@ def test_evaluate_shows_the_figures_of_the_library(shop, tmp_path):
     whole = Recommender.from_pretrained(shop / "shop")
     wanted = whole.evaluate(shop / "held_out.csv", known=2)
     shown = run("evaluate", shop / "shop", shop / "held_out.csv", "--known", 2).stdout
-    assert shown.startswith("6 users; known: 2 baskets; to be found: the items of the next 3\n")
+    assert shown.startswith("6 users; known: 2 baskets; to be found: the items of the next 3 baskets\n")
     for row in wanted:
         sign = "+" if row.versus else ""
         text = f"{row.value:{sign}.4f} [{row.low:{sign}.4f}, {row.high:{sign}.4f}]"
