@@ -60,7 +60,11 @@ def shop(tmp_path, tiny_folders, monkeypatch):
         for user in ("ann", "bob")
         for n, i in enumerate(rng.permutation(5))
     ]
-    write(Path("items.csv"), ["item_id", "title", "category", "price"], [(item, f"large {item}", f"part {n % 4}", 5 + n) for n, item in enumerate(items)])
+    write(
+        Path("items.csv"),
+        ["item_id", "title", "category", "price"],
+        [(item, f"large {item}", f"part {n % 4}", 5 + n) for n, item in enumerate(items)],
+    )
     write(Path("events.csv"), ["user_id", "item_id", "timestamp"], events)
 
 
