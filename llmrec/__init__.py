@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from llmrec.meta.outer import OuterSettings
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.settings import CoreSettings, LoraSettings, Settings
-    from llmrec.recommender.user_adapter import UserAdapter
     from llmrec.scenes.api import Scenes
     from llmrec.scenes.new import SceneRecommender
 
@@ -36,7 +35,6 @@ _HOMES = {
     "LoraSettings": "llmrec.recommender.settings",
     "TrainSettings": "llmrec.encoder.train",
     "OuterSettings": "llmrec.meta.outer",
-    "UserAdapter": "llmrec.recommender.user_adapter",
     "Scenes": "llmrec.scenes.api",
     "SceneRecommender": "llmrec.scenes.new",
     "Weights": "llmrec.encoder.weights",
@@ -62,7 +60,6 @@ __all__ = [
     "Settings",
     "ShortAnswerWarning",
     "TrainSettings",
-    "UserAdapter",
     "Weights",
     "build",
 ]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from llmrec.errors import ArtefactError
-from llmrec.store import library_version
+from llmrec.store import MANIFEST, check_target, library_version, load_json, located
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,22 @@ def migrated(saved: Saved, layout: int, migrations: Mapping[int, Migration]) -> 
         saved = migrations[step](saved)
         saved = replace(saved, meta={**saved.meta, "layout": step + 1})
     return saved
+
+
+def saved_kind(path: str | Path) -> str:
+    """What was saved in a folder, as `write_folder` was told. Raises ArtefactError where it holds nothing that was saved."""
+    file = located(path) / MANIFEST
+    if not file.is_file():
+        raise ArtefactError(f"{path}: expected a saved folder with a {MANIFEST}, got none there; check the path")
+    found = load_json(file)
+    return str(found.get("kind")) if isinstance(found, dict) else "something else"
+
+
+def check_place(path: str | Path, kind: str) -> None:
+    """As `check_target`, for a save of one kind: an older save of another kind is refused too, so that a wrong path replaces
+    nothing."""
+    if (located(path) / MANIFEST).is_file() and (there := saved_kind(path)) != kind:
+        raise ArtefactError(
+            f"{path}: expected nothing, or an older {kind} to replace, got a saved {there}; choose another path"
+        )
+    check_target(path)

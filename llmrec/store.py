@@ -81,27 +81,15 @@ def write_folder(path: str | Path, writer: Callable[[Path], None], kind: str, me
         shutil.rmtree(fresh, ignore_errors=True)  # it is gone already unless something went wrong
 
 
-def check_target(path: str | Path, kind: str | None = None) -> None:
+def check_target(path: str | Path) -> None:
     """Raises ArtefactError where `write_folder` would refuse or fail to write, for work that takes long before it saves.
 
-    kind: what will be saved; an older save of another kind is then refused too, so that a wrong path replaces nothing.
     Nothing stays behind: the nearest folder above that is there is tried with an empty file.
     """
     target = Path(os.path.realpath(located(path)))
     with writing_to(target):
         _refuse_to_overwrite(target)
-    if kind is not None and (target / MANIFEST).is_file() and (there := saved_kind(target)) != kind:
-        raise ArtefactError(
-            f"{path}: expected nothing, or an older {kind} to replace, got a saved {there}; choose another path"
-        )
     check_parent(target)
-
-
-def saved_kind(path: str | Path) -> str:
-    """What was saved in a folder, as `write_folder` was told. Raises ArtefactError where it holds nothing that was saved, or a
-    manifest with other bytes than it was written with."""
-    kind: str = _manifest(Path(os.path.realpath(located(path))))["kind"]
-    return kind
 
 
 def check_parent(path: str | Path) -> None:
@@ -144,7 +132,7 @@ def open_folder(path: str | Path, kind: str) -> dict[str, Any]:
             )
     for file in sorted(target.rglob("*")):
         name = file.relative_to(target).as_posix()
-        if not file.is_dir() and name not in expected and name != MANIFEST and not _may_stand_beside(name):
+        if not file.is_dir() and name not in expected and name != MANIFEST and not may_stand_beside(name):
             raise ArtefactError(f"{file}: expected only the files that were saved, got this one too; move it out of the folder")
     return manifest["meta"]
 
@@ -334,7 +322,7 @@ def _discard(folder: Path) -> None:
         shutil.rmtree(waste, ignore_errors=True)
 
 
-def _may_stand_beside(name: str) -> bool:
+def may_stand_beside(name: str) -> bool:
     """Whether a file, named by its relative POSIX path, may be in a saved folder without having been saved."""
     last = name.rpartition("/")[2]
     return last in BESIDE or last.lower().endswith(".md") or any(name == tool or name.startswith(f"{tool}/") for tool in TOOLS)
@@ -347,7 +335,7 @@ def _keep_beside(target: Path, fresh: Path) -> None:
     for file in sorted(target.rglob("*")):
         name = file.relative_to(target)
         copy = fresh / name
-        if file.is_symlink() or copy.exists() or not _may_stand_beside(name.as_posix()):
+        if file.is_symlink() or copy.exists() or not may_stand_beside(name.as_posix()):
             continue
         if file.is_dir():
             copy.mkdir(parents=True)  # git needs its empty folders too
@@ -389,7 +377,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 def _refuse_to_overwrite(target: Path) -> None:
     empty = target.is_dir() and all(
-        _may_stand_beside(entry.relative_to(target).as_posix()) and not entry.is_symlink()
+        may_stand_beside(entry.relative_to(target).as_posix()) and not entry.is_symlink()
         for entry in target.rglob("*")
         if entry.is_symlink() or not entry.is_dir()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def yaml_values(path: str | Path, what: str, one: str, as_text: bool = False) ->
     try:
         loader = (yaml.BaseLoader if as_text else yaml.SafeLoader)(raw)
         node = loader.get_single_node()
+        misread = [] if as_text else list(_misread(node, set()))
         twice = list(_duplicates(node, "", set()))  # before the mappings are made, which keep the last of them in silence
         values = None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
@@ -42,6 +44,11 @@ def yaml_values(path: str | Path, what: str, one: str, as_text: bool = False) ->
         RecursionError,
     ) as error:  # wrong tags and dates
         raise DataError(f"{file}: expected YAML, got a value that cannot be read ({error!r}); put texts in quotes") from error
+    for line, number in misread:
+        raise DataError(
+            f"{file}: line {line}: {number} is {yaml.safe_load(number)} in YAML; write the number without zeros in front and "
+            "without colons"
+        )
     for key, first, again in twice:
         raise DataError(f"{file}: expected each {one} once, got {key} in lines {first} and {again}; delete one of them")
     return file, values
@@ -67,6 +74,22 @@ def _duplicates(node: yaml.Node | None, below: str, seen: set[int]) -> Iterator[
             yield name, lines[name], line
         lines[name] = line
         yield from _duplicates(value, name, seen)
+
+
+def _misread(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[int, str]]:
+    """Whole numbers that YAML 1.1 reads otherwise than they look, with their lines: 010 is 8, and 1:30 is 90. `seen` grows by
+    the nodes that were looked into."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.ScalarNode):
+        odd = re.fullmatch(r"[+-]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+)", node.value)
+        if odd and node.tag == "tag:yaml.org,2002:int":
+            yield node.start_mark.line + 1, node.value
+        return
+    for part in node.value:
+        for inner in part if isinstance(part, tuple) else (part,):
+            yield from _misread(inner, seen)
 
 
 def _problem(error: yaml.YAMLError) -> str:

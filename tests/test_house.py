@@ -20,13 +20,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "llmrec"
 MAX_LINES = 400
-HEAVY = ("torch", "transformers", "faiss", "pandas", "narwhals", "matplotlib", "peft", "yaml")
+HEAVY = ("torch", "transformers", "faiss", "pandas", "narwhals", "matplotlib", "peft", "yaml", "huggingface_hub")
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 REMOTE_CODE = "_".join(("trust", "remote", "code"))
 # import name -> distributions that bring it, where the two differ
 OWN = (
     *("llmrec", "benchmarks", "golden", "studies", "tables", "tests", "prompts"),
-    *("worlds", "shops", "bowls", "pages", "ranker_contract"),
+    *("worlds", "shops", "bowls", "pages", "hubs", "ranker_contract"),
 )
 DISTRIBUTIONS = {"faiss": {"faiss-cpu", "faiss-gpu"}, "PIL": {"pillow"}, "yaml": {"pyyaml"}, "sklearn": {"scikit-learn"}}
 
@@ -125,7 +125,7 @@ def test_the_document_is_read_as_it_is_meant():
     )
     assert LEVEL["index"] < LEVEL["adapters"] < LEVEL["meta"] < LEVEL["ranking"] < LEVEL["recommender"] < LEVEL["scenes"]
     assert LEVEL["scenes"] < LEVEL["cli"]
-    assert set(gates(ARCHITECTURE)) == {"narwhals", "transformers", "faiss", "matplotlib", "yaml"}
+    assert set(gates(ARCHITECTURE)) == {"narwhals", "transformers", "faiss", "matplotlib", "yaml", "huggingface_hub"}
 
 
 @pytest.mark.parametrize(

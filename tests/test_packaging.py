@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-IMPORTED_AS = {"pyyaml": "yaml"}  # where a distribution and its module have different names
+IMPORTED_AS = {
+    "huggingface-hub": "huggingface_hub",
+    "pyyaml": "yaml",
+}  # where a distribution and its module have different names
 
 
 @pytest.fixture(scope="module")

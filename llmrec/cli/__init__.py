@@ -37,8 +37,9 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            said = in_options(" ".join(error.format_message().split())).rstrip(".")
-            click.echo(f"Error: {said}" + (f". See `{error.ctx.command_path} --help`." if error.ctx else "."), err=True)
+            said = in_options(" ".join(error.format_message().split()))
+            said = said if said.endswith((".", "?", "!")) else f"{said}."
+            click.echo(f"Error: {said}" + (f" See `{error.ctx.command_path} --help`." if error.ctx else ""), err=True)
             ctx.exit(error.exit_code)
         except LlmrecError as error:
             click.echo(f"Error: {in_options(str(error))}", err=True)

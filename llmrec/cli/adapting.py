@@ -42,11 +42,11 @@ def adapt(folder: Path, user: str, histories: Path | None, steps: int | None, ou
       llmrec recommend shop/ --users 17850 --adapter adapter/
     """
     from llmrec.data.ids import Ids
+    from llmrec.layouts import check_place
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.user_adapter import KIND
-    from llmrec.store import check_target
 
-    check_target(out, KIND)
+    check_place(out, KIND)
     reading = format_given().read_one(histories, "events")
     warn_of_losses(reading)
     with told(), overheard("Note: "):

@@ -147,4 +147,4 @@ def _facts(
                 "notes": [in_options(note) for note in reading.notes],
             }
     left = {"events": dataset.n_events, "users": dataset.n_users, "items": dataset.n_items}
-    return found | {"cleaning": with_reading(report).to_dict(), "left": left, "command": command}
+    return found | {"cleaning": with_reading(report, *readings).to_dict(), "left": left, "command": command}

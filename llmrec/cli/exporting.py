@@ -30,11 +30,11 @@ def export(folder: Path, out: Path, vectors: bool, lists: bool, encoder: bool, k
       llmrec export shop/ --out out/ --lists --k 50
       python -c "from sentence_transformers import SentenceTransformer as S; print(S('out/encoder').encode(['red mug']))"
     """
+    from llmrec.layouts import check_place
     from llmrec.recommender.exporting import ENCODER, KIND, SIMILAR, TEXTS, VECTORS
     from llmrec.recommender.recommender import Recommender
-    from llmrec.store import check_target
 
-    check_target(out, KIND)
+    check_place(out, KIND)
     if not (vectors or lists or encoder):
         vectors = lists = encoder = True
     with told(), overheard() if not quiet and not as_json else nullcontext():

@@ -66,11 +66,11 @@ def open_scene(
       llmrec open shop/ --items new_products.csv --events first_orders.csv --out scene/
       llmrec recommend scene/ --histories clicks.csv
     """
+    from llmrec.layouts import check_place
     from llmrec.scenes.api import Scenes
     from llmrec.scenes.new import KIND
-    from llmrec.store import check_target
 
-    check_target(out, KIND)
+    check_place(out, KIND)
     first, second = (format_given().read_one(path, what) for path, what in ((events, "events"), (items, "items")))
     warn_of_losses(first, second)
     with told(), overheard("Note: "):

@@ -233,16 +233,9 @@ def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningR
     )
 
 
-def losses_of(reading: Reading) -> Iterator[str]:
+def losses_of(reading: Reading) -> tuple[str, ...]:
     """A sentence for every step of a reading that dropped or repaired rows."""
-    for step in reading.steps:
-        if step.rows_dropped:
-            yield (
-                f"{step.rows_dropped:,} of {step.rows_in:,} rows of {step.table} were left out in the step {step.name!r} "
-                f"({step.detail})"
-            )
-        elif step.detail:
-            yield f"{step.table}: {step.detail}"
+    return reading.losses
 
 
 def warn_of_losses(*readings: Reading | None) -> None:

@@ -98,17 +98,18 @@ def recommend(
     if explain and (everybody or adapter):
         raise click.UsageError("--explain is for --users, --histories and --attributes, without --adapter.")
     batched = (everybody or histories is not None) and out is not None and out.suffix.lower() == f".{form}"
-    batched = batched and not (attributes or adapter or explain)
+    batched = batched and form != "trec" and not (attributes or adapter or explain)
     if everybody and not batched:
         raise click.UsageError(
             "--all writes a file, without --adapter: say --out lists.parquet, or another name in .csv, .json or .jsonl."
         )
     from llmrec.data.frames import to_arrow
+    from llmrec.layouts import saved_kind
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.user_adapter import UserAdapter
     from llmrec.rules.rules import Rules
     from llmrec.scenes.new import KIND as SCENE
-    from llmrec.store import check_parent, saved_kind
+    from llmrec.store import check_parent
 
     if out is not None:
         check_parent(out)

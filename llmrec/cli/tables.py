@@ -1,4 +1,4 @@
-"""Tables as people and programs read them: aligned text, CSV, JSON, JSON lines, Parquet."""
+"""Tables as people and programs read them: aligned text, CSV, JSON, JSON lines, Parquet, run files of TREC."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _WIDEST = 40
 SENTENCE = "sentence"  # the column that is never cut
-_SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet", ".jsonl": "jsonl"}
+_SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet", ".jsonl": "jsonl", ".trec": "trec"}
 _NOT_WRITTEN = (".tsv", ".ndjson", ".xlsx", ".xls", ".gz", ".zip")
 FORMATS = tuple(_SUFFIXES.values())
 
@@ -54,7 +54,7 @@ def output_options(command: Command) -> Command:
             "--format",
             "form",
             type=click.Choice(FORMATS),
-            help="Output format.  [default: as --out ends; table on the screen]",
+            help="Output format; trec is a run file, for ranx or trec_eval.  [default: as --out ends; table on the screen]",
         ),
     ):
         command = option(command)
@@ -86,9 +86,10 @@ def put(table: pa.Table, form: str, out: Path | None) -> None:
     """Write a table to a file, or to stdout; form and out as `form_of` allows them. Raises ArtefactError for a file that cannot
     be written."""
     from llmrec.data.table_writer import write, write_file
+    from llmrec.metrics.runs import trec_run
 
-    if form == "table":
-        text = aligned(table, _WIDEST if out is None else None) + "\n"
+    if form in ("table", "trec"):
+        text = trec_run(table) if form == "trec" else aligned(table, _WIDEST if out is None else None) + "\n"
         if out is None:
             click.echo(text, nl=False)
         else:

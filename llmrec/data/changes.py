@@ -18,10 +18,10 @@ from llmrec.data.clean_items import clean_items, normalise_text, one_row_an_id
 from llmrec.data.columns import ITEM_REQUIRED, item_columns
 from llmrec.data.dataset import Catalogue
 from llmrec.data.files import MISSING, untyped
-from llmrec.data.frames import to_arrow
 from llmrec.data.ids import Ids
 from llmrec.data.matching import find_across
-from llmrec.data.tables import empty_table
+from llmrec.data.reading import Reading
+from llmrec.data.tables import empty_table, opened, said_of
 from llmrec.errors import DataError, SchemaError, UnknownItemError
 
 
@@ -97,7 +97,11 @@ def _read(items: Any, columns: Mapping[str, str] | None, required: tuple[str, ..
     def naming(names: list[str]) -> list[str]:
         return item_columns(empty_table(names), columns, required, "columns")[0].column_names
 
-    table, notes = item_columns(to_arrow(items, "items", naming), columns, required, "columns")
+    found = opened(items, "items", naming, columns)
+    if isinstance(found, Reading):
+        table, notes = found.table, said_of(found)
+    else:
+        table, notes = item_columns(found, columns, required, "columns")
     if not len(table):
         raise DataError("items is empty, expected at least one row; check the path or the filter that made it")
     return table, notes

@@ -40,6 +40,11 @@ EVENT_ALIASES = {
     "text": ("text", "description"),
     "category": ("category", "categoryname"),
 }
+# Names that mean it where no other does, as RePlay's; "relevance" only beside its ids.
+LESSER_ALIASES = {"user_id": ("useridx", "queryid"), "item_id": ("itemidx",), "rating": ("relevance",)}
+OF_PARENT = ("asin", "parentasin")  # Amazon's reviews of 2023 have both ids, and the table of items the second alone
+OF_REVIEWS = ("reviewtext", "reviewtitle", "reviewbody", "helpfulvote", "verifiedpurchase")  # their title is not the item's
+_RECBOLE = re.compile(r":(token|token_seq|float|float_seq)$")
 _AVAILABLE = ("hidden", "stock", "available", "active", "visible", "enabled", "discontinued")
 ITEM_ALIASES = {
     "item_id": (*EVENT_ALIASES["item_id"], "id"),
@@ -61,8 +66,15 @@ def event_columns(
     """
     known = EVENT_REQUIRED + EVENT_OPTIONAL + (EVENT_ITEM_TEXT if with_item_text else ())
     aliases = {ours: EVENT_ALIASES[ours] for ours in known}
+    mapping = mapping or {}
+    said: tuple[str, ...] = ()
+    if with_item_text and any(fold(name) in OF_REVIEWS for name in table.column_names):
+        own = [name for name in table.column_names if fold(name) in ("title", "text") and name not in mapping]
+        table = table.drop_columns(own)
+        said = (f"events: {_quoted(own)} of the reviews are not read as the items' title and text",) if own else ()
     # A user's map for both tables may name item columns that are only read from events without an item table.
-    return _rename(table, "events", "columns", EVENT_REQUIRED, aliases, mapping or {}, known + EVENT_ITEM_TEXT)
+    table, notes = _rename(table, "events", "columns", EVENT_REQUIRED, aliases, mapping, known + EVENT_ITEM_TEXT)
+    return table, (*notes, *said)
 
 
 def item_columns(
@@ -134,10 +146,18 @@ def _rename(
     _check_mapping(mapping, came, what, argument, allowed)
     target = {theirs: ours for theirs, ours in mapping.items() if theirs != ours}
     taken = set(mapping.values()) | (set(came) - set(mapping))  # an exact name needs no alias
+    replay = any(fold(theirs) in ("useridx", "itemidx") for theirs in came)
+    parents: tuple[str, ...] = ()
     for ours, folded in aliases.items():
         if ours in taken:
             continue
-        found = [theirs for theirs in came if theirs not in mapping and fold(theirs) in folded]
+        free = [theirs for theirs in came if theirs not in mapping]
+        found = [theirs for theirs in free if fold(untagged(theirs)) in folded]
+        if not found and (replay or ours != "rating"):
+            found = [theirs for theirs in free if fold(theirs) in LESSER_ALIASES.get(ours, ())]
+        if ours == "item_id" and {fold(theirs) for theirs in found} == set(OF_PARENT):
+            found = [theirs for theirs in found if fold(theirs) == OF_PARENT[1]]
+            parents += (f"{what}: {of_parent(found[0])}",)
         if len(found) > 1:
             raise SchemaError(
                 f"{what}: columns {_quoted(found)} could each be {ours!r}, expected one. "
@@ -156,7 +176,17 @@ def _rename(
         if ours not in names:
             raise SchemaError(_missing(ours, names, came, what, argument, required, aliases))
     notes = tuple(f"{what}: column {theirs!r} is read as {ours!r}" for theirs, ours in target.items())
-    return table.rename_columns(names), notes
+    return table.rename_columns(names), (*notes, *parents)
+
+
+def of_parent(name: str) -> str:
+    """A note on which of Amazon's two ids is read."""
+    return f"of two ids {name!r} is read, which the table of items has; the other is of a variant, such as a colour"
+
+
+def untagged(name: str) -> str:
+    """A name without the type that RecBole writes behind it: "item_id" of "item_id:token"."""
+    return _RECBOLE.sub("", name)
 
 
 def _check_mapping(

@@ -33,6 +33,9 @@ _OTHER = {
     b"<!DOCTYPE": "a web page: export a table as CSV",
     b"<!doctype": "a web page: export a table as CSV",
     b"<html": "a web page: export a table as CSV",
+    b"<table": "a web page: export a table as CSV",
+    b"<div": "a web page: export a table as CSV",
+    b"<meta": "a web page: export a table as CSV",
     b"<?xml": "XML: export a table as CSV",
     b"{\\rtf": "a text document: export a table as CSV",
 }
@@ -52,12 +55,17 @@ def raw_bytes(path: Path, what: str) -> bytes:
                     f"{named} is compressed and cannot be unpacked ({error}): it may be cut off; transfer it again"
                 ) from error
             break
-    for magic, kind in _OTHER.items():
-        if data.lstrip()[: len(magic)] == magic:
-            raise DataError(f"{named} is not a table of text but {kind}")
+    if (kind := not_text(data)) is not None:
+        raise DataError(f"{named} is not a table of text but {kind}")
     if not data.strip():
         raise DataError(f"{named} is empty, expected a line with the names of the columns, and rows")
     return data
+
+
+def not_text(head: bytes) -> str | None:
+    """What a file is, told by its first bytes, and what to do with it; None where they are not those of a known format."""
+    begin = head.lstrip()
+    return next((kind for magic, kind in _OTHER.items() if begin.startswith(magic)), None)
 
 
 def as_utf8(data: bytes, encoding: str | None, named: str, says: Callable[[str], int]) -> tuple[bytes, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -14,7 +13,6 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _HIGH = re.compile(rb"[\x80-\xff]+")
-_SAMPLE = 1 << 16  # bytes of lines that are not ASCII
 
 
 def is_utf8(chunks: Iterator[bytes]) -> bool:
@@ -38,18 +36,6 @@ def coding_of(head: bytes) -> str | None:
     if max(even, odd) > 0.3 * len(head) / 2:
         return "utf-16-le" if odd > even else "utf-16-be"
     return None
-
-
-def likely_coding(path: Path) -> str:
-    """The likely encoding of a file that is not UTF-8: a Chinese, Japanese, Korean, Cyrillic or Western one."""
-    sample = b""
-    with path.open("rb") as file:
-        for line in file:
-            if _HIGH.search(line):
-                sample += line
-            if len(sample) > _SAMPLE:
-                break
-    return likely_of(sample)
 
 
 def likely_of(sample: bytes) -> str:

@@ -13,26 +13,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.data.files import AsWritten, Naming, read_file
 from llmrec.data.ids import tidy
 from llmrec.errors import MissingExtraError, SchemaError
 
 MANY = 100_000  # rows of a table that is worth several threads
 
 
-def to_arrow(table: Any, what: str, naming: Naming | None = None, as_written: AsWritten | None = None) -> pa.Table:
-    """An Arrow table from pandas, polars, pyarrow, a dict of columns, a list of dict rows, a path to .csv or .parquet, or
-    a Hugging Face dataset.
+def to_arrow(table: Any, what: str) -> pa.Table:
+    """An Arrow table from pandas, polars, pyarrow, a dict of columns, a list of dict rows, or a Hugging Face dataset.
 
-    what: the name of the table in messages, such as "events". naming, as_written: see `files.read_file`.
-    Raises SchemaError for a type that is not a table or a column of mixed types, DataError for a file that cannot be read.
+    what: the name of the table in messages, such as "events".
+    Raises SchemaError for a type that is not a table, a column of mixed types, and a dataset of several splits.
     """
+    if isinstance(table, dict) and table and all(_is_huggingface(part) for part in table.values()):
+        table = _only_split(table, what)
     if isinstance(table, pa.Table):
         arrow = table
     elif (columns := _pandas_columns(table)) is not None:
         return pa.table({name: pa.array(column, from_pandas=True) for name, column in columns.items()})
-    elif isinstance(table, (str, Path)):
-        arrow = read_file(Path(table).expanduser(), what, naming, as_written)
     elif isinstance(table, dict):
         arrow = _columns(table, what)
     elif isinstance(table, list):
@@ -43,7 +41,12 @@ def to_arrow(table: Any, what: str, naming: Naming | None = None, as_written: As
         arrow = table.with_format("arrow")[:]  # through the format, so that a selected or shuffled view is honoured
     else:
         arrow = _through_narwhals(table, what)
-    # pandas hands over (and writes to Parquet) the row labels of a filtered frame, which would make equal rows differ.
+    return plain(arrow)
+
+
+def plain(arrow: pa.Table) -> pa.Table:
+    """The table without metadata, and without the row labels of a filtered frame, which pandas hands over and writes to
+    Parquet, and which would make equal rows differ."""
     labels = [name for name in arrow.column_names if name.startswith("__index_level_")]
     return arrow.drop_columns(labels).replace_schema_metadata(None)
 
@@ -172,19 +175,22 @@ def _tidied(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str, int]]:
     """Text ids without white space around and in NFC, empty ones null, and the count of each repair."""
     code, distinct = coded(column)
     values = pa.array([*distinct, None], pa.large_string())
-    odd = pc.match_substring_regex(values, r"^\s|\s$|[^\x00-\x7f]|^$").fill_null(False).to_numpy(zero_copy_only=False)
+    odd = (
+        pc.match_substring_regex(values, r"^[\s\x00]|[\s\x00]$|[^\x00-\x7f]|^$").fill_null(False).to_numpy(zero_copy_only=False)
+    )
     if not odd.any():
         return column, {}
     rows = np.bincount(code + 1, minlength=len(values))[1:]
     new: list[str | None] = [*distinct, None]
-    counts = {"white space around taken off": 0, "to Unicode's form NFC": 0, "empty": 0}
+    around, zero = "white space around taken off", "zero bytes around taken off"
+    counts = {around: 0, zero: 0, "to Unicode's form NFC": 0, "empty": 0}
     for index in np.flatnonzero(odd).tolist():
         old, new[index] = distinct[index], tidy(distinct[index]) or None
         if new[index] is None:
             counts["empty"] += int(rows[index])
         elif new[index] != old:
             normal = unicodedata.is_normalized("NFC", old)
-            counts["white space around taken off" if normal else "to Unicode's form NFC"] += int(rows[index])
+            counts["to Unicode's form NFC" if not normal else zero if "\0" in old else around] += int(rows[index])
     tidied = pa.chunked_array([pa.array(new, pa.large_string()).take(pa.array(code % len(new)))])
     return tidied, {kind: count for kind, count in counts.items() if count}
 
@@ -222,7 +228,7 @@ def _through_narwhals(table: Any, what: str) -> pa.Table:
     if not isinstance(frame, nw.DataFrame):
         raise SchemaError(
             f"{what} is a {type(table).__name__}, expected a pandas, polars or pyarrow table, a Hugging Face dataset, "
-            "a dict of columns, or a path to a .csv or .parquet file"
+            "a dict of columns, or a path to a file"
         )
     objects = [name for name, kind in frame.schema.items() if kind == nw.Object]
     if not objects:
@@ -250,6 +256,17 @@ def _pandas_columns(table: Any) -> dict[str, Any] | None:
     names = (*columns, *("" if name is None else None for name in table.index.names))
     usual = len(columns) == len(table.columns) and all(isinstance(name, str) for name in names)
     return columns if usual and all(plain(column.dtype) for column in columns.values()) else None
+
+
+def _only_split(splits: dict[str, Any], what: str) -> Any:
+    """The one split of a dataset as `load_dataset` gives it. Raises SchemaError where there are several."""
+    if len(splits) == 1:
+        return next(iter(splits.values()))
+    names = list(splits)
+    raise SchemaError(
+        f"{what} is a dataset with the splits {', '.join(map(repr, names))}, expected one table; pass one, such as "
+        f"dataset[{names[0]!r}]"
+    )
 
 
 def _is_pandas(table: Any) -> bool:

@@ -67,8 +67,8 @@ class Ids:
 
 
 def tidy(text: str) -> str:
-    """A text id without white space and byte-order marks around it, in Unicode's form NFC."""
-    return unicodedata.normalize("NFC", text).strip().strip("\ufeff\u200b").strip()
+    """A text id without white space, zero bytes and byte-order marks around it, in Unicode's form NFC."""
+    return unicodedata.normalize("NFC", text).strip().strip("\ufeff\u200b\0").strip()
 
 
 def plain(value: Any) -> Any:

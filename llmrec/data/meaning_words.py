@@ -5,7 +5,7 @@ Folded as `meanings.folded` does: without accents, spaces and case.
 
 from __future__ import annotations
 
-from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES
+from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES, LESSER_ALIASES, OF_REVIEWS
 
 
 def _words(text: str) -> list[str]:
@@ -121,7 +121,7 @@ _LESSER_CODES = {"ean", "gtin", "isbn", "barcode", "upc"}  # ids where no other 
 
 # Meaning -> sets of folded names, a better one first: what a name of an earlier set claims, none of a later set does.
 _EVENTS: dict[str, tuple[set[str], ...]] = {
-    "user_id": (_joined(_USER, _ID) | {"uid", "reviewerid"}, _nouns(_USER), set(_EMAIL)),
+    "user_id": (_joined(_USER, _ID) | {"uid", "reviewerid"}, _nouns(_USER), set(LESSER_ALIASES["user_id"]), set(_EMAIL)),
     "item_id": (_joined(_ITEM, _ID) | _CODES, _LESSER_CODES, _nouns(_ITEM)),
     "timestamp": (set(_TIME),),
     "rating": (set(_RATING),),
@@ -147,4 +147,4 @@ EVENT_WORDS = _with_aliases(_EVENTS, EVENT_ALIASES)
 ITEM_WORDS = _with_aliases(_ITEMS, ITEM_ALIASES)
 ITEM_NOUNS = _nouns(_ITEM)
 # Columns of reviews, in whose tables a title or a text is the review's and not the item's.
-REVIEW_WORDS = {"reviewtext", "reviewtitle", "reviewbody", "helpfulvote", "verifiedpurchase", "verified", "summary", "vote"}
+REVIEW_WORDS = {*OF_REVIEWS, "verified", "summary", "vote"}

@@ -9,11 +9,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llmrec.data.columns import EVENT_REQUIRED, ITEM_REQUIRED, MEANING
+from llmrec.data.columns import EVENT_REQUIRED, ITEM_REQUIRED, MEANING, OF_PARENT, of_parent, untagged
 from llmrec.data.meaning_words import EVENT_WORDS, ITEM_NOUNS, ITEM_WORDS, REVIEW_WORDS
 from llmrec.errors import SchemaError
 
-_RECBOLE = re.compile(r":(token|token_seq|float|float_seq)$")
 _BRACKETS = re.compile(r"[(\[（【<].*?[)\]）】>]")
 _LINKS = frozenset(re.findall(r"\w+", "de del du des d l la le el der die das of the per pro por par in en"))
 _OF_DAY = frozenset({"time", "zeit", "uhrzeit", "heure", "hora", "时间"})  # of a column beside that of the date
@@ -32,7 +31,7 @@ class Meanings:
 
 def folded(name: str) -> str:
     """A name without case, accents, signs, linking words, brackets and a currency behind: "N° de Client" is "nclient"."""
-    bare = _BRACKETS.sub(" ", _RECBOLE.sub("", name.strip())) if not _BRACKETS.fullmatch(name.strip()) else name
+    bare = _BRACKETS.sub(" ", untagged(name.strip())) if not _BRACKETS.fullmatch(name.strip()) else name
     bare = bare.replace("#", " no ")
     bare = re.sub(r"(?<=[a-zäöüß])(?=[A-Z][a-z])", " ", bare)
     plain = "".join(c for c in unicodedata.normalize("NFKD", bare.casefold()) if not unicodedata.combining(c))
@@ -80,8 +79,11 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
         if reviews and not items and ours in ("title", "text"):
             continue  # of the review
         free = [name for name in names if name not in chosen.values() and not _unnamed(name)]
-        exact = [name for name in free if _RECBOLE.sub("", name.strip()) == ours]
+        exact = [name for name in free if untagged(name.strip()) == ours]
         found = exact or next((some for part in sets if (some := [name for name in free if _in(folded(name), part)])), [])
+        if ours == "item_id" and {folded(name) for name in found} == set(OF_PARENT):
+            found = [name for name in found if folded(name) == OF_PARENT[1]]
+            notes.append(of_parent(found[0]))
         if len(found) > 1:
             first, more = found[0], ""
             if ours == "timestamp" and (days := [name for name in found if folded(name) not in _OF_DAY]) and days != found:

@@ -7,7 +7,8 @@ A reading that could be another one is an error that asks. `read` gives a table 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,10 +19,12 @@ import pyarrow.compute as pc
 from llmrec.data import typed
 from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES, NUMBERS, fold
 from llmrec.data.decoding import as_utf8, doubts_of, raw_bytes
-from llmrec.data.files import ID_NAMES, UNTYPED, check_file, read_parquet
-from llmrec.data.frames import is_text
+from llmrec.data.encodings import is_utf8
+from llmrec.data.files import ID_NAMES, JSON, PACKED, UNTYPED, check_file, read_folder, read_parquet
+from llmrec.data.frames import is_text, plain
 from llmrec.data.json_rows import read_json
-from llmrec.data.meanings import Meanings, column_meanings, folded, known_names
+from llmrec.data.meanings import Meanings, column_meanings, folded, known_names, untagged
+from llmrec.data.published import published_layout, with_categories
 from llmrec.data.report import Step
 from llmrec.data.rows import UNIT, Broken, first_rows, read_rows
 from llmrec.data.separators import check_names, find_separator
@@ -32,7 +35,6 @@ from llmrec.errors import DataError
 FEW = 0.01  # share of the rows that may be broken, and are left out and named, where a person has not said what to do
 _HEAD = 1 << 16
 _TABLES = ("events", "items", "users")
-_JSON = (".json", ".jsonl", ".ndjson")
 OnBadRows = Literal["error", "few", "skip"]
 
 
@@ -51,6 +53,18 @@ class Reading:
     broken: tuple[Broken, ...]
     unread: tuple[str, ...]
 
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """A sentence for every step that left out or repaired rows."""
+        return tuple(
+            f"{step.rows_dropped:,} of {step.rows_in:,} rows of {step.table} were left out in the step {step.name!r} "
+            f"({step.detail})"
+            if step.rows_dropped
+            else f"{step.table}: {step.detail}"
+            for step in self.steps
+            if step.rows_dropped or step.detail
+        )
+
 
 @dataclass(frozen=True)
 class _Raw:
@@ -62,6 +76,7 @@ class _Raw:
     broken: tuple[Broken, ...]
     untyped: bool
     doubts: tuple[str, ...] = ()
+    mixed: Mapping[str, int] = field(default_factory=dict)  # columns of several types -> the row where the type changes
 
 
 def read(
@@ -72,7 +87,8 @@ def read(
 ) -> Reading:
     """The table in a file: text with any separator, encoding, decimal sign and date format, JSON lines, or Parquet.
 
-    path: .csv, .tsv, .txt and the like, .json, .jsonl, .parquet; text also compressed by gzip, bzip2 or xz.
+    path: .csv, .tsv, .txt and the like, .json, .jsonl, .parquet, a folder of Parquet files or of a saved Hugging Face dataset;
+        text also compressed by gzip, bzip2 or xz.
     what: "events", "items" or "users": which columns are looked for, by names in English, German, French, Spanish and Chinese.
         Of users only `user_id` is; every other column is an attribute under its own name.
     table_format: what is known of the format; the rest is found.
@@ -124,24 +140,32 @@ def detect(path: str | Path, what: str = "events", table_format: TableFormat = T
 
 
 def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
-    if path.suffix.lower() == ".parquet":
-        table = read_parquet(path, what)
+    if path.is_dir() or path.suffix.lower() == ".parquet":
+        table = plain(read_folder(path, what) if path.is_dir() else read_parquet(path, what))
         known = replace(known, encoding=None, separator=None, names=None, skip_rows=0)  # said of another file
         return _Raw(tuple(table.column_names), table, np.zeros(len(table), np.int64), (), False), known
+    data = raw_bytes(path, what)
+    layout = published_layout(path, what, data) if known.names is None else None
+    if layout is not None:
+        known = replace(known, names=layout.names, separator=known.separator or layout.separator)
     data, encoding = as_utf8(
-        raw_bytes(path, what),
-        known.encoding,
+        data,
+        known.encoding or ("latin-1" if layout is not None and not is_utf8(iter([data])) else None),
         named,
         lambda line: known_names(line.replace(";", "\t").replace(",", "\t").split("\t")),
     )
     known, doubts = replace(known, encoding=encoding), doubts_of(data)
     if not data.strip():
         raise DataError(f"{named} is empty, expected a line with the names of the columns, and rows")
-    inner = Path(path.stem).suffix.lower() if path.suffix.lower() in (".gz", ".bz2", ".xz") else path.suffix.lower()
-    if inner in _JSON or data.lstrip()[:2] in (b'{"', b"[{"):
-        table, line, broken = read_json(data, named, what)
-        return _Raw(tuple(table.column_names), table, line, broken, False, doubts), known
+    inner = Path(path.stem).suffix.lower() if path.suffix.lower() in PACKED else path.suffix.lower()
+    if inner in JSON or data.lstrip()[:2] in (b'{"', b"[{"):
+        rows = read_json(data, named)
+        return _Raw(tuple(rows.table.column_names), rows.table, rows.line, rows.broken, False, doubts, rows.mixed), known
     raw, known = _text(data, what, named, known)
+    if layout is not None:
+        table, names = with_categories(raw.table, raw.names, layout)
+        doubts = (f"{path.name} has no names and is read as MovieLens's: {', '.join(names)}", *doubts)
+        raw = replace(raw, table=table, names=names)
     return replace(raw, doubts=doubts), known
 
 
@@ -212,6 +236,12 @@ def _typed(
     columns = {
         ours: _column(raw, raw.names.index(theirs), ours, named) for theirs, ours in meanings.pairs if raw.names.count(theirs)
     }
+    for column in columns.values():
+        if column.name in raw.mixed and column.ours in (*ID_NAMES, "timestamp"):
+            raise DataError(
+                f"{column.at(raw.mixed[column.name])}: the type changes here, so that one {column.ours} may be two "
+                "values; expected values of one type. Write them all as text or all as numbers"
+            )
     values = {ours: column.values for ours, column in columns.items()}
     text = {ours: column for ours, column in columns.items() if is_text(column.values.type)}
     changed, said = 0, []
@@ -242,15 +272,16 @@ def _others(raw: _Raw, meanings: Meanings, decimal: str | None, what: str, named
     taken = {ours for _, ours in meanings.pairs}
     aliases = {} if users else ITEM_ALIASES if items else EVENT_ALIASES
     others = {name for ours, names in aliases.items() if ours not in taken for name in names}
-    found = {}
+    found: dict[str, pa.ChunkedArray] = {}
     for name in meanings.unread:
         if name in taken or {folded(name), fold(name)} & others:
             continue
         column = _column(raw, raw.names.index(name), name, named)
-        # Attributes of users with a decimal point are read later, as they are of any table.
-        read_here = raw.untyped and (items or (users and pc.any(pc.match_substring(column.values, ",")).as_py()))
+        # Attributes of users and the context of events with a decimal point are read later, as they are of any table.
+        read_here = raw.untyped and (items or pc.any(pc.match_substring(column.values, ",")).as_py())
         numbers = typed.all_numbers(column, decimal) if read_here else None
-        found[name] = column.values if numbers is None else numbers
+        bare = untagged(name)
+        found[name if bare in (*taken, *raw.names, *found) else bare] = column.values if numbers is None else numbers
     return found
 
 

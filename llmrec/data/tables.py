@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from llmrec.data.columns import EVENT_ALIASES, event_columns, item_columns
-from llmrec.data.frames import to_arrow
+from llmrec.data.files import AsWritten, Naming, check_file, read_folder, read_parquet, read_plain
+from llmrec.data.frames import plain, to_arrow
+from llmrec.data.reading import Reading, read
+from llmrec.data.table_format import TableFormat
+from llmrec.errors import LlmrecError, SchemaError
 
 
 def read_events(
     events: Any, columns: Mapping[str, str] | None = None, with_item_text: bool = False, context: Collection[str] = ()
 ) -> tuple[pa.Table, tuple[str, ...]]:
-    """A table of events under the library's names, and notes; see `frames.to_arrow` and `columns.event_columns`.
+    """A table of events under the library's names, and notes; see `opened` and `columns.event_columns`.
 
     context: columns that a CSV file keeps as they are written.
     """
@@ -22,14 +27,67 @@ def read_events(
     def naming(names: list[str]) -> list[str]:
         return event_columns(empty_table(names), columns, with_item_text)[0].column_names
 
-    table = to_arrow(events, "events", naming, lambda name: name in context and name not in EVENT_ALIASES)
-    return event_columns(table, columns, with_item_text)
+    found = opened(events, "events", naming, columns, lambda name: name in context and name not in EVENT_ALIASES)
+    if isinstance(found, Reading):
+        table, notes = event_columns(found.table, None, with_item_text)
+        return plain(table), (*said_of(found), *notes)
+    return event_columns(found, columns, with_item_text)
 
 
 def read_items(items: Any, columns: Mapping[str, str] | None = None) -> tuple[pa.Table, tuple[str, ...]]:
-    """A table of items under the library's names, and notes; see `frames.to_arrow` and `columns.item_columns`."""
-    table = to_arrow(items, "items", lambda names: item_columns(empty_table(names), columns)[0].column_names)
-    return item_columns(table, columns)
+    """A table of items under the library's names, and notes; see `opened` and `columns.item_columns`."""
+    found = opened(items, "items", lambda names: item_columns(empty_table(names), columns)[0].column_names, columns)
+    if isinstance(found, Reading):
+        table, notes = item_columns(found.table)
+        return plain(table), (*said_of(found), *notes)
+    return item_columns(found, columns)
+
+
+def opened(
+    source: Any,
+    what: str,
+    naming: Naming,
+    columns: Mapping[str, str] | None = None,
+    as_written: AsWritten | None = None,
+) -> pa.Table | Reading:
+    """A table as whoever has it, under its own names, or what `reading.read` makes of a file that is not a plain one.
+
+    source: a frame, see `frames.to_arrow`, or a path: any file that `reading.read` takes, or a folder, see `files.read_folder`.
+    naming, as_written: see `files.read_plain`. columns: names in the file -> names of the library.
+    Raises SchemaError and DataError, see these functions.
+    """
+    if not isinstance(source, (str, Path)):
+        return to_arrow(source, what)
+    path = Path(source).expanduser()
+    check_file(path, what)
+    if path.is_dir():
+        return plain(read_folder(path, what))
+    if path.suffix.lower() == ".parquet":
+        return plain(read_parquet(path, what))
+    try:
+        table = read_plain(path, what, naming, as_written)
+    except SchemaError:
+        if columns:  # what a person said of the names is wrong
+            raise
+        try:
+            return read(path, what)  # names in another language
+        except LlmrecError:
+            pass
+        raise
+    if table is not None:
+        return plain(table)
+    try:
+        return read(path, what, TableFormat(columns=tuple((columns or {}).items()) or None))
+    except LlmrecError as error:
+        raise type(error)(
+            f"{error} (options are of the command; in Python --columns is columns=, and for the others pass the table of "
+            f"llmrec.data.reading.read({str(path)!r}, {what!r}, table_format(...)))"
+        ) from error
+
+
+def said_of(reading: Reading) -> tuple[str, ...]:
+    """Notes on how a file was read and what was left out or repaired."""
+    return (*reading.notes, *reading.losses)
 
 
 def empty_table(names: list[str]) -> pa.Table:

@@ -94,7 +94,7 @@ def time_notes(column: pa.ChunkedArray, time: np.ndarray, user: pa.ChunkedArray,
 
 
 def _date(time: float) -> str:
-    return str(np.datetime64(int(np.clip(time, -6e10, 2.5e11 * 10)), "s").astype("datetime64[D]"))
+    return str(np.datetime64(int(np.clip(time, -6.3e10, 2.5e11 * 10)), "s").astype("datetime64[D]"))
 
 
 def _from_text(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
@@ -109,7 +109,7 @@ def _from_text(column: pa.ChunkedArray) -> tuple[np.ndarray, str]:
     except pa.ArrowInvalid:  # mixed forms, zones, numbers as text: one by one, over the distinct values only
         texts = distinct.to_pylist()
         _check_order(texts)
-        pairs = [_one(text) for text in texts]
+        pairs = [as_time(text) for text in texts]
         parsed = np.array([moment for moment, _ in pairs], np.float64)
         number = np.array([is_number for _, is_number in pairs], bool)
         how = "text"
@@ -128,7 +128,7 @@ def _check_order(texts: list[str]) -> None:
         )
 
 
-def _one(text: str) -> tuple[float, bool]:
+def as_time(text: str) -> tuple[float, bool]:
     """Seconds, or a number of unknown unit and True; NaN where `text` is neither."""
     text = text.strip()
     # Digits alone are a number, except YYYYMMDD: fromisoformat would read some 13-digit milliseconds as a date.

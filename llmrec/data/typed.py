@@ -10,14 +10,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.data.files import MISSING, csv_ids
+from llmrec.data.files import MISSING, SHORTENED, csv_ids
 from llmrec.data.frames import coded
+from llmrec.data.number_times import number_times
 from llmrec.data.report import said_of_lost
-from llmrec.data.written_dates import machine_written, possible_orders, read_dates, turned, unreadable, what_to_change
+from llmrec.data.times import as_time
+from llmrec.data.written_dates import (
+    is_number_text,
+    machine_written,
+    possible_orders,
+    read_dates,
+    turned,
+    unreadable,
+    what_to_change,
+)
 from llmrec.data.written_numbers import SHEET_ERRORS, Doubt, Numbers, ambiguous, evidence, read_given, read_numbers
 from llmrec.errors import DataError
 
-_SHORTENED = r"^[0-9]([.,][0-9]+)?[eE]\+[0-9]+$"  # a long number as a spreadsheet shows it
 _SHORTENED_TIME = r"^[0-9]([.,][0-9]{1,5})?E\+[0-9]+$"  # other programs write e+, or all digits
 _FORMULA = r'^="([^"]*)"$'  # text that a spreadsheet is not to take for a number: ="007"
 _BY_SHEET = "a long number that a spreadsheet has shortened"
@@ -56,7 +65,7 @@ def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str]:
         said.append(f'{count:,} written as ="..." for a spreadsheet, now without it')
         values = pc.if_else(formula, pc.replace_substring_regex(text, _FORMULA, r"\1"), values)
         text = pc.utf8_trim_whitespace(values)
-    _refuse(column, text, _SHORTENED, _BY_SHEET, "ids")
+    _refuse(column, text, SHORTENED, _BY_SHEET, "ids")
     _refuse(column, text, _NARROW, "a column too narrow to show", "ids")
     wrong = pc.is_in(text, pa.array(SHEET_ERRORS, text.type))
     if count := pc.sum(wrong).as_py():
@@ -134,6 +143,7 @@ def times(column: Column, order: str | None) -> tuple[pa.ChunkedArray, str | Non
     texts = coded(text)[1]
     column = Column(column.name, column.ours, column.named, column.where, text)
     if machine_written(texts):
+        _check_numbers(column, texts)
         wrong = unreadable(texts)
         if wrong and len(wrong) == len(texts):
             raise DataError(_no_times(column, wrong[0]))
@@ -144,6 +154,18 @@ def times(column: Column, order: str | None) -> tuple[pa.ChunkedArray, str | Non
     if len(texts) and dates.times.null_count == len(dates.times):
         raise DataError(_no_times(column, texts[0]))
     return dates.times, dates.order, _lost(column, dates.lost)
+
+
+def _check_numbers(column: Column, texts: list[str]) -> None:
+    """Raises DataError for numbers that are no times since 1970, such as days of a spreadsheet, at the last of the values that
+    show it."""
+    numbers = [text for text in texts if is_number_text(text) and as_time(text)[1]]
+    try:
+        number_times(np.array([float(text) for text in numbers]))
+    except DataError as error:
+        said = str(error).removeprefix("events: column 'timestamp' ")
+        shown = [text for text in numbers if re.search(rf"(?<![0-9.]){re.escape(text)}(?![0-9])", said)] or numbers
+        raise DataError(f"{column.at(max(map(column.row_of, shown)))}: {said}") from error
 
 
 def _order(column: Column, texts: list[str]) -> str | None:

@@ -14,11 +14,13 @@ from llmrec.data import clean
 from llmrec.data.attributes import Attributes, Encoding, encode, learn_encoding, missing
 from llmrec.data.columns import user_columns
 from llmrec.data.dataset import Dataset
-from llmrec.data.frames import coded, to_arrow
+from llmrec.data.files import TEXT
+from llmrec.data.frames import coded
 from llmrec.data.ids import Ids
 from llmrec.data.merge import check_kinds
+from llmrec.data.reading import Reading
 from llmrec.data.report import counted
-from llmrec.data.tables import empty_table
+from llmrec.data.tables import empty_table, opened, said_of
 from llmrec.data.values import repeated
 from llmrec.errors import DataError
 
@@ -44,7 +46,7 @@ def is_table(users: Any) -> bool:
     if isinstance(users, (list, tuple)):
         return bool(users) and all(isinstance(row, Mapping) for row in users)
     if isinstance(users, str):
-        return Path(users).suffix.lower() in (".csv", ".parquet")
+        return Path(users).suffix.lower() in (*TEXT, ".parquet")
     return (
         isinstance(users, (Mapping, Path))
         or hasattr(users, "column_names")
@@ -101,8 +103,11 @@ def _read(users: Any, columns: Mapping[str, str] | None, fitted: Encoding | None
     def naming(names: list[str]) -> list[str]:
         return user_columns(empty_table(names), _only_ids(columns, names))[0].column_names
 
-    table = to_arrow(users, "users", naming, lambda name: True)
-    table, notes = user_columns(table, _only_ids(columns, table.column_names))
+    found = opened(users, "users", naming, None, lambda name: True)
+    if isinstance(found, Reading):
+        table, notes = found.table, said_of(found)
+    else:
+        table, notes = user_columns(found, _only_ids(columns, found.column_names))
     others = [name for name in table.column_names if name != "user_id"]
     if fitted is not None and not set(fitted.names) & set(others):
         raise DataError(

@@ -83,6 +83,11 @@ def machine_written(texts: list[str]) -> bool:
     return not any(_OPEN.fullmatch(text) or _not_iso(text) for text in texts)
 
 
+def is_number_text(text: str) -> bool:
+    """Whether a text is a number, without an exponent or with one."""
+    return _NUMBER.fullmatch(text) is not None
+
+
 def unreadable(texts: list[str]) -> list[str]:
     """Texts that are neither ISO 8601 nor numbers."""
     return [text for text in texts if _iso(text) is None and not _NUMBER.fullmatch(text)]

@@ -145,8 +145,8 @@ def _huge_knns() -> tuple[partial[Any], partial[Any]]:
 def _large_ease(n_items: int) -> partial[Any]:
     """How the single EASE of a large catalogue is fitted."""
     if n_items > LARGEST:
-        return partial(fit_popular_ease, ridge=RIDGES[0], most=LARGEST)
-    return partial(fit_ease, ridge=RIDGES[0], log=True, repeat=REPEATS[0], exact=False)
+        return partial(fit_popular_ease, ridge=RIDGES[1], most=LARGEST)
+    return partial(fit_ease, ridge=RIDGES[1], log=True, repeat=REPEATS[0], exact=False)
 
 
 def _chosen(candidates: Sequence[Candidate], validation: Mapping[int, Tasks]) -> tuple[partial[Any], partial[Any]]:

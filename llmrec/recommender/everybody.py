@@ -22,6 +22,7 @@ from llmrec.index.forks import check_process
 from llmrec.progress import Stages, bar
 from llmrec.recommender.answer import Answer, Request, answer_everybody, as_table
 from llmrec.recommender.given import attributes_of, context_of, events_of, warn_if_lost
+from llmrec.recommender.ruled import pins_shown, warn_of_pins
 from llmrec.recommender.state import State
 from llmrec.rules.rules import Rules
 
@@ -76,6 +77,8 @@ def recommend_all(
         warn_if_lost(report, stacklevel=4)
         who = Everybody(state.known.joined(asked, later)[0], asked, attributes_of(state, asked, None))
     check_process()
+    applied = None if rules is None else state.known_rules.over(rules)
+    shown = np.zeros(0 if applied is None else len(applied.pins), np.int64)
     count, began, users = np.zeros(len(who.asked), np.int64), time.perf_counter(), f"{len(who.asked):,} users"
     with Stages(verbose=verbose)("recommend", users) as say, bar(total=len(count), unit=" users") as drawn:
 
@@ -83,13 +86,15 @@ def recommend_all(
             first = 0
             for found, asked in who.answers(state, request, batch_size):
                 count[first : first + len(asked)] = np.bincount(found.asker, minlength=len(asked))
+                np.add(shown, pins_shown(found, applied), out=shown)
                 yield as_table(found, asked, state.catalogue, titles)
                 first += len(asked)
                 drawn.update(len(asked))
 
         write_file(path, tables(), form)
         say(f"{users}, {len(count) / (time.perf_counter() - began):,.0f} a second, {count.sum():,} rows in {path}")
-    short = "" if rules is None else state.known_rules.over(rules).shortage(False)
+    warn_of_pins(state, applied, k, who.asked, shown, stacklevel=4)
+    short = "" if applied is None else applied.shortage(False)
     warn_if_short(
         np.repeat(np.arange(len(count)), count), who.asked, k, filter_viewed, allowed is not None, short, stacklevel=4
     )

@@ -30,6 +30,7 @@ from llmrec.data.user_tables import UserTable, fit_user_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, ShortHistoriesError
+from llmrec.hub import fetched
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.pretraining.callbacks import TrainerCallback, checked_callbacks
@@ -44,11 +45,12 @@ from llmrec.recommender.given import asked_by, attributes_of, context_of, events
 from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.portable import Portable
 from llmrec.recommender.reasons import Explaining
-from llmrec.recommender.ruled import shortage, warn_of_pins
+from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
-from llmrec.recommender.saving import load_state, save_state
+from llmrec.recommender.saving import load_state
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
+from llmrec.recommender.shared import Shared
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
 from llmrec.recommender.upkeep import Upkeep
@@ -57,7 +59,7 @@ from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
 
-class Recommender(Upkeep, Portable, Explaining):
+class Recommender(Upkeep, Portable, Explaining, Shared):
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
@@ -193,7 +195,7 @@ class Recommender(Upkeep, Portable, Explaining):
         people = state.people if people is None else people
         state = replace(state, trained=dataset.n_users, frame=frame_kind(frame), people=people)
         with self._writing:
-            self.report, self._frame, self._state, self.held_out = report, frame, state, held
+            self.report, self._frame, self._state, self.held_out, self._folder = report, frame, state, held, None
         return self
 
     @property
@@ -267,7 +269,7 @@ class Recommender(Upkeep, Portable, Explaining):
         check_process()
         request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter)
         found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
-        warn_of_pins(state, found, asked.users, request)
+        warn_of_pins(state, request.applied, k, asked.users, pins_shown(found, request.applied))
         short = shortage(found, asked.users, request)
         warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short)
         return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
@@ -350,24 +352,20 @@ class Recommender(Upkeep, Portable, Explaining):
         check_process()
         return evaluate(self.state, held, known, np.random.default_rng(seed))
 
-    def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
-        """Save everything needed to recommend, atomically and with a hash of every file.
-
-        histories: also the users' events. Left out by default: one person's trained base and initialisation serve another.
-            Users asked by id are then not known after loading; how popular items are, also by events observed since `fit`, is
-            saved all the same, as counts over all users. Texts beside an older save, such as README.md, stay.
-        """
-        save_state(Path(folder), self.state, histories)
-
     @classmethod
-    def from_pretrained(cls, folder: str | Path, seed: int = 0, device: str = "cpu") -> Recommender:
+    def from_pretrained(
+        cls, folder: str | Path, seed: int = 0, device: str = "cpu", revision: str | None = None, token: str | None = None
+    ) -> Recommender:
         """Load what `save_pretrained` saved onto a device, wherever it was made; the index too, where faiss can use that one.
 
+        folder: on this machine, or where there is none, a name on the Hugging Face hub such as "name/shop", with its revision;
+            see `llmrec.hub.fetched`.
         Answers come in the type of frame that they came in before saving, or as pyarrow tables without that library.
         Raises ArtefactError when a byte of it has changed since, DataError for a device that is not available.
         """
         check_process()
-        state = load_state(Path(folder), device)
+        here = fetched(folder, revision, token)
+        state = load_state(here, device)
         recommender = cls(settings=state.settings, seed=seed)
-        recommender._state, recommender._frame = state, empty_frame(state.frame)
+        recommender._state, recommender._frame, recommender._folder = state, empty_frame(state.frame), here
         return recommender

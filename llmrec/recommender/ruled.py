@@ -230,18 +230,28 @@ def shortage(found: Answer, asked: Ids, request: Request) -> str:
     return request.applied.shortage(len(_row(request.barred, int(short[0]))) > 0)
 
 
-def warn_of_pins(state: State, found: Answer, asked: Ids, request: Request) -> None:
-    """IgnoredInputWarning, at the line that called the caller, where rules changed nothing for some or all users."""
-    rules, lines = request.applied, []
+def pins_shown(found: Answer, rules: CatalogueRules | None) -> np.ndarray:
+    """int64 (pins,): in how many users' answers each pinned item is; one more count for each batch of users."""
+    pins = () if rules is None else rules.pins
+    return np.array([len(np.unique(found.asker[found.item == item])) for _, item in pins], np.int64)
+
+
+def warn_of_pins(
+    state: State, rules: CatalogueRules | None, k: int, asked: Ids, shown: np.ndarray, stacklevel: int = 3
+) -> None:
+    """IgnoredInputWarning where parts of the rules changed nothing, for all users or for some: pinned items above all.
+
+    shown: as `pins_shown` counts. stacklevel: 3 is the line that called the caller.
+    """
     if rules is None:
         return
-    for place, item in rules.pins:
-        got = len(np.unique(found.asker[found.item == item])) if place <= request.k else len(asked)
-        if got < len(asked):
-            who = f"{len(asked) - got:,} of {len(asked):,} users" if len(asked) > 1 else f"user {asked[0]!r}"
+    lines, users = [*rules.notes], len(asked)
+    for (place, item), count in zip(rules.pins, shown.tolist(), strict=True):
+        if place <= k and count < users:
+            who = f"{users - count:,} of {users:,} users" if users > 1 else f"user {asked[0]!r}"
             lines.append(
                 f"pin {place}: {state.catalogue.ids[item]!r} is not shown to {who}: it is hidden or not in items_to_recommend, "
                 "or it is blocked for them or in their history (filter_viewed), or at_most has no room for it"
             )
-    if said := "; ".join([*rules.notes, *lines]):
-        warnings.warn(f"rules: {said}", IgnoredInputWarning, stacklevel=3)
+    if lines:
+        warnings.warn(f"rules: {'; '.join(lines)}", IgnoredInputWarning, stacklevel=stacklevel)

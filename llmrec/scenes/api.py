@@ -21,7 +21,9 @@ from llmrec.data.numbers import check_seed
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, DataError, LlmrecError
+from llmrec.hub import fetched, push
 from llmrec.index.forks import check_process
+from llmrec.layouts import saved_kind
 from llmrec.progress import Stages
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.saving import KIND as RECOMMENDER
@@ -36,7 +38,7 @@ from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
 from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shown
-from llmrec.store import located, save_arrays, saved_kind, write_folder
+from llmrec.store import save_arrays, write_folder
 
 KIND = "known scenes"
 SCENES = "scenes"  # in the folder of a recommender
@@ -278,15 +280,34 @@ class Scenes:
         else:
             save_state(Path(folder), self.recommender.state, histories, lambda to: save(to / SCENES))
 
+    def push_to_hub(
+        self, repo_id: str, private: bool | None = None, token: str | None = None, revision: str | None = None
+    ) -> str:
+        """Save as `save_pretrained` does, to a repository on the Hugging Face hub; see `llmrec.hub.push`.
+
+        Returns the address of the commit.
+        """
+        return push(self.save_pretrained, repo_id, None, private, token, revision)
+
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, weights: Weights | None = None, seed: int = 0, recommender: Recommender | None = None
+        cls,
+        folder: str | Path,
+        weights: Weights | None = None,
+        seed: int = 0,
+        recommender: Recommender | None = None,
+        revision: str | None = None,
+        token: str | None = None,
     ) -> Scenes:
-        """Load what `save_pretrained` saved. weights, recommender: the same as were learned with, to read new items; None for
-        the recommender of the folder, where it was saved with one. Raises ArtefactError when a byte of it has changed since,
-        and for a recommender that was saved without scenes."""
+        """Load what `save_pretrained` saved, from a folder or a name on the Hugging Face hub; see `llmrec.hub.fetched`.
+
+        weights, recommender: the same as were learned with, to read new items; None for the recommender of the folder, where it
+        was saved with one. Raises ArtefactError when a byte of it has changed since, and for a recommender that was saved
+        without scenes.
+        """
+        folder = fetched(folder, revision, token)
         if saved_kind(folder) == RECOMMENDER:
-            place = located(folder) / SCENES
+            place = folder / SCENES
             if not place.is_dir():
                 raise ArtefactError(
                     f"{folder}: expected known scenes, got a recommender that was saved without any; fit some with it, and "

@@ -28,6 +28,7 @@ from llmrec.data.requests import (
 )
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError, UnknownItemError
+from llmrec.hub import fetched, push
 from llmrec.scenes.choosing import choose
 from llmrec.scenes.columns import event_names, with_scene
 from llmrec.scenes.comparing import comparison, held_ndcg
@@ -35,7 +36,7 @@ from llmrec.scenes.learned import ZERO
 from llmrec.scenes.opening import Scene, zero_steps
 from llmrec.scenes.saving import opened, scene_arrays, scene_from, write_scene
 from llmrec.scenes.shelf import Shelf
-from llmrec.store import load_ids, load_table, located, save_ids, save_table, write_folder
+from llmrec.store import load_ids, load_table, save_ids, save_table, write_folder
 
 KIND = "new scene"
 STRANGER = "(no history)"
@@ -197,12 +198,23 @@ class SceneRecommender:
         meta |= {"repeat_purchases": self.repeat_purchases, "seed": self.seed, "frame": kind, "value": self.value}
         write_folder(folder, write, KIND, meta)
 
+    def push_to_hub(
+        self, repo_id: str, private: bool | None = None, token: str | None = None, revision: str | None = None
+    ) -> str:
+        """Save as `save_pretrained` does, to a repository on the Hugging Face hub; see `llmrec.hub.push`.
+
+        Returns the address of the commit.
+        """
+        return push(self.save_pretrained, repo_id, None, private, token, revision)
+
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> SceneRecommender:
-        """Load what `save_pretrained` saved; it needs no weights, and unless a recommender reads for it, no torch. Frames that
-        are not made like `histories` are of the type that they were before saving. Raises ArtefactError when a byte of it has
-        changed since."""
-        folder = located(folder)
+    def from_pretrained(cls, folder: str | Path, revision: str | None = None, token: str | None = None) -> SceneRecommender:
+        """Load what `save_pretrained` saved, from a folder or a name on the Hugging Face hub; see `llmrec.hub.fetched`.
+
+        It needs no weights, and unless a recommender reads for it, no torch. Frames that are not made like `histories` are of
+        the type that they were before saving. Raises ArtefactError when a byte of it has changed since.
+        """
+        folder = fetched(folder, revision, token)
         arrays, meta = opened(folder, KIND)
         catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
         frame = empty_frame(meta.get("frame", "pyarrow"))

@@ -15,12 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 from shops import SETTINGS, make_tables
 
-from llmrec import Recommender, SceneRecommender, Scenes, UserAdapter, Weights
+from llmrec import Recommender, SceneRecommender, Scenes, Weights
 from llmrec.cli import main
 from llmrec.cli.opening import comparison_text, new_value
 from llmrec.cli.recommending import context_of
 from llmrec.data.ids import Ids
 from llmrec.data.reading import read
+from llmrec.recommender.user_adapter import UserAdapter
 from llmrec.scenes import api
 from llmrec.store import write_folder
 

@@ -120,6 +120,8 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
     assert title in listed and len(listed.splitlines()) == 11
 
     csv = run("recommend", shop, "--users", "12001,12002,12001", "--k", 3, "--format", "csv").stdout.splitlines()
+    trec = run("recommend", shop, "--users", "12001,12002", "--k", 3, "--format", "trec").stdout.splitlines()
+    assert [line.split()[2] for line in trec] == [line.split(",")[1].strip('"') for line in csv[1:]]
     assert csv[0] == '"user_id","item_id","score","rank","source","steps"' and len(csv) == 7 and csv[1].startswith("12001,")
     out = tmp_path / "new folder" / "lists.parquet"
     run("recommend", shop, "--histories", path, "--on-bad-rows", "skip", "--k", 2, "--format", "parquet", "--out", out)
@@ -264,7 +266,7 @@ def test_lists_in_a_file_are_of_its_ending_and_keep_their_titles(tmp_path):
 class Answering:
     """A recommender that tells its logger of a small loss and warns of a large one, as the real one does."""
 
-    def recommend(self, histories, k, titles):
+    def recommend(self, users, k, histories, titles, rules, context, adapter):
         logging.getLogger("llmrec").info("1 of 9 rows were left out")
         warnings.warn("3 of 9 rows were left out", DataLossWarning, stacklevel=2)
         return {"user_id": histories.column("user_id").to_pylist()}

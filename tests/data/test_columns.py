@@ -81,8 +81,34 @@ def test_a_missing_column_without_a_close_name_guesses_nothing():
 
 
 def test_two_aliases_of_one_name_are_ambiguous():
-    with pytest.raises(SchemaError, match="'asin', 'parent_asin' could each be 'item_id'"):
-        event_columns(table("user_id", "asin", "parent_asin", "timestamp"))
+    with pytest.raises(SchemaError, match="'asin', 'sku' could each be 'item_id'"):
+        event_columns(table("user_id", "asin", "sku", "timestamp"))
+
+
+def test_the_item_of_amazons_reviews_is_the_parent_and_their_title_is_none_of_it():
+    names = ("rating", "title", "text", "asin", "parent_asin", "user_id", "timestamp", "helpful_vote")
+    found, notes = event_columns(table(*names), with_item_text=True)
+    assert found.column_names == ["rating", "asin", "item_id", "user_id", "timestamp", "helpful_vote"]
+    said = " ".join(notes)
+    assert "'parent_asin' is read" in said and "'title', 'text' of the reviews" in said
+    found, _ = event_columns(table(*names), {"asin": "item_id", "title": "title"}, with_item_text=True)
+    assert found.column_names[2:4] == ["item_id", "parent_asin"] and "title" in found.column_names
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("user_id item_id weight datetime", "user_id item_id weight timestamp"),  # RecTools
+        ("user_idx item_idx relevance timestamp", "user_id item_id rating timestamp"),  # RePlay
+        ("query_id item_id rating timestamp", "user_id item_id rating timestamp"),
+        ("user_id query_id item_id relevance timestamp", "user_id query_id item_id relevance timestamp"),
+        ("user_id:token item_id:token rating:float timestamp:float", "user_id item_id rating timestamp"),  # RecBole
+        ("reviewerID asin overall unixReviewTime", "user_id item_id rating timestamp"),  # Amazon 2018
+        ("userId movieId rating timestamp", "user_id item_id rating timestamp"),  # MovieLens
+    ],
+)
+def test_names_of_other_libraries_and_data_sets_are_known(names, expected):
+    assert event_columns(table(*names.split()))[0].column_names == expected.split()
 
 
 @pytest.mark.parametrize(

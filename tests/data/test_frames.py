@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from llmrec.data.frames import coded, id_column, to_arrow, to_native
+from llmrec.data.tables import opened
 from llmrec.errors import DataError, SchemaError
 
 ROWS = {"user_id": ["a", "b", "a"], "item_id": [3, 1, 2], "price": [1.5, None, 2.0]}
@@ -28,14 +29,14 @@ def sources(folder):
 
 def test_every_kind_of_table_gives_the_same_rows(tmp_path):
     for source in sources(tmp_path):
-        assert to_arrow(source, "events").to_pylist() == pa.table(ROWS).to_pylist(), type(source)
+        assert opened(source, "events", list).to_pylist() == pa.table(ROWS).to_pylist(), type(source)
 
 
 def test_the_row_labels_of_a_pandas_frame_are_no_column(tmp_path):
     frame = pd.DataFrame(ROWS).iloc[[2, 0]]
     assert to_arrow(frame, "events").column_names == list(ROWS)
     frame.to_parquet(tmp_path / "t.parquet")
-    assert to_arrow(tmp_path / "t.parquet", "events").column_names == list(ROWS)
+    assert opened(tmp_path / "t.parquet", "events", list).column_names == list(ROWS)
 
 
 @pytest.mark.parametrize(
@@ -111,13 +112,13 @@ def test_what_is_no_table_is_refused(tmp_path):
     with pytest.raises(SchemaError, match="differ in length"):
         to_arrow({"a": [1], "b": [1, 2]}, "events")
     with pytest.raises(DataError, match="there is no file"):
-        to_arrow(tmp_path / "none.csv", "events")
-    (tmp_path / "t.xlsx").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"ends in '.xlsx'"):
-        to_arrow(tmp_path / "t.xlsx", "events")
+        opened(tmp_path / "none.csv", "events", list)
+    (tmp_path / "t.xlsx").write_bytes(b"PK\x03\x04x")
+    with pytest.raises(DataError, match="an Excel workbook: unpack it, or save the sheet as CSV UTF-8"):
+        opened(tmp_path / "t.xlsx", "events", list)
     (tmp_path / "t.parquet").write_bytes(b"not parquet")
     with pytest.raises(DataError, match="not a readable"):
-        to_arrow(tmp_path / "t.parquet", "events")
+        opened(tmp_path / "t.parquet", "events", list)
 
 
 SPACE = "white space around taken off"

@@ -77,10 +77,10 @@ REFUSED = {
         {},
         ["'Datum', 'Uhrzeit'", '"Datum=timestamp"'],
     ),
-    "two ids of Amazon": (
-        '{"user_id":"u","asin":"a","parent_asin":"b","timestamp":1}\n',
+    "two ids of items": (
+        '{"user_id":"u","asin":"a","sku":"b","timestamp":1}\n',
         {},
-        ["'asin', 'parent_asin'", '"asin=item_id"'],
+        ["'asin', 'sku'", '"asin=item_id"'],
     ),
     "a name twice": ("Kunde;Artikel;Datum;Datum\n1;A;2026-04-13;2026-04-14\n", {}, ["line 1", "'Datum'", "Rename"]),
     "no names": ("17;A1;2026-04-13\n18;A2;2026-04-14\n", {}, ["line 1", "'17'", "--names user_id,item_id,timestamp"]),
@@ -166,7 +166,7 @@ REFUSED = {
     "JSON whose ids change type": (
         '{"user_id":1,"item_id":"a","timestamp":1}\n{"user_id":"2","item_id":"a","timestamp":1}\n',
         {},
-        ["user_id", "row 1", "one type"],
+        ["line 2", "column 'user_id'", "the type changes", "of one type"],
     ),
     "JSON with a broken line": (
         '{"user_id":1,"item_id":"a","timestamp":1}\n{"user_id":2,\n{"user_id":3,\n',

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from llmrec import OuterSettings, Recommender, Scenes, Settings, Weights
+from llmrec.ranking.ranker import RankerSettings
+from llmrec.scenes.learning import LearnSettings, MixSettings
 
 WORDS = ("red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent", "soap")
 NAMES = ("ann", "bob", *(f"u{number:02d}" for number in range(2, 46)))
@@ -63,45 +66,60 @@ def write(path: Path, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> No
         csv.writer(file).writerows([names, *rows])
 
 
-@pytest.fixture(scope="session")
-def made(tiny_folders: dict[str, Path], tiny_settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder, while packaged weights and default settings stand for tiny ones."""
-    from llmrec import OuterSettings, Recommender, Scenes, Settings, Weights
-    from llmrec.ranking.ranker import RankerSettings
-    from llmrec.scenes.learning import LearnSettings, MixSettings
+@dataclass(frozen=True)
+class Tiny:
+    """What stands for packaged weights and default settings while pages are read."""
 
-    folder = tmp_path_factory.mktemp("pages")
+    weights: Path
+    settings: Settings
+    scenes: LearnSettings
+    cache: Path
+
+    def stand_in(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setenv("LLMREC_CACHE", str(self.cache))
+        patch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(self.weights)))
+        patch.setattr(Recommender.__init__, "__defaults__", (None, self.settings, 0))
+        patch.setattr(Scenes.__init__, "__defaults__", (None, self.scenes, 0, None))
+        for way in ("quick", "best"):
+            patch.setattr(Settings, way, staticmethod(lambda: self.settings))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folders: dict[str, Path], tiny_settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     moments = replace(tiny_settings.train, max_steps=3, batch_size=8, max_slots=16)
     ranker = RankerSettings(hidden=2, max_steps=5)
     small = replace(tiny_settings, train=moments, outer=OuterSettings(episodes=2), counts_ranker=ranker, blend=ranker)
     few = LearnSettings(sizes=(8,), draws=1, queries=40, mix=MixSettings(bends=2, steps=10))
+    return Tiny(tiny_folders["bert"], small, few, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def made(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that pages read."""
+    folder = tmp_path_factory.mktemp("pages")
+    names = ("user_id", "item_id", "timestamp", "price")
+    write(folder / "events.csv", names, events(NAMES, 0))
+    write(folder / "clicks.csv", names, events(("eve", "tom"), 1, 3))
+    table = [(item, item.replace("-", " "), item.split("-")[1], 4.5 + place) for place, item in enumerate(ITEMS)]
+    write(folder / "items.csv", ("item_id", "title", "category", "price"), table)
+    for number, (name, users) in enumerate({"beauty": 70, "health": 70, "toys": 16}.items()):
+        shelf, rows = scene(name[0], users, number)
+        write(folder / f"{name}_items.csv", ("item_id", "title"), shelf)
+        write(folder / f"{name}_events.csv", ("user_id", "item_id", "timestamp"), rows)
+    (folder / "orders.csv").write_bytes(orders().encode("latin-1"))
+    (folder / "tiny.yaml").write_text(tiny.settings.to_yaml(), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMREC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
-        patch.setattr(Recommender.__init__, "__defaults__", (None, small, 0))
-        patch.setattr(Scenes.__init__, "__defaults__", (None, few, 0, None))
-        for way in ("quick", "best"):
-            patch.setattr(Settings, way, staticmethod(lambda: small))
-        names = ("user_id", "item_id", "timestamp", "price")
-        write(folder / "events.csv", names, events(NAMES, 0))
-        write(folder / "clicks.csv", names, events(("eve", "tom"), 1, 3))
-        table = [(item, item.replace("-", " "), item.split("-")[1], 4.5 + place) for place, item in enumerate(ITEMS)]
-        write(folder / "items.csv", ("item_id", "title", "category", "price"), table)
-        for number, (name, users) in enumerate({"beauty": 70, "health": 70, "toys": 16}.items()):
-            shelf, rows = scene(name[0], users, number)
-            write(folder / f"{name}_items.csv", ("item_id", "title"), shelf)
-            write(folder / f"{name}_events.csv", ("user_id", "item_id", "timestamp"), rows)
-        (folder / "orders.csv").write_bytes(orders().encode("latin-1"))
-        (folder / "tiny.yaml").write_text(small.to_yaml(), encoding="utf-8")
+        tiny.stand_in(patch)
         fitted = Recommender().fit(str(folder / "events.csv"), str(folder / "items.csv"), verbose=False)
         fitted.save_pretrained(folder / "shop", histories=True)
-        yield folder
+    return folder
 
 
 @pytest.fixture
-def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(made: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of one's own, as the working folder."""
     target = tmp_path / "reader"
     shutil.copytree(made, target)
     monkeypatch.chdir(target)
+    tiny.stand_in(monkeypatch)
     return target

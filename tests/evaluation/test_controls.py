@@ -67,7 +67,7 @@ def test_constants_of_a_large_catalogue_are_not_chosen(buyers, monkeypatch):
     monkeypatch.setattr(controls, "LARGEST", 19)
     assert len(eases(buyers, np.arange(USERS))) == 1 < LARGE
     found, constants = fit_tuned_controls(buyers, (1,), 1, np.random.default_rng(0))
-    assert constants["ease"]["all"] == constants["ease"]["new"] == {"ridge": 300.0, "most": 19}
+    assert constants["ease"]["all"] == constants["ease"]["new"] == {"ridge": 3000.0, "most": 19}
     assert found["ease"][0] == found["ease"][1]
 
 

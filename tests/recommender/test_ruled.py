@@ -214,12 +214,16 @@ def check(shop: Recommender, ask: dict[str, Any]) -> None:
             shown = item in may and fits(item, pins) and place <= k
             pins += [item] if shown else []
             assert shown == (mine[mine.source == PINNED].item_id == item).any()
-            if shown:
-                assert items.index(item) == min(place - 1, items.index(item))
-                assert len(items) < place or items[place - 1] == item
-            elif place <= k:
+            if not shown and place <= k:
                 assert f"{item!r}" in ignored
-        others = mine[mine.source != PINNED]
+        others, place = mine[mine.source != PINNED], 0
+        asked_for, expected = {item: place for place, item in rules.pin}, []
+        while len(expected) < len(items):  # each pinned item in its place, and the others around; then what is left moves up
+            place += 1
+            at = [item for item in pins if asked_for[item] == place]
+            rest = others.item_id.tolist()[sum(item not in pins for item in expected) :]
+            expected += at or rest[:1]
+        assert items == expected
         if plain:
             assert (np.diff(others.score) <= 0).all()
         assert np.isfinite(mine.score).all()
@@ -500,6 +504,17 @@ def test_the_command_takes_the_same_rules(shop, tmp_path):
     wrong = CliRunner().invoke(main, [*words, str(tmp_path / "wrong.yaml")])
     assert wrong.exit_code == 2 and "no column 'in_stok'; did you mean 'in_stock'" in wrong.stderr
     assert "--rules" in CliRunner().invoke(main, ["recommend", "--help"]).output
+
+
+def test_all_users_at_once_are_answered_by_the_same_rules(shop, tmp_path):
+    item = next(iter(viewed(shop)["u000"]))
+    rules = Rules(filters=["stock or not stock"], at_most={"brand": 2}, pin={1: item})
+    with pytest.warns(IgnoredInputWarning, match=f"pin 1: '{item}' is not shown to \\d+ of 25 users") as caught:
+        shop.recommend_all(tmp_path / "all.csv", 3, batch_size=7, verbose=False, rules=rules)
+    assert caught[0].filename == __file__ and len(caught) == 1
+    with pytest.warns(IgnoredInputWarning):
+        expected = shop.recommend([*PEOPLE, "visitor"], 3, rules=rules)
+    assert lists(pd.read_csv(tmp_path / "all.csv")) == lists(expected)
 
 
 def test_what_is_no_rules_is_refused(shop):

@@ -13,12 +13,13 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from llmrec import Recommender, UserAdapter
+from llmrec import Recommender
 from llmrec.adapters.peft_format import CONFIG, TENSORS
 from llmrec.data.tasks import full_histories
 from llmrec.errors import AdapterError, ArtefactError, DataError
 from llmrec.meta.gate import Choice
 from llmrec.recommender.settings import CoreSettings
+from llmrec.recommender.user_adapter import UserAdapter
 
 ONE = "u003"
 peft_asks = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

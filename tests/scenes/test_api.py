@@ -145,6 +145,15 @@ def test_what_was_learned_is_saved_without_events_and_catalogue(fitted, parted, 
 # ---------------------------------------------------------------------------------------- what is refused
 
 
+def test_scenes_are_pushed_to_the_hub_and_fetched(hub, fitted, newcomer):
+    fitted.push_to_hub("me/known")
+    opened = Scenes.from_pretrained("me/known", fitted.weights).open(newcomer[1])
+    expected = fitted.open(newcomer[1])
+    pd.testing.assert_frame_equal(opened.recommend([1], k=3), expected.recommend([1], k=3))
+    opened.push_to_hub("me/new")
+    pd.testing.assert_frame_equal(SceneRecommender.from_pretrained("me/new").recommend([1], k=3), expected.recommend([1], k=3))
+
+
 def test_texts_of_another_encoder_are_refused(fitted, scenes, newcomer, tmp_path):
     fitted.save_pretrained(tmp_path / "known")
     other = Scenes.from_pretrained(tmp_path / "known", scenes(family="llama").weights)
