@@ -22,6 +22,9 @@ PATHS = {  # what to type after the name so that a path, and nothing else, is wr
     "recommend": ["gone", "--all", "--out", "x.csv"],
     "similar": ["gone", "--items", "1"],
     "evaluate": ["gone", "gone.csv"],
+    "adapt": ["gone", "--user", "1", "--out", "adapter"],
+    "open": ["gone", "--items", "gone.csv", "--out", "scene"],
+    "export": ["gone", "--out", "out"],
     "demo": ["--events", "gone.csv", "--items", "gone.csv"],
     "doctor": ["--config", "gone.yaml"],
 }
@@ -181,7 +184,7 @@ def test_recommend_all_writes_what_recommend_answers(shop, tmp_path):
 def test_all_users_go_to_a_file(shop, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = run("recommend", shop / "shop", *words, code=2).stderr
-    assert "--all writes a file: say --out lists.parquet" in said and not list(tmp_path.iterdir())
+    assert "--all writes a file, without --adapter: say --out lists.parquet" in said and not list(tmp_path.iterdir())
 
 
 def test_similar_items_are_those_of_the_library(shop, tmp_path):

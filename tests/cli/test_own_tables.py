@@ -274,6 +274,7 @@ class Answering:
 
 def test_every_event_of_histories_that_is_lost_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(Recommender, "from_pretrained", lambda folder: Answering())
+    (tmp_path / "manifest.json").write_text('{"kind": "recommender"}')
     path = tmp_path / "clicks.csv"
     path.write_text("Kunde;Artikel;Datum\na;1;13.04.2026\na;2;14.04.2026;more\nb;2;never\n")
     result = run("recommend", tmp_path, "--histories", path)
