@@ -166,8 +166,9 @@ def asked_for(
     table, item, step = _located(table, catalogue, untyped(events))
     steps += (step,)
     if not len(table):
+        there = len(catalogue) - len(catalogue.ids.gone)
         raise UnknownItemError(
-            f"events: none of the item ids is in the catalogue of {counted(len(catalogue), 'item')} ({step.detail}). Check the "
+            f"events: none of the item ids is in the catalogue of {counted(there, 'item')} ({step.detail}). Check the "
             "ids; a recommender learns of new items by add_items"
         )
     codes, said_of_context = context_codes(table, context)

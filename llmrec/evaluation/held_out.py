@@ -83,9 +83,9 @@ def evaluate_held_out(
         users: as in `Recommender.recommend`. known: one setting each; those with fewer than LEAST_USERS users whose histories
         are long enough are left out. seed: of what is drawn.
     The controls are fitted on the users that the recommender was trained on, constants chosen on a tenth of them: no held-out
-    user is read before the measuring. What was observed since `fit` has no part in it. Where people take items again, all items
-    are ranked, and also those alone that are new to a user; where they do not, items of the known baskets are ranked by no
-    method. For thousands of users and items most of the time is that of fitting the controls.
+    user is read before the measuring. What was observed since `fit` has no part in it, nor what is hidden now. Where people
+    take items again, all items are ranked, and also those alone that are new to a user; where they do not, items of the known
+    baskets are ranked by no method. For thousands of users and items most of the time is that of fitting the controls.
     Raises DataError without held-out users, where no setting has enough of them, and for a recommender that was saved without
     histories, since there are no users to fit controls on.
     """
@@ -108,7 +108,7 @@ def evaluate_held_out(
     rng = np.random.default_rng(seed)
     horizon = state.settings.train.horizon
     tasks = asked(held, known, horizon)
-    fitted = replace(state, retrieval=replace(state.retrieval, observed=None))
+    fitted = replace(state, retrieval=replace(state.retrieval, observed=None), hidden=None)
     train = state.known.first.take(np.arange(state.trained))
     controls, constants = fit_tuned_controls(train, list(tasks), horizon, rng)
     arms = controls | {OURS: recommender_arm(fitted, None)}

@@ -89,6 +89,11 @@ class State:
         found[list(gone)] = False
         return found
 
+    @property
+    def n_hidden(self) -> int:
+        """How many items are hidden for now, removed ones not counted."""
+        return 0 if self.hidden is None or self.offered is None else int((~self.offered).sum()) - len(self.catalogue.ids.gone)
+
     def allowing(self, allowed: np.ndarray | None) -> np.ndarray | None:
         """Of `allowed`, bool (N,) or (T, N), or None for all, what is offered; None for everything."""
         if self.offered is None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from llmrec.data.changes import read_additions, read_values
 from llmrec.data.clean import Cleaning, CleaningReport
+from llmrec.data.dataset import Dataset
 from llmrec.data.requests import as_ids, check_users, find_items
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, IgnoredInputWarning
@@ -31,6 +32,7 @@ class Upkeep:
     """
 
     weights: Weights | None
+    held_out: Dataset | None
     _state: State | None
     _writing: threading.Lock
 
@@ -122,11 +124,11 @@ class Upkeep:
     def forget(self, users: Iterable[Any]) -> None:
         """Forget users: they are then as unknown as somebody who was never there, here and in every folder that is saved later.
 
-        Their events go, their attributes, what is remembered of their histories, and what `observe` added for their events to
-        the counts of what is popular. What training made of all users together stays: learned weights, and the counts of `fit`,
-        such as popularity and co-occurrence, which name nobody; to be rid of that too, fit again without them. Counts of events
-        that were observed before a folder was saved without histories stay as well, for it does not say whose they were.
-        Folders that were saved before, checkpoints of `fit` and `report` are not looked at.
+        Their events go, also those in `held_out`, their attributes, what is remembered of their histories, and what `observe`
+        added for their events to the counts of what is popular. What training made of all users together stays: learned
+        weights, and the counts of `fit`, such as popularity and co-occurrence, which name nobody; to be rid of that too, fit
+        again without them. Counts of events that were observed before a folder was saved without histories stay as well, for it
+        does not say whose they were. Folders that were saved before, checkpoints of `fit` and `report` are not looked at.
 
         users: ids. An IgnoredInputWarning names those who are not known. Raises DataError for ids of another type than the
         known ones.
@@ -139,6 +141,10 @@ class Upkeep:
             if state.people is not None:
                 known = known | (state.people.users.find(asked.values) >= 0)
             self._state = without_users(state, asked)
+            if (held := self.held_out) is not None:
+                known = known | (held.users.find(asked.values) >= 0)
+                left = np.flatnonzero(asked.find(held.users.values) < 0)
+                self.held_out = held.take(left) if len(left) else None
         unknown = asked.take(np.flatnonzero(~known))
         if len(unknown):
             who = (

@@ -213,3 +213,13 @@ def test_a_loss_is_said_with_its_size_and_nothing_else_is():
     ]
     assert losses(planted("zero_steps", -0.02), "trip") == []  # no control: it is ours without steps
     assert losses(planted("ease", -0.02), "trip", "new") == []
+
+
+# ---------------------------------------------------------------------------------------- a catalogue that has changed
+
+
+def test_what_is_hidden_now_has_no_part_in_what_is_measured(fitted, evaluation):
+    mine = copy.copy(fitted)
+    mine.hide_items([f"i{item:02}" for item in range(20)])
+    assert without_seconds(evaluate_held_out(mine).rows) == without_seconds(evaluation.rows)
+    assert without_seconds(mine.evaluate(mine.held_out)) == without_seconds(fitted.evaluate(fitted.held_out))
