@@ -10,8 +10,8 @@ from typing import Literal
 import click
 
 from llmrec.cli.options import (
-    EXISTING,
     FOLDER,
+    TABLE,
     FilePath,
     event_format_options,
     format_given,
@@ -26,7 +26,7 @@ from llmrec.data.report import counted
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--user", required=True, metavar="ID", help="Whose adapter: a known user, or one of the file of histories.")
-@click.option("--histories", type=EXISTING, help="File of events; those of the user count beside the known ones.")
+@click.option("--histories", type=TABLE, help="File of events; those of the user count beside the known ones.")
 @click.option("--steps", type=click.IntRange(min=0), help="Steps to take.  [default: as many as the gate found worth taking]")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the adapter.")
 @event_format_options

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmrec.cli.options import EXISTING, FilePath, event_format_options, format_given, losses_of, overheard, told, warn
+from llmrec.cli.options import TABLE, FilePath, event_format_options, format_given, losses_of, overheard, told, warn
 from llmrec.cli.tables import aligned, form_of, output_options, put
 from llmrec.data.report import counted
 
@@ -23,10 +23,10 @@ LEGEND = "▲ better and ▼ worse than that method beyond noise, = neither. In 
 
 @click.command()
 @click.argument("folder", type=FilePath(exists=True, file_okay=False, path_type=Path))
-@click.argument("events", type=EXISTING)
+@click.argument("events", type=TABLE)
 @click.option("--known", type=click.IntRange(min=0), default=1, show_default=True, help="Baskets of each user that are known.")
 @click.option(
-    "--users", type=EXISTING, help="CSV or Parquet file of user_id and attributes, for a model that was fitted with some."
+    "--users", type=TABLE, help="CSV or Parquet file of user_id and attributes, for a model that was fitted with some."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the intervals.")
 @output_options

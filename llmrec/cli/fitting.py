@@ -13,7 +13,7 @@ import click
 
 from llmrec.cli.opening import learn_scenes, scene_column
 from llmrec.cli.options import (
-    EXISTING,
+    TABLE,
     FilePath,
     format_given,
     format_options,
@@ -33,11 +33,11 @@ SETTINGS = ("quick", "default", "best")
 
 
 @click.command()
-@click.argument("events", type=EXISTING)
+@click.argument("events", type=TABLE)
 @click.option(
-    "--items", type=EXISTING, help="File of items; without it the catalogue is built from the titles and prices in the events."
+    "--items", type=TABLE, help="File of items; without it the catalogue is built from the titles and prices in the events."
 )
-@click.option("--users", type=EXISTING, help="File of user_id and attributes, such as age band or country; see --user-columns.")
+@click.option("--users", type=TABLE, help="File of user_id and attributes, such as age band or country; see --user-columns.")
 @click.option(
     "--context",
     metavar="NAME,NAME",

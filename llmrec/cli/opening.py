@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmrec.cli.options import (
-    EXISTING,
     FOLDER,
+    TABLE,
     FilePath,
     FormatOptions,
     format_given,
@@ -36,8 +36,8 @@ _SHOWN = 3
 
 @click.command("open")
 @click.argument("folder", type=FOLDER)
-@click.option("--events", type=EXISTING, help="File of all events so far of the scene's first customers; without, zero steps.")
-@click.option("--items", type=EXISTING, help="File of the scene's items; without, those of the recommender.")
+@click.option("--events", type=TABLE, help="File of all events so far of the scene's first customers; without, zero steps.")
+@click.option("--items", type=TABLE, help="File of the scene's items; without, those of the recommender.")
 @click.option("--scene", metavar="VALUE", help="The new value of the column that tells scenes apart.  [default: found]")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the scene.")
 @click.option("--no-comparison", is_flag=True, help="Skip the comparison with zero steps and popularity, which takes longest.")

@@ -36,6 +36,7 @@ class FilePath(click.Path):
 
 
 EXISTING = FilePath(exists=True, dir_okay=False, path_type=Path)
+TABLE = FilePath(exists=True, path_type=Path)  # a file, or a folder of Parquet files or of a saved Hugging Face dataset
 FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
 
 

@@ -13,6 +13,7 @@ import click
 from llmrec.cli.options import (
     EXISTING,
     FOLDER,
+    TABLE,
     event_format_options,
     format_given,
     overheard,
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--users", metavar="ID,ID", help="Ids of known users, separated by commas.")
-@click.option("--histories", type=EXISTING, help="File of events of users, known or new; read as `check` reads it.")
+@click.option("--histories", type=TABLE, help="File of events of users, known or new; read as `check` reads it.")
 @click.option(
     "--attributes",
-    type=EXISTING,
+    type=TABLE,
     help="File of user_id and attributes, of a recommender fitted with --users; alone, its users are answered by these.",
 )
 @click.option(

@@ -286,3 +286,14 @@ def test_every_event_of_histories_that_is_lost_is_told(tmp_path, monkeypatch):
 
 def test_an_id_that_is_asked_twice_is_answered_once():
     assert known_ids("2, 1,2", Ids([1, 2])) == [2, 1] and known_ids("a,a", Ids(["a"])) == ["a"]
+
+
+def test_a_folder_of_parquet_is_a_table_of_a_command_too(tmp_path):
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for part in range(2):
+        retail()[part::2].to_parquet(parts / f"{part}.parquet")
+    assert run("check", parts, "--quiet").stdout.split()[:3] == ["llmrec", "fit", str(parts)]
+    (tmp_path / "notes").mkdir()
+    said = run("check", tmp_path / "notes", code=2).stderr
+    assert "is a folder without Parquet files or a saved dataset" in said and len(said.splitlines()) == 1
