@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +50,7 @@ def adapt(folder: Path, user: str, histories: Path | None, steps: int | None, ou
     check_place(out, KIND)
     reading = format_given().read_one(histories, "events")
     warn_of_losses(reading)
-    with told(), overheard("Note: "):
+    with told(), nullcontext() if quiet else overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)
         table = None if reading is None else reading.table
         known = recommender.state.known.first.users if table is None else Ids(table.column("user_id").slice(0, 1).to_pylist())

@@ -40,9 +40,9 @@ _ROWS = 3
 def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
     """Show how files are read, what cleaning would drop, and the command that trains on them. Nothing is written.
 
-    EVENTS, ITEMS: .csv, .tsv, .txt, .json lines or .parquet, text also as .gz, in any encoding, with any separator; or a folder of
-    .parquet files or of a saved Hugging Face dataset. Anything
-    that could be read in two ways, such as the date 03/04/2026, is an error that names the option to settle it.
+    EVENTS, ITEMS: .csv, .tsv, .txt, .json lines or .parquet, text also as .gz, in any encoding, with any separator; or a folder
+    of .parquet files or of a saved Hugging Face dataset. Anything that could be read in two ways, such as the date 03/04/2026,
+    is an error that names the option to settle it.
 
     \b
     Examples:

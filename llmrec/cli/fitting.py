@@ -148,6 +148,8 @@ def fit(
         with told(), overheard() if verbose else nullcontext():
             learn_scenes(recommender, out, scene, repeat_purchases, first, second, written, verbose)
     warn_if_few(known.n_users)
+    if settings == "quick":
+        warn("--settings quick hardly trains: its lists and its evaluation only show that the flow works")
     example = str(known.users[int((known.start[1:] - known.start[:-1]).argmax())])
     command = shlex.join(["llmrec", "recommend", str(out), "--users", example, "--titles"])
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def open_scene(
     check_place(out, KIND)
     first, second = (format_given().read_one(path, what) for path, what in ((events, "events"), (items, "items")))
     warn_of_losses(first, second)
-    with told(), overheard("Note: "):
+    with told(), nullcontext() if quiet else overheard("Note: "):
         known = Scenes.from_pretrained(folder, seed=seed)
         value = scene if scene is not None else new_value(known.known, first, second)
         opened = known.open(None if second is None else second.table, value)
