@@ -108,7 +108,9 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
         "train: {max_steps: 3, batch_size: 8, max_slots: 16, known: [1, 4]}\nouter: {episodes: 2}\nranking_tasks: 50\n"
     )
     settings = "quick" if dress == "german" else few
-    trained = run("fit", path, "--out", shop, "--settings", settings, how).stdout
+    fitted = run("fit", path, "--out", shop, "--settings", settings, how)
+    assert ("--settings quick hardly trains" in fitted.stderr) is (dress == "german")
+    trained = fitted.stdout
     if dress != "tabs":
         assert f"line {BROKEN}: 9 fields, expected 8" in " ".join(trained.split())
     facts = json.loads(trained) if dress == "chinese" else {"command": trained.strip().splitlines()[-1], "users": 60}
