@@ -74,6 +74,39 @@ def test_every_command_shows_an_example_and_has_the_common_options(name):
         assert option in shown
 
 
+@pytest.mark.parametrize("name", ["similar", "evaluate"])
+def test_a_table_that_is_no_list_for_users_makes_no_run_file(name, tmp_path):
+    held = tmp_path / "held_out.csv"
+    held.touch()
+    words = {"similar": ["--items", "1"], "evaluate": [held]}[name]
+    assert "trec" not in run(name, "--help").stdout
+    assert "'trec' is not one of" in run(name, tmp_path, *words, "--format", "trec", code=2).stderr
+    assert "expected a name that ends in .txt" in run(name, tmp_path, *words, "--out", "x.trec", code=2).stderr
+
+
+def test_a_user_who_is_not_known_is_told(shop):
+    told = run("recommend", shop / "shop", "--users", "3,999", "--k", "2").stderr
+    assert told.startswith("Warning: 1 of 2 users are not known (999) and get what is popular")
+    assert run("recommend", shop / "shop", "--users", "3", "--k", "2").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["recommend", "SHOP", "--users", "1", "--context", "device=x"], "name the columns by --context of `llmrec fit`"),
+        (
+            ["recommend", "SHOP", "--attributes", "FILE"],
+            "Error: Attributes are read by a model that was fitted with some, by `llmrec",
+        ),
+        (["adapt", "SHOP", "--user", "999", "--out", "new"], "give a file that has some by --histories"),
+        (["open", "SHOP", "--out", "new"], "train with `llmrec fit --scene COLUMN`"),
+    ],
+)
+def test_a_remedy_is_something_to_type(shop, words, said):
+    given = [word.replace("SHOP", str(shop / "shop")).replace("FILE", str(shop / "held_out.csv")) for word in words]
+    assert said in run(*given, code=2).stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_wrong_path_is_one_line_and_exit_code_2(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
