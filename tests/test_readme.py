@@ -60,37 +60,26 @@ def shop(tmp_path, tiny_folders, monkeypatch):
         for user in ("ann", "bob")
         for n, i in enumerate(rng.permutation(5))
     ]
-    write(Path("items.csv"), ["item_id", "title"], [(item, f"large {item}") for item in items])
+    write(
+        Path("items.csv"),
+        ["item_id", "title", "category", "price"],
+        [(item, f"large {item}", f"part {n % 4}", 5 + n) for n, item in enumerate(items)],
+    )
     write(Path("events.csv"), ["user_id", "item_id", "timestamp"], events)
-    names = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
-    invoices = [
-        (
-            f"53{customer % 9}{trip}",
-            f"85{item:02}A",
-            f"RED MUG {item}",
-            6,
-            f"2010-12-0{trip + 1} 08:26:00",
-            2.55,
-            f"{customer}.0",
-            "UK",
-        )
-        for customer in (17850, 13047, 12583)
-        for trip in range(6)
-        for item in rng.choice(30, 2, replace=False)
-    ]
-    invoices += [("C536379", "D", "Discount", -1, "2010-12-01 09:41:00", 27.5, "17850.0", "UK")]  # a cancelled one
-    invoices += [("536414", "8500A", "RED MUG 0", 56, "2010-12-01 11:52:00", 0.0, "", "UK")]  # nobody's
-    write(Path("online_retail.csv"), names, invoices)
 
 
 def test_the_quickstart_runs_and_so_does_saving(shop, capsys):
-    quickstart, _, _, saving = blocks("python")
+    quickstart, in_a_shop, _, saving = blocks("python")
     assert len(quickstart.strip().splitlines()) <= 10
     names: dict = {}
     exec(quickstart, names)
     told = capsys.readouterr().out
     assert re.search(r"^0 +ann +\w+ ", told, re.MULTILINE)
     assert "popular (no history)" not in told  # a label that says that an answer is not personal
+    exec(in_a_shop, names)
+    first, *others = capsys.readouterr().out.splitlines()[1:]
+    assert " cup " in first and "pinned" in first and not any(re.match(r"\d+ +ann +lamp ", line) for line in others)
+    assert Path("lists.parquet").is_file()
     answer = names["rec"].recommend(["new"], k=5)
     exec(saving, names)
     loaded = names["rec"].recommend(histories=names["trip"], k=5)
@@ -149,15 +138,6 @@ def test_a_new_shop_opens_and_is_adapted(shops, capsys):
     loaded = SceneRecommender.from_pretrained("new_shop")
     expected = names["shop"].recommend(histories=names["clicks"], k=5)
     assert loaded.recommend(histories=names["clicks"], k=5).to_dict() == expected.to_dict()
-
-
-def test_the_example_with_other_names_runs(shop, capsys):
-    names: dict = {}
-    exec(blocks("python")[1], names)
-    told = capsys.readouterr().out
-    assert len(re.findall(r"^\d +17850 +85\d\dA ", told, re.MULTILINE)) == 3
-    assert "column 'CustomerID' is read as 'user_id'" in told
-    assert "cancelled" in told
 
 
 # ---------------------------------------------------------------------------------------- the tree, links and commands

@@ -18,7 +18,7 @@ from llmrec.cli.evaluating import evaluate
 from llmrec.cli.exporting import export
 from llmrec.cli.fitting import fit
 from llmrec.cli.opening import open_scene
-from llmrec.cli.options import EXISTING, FilePath, in_options
+from llmrec.cli.options import TABLE, FilePath, in_options
 from llmrec.cli.recommending import recommend
 from llmrec.cli.similar import similar
 from llmrec.errors import LlmrecError
@@ -105,12 +105,8 @@ def doctor(as_json: bool, quiet: bool) -> None:
     show_default=True,
     help="Folder for the report, the figure and the trained model.",
 )
-@click.option(
-    "--events", type=EXISTING, help="Your events, CSV or Parquet: user_id, item_id, timestamp, and what else you have."
-)
-@click.option(
-    "--items", type=EXISTING, help="Your items, CSV or Parquet: item_id, title, and text or category if you have them."
-)
+@click.option("--events", type=TABLE, help="Your events, CSV or Parquet: user_id, item_id, timestamp, and what else you have.")
+@click.option("--items", type=TABLE, help="Your items, CSV or Parquet: item_id, title, and text or category if you have them.")
 @click.option("--quick", is_flag=True, help="Barely train: shows that everything works, not how good it gets.")
 @click.option(
     "--seed",

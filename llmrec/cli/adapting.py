@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from llmrec.cli.options import (
-    EXISTING,
     FOLDER,
+    TABLE,
     FilePath,
     event_format_options,
     format_given,
@@ -26,7 +27,7 @@ from llmrec.data.report import counted
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--user", required=True, metavar="ID", help="Whose adapter: a known user, or one of the file of histories.")
-@click.option("--histories", type=EXISTING, help="File of events; those of the user count beside the known ones.")
+@click.option("--histories", type=TABLE, help="File of events; those of the user count beside the known ones.")
 @click.option("--steps", type=click.IntRange(min=0), help="Steps to take.  [default: as many as the gate found worth taking]")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the adapter.")
 @event_format_options
@@ -49,7 +50,7 @@ def adapt(folder: Path, user: str, histories: Path | None, steps: int | None, ou
     check_place(out, KIND)
     reading = format_given().read_one(histories, "events")
     warn_of_losses(reading)
-    with told(), overheard("Note: "):
+    with told(), nullcontext() if quiet else overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)
         table = None if reading is None else reading.table
         known = recommender.state.known.first.users if table is None else Ids(table.column("user_id").slice(0, 1).to_pylist())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmrec.cli.options import (
-    EXISTING,
+    TABLE,
     FormatOptions,
     format_given,
     format_options,
@@ -32,16 +32,17 @@ _ROWS = 3
 
 
 @click.command()
-@click.argument("events", type=EXISTING)
-@click.argument("items", type=EXISTING, required=False)
+@click.argument("events", type=TABLE)
+@click.argument("items", type=TABLE, required=False)
 @format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Print the command to train with, and nothing else.")
 def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
     """Show how files are read, what cleaning would drop, and the command that trains on them. Nothing is written.
 
-    EVENTS, ITEMS: .csv, .tsv, .txt, .json lines or .parquet, text also as .gz, in any encoding, with any separator. Anything
-    that could be read in two ways, such as the date 03/04/2026, is an error that names the option to settle it.
+    EVENTS, ITEMS: .csv, .tsv, .txt, .json lines or .parquet, text also as .gz, in any encoding, with any separator; or a folder
+    of .parquet files or of a saved Hugging Face dataset. Anything that could be read in two ways, such as the date 03/04/2026,
+    is an error that names the option to settle it.
 
     \b
     Examples:

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmrec.cli.options import EXISTING, FilePath, event_format_options, format_given, overheard, told, warn_of_losses
-from llmrec.cli.tables import aligned, form_of, output_options, put
+from llmrec.cli.options import (
+    TABLE,
+    FilePath,
+    event_format_options,
+    format_given,
+    overheard,
+    told,
+    user_format_options,
+    warn_of_losses,
+)
+from llmrec.cli.tables import TABLES, aligned, form_of, put, table_options
 from llmrec.data.report import counted
 
 if TYPE_CHECKING:
@@ -23,12 +32,15 @@ LEGEND = "▲ better and ▼ worse than that method beyond noise, = neither. In 
 
 @click.command()
 @click.argument("folder", type=FilePath(exists=True, file_okay=False, path_type=Path))
-@click.argument("events", type=EXISTING)
+@click.argument("events", type=TABLE)
 @click.option("--known", type=click.IntRange(min=0), default=1, show_default=True, help="Baskets of each user that are known.")
-@click.option("--users", type=EXISTING, help="File of user_id and attributes, for a recommender that was fitted with some.")
+@click.option(
+    "--users", type=TABLE, help="File of user_id and attributes, for a model that was fitted with some; see --user-columns."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the intervals.")
-@output_options
+@table_options
 @event_format_options
+@user_format_options
 def evaluate(
     folder: Path, events: Path, known: int, users: Path | None, seed: int, form: str | None, out: Path | None, quiet: bool
 ) -> None:
@@ -42,15 +54,15 @@ def evaluate(
       llmrec evaluate shop/ held_out.csv
       llmrec evaluate shop/ held_out.csv --known 3 --out report.json
     """
-    form = form_of(form, out)
+    form = form_of(form, out, TABLES)
     from llmrec.recommender.recommender import Recommender
     from llmrec.store import check_parent
 
     if out is not None:
         check_parent(out)
     reading, people = (format_given().read_one(path, what) for path, what in ((events, "events"), (users, "users")))
-    warn_of_losses(reading, people)
     assert reading is not None  # EVENTS is required
+    warn_of_losses(reading, people)
     with told(), nullcontext() if quiet else overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)
         found = recommender.evaluate(reading.table, known, seed=seed, users=None if people is None else people.table)

@@ -13,7 +13,7 @@ import click
 
 from llmrec.cli.opening import learn_scenes, scene_column
 from llmrec.cli.options import (
-    EXISTING,
+    TABLE,
     FilePath,
     format_given,
     format_options,
@@ -33,11 +33,11 @@ SETTINGS = ("quick", "default", "best")
 
 
 @click.command()
-@click.argument("events", type=EXISTING)
+@click.argument("events", type=TABLE)
 @click.option(
-    "--items", type=EXISTING, help="File of items; without it the catalogue is built from the titles and prices in the events."
+    "--items", type=TABLE, help="File of items; without it the catalogue is built from the titles and prices in the events."
 )
-@click.option("--users", type=EXISTING, help="File of user_id and attributes, such as age band or country; see --user-columns.")
+@click.option("--users", type=TABLE, help="File of user_id and attributes, such as age band or country; see --user-columns.")
 @click.option(
     "--context",
     metavar="NAME,NAME",
@@ -148,6 +148,8 @@ def fit(
         with told(), overheard() if verbose else nullcontext():
             learn_scenes(recommender, out, scene, repeat_purchases, first, second, written, verbose)
     warn_if_few(known.n_users)
+    if settings == "quick":
+        warn("--settings quick hardly trains: its lists and its evaluation only show that the flow works")
     example = str(known.users[int((known.start[1:] - known.start[:-1]).argmax())])
     command = shlex.join(["llmrec", "recommend", str(out), "--users", example, "--titles"])
     if as_json:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from llmrec.cli.options import (
-    EXISTING,
     FOLDER,
+    TABLE,
     FilePath,
     FormatOptions,
     format_given,
@@ -36,8 +37,8 @@ _SHOWN = 3
 
 @click.command("open")
 @click.argument("folder", type=FOLDER)
-@click.option("--events", type=EXISTING, help="File of all events so far of the scene's first customers; without, zero steps.")
-@click.option("--items", type=EXISTING, help="File of the scene's items; without, those of the recommender.")
+@click.option("--events", type=TABLE, help="File of all events so far of the scene's first customers; without, zero steps.")
+@click.option("--items", type=TABLE, help="File of the scene's items; without, those of the recommender.")
 @click.option("--scene", metavar="VALUE", help="The new value of the column that tells scenes apart.  [default: found]")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the scene.")
 @click.option("--no-comparison", is_flag=True, help="Skip the comparison with zero steps and popularity, which takes longest.")
@@ -73,7 +74,7 @@ def open_scene(
     check_place(out, KIND)
     first, second = (format_given().read_one(path, what) for path, what in ((events, "events"), (items, "items")))
     warn_of_losses(first, second)
-    with told(), overheard("Note: "):
+    with told(), nullcontext() if quiet else overheard("Note: "):
         known = Scenes.from_pretrained(folder, seed=seed)
         value = scene if scene is not None else new_value(known.known, first, second)
         opened = known.open(None if second is None else second.table, value)

@@ -25,6 +25,20 @@ Command = Callable[..., Any]
 _KEY = "llmrec.format"
 FEW_USERS = 200
 _MAP = re.compile(r"(item_)?columns=\{([^{}]*)\}")
+_TYPED = (  # what the library says in the words of Python, and what is typed instead
+    ("another output_dir", "another folder for --checkpoints"),
+    ("name the columns in fit(..., context=[...])", "name the columns by --context of `llmrec fit`"),
+    (
+        "fit some with it, and save them with save_pretrained(folder, recommender=True)",
+        "train with `llmrec fit --scene COLUMN`",
+    ),
+    ("pass a table that has some as histories", "give a file that has some by --histories"),
+    ("users is a Table, expected a list of ids; pass one column of it, or the table as histories if it holds events. ", ""),
+    (
+        "was fitted with some: fit(..., users=table)",
+        "was fitted with some, by `llmrec fit --users`; events are for --histories",
+    ),
+)
 _PAIR = re.compile(r"""(["'])(.*?)\1: (["'])(.*?)\3""")
 
 
@@ -36,6 +50,7 @@ class FilePath(click.Path):
 
 
 EXISTING = FilePath(exists=True, dir_okay=False, path_type=Path)
+TABLE = FilePath(exists=True, path_type=Path)  # a file, or a folder of Parquet files or of a saved Hugging Face dataset
 FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
 
 
@@ -256,7 +271,10 @@ def warn_if_few(users: int) -> None:
 
 def in_options(text: str) -> str:
     """A message of the library with options of the commands in place of arguments of Python."""
-    return _MAP.sub(_typed_map, text).replace("another output_dir", "another folder for --checkpoints")
+    text = _MAP.sub(_typed_map, text)
+    for python, typed in _TYPED:
+        text = text.replace(python, typed)
+    return text
 
 
 def _typed_map(found: re.Match[str]) -> str:

@@ -13,11 +13,13 @@ import click
 from llmrec.cli.options import (
     EXISTING,
     FOLDER,
+    TABLE,
     event_format_options,
     format_given,
     overheard,
     told,
     user_format_options,
+    warn,
     warn_of_losses,
 )
 from llmrec.cli.tables import SENTENCE, form_of, output_options, put
@@ -29,10 +31,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--users", metavar="ID,ID", help="Ids of known users, separated by commas.")
-@click.option("--histories", type=EXISTING, help="File of events of users, known or new; read as `check` reads it.")
+@click.option("--histories", type=TABLE, help="File of events of users, known or new; read as `check` reads it.")
 @click.option(
     "--attributes",
-    type=EXISTING,
+    type=TABLE,
     help="File of user_id and attributes, of a recommender fitted with --users; alone, its users are answered by these.",
 )
 @click.option(
@@ -104,6 +106,7 @@ def recommend(
             "--all writes a file: say --out lists.parquet, or another name in .csv, .json or .jsonl; it takes no --adapter."
         )
     from llmrec.data.frames import to_arrow
+    from llmrec.data.ids import Ids
     from llmrec.layouts import saved_kind
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.user_adapter import UserAdapter
@@ -131,6 +134,8 @@ def recommend(
         asked: Any = None if people is None else people.table
         if users is not None:
             asked = known_ids(users, recommender.state.known.first.users)
+            if recommender.state.known.first.n_users:  # else the library warns
+                warn_of_strangers(asked, recommender.state.known.knows(Ids(asked)))
         under = None if adapter is None else UserAdapter.from_pretrained(adapter, recommender)
         answer = recommender.recommend(asked, k, histories=table, titles=titles, rules=ruled, context=here, adapter=under)
         shown = to_arrow(answer, "answer")
@@ -148,6 +153,17 @@ def _of_scene(folder: Path, users: str | None, histories: Any, k: int, titles: b
 
     scene = SceneRecommender.from_pretrained(folder)
     return scene.recommend(None if users is None else known_ids(users, Ids([])), k, histories=histories, titles=titles)
+
+
+def warn_of_strangers(asked: list[Any], known: Any) -> None:
+    """A line on stderr where some of the users that were asked for by id are not known."""
+    strangers = [str(user) for user, there in zip(asked, known, strict=True) if not there]
+    if strangers:
+        shown = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
+        warn(
+            f"{len(strangers):,} of {len(asked):,} users are not known ({shown}) and get what is popular: check the ids, or "
+            "give their events by --histories"
+        )
 
 
 def context_of(said: tuple[str, ...]) -> dict[str, Any] | None:

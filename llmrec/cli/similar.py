@@ -9,7 +9,7 @@ import click
 
 from llmrec.cli.options import FilePath, overheard, told
 from llmrec.cli.recommending import known_ids
-from llmrec.cli.tables import form_of, output_options, put
+from llmrec.cli.tables import TABLES, form_of, put, table_options
 
 
 @click.command()
@@ -17,7 +17,7 @@ from llmrec.cli.tables import form_of, output_options, put
 @click.option("--items", required=True, metavar="ID,ID", help="Ids of items of the catalogue, separated by commas.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Similar items for each.")
 @click.option("--titles", is_flag=True, help="Add the titles of the similar items.")
-@output_options
+@table_options
 def similar(folder: Path, items: str, k: int, titles: bool, form: str | None, out: Path | None, quiet: bool) -> None:
     """Show the items nearest to some items, by the cosine of the vectors that a recommender has of them.
 
@@ -26,7 +26,7 @@ def similar(folder: Path, items: str, k: int, titles: bool, form: str | None, ou
       llmrec similar shop/ --items 85123A --titles
       llmrec similar shop/ --items 85123A,71053 --k 20 --out similar.csv
     """
-    form = form_of(form, out)
+    form = form_of(form, out, TABLES)
     from llmrec.data.frames import to_arrow
     from llmrec.recommender.recommender import Recommender
     from llmrec.store import check_parent

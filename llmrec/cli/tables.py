@@ -22,6 +22,7 @@ SENTENCE = "sentence"  # the column that is never cut
 _SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet", ".jsonl": "jsonl", ".trec": "trec"}
 _NOT_WRITTEN = (".tsv", ".ndjson", ".xlsx", ".xls", ".gz", ".zip")
 FORMATS = tuple(_SUFFIXES.values())
+TABLES = tuple(form for form in FORMATS if form != "trec")  # of commands whose answer is no list for users
 
 
 def aligned(table: pa.Table, widest: int | None = _WIDEST) -> str:
@@ -44,8 +45,17 @@ def aligned(table: pa.Table, widest: int | None = _WIDEST) -> str:
 
 
 def output_options(command: Command) -> Command:
-    """The options `--format`, `--json`, `--out` and `--quiet` of a command that prints a table: its arguments `form`, of which
-    `form_of` makes the format, `out` and `quiet`."""
+    """The options `--format`, `--json`, `--out` and `--quiet` of a command that prints lists for users: its arguments `form`,
+    of which `form_of` makes the format, `out` and `quiet`."""
+    return _output_options(command, FORMATS, "Output format; trec is a run file, for ranx or trec_eval.")
+
+
+def table_options(command: Command) -> Command:
+    """The same options of a command that prints another table, which makes no run file of TREC."""
+    return _output_options(command, TABLES, "Output format.")
+
+
+def _output_options(command: Command, forms: tuple[str, ...], told: str) -> Command:
     for option in (
         click.option("--quiet", is_flag=True, help="Show no progress and no notes."),
         click.option("--out", type=FilePath(dir_okay=False, path_type=Path), help="File to write instead of the screen."),
@@ -53,16 +63,16 @@ def output_options(command: Command) -> Command:
         click.option(
             "--format",
             "form",
-            type=click.Choice(FORMATS),
-            help="Output format; trec is a run file, for ranx or trec_eval.  [default: as --out ends; table on the screen]",
+            type=click.Choice(forms),
+            help=f"{told}  [default: as --out ends; table on the screen]",
         ),
     ):
         command = option(command)
     return command
 
 
-def form_of(form: str | None, out: Path | None) -> str:
-    """The format to write: the one that was said, or that of the file's suffix, and a table on the screen.
+def form_of(form: str | None, out: Path | None, forms: tuple[str, ...] = FORMATS) -> str:
+    """The format to write, one of `forms`: the one that was said, or that of the file's suffix, and a table on the screen.
 
     Raises click.UsageError where the two differ, where neither says anything, and for Parquet without a file.
     """
@@ -71,10 +81,11 @@ def form_of(form: str | None, out: Path | None) -> str:
             raise click.UsageError("--format parquet needs a file: say --out lists.parquet")
         return form or "table"
     suffix = out.suffix.lower()
-    found = _SUFFIXES.get(suffix)
-    if suffix in _NOT_WRITTEN or (found is None and form is None):
+    endings = {ending: known for ending, known in _SUFFIXES.items() if known in forms}
+    found = endings.get(suffix)
+    if suffix in {*_NOT_WRITTEN, *_SUFFIXES} - {*endings} or (found is None and form is None):
         raise click.UsageError(
-            f"--out is '{out}', expected a name that ends in {', '.join(_SUFFIXES)}, or another with --format; "
+            f"--out is '{out}', expected a name that ends in {', '.join(endings)}, or another with --format; "
             f"{suffix or 'a name without an ending'} is not among them"
         )
     if form is not None and found not in (None, form):

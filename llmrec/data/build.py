@@ -166,16 +166,17 @@ def asked_for(
     table, item, step = _located(table, catalogue, untyped(events))
     steps += (step,)
     if not len(table):
+        there = len(catalogue) - len(catalogue.ids.gone)
         raise UnknownItemError(
-            f"events: none of the item ids is in the catalogue of {counted(len(catalogue), 'item')} ({step.detail}). Check the "
+            f"events: none of the item ids is in the catalogue of {counted(there, 'item')} ({step.detail}). Check the "
             "ids; a recommender learns of new items by add_items"
         )
     codes, said_of_context = context_codes(table, context)
     notes += said_of_context
     dataset = replace(_assemble(table, item, catalogue, event_types, scenes, seed, codes), context=context)
     if dataset.n_users < len(everyone):
-        there = set(dataset.users.values)
-        lost = [user for user in everyone if user not in there]
+        left = set(dataset.users.values)
+        lost = [user for user in everyone if user not in left]
         notes += (f"events: {counted(len(lost), 'user')} without a known item, such as {', '.join(map(repr, lost[:3]))}",)
     for name, known in (("event_type", event_types), ("scene", scenes)):
         if name in table.column_names:

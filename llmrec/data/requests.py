@@ -90,12 +90,19 @@ def checked_steps(steps: Any) -> int | None:
 
 
 def warn_if_short(
-    asker: np.ndarray, asked: Ids, k: int, filter_viewed: bool, chosen: bool, rules: str = "", stacklevel: int = 3
+    asker: np.ndarray,
+    asked: Ids,
+    k: int,
+    filter_viewed: bool,
+    chosen: bool,
+    rules: str = "",
+    stacklevel: int = 3,
+    hidden: int = 0,
 ) -> None:
     """ShortAnswerWarning, at the line that called the caller, where somebody gets fewer than k items.
 
     asker: int, the position in `asked` of every row of an answer. chosen: whether `items_to_recommend` was given. rules: what
-    rules leave to the first of them, "" where they leave out nothing.
+    rules leave to the first of them, "" where they leave out nothing. hidden: how many items are hidden.
     """
     got = np.bincount(asker, minlength=len(asked))
     short = np.flatnonzero(got < k)
@@ -106,6 +113,8 @@ def warn_if_short(
         if rules:
             left = "rules and items_to_recommend leave" if chosen else "rules leave"
             without = f" ({rules}){without}"
+        if hidden:
+            without += f"; {hidden:,} {'items are' if hidden > 1 else 'item is'} hidden, see show_items"
         message = f"{who} fewer than k = {k} items, such as {asked[short[0]]!r} {got[short[0]]}: {left} no more{without}"
         warnings.warn(message, ShortAnswerWarning, stacklevel=stacklevel)
 

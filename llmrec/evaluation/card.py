@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llmrec.data.report import counted
 from llmrec.evaluation.summary import ITEMS, OURS, baskets, gaps_by_setting, known, label, means_by_setting, ordered
 from llmrec.evaluation.verdict import standing
 from llmrec.metrics.bootstrap import Interval
@@ -93,9 +94,9 @@ def _training(report: Mapping[str, Any]) -> str:
     weights = f" Item texts are read by {report['base_model']}." if report["base_model"] else ""
     return (
         f"Trained on {data['trained_users']:,} users: {train['max_steps']:,} steps of {train['batch_size']:,} windows, prompts "
-        f"of at most {train['max_slots']:,} events, the next {baskets(train['horizon'])} as targets; {_adapter(settings)}. "
+        f"of at most {train['max_slots']:,} events, the next {baskets(train['horizon'])} as target; {_adapter(settings)}. "
         f"Histories are read by the {settings['user_encoder']} transformer.{weights} Seed {report['seed']}, "
-        f"{report['threads']} threads."
+        f"{counted(report['threads'], 'thread')}."
         f"{took} All settings are in `report.json` and, to train with again, in `settings.json`."
     )
 
@@ -121,8 +122,8 @@ def _evaluation(report: Mapping[str, Any], rows: Sequence[Result], figure: bool)
         )
     steps = "" if told["adapters_take_steps"] else " The gate takes no step of an adapter here, so zero steps are the same."
     parts = [
-        f"{told['held_out_users']:,} users were not trained on. The first baskets of each are known, and what is in the next "
-        f"{baskets(told['horizon'])} is relevant: {counts}. {ranked} The controls are fitted on the "
+        f"{told['held_out_users']:,} users were drawn at random and not trained on. Of each the first baskets are known, and "
+        f"what is in the next {baskets(told['horizon'])} is relevant: {counts}. {ranked} The controls are fitted on the "
         f"{told['trained_users']:,} users who were trained on, their constants chosen on a tenth of these; {_constants(told)}. "
         f"Intervals: {told['interval']}.{steps}"
     ]

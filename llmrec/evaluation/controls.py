@@ -20,8 +20,13 @@ from llmrec.models.popularity import Baseline, fit_most_frequent, fit_popularity
 LARGE = 5_000  # items from which one EASE takes tens of seconds, and only one is fitted
 LARGEST = 8_000  # items of one EASE: time grows with the cube of their number
 HUGE = 50_000  # items from which one item kNN takes gigabytes, and has fewer neighbours
-SHRINKS, RIDGES, REPEATS = (0.0, 30.0), (300.0, 3000.0), (0.0, 0.5, 2.0)
-WIDE = (*RIDGES, 3e4, 3e5)  # few known baskets ask for large ones: MovieLens-1M, 5 known, .075, .088 and .098 from 3,000 on
+SHRINKS, REPEATS = (0.0, 30.0), (0.0, 0.5, 2.0)
+RIDGES = (
+    300.0,
+    3e3,
+    3e4,
+    3e5,
+)  # few known baskets ask for large ones: MovieLens-1M, 5 known, .075, .088 and .098 from 3,000 on
 SHARE, MOST = 0.1, 300  # of the training users, to choose constants on
 
 
@@ -60,9 +65,7 @@ def fit_tuned_controls(
     tasks = {number: part for number, part in asked.items() if len(part)}
     huge = dataset.n_items >= HUGE
     chosen = {"item_knn": _huge_knns() if huge else _chosen(_item_knns(dataset, others), tasks)}
-    chosen["ease"] = (
-        (_large_ease(dataset.n_items),) * 2 if large else _chosen(_eases(dataset, others, exact=False, some=WIDE), tasks)
-    )
+    chosen["ease"] = (_large_ease(dataset.n_items),) * 2 if large else _chosen(_eases(dataset, others, exact=False), tasks)
     found, constants = _counts(dataset, everybody), {}
     for name, fits in chosen.items():
         fitted = [fit(dataset, everybody) for fit in (fits[:1] if fits[0].keywords == fits[1].keywords else fits)]
@@ -122,11 +125,11 @@ def _item_knns(dataset: Dataset, users: np.ndarray) -> list[Candidate]:
     return found
 
 
-def _eases(dataset: Dataset, users: np.ndarray, exact: bool | None = None, some: tuple[float, ...] = RIDGES) -> list[Candidate]:
+def _eases(dataset: Dataset, users: np.ndarray, exact: bool | None = None) -> list[Candidate]:
     # The diagonal that EASE forbids is what repeat purchases need; how much of it is a constant like any other.
     large = dataset.n_items >= LARGE
     found = []
-    for ridge in some[:1] if large else some:
+    for ridge in RIDGES[:1] if large else RIDGES:
         plain = fit_ease(dataset, users, ridge, log=True, exact=exact)
         for repeat in REPEATS[:1] if large else REPEATS:
             weight = plain.weight.copy() if repeat else plain.weight

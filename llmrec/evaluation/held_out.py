@@ -83,10 +83,10 @@ def evaluate_held_out(
         users: as in `Recommender.recommend`. known: one setting each; those with fewer than LEAST_USERS users whose histories
         are long enough are left out. seed: of what is drawn.
     The controls are fitted on the users that the recommender was trained on, constants chosen on a tenth of them: no held-out
-    user is read before the measuring. What was observed since `fit` has no part in it; hidden and removed items are ranked by
-    no method, and are not asked for. Where people take items again, all items are ranked, and also those alone that are new to
-    a user; where they do not, items of the known baskets are ranked by no method. For thousands of users and items most of the
-    time is that of fitting the controls.
+    user is read before the measuring. What was observed since `fit` has no part in it, nor what is hidden now; removed items
+    are ranked by no method. Where people take items again, all items are ranked, and also those alone that are new to a user;
+    where they do not, items of the known baskets are ranked by no method. For thousands of users and items most of the time is
+    that of fitting the controls.
     Raises DataError without held-out users, where no setting has enough of them, and for a recommender that was saved without
     histories, since there are no users to fit controls on.
     """
@@ -117,13 +117,13 @@ def evaluate_held_out(
     if adapts:  # where nobody's adapter takes a step, zero steps are the same
         arms = {ZERO: recommender_arm(fitted, 0)} | arms
     share = repeat_share(tasks[max(tasks)])
-    settings = measurable(tasks, share >= REPEATS, state.offered)
+    settings = measurable(tasks, share >= REPEATS, fitted.offered)
     kinds = [kind for kind in ITEMS if any(cell.setting.endswith(f",{kind}") for cell in settings)]
     rows = compare(settings, arms, OURS, (OURS, ZERO), seed, rng)
     protocol = {
         "held_out_users": held.n_users,
         "trained_users": train.n_users,
-        "items_ranked": state.n_offered,
+        "items_ranked": fitted.n_offered,
         "horizon": horizon,
         "settings": [{"known": number, "users": len(part)} for number, part in tasks.items()],
         "left_out": [number for number in known if number not in tasks],

@@ -122,14 +122,6 @@ def without_users(state: State, users: Ids) -> State:
     return state.next_version(changed)
 
 
-def without_held_out(held: Dataset | None, users: Ids) -> Dataset | None:
-    """`Recommender.held_out` without some users; None where nobody is left."""
-    if held is None:
-        return None
-    keep = np.flatnonzero(users.find(held.users.values) < 0)
-    return held.take(keep) if len(keep) else None
-
-
 def _observed(state: State, theirs: Dataset) -> Dataset:
     """Of the histories of some users the events that were observed: all, of those who were not there in `fit`."""
     place = state.known.first.users.find(theirs.users.values)

@@ -95,9 +95,8 @@ def recommend_all(
         say(f"{users}, {len(count) / (time.perf_counter() - began):,.0f} a second, {count.sum():,} rows in {path}")
     warn_of_pins(state, applied, k, who.asked, shown, stacklevel=4)
     short = "" if applied is None else applied.shortage(False)
-    warn_if_short(
-        np.repeat(np.arange(len(count)), count), who.asked, k, filter_viewed, allowed is not None, short, stacklevel=4
-    )
+    asker, hidden = np.repeat(np.arange(len(count)), count), state.n_hidden
+    warn_if_short(asker, who.asked, k, filter_viewed, allowed is not None, short, stacklevel=4, hidden=hidden)
     return int(count.sum())
 
 

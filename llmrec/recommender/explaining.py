@@ -55,7 +55,7 @@ from llmrec.recommender.answer import (
     with_history,
 )
 from llmrec.recommender.given import asked_by, context_of
-from llmrec.recommender.ruled import shortage
+from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.sentences import load_sentences, sentence
 from llmrec.recommender.state import State
 from llmrec.rules.rules import Rules, checked_rules
@@ -124,9 +124,11 @@ def explain(
     )
     found, request, told = explained(state, asked.known, asked.users, asked.attributes, request, events)
     if allowed is None:
-        warn_if_short(found.asker, asked.users, k, filter_viewed, False, shortage(found, asked.users, request), stacklevel=4)
+        short = shortage(found, asked.users, request)
+        warn_if_short(found.asker, asked.users, k, filter_viewed, False, short, stacklevel=4, hidden=state.n_hidden)
     else:
-        _warn_if_left(found, asked.users, request.k)
+        _warn_if_left(state, found, asked.users, request, allowed)
+    warn_of_pins(state, request.applied, request.k, asked.users, pins_shown(found, request.applied), stacklevel=4)
     return to_native(as_explanations(found, told, asked.users, state.catalogue, words, signals), asked.frame)
 
 
@@ -147,7 +149,7 @@ def explained(
         if place < len(here) and here[place] == asker:
             told += by_history(state, with_context(tasks.take(np.array([place])), request), items, request, events)
         elif attributes is None or not attributes.take(np.array([asker])).some.any():
-            told += [[_popular(score)] for score in found.score[first:stop].tolist()]
+            told += [[_popular(popularity)] for popularity in _popularity(state, items)]
         else:
             nobody = without_history(known, attributes.take(np.array([asker])))
             told += by_attributes(state, with_context(nobody, request), items)
@@ -203,7 +205,7 @@ def by_history(state: State, task: Tasks, items: np.ndarray, request: Request, e
     if left:
         instead = np.repeat(usual_inputs(state, task, request), len(left), 0)
         for place, part in zip(left, shares(score, found.inputs[left], instead, signal), strict=True):
-            told[place].append(_overall(part))
+            told[place].append(_overall(part, _popularity(state, items)[place]))
     return told
 
 
@@ -254,20 +256,24 @@ def by_attributes(state: State, task: Tasks, items: np.ndarray) -> list[list[Rea
     found, place = _fixed(items, 1)
     instead = np.repeat(mean, len(items), 0)
     parts = shares(lambda some: rank(ranker.weights, some), inputs(found)[place], instead, attribute_signals())
-    return [[_overall(part)] for part in parts]
+    return [[_overall(part, popularity)] for part, popularity in zip(parts, _popularity(state, items), strict=True)]
 
 
-def _warn_if_left(found: Answer, asked: Ids, items: int) -> None:
+def _warn_if_left(state: State, found: Answer, asked: Ids, request: Request, items: np.ndarray) -> None:
     """A ShortAnswerWarning, at the line that called the caller of `explain`, where somebody gets explanations of fewer items
-    than were asked for."""
+    than were asked for. items: bool (N,), those."""
     got = np.bincount(found.asker, minlength=len(asked))
-    short = np.flatnonzero(got < items)
+    short = np.flatnonzero(got < request.k)
     if len(short):
         who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
+        hidden = 0 if state.offered is None else int((items & ~state.offered).sum())
+        why = [f"{hidden:,} of them hidden, see show_items"] if hidden else []
+        why += [f"rules leave out some ({told})"] if (told := shortage(found, asked, request)) else []
+        if request.filter_viewed and got[short[0]] + hidden < request.k:
+            why.append("recommend leaves out what a user has had; say filter_viewed=False to have it explained too")
         warnings.warn(
-            f"{who} explanations of fewer than the {items} items asked for, such as {asked[short[0]]!r} of "
-            f"{got[short[0]]}: items that recommend leaves out are not explained: hidden ones, those that rules leave out, and "
-            "those that the user has had; say filter_viewed=False to have the last explained too",
+            f"{who} explanations of fewer than the {request.k} items asked for, such as {asked[short[0]]!r} of "
+            f"{got[short[0]]}: {'; '.join(why)}",
             ShortAnswerWarning,
             stacklevel=4,
         )
@@ -319,16 +325,25 @@ def _go_together(counts: ItemStatistics, past: int, item: int) -> bool:
     return any(one.follows[[past], [item]][0] > (1 - one.exit_rate[past]) * one.prior[item] for one in chains)
 
 
-def _overall(parts: np.ndarray) -> Reason:
-    """The reason where no past item is named. parts: float64 (S,), of the score over that of the usual candidate."""
+def _popularity(state: State, items: np.ndarray) -> list[float]:
+    found: list[float] = state.retrieval.popularity[items].tolist()
+    return found
+
+
+def _overall(parts: np.ndarray, popularity: float) -> Reason:
+    """The reason where no past item is named. parts: float64 (S,), of the score over that of the usual candidate. popularity:
+    of the item; nothing that nobody has had is called popular."""
     if parts.sum() <= LEAST:
         return Reason(-1, 0.0, NOTHING, parts, "nothing")
     most = int(parts.argmax())
-    return Reason(-1, 0.0, most, parts, NAMES[most] if NAMES[most] in ("popular", "group") else "overall")
+    kind = NAMES[most] if NAMES[most] in ("popular", "group") else "overall"
+    return Reason(-1, 0.0, most, parts, "nothing" if kind == "popular" and popularity <= 0 else kind)
 
 
-def _popular(score: float) -> Reason:
-    """The reason in an answer that is the same for everybody."""
+def _popular(popularity: float) -> Reason:
+    """The reason in an answer that is the same for everybody: none where nobody has had the item, as one that was added."""
     parts = np.zeros(len(NAMES))
-    parts[NAMES.index("popular")] = score
+    if popularity <= 0:
+        return Reason(-1, 0.0, NOTHING, parts, "nothing")
+    parts[NAMES.index("popular")] = popularity
     return Reason(-1, 0.0, NAMES.index("popular"), parts, "popular")

@@ -116,14 +116,13 @@ def context_of(state: State, context: Mapping[str, Any] | None, stacklevel: int 
 def events_of(state: State, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, CleaningReport, Ids]:
     """Histories over the state's catalogue, in the state's terms, and the users of the table, see `asked_for`.
 
-    A Dataset, such as `Recommender.held_out`, is taken as it is, also where items were added since. Raises DataError for one
-    over another catalogue, or with other event types or scenes.
+    A Dataset, such as `Recommender.held_out`, is taken as it is, also where the catalogue has grown since. Raises DataError for
+    one over another catalogue, or with other event types or scenes.
     """
     known = state.known.first
     if isinstance(events, Dataset):
         _check_terms(events, known)
-        weights, catalogue = known.event_weights, known.catalogue
-        found = replace(events, catalogue=catalogue, event_weights=weights, user_attributes=None)
+        found = replace(events, catalogue=state.catalogue, event_weights=known.event_weights, user_attributes=None)
         return found, CleaningReport(()), events.users
     terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context
     found, report, asked = asked_for(state.catalogue, events, columns, *terms)
@@ -148,10 +147,12 @@ def events_to_evaluate(state: State, events: Any, columns: dict[str, str] | None
 
 
 def _check_terms(events: Dataset, known: Dataset) -> None:
-    """Raises DataError where internal numbers of the two datasets do not mean the same. A catalogue only grows, so that of
-    `events` may have been the first part of the known one."""
+    """Raises DataError where internal numbers of the two datasets do not mean the same. Items may have been added since, for
+    they stand behind the others."""
+    items = events.catalogue.ids.values
+    grown = items == known.catalogue.ids.values[: len(items)]
     pairs = {
-        "items": (list(events.catalogue.ids.values), list(known.catalogue.ids.values)),
+        "items": (list(known.catalogue.ids.values) if grown else list(items), list(known.catalogue.ids.values)),
         "event types": (list(events.event_types), list(known.event_types)),
         "scenes": (list(events.scenes), list(known.scenes)),
     }

@@ -29,7 +29,7 @@ from llmrec.data.requests import (
 from llmrec.data.user_tables import UserTable, fit_user_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
-from llmrec.errors import DataError, ShortHistoriesError
+from llmrec.errors import AdapterError, DataError, ShortHistoriesError
 from llmrec.hub import fetched
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
@@ -258,6 +258,11 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         how = checked_steps(steps)
         if adapter is not None and how is not None:
             raise DataError("steps: expected none beside adapter, which has taken its own; leave one of the two out")
+        if adapter is not None and not isinstance(adapter, UserAdapter):
+            raise AdapterError(
+                f"adapter is {adapter!r}, expected what adapt gives; load a saved one by UserAdapter.from_pretrained(folder, "
+                "recommender)"
+            )
         if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
             raise DataError(
                 f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
@@ -271,7 +276,7 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
         warn_of_pins(state, request.applied, k, asked.users, pins_shown(found, request.applied))
         short = shortage(found, asked.users, request)
-        warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short)
+        warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short, hidden=state.n_hidden)
         return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
 
     def recommend_all(
@@ -341,18 +346,20 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         the adapted model, for zero steps, popularity and most frequent, with paired bootstrap intervals.
 
         `llmrec.evaluation.evaluate_held_out` also compares with item kNN and EASE, which it fits on the users trained on. In
-        both, what was observed since `fit` counts in no popularity, and hidden and removed items are ranked by no method.
+        both, what was observed since `fit` counts in no popularity, hidden items are ranked as all others, and removed ones by
+        no method.
         events: histories of users who were not trained on; a TrainedUsersWarning says how many were, as far as ids are known.
         known: 0 asks for users of whom attributes are known and no event, of a model that was fitted with attributes; they are
             compared with popularity alone. users: a table of the users' attributes, as in `recommend`.
         """
         check_whole("known", known, 0)
         check_seed(seed)
-        held = events_to_evaluate(self.state, events, columns)
-        told = None if users is None else user_table(self.state, users, columns)
-        held = replace(held, user_attributes=attributes_of(self.state, held.users, told))
+        state = self.state
+        held = events_to_evaluate(state, events, columns)
+        told = None if users is None else user_table(state, users, columns)
+        held = replace(held, user_attributes=attributes_of(state, held.users, told))
         check_process()
-        return evaluate(self.state.as_fitted, held, known, np.random.default_rng(seed))
+        return evaluate(state.as_fitted, held, known, np.random.default_rng(seed))
 
     @classmethod
     def from_pretrained(

@@ -94,6 +94,11 @@ class State:
         """How many items are offered."""
         return len(self.catalogue) if self.offered is None else int(self.offered.sum())
 
+    @property
+    def n_hidden(self) -> int:
+        """How many items are hidden for now, removed ones not counted."""
+        return 0 if self.hidden is None or self.offered is None else int((~self.offered).sum()) - len(self.catalogue.ids.gone)
+
     def allowing(self, allowed: np.ndarray | None) -> np.ndarray | None:
         """Of `allowed`, bool (N,) or (T, N), or None for all, what is offered; None for everything."""
         if self.offered is None:
@@ -102,9 +107,9 @@ class State:
 
     @property
     def as_fitted(self) -> State:
-        """Without the counts of what was observed since `fit`: as it is measured, for these may be of the users who are asked
-        about."""
-        return replace(self, retrieval=replace(self.retrieval, observed=None))
+        """As it is measured: without the counts of what was observed since `fit`, which may be of those who are asked about,
+        and with hidden items offered."""
+        return replace(self, retrieval=replace(self.retrieval, observed=None), hidden=None)
 
     def rankers_for(self, filter_viewed: bool) -> Rankers:
         """The rankers of an answer with the items of the history, or without them."""

@@ -22,7 +22,6 @@ from llmrec.recommender.changing import (
     with_hidden,
     with_items,
     with_values,
-    without_held_out,
     without_items,
     without_users,
 )
@@ -131,11 +130,11 @@ class Upkeep:
     def forget(self, users: Iterable[Any]) -> None:
         """Forget users: they are then as unknown as somebody who was never there, here and in every folder that is saved later.
 
-        Their events go, also from `held_out`, their attributes, what is remembered of their histories, and what `observe` added
-        for their events to the counts of what is popular. What training made of all users together stays: learned weights, and
-        the counts of `fit`, such as popularity and co-occurrence, which name nobody; to be rid of that too, fit again without
-        them. Counts of events that were observed before a folder was saved without histories stay as well, for it does not say
-        whose they were. Folders that were saved before, checkpoints of `fit` and `report` are not touched.
+        Their events go, also those in `held_out`, their attributes, what is remembered of their histories, and what `observe`
+        added for their events to the counts of what is popular. What training made of all users together stays: learned
+        weights, and the counts of `fit`, such as popularity and co-occurrence, which name nobody; to be rid of that too, fit
+        again without them. Counts of events that were observed before a folder was saved without histories stay as well, for it
+        does not say whose they were. Folders that were saved before, checkpoints of `fit` and `report` are not looked at.
 
         users: ids. An IgnoredInputWarning names those who are not known. Raises DataError for ids of another type than the
         known ones.
@@ -145,12 +144,13 @@ class Upkeep:
             state = self.state
             check_users(asked, state.known.first.users)
             known = state.known.knows(asked)
-            if self.held_out is not None:
-                known = known | (self.held_out.users.find(asked.values) >= 0)
             if state.people is not None:
                 known = known | (state.people.users.find(asked.values) >= 0)
             self._state = without_users(state, asked)
-            self.held_out = without_held_out(self.held_out, asked)
+            if (held := self.held_out) is not None:
+                known = known | (held.users.find(asked.values) >= 0)
+                left = np.flatnonzero(asked.find(held.users.values) < 0)
+                self.held_out = held.take(left) if len(left) else None
         unknown = asked.take(np.flatnonzero(~known))
         if len(unknown):
             who = (

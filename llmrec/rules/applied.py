@@ -57,6 +57,7 @@ class CatalogueRules:
     limits: those of `at_most`. pins: (place, item), ascending. diversity: from 0 to 1.
     owner: text of a user id -> int64, the items with that user in `block.column`. listed: user id -> int64, of `block.users`.
     notes: what of the rules changes nothing, such as a pinned item that the catalogue does not hold.
+    there: how many items were not removed; None for all.
     """
 
     n_items: int
@@ -70,6 +71,7 @@ class CatalogueRules:
     owner: dict[str, np.ndarray] | None = None
     listed: dict[Any, np.ndarray] | None = None
     notes: tuple[str, ...] = ()
+    there: int | None = None
 
     @property
     def reranks(self) -> bool:
@@ -104,7 +106,8 @@ class CatalogueRules:
 
         blocked: whether something is blocked for that user.
         """
-        parts = [f"filter {text!r} leaves {left:,}" for text, left in self.passing if left < self.n_items]
+        there = self.n_items if self.there is None else self.there
+        parts = [f"filter {text!r} leaves {left:,}" for text, left in self.passing if left < there]
         if len(parts) > 1 and self.allowed is not None:
             parts.append(f"all filters leave {np.count_nonzero(self.allowed):,}")
         most = self.n_items if self.allowed is None else int(np.count_nonzero(self.allowed))
@@ -112,7 +115,7 @@ class CatalogueRules:
             if (bound := limit.bound(self.allowed)) < most:
                 parts.append(f"at_most {limit.column}={limit.most} leaves {bound:,}")
         parts += ["block leaves out more for this user"] if blocked else []
-        return f"{', '.join(parts)} of {self.n_items:,} items" if parts else ""
+        return f"{', '.join(parts)} of {there:,} items" if parts else ""
 
 
 class KnownRules:
@@ -148,7 +151,10 @@ def applied(rules: Rules, catalogue: Catalogue) -> CatalogueRules:
     """
     notes: list[str] = []
     masks = [_mask(f"filters[{place}]", text, catalogue) for place, text in enumerate(rules.filters)]
-    allowed = np.logical_and.reduce(masks) if masks else None
+    there = _there(catalogue)
+    if there is not None:
+        masks = [mask & there for mask in masks]
+    allowed = np.logical_and.reduce(masks) if masks else there
     if allowed is not None and allowed.all():
         allowed = None
     log_factor = _log_factor(rules, catalogue)
@@ -185,7 +191,17 @@ def applied(rules: Rules, catalogue: Catalogue) -> CatalogueRules:
         owner,
         listed,
         tuple(notes),
+        None if there is None else int(np.count_nonzero(there)),
     )
+
+
+def _there(catalogue: Catalogue) -> np.ndarray | None:
+    """bool (N,): the items that were not removed; None for all."""
+    if not (gone := catalogue.ids.gone):
+        return None
+    found = np.ones(len(catalogue), bool)
+    found[list(gone)] = False
+    return found
 
 
 def _told(name: str, read: Callable[[], T]) -> T:

@@ -22,6 +22,9 @@ PATHS = {  # what to type after the name so that a path, and nothing else, is wr
     "recommend": ["gone", "--all", "--out", "x.csv"],
     "similar": ["gone", "--items", "1"],
     "evaluate": ["gone", "gone.csv"],
+    "adapt": ["gone", "--user", "1", "--out", "adapter"],
+    "open": ["gone", "--items", "gone.csv", "--out", "scene"],
+    "export": ["gone", "--out", "out"],
     "demo": ["--events", "gone.csv", "--items", "gone.csv"],
     "doctor": ["--config", "gone.yaml"],
 }
@@ -69,6 +72,39 @@ def test_every_command_shows_an_example_and_has_the_common_options(name):
     assert f"  llmrec {name}" in shown.split("Options:")[0]  # an example
     for option in ("--config FILE.yaml", "--quiet", "--json"):
         assert option in shown
+
+
+@pytest.mark.parametrize("name", ["similar", "evaluate"])
+def test_a_table_that_is_no_list_for_users_makes_no_run_file(name, tmp_path):
+    held = tmp_path / "held_out.csv"
+    held.touch()
+    words = {"similar": ["--items", "1"], "evaluate": [held]}[name]
+    assert "trec" not in run(name, "--help").stdout
+    assert "'trec' is not one of" in run(name, tmp_path, *words, "--format", "trec", code=2).stderr
+    assert "expected a name that ends in .txt" in run(name, tmp_path, *words, "--out", "x.trec", code=2).stderr
+
+
+def test_a_user_who_is_not_known_is_told(shop):
+    told = run("recommend", shop / "shop", "--users", "3,999", "--k", "2").stderr
+    assert told.startswith("Warning: 1 of 2 users are not known (999) and get what is popular")
+    assert run("recommend", shop / "shop", "--users", "3", "--k", "2").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["recommend", "SHOP", "--users", "1", "--context", "device=x"], "name the columns by --context of `llmrec fit`"),
+        (
+            ["recommend", "SHOP", "--attributes", "FILE"],
+            "Error: Attributes are read by a model that was fitted with some, by `llmrec",
+        ),
+        (["adapt", "SHOP", "--user", "999", "--out", "new"], "give a file that has some by --histories"),
+        (["open", "SHOP", "--out", "new"], "train with `llmrec fit --scene COLUMN`"),
+    ],
+)
+def test_a_remedy_is_something_to_type(shop, words, said):
+    given = [word.replace("SHOP", str(shop / "shop")).replace("FILE", str(shop / "held_out.csv")) for word in words]
+    assert said in run(*given, code=2).stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -181,7 +217,7 @@ def test_recommend_all_writes_what_recommend_answers(shop, tmp_path):
 def test_all_users_go_to_a_file(shop, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = run("recommend", shop / "shop", *words, code=2).stderr
-    assert "--all writes a file: say --out lists.parquet" in said and not list(tmp_path.iterdir())
+    assert "--all writes a file, without --adapter: say --out lists.parquet" in said and not list(tmp_path.iterdir())
 
 
 def test_similar_items_are_those_of_the_library(shop, tmp_path):

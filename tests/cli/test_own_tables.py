@@ -108,7 +108,9 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
         "train: {max_steps: 3, batch_size: 8, max_slots: 16, known: [1, 4]}\nouter: {episodes: 2}\nranking_tasks: 50\n"
     )
     settings = "quick" if dress == "german" else few
-    trained = run("fit", path, "--out", shop, "--settings", settings, how).stdout
+    fitted = run("fit", path, "--out", shop, "--settings", settings, how)
+    assert ("--settings quick hardly trains" in fitted.stderr) is (dress == "german")
+    trained = fitted.stdout
     if dress != "tabs":
         assert f"line {BROKEN}: 9 fields, expected 8" in " ".join(trained.split())
     facts = json.loads(trained) if dress == "chinese" else {"command": trained.strip().splitlines()[-1], "users": 60}
@@ -274,6 +276,7 @@ class Answering:
 
 def test_every_event_of_histories_that_is_lost_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(Recommender, "from_pretrained", lambda folder: Answering())
+    (tmp_path / "manifest.json").write_text('{"kind": "recommender"}')
     path = tmp_path / "clicks.csv"
     path.write_text("Kunde;Artikel;Datum\na;1;13.04.2026\na;2;14.04.2026;more\nb;2;never\n")
     result = run("recommend", tmp_path, "--histories", path)
@@ -286,3 +289,14 @@ def test_every_event_of_histories_that_is_lost_is_told(tmp_path, monkeypatch):
 
 def test_an_id_that_is_asked_twice_is_answered_once():
     assert known_ids("2, 1,2", Ids([1, 2])) == [2, 1] and known_ids("a,a", Ids(["a"])) == ["a"]
+
+
+def test_a_folder_of_parquet_is_a_table_of_a_command_too(tmp_path):
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for part in range(2):
+        retail()[part::2].to_parquet(parts / f"{part}.parquet")
+    assert run("check", parts, "--quiet").stdout.split()[:3] == ["llmrec", "fit", str(parts)]
+    (tmp_path / "notes").mkdir()
+    said = run("check", tmp_path / "notes", code=2).stderr
+    assert "is a folder without Parquet files or a saved dataset" in said and len(said.splitlines()) == 1

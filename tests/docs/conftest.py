@@ -116,8 +116,8 @@ def made(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(made: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of one's own, as the working folder."""
+def folder(made: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Any) -> Path:
+    """A copy of one's own, as the working folder; a hub on this machine stands for the Hugging Face hub."""
     target = tmp_path / "reader"
     shutil.copytree(made, target)
     monkeypatch.chdir(target)

@@ -7,7 +7,7 @@ import pytest
 
 from llmrec.data.tasks import first_baskets
 from llmrec.evaluation import controls
-from llmrec.evaluation.controls import LARGE, eases, fit_controls, fit_popular_ease, fit_tuned_controls, item_knns
+from llmrec.evaluation.controls import LARGE, RIDGES, eases, fit_controls, fit_popular_ease, fit_tuned_controls, item_knns
 from llmrec.models.item_item import fit_ease, fit_item_knn
 
 USERS = 40
@@ -32,7 +32,7 @@ def test_what_is_fitted_at_once_is_what_one_by_one_would_be(buyers):
     users = np.arange(USERS)
     tasks = first_baskets(buyers, users, 2, 1)
     knns = [fit_item_knn(buyers, users, shrink=s, log=True, include_self=o) for s in (0.0, 30.0) for o in (False, True)]
-    ones = [fit_ease(buyers, users, ridge, log=True, repeat=own) for ridge in (300.0, 3000.0) for own in (0.0, 0.5, 2.0)]
+    ones = [fit_ease(buyers, users, ridge, log=True, repeat=own) for ridge in RIDGES for own in (0.0, 0.5, 2.0)]
     for together, single in ((item_knns(buyers, users), knns), (eases(buyers, users), ones)):
         for some, other in zip(scores_of(together, tasks), scores_of(single, tasks), strict=True):
             np.testing.assert_array_equal(some, other)

@@ -215,18 +215,10 @@ def test_a_loss_is_said_with_its_size_and_nothing_else_is():
     assert losses(planted("ease", -0.02), "trip", "new") == []
 
 
-def test_who_is_forgotten_is_not_held_out_any_more(fitted):
-    rec, held = copy.copy(fitted), fitted.held_out.users.values
-    rec.forget(held[:2])  # a warning, which is an error here, would say that they are not known
-    assert rec.held_out.users.values == held[2:] and fitted.held_out.users.values == held
-    rec.forget(held[2:])
-    assert rec.held_out is None
-
-
-def test_hidden_items_are_ranked_by_no_method(fitted):
-    """Of two items that are offered each method finds the one that is asked for, or the other one."""
+def test_removed_items_are_ranked_by_no_method(fitted):
+    """Of the two items that are left each method finds the one that is asked for, or the other one."""
     rec, ids = copy.copy(fitted), fitted.state.catalogue.ids.values
-    rec.hide_items(ids[2:])
+    rec.remove_items(ids[2:])
     found = evaluate_held_out(rec, known=[3])
     assert found.protocol["items_ranked"] == 2
     for rows in (found.rows, rec.evaluate(rec.held_out, known=3)):
@@ -244,3 +236,13 @@ def test_evaluate_reads_nothing_that_was_observed(fitted):
     rec.observe(later)
     assert rec.state.retrieval.popular[0] != retrieval.popular[0]
     assert without_seconds(rec.evaluate(rec.held_out)) == without_seconds(before)
+
+
+# ---------------------------------------------------------------------------------------- a catalogue that has changed
+
+
+def test_what_is_hidden_now_has_no_part_in_what_is_measured(fitted, evaluation):
+    mine = copy.copy(fitted)
+    mine.hide_items([f"i{item:02}" for item in range(20)])
+    assert without_seconds(evaluate_held_out(mine).rows) == without_seconds(evaluation.rows)
+    assert without_seconds(mine.evaluate(mine.held_out)) == without_seconds(fitted.evaluate(fitted.held_out))

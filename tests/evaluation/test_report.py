@@ -52,6 +52,8 @@ def test_the_numbers_of_the_card_are_those_of_the_report(shop, told, evaluation,
             value, ends = form.format(row.value), " [" + ", ".join(form.format(end) for end in (row.low, row.high)) + "]"
             assert value + ends in card.replace("**", "")
     report = json.loads((shop / "report.json").read_text(encoding="utf-8"))
+    for number, said in ((1, "what is in the next basket is relevant"), (2, "what is in the next 2 baskets is relevant")):
+        assert said in model_card({**report, "evaluation": {**report["evaluation"], "horizon": number}}, "s", False)
     moved = model_card(
         {**report, "results": [{**one, "value": 0.9876, "low": 0.9, "high": 0.99} for one in report["results"]]}, "s", False
     )

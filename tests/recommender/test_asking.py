@@ -61,8 +61,8 @@ def test_titles_are_added_when_asked_for(fitted, world, clicks):
 
 def test_a_table_is_read_once(recommender, clicks, tmp_path, monkeypatch):
     pd.DataFrame(clicks).to_csv(tmp_path / "clicks.csv", index=False)
-    read, files = tables.to_arrow, []
-    monkeypatch.setattr(tables, "to_arrow", lambda table, *more: files.append(table) or read(table, *more))
+    read, files = tables.read_plain, []
+    monkeypatch.setattr(tables, "read_plain", lambda path, *more: files.append(path) or read(path, *more))
     answer = recommender.recommend(histories=tmp_path / "clicks.csv", k=3)
     assert files == [tmp_path / "clicks.csv"]
     pd.testing.assert_frame_equal(answer, recommender.recommend(histories=clicks, k=3))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec import Recommender, Weights
-from llmrec.data.build import read_catalogue
+from llmrec.data.build import events_for, read_catalogue
 from llmrec.data.tasks import full_histories
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.items import encode_texts, item_texts
@@ -21,6 +21,7 @@ from llmrec.encoder.templates import load_template
 from llmrec.errors import (
     DataError,
     DataLossWarning,
+    IgnoredInputWarning,
     SchemaError,
     ShortAnswerWarning,
     TrainedUsersWarning,
@@ -28,9 +29,12 @@ from llmrec.errors import (
     WeightsError,
 )
 from llmrec.index.faiss_index import IndexSettings, build
+from llmrec.ranking.signals import NAMES
 from llmrec.recommender.answer import BACKFILL
 from llmrec.recommender.catalogues import over_catalogue
 from llmrec.recommender.evaluate import chain_scores
+from llmrec.recommender.explaining import _overall
+from llmrec.rules.rules import Rules
 
 NEW = {"item_id": ["n0", "n1", "n2"], "title": ["red tent", "small soap", "large zebra"], "price": [2.0, 3.0, None]}
 
@@ -123,6 +127,20 @@ def test_new_items_are_bought_and_recommended_again_after_loading(grown, clicks,
     for asked in ({"users": ["u000", "u001"]}, {"histories": clicks}):
         pd.testing.assert_frame_equal(loaded.recommend(k=20, **asked), grown.recommend(k=20, **asked), atol=1e-4)
     np.testing.assert_array_equal(loaded.state.retrieval.counts.words.toarray(), grown.state.retrieval.counts.words.toarray())
+
+
+def test_users_held_out_before_items_came_are_read_after(recommender, fitted, clicks):
+    """As a Dataset over the catalogue of before, such as `held_out`."""
+    held = events_for(recommender.state.catalogue, clicks)[0]
+    recommender.add_items(NEW)
+    recommender.remove_items(["i000"])
+    answer = recommender.recommend(histories=held, k=20)
+    assert set(NEW["item_id"]) & set(answer["item_id"]) and "i000" not in set(answer["item_id"])
+    assert recommender.evaluate(held)[0].n == held.n_users
+    recommender.observe(held)
+    assert recommender.state.histories.n_events == fitted.state.histories.n_events + held.n_events
+    with pytest.raises(DataError, match="with the 30 items that were fitted, got one with 33 other"):
+        fitted.observe(recommender.state.histories)
 
 
 def test_an_approximate_index_grows_too(recommender, world):
@@ -326,6 +344,37 @@ def test_a_removed_id_is_unknown_and_can_come_back(grown, clicks, tmp_path):
         rec.add_items({"item_id": ["n0"], "title": ["blue soap"]})
         answer = rec.recommend(histories=some, k=1, items_to_recommend=["n0"], filter_viewed=False, titles=True)
         assert answer["title"].tolist() == ["blue soap"]
+
+
+def test_a_short_answer_counts_what_is_hidden_and_not_what_was_removed(grown, world, tmp_path):
+    grown.hide_items(world.ids[5:])
+    grown.remove_items(["i029", "n2"])
+    hidden, rules = "24 items are hidden, see show_items", Rules(filters=["price is None"], at_most={"title": 9})
+    for ask in (grown.recommend, grown.explain):
+        with pytest.warns(ShortAnswerWarning, match=f"'nobody' 7: the catalogue holds no more.*; {hidden}$"):
+            ask(["nobody"])
+        with pytest.warns(ShortAnswerWarning, match=rf"'nobody' 5: .*is None' leaves 29 of 31 items\).*; {hidden}$"):
+            ask(["nobody"], rules=rules)
+    with pytest.warns(ShortAnswerWarning, match=hidden):
+        grown.recommend_all(tmp_path / "all.csv", verbose=False)
+    with pytest.raises(UnknownItemError, match="in the catalogue of 31 items"):
+        grown.observe({"user_id": ["a"], "item_id": ["i029"], "timestamp": [1.0e9]})
+    with pytest.warns(ShortAnswerWarning, match="fewer than the 2 .* of 1: 1 of them hidden, see show_items$"):
+        grown.explain(["nobody"], items=["n0", "i006"])
+
+
+def test_an_item_that_nobody_has_had_is_not_called_popular(grown, world):
+    grown.hide_items(world.ids[1:])
+    pins = Rules(
+        pin={1: "n1", 2: "gone"}, filters=["price is None or price > 2.5"], boost=[{"where": "price > 2", "factor": 2}]
+    )
+    with pytest.warns(IgnoredInputWarning, match="no item 'gone'"):
+        told = grown.explain(["nobody"], k=2, rules=pins, signals=True)
+    assert told["item_id"].tolist() == ["n1", "i000"] and told["signal"].isna().tolist() == [True, False]
+    assert told["sentence"].tolist() == ["Nothing in your history speaks for small soap.", "red mug is popular."]
+    assert told["popular"].tolist() == [0.0, grown.state.retrieval.popularity[0]]
+    parts = np.eye(len(NAMES))[NAMES.index("popular")]
+    assert [_overall(parts, count).kind for count in (0.0, 1.0)] == ["nothing", "popular"]
 
 
 def test_a_hidden_or_removed_item_is_not_offered_over_another_catalogue(grown, world):

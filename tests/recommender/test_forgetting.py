@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from llmrec import Recommender
+from llmrec.data.build import events_for
 from llmrec.errors import DataError, IgnoredInputWarning
 from llmrec.recommender.answer import FALLBACK
 
@@ -93,6 +94,16 @@ def test_everybody_can_be_forgotten(recommender, world, tmp_path):
     assert recommender.state.histories.n_users == recommender.state.trained == 0
     recommender.save_pretrained(tmp_path, histories=True)
     assert set(Recommender.from_pretrained(tmp_path).recommend(["u000"], k=3)["source"]) == {FALLBACK}
+
+
+def test_held_out_users_are_forgotten_too(recommender, world):
+    table = world.events(["v0", "v1"], world.ids, seed=4)
+    recommender.held_out = events_for(recommender.state.catalogue, table)[0]
+    other = copy.copy(recommender)
+    recommender.forget(["v0", "u000"])  # without a warning: both were there
+    assert recommender.held_out.users.values == ["v1"] and other.held_out.users.values == ["v0", "v1"]
+    recommender.forget(["v1"])
+    assert recommender.held_out is None
 
 
 def test_who_is_not_known_is_named(recommender):

@@ -124,6 +124,11 @@ def test_it_outlives_what_is_observed_and_a_reload(fitted, recommender, clicks, 
     same(loaded.recommend([ONE], steps=1), loaded.recommend([ONE], adapter=adapter))
 
 
+def test_a_folder_is_no_adapter(fitted, tmp_path):
+    with pytest.raises(AdapterError, match=r"adapter is .*Path.*, expected what adapt gives; load .*from_pretrained"):
+        fitted.recommend(["u000"], adapter=tmp_path)
+
+
 def test_what_cannot_be_adapted_to_is_named(fitted, clicks, tmp_path):
     for arguments, said in (
         ({}, "expected one user, got none; say which"),

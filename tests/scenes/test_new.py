@@ -77,8 +77,8 @@ def test_an_answer_holds_k_new_items_a_user_best_first_as_the_scene_scores_them(
 def test_a_table_is_read_once(shop, newcomer, tmp_path, monkeypatch):
     asked = pd.DataFrame(of(newcomer[0], [100, 101]))
     asked.to_csv(tmp_path / "asked.csv", index=False)
-    read, files = tables.to_arrow, []
-    monkeypatch.setattr(tables, "to_arrow", lambda table, *more: files.append(table) or read(table, *more))
+    read, files = tables.read_plain, []
+    monkeypatch.setattr(tables, "read_plain", lambda path, *more: files.append(path) or read(path, *more))
     answer = shop.recommend(histories=tmp_path / "asked.csv", k=3)
     assert files == [tmp_path / "asked.csv"]
     pd.testing.assert_frame_equal(answer, shop.recommend(histories=asked, k=3))
