@@ -266,7 +266,7 @@ def _warn_if_left(state: State, found: Answer, asked: Ids, request: Request, ite
     short = np.flatnonzero(got < request.k)
     if len(short):
         who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
-        hidden = int((items & ~state.allowing(items)).sum())
+        hidden = 0 if state.offered is None else int((items & ~state.offered).sum())
         why = [f"{hidden:,} of them hidden, see show_items"] if hidden else []
         why += [f"rules leave out some ({told})"] if (told := shortage(found, asked, request)) else []
         if request.filter_viewed and got[short[0]] + hidden < request.k:
