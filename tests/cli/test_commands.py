@@ -22,6 +22,9 @@ PATHS = {  # what to type after the name so that a path, and nothing else, is wr
     "recommend": ["gone", "--all", "--out", "x.csv"],
     "similar": ["gone", "--items", "1"],
     "evaluate": ["gone", "gone.csv"],
+    "adapt": ["gone", "--user", "1", "--out", "x"],
+    "open": ["gone", "--out", "x"],
+    "export": ["gone", "--out", "x"],
     "demo": ["--events", "gone.csv", "--items", "gone.csv"],
     "doctor": ["--config", "gone.yaml"],
 }
