@@ -103,7 +103,7 @@ def recommend(
     batched = batched and form != "trec" and not (attributes or adapter or explain)
     if everybody and not batched:
         raise click.UsageError(
-            "--all writes a file: say --out lists.parquet, or another name in .csv, .json or .jsonl; it takes no --adapter."
+            "--all writes a file, without --adapter: say --out lists.parquet, or another name in .csv, .json or .jsonl."
         )
     from llmrec.data.frames import to_arrow
     from llmrec.data.ids import Ids
