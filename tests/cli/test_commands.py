@@ -169,7 +169,7 @@ def test_every_option_may_stand_in_a_file_and_what_is_typed_wins(name, tmp_path,
         ("config: x.yaml", "'config' is no option of `"),
         ("- k", "expected options, such as `quiet: true`, got ['k']"),
         ("k: [", "expected YAML"),
-        ("histories: gone.csv", "histories: File 'gone.csv' does not exist"),
+        ("histories: gone.csv", "histories: Path 'gone.csv' does not exist"),
     ],
 )
 def test_what_is_wrong_in_a_file_of_options_is_named_with_the_file(tmp_path, text, said):
