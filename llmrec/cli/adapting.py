@@ -53,7 +53,9 @@ def adapt(folder: Path, user: str, histories: Path | None, steps: int | None, ou
     with told(), nullcontext() if quiet else overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)
         table = None if reading is None else reading.table
-        known = recommender.state.known.first.users if table is None else Ids(table.column("user_id").slice(0, 1).to_pylist())
+        known = (
+            recommender.state.known.first.users if table is None else Ids(table.column("user_id").drop_null()[:1].to_pylist())
+        )
         taken: int | Literal["auto"] = "auto" if steps is None else steps
         adapter = recommender.adapt(known_id(user, known, "--user"), histories=table, steps=taken)
     adapter.save_pretrained(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
@@ -67,17 +68,20 @@ def open_scene(
       llmrec open shop/ --items new_products.csv --events first_orders.csv --out scene/
       llmrec recommend scene/ --histories clicks.csv
     """
+    from llmrec.data.clean import Cleaning
     from llmrec.layouts import check_place
     from llmrec.scenes.api import Scenes
     from llmrec.scenes.new import KIND
 
     check_place(out, KIND)
-    first, second = (format_given().read_one(path, what) for path, what in ((events, "events"), (items, "items")))
+    written = format_given()
+    first, second = (written.read_one(path, what) for path, what in ((events, "events"), (items, "items")))
     warn_of_losses(first, second)
     with told(), nullcontext() if quiet else overheard("Note: "):
         known = Scenes.from_pretrained(folder, seed=seed)
         value = scene if scene is not None else new_value(known.known, first, second)
-        opened = known.open(None if second is None else second.table, value)
+        cleaning = Cleaning(on_duplicate=written.on_duplicate)
+        opened = known.open(None if second is None else second.table, value, cleaning=cleaning)
         if first is not None:
             opened = opened.adapt(first.table)
         compared = None if first is None or no_comparison else opened.compare(first.table)
@@ -183,7 +187,10 @@ def _facts(out: Path, opened: SceneRecommender, value: str | None, compared: Any
 
     def rows(frame: Any) -> list[dict[str, Any]]:
         found = to_arrow(frame, "report").to_pylist()
-        return [{name: None if cell != cell else cell for name, cell in row.items()} for row in found]  # NaN is no JSON
+        return [  # NaN and infinity are no JSON
+            {name: None if isinstance(cell, float) and not math.isfinite(cell) else cell for name, cell in row.items()}
+            for row in found
+        ]
 
     return {
         "folder": str(out),

@@ -222,7 +222,7 @@ def event_format_options(command: Command) -> Command:
 
 
 def user_format_options(command: Command) -> Command:
-    """What is said of a table of users, beside the options for events."""
+    """The options of `FormatOptions` for a table of users, beside those for events."""
     return _with(command, _USERS)
 
 

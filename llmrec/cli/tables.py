@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from io import BytesIO
 from pathlib import Path
@@ -118,6 +119,8 @@ def _cell(value: Any, widest: int | None) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return "" if math.isnan(value) else str(value)
         return (
             f"{value:.0f}"
             if value == round(value) and abs(value) < 1e15

@@ -14,6 +14,7 @@ import pyarrow as pa
 from llmrec.data.dataset import Catalogue
 from llmrec.data.frames import coded
 from llmrec.data.ids import Ids, plain
+from llmrec.data.matching import look_alike
 from llmrec.data.numbers import check_whole
 from llmrec.errors import DataError, ShortAnswerWarning, UnknownItemError
 
@@ -64,6 +65,8 @@ def find_items(catalogue: Catalogue, wanted: Ids) -> np.ndarray:
         message = f"items {unknown!r} are not in the catalogue of {known:,}; its ids look like {some!r}"
         if len(catalogue) and _kind(unknown[0]) != _kind(catalogue.ids[0]):
             message += f": they are {_kind(catalogue.ids[0])}, not {_kind(unknown[0])}; {_remedy(catalogue.ids)}"
+        elif alike := look_alike(catalogue.ids, unknown):
+            message += f". {alike}"
         raise UnknownItemError(message)
     return index
 

@@ -230,6 +230,7 @@ def test_similar_items_are_those_of_the_library(shop, tmp_path):
     run("similar", shop / "shop", "--items", "i003", "--out", tmp_path / "x.csv")
     assert len(pd.read_csv(tmp_path / "x.csv")) == 10
     assert "items ['gone'] are not in the catalogue" in run("similar", shop / "shop", "--items", "gone", code=2).stderr
+    assert "is not the catalogue's 'i003', but looks like it" in run("similar", shop / "shop", "--items", "I003", code=2).stderr
     assert "--items is empty" in run("similar", shop / "shop", "--items", ",", code=2).stderr
     assert "Missing option '--items'" in run("similar", shop / "shop", code=2).stderr
 

@@ -119,6 +119,10 @@ def test_an_adapter_is_written_and_answers_as_so_many_steps_do(place):
     assert [row["score"] for row in listed] == pytest.approx(expected.column("score").to_pylist())
     facts = json.loads(run("adapt", "shop", "--user", 1, "--histories", "clicks.csv", "--out", "adapter", "--json").stdout)
     assert facts["events"] == 12 and facts["adapter"] == "lora"
+    clicks = pd.read_csv("clicks.csv", sep=";", dtype=str)
+    clicks.loc[0, "Kundennr"] = None  # the first event is nobody's
+    clicks.to_csv("nameless.csv", sep=";", index=False)
+    assert "of user 1" in run("adapt", "shop", "--user", 1, "--histories", "nameless.csv", "--out", "adapter").stdout
     for user, said in (("eve", "--user holds 'eve', but the known ids are numbers"), ("999", "user 999 has no event")):
         assert said in run("adapt", "shop", "--user", user, "--out", "other", code=2).stderr
     assert not Path("other").exists()
@@ -146,6 +150,18 @@ def test_a_scene_is_opened_compared_and_asked(place):
     assert nobody[0]["source"].endswith("(no history)")
     day_one = json.loads(run("open", "shop", "--items", "new_products.csv", "--out", "day_one", "--json").stdout)
     assert day_one["chosen"] == "zero steps" and day_one["comparison"] is None and day_one["customers"] == 0
+    customer = pd.read_csv("first.csv", sep=";", dtype=str)
+    customer[customer["Kundennr"] == "3"].to_csv("one.csv", sep=";", index=False)  # nothing to keep back of a single customer
+    one = ("open", "shop", "--items", "new_products.csv", "--events", "one.csv", "--out", "one", "--no-comparison")
+    assert "adapted by: zero steps" in run(*one).stdout
+    told = json.loads(run(*one, "--json").stdout, parse_constant=pytest.fail)
+    assert told["selection"][1]["held"] is None and told["selection"][1]["error"] is None
+    twice = Path("new_products.csv").read_text().splitlines()
+    row = next(line for line in twice if "Neu" in line)
+    Path("twice.csv").write_text("\n".join([*twice, f"{row}x"]))
+    again = ("open", "shop", "--items", "twice.csv", "--scene", "Neu", "--out", "again")
+    assert "--on-duplicate first" in run(*again, code=2).stderr
+    run(*again, "--on-duplicate", "first")
     assert "is a scene" in run("recommend", "scene", "--users", "x", "--adapter", "shop", code=2).stderr
     assert "give --items" in run("open", "shop", "--events", "first.csv", "--out", "other", code=2).stderr
     assert "hold no new value" in run("open", "shop", "--items", "products.csv", "--out", "other", code=2).stderr

@@ -215,6 +215,8 @@ def test_a_table_on_the_screen_is_aligned_in_chinese_too():
 
     text = aligned(pa.table({"item": ["茶杯", "a"], "price": [1.5, None], "n": [10, 2]}))
     assert text.splitlines() == ["item  price   n", "茶杯   1.50  10", "a             2"]
+    gaps = aligned(pa.table({"held": [float("nan"), 0.5], "error": [float("inf"), 1.0]}))
+    assert gaps.splitlines() == ["held  error", "        inf", " 0.5      1"]
 
 
 def test_the_number_of_users_to_learn_from_is_that_of_training(tmp_path):

@@ -98,6 +98,8 @@ def test_items_are_found_or_named():
     assert allowed_items(CATALOGUE, ["rope"]).tolist() == [False, False, True]
     with pytest.raises(UnknownItemError, match=r"items \['pan'\] are not in the catalogue of 3; its ids look like \['mug'"):
         allowed_items(CATALOGUE, ["mug", "pan"])
+    with pytest.raises(UnknownItemError, match=r"\['Mug'\] are not .*\. 'Mug' is not the catalogue's 'mug', but looks like it"):
+        allowed_items(CATALOGUE, ["Mug"])
 
 
 def test_who_gets_too_few_is_said_once():
