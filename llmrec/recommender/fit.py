@@ -275,7 +275,7 @@ def gate_and_blend(
     learned, retrieval = conditions.learned, conditions.retrieval
     own, gate = split.blend is split.base, None
     long = settings if learned.core is None else with_long_supports(settings, dataset)
-    if not own:
+    if not own and len(learned.every) > 1:  # with zero steps alone, as LoRA without inner steps, there is nothing to choose
         with stages("gate", f"from {len(split.blend):,} other users") as say:
             gate = learn_gate(learned, dataset, split.blend, long, rng)
             say(f"steps to take: {describe(gate)}")

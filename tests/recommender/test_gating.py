@@ -116,3 +116,12 @@ def test_a_gate_is_saved_and_loaded(gated, tmp_path):
 def test_without_other_users_there_is_no_gate(fitted):
     """Two dozen users teach everything themselves: what steps are worth on them says nothing of strangers."""
     assert fitted.state.gate is None
+
+
+def test_without_inner_steps_there_is_nothing_to_choose(fitting, tiny_settings, world, capsys):
+    """Also where users are enough for a gate."""
+    still = replace(tiny_settings, lora=replace(tiny_settings.lora, inner_steps=0), meta_fraction=0.3, blend_fraction=0.3)
+    users = [f"u{number:03}" for number in range(80)]
+    found = fitting(world.events(users, world.ids), world.items(world.ids), settings=still)
+    assert found.state.gate is None and "blend: learned on 24 other users" in capsys.readouterr().err
+    assert set(found.recommend(users[:2], k=3)["steps"]) == {0}
