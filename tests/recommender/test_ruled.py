@@ -515,6 +515,9 @@ def test_all_users_at_once_are_answered_by_the_same_rules(shop, tmp_path):
     with pytest.warns(IgnoredInputWarning):
         expected = shop.recommend([*PEOPLE, "visitor"], 3, rules=rules)
     assert lists(pd.read_csv(tmp_path / "all.csv")) == lists(expected)
+    blocked = Rules(block={"users": {"u003": IDS}})
+    with pytest.warns(ShortAnswerWarning, match="'u003' 0: rules leave no more .block leaves out more for this user of 30"):
+        shop.recommend_all(tmp_path / "all.csv", 3, batch_size=7, verbose=False, rules=blocked)
 
 
 def test_what_is_no_rules_is_refused(shop):
