@@ -22,7 +22,7 @@ from llmrec.index.forks import check_process
 from llmrec.progress import Stages, bar
 from llmrec.recommender.answer import Answer, Request, answer_everybody, as_table
 from llmrec.recommender.given import attributes_of, context_of, events_of, warn_if_lost
-from llmrec.recommender.ruled import pins_shown, warn_of_pins
+from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.state import State
 from llmrec.rules.rules import Rules
 
@@ -94,8 +94,8 @@ def recommend_all(
         write_file(path, tables(), form)
         say(f"{users}, {len(count) / (time.perf_counter() - began):,.0f} a second, {count.sum():,} rows in {path}")
     warn_of_pins(state, applied, k, who.asked, shown, stacklevel=4)
-    short = "" if applied is None else applied.shortage(False)
     asker, hidden = np.repeat(np.arange(len(count)), count), state.n_hidden
+    short = shortage(asker, who.asked, k, applied)
     warn_if_short(asker, who.asked, k, filter_viewed, allowed is not None, short, stacklevel=4, hidden=hidden)
     return int(count.sum())
 

@@ -124,7 +124,7 @@ def explain(
     )
     found, request, told = explained(state, asked.known, asked.users, asked.attributes, request, events)
     if allowed is None:
-        short = shortage(found, asked.users, request)
+        short = shortage(found.asker, asked.users, request.k, request.applied)
         warn_if_short(found.asker, asked.users, k, filter_viewed, False, short, stacklevel=4, hidden=state.n_hidden)
     else:
         _warn_if_left(state, found, asked.users, request, allowed)
@@ -268,7 +268,7 @@ def _warn_if_left(state: State, found: Answer, asked: Ids, request: Request, ite
         who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
         hidden = 0 if state.offered is None else int((items & ~state.offered).sum())
         why = [f"{hidden:,} of them hidden, see show_items"] if hidden else []
-        why += [f"rules leave out some ({told})"] if (told := shortage(found, asked, request)) else []
+        why += [f"rules leave out some ({told})"] if (told := shortage(found.asker, asked, request.k, request.applied)) else []
         if request.filter_viewed and got[short[0]] + hidden < request.k:
             why.append("recommend leaves out what a user has had; say filter_viewed=False to have it explained too")
         warnings.warn(

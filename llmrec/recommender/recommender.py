@@ -275,7 +275,7 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter)
         found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
         warn_of_pins(state, request.applied, k, asked.users, pins_shown(found, request.applied))
-        short = shortage(found, asked.users, request)
+        short = shortage(found.asker, asked.users, k, request.applied)
         warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short, hidden=state.n_hidden)
         return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
 

@@ -222,12 +222,15 @@ def checked(found: Answer, request: Request) -> Answer:
     return replace(found, asker=asker, rank=rank, source=[found.source[row] for row in kept], **columns)
 
 
-def shortage(found: Answer, asked: Ids, request: Request) -> str:
-    """Which rules leave too few items for the first user who gets fewer than k; "" where no rule leaves out any."""
-    short = np.flatnonzero(np.bincount(found.asker, minlength=len(asked)) < request.k)
-    if request.applied is None or not len(short):
+def shortage(asker: np.ndarray, asked: Ids, k: int, rules: CatalogueRules | None) -> str:
+    """Which rules leave too few items for the first user who gets fewer than k; "" where no rule leaves out any.
+
+    asker: int (rows,), the row in `asked` of the user of each row of an answer.
+    """
+    short = np.flatnonzero(np.bincount(asker, minlength=len(asked)) < k)
+    if rules is None or not len(short):
         return ""
-    return request.applied.shortage(len(_row(request.barred, int(short[0]))) > 0)
+    return rules.shortage(rules.barred(asked.take(short[:1])) is not None)
 
 
 def pins_shown(found: Answer, rules: CatalogueRules | None) -> np.ndarray:

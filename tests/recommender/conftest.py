@@ -12,7 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from rule_items import IDS, PEOPLE, ROWS
 
 WORDS = ("red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent", "soap")
 USERS, ITEMS = 24, 30
@@ -67,6 +69,15 @@ def fitted(fitting: Callable[..., Any], world: Any) -> Any:
 def recommender(fitted: Any) -> Any:
     """A recommender of one's own over the shared state, which is a value."""
     return copy.copy(fitted)
+
+
+@pytest.fixture(scope="session")
+def ruled_shop(fitting: Callable[..., Any], world: Any, tiny_settings: Any) -> Any:
+    """A recommender over the items of `rule_items`; "visitor" is known by attributes alone. Never changed by a test."""
+    people = pd.DataFrame({"user_id": [*PEOPLE, "visitor"], "country": ["north", "south"] * 12 + ["south"]})
+    events = world.events(PEOPLE, IDS)
+    del events["price"]
+    return fitting(events, pd.DataFrame(ROWS), tiny_settings, users=people)
 
 
 @pytest.fixture(scope="session")
