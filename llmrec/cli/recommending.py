@@ -22,7 +22,7 @@ from llmrec.cli.options import (
     warn,
     warn_of_losses,
 )
-from llmrec.cli.tables import SENTENCE, form_of, output_options, put
+from llmrec.cli.tables import IN_PARTS, SENTENCE, form_of, output_options, put
 
 if TYPE_CHECKING:
     from llmrec.data.ids import Ids
@@ -96,15 +96,15 @@ def recommend(
             "give either --users, known by id, or --histories, a table of events, or --all, or --attributes, a table of users, "
             "which may also stand beside --histories."
         )
-    form = form_of(form, out)
     if explain and (everybody or adapter):
         raise click.UsageError("--explain is for --users, --histories and --attributes, without --adapter.")
-    batched = (everybody or histories is not None) and out is not None and out.suffix.lower() == f".{form}"
-    batched = batched and form != "trec" and not (attributes or adapter or explain)
-    if everybody and not batched:
+    in_parts = out is not None and out.suffix.lower() in IN_PARTS
+    if everybody and (not in_parts or adapter):
         raise click.UsageError(
             "--all writes a file, without --adapter: say --out lists.parquet, or another name in .csv, .json or .jsonl."
         )
+    form = form_of(form, out)
+    batched = in_parts and (everybody or histories is not None) and not (attributes or adapter or explain)
     from llmrec.data.frames import to_arrow
     from llmrec.data.ids import Ids
     from llmrec.layouts import saved_kind

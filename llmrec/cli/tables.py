@@ -23,6 +23,7 @@ SENTENCE = "sentence"  # the column that is never cut
 _SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet", ".jsonl": "jsonl", ".trec": "trec"}
 _NOT_WRITTEN = (".tsv", ".ndjson", ".xlsx", ".xls", ".gz", ".zip")
 FORMATS = tuple(_SUFFIXES.values())
+IN_PARTS = (".parquet", ".csv", ".json", ".jsonl")  # endings of files that are written part by part
 TABLES = tuple(form for form in FORMATS if form != "trec")  # of commands whose answer is no list for users
 
 

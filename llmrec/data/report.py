@@ -33,7 +33,8 @@ class Step:
 
 @dataclass(frozen=True)
 class CleaningReport:
-    """The steps in order, and notes such as columns that were renamed. `print` it: lines of at most 100 characters."""
+    """The steps in order, and notes such as columns that were renamed. `print` it: lines of at most 100 characters, in which
+    steps that found nothing to do are only named."""
 
     steps: tuple[Step, ...]
     notes: tuple[str, ...] = ()
@@ -44,7 +45,10 @@ class CleaningReport:
 
     def __str__(self) -> str:
         head = ("table", "step", "rows in", "dropped", "changed", "detail")
-        body = [(s.table, s.name, f"{s.rows_in:,}", f"{s.rows_dropped:,}", f"{s.rows_changed:,}", s.detail) for s in self.steps]
+        first = {step.table: step for step in reversed(self.steps)}  # says how many rows came
+        idle = [s for s in self.steps if s is not first[s.table] and not (s.rows_dropped or s.rows_changed or s.detail)]
+        told = [s for s in self.steps if not any(s is one for one in idle)]
+        body = [(s.table, s.name, f"{s.rows_in:,}", f"{s.rows_dropped:,}", f"{s.rows_changed:,}", s.detail) for s in told]
         width = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
         lines = []
         for row in [head, *body]:
@@ -52,6 +56,8 @@ class CleaningReport:
             right = [row[i].rjust(width[i]) for i in (2, 3, 4)]
             begin = "  ".join([*left, *right, ""])
             lines += _wrapped(row[5], begin) or [begin.rstrip()]
+        for table in dict.fromkeys(step.table for step in idle):
+            lines += _wrapped(", ".join(step.name for step in idle if step.table == table), f"{table}, nothing to do: ")
         return "\n".join([*lines, *(line for note in self.notes for line in _wrapped(note, "note: "))])
 
 

@@ -213,7 +213,14 @@ def test_recommend_all_writes_what_recommend_answers(shop, tmp_path):
     pd.testing.assert_frame_equal(found, whole.recommend(histories=shop / "held_out.csv"), check_dtype=False)
 
 
-@pytest.mark.parametrize("words", [["--all"], ["--all", "--out", "x.txt"], ["--all", "--format", "csv", "--out", "x"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--all"],
+        *(["--all", "--out", f"x.{end}"] for end in ("txt", "trec", "xyz")),
+        ["--all", "--format", "csv", "--out", "x"],
+    ],
+)
 def test_all_users_go_to_a_file(shop, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = run("recommend", shop / "shop", *words, code=2).stderr

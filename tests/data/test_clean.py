@@ -178,6 +178,18 @@ def test_the_report_reads_as_a_table_and_as_json():
     assert json.loads(json.dumps(report.to_dict()))["steps"][1]["rows_dropped"] == 2
 
 
+def test_steps_without_anything_to_do_are_only_named_in_print():
+    names = ("ids", "numbers", "timestamps", "outliers", "dislikes")
+    changed, told = {"timestamps": 3}, {"outliers": "price above 9"}
+    events = [Step(name, "events", 9, 0, changed.get(name, 0), told.get(name, "")) for name in names]
+    report = CleaningReport((*events, Step("ids", "items", 4), Step("text", "items", 4)))
+    assert [" ".join(line.split()) for line in str(report).splitlines()[1:]] == [
+        *("events ids 9 0 0", "events timestamps 9 0 3", "events outliers 9 0 0 price above 9", "items ids 4 0 0"),
+        *("events, nothing to do: numbers, dislikes", "items, nothing to do: text"),
+    ]
+    assert len(report.to_dict()["steps"]) == 7
+
+
 def test_a_weight_below_0_is_a_dislike_and_stays_with_weight_0():
     nan, inf = float("nan"), float("inf")
     table, step = clean.drop_impossible(orders(weight=[1.0, 0.0, -1.0, nan, inf, -inf, -0.25]))
