@@ -48,7 +48,7 @@ def fields_of(obj: Any) -> list[str]:
         names = list(inspect.signature(obj).parameters)
     except (TypeError, ValueError):
         names = []
-    return [*names, *getattr(obj, "__annotations__", {}), *(vars(obj) if inspect.isclass(obj) else ()), "report"]
+    return [*names, *getattr(obj, "__annotations__", {}), *(vars(obj) if inspect.isclass(obj) else ()), "report", "held_out"]
 
 
 def _paragraphs(lines: Iterable[str]) -> list[list[str]]:
@@ -65,13 +65,13 @@ def _text(block: list[str], fields: set[str]) -> list[str]:
     """A paragraph, and the fields that stand in it, each as a definition."""
     text, made = [], []
     some = "|".join(sorted(map(re.escape, fields), key=len, reverse=True)) or "(?!)"
-    start = re.compile(rf"(?:^|(?<=[.;)] ))((?:{some})(?:, (?:{some}))*): ")
+    start = re.compile(rf"(?:^|(?<=[.;)] ))((?:{some})(?:, (?:{some}))*):(?: |$)")
     entries: list[tuple[str, list[str]]] = []
     plain = True
     for line in block:
         indented, found = line.startswith("  "), list(start.finditer(line.strip()))
         line = line.strip()
-        if not indented and not (found and found[0].start() == 0) and entries and entries[-1][1][-1].endswith("."):
+        if not indented and not (found and found[0].start() == 0) and entries and " ".join(entries[-1][1]).endswith("."):
             plain = True  # a sentence of its own behind the fields
             made += _entries(entries)
             entries = []
