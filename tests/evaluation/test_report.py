@@ -14,6 +14,7 @@ from llmrec.data.report import CleaningReport, Step
 from llmrec.errors import MissingExtraError
 from llmrec.evaluation import report as module
 from llmrec.evaluation.card import MARK, model_card
+from llmrec.evaluation.controls import LARGEST
 from llmrec.evaluation.report import fit_facts, panels, remove_report, save_report
 from llmrec.metrics.report import read_rows
 
@@ -54,6 +55,10 @@ def test_the_numbers_of_the_card_are_those_of_the_report(shop, told, evaluation,
     report = json.loads((shop / "report.json").read_text(encoding="utf-8"))
     for number, said in ((1, "what is in the next basket is relevant"), (2, "what is in the next 2 baskets is relevant")):
         assert said in model_card({**report, "evaluation": {**report["evaluation"], "horizon": number}}, "s", False)
+    removed = {**report, "evaluation": {**report["evaluation"], "items_ranked": 2}}  # EASE is of all items still
+    assert "most purchased items" not in card + model_card(removed, "s", False)
+    large = {**report, "evaluation": {**report["evaluation"], "ease_items": LARGEST}}
+    assert "EASE is of the 8,000 most purchased items" in model_card(large, "s", False)
     moved = model_card(
         {**report, "results": [{**one, "value": 0.9876, "low": 0.9, "high": 0.99} for one in report["results"]]}, "s", False
     )
