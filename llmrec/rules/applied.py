@@ -99,7 +99,11 @@ class CatalogueRules:
         """`listed` by ids of the type of those asked for."""
         if not self.listed or not len(asked):
             return {}
-        return {_as_kind(user, asked, f"block.users: {user!r}"): items for user, items in self.listed.items()}
+        found: dict[Any, np.ndarray] = {}
+        for given, items in self.listed.items():  # 1 and "1" are one user where ids are numbers
+            user = _as_kind(given, asked, f"block.users: {given!r}")
+            found[user] = np.concatenate([found[user], items]) if user in found else items
+        return found
 
     def shortage(self, blocked: bool) -> str:
         """Which rules leave how many items, for a user who gets too few; "" where none leaves out any.
