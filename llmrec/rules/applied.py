@@ -151,7 +151,7 @@ def applied(rules: Rules, catalogue: Catalogue) -> CatalogueRules:
     """Apply rules to a catalogue.
 
     Raises SchemaError, which names the rule and lists the columns, for a column that is not there or has values of another
-    type, and DataError for item ids of another type than the catalogue's.
+    type, and DataError for item ids of another type than the catalogue's and for an item that is pinned twice.
     """
     notes: list[str] = []
     masks = [_mask(f"filters[{place}]", text, catalogue) for place, text in enumerate(rules.filters)]
@@ -174,6 +174,8 @@ def applied(rules: Rules, catalogue: Catalogue) -> CatalogueRules:
             notes.append(f"pin {place}: {item!r} is not shown, for the filter {failed!r} leaves it out")
         elif index >= 0:
             pins.append((place, index))
+    if len({index for _, index in pins}) < len(pins):  # 7 and "7" are one item where ids are numbers
+        raise DataError(f"rules: pin: expected each item once, got {[item for _, item in rules.pin]!r}")
     owner = listed = None
     if rules.block is not None and rules.block.column is not None:
         name = rules.block.column

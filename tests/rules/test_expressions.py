@@ -163,6 +163,8 @@ def test_other_rules_check_their_columns_too():
             applied(rules, CATALOGUE)
     with pytest.raises(DataError, match="rules: pin 1: expected text such as 'i0', got the number 65; put the id in quotes"):
         applied(Rules(pin={1: 65}), CATALOGUE)
+    with pytest.raises(DataError, match="rules: pin: expected each item once, got .7, '7'."):
+        applied(Rules(pin={1: 7, 2: "7"}), Catalogue(Ids([7, 12]), TABLE.slice(0, 2)))
     assert applied(Rules(pin={1: "12"}), Catalogue(Ids([7, 12]), TABLE.slice(0, 2))).pins == ((1, 1),)
 
 
