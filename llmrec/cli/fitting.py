@@ -104,7 +104,7 @@ def fit(
       llmrec fit orders.csv --items products.csv --scene category --out shop/
     """
     from llmrec.data.clean import Cleaning
-    from llmrec.evaluation.report import fit_facts, save_report
+    from llmrec.evaluation.report import fit_facts, remove_report, save_report
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.settings import Settings
     from llmrec.store import check_target, located
@@ -136,6 +136,7 @@ def fit(
         if recommender.held_out is not None:
             recommender.observe(recommender.held_out)
         recommender.save_pretrained(out, histories=True)
+        remove_report(out)  # of an older save, while this one is measured
         found = measured(recommender, verbose)
     known, cleaned = recommender.state.histories, recommender.report
     assert cleaned is not None  # of tables there always is one

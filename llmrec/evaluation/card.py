@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmrec.data.report import counted
+from llmrec.evaluation.controls import HUGE, LARGE, LARGEST, MOST
 from llmrec.evaluation.summary import ITEMS, OURS, baskets, gaps_by_setting, known, label, means_by_setting, ordered
-from llmrec.evaluation.verdict import standing
+from llmrec.evaluation.verdict import listed, standing
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
 
@@ -67,7 +68,7 @@ def _summary(report: Mapping[str, Any]) -> str:
 
 def _data(report: Mapping[str, Any]) -> str:
     data = report["data"]
-    files = f"From {_listed(report['files'])}. " if report["files"] else ""
+    files = f"From {listed(report['files'])}. " if report["files"] else ""
     when = f" from {data['first_event']} to {data['last_event']}" if data["first_event"] and data["last_event"] else ""
     lines = [
         f"{files}{data['events']:,} events of {data['users']:,} users{when}, with a median of {data['baskets_of_a_user']:g} "
@@ -113,7 +114,7 @@ def _evaluation(report: Mapping[str, Any], rows: Sequence[Result], figure: bool)
     told = report["evaluation"]
     if told is None:
         return "There was none: there were too few users to hold some out of training, or none was asked for."
-    counts = _listed([f"{one['users']:,} users with {one['known']} known" for one in told["settings"]])
+    counts = listed([f"{one['users']:,} users with {one['known']} known" for one in told["settings"]])
     ranked = "All items are ranked, and beside that those alone that a user has not had."
     if "all" not in told["items"]:
         ranked = (
@@ -124,7 +125,8 @@ def _evaluation(report: Mapping[str, Any], rows: Sequence[Result], figure: bool)
     parts = [
         f"{told['held_out_users']:,} users were drawn at random and not trained on. Of each the first baskets are known, and "
         f"what is in the next {baskets(told['horizon'])} is relevant: {counts}. {ranked} The controls are fitted on the "
-        f"{told['trained_users']:,} users who were trained on, their constants chosen on a tenth of these; {_constants(told)}. "
+        f"{told['trained_users']:,} users who were trained on. Constants are chosen on a tenth of these, {MOST} at most; "
+        f"those of EASE are fixed from {LARGE:,} items on, those of item kNN from {HUGE:,} on. Here: {_constants(told)}. "
         f"Intervals: {told['interval']}.{steps}"
     ]
     for which in told["items"]:
@@ -140,15 +142,15 @@ def _constants(told: Mapping[str, Any]) -> str:
         for kind, constants in kinds.items():
             some = ", ".join(f"{key} {value:g}" for key, value in constants.items() if key in CONSTANTS)
             said.append(f"{told['methods'][name]} ({ITEMS[kind].lower()}): {some}")
-    few = "" if told["ease_items"] == told["items_ranked"] else f"; EASE is of the {told['ease_items']:,} most purchased items"
+    few = f"; EASE is of the {LARGEST:,} most purchased items" if told["ease_items"] == LARGEST else ""
     return "; ".join(said) + few
 
 
 def _means(rows: Sequence[Result], which: str) -> str:
     means = means_by_setting(rows, which)
+    best = {setting: max(one.value for one in part.values()) for setting, part in means.items()}
     body = []
     for method in ordered(means):
-        best = {setting: max(part.values(), key=lambda one: one.value).value for setting, part in means.items()}
         cells = [_mean(part[method], part[method].value == best[setting]) for setting, part in means.items()]
         body.append([label(method), *cells])
     return _table(["method", *map(_after, means)], body)
@@ -212,10 +214,6 @@ def _after(setting: str) -> str:
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _quoted(text: str) -> str:

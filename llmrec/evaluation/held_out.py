@@ -82,11 +82,11 @@ def evaluate_held_out(
     events: histories of people who were not trained on, as a table or a Dataset; None for `recommender.held_out`. columns,
         users: as in `Recommender.recommend`. known: one setting each; those with fewer than LEAST_USERS users whose histories
         are long enough are left out. seed: of what is drawn.
-    The controls are fitted on the users that the recommender was trained on, constants chosen on a tenth of them: no held-out
-    user is read before the measuring. What was observed since `fit` has no part in it, nor what is hidden now; removed items
-    are ranked by no method. Where people take items again, all items are ranked, and also those alone that are new to a user;
-    where they do not, items of the known baskets are ranked by no method. For thousands of users and items most of the time is
-    that of fitting the controls.
+    The controls are fitted on the users that the recommender was trained on, constants chosen on a tenth of them, 300 at most:
+    no held-out user is read before the measuring. What was observed since `fit` has no part in it, nor what is hidden now;
+    removed items are ranked by no method. Where people take items again, all items are ranked, and also those alone that are
+    new to a user; where they do not, items of the known baskets are ranked by no method. For thousands of users and items most
+    of the time is that of fitting the controls.
     Raises DataError without held-out users, where no setting has enough of them, and for a recommender that was saved without
     histories, since there are no users to fit controls on.
     """

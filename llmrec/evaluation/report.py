@@ -6,7 +6,9 @@ Only counts of persons are in them, never an id. The model card is made of the r
 from __future__ import annotations
 
 import json
+import os
 import platform
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -27,7 +29,7 @@ from llmrec.evaluation.summary import ITEMS, curves
 from llmrec.metrics.report import write_report
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.state import State
-from llmrec.store import FIGURE, REPORT, library_version, writing_to
+from llmrec.store import FIGURE, REPORT, library_version, located, writing_to
 
 PACKAGED_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGES = ("torch", "transformers", "faiss-cpu", "faiss-gpu", "numpy", "scipy", "pyarrow")
@@ -72,24 +74,53 @@ def save_report(folder: str | Path, told: Mapping[str, Any], evaluation: Evaluat
     """Write `report.json`, `report.png` and the model card into the folder of a saved recommender; notes on what is left out.
 
     told: of `fit_facts`. Without an evaluation, or without matplotlib, there is no figure. A README.md of one's own is left
-    alone, and the card is then MODEL_CARD.md. Raises ArtefactError where the folder cannot be written to.
+    alone, and the card is then MODEL_CARD.md. The files are made beside the folder and renamed into it: a reader sees the old
+    or the new one of each. Raises ArtefactError where the folder, or the one above it, cannot be written to.
     """
-    to, rows, notes = Path(folder), [] if evaluation is None else list(evaluation.rows), []
+    to, rows, notes = located(folder).resolve(), [] if evaluation is None else list(evaluation.rows), []
     with writing_to(to):
-        write_report(to / REPORT, rows, dict(told))
-        (to / FIGURE).unlink(missing_ok=True)
-        if evaluation is not None:
-            try:
-                plot(panels(evaluation), to / FIGURE)
-            except MissingExtraError as error:
-                notes.append(f"{FIGURE} is left out: {error}")
-        card = to / README
-        if card.exists() and MARK not in card.read_text(encoding="utf-8", errors="replace"):
-            card = to / OTHER_CARD
-            notes.append(f"{README} was not written by llmrec fit and is left alone; the model card is {OTHER_CARD}")
-        report = json.loads((to / REPORT).read_text(encoding="utf-8"))
-        card.write_text(model_card(report, to.resolve().name, (to / FIGURE).exists()), encoding="utf-8")
+        to.mkdir(parents=True, exist_ok=True)
+        old = _written(to)
+        with tempfile.TemporaryDirectory(prefix=f".{to.name}.saving-", dir=to.parent) as made:
+            fresh = Path(made)
+            write_report(fresh / REPORT, rows, dict(told))
+            if evaluation is not None:
+                try:
+                    plot(panels(evaluation), fresh / FIGURE)
+                except MissingExtraError as error:
+                    notes.append(f"{FIGURE} is left out: {error}")
+            card = README
+            if (to / README).exists() and README not in old:
+                card = OTHER_CARD
+                notes.append(f"{README} was not written by llmrec fit and is left alone; the model card is {OTHER_CARD}")
+            report = json.loads((fresh / REPORT).read_text(encoding="utf-8"))
+            text = model_card(report, to.name, (fresh / FIGURE).exists())
+            (fresh / card).write_text(text, encoding="utf-8")
+            new = sorted(file.name for file in fresh.iterdir())
+            for name in new:
+                os.replace(fresh / name, to / name)
+        for name in set(old) - set(new):
+            (to / name).unlink()
     return notes
+
+
+def remove_report(folder: str | Path) -> None:
+    """Remove what `save_report` wrote into a folder, which is of an older save; a README.md of one's own stays.
+
+    Raises ArtefactError where the folder cannot be written to.
+    """
+    to = located(folder)
+    with writing_to(to):
+        for name in _written(to):
+            (to / name).unlink()
+
+
+def _written(folder: Path) -> list[str]:
+    """The names of the files of `save_report` that are in a folder."""
+    found = [name for name in (REPORT, FIGURE, README, OTHER_CARD) if (folder / name).is_file()]
+    cards = [name for name in found if name.endswith(".md")]
+    own = [name for name in cards if MARK not in (folder / name).read_text(encoding="utf-8", errors="replace")]
+    return [name for name in found if name not in own]
 
 
 def panels(evaluation: Evaluation) -> list[Panel]:

@@ -99,7 +99,11 @@ class CatalogueRules:
         """`listed` by ids of the type of those asked for."""
         if not self.listed or not len(asked):
             return {}
-        return {_as_kind(user, asked, f"block.users: {user!r}"): items for user, items in self.listed.items()}
+        found: dict[Any, np.ndarray] = {}
+        for given, items in self.listed.items():  # 1 and "1" are one user where ids are numbers
+            user = _as_kind(given, asked, f"block.users: {given!r}")
+            found[user] = np.concatenate([found[user], items]) if user in found else items
+        return found
 
     def shortage(self, blocked: bool) -> str:
         """Which rules leave how many items, for a user who gets too few; "" where none leaves out any.
@@ -147,7 +151,7 @@ def applied(rules: Rules, catalogue: Catalogue) -> CatalogueRules:
     """Apply rules to a catalogue.
 
     Raises SchemaError, which names the rule and lists the columns, for a column that is not there or has values of another
-    type, and DataError for item ids of another type than the catalogue's.
+    type, and DataError for item ids of another type than the catalogue's and for an item that is pinned twice.
     """
     notes: list[str] = []
     masks = [_mask(f"filters[{place}]", text, catalogue) for place, text in enumerate(rules.filters)]
@@ -170,6 +174,8 @@ def applied(rules: Rules, catalogue: Catalogue) -> CatalogueRules:
             notes.append(f"pin {place}: {item!r} is not shown, for the filter {failed!r} leaves it out")
         elif index >= 0:
             pins.append((place, index))
+    if len({index for _, index in pins}) < len(pins):  # 7 and "7" are one item where ids are numbers
+        raise DataError(f"rules: pin: expected each item once, got {[item for _, item in rules.pin]!r}")
     owner = listed = None
     if rules.block is not None and rules.block.column is not None:
         name = rules.block.column

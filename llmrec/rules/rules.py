@@ -83,7 +83,8 @@ class Rules:
     `factor: 2` doubles the odds of an item against all others, whatever the sign of its score. Factors of several rules are
     multiplied. Popularity, by which users without a history are answered, is multiplied itself. The column `score` of an answer
     holds the score with all factors. A ranker of your own should score in the same way for a factor to mean this. Items whose
-    odds are raised over those of others are candidates of their own, besides the usual ones.
+    odds are raised over those of others are candidates of their own, besides the usual ones, and get the place that their score
+    gives them: a ranker that was hardly trained (`Settings.quick`) may put one first that it would not have been asked about.
 
     `freshness`: dates are compared with the latest one of the catalogue; another reference would change no order. An item
     without a date counts as the oldest.

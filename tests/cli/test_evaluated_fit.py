@@ -58,6 +58,15 @@ def test_a_fit_is_measured_on_users_who_were_held_out(tmp_path, monkeypatch):
     known = Recommender.from_pretrained(shop).state.histories
     assert sorted(known.users.values) == [f"customer-{user:03}" for user in range(USERS)]
 
+    def stopped(recommender, seed):
+        raise RuntimeError("stopped while it is measured")
+
+    monkeypatch.setattr(held_out, "evaluate_held_out", stopped)
+    again = CliRunner().invoke(main, [str(word) for word in words])
+    assert str(again.exception) == "stopped while it is measured"
+    Recommender.from_pretrained(shop)  # the new one, with no report of the older one beside it
+    assert not [name for name in ("report.json", "report.png", "README.md") if (shop / name).exists()]
+
 
 def test_users_of_whom_nothing_can_be_measured_cost_a_line_and_not_the_training(monkeypatch, shop):
     def refused(recommender, seed):

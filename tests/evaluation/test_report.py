@@ -14,7 +14,8 @@ from llmrec.data.report import CleaningReport, Step
 from llmrec.errors import MissingExtraError
 from llmrec.evaluation import report as module
 from llmrec.evaluation.card import MARK, model_card
-from llmrec.evaluation.report import fit_facts, panels, save_report
+from llmrec.evaluation.controls import LARGEST
+from llmrec.evaluation.report import fit_facts, panels, remove_report, save_report
 from llmrec.metrics.report import read_rows
 
 CLEANED = CleaningReport((Step("missing values", "events", 2_000, 7, 0, "person-0007 and others"),), ("person-0001",))
@@ -54,6 +55,10 @@ def test_the_numbers_of_the_card_are_those_of_the_report(shop, told, evaluation,
     report = json.loads((shop / "report.json").read_text(encoding="utf-8"))
     for number, said in ((1, "what is in the next basket is relevant"), (2, "what is in the next 2 baskets is relevant")):
         assert said in model_card({**report, "evaluation": {**report["evaluation"], "horizon": number}}, "s", False)
+    removed = {**report, "evaluation": {**report["evaluation"], "items_ranked": 2}}  # EASE is of all items still
+    assert "most purchased items" not in card + model_card(removed, "s", False)
+    large = {**report, "evaluation": {**report["evaluation"], "ease_items": LARGEST}}
+    assert "EASE is of the 8,000 most purchased items" in model_card(large, "s", False)
     moved = model_card(
         {**report, "results": [{**one, "value": 0.9876, "low": 0.9, "high": 0.99} for one in report["results"]]}, "s", False
     )
@@ -105,9 +110,34 @@ def test_a_readme_of_ones_own_stays(shop, told, evaluation, no_figure):
     assert (shop / "MODEL_CARD.md").read_text(encoding="utf-8").count(MARK) == 1
     assert any("the model card is MODEL_CARD.md" in note for note in notes)
     Recommender.from_pretrained(shop)
+    remove_report(shop)
+    assert (shop / "README.md").exists() and not [name for name in ("MODEL_CARD.md", "report.json") if (shop / name).exists()]
+    save_report(shop, told, evaluation)
     (shop / "README.md").write_text(f"{MARK}\nold", encoding="utf-8")
     save_report(shop, told, evaluation)
     assert "old" not in (shop / "README.md").read_text(encoding="utf-8").splitlines()
+    assert not (shop / "MODEL_CARD.md").exists()
+
+
+def test_a_report_that_fails_leaves_the_older_one_and_a_folder_that_loads(shop, told, evaluation, no_figure, monkeypatch):
+    save_report(shop, told, evaluation)
+    before = {file.name: file.read_bytes() for file in shop.iterdir() if file.is_file()}
+
+    def half(panels, path):
+        path.write_bytes(b"half of a figure")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "plot", half)
+    with pytest.raises(KeyboardInterrupt):
+        save_report(shop, {**told, "seconds": 1.0}, evaluation)
+    assert {file.name: file.read_bytes() for file in shop.iterdir() if file.is_file()} == before
+    assert [entry.name for entry in shop.parent.iterdir()] == ["shop"]
+
+
+def test_the_folder_is_found_as_save_pretrained_finds_it(shop, told, evaluation, no_figure, monkeypatch):
+    monkeypatch.setenv("HOME", str(shop.parent))
+    save_report("~/shop", told, evaluation)
+    assert (shop / "report.json").exists() and (shop / "README.md").exists()
 
 
 def test_without_an_evaluation_nothing_old_stays(shop, fitted, told, evaluation, no_figure):

@@ -163,6 +163,8 @@ def test_other_rules_check_their_columns_too():
             applied(rules, CATALOGUE)
     with pytest.raises(DataError, match="rules: pin 1: expected text such as 'i0', got the number 65; put the id in quotes"):
         applied(Rules(pin={1: 65}), CATALOGUE)
+    with pytest.raises(DataError, match="rules: pin: expected each item once, got .7, '7'."):
+        applied(Rules(pin={1: 7, 2: "7"}), Catalogue(Ids([7, 12]), TABLE.slice(0, 2)))
     assert applied(Rules(pin={1: "12"}), Catalogue(Ids([7, 12]), TABLE.slice(0, 2))).pins == ((1, 1),)
 
 
@@ -174,3 +176,8 @@ def test_freshness_halves_the_odds_for_each_half_life():
     ):
         found = applied(Rules(freshness={"column": name, "half_life_days": 10}), CATALOGUE).log_factor
         np.testing.assert_allclose(found, -np.log(2) * np.array(ages) / 10, rtol=1e-5)
+
+
+def test_what_is_blocked_for_one_user_under_two_spellings_is_blocked_by_both():
+    rules = applied(Rules(block={"users": {7: [7], "7": [12]}}), Catalogue(Ids([7, 12, 13]), TABLE.slice(0, 3)))
+    assert rules.barred(Ids([7, 8])).toarray().tolist() == [[True, True, False], [False, False, False]]

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import SHIPPED
 from benchmarks.protocol import Benchmark, Method, Part, Setting
-from benchmarks.shipped import Fitted, settings_of
+from benchmarks.shipped import Fitted, method_of
 from llmrec import Recommender
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.tasks import Tasks
@@ -66,13 +65,13 @@ def fit(
 
     Raises DataError where other shops are trained on, and where the training users had every item.
     """
-    label, chosen = settings_of(settings)
+    named, chosen = method_of(settings, minutes)
     here = benchmark.final() if part == "test" else benchmark
     data = here.train.take(here.users)
     known = bought(data)
     if here.shops is not None or known.all():
         raise DataError(f"{benchmark.name}: expected new items in the catalogue that is trained on, got none to add")
-    name = f"{SHIPPED}{label}{ADDED}" if minutes is None else f"{SHIPPED}{label}, {minutes:g} min{ADDED}"
+    name = f"{named}{ADDED}"
     began = time.perf_counter()
     fitted = Recommender(settings=chosen, seed=seed)
     fitted.fit(over_part(data, known), minutes=minutes, output_dir=checkpoints)

@@ -99,6 +99,12 @@ def settings_of(name: str) -> tuple[str, Settings]:
     return Path(name).stem, Settings.from_yaml(name)
 
 
+def method_of(settings: str, minutes: float | None) -> tuple[str, Settings]:
+    """(name of the method in reports, settings), of settings as `settings_of` reads them and minutes of training."""
+    label, chosen = settings_of(settings)
+    return f"{SHIPPED}{label}" if minutes is None else f"{SHIPPED}{label}, {minutes:g} min", chosen
+
+
 def fit(
     benchmark: Benchmark,
     settings: str,
@@ -112,9 +118,8 @@ def fit(
 
     minutes: of training, see `Recommender.fit`. checkpoints: folder of this fit; None leaves none.
     """
-    label, chosen = settings_of(settings)
+    name, chosen = method_of(settings, minutes)
     here = benchmark.final() if part == "test" else benchmark
-    name = f"{SHIPPED}{label}" if minutes is None else f"{SHIPPED}{label}, {minutes:g} min"
     shops, data = None, here.train.take(here.users)
     if here.shops is not None:
         known = here.shops.of(part)

@@ -15,23 +15,7 @@ from llmrec.errors import DataError
 from llmrec.recommender.catalogues import over_catalogue
 from llmrec.recommender.evaluate import chain_scores
 
-TINY = """
-layers: null
-ranking_tasks: 40
-train: {max_steps: 4, batch_size: 8, max_slots: 12, horizon: 1, known: [1, 4]}
-outer: {episodes: 1}
-counts_ranker: {hidden: 2, max_steps: 10}
-blend: {hidden: 2, max_steps: 10}
-sources: {text_k: 3, knn_k: 2, popular_k: 2}
-"""
 NEW = np.isin(np.arange(10), [3, 9])
-
-
-@pytest.fixture
-def settings(tiny_folders, monkeypatch, tmp_path) -> str:
-    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    return str(tmp_path / "tiny.yaml")
 
 
 @pytest.fixture
