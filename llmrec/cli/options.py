@@ -248,11 +248,15 @@ def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningR
     )
 
 
-def warn_of_losses(*readings: Reading | None) -> None:
-    """A line on stderr for every step of the readings that dropped or repaired rows."""
+def tell_of(*readings: Reading | None, quiet: bool) -> None:
+    """A line on stderr for every step of the readings that left out rows or values, and if not `quiet` for what was
+    repaired."""
     for reading in readings:
-        for line in reading.losses if reading is not None else ():
-            warn(line)
+        if reading is not None:
+            for line in reading.losses:
+                warn(line)
+            for line in () if quiet else reading.repairs:
+                click.echo(f"Note: {line}", err=True)
 
 
 def warn(text: str) -> None:
