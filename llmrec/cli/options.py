@@ -56,7 +56,7 @@ FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
 
 @dataclass(frozen=True)
 class FormatOptions:
-    """What a person said of the files, in the words of the options."""
+    """How files are written, under the names of the options that say it."""
 
     separator: str | None = None
     encoding: str | None = None
@@ -233,7 +233,7 @@ def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -
 
 
 def format_given() -> FormatOptions:
-    """What was said of the files in the call of the command that runs."""
+    """The format options that were given to the command that runs."""
     given: FormatOptions = click.get_current_context().meta[_KEY]
     return given
 
