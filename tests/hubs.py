@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 
 class Hub(ThreadingHTTPServer):
-    """repositories: name -> branch -> path -> bytes; commits of a branch: name -> commit -> files. tokens: those it let in;
-    None lets everybody in. private: names that were made private."""
+    """branches: name of a repository -> branch -> its last commit. commits: commit -> path -> bytes. token: the one that it
+    lets in; None lets everybody in. private: name -> whether it was made private. asked: the paths of all requests."""
 
     daemon_threads = True
 
@@ -46,6 +46,10 @@ class Hub(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Hub
     protocol_version = "HTTP/1.1"
+
+    def log_request(self, *_: object) -> None:
+        """Keep the path of every request, and say nothing."""
+        self.server.asked.append(self.path)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -131,7 +135,6 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.server.files(found[1], found[2]).get(found[3])
         if data is None:
             return self._json({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
-        self.server.asked.append(found[3])
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("ETag", f'"{_oid(data)}"')

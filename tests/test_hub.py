@@ -74,6 +74,8 @@ def test_a_repository_of_something_else_is_left_alone(hub):
 
 def test_a_folder_on_this_machine_wins(hub, tmp_path, monkeypatch):
     push(saved(a="1"), "me/shop")
+    assert hub.asked
+    hub.asked.clear()
     monkeypatch.chdir(tmp_path)
     saved(a="here")(tmp_path / "me" / "shop")
     assert (fetched("me/shop") / "a.txt").read_text() == "here"

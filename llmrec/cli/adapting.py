@@ -17,8 +17,8 @@ from llmrec.cli.options import (
     event_format_options,
     format_given,
     overheard,
+    tell_of,
     told,
-    warn_of_losses,
 )
 from llmrec.cli.recommending import known_id
 from llmrec.data.report import counted
@@ -49,7 +49,7 @@ def adapt(folder: Path, user: str, histories: Path | None, steps: int | None, ou
 
     check_place(out, KIND)
     reading = format_given().read_one(histories, "events")
-    warn_of_losses(reading)
+    tell_of(reading, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)
         table = None if reading is None else reading.table

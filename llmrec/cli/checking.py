@@ -90,6 +90,7 @@ def _command(events: Path, items: Path | None, written: FormatOptions, readings:
 
 def _shown(path: Path, reading: Reading) -> str:
     """The guess: format, columns, broken rows and the first rows as they were read."""
+    from llmrec.data.reading import REPAIRED, UNREADABLE
     from llmrec.data.table_format import ORDERS
 
     found, table = reading.format, reading.table
@@ -109,7 +110,8 @@ def _shown(path: Path, reading: Reading) -> str:
     for name, fact in facts.items():
         if fact:
             lines.append(f"  {name:<15} " + fact.replace("\n", f"\n{'':18}"))
-    lines += [f"  repaired        {step.detail}" for step in reading.steps if step.name == "as written" and step.detail]
+    shown = {REPAIRED: "repaired", UNREADABLE: "unreadable"}
+    lines += [f"  {shown[step.name]:<15} {step.detail}" for step in reading.steps if step.name in shown and step.detail]
     return "\n".join(lines) + "\n\n" + aligned(table.slice(0, _ROWS).select([ours for _, ours in found.columns or ()]))
 
 

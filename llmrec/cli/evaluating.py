@@ -16,9 +16,9 @@ from llmrec.cli.options import (
     event_format_options,
     format_given,
     overheard,
+    tell_of,
     told,
     user_format_options,
-    warn_of_losses,
 )
 from llmrec.cli.tables import TABLES, aligned, form_of, put, table_options
 from llmrec.data.report import counted
@@ -62,7 +62,7 @@ def evaluate(
         check_parent(out)
     reading, people = (format_given().read_one(path, what) for path, what in ((events, "events"), (users, "users")))
     assert reading is not None  # EVENTS is required
-    warn_of_losses(reading, people)
+    tell_of(reading, people, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)
         found = recommender.evaluate(reading.table, known, seed=seed, users=None if people is None else people.table)

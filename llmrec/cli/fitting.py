@@ -17,6 +17,7 @@ from llmrec.cli.options import (
     FilePath,
     format_given,
     format_options,
+    in_options,
     overheard,
     told,
     user_format_options,
@@ -189,4 +190,6 @@ def measured(recommender: Recommender, verbose: bool) -> Evaluation | None:
             return evaluate_held_out(recommender, seed=recommender.seed)
         except DataError as error:
             say(f"not evaluated: {error}")
+            if not verbose:  # nobody hears the stages
+                warn(f"not evaluated: {in_options(str(error))}")
             return None

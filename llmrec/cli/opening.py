@@ -19,8 +19,8 @@ from llmrec.cli.options import (
     format_given,
     format_options,
     overheard,
+    tell_of,
     told,
-    warn_of_losses,
 )
 from llmrec.cli.tables import aligned
 from llmrec.data.report import counted
@@ -76,7 +76,7 @@ def open_scene(
     check_place(out, KIND)
     written = format_given()
     first, second = (written.read_one(path, what) for path, what in ((events, "events"), (items, "items")))
-    warn_of_losses(first, second)
+    tell_of(first, second, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
         known = Scenes.from_pretrained(folder, seed=seed)
         value = scene if scene is not None else new_value(known.known, first, second)

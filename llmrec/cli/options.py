@@ -56,7 +56,7 @@ FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
 
 @dataclass(frozen=True)
 class FormatOptions:
-    """What a person said of the files, in the words of the options."""
+    """How files are written, under the names of the options that say it."""
 
     separator: str | None = None
     encoding: str | None = None
@@ -233,7 +233,7 @@ def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -
 
 
 def format_given() -> FormatOptions:
-    """What was said of the files in the call of the command that runs."""
+    """The format options that were given to the command that runs."""
     given: FormatOptions = click.get_current_context().meta[_KEY]
     return given
 
@@ -248,11 +248,15 @@ def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningR
     )
 
 
-def warn_of_losses(*readings: Reading | None) -> None:
-    """A line on stderr for every step of the readings that dropped or repaired rows."""
+def tell_of(*readings: Reading | None, quiet: bool) -> None:
+    """A line on stderr for every step of the readings that left out rows or values, and if not `quiet` for what was
+    repaired."""
     for reading in readings:
-        for line in reading.losses if reading is not None else ():
-            warn(line)
+        if reading is not None:
+            for line in reading.losses:
+                warn(line)
+            for line in () if quiet else reading.repairs:
+                click.echo(f"Note: {line}", err=True)
 
 
 def warn(text: str) -> None:

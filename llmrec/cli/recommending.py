@@ -17,10 +17,10 @@ from llmrec.cli.options import (
     event_format_options,
     format_given,
     overheard,
+    tell_of,
     told,
     user_format_options,
     warn,
-    warn_of_losses,
 )
 from llmrec.cli.tables import IN_PARTS, SENTENCE, form_of, output_options, put
 
@@ -118,7 +118,7 @@ def recommend(
         check_parent(out)
     here = context_of(context)
     reading, people = (format_given().read_one(path, what) for path, what in ((histories, "events"), (attributes, "users")))
-    warn_of_losses(reading, people)
+    tell_of(reading, people, quiet=quiet)
     table = None if reading is None else reading.table
     with told(), nullcontext() if quiet else overheard("" if batched else "Note: "):
         if saved_kind(folder) == SCENE:

@@ -121,8 +121,8 @@ def unread_columns(table: pa.Table, what: str, argument: str, with_item_text: bo
     use = f", except by a prompt template or a rule that names {them}" if items else ""
     hidden = [name for name in unread if any(word in fold(name) for word in _AVAILABLE)]
     stock = (
-        f" What {hidden[0]!r} says of items, say with hide_items, or at each call in items_to_recommend or in a rule: "
-        "Rules(filters=[...])."
+        f" If {hidden[0]!r} tells which items can be recommended, hide the others with hide_items, or choose at each call by "
+        "items_to_recommend or by a rule: Rules(filters=[...])."
         if hidden
         else ""
     )

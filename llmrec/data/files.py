@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.dataset
 import pyarrow.parquet
 
 from llmrec.data.decoding import not_text
@@ -109,29 +110,46 @@ def read_parquet(path: Path, what: str) -> pa.Table:
 def read_folder(path: Path, what: str) -> pa.Table:
     """The table in a folder of Parquet files, as Spark writes it, or of a Hugging Face dataset, as `save_to_disk` writes it.
 
-    Raises DataError, which names the folder and what it may hold, for any other, and for several splits.
+    Raises DataError, which names the folder and what it may hold, for any other, for several splits, and for Parquet files of
+    different tables.
     """
     named = f"{what}: {str(path)!r}"
-    if (path / "dataset_dict.json").is_file():
-        splits = json.loads((path / "dataset_dict.json").read_bytes())["splits"]
-        if len(splits) != 1:
-            raise DataError(
-                f"{named} holds a dataset with the splits {', '.join(map(repr, splits))}, expected one table; give the folder "
-                f"of one, such as {str(path / splits[0])!r}"
-            )
-        path = path / splits[0]
     try:
+        if (path / "dataset_dict.json").is_file():
+            splits = json.loads((path / "dataset_dict.json").read_bytes())["splits"]
+            if len(splits) != 1:
+                raise DataError(
+                    f"{named} holds a dataset with the splits {', '.join(map(repr, splits))}, expected one table; give the "
+                    f"folder of one, such as {str(path / splits[0])!r}"
+                )
+            path = path / splits[0]
         if (path / "state.json").is_file():
             parts = [part["filename"] for part in json.loads((path / "state.json").read_bytes())["_data_files"]]
             return pa.concat_tables([pa.ipc.open_stream((path / part).read_bytes()).read_all() for part in parts])
         if any(path.rglob("*.parquet")):
+            _check_parts(path, named)
             return pyarrow.parquet.read_table(path)
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{named} cannot be read as Parquet files or a saved dataset: {error}; write it again") from error
     raise DataError(
         f"{named} is a folder without Parquet files or a saved dataset, expected a file of one table; give the path of a file "
         "in it"
     )
+
+
+def _check_parts(path: Path, named: str) -> None:
+    """Raises DataError for Parquet files of which neither has all columns of the other, such as events and items."""
+    files = [
+        (part.path, {*part.physical_schema.names}) for part in pyarrow.dataset.dataset(path, format="parquet").get_fragments()
+    ]
+    for file, names in files[1:]:
+        if names - files[0][1] and files[0][1] - names:
+            raise DataError(
+                f"{named} holds files of different tables, such as {Path(files[0][0]).name!r} and {Path(file).name!r}, "
+                "expected the parts of one; give the path of a file in it"
+            )
 
 
 def check_file(path: Path, what: str) -> None:

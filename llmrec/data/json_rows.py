@@ -81,7 +81,8 @@ def _columns(rows: list[dict[str, Any]]) -> tuple[pa.Table, dict[str, int]]:
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             kinds = [None if value is None else type(value) for value in values]
             first = next(kind for kind in kinds if kind is not None)
-            mixed[key] = next((row for row, kind in enumerate(kinds) if kind not in (None, first)), 0)
+            if {*kinds} - {None} != {int}:  # whole numbers beyond 64 bits are of one type, and text keeps them
+                mixed[key] = next((row for row, kind in enumerate(kinds) if kind not in (None, first)), 0)
             columns[key] = pa.array([_as_text(value) for value in values], pa.large_string())
     return pa.table(columns), mixed
 

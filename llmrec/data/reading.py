@@ -33,6 +33,7 @@ from llmrec.data.typed import Column
 from llmrec.errors import DataError
 
 FEW = 0.01  # share of the rows that may be broken, and are left out and named, where a person has not said what to do
+REPAIRED, UNREADABLE = "as written", "unreadable values"  # steps
 _HEAD = 1 << 16
 _TABLES = ("events", "items", "users")
 OnBadRows = Literal["error", "few", "skip"]
@@ -55,15 +56,20 @@ class Reading:
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """A sentence for every step that left out or repaired rows."""
+        """A sentence for every step that left out rows or values."""
         return tuple(
             f"{step.rows_dropped:,} of {step.rows_in:,} rows of {step.table} were left out in the step {step.name!r} "
             f"({step.detail})"
             if step.rows_dropped
             else f"{step.table}: {step.detail}"
             for step in self.steps
-            if step.rows_dropped or step.detail
+            if step.rows_dropped or (step.detail and step.name != REPAIRED)
         )
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """A sentence for every step that read values otherwise than they are written, by which nothing is lost."""
+        return tuple(f"{step.table}: {step.detail}" for step in self.steps if step.detail and step.name == REPAIRED)
 
 
 @dataclass(frozen=True)
@@ -116,10 +122,11 @@ def read(
         raise DataError(f"{named}: holds a header line but no readable row{why}; expected at least one")
     given = (*(found.columns or ()), *((name, "") for name in found.left_out))
     meanings = column_meanings(list(raw.names), what, given)
-    table, found, said = _typed(raw, meanings, replace(found, columns=meanings.pairs), what, named)
+    table, found, done = _typed(raw, meanings, replace(found, columns=meanings.pairs), what, named)
     steps = (
         Step("broken rows", what, total, len(raw.broken), 0, _shown(raw.broken)),
-        Step("as written", what, len(table), 0, said[0], "; ".join(said[1])),
+        Step(REPAIRED, what, len(table), 0, done.repaired, "; ".join(filter(None, done.repairs))),
+        Step(UNREADABLE, what, len(table), 0, done.lost, "; ".join(filter(None, done.losses))),
     )
     notes = (
         _format_note(path, what, found, raw.untyped),
@@ -228,11 +235,20 @@ def _check_broken(broken: tuple[Broken, ...], total: int, on_bad_rows: OnBadRows
     )
 
 
-def _typed(
-    raw: _Raw, meanings: Meanings, found: TableFormat, what: str, named: str
-) -> tuple[pa.Table, TableFormat, tuple[int, list[str]]]:
+@dataclass
+class _Done:
+    """What reading the values did: numbers repaired and lost, and in words what was repaired and lost of each column, "" for
+    nothing."""
+
+    repaired: int = 0
+    lost: int = 0
+    repairs: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+
+
+def _typed(raw: _Raw, meanings: Meanings, found: TableFormat, what: str, named: str) -> tuple[pa.Table, TableFormat, _Done]:
     """The table under the library's names with columns of their types, the format with what its values told, and what was
-    repaired: in how many values, and in words."""
+    repaired and lost."""
     columns = {
         ours: _column(raw, raw.names.index(theirs), ours, named) for theirs, ours in meanings.pairs if raw.names.count(theirs)
     }
@@ -244,25 +260,29 @@ def _typed(
             )
     values = {ours: column.values for ours, column in columns.items()}
     text = {ours: column for ours, column in columns.items() if is_text(column.values.type)}
-    changed, said = 0, []
+    done = _Done()
     numeric = [column for ours, column in text.items() if ours in NUMBERS]
     read_as, decimal = typed.numbers(numeric, found.decimal)
     for column, read_column in zip(numeric, read_as, strict=True):
         values[column.ours] = typed.floats(read_column)
-        changed += read_column.repaired + int(read_column.lost.sum())
-        said.append(typed.said_of_numbers(column, read_column))
+        done.repaired += read_column.repaired
+        done.lost += int(read_column.lost.sum())
+        repaired, lost = typed.said_of_numbers(column, read_column)
+        done.repairs.append(repaired)
+        done.losses.append(lost)
     order = None
     if "timestamp" in text:
         values["timestamp"], order, lost = typed.times(text["timestamp"], found.date_order)
-        said.append(lost)
+        done.losses.append(lost)
     for ours in ID_NAMES:
         if ours in text and raw.untyped:
-            values[ours], repaired = typed.ids(text[ours], decimal)
-            said.append(repaired)
+            values[ours], repaired, lost = typed.ids(text[ours], decimal)
+            done.repairs.append(repaired)
+            done.losses.append(lost)
     values |= _others(raw, meanings, decimal, what, named)
     found = replace(found, decimal=found.decimal or decimal, date_order=found.date_order or order)
     table = pa.table(values)
-    return table.replace_schema_metadata({UNTYPED: b"1"} if raw.untyped else None), found, (changed, [s for s in said if s])
+    return table.replace_schema_metadata({UNTYPED: b"1"} if raw.untyped else None), found, done
 
 
 def _others(raw: _Raw, meanings: Meanings, decimal: str | None, what: str, named: str) -> dict[str, pa.ChunkedArray]:

@@ -87,7 +87,7 @@ def opened(
 
 def said_of(reading: Reading) -> tuple[str, ...]:
     """Notes on how a file was read and what was left out or repaired."""
-    return (*reading.notes, *reading.losses)
+    return (*reading.notes, *reading.losses, *reading.repairs)
 
 
 def empty_table(names: list[str]) -> pa.Table:

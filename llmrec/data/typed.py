@@ -53,29 +53,29 @@ class Column:
         return f"{self.named}{self.where(row)}, column {self.name!r}"
 
 
-def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str]:
-    """Ids as `files.csv_ids` reads them, and what was repaired.
+def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str, str]:
+    """Ids as `files.csv_ids` reads them, what was repaired, and what was lost; "" for nothing.
 
     Raises DataError for numbers that a spreadsheet has shortened, for different ids may have become one.
     """
-    values, said = column.values, []
+    values, repaired, lost = column.values, "", ""
     text = pc.utf8_trim_whitespace(values)
     formula = pc.match_substring_regex(text, _FORMULA)
     if count := pc.sum(formula).as_py():
-        said.append(f'{count:,} written as ="..." for a spreadsheet, now without it')
+        repaired = f'{column.name}: {count:,} written as ="..." for a spreadsheet, now without it'
         values = pc.if_else(formula, pc.replace_substring_regex(text, _FORMULA, r"\1"), values)
         text = pc.utf8_trim_whitespace(values)
     _refuse(column, text, SHORTENED, _BY_SHEET, "ids")
     _refuse(column, text, _NARROW, "a column too narrow to show", "ids")
     wrong = pc.is_in(text, pa.array(SHEET_ERRORS, text.type))
     if count := pc.sum(wrong).as_py():
-        said.append(f"{'1 is an error' if count == 1 else f'{count:,} are errors'} of a spreadsheet, now missing")
+        lost = f"{column.name}: {'1 is an error' if count == 1 else f'{count:,} are errors'} of a spreadsheet, now missing"
         values = pc.if_else(wrong, pa.scalar("", values.type), values)
     if decimal == ",":  # 17850,0 is a whole number that was written as one with decimals
         known = text.filter(pc.invert(pc.is_in(text, pa.array(MISSING, text.type))))
         if len(known) and pc.all(pc.match_substring_regex(known, r"^-?(0|[1-9][0-9]{0,14}),0+$")).as_py():
             values = pc.replace_substring(values, ",", ".")
-    return csv_ids(values), f"{column.name}: {'; '.join(said)}" if said else ""
+    return csv_ids(values), repaired, lost
 
 
 def _refuse(column: Column, text: pa.ChunkedArray, pattern: str, kind: str, values: str) -> None:
@@ -116,18 +116,12 @@ def all_numbers(column: Column, decimal: str | None) -> pa.ChunkedArray | None:
     return None if isinstance(read, Doubt) or read.lost.any() else floats(read)
 
 
-def said_of_numbers(column: Column, read: Numbers) -> str:
-    """What is to be known of a column of numbers, "" where nothing is."""
-    parts = []
-    if read.repaired:
-        how = "a decimal comma" if read.decimal == "," else "thousands separators, a currency sign or a trailing minus"
-        parts.append(f"{read.repaired:,} written with {how}")
-    if read.lost.any():
-        row = int(np.argmax(read.lost))
-        parts.append(
-            f"{said_of_lost(read.lost, 'number')}, such as {column.values[row].as_py()!r}{column.where(row)}, now unknown"
-        )
-    return f"{column.name}: {'; '.join(parts)}" if parts else ""
+def said_of_numbers(column: Column, read: Numbers) -> tuple[str, str]:
+    """What was repaired in a column of numbers, and what was lost; "" for nothing."""
+    how = "a decimal comma" if read.decimal == "," else "thousands separators, a currency sign or a trailing minus"
+    repaired = f"{column.name}: {read.repaired:,} written with {how}" if read.repaired else ""
+    lost = _lost(column, read.lost, "number")
+    return repaired, f"{lost}, now unknown" if lost else ""
 
 
 def times(column: Column, order: str | None) -> tuple[pa.ChunkedArray, str | None, str]:
@@ -148,12 +142,12 @@ def times(column: Column, order: str | None) -> tuple[pa.ChunkedArray, str | Non
         if wrong and len(wrong) == len(texts):
             raise DataError(_no_times(column, wrong[0]))
         lost = pc.is_in(text, pa.array(wrong, text.type)).to_numpy(zero_copy_only=False) if wrong else np.zeros(len(text), bool)
-        return text, None, _lost(column, lost)
+        return text, None, _lost(column, lost, "date or time")
     order = order or _order(column, texts)
     dates = read_dates(text, order)
     if len(texts) and dates.times.null_count == len(dates.times):
         raise DataError(_no_times(column, texts[0]))
-    return dates.times, dates.order, _lost(column, dates.lost)
+    return dates.times, dates.order, _lost(column, dates.lost, "date or time")
 
 
 def _check_numbers(column: Column, texts: list[str]) -> None:
@@ -205,11 +199,12 @@ def _no_times(column: Column, text: str) -> str:
     )
 
 
-def _lost(column: Column, lost: np.ndarray) -> str:
+def _lost(column: Column, lost: np.ndarray, what: str) -> str:
+    """How many values, bool (n,), are not what they should be, and the first of them; "" for none."""
     if not lost.any():
         return ""
     row = int(np.argmax(lost))
-    return f"{column.name}: {said_of_lost(lost, 'date or time')}, such as {column.values[row].as_py()!r}{column.where(row)}"
+    return f"{column.name}: {said_of_lost(lost, what)}, such as {column.values[row].as_py()!r}{column.where(row)}"
 
 
 def _sound(column: Column, read: Callable[[pa.ChunkedArray], Numbers | Doubt]) -> Numbers:

@@ -68,7 +68,7 @@ def test_a_fit_is_measured_on_users_who_were_held_out(tmp_path, monkeypatch):
     assert not [name for name in ("report.json", "report.png", "README.md") if (shop / name).exists()]
 
 
-def test_users_of_whom_nothing_can_be_measured_cost_a_line_and_not_the_training(monkeypatch, shop):
+def test_users_of_whom_nothing_can_be_measured_cost_a_line_and_not_the_training(monkeypatch, shop, capsys):
     def refused(recommender, seed):
         raise DataError("too short")
 
@@ -77,3 +77,6 @@ def test_users_of_whom_nothing_can_be_measured_cost_a_line_and_not_the_training(
     assert measured(recommender, verbose=False) is None
     recommender.held_out = shop([[[0]] * 6] * 8, 3)
     assert measured(recommender, verbose=False) is None
+    assert capsys.readouterr().err == "Warning: not evaluated: too short\n"
+    assert measured(recommender, verbose=True) is None
+    assert capsys.readouterr().err.count("not evaluated: too short") == 1

@@ -280,12 +280,13 @@ def test_every_event_of_histories_that_is_lost_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(Recommender, "from_pretrained", lambda folder: Answering())
     (tmp_path / "manifest.json").write_text('{"kind": "recommender"}')
     path = tmp_path / "clicks.csv"
-    path.write_text("Kunde;Artikel;Datum\na;1;13.04.2026\na;2;14.04.2026;more\nb;2;never\n")
+    path.write_text("Kunde;Artikel;Datum;Preis\na;1;13.04.2026;1,50\na;2;14.04.2026;2,50;more\nb;2;never;2,50\n")
     result = run("recommend", tmp_path, "--histories", path)
     lines = result.stderr.splitlines()
-    assert lines[0].startswith("Warning: 1 of 3 rows of events were left out in the step 'broken rows' (line 3: 4 fields")
+    assert lines[0].startswith("Warning: 1 of 3 rows of events were left out in the step 'broken rows' (line 3: 5 fields")
     assert lines[1] == "Warning: events: Datum: 1 is not a date or time, such as 'never', line 4"
-    assert lines[2:] == ["Note: 1 of 9 rows were left out", "Warning: 3 of 9 rows were left out"]
+    assert lines[2] == "Note: events: Preis: 2 written with a decimal comma"
+    assert lines[3:] == ["Note: 1 of 9 rows were left out", "Warning: 3 of 9 rows were left out"]
     assert result.stdout.split() == ["user_id", "a", "b"]
 
 

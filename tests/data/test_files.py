@@ -270,6 +270,8 @@ def test_json_lines_are_read(write):
     rows = [{"user_id": 1, "item_id": "a", "timestamp": 1.7e9}, {"user_id": 2, "item_id": "b", "timestamp": 1.7e9}]
     dataset, _ = build(write("\n".join(map(json.dumps, rows)), "a.jsonl"))
     assert dataset.users.values == [1, 2]
+    large = json.dumps([row | {"user_id": 10**20 + row["user_id"]} for row in rows])  # beyond 64 bits
+    assert build(write(large, "b.json"))[0].users.values == [f"{10**20 + 1}", f"{10**20 + 2}"]
 
 
 def test_parquet_in_a_folder_and_saved_datasets_are_read(tmp_path):
@@ -285,6 +287,14 @@ def test_parquet_in_a_folder_and_saved_datasets_are_read(tmp_path):
         dataset, _ = build(tmp_path / name)
         assert dataset.users.values == ["a", "b"] and dataset.catalogue.ids.values == [7, 8]
     refused(tmp_path / "two", "splits 'train', 'test'", "two/train")
+    pq.write_table(
+        table.drop_columns("user_id").append_column("title", [["mug", "tent"]]), tmp_path / "spark" / "items.parquet"
+    )
+    refused(tmp_path / "spark", "files of different tables, such as 'items.parquet' and 'part-0.parquet'")
+    for number, (name, content) in enumerate((("dataset_dict", "{"), ("dataset_dict", '{"splits": 7}'), ("state", "[]"))):
+        (tmp_path / f"broken{number}").mkdir()
+        (tmp_path / f"broken{number}" / f"{name}.json").write_text(content)
+        refused(tmp_path / f"broken{number}", "cannot be read as Parquet files or a saved dataset")
 
 
 def test_datasets_of_splits():

@@ -182,7 +182,11 @@ def test_what_is_known_of_a_format_is_held_to(tmp_path):
     found = read(path, table_format=known)
     assert found.table.column("timestamp").to_pylist() == [None, None, datetime(2026, 10, 11)]
     assert found.table.column("price").to_pylist() == [1234.0, None, 1.5]
-    detail = found.steps[1].detail
+    assert found.steps[1].detail == "p: 2 written with a decimal comma" and found.repairs == (
+        f"events: {found.steps[1].detail}",
+    )
+    detail = found.steps[2].detail
+    assert found.losses == (f"events: {detail}",)
     assert "2 are not dates or times, such as '13/14/2026', line 2" in detail and "'1.5', line 3" in detail
 
 
