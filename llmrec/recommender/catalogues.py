@@ -22,7 +22,7 @@ from llmrec.encoder.catalogues import over
 from llmrec.encoder.items import Centring, encode_texts, item_texts
 from llmrec.encoder.templates import load_template
 from llmrec.encoder.weights import Weights
-from llmrec.errors import WeightsError
+from llmrec.errors import DataError, WeightsError
 from llmrec.models.text_match import Vocabulary, vocabulary
 from llmrec.ranking.catalogues import counts_over, words_over
 from llmrec.ranking.statistics import read_words
@@ -30,6 +30,7 @@ from llmrec.recommender.pipeline import frozen_items, new_retrieval
 from llmrec.recommender.state import State
 
 ALIKE = 0.05  # a text vector that is encoded again may differ by so much in any number, for the number type
+NEAR = 1e-4  # of its length: how near to the mean a text vector may lie before rounding hides its direction
 SAMPLE = 64  # known items that are encoded again, to find what texts were centred by
 
 
@@ -111,7 +112,7 @@ def vocabulary_of(state: State) -> Vocabulary:
 
 def text_encoder(state: State, weights: Weights, cache: Path | None) -> tuple[TextModel, Centring]:
     """The text encoder that the recommender was fitted with, and what takes its vectors into the recommender's space. Raises
-    WeightsError where `weights` are of another one."""
+    WeightsError where `weights` are of another one, DataError where known texts are too much alike to find the latter."""
     text_model = load_text(weights, state.settings.device)
     return text_model, _centring(state, text_model, weights, cache)
 
@@ -126,8 +127,7 @@ def new_texts(
 ) -> np.ndarray:
     """Text vectors float32 (len(new), d_text) of the items `new`, int64, of a catalogue, in the space of the recommender's own.
 
-    raw: float32 (len(new), d_text), what the encoder says of their texts, where that is known. Raises WeightsError where
-    `weights` are not of the encoder that the recommender was fitted with.
+    raw: float32 (len(new), d_text), what the encoder says of their texts, where that is known. Raises as `text_encoder`.
     """
     text_model, centre = text_encoder(state, weights, cache)
     if raw is None:
@@ -140,7 +140,8 @@ def _centring(state: State, text_model: TextModel, weights: Weights, cache: Path
     """What the recommender's texts were centred by, found from some of its items.
 
     An item's vector c is (r - m) / |r - m|, where r is what the encoder says and m the mean that was taken off. So r = m + s c
-    with a length s for each item, and of SAMPLE items m and all s follow by least squares.
+    with a length s for each item, and of SAMPLE items m and all s follow by least squares. Raises WeightsError for weights of
+    another encoder, DataError where the items' texts are too much alike to tell.
     """
     known = np.flatnonzero(state.model.trained.cpu().numpy())
     known = known if len(known) else np.arange(len(state.catalogue))
@@ -153,8 +154,16 @@ def _centring(state: State, text_model: TextModel, weights: Weights, cache: Path
         normal = np.diag((c * c).sum(1)) - c @ c.T / len(c)
         length = np.linalg.lstsq(normal, (c * (r - r.mean(0))).sum(1), rcond=1e-10)[0]
         centre = Centring((r - length[:, None] * c).mean(0).astype(np.float32))
-        if np.abs(centre(raw) - unit).max() <= ALIKE:
+        other = np.abs(centre(raw) - unit).max(1) > ALIKE
+        if not other.any():
             return centre
+        near = np.linalg.norm(raw - centre.mean, axis=1) <= NEAR * np.linalg.norm(raw, axis=1)
+        if near[other].all() and np.ptp(unit[other], axis=0).max() <= ALIKE:  # alike by these weights, and in the fit
+            raise DataError(
+                f"items: expected texts that differ, got {int(other.sum()):,} of {len(other):,} known ones that the text "
+                "encoder hardly tells from their mean, so that the mean they were centred by, which new texts need, cannot be "
+                "found; fit again with titles that tell the items apart"
+            )
     raise WeightsError(
         f"weights: expected the text encoder that the recommender was fitted with, got {weights.location!r}, which makes other "
         "vectors of its items; pass the one it was fitted with as weights. For a recommender that was loaded say "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,15 @@ from llmrec.data.attributes import Attributes
 from llmrec.data.dataset import Dataset
 from llmrec.data.ids import Ids
 from llmrec.data.numbers import check_whole
-from llmrec.data.requests import allowed_items, check_count, warn_if_short
+from llmrec.data.requests import warn_if_short
 from llmrec.data.table_writer import form_of, write_file
 from llmrec.errors import DataError
 from llmrec.index.forks import check_process
 from llmrec.progress import Stages, bar
 from llmrec.recommender.answer import Answer, Request, answer_everybody, as_table
-from llmrec.recommender.given import attributes_of, context_of, events_of, warn_if_lost
+from llmrec.recommender.given import attributes_of, events_of, warn_if_lost
 from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.state import State
-from llmrec.rules.rules import Rules
 
 BATCH_SIZE = 1024  # a multiple of the rows of a batch of prompts: then batches are the same as of all users at once
 
@@ -52,24 +51,16 @@ class Everybody:
 def recommend_all(
     state: State,
     path: str | Path,
-    k: int,
-    filter_viewed: bool,
-    items_to_recommend: Iterable[Any] | None,
+    request: Request,
     histories: Any,
     columns: dict[str, str] | None,
-    steps: int | None,
     titles: bool,
-    context: Mapping[str, Any] | None,
     batch_size: int,
     verbose: bool,
-    rules: Rules | None,
 ) -> int:
-    """See `Recommender.recommend_all`; steps: as in `Request`. Warnings are at the line that called the caller."""
+    """See `Recommender.recommend_all`. Warnings are at the line that called the caller."""
     form = form_of(path)
-    check_count(k)
     check_whole("batch_size", batch_size, 1)
-    allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
-    request = Request(k, filter_viewed, allowed, steps, None, context_of(state, context, stacklevel=4), rules)
     if histories is None:
         who = everybody_known(state)
     else:
@@ -77,7 +68,7 @@ def recommend_all(
         warn_if_lost(report, stacklevel=4)
         who = Everybody(state.known.joined(asked, later)[0], asked, attributes_of(state, asked, None))
     check_process()
-    applied = None if rules is None else state.known_rules.over(rules)
+    applied = None if request.rules is None else state.known_rules.over(request.rules)
     shown = np.zeros(0 if applied is None else len(applied.pins), np.int64)
     count, began, users = np.zeros(len(who.asked), np.int64), time.perf_counter(), f"{len(who.asked):,} users"
     with Stages(verbose=verbose)("recommend", users) as say, bar(total=len(count), unit=" users") as drawn:
@@ -93,10 +84,10 @@ def recommend_all(
 
         write_file(path, tables(), form)
         say(f"{users}, {len(count) / (time.perf_counter() - began):,.0f} a second, {count.sum():,} rows in {path}")
-    warn_of_pins(state, applied, k, who.asked, shown, stacklevel=4)
-    asker, hidden = np.repeat(np.arange(len(count)), count), state.n_hidden
-    short = shortage(asker, who.asked, k, applied)
-    warn_if_short(asker, who.asked, k, filter_viewed, allowed is not None, short, stacklevel=4, hidden=hidden)
+    warn_of_pins(state, applied, request.k, who.asked, shown, stacklevel=4)
+    asker, chosen, hidden = np.repeat(np.arange(len(count)), count), request.allowed is not None, state.n_hidden
+    short = shortage(asker, who.asked, request.k, applied)
+    warn_if_short(asker, who.asked, request.k, request.filter_viewed, chosen, short, stacklevel=4, hidden=hidden)
     return int(count.sum())
 
 

@@ -11,28 +11,22 @@ signals.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from llmrec.data.attributes import Attributes
 from llmrec.data.dataset import Catalogue, Dataset
-from llmrec.data.frames import to_native
 from llmrec.data.ids import Ids
-from llmrec.data.numbers import check_whole
-from llmrec.data.requests import allowed_items, answer_table, check_count, warn_if_short
+from llmrec.data.requests import answer_table
 from llmrec.data.tasks import Tasks, full_histories, without_history
 from llmrec.encoder.templates import Template
 from llmrec.encoder.threads import threads_for
 from llmrec.encoder.users import PromptReading, batches
 from llmrec.errors import ShortAnswerWarning
 from llmrec.index.candidates import Candidates
-from llmrec.index.forks import check_process
 from llmrec.ranking.ranker import rank
 from llmrec.ranking.rankers import (
     EVERY_INPUT,
@@ -54,11 +48,9 @@ from llmrec.recommender.answer import (
     with_context,
     with_history,
 )
-from llmrec.recommender.given import asked_by, context_of
-from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
-from llmrec.recommender.sentences import load_sentences, sentence
+from llmrec.recommender.ruled import shortage
+from llmrec.recommender.sentences import sentence
 from llmrec.recommender.state import State
-from llmrec.rules.rules import Rules, checked_rules
 
 MOST = 100  # past items of a user that are left out, at most: those whose last events are the latest
 LEAST = 1e-3  # of a score: what moves it by less is noise
@@ -94,42 +86,6 @@ class Occlusion:
     inputs: np.ndarray
     without: np.ndarray
     drop: np.ndarray
-
-
-def explain(
-    state: State,
-    frame: Any,
-    users: Any,
-    histories: Any,
-    items: Iterable[Any] | None,
-    k: int,
-    events: int,
-    filter_viewed: bool,
-    columns: dict[str, str] | None,
-    context: Mapping[str, Any] | None,
-    template: str | Path,
-    signals: bool,
-    rules: Rules | None,
-) -> Any:
-    """See `Recommender.explain`; frame: of what was fitted. Warnings are at the line that called the caller."""
-    check_count(k)
-    check_whole("events", events, 1)
-    words = load_sentences(template)
-    allowed = None if items is None else allowed_items(state.catalogue, items, "items")
-    asked = asked_by(state, users, histories, columns, frame, "explain", stacklevel=4)
-    here = context_of(state, context, stacklevel=4)
-    check_process()
-    request = Request(
-        k if allowed is None else int(allowed.sum()), filter_viewed, allowed, None, None, here, checked_rules(rules)
-    )
-    found, request, told = explained(state, asked.known, asked.users, asked.attributes, request, events)
-    if allowed is None:
-        short = shortage(found.asker, asked.users, request.k, request.applied)
-        warn_if_short(found.asker, asked.users, k, filter_viewed, False, short, stacklevel=4, hidden=state.n_hidden)
-    else:
-        _warn_if_left(state, found, asked.users, request, allowed)
-    warn_of_pins(state, request.applied, request.k, asked.users, pins_shown(found, request.applied), stacklevel=4)
-    return to_native(as_explanations(found, told, asked.users, state.catalogue, words, signals), asked.frame)
 
 
 def explained(
@@ -259,8 +215,8 @@ def by_attributes(state: State, task: Tasks, items: np.ndarray) -> list[list[Rea
     return [[_overall(part, popularity)] for part, popularity in zip(parts, _popularity(state, items), strict=True)]
 
 
-def _warn_if_left(state: State, found: Answer, asked: Ids, request: Request, items: np.ndarray) -> None:
-    """A ShortAnswerWarning, at the line that called the caller of `explain`, where somebody gets explanations of fewer items
+def warn_if_left(state: State, found: Answer, asked: Ids, request: Request, items: np.ndarray) -> None:
+    """A ShortAnswerWarning, at the line that called the caller, where somebody gets explanations of fewer items
     than were asked for. items: bool (N,), those."""
     got = np.bincount(found.asker, minlength=len(asked))
     short = np.flatnonzero(got < request.k)
@@ -275,7 +231,7 @@ def _warn_if_left(state: State, found: Answer, asked: Ids, request: Request, ite
             f"{who} explanations of fewer than the {request.k} items asked for, such as {asked[short[0]]!r} of "
             f"{got[short[0]]}: {'; '.join(why)}",
             ShortAnswerWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 

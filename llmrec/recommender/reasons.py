@@ -7,9 +7,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmrec.recommender.explaining import explain
+from llmrec.data.frames import to_native
+from llmrec.data.numbers import check_whole
+from llmrec.data.requests import allowed_items, check_count, warn_if_short
+from llmrec.index.forks import check_process
+from llmrec.recommender.answer import Request
+from llmrec.recommender.explaining import as_explanations, explained, warn_if_left
+from llmrec.recommender.given import asked_by, context_of
+from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
+from llmrec.recommender.sentences import load_sentences
 from llmrec.recommender.state import State
-from llmrec.rules.rules import Rules
+from llmrec.rules.rules import Rules, checked_rules
 
 
 class Explaining:
@@ -51,5 +59,20 @@ class Explaining:
         Shares of signals add up to the contribution, or to what the item is ahead. A ShortAnswerWarning says to whom some of
         `items` are not explained. Raises as `recommend`, and TemplateError.
         """
-        what = items, k, events, filter_viewed, columns, context, template, signals, rules
-        return explain(self.state, self._frame, users, histories, *what)
+        check_count(k)
+        check_whole("events", events, 1)
+        state, words = self.state, load_sentences(template)
+        allowed = None if items is None else allowed_items(state.catalogue, items, "items")
+        asked = asked_by(state, users, histories, columns, self._frame, "explain")
+        here = context_of(state, context)
+        check_process()
+        count = k if allowed is None else int(allowed.sum())
+        request = Request(count, filter_viewed, allowed, context=here, rules=checked_rules(rules))
+        found, request, told = explained(state, asked.known, asked.users, asked.attributes, request, events)
+        if allowed is None:
+            short = shortage(found.asker, asked.users, request.k, request.applied)
+            warn_if_short(found.asker, asked.users, k, filter_viewed, False, short, hidden=state.n_hidden)
+        else:
+            warn_if_left(state, found, asked.users, request, allowed)
+        warn_of_pins(state, request.applied, request.k, asked.users, pins_shown(found, request.applied))
+        return to_native(as_explanations(found, told, asked.users, state.catalogue, words, signals), asked.frame)

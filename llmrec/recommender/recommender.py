@@ -303,8 +303,12 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         Raises and warns as `recommend`; DataError too where nobody is known, and for another ending; ArtefactError for a path
         that cannot be written to.
         """
-        what = k, filter_viewed, items_to_recommend, histories, columns, checked_steps(steps), titles, context
-        return recommend_all(self.state, path, *what, batch_size, verbose, checked_rules(rules))
+        check_count(k)
+        state, how = self.state, checked_steps(steps)
+        allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
+        here = context_of(state, context)
+        request = Request(k, filter_viewed, allowed, how, context=here, rules=checked_rules(rules))
+        return recommend_all(state, path, request, histories, columns, titles, batch_size, verbose)
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.

@@ -67,9 +67,9 @@ class Upkeep:
         compare a history with the whole catalogue, new items among it. Of the text encoder's weights `weights` says where they
         are, the packaged ones where it is None; a few known items are encoded again to check that they are the right ones.
 
-        Returns what was cleaned. Raises DataError for an id that is in the catalogue already (see `update_items`), SchemaError
-        for columns or ids of other types than the catalogue's, WeightsError for weights of another text encoder. Nothing is
-        changed then.
+        Returns what was cleaned. Raises DataError for an id that is in the catalogue already (see `update_items`), and where
+        the texts of known items are too much alike to tell how new ones lie among them; SchemaError for columns or ids of other
+        types than the catalogue's, WeightsError for weights of another text encoder. Nothing is changed then.
         """
         check_process()
         with self._writing:

@@ -188,6 +188,14 @@ def test_another_text_encoder_is_refused_with_a_remedy(recommender, tiny_folders
     loaded.add_items(NEW)
 
 
+def test_known_texts_that_are_all_alike_are_not_blamed_on_the_weights(fitting, world):
+    alike = {"item_id": world.ids, "title": ["red tent"] * len(world.ids)}
+    found = fitting(world.events(world.users, world.ids), alike, verbose=False)
+    with pytest.raises(DataError, match="30 of 30 known ones .* hardly tells from their mean.*titles that tell"):
+        found.add_items(NEW)
+    assert len(found.state.catalogue) == 30
+
+
 def test_ids_of_a_file_are_read_in_the_kind_of_the_catalogue(recommender, tmp_path):
     (tmp_path / "new.csv").write_text("item_id,title\n7,red rope\n", encoding="utf-8")
     recommender.add_items(tmp_path / "new.csv")
