@@ -69,7 +69,7 @@ notebook: $(VENV)/.notebook
 	$(BIN)/python -m nbconvert --to notebook --execute --output-dir runs/notebooks notebooks/*.ipynb
 
 docs: $(VENV)/.dev
-	$(BIN)/python -m sphinx -q -W --keep-going -n -b html docs build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -n -E -b html docs build/docs
 
 dist: $(VENV)/.dev
 	rm -rf dist

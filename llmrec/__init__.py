@@ -1,4 +1,4 @@
-"""llmrec: learn a new shopper or a new category in milliseconds."""
+"""llmrec: recommend to new shoppers and in new categories without retraining."""
 
 from __future__ import annotations
 

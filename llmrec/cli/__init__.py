@@ -49,7 +49,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(library_version(), prog_name="llmrec")
 def main() -> None:
-    """Learn a new shopper, or a new category, in milliseconds.
+    """Recommend to new shoppers and in new categories, without retraining.
 
     A pretrained transformer reads item text, a small one reads histories, FAISS retrieves, and LoRA weights that were
     meta-learned are adapted to each shopper by a few gradient steps.

@@ -29,6 +29,10 @@ def test_fields_become_definitions_and_sentences_behind_them_stay_text(converted
     ]
 
 
+def test_a_field_may_end_the_line_before_its_text(converted):
+    assert converted(["one: a. two:", "    b."], ["one", "two"]) == ["``one``", "    a.", "", "``two``", "    b.", ""]
+
+
 def test_a_name_that_is_no_field_begins_none(converted):
     assert converted(["note: of nothing"], ["one"]) == ["note: of nothing", ""]
 
