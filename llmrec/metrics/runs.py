@@ -25,18 +25,15 @@ def to_ranx(answer: Any) -> dict[str, dict[str, float]]:
     """
     run: dict[str, dict[str, float]] = {}
     for user, item, _, score in _rows(answer):
-        mine = run.setdefault(user, {})
-        if item in mine:
-            raise DataError(f"answer: user {user!r} is offered {item!r} twice, expected each item once; drop one of the rows")
-        mine[item] = score
+        run.setdefault(user, {})[item] = score
     return run
 
 
 def to_trec(answer: Any, path: str | Path, name: str = "llmrec") -> None:
     """Write an answer as a run file of TREC: a line `user Q0 item rank score name` an item; scores as in `to_ranx`.
 
-    name: of the run. Raises DataError for an id or a name with white space in it, which separates the fields there;
-    ArtefactError for a path that cannot be written to.
+    name: of the run. Raises as `to_ranx`, and DataError for an id or a name with white space in it, which separates the fields
+    there; ArtefactError for a path that cannot be written to.
     """
     text = trec_run(answer, name)
     with whole_file(path) as fresh:
@@ -65,6 +62,13 @@ def _rows(answer: Any) -> list[tuple[str, str, int, float]]:
     user, item = ([str(value) for value in table.column(name).to_pylist()] for name in ("user_id", "item_id"))
     rank = table.column("rank").cast(pa.int64()).to_numpy()
     score = table.column("score").cast(pa.float64()).to_numpy()
+    seen: set[tuple[str, str]] = set()
+    for pair in zip(user, item, strict=True):
+        if pair in seen:
+            raise DataError(
+                f"answer: user {pair[0]!r} is offered {pair[1]!r} twice, expected each item once; drop one of the rows"
+            )
+        seen.add(pair)
     place = {name: number for number, name in enumerate(dict.fromkeys(user))}
     code = np.array([place[name] for name in user], np.int64)
     order = np.lexsort([rank, code])

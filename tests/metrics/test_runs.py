@@ -48,8 +48,9 @@ def test_what_a_run_cannot_hold_is_named():
         trec_run(ANSWER | {"item_id": ["a b", "c", "d", "e", "f"]})
     with pytest.raises(DataError, match="name of the run is 'my run'"):
         trec_run(ANSWER, "my run")
-    with pytest.raises(DataError, match="user 'b' is offered '1' twice"):
-        to_ranx(ANSWER | {"item_id": [1, 1, 2, 2, 1]})
+    for written in (to_ranx, trec_run):
+        with pytest.raises(DataError, match="user 'b' is offered '1' twice"):
+            written(ANSWER | {"item_id": [1, 1, 2, 2, 1]})
     with pytest.raises(SchemaError, match="no column 'rank'.*pass what recommend"):
         to_ranx({name: ANSWER[name] for name in ("user_id", "item_id", "score")})
 
