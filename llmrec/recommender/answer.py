@@ -60,8 +60,9 @@ class Request:
     None for all. Of these an answer gives what is offered, see `State.offered`. steps: inner steps on each support, 0 for the
     initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers. context:
     one row, what is known of the request; None for nothing. adapter: reads every history, in place of one that is adapted to
-    it; `steps` then says nothing. rules: of the shop. `answer_everybody` fills in the rest: applied:
-    the rules over the catalogue. barred: bool (A, N), items that single askers must not get; None for none.
+    it; `steps` then says nothing. rules: of the shop.
+    `answer_everybody` fills in the rest. applied: the rules over the catalogue. barred: csr bool (A, N), items that single
+    askers must not get; None for none.
     """
 
     k: int = 10
