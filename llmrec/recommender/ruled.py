@@ -26,6 +26,7 @@ from llmrec.rules.filling import Filling, Pool
 if TYPE_CHECKING:
     from llmrec.recommender.answer import Answer, Request
 
+LARGEST_LOG = 700.0  # of a factor on popularity: beyond it a double overflows
 POPULAR = 256  # popular items that are ordered by rules for users without a history, before the rest comes
 CHUNK = 128  # items fetched at a time where the candidates are used up
 Rows = list[tuple[int, int, float, str]]  # rank, item, score, source
@@ -186,7 +187,7 @@ def _by_popularity(
     item = item[~np.isin(item, barred)]
     while True:
         log_factor = np.zeros(len(item)) if rules.log_factor is None else rules.log_factor[item].astype(np.float64)
-        value = popularity[item] * np.exp(log_factor)
+        value = popularity[item] * np.exp(np.minimum(log_factor, LARGEST_LOG))
         best = np.lexsort((item, -log_factor, -value))
         shown = np.minimum(value[best], last)
         last = float(shown.min(initial=last))

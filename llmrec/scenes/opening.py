@@ -30,7 +30,8 @@ _TASKS = 128  # read at once
 @dataclass(frozen=True)
 class Scene:
     """A scene that can be asked. few: what its support users said; None for zero steps. design: which of the learned ones.
-    own: the mix after steps on its own events, of a design with steps."""
+    own: the mix after steps on its own events, of a design with steps; users who never bought there are scored without these
+    steps."""
 
     learned: Learned
     shelf: SceneItems
