@@ -26,7 +26,7 @@ from llmrec.rules.filling import Filling, Pool
 if TYPE_CHECKING:
     from llmrec.recommender.answer import Answer, Request
 
-LARGEST_LOG = 700.0  # of a factor on popularity: beyond it a double overflows
+LARGEST_LOG = 60.0  # of a factor on popularity, whose product is told as float32
 POPULAR = 256  # popular items that are ordered by rules for users without a history, before the rest comes
 CHUNK = 128  # items fetched at a time where the candidates are used up
 Rows = list[tuple[int, int, float, str]]  # rank, item, score, source

@@ -143,7 +143,7 @@ def test_a_factor_adds_its_logarithm_and_raises_the_item(ruled_shop):
 def test_factors_may_be_as_large_as_numbers_go(ruled_shop):
     boosts = [{"where": f"item_id == '{IDS[-1]}'", "factor": 1e300}] * 2
     found = ruled_shop.recommend(["nobody"], 3, rules=Rules(boost=boosts))
-    assert list(found["item_id"])[0] == IDS[-1] and np.isfinite(found["score"]).all()
+    assert found["item_id"].iloc[0] == IDS[-1] and np.isfinite(found["score"]).all()
 
 
 def test_freshness_with_a_short_half_life_is_the_order_of_dates(ruled_shop):
