@@ -23,6 +23,7 @@ import click
 import numpy as np
 
 from llmrec.data.tasks import Tasks, full_histories
+from llmrec.errors import DataError, LlmrecError
 from llmrec.metrics.bootstrap import Resampled, resampled
 from llmrec.metrics.report import Result, write_report
 from llmrec.progress import Stages
@@ -39,10 +40,17 @@ Values = dict[str, np.ndarray]
 
 
 def drawn(state: State, users: int, rng: np.random.Generator) -> Tasks:
-    """The whole histories of so many users with LEAST past items or more, or of as many as there are."""
+    """The whole histories of so many users with LEAST past items or more, or of as many as there are.
+
+    Raises DataError where there are fewer than three."""
     data = state.histories
     pairs = np.unique(data.user.astype(np.int64) * data.n_items + data.item)
     long = np.flatnonzero(np.bincount(pairs // data.n_items, minlength=data.n_users) >= LEAST)
+    if len(long) < 3:
+        raise DataError(
+            f"expected three users or more with {LEAST} past items, got {len(long)} of {data.n_users:,} users; save the "
+            "recommender by save_pretrained(folder, histories=True)"
+        )
     return full_histories(data, np.sort(rng.permutation(long)[:users]))
 
 
@@ -158,8 +166,11 @@ def main(models: tuple[str, ...], users: int, checked: int, seed: int, output: P
         name, sign, folder = given.partition("=")
         if not sign:
             raise click.UsageError(f"--model is {given!r}, expected NAME=FOLDER")
-        recommender = Recommender.from_pretrained(folder)
-        tasks = drawn(recommender.state, users, np.random.default_rng(seed))
+        try:
+            recommender = Recommender.from_pretrained(folder)
+            tasks = drawn(recommender.state, users, np.random.default_rng(seed))
+        except LlmrecError as error:
+            raise click.ClickException(str(error)) from error
         timed = milliseconds(recommender, tasks)  # before the histories are read for anything else
         with stages(name, f"{len(tasks):,} users"):
             found, agreed = measured(recommender.state, tasks, min(checked, len(tasks)), seed)
