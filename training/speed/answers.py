@@ -52,7 +52,7 @@ from llmrec.recommender.pipeline import (
     tuning_users,
 )
 from llmrec.recommender.state import State
-from llmrec.store import cache_folder
+from llmrec.store import cache_folder, whole_file
 
 TITLES = "amazon2014-*.items.parquet"
 SOURCE = "https://github.com/Tiny-Snow/SeqRecBenchmark-Datasets"
@@ -283,7 +283,8 @@ def main(data: Path, items: tuple[int, ...], asked: int, seed: int, output: Path
     )
     click.echo(text)
     if output is not None:
-        output.write_text(text + "\n", encoding="utf-8")
+        with whole_file(output) as fresh:
+            fresh.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
