@@ -42,7 +42,14 @@ LEGEND = "▲ better and ▼ worse than that method beyond noise, = neither. In 
 @event_format_options
 @user_format_options
 def evaluate(
-    folder: Path, events: Path, known: int, users: Path | None, seed: int, form: str | None, out: Path | None, quiet: bool
+    folder: Path,
+    events: Path | str,
+    known: int,
+    users: Path | str | None,
+    seed: int,
+    form: str | None,
+    out: Path | None,
+    quiet: bool,
 ) -> None:
     """Rank the later baskets of users whom a recommender was not trained on, once their first baskets are known.
 

@@ -49,8 +49,8 @@ _SHOWN = 3
 @click.option("--quiet", is_flag=True, help="Print the command to recommend with, and nothing else.")
 def open_scene(
     folder: Path,
-    events: Path | None,
-    items: Path | None,
+    events: Path | str | None,
+    items: Path | str | None,
     scene: str | None,
     out: Path,
     no_comparison: bool,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from llmrec.data.hub_tables import address, is_address
 from llmrec.data.report import counted
 from llmrec.store import located
 
@@ -49,8 +50,15 @@ class FilePath(click.Path):
         return super().convert(located(value), param, ctx)
 
 
+class TablePath(FilePath):
+    """The path of a table that is there, or its address on the Hugging Face hub as text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return address(value) if is_address(value) else super().convert(value, param, ctx)
+
+
 EXISTING = FilePath(exists=True, dir_okay=False, path_type=Path)
-TABLE = FilePath(exists=True, path_type=Path)  # a file, or a folder of Parquet files or of a saved Hugging Face dataset
+TABLE = TablePath(exists=True, path_type=Path)  # a file, or a folder of Parquet files or of a saved Hugging Face dataset
 FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
 
 
@@ -90,14 +98,14 @@ class FormatOptions:
 
         return table_format(self.encoding, self.separator, self.decimal, self.date_format, self.user_columns)
 
-    def read_one(self, path: Path | None, what: str) -> Reading | None:
+    def read_one(self, path: Path | str | None, what: str) -> Reading | None:
         """The table of "events", "items" or "users" in a file; None for no file. Raises as `llmrec.data.reading.read`."""
         from llmrec.data.reading import read
 
         known = {"events": self.events, "items": self.items, "users": self.users}[what]()
         return None if path is None else read(path, what, known, self.on_bad_rows)
 
-    def read(self, events: Path, items: Path | None) -> tuple[Reading, Reading | None]:
+    def read(self, events: Path | str, items: Path | str | None) -> tuple[Reading, Reading | None]:
         """The tables in the files. Raises what `llmrec.data.reading.read` raises."""
         from llmrec.data.reading import read
 

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 def recommend(
     folder: Path,
     users: str | None,
-    histories: Path | None,
-    attributes: Path | None,
+    histories: Path | str | None,
+    attributes: Path | str | None,
     context: tuple[str, ...],
     adapter: Path | None,
     everybody: bool,

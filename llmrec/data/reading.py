@@ -20,10 +20,11 @@ from llmrec.data import typed
 from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES, NUMBERS, fold
 from llmrec.data.decoding import as_utf8, doubts_of, raw_bytes
 from llmrec.data.encodings import is_utf8
-from llmrec.data.files import ID_NAMES, JSON, PACKED, UNTYPED, check_file, read_folder, read_parquet
+from llmrec.data.files import ID_NAMES, JSON, PACKED, UNTYPED
 from llmrec.data.frames import is_text, plain
 from llmrec.data.json_rows import read_json
 from llmrec.data.meanings import Meanings, column_meanings, folded, known_names, untagged
+from llmrec.data.places import Place, placed, typed_table
 from llmrec.data.published import published_layout, with_categories
 from llmrec.data.report import Step
 from llmrec.data.rows import UNIT, Broken, first_rows, read_rows
@@ -86,7 +87,7 @@ class _Raw:
 
 
 def read(
-    path: str | Path,
+    path: str | Path | Place,
     what: str = "events",
     table_format: TableFormat = TableFormat(),  # noqa: B008  (frozen)
     on_bad_rows: OnBadRows = "few",
@@ -94,7 +95,8 @@ def read(
     """The table in a file: text with any separator, encoding, decimal sign and date format, JSON lines, or Parquet.
 
     path: .csv, .tsv, .txt and the like, .json, .jsonl, .parquet, a folder of Parquet files or of a saved Hugging Face dataset;
-        text also compressed by gzip, bzip2 or xz.
+        text also compressed by gzip, bzip2 or xz. Or an address on the hub, `hf://datasets/owner/name` and what may be behind
+        it, see `hub_tables.fetched_table`.
     what: "events", "items" or "users": which columns are looked for, by names in English, German, French, Spanish and Chinese.
         Of users only `user_id` is; every other column is an attribute under its own name.
     table_format: what is known of the format; the rest is found.
@@ -111,10 +113,9 @@ def read(
     for name, value, allowed in (("what", what, _TABLES), ("on_bad_rows", on_bad_rows, get_args(OnBadRows))):
         if value not in allowed:
             raise DataError(f"{name} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
-    path = Path(path).expanduser()
-    check_file(path, what)
-    named = f"{what}: {str(path)!r}"
-    raw, found = _raw(path, what, named, table_format)
+    place = placed(path, what)
+    named = f"{what}: {place.said!r}"
+    raw, found = _raw(place, what, named, table_format)
     total = len(raw.table) + len(raw.broken)
     _check_broken(raw.broken, total, on_bad_rows, named)
     if not len(raw.table):
@@ -129,7 +130,7 @@ def read(
         Step(UNREADABLE, what, len(table), 0, done.lost, "; ".join(filter(None, done.losses))),
     )
     notes = (
-        _format_note(path, what, found, raw.untyped),
+        _format_note(place.name, what, found, raw.untyped),
         *_column_notes(meanings, what),
         *(f"{what}: {doubt}" for doubt in raw.doubts),
     )
@@ -141,17 +142,17 @@ def few(broken: int, rows: int) -> bool:
     return broken <= max(1, FEW * rows)
 
 
-def detect(path: str | Path, what: str = "events", table_format: TableFormat = TableFormat()) -> TableFormat:  # noqa: B008
+def detect(path: str | Path | Place, what: str = "events", table_format: TableFormat = TableFormat()) -> TableFormat:  # noqa: B008
     """The format of a file with everything that `read` finds, looking at every row; see there for the errors."""
     return read(path, what, table_format, "skip").format
 
 
-def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
-    if path.is_dir() or path.suffix.lower() == ".parquet":
-        table = plain(read_folder(path, what) if path.is_dir() else read_parquet(path, what))
+def _raw(place: Place, what: str, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
+    if (typed_columns := typed_table(place, what)) is not None:
+        table = plain(typed_columns)
         known = replace(known, encoding=None, separator=None, names=None, skip_rows=0)  # said of another file
         return _Raw(tuple(table.column_names), table, np.zeros(len(table), np.int64), (), False), known
-    data = raw_bytes(path, what)
+    path, data = place.path, raw_bytes(place.path, named)
     layout = published_layout(path, what, data) if known.names is None else None
     if layout is not None:
         known = replace(known, names=layout.names, separator=known.separator or layout.separator)
@@ -171,7 +172,7 @@ def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, T
     raw, known = _text(data, what, named, known)
     if layout is not None:
         table, names = with_categories(raw.table, raw.names, layout)
-        doubts = (f"{path.name} has no names and is read as MovieLens's: {', '.join(names)}", *doubts)
+        doubts = (f"{place.name} has no names and is read as MovieLens's: {', '.join(names)}", *doubts)
         raw = replace(raw, table=table, names=names)
     return replace(raw, doubts=doubts), known
 
@@ -318,13 +319,13 @@ def _shown(broken: tuple[Broken, ...]) -> str:
     return "; ".join(map(str, broken[:3])) + more
 
 
-def _format_note(path: Path, what: str, found: TableFormat, untyped: bool) -> str:
+def _format_note(name: str, what: str, found: TableFormat, untyped: bool) -> str:
     if not untyped:
-        return f"{what}: {path.name} is read as {'Parquet' if found.encoding is None else 'JSON'}"
+        return f"{what}: {name} is read as {'Parquet' if found.encoding is None else 'JSON'}"
     decimal = {",": "a decimal comma", ".": "a decimal point"}.get(found.decimal or "", "")
     dates = f"dates as {ORDERS[found.date_order]}" if found.date_order else ""
     parts = [f"encoding {found.encoding}", f"separator {found.separator!r}", decimal, dates]
-    return f"{what}: {path.name} is read with {', '.join(part for part in parts if part)}"
+    return f"{what}: {name} is read with {', '.join(part for part in parts if part)}"
 
 
 def _column_notes(meanings: Meanings, what: str) -> list[str]:

@@ -16,6 +16,7 @@ from llmrec.data.columns import user_columns
 from llmrec.data.dataset import Dataset
 from llmrec.data.files import TEXT
 from llmrec.data.frames import coded
+from llmrec.data.hub_tables import is_address
 from llmrec.data.ids import Ids
 from llmrec.data.merge import check_kinds
 from llmrec.data.reading import Reading
@@ -46,7 +47,7 @@ def is_table(users: Any) -> bool:
     if isinstance(users, (list, tuple)):
         return bool(users) and all(isinstance(row, Mapping) for row in users)
     if isinstance(users, str):
-        return Path(users).suffix.lower() in (*TEXT, ".parquet")
+        return is_address(users) or Path(users).suffix.lower() in (*TEXT, ".parquet")
     return (
         isinstance(users, (Mapping, Path))
         or hasattr(users, "column_names")

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from llmrec.data.clean import CleaningReport
+from llmrec.data.hub_tables import is_address
 from llmrec.encoder.weights import Weights
 from llmrec.errors import MissingExtraError, WeightsError
 from llmrec.evaluation.card import MARK, model_card
@@ -46,14 +47,14 @@ def fit_facts(
     """Everything that the report says beside its rows, as JSON values.
 
     evaluation: None where nothing was measured. cleaned: what cleaning did, `recommender.report` when None; only its counts are
-    kept. files: what was trained on, of which the names are kept. seconds: of everything so far.
+    kept. files: what was trained on: addresses on the hub, and the names of files. seconds: of everything so far.
     """
     state, report = recommender.state, recommender.report if cleaned is None else cleaned
     return {
         "llmrec": library_version(),
         "commit": _commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "files": [Path(file).name for file in files],
+        "files": [str(file) if is_address(file) else Path(file).name for file in files],
         "data": _data(state, recommender),
         "cleaning": [
             {name: value for name, value in asdict(step).items() if name != "detail"}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from pathlib import Path
 
@@ -263,3 +264,14 @@ def test_evaluate_says_who_was_trained_on_and_whose_histories_are_too_short(shop
     assert "Warning: evaluate: 4 of 4 users were trained on by fit" in said
     said = run("evaluate", shop / "shop", tmp_path / "trained.csv", "--known", 50, code=2).stderr
     assert "no user has 50 + 3 baskets" in said
+
+
+def test_a_table_may_be_on_the_hub(shop, data_hub, tmp_path):
+    data_hub.put("datasets/me/clicks", {"held_out.csv": (shop / "held_out.csv").read_bytes()})
+    wanted = run("recommend", shop / "shop", "--histories", shop / "held_out.csv", "--json", "--quiet").stdout
+    for address in ("hf://datasets/me/clicks", "hf://datasets/me/clicks/held_out.csv", "hf://datasets/me/clicks?split=train"):
+        assert run("recommend", shop / "shop", "--histories", address, "--json", "--quiet").stdout == wanted
+        typed = shlex.split(run("check", address, "--quiet").stdout)
+        assert typed[:3] == ["llmrec", "fit", address]
+    said = run("check", "hf://datasets/me/none", code=2).stderr
+    assert said.startswith("Error: events: 'hf://datasets/me/none': no data set") and len(said.splitlines()) == 1
