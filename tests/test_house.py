@@ -125,7 +125,15 @@ def test_the_document_is_read_as_it_is_meant():
     )
     assert LEVEL["index"] < LEVEL["adapters"] < LEVEL["meta"] < LEVEL["ranking"] < LEVEL["recommender"] < LEVEL["scenes"]
     assert LEVEL["scenes"] < LEVEL["cli"]
-    assert set(gates(ARCHITECTURE)) == {"narwhals", "transformers", "faiss", "matplotlib", "yaml", "huggingface_hub", "datasets"}
+    assert set(gates(ARCHITECTURE)) == {
+        "narwhals",
+        "transformers",
+        "faiss",
+        "matplotlib",
+        "yaml",
+        "huggingface_hub",
+        "datasets",
+    }
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,11 @@ def placed(source: str | Path | Place, what: str) -> Place:
         return Place(fetched_table(source, f"{what}: {said!r}"), said, said)
     path = Path(source).expanduser()
     if not path.exists():
-        web = " An address on the web is not read: download the file first." if ":/" in str(path) else ""
-        raise DataError(f"{what}: there is no file {str(path)!r}; pass the path of a .csv or .parquet file, or another.{web}")
+        web = " An address on the web is not read, but for hf://datasets/owner/name: download the file first."
+        raise DataError(
+            f"{what}: there is no file {str(path)!r}; pass the path of a .csv or .parquet file, or another."
+            f"{web if ':/' in str(path) else ''}"
+        )
     return Place((path,), str(path), path.name)
 
 
