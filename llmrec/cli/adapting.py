@@ -50,7 +50,7 @@ def adapt(
     from llmrec.recommender.user_adapter import KIND
 
     check_place(out, KIND)
-    reading = format_given().read_one(histories, "events")
+    reading = format_given().read_one(histories, "events", folder)
     tell_of(reading, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)

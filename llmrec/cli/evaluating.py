@@ -67,7 +67,8 @@ def evaluate(
 
     if out is not None:
         check_parent(out)
-    reading, people = (format_given().read_one(path, what) for path, what in ((events, "events"), (users, "users")))
+    written = format_given()
+    reading, people = (written.read_one(path, what, folder) for path, what in ((events, "events"), (users, "users")))
     assert reading is not None  # EVENTS is required
     tell_of(reading, people, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):

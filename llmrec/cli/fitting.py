@@ -136,6 +136,7 @@ def fit(
         )
         if recommender.held_out is not None:
             recommender.observe(recommender.held_out)
+        recommender.keep_format(first.format)
         recommender.save_pretrained(out, histories=True)
         remove_report(out)  # of an older save, while this one is measured
         found = measured(recommender, verbose)

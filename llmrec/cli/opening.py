@@ -75,7 +75,7 @@ def open_scene(
 
     check_place(out, KIND)
     written = format_given()
-    first, second = (written.read_one(path, what) for path, what in ((events, "events"), (items, "items")))
+    first, second = (written.read_one(path, what, folder) for path, what in ((events, "events"), (items, "items")))
     tell_of(first, second, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
         known = Scenes.from_pretrained(folder, seed=seed)

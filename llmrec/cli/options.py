@@ -98,12 +98,18 @@ class FormatOptions:
 
         return table_format(self.encoding, self.separator, self.decimal, self.date_format, self.user_columns)
 
-    def read_one(self, path: Path | str | None, what: str) -> Reading | None:
-        """The table of "events", "items" or "users" in a file; None for no file. Raises as `llmrec.data.reading.read`."""
+    def read_one(self, path: Path | str | None, what: str, shop: Path | None = None) -> Reading | None:
+        """The table of "events", "items" or "users" in a file; None for no file. Raises as `llmrec.data.reading.read`.
+
+        shop: folder of a recommender or a scene, which may know how the shop writes its files.
+        """
         from llmrec.data.reading import read
+        from llmrec.data.table_format import TableFormat
+        from llmrec.recommender.written import format_of
 
         known = {"events": self.events, "items": self.items, "users": self.users}[what]()
-        return None if path is None else read(path, what, known, self.on_bad_rows)
+        kept = None if shop is None else format_of(shop)
+        return None if path is None else read(path, what, known, self.on_bad_rows, kept or TableFormat())
 
     def read(self, events: Path | str, items: Path | str | None) -> tuple[Reading, Reading | None]:
         """The tables in the files. Raises what `llmrec.data.reading.read` raises."""
@@ -258,12 +264,12 @@ def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningR
 
 def tell_of(*readings: Reading | None, quiet: bool) -> None:
     """A line on stderr for every step of the readings that left out rows or values, and if not `quiet` for what was
-    repaired."""
+    repaired, and what was read as in the shop's other files."""
     for reading in readings:
         if reading is not None:
             for line in reading.losses:
                 warn(line)
-            for line in () if quiet else reading.repairs:
+            for line in () if quiet else (*reading.assumed, *reading.repairs):
                 click.echo(f"Note: {line}", err=True)
 
 

@@ -45,7 +45,8 @@ class Reading:
     """A table out of a file, and how it was read.
 
     table: under the library's names. format: with everything that was found. steps, notes: for the report of the cleaning.
-    broken: rows that are not in the table. unread: names of columns that mean nothing to the library.
+    broken: rows that are not in the table. unread: names of columns that mean nothing to the library. assumed: what was left
+    open and read as in other files of the shop, a sentence each.
     """
 
     table: pa.Table
@@ -54,6 +55,7 @@ class Reading:
     notes: tuple[str, ...]
     broken: tuple[Broken, ...]
     unread: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -91,6 +93,7 @@ def read(
     what: str = "events",
     table_format: TableFormat = TableFormat(),  # noqa: B008  (frozen)
     on_bad_rows: OnBadRows = "few",
+    shop: TableFormat = TableFormat(),  # noqa: B008  (frozen)
 ) -> Reading:
     """The table in a file: text with any separator, encoding, decimal sign and date format, JSON lines, or Parquet.
 
@@ -102,6 +105,8 @@ def read(
     table_format: what is known of the format; the rest is found.
     on_bad_rows: rows with too many or too few fields are an error ("error"), left out and named in `broken` and `steps`
         ("skip"), or left out where there is one, or they are at most 1 in 100 ("few").
+    shop: the decimal sign and the order of dates in other files of the same shop. A file that leaves one of them open is read
+        by it, which `assumed` and the notes say.
 
     Ids stay text where a number would not keep them as they are written ("007"). A column is read with a decimal comma, and
     dates with the day first, only where its values allow nothing else.
@@ -123,7 +128,8 @@ def read(
         raise DataError(f"{named}: holds a header line but no readable row{why}; expected at least one")
     given = (*(found.columns or ()), *((name, "") for name in found.left_out))
     meanings = column_meanings(list(raw.names), what, given)
-    table, found, done = _typed(raw, meanings, replace(found, columns=meanings.pairs), what, named)
+    table, found, done = _typed(raw, meanings, replace(found, columns=meanings.pairs), shop, what, named)
+    assumed = tuple(f"{what}: {said}" for said in done.assumed)
     steps = (
         Step("broken rows", what, total, len(raw.broken), 0, _shown(raw.broken)),
         Step(REPAIRED, what, len(table), 0, done.repaired, "; ".join(filter(None, done.repairs))),
@@ -133,8 +139,9 @@ def read(
         _format_note(place.name, what, found, raw.untyped),
         *_column_notes(meanings, what),
         *(f"{what}: {doubt}" for doubt in raw.doubts),
+        *assumed,
     )
-    return Reading(table, found, steps, notes, raw.broken, meanings.unread)
+    return Reading(table, found, steps, notes, raw.broken, meanings.unread, assumed)
 
 
 def few(broken: int, rows: int) -> bool:
@@ -239,15 +246,18 @@ def _check_broken(broken: tuple[Broken, ...], total: int, on_bad_rows: OnBadRows
 @dataclass
 class _Done:
     """What reading the values did: numbers repaired and lost, and in words what was repaired and lost of each column, "" for
-    nothing."""
+    nothing, and what was read as in other files."""
 
     repaired: int = 0
     lost: int = 0
     repairs: list[str] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)
 
 
-def _typed(raw: _Raw, meanings: Meanings, found: TableFormat, what: str, named: str) -> tuple[pa.Table, TableFormat, _Done]:
+def _typed(
+    raw: _Raw, meanings: Meanings, found: TableFormat, shop: TableFormat, what: str, named: str
+) -> tuple[pa.Table, TableFormat, _Done]:
     """The table under the library's names with columns of their types, the format with what its values told, and what was
     repaired and lost."""
     columns = {
@@ -263,7 +273,7 @@ def _typed(raw: _Raw, meanings: Meanings, found: TableFormat, what: str, named: 
     text = {ours: column for ours, column in columns.items() if is_text(column.values.type)}
     done = _Done()
     numeric = [column for ours, column in text.items() if ours in NUMBERS]
-    read_as, decimal = typed.numbers(numeric, found.decimal)
+    read_as, decimal, done.assumed = typed.numbers(numeric, found.decimal, shop.decimal)
     for column, read_column in zip(numeric, read_as, strict=True):
         values[column.ours] = typed.floats(read_column)
         done.repaired += read_column.repaired
@@ -273,8 +283,9 @@ def _typed(raw: _Raw, meanings: Meanings, found: TableFormat, what: str, named: 
         done.losses.append(lost)
     order = None
     if "timestamp" in text:
-        values["timestamp"], order, lost = typed.times(text["timestamp"], found.date_order)
+        values["timestamp"], order, lost, assumed = typed.times(text["timestamp"], found.date_order, shop.date_order)
         done.losses.append(lost)
+        done.assumed += [assumed] if assumed else []
     for ours in ID_NAMES:
         if ours in text and raw.untyped:
             values[ours], repaired, lost = typed.ids(text[ours], decimal)
