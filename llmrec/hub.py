@@ -10,13 +10,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from llmrec.errors import ArtefactError, DataError, LlmrecError
 from llmrec.store import MANIFEST, library_version, located, may_stand_beside
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_ADDRESS = re.compile(r"hf:/+(?=[^/])")  # as a Path, it has lost one of its two strokes
 _SHOWN = 3  # files of a data set in a message
+
+
+def is_address(source: Any) -> bool:
+    """Whether a table is given by an address on the hub, such as hf://datasets/owner/name."""
+    return isinstance(source, (str, Path)) and _ADDRESS.match(str(source)) is not None
+
+
+def address(source: str | Path) -> str:
+    """The address as it is written: hf:// and what is behind it."""
+    return _ADDRESS.sub("hf://", str(source), count=1)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from llmrec.data.hub_tables import address, is_address
 from llmrec.data.report import counted
+from llmrec.hub import address, is_address
 from llmrec.store import located
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ is run.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,18 @@ import pyarrow as pa
 
 from llmrec.data.files import TEXT
 from llmrec.errors import DataError, MissingExtraError
-from llmrec.hub import DataFile, data_file, fetched_file, files_of, hub_asked, newest_commit, some_addresses
+from llmrec.hub import (
+    DataFile,
+    address,
+    data_file,
+    fetched_file,
+    files_of,
+    hub_asked,
+    is_address,
+    newest_commit,
+    some_addresses,
+)
 
-_ADDRESS = re.compile(r"hf:/+(?=[^/])")  # as a Path, it has lost one of its two strokes
 _NO_SCRIPTS = 4  # the first version of `datasets` that runs no code of a data set
 _FORMATS = (".parquet", ".arrow")  # of which a table may be in several files
 
@@ -31,16 +39,6 @@ class _Choice:
 
     name: str | None = None
     split: str | None = None
-
-
-def is_address(source: Any) -> bool:
-    """Whether a table is given by an address on the hub."""
-    return isinstance(source, (str, Path)) and _ADDRESS.match(str(source)) is not None
-
-
-def address(source: str | Path) -> str:
-    """The address as it is written: hf:// and what is behind it."""
-    return _ADDRESS.sub("hf://", str(source), count=1)
 
 
 def fetched_table(source: str | Path, named: str) -> tuple[Path, ...]:
@@ -136,7 +134,7 @@ def _one_table(files: list[str], of: DataFile, named: str) -> list[str]:
 def _library() -> Any:
     """The library `datasets`. Raises MissingExtraError where it is not installed, or so old that it runs code of data sets."""
     try:
-        import datasets
+        import datasets  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError(
             "a whole data set of the Hugging Face hub needs the library datasets: pip install 'llmrec[datasets]', or give one "

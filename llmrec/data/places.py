@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from llmrec.data.files import JSON, UNTYPED, read_arrow, read_folder, read_parquet
-from llmrec.data.hub_tables import address, fetched_table, is_address
+from llmrec.data.hub_tables import fetched_table
 from llmrec.errors import DataError
+from llmrec.hub import address, is_address
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from llmrec.data.columns import user_columns
 from llmrec.data.dataset import Dataset
 from llmrec.data.files import TEXT
 from llmrec.data.frames import coded
-from llmrec.data.hub_tables import is_address
 from llmrec.data.ids import Ids
 from llmrec.data.merge import check_kinds
 from llmrec.data.reading import Reading
@@ -24,6 +23,7 @@ from llmrec.data.report import counted
 from llmrec.data.tables import empty_table, opened, said_of
 from llmrec.data.values import repeated
 from llmrec.errors import DataError
+from llmrec.hub import is_address
 
 
 @dataclass(frozen=True, eq=False)

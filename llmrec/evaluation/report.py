@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from llmrec.data.clean import CleaningReport
-from llmrec.data.hub_tables import is_address
 from llmrec.encoder.weights import Weights
 from llmrec.errors import MissingExtraError, WeightsError
 from llmrec.evaluation.card import MARK, model_card
 from llmrec.evaluation.held_out import Evaluation
 from llmrec.evaluation.plot import Panel, plot
 from llmrec.evaluation.summary import ITEMS, curves
+from llmrec.hub import is_address
 from llmrec.metrics.report import write_report
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.state import State

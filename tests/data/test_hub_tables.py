@@ -12,7 +12,6 @@ import pyarrow.parquet
 import pytest
 from huggingface_hub import constants
 
-from llmrec.data import hub_tables
 from llmrec.data.build import build, read_catalogue
 from llmrec.data.changes import read_additions
 from llmrec.data.clean import Cleaning
@@ -21,6 +20,7 @@ from llmrec.data.places import placed, untyped
 from llmrec.data.reading import read
 from llmrec.data.user_tables import is_table
 from llmrec.errors import DataError, MissingExtraError
+from llmrec.hub import is_address
 
 ROWS = {"user_id": ["ann", "bob"], "item_id": ["007", "7"], "timestamp": ["2026-01-01", "2026-01-02"]}
 ITEMS = b"item_id,title\n007,red mug\n7,blue mug\n8,a lamp\n"
@@ -234,7 +234,7 @@ def test_without_a_connection_the_cache_is_taken_or_the_remedy_said(hub, monkeyp
 
 def test_no_address_asks_nobody(hub, tmp_path):
     for source in ("gone.csv", "hf:", "hf://", str(tmp_path / "hf:" / "x.csv"), "https://huggingface.co/datasets/me/shop"):
-        assert not hub_tables.is_address(source)
+        assert not is_address(source)
         with pytest.raises(DataError, match="there is no file"):
             read(source)
     assert hub.asked == []
