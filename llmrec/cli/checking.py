@@ -37,12 +37,12 @@ _ROWS = 3
 @format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Print the command to train with, and nothing else.")
-def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
+def check(events: Path | str, items: Path | str | None, as_json: bool, quiet: bool) -> None:
     """Show how files are read, what cleaning would drop, and the command that trains on them. Nothing is written.
 
     EVENTS, ITEMS: .csv, .tsv, .txt, .json lines or .parquet, text also as .gz, in any encoding, with any separator; or a folder
-    of .parquet files or of a saved Hugging Face dataset. Anything that could be read in two ways, such as the date 03/04/2026,
-    is an error that names the option to settle it.
+    of .parquet files or of a saved Hugging Face dataset; or hf://datasets/owner/name of the hub, also with /FILE behind it.
+    Anything that could be read in two ways, such as the date 03/04/2026, is an error that names the option to settle it.
 
     \b
     Examples:
@@ -77,7 +77,9 @@ def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
         click.echo(f"What cleaning does to it\n{said}\n\n{_kept(dataset)}\n\nTrain on it:\n  {command}")
 
 
-def _command(events: Path, items: Path | None, written: FormatOptions, readings: tuple[Reading, Reading | None]) -> str:
+def _command(
+    events: Path | str, items: Path | str | None, written: FormatOptions, readings: tuple[Reading, Reading | None]
+) -> str:
     from llmrec.data.reading import few
 
     order = readings[0].format.date_order
@@ -88,7 +90,7 @@ def _command(events: Path, items: Path | None, written: FormatOptions, readings:
     return shlex.join(["llmrec", "fit", *files, "--out", "shop/", *exact.words()])
 
 
-def _shown(path: Path, reading: Reading) -> str:
+def _shown(path: Path | str, reading: Reading) -> str:
     """The guess: format, columns, broken rows and the first rows as they were read."""
     from llmrec.data.reading import REPAIRED, UNREADABLE
     from llmrec.data.table_format import ORDERS
@@ -130,8 +132,8 @@ def _kept(dataset: Dataset) -> str:
 
 
 def _facts(
-    events: Path,
-    items: Path | None,
+    events: Path | str,
+    items: Path | str | None,
     readings: tuple[Reading, Reading | None],
     dataset: Dataset,
     report: CleaningReport,

@@ -42,7 +42,14 @@ LEGEND = "▲ better and ▼ worse than that method beyond noise, = neither. In 
 @event_format_options
 @user_format_options
 def evaluate(
-    folder: Path, events: Path, known: int, users: Path | None, seed: int, form: str | None, out: Path | None, quiet: bool
+    folder: Path,
+    events: Path | str,
+    known: int,
+    users: Path | str | None,
+    seed: int,
+    form: str | None,
+    out: Path | None,
+    quiet: bool,
 ) -> None:
     """Rank the later baskets of users whom a recommender was not trained on, once their first baskets are known.
 
@@ -60,7 +67,8 @@ def evaluate(
 
     if out is not None:
         check_parent(out)
-    reading, people = (format_given().read_one(path, what) for path, what in ((events, "events"), (users, "users")))
+    written = format_given()
+    reading, people = (written.read_one(path, what, folder) for path, what in ((events, "events"), (users, "users")))
     assert reading is not None  # EVENTS is required
     tell_of(reading, people, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):

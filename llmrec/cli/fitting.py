@@ -78,9 +78,9 @@ SETTINGS = ("quick", "default", "best")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Show no progress; print the command to recommend with.")
 def fit(
-    events: Path,
-    items: Path | None,
-    users: Path | None,
+    events: Path | str,
+    items: Path | str | None,
+    users: Path | str | None,
     context: str | None,
     scene: str | None,
     repeat_purchases: bool,
@@ -136,6 +136,7 @@ def fit(
         )
         if recommender.held_out is not None:
             recommender.observe(recommender.held_out)
+        recommender.keep_format(first.format)
         recommender.save_pretrained(out, histories=True)
         remove_report(out)  # of an older save, while this one is measured
         found = measured(recommender, verbose)

@@ -49,8 +49,8 @@ _SHOWN = 3
 @click.option("--quiet", is_flag=True, help="Print the command to recommend with, and nothing else.")
 def open_scene(
     folder: Path,
-    events: Path | None,
-    items: Path | None,
+    events: Path | str | None,
+    items: Path | str | None,
     scene: str | None,
     out: Path,
     no_comparison: bool,
@@ -75,7 +75,7 @@ def open_scene(
 
     check_place(out, KIND)
     written = format_given()
-    first, second = (written.read_one(path, what) for path, what in ((events, "events"), (items, "items")))
+    first, second = (written.read_one(path, what, folder) for path, what in ((events, "events"), (items, "items")))
     tell_of(first, second, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
         known = Scenes.from_pretrained(folder, seed=seed)

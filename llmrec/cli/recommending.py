@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 def recommend(
     folder: Path,
     users: str | None,
-    histories: Path | None,
-    attributes: Path | None,
+    histories: Path | str | None,
+    attributes: Path | str | None,
     context: tuple[str, ...],
     adapter: Path | None,
     everybody: bool,
@@ -117,7 +117,8 @@ def recommend(
     if out is not None:
         check_parent(out)
     here = context_of(context)
-    reading, people = (format_given().read_one(path, what) for path, what in ((histories, "events"), (attributes, "users")))
+    written = format_given()
+    reading, people = (written.read_one(path, what, folder) for path, what in ((histories, "events"), (attributes, "users")))
     tell_of(reading, people, quiet=quiet)
     table = None if reading is None else reading.table
     with told(), nullcontext() if quiet else overheard("" if batched else "Note: "):

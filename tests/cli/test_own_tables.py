@@ -19,7 +19,9 @@ from llmrec.cli import main
 from llmrec.cli.recommending import known_ids
 from llmrec.cli.tables import aligned, form_of, put
 from llmrec.data.ids import Ids
+from llmrec.data.table_format import TableFormat
 from llmrec.errors import DataLossWarning
+from llmrec.recommender.written import format_of
 
 GERMAN = dict(
     zip(
@@ -117,6 +119,8 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
     command = shlex.split(facts["command"])
     assert facts["users"] == 60
     assert command[:4] == ["llmrec", "recommend", str(shop), "--users"]
+    written = {"german": TableFormat(decimal=",", date_order="dmy"), "chinese": TableFormat(decimal=".")}
+    assert format_of(shop) == written.get(dress, TableFormat(decimal=".", date_order="mdy"))
     listed = run(*command[1:]).stdout
     title = DRESSES[dress][1].split("{}")[0]
     assert title in listed and len(listed.splitlines()) == 11
