@@ -16,13 +16,14 @@ from llmrec.encoder.users import Read, Reading
 from llmrec.errors import DataError
 from llmrec.evaluation.comparison import METRICS, Arm, Cell, cells, compare
 from llmrec.evaluation.controls import LARGEST, fit_tuned_controls
-from llmrec.evaluation.summary import ITEMS, OURS, ZERO, baskets, label, losses, sentence, table_lines
+from llmrec.evaluation.summary import ITEMS, OURS, ZERO, baskets, label, losses, sentence, table_text
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.given import attributes_of, events_to_evaluate, user_table
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.state import State
+from llmrec.screen import PLAIN, Screen, paragraph
 
 BENCHMARK = "held-out users"
 KNOWN = (1, 3, 5)
@@ -47,6 +48,10 @@ class Evaluation:
         return tuple(self.protocol["items"])
 
     def __str__(self) -> str:
+        return self.shown(PLAIN)
+
+    def shown(self, screen: Screen) -> str:
+        """The same as text for a screen."""
         told = self.protocol
         most = max(setting["users"] for setting in told["settings"])
         lines = [
@@ -54,9 +59,9 @@ class Evaluation:
             f"{baskets(told['horizon'])}.",
             "Beside a method: whether it is below (▼), level with (=) or above (▲) llmrec, and the difference's 95% interval.",
         ]
-        for which in self.kinds:
-            lines += ["", f"{ITEMS[which]}:", *table_lines(self.rows, "basket", which, 128)]
-        return "\n".join([*lines, "", *self.verdict])
+        parts = ["\n".join(paragraph(line, screen) for line in lines)]
+        parts += [f"{ITEMS[which]}:\n{table_text(self.rows, 'basket', which, screen)}" for which in self.kinds]
+        return "\n\n".join([*parts, "\n".join(paragraph(one, screen) for one in self.verdict)])
 
     @property
     def verdict(self) -> tuple[str, ...]:
