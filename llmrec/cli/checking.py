@@ -22,7 +22,7 @@ from llmrec.cli.options import (
     with_reading,
 )
 from llmrec.cli.tables import aligned
-from llmrec.data.report import counted
+from llmrec.data.report import counted, report_text
 from llmrec.screen import Column, Screen, paragraph, screen_of, text_table
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
     elif quiet:
         click.echo(command)
     else:
-        said = with_reading(report, *readings).shown(screen)
+        said = report_text(with_reading(report, *readings), screen)
         click.echo(f"What cleaning does to it\n{said}\n\n{_kept(dataset, screen)}\n\nTrain on it:\n  {command}")
 
 

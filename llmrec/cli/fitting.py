@@ -26,6 +26,7 @@ from llmrec.cli.options import (
     warn_if_few,
     with_reading,
 )
+from llmrec.data.report import report_text
 from llmrec.screen import paragraph, screen_of
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def fit(
       llmrec fit orders.csv --items products.csv --scene category --out shop/
     """
     from llmrec.data.clean import Cleaning
+    from llmrec.evaluation.held_out import evaluation_text
     from llmrec.evaluation.report import fit_facts, remove_report, save_report
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.settings import Settings
@@ -175,9 +177,9 @@ def fit(
     else:
         screen = screen_of(sys.stdout)
         done = paragraph(f"{out}: {recommender!r}, {seconds / 60:.1f} min in all. Recommend with:", screen)
-        click.echo(f"{report.shown(screen)}\n\n{done}\n  {command}")
+        click.echo(f"{report_text(report, screen)}\n\n{done}\n  {command}")
         if found is not None:
-            click.echo(f"\nEvaluation, in full in {out / 'README.md'}:\n{found.shown(screen)}")
+            click.echo(f"\nEvaluation, in full in {out / 'README.md'}:\n{evaluation_text(found, screen)}")
 
 
 def measured(recommender: Recommender, verbose: bool) -> Evaluation | None:

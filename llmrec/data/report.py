@@ -48,19 +48,20 @@ class CleaningReport:
         return {"steps": [asdict(step) for step in self.steps], "notes": list(self.notes)}
 
     def __str__(self) -> str:
-        return self.shown(Screen(WIDTH))
+        return report_text(self, Screen(WIDTH))
 
-    def shown(self, screen: Screen) -> str:
-        """The report as text for a screen."""
-        first = {step.table: step for step in reversed(self.steps)}  # says how many rows came
-        idle = [s for s in self.steps if s is not first[s.table] and not (s.rows_dropped or s.rows_changed or s.detail)]
-        told = [s for s in self.steps if not any(s is one for one in idle)]
-        body = [(s.table, s.name, f"{s.rows_in:,}", f"{s.rows_dropped:,}", f"{s.rows_changed:,}", s.detail) for s in told]
-        lines = [text_table(_HEAD, body, screen)]
-        for table in dict.fromkeys(step.table for step in idle):
-            names = ", ".join(step.name for step in idle if step.table == table)
-            lines.append(paragraph(names, screen, f"{table}, nothing to do: "))
-        return "\n".join([*lines, *(paragraph(note, screen, "note: ") for note in self.notes)])
+
+def report_text(report: CleaningReport, screen: Screen) -> str:
+    """The report as text for a screen."""
+    first = {step.table: step for step in reversed(report.steps)}  # says how many rows came
+    idle = [s for s in report.steps if s is not first[s.table] and not (s.rows_dropped or s.rows_changed or s.detail)]
+    told = [s for s in report.steps if not any(s is one for one in idle)]
+    body = [(s.table, s.name, f"{s.rows_in:,}", f"{s.rows_dropped:,}", f"{s.rows_changed:,}", s.detail) for s in told]
+    lines = [text_table(_HEAD, body, screen)]
+    for table in dict.fromkeys(step.table for step in idle):
+        names = ", ".join(step.name for step in idle if step.table == table)
+        lines.append(paragraph(names, screen, f"{table}, nothing to do: "))
+    return "\n".join([*lines, *(paragraph(note, screen, "note: ") for note in report.notes)])
 
 
 def losses(steps: tuple[Step, ...], above: float = LOSS) -> tuple[str, ...]:

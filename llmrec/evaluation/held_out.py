@@ -48,20 +48,7 @@ class Evaluation:
         return tuple(self.protocol["items"])
 
     def __str__(self) -> str:
-        return self.shown(PLAIN)
-
-    def shown(self, screen: Screen) -> str:
-        """The same as text for a screen."""
-        told = self.protocol
-        most = max(setting["users"] for setting in told["settings"])
-        lines = [
-            f"{most:,} held-out users, {told['items_ranked']:,} items: NDCG@10 on what they take in their next "
-            f"{baskets(told['horizon'])}.",
-            "Beside a method: whether it is below (▼), level with (=) or above (▲) llmrec, and the difference's 95% interval.",
-        ]
-        parts = ["\n".join(paragraph(line, screen) for line in lines)]
-        parts += [f"{ITEMS[which]}:\n{table_text(self.rows, 'basket', which, screen)}" for which in self.kinds]
-        return "\n\n".join([*parts, "\n".join(paragraph(one, screen) for one in self.verdict)])
+        return evaluation_text(self)
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -72,6 +59,20 @@ class Evaluation:
     def losses(self) -> tuple[str, ...]:
         """A sentence for every control that is clearly better somewhere."""
         return tuple(_said(which, one) for which in self.kinds for one in losses(self.rows, "basket", which))
+
+
+def evaluation_text(found: Evaluation, screen: Screen = PLAIN) -> str:
+    """What came out as text for a screen."""
+    told = found.protocol
+    most = max(setting["users"] for setting in told["settings"])
+    lines = [
+        f"{most:,} held-out users, {told['items_ranked']:,} items: NDCG@10 on what they take in their next "
+        f"{baskets(told['horizon'])}.",
+        "Beside a method: whether it is below (▼), level with (=) or above (▲) llmrec, and the difference's 95% interval.",
+    ]
+    parts = ["\n".join(paragraph(line, screen) for line in lines)]
+    parts += [f"{ITEMS[which]}:\n{table_text(found.rows, 'basket', which, screen)}" for which in found.kinds]
+    return "\n\n".join([*parts, "\n".join(paragraph(one, screen) for one in found.verdict)])
 
 
 def evaluate_held_out(
