@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["number", "whole", "title", "sentence"]
 _GAP = "  "  # between two columns
-_TITLE, _SENTENCE = 12, 28  # the least columns of the screen for a title, and for a sentence beside others
+_TITLE, _SENTENCE = 12, 36  # the least columns of the screen for a title, and for a sentence beside the others
 _INDENT = "    "  # of a sentence below its row
 _CONTROL = dict.fromkeys([*range(10), *range(11, 32), *range(127, 160)], "�")  # what moves a cursor or changes colours
 
@@ -38,8 +38,8 @@ class Column:
     """A column of a table.
 
     name: its head. kind: how its cells are shown where a terminal is narrow. A "number", which stands right, and what is
-        "whole", such as an id or a date, keep every character; a "title" is shortened by "…"; a "sentence" goes on in further
-        lines. A line break in a cell is a place to go on in the next line, and a blank where there is room.
+        "whole", such as an id or a date, keep every character; a "title" is shortened by "…"; a "sentence", which only the last
+        column may hold, goes on in further lines. A line break in a cell is a place to go on in the next line, and a blank where there is room.
     """
 
     name: str
@@ -71,16 +71,16 @@ def text_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], screen:
     widths = _widths(columns, flat)
     if _sum(widths) <= screen.width:
         return _fitted(columns, flat, widths, screen)
-    widths = _narrowed(columns, _widths(columns, body), screen.width)
-    said = [place for place, column in enumerate(columns) if column.kind == "sentence"]
-    if not said or _sum(widths) <= screen.width:
-        return _fitted(columns, body, widths, screen)
-    beside = [place for place in range(len(columns)) if place not in said]
-    upper = text_table([columns[place] for place in beside], [[row[place] for place in beside] for row in flat], screen)
-    lines = upper.split("\n")
-    head = lines[: len(lines) - len(flat)]
-    below = [[paragraph(row[place], screen, _INDENT) for place in said if row[place]] for row in flat]
-    return "\n".join([*head, *(line for row, more in zip(lines[len(head) :], below, strict=True) for line in (row, *more))])
+    last = len(columns) - 1
+    if columns[last].kind != "sentence":
+        return _fitted(columns, body, _narrowed(columns, _widths(columns, body), screen.width), screen)
+    left = screen.width - _sum([*widths[:last], 0])
+    if left >= _SENTENCE or not last:
+        return _fitted(columns, flat, [*widths[:last], left], screen)
+    upper = text_table(columns[:last], [row[:last] for row in flat], screen).split("\n")
+    head = len(upper) - len(flat)
+    below = [[line, paragraph(row[last], screen, _INDENT)] for line, row in zip(upper[head:], flat, strict=True)]
+    return "\n".join([*upper[:head], *(line for pair in below for line in pair if line.strip())])
 
 
 def paragraph(text: str, screen: Screen = PLAIN, begin: str = "") -> str:
@@ -157,13 +157,13 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[in
 
 
 def _narrowed(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
-    """The widths, of which the largest of titles and sentences are reduced until all fit or none may be narrower."""
-    least, found = {"title": _TITLE, "sentence": _SENTENCE}, list(widths)
+    """The widths, of which the largest of titles are reduced until all fit or none may be narrower."""
+    found = list(widths)
     while _sum(found) > room:
-        places = [place for place, column in enumerate(columns) if found[place] > least.get(column.kind, found[place])]
-        if not places:
+        titles = [place for place, column in enumerate(columns) if column.kind == "title" and found[place] > _TITLE]
+        if not titles:
             break
-        found[max(places, key=found.__getitem__)] -= 1
+        found[max(titles, key=found.__getitem__)] -= 1
     return found
 
 

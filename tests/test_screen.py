@@ -84,6 +84,14 @@ def test_a_title_moves_no_cursor_and_changes_no_colour(screen):
     assert not any(unicodedata.category(letter) == "Cc" for letter in shown if letter != "\n") and "[31mb" in shown
 
 
+def test_a_long_word_of_a_sentence_goes_on_too():
+    word = "y" * 300
+    for columns, row in (((Column("", "sentence"),), (word,)), ((Column("a"), Column("b", "sentence")), ("x" * 30, word))):
+        for room in (30, 80):
+            lines = text_table(columns, [row], Screen(room)).split("\n")
+            assert max(map(len, lines)) <= room and "".join(lines).count("y") == 300
+
+
 # ---------------------------------------------------------------------------------------- on a terminal
 
 

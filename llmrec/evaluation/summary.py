@@ -100,7 +100,7 @@ def ordered(means: Mapping[str, Mapping[str, Interval]]) -> list[str]:
         values = [part[name].value for part in means.values() if name in part]
         return (OURS, ZERO).index(name) if name in (OURS, ZERO) else 2, -sum(values) / len(values)
 
-    return sorted({method for part in means.values() for method in part}, key=place)
+    return sorted(dict.fromkeys(method for part in means.values() for method in part), key=place)
 
 
 def interval_of(row: Result) -> Interval:
