@@ -38,8 +38,9 @@ class Column:
     """A column of a table.
 
     name: its head. kind: how its cells are shown where a terminal is narrow. A "number", which stands right, and what is
-        "whole", such as an id or a date, keep every character; a "title" is shortened by "…"; a "sentence", which only the last
-        column may hold, goes on in further lines. A line break in a cell is a place to go on in the next line, and a blank where there is room.
+        "whole", such as an id or a date, keep every character; a "title" is shortened by "…"; a "sentence", of the last column
+        alone, goes on in further lines. A line break in a cell is a place to go on in the next line, and a blank where there
+        is room.
     """
 
     name: str
@@ -92,15 +93,6 @@ def paragraph(text: str, screen: Screen = PLAIN, begin: str = "") -> str:
 
     shown = _rendered(Padding(Text(text.translate(_CONTROL)), (0, 0, 0, len(begin))), screen.width, False)
     return begin + shown[len(begin) :]
-
-
-def shortened(text: str, most: int) -> str:
-    """The text, or its beginning and "…" where it is wider than so many columns of a screen."""
-    from rich.text import Text
-
-    cut = Text(text)
-    cut.truncate(most, overflow="ellipsis")
-    return cut.plain
 
 
 def _as_wide(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec.cli.tables import aligned, put
-from llmrec.screen import PLAIN, Column, Screen, paragraph, screen_of, shortened, text_table
+from llmrec.screen import PLAIN, Column, Screen, paragraph, screen_of, text_table
 
 COLUMNS = (Column("item_id"), Column("title", "title"), Column("price", "number"), Column("made"), Column("text", "sentence"))
 WHY = "Because of the blue lamp in your history: people who chose it tend to choose this mug too."
@@ -133,10 +133,6 @@ def test_a_paragraph_is_indented_as_far_as_its_beginning():
     assert lines[0].startswith("note: word") and all(line.startswith("      word") for line in lines[1:]) and len(lines) > 3
     assert max(map(len, lines)) <= 40 and " ".join(" ".join(lines).split()) == f"note: {text}"
     assert paragraph(text, begin="note: ") == f"note: {text}"
-
-
-def test_what_is_shortened_says_so():
-    assert shortened("茶杯茶杯", 8) == "茶杯茶杯" and shortened("茶杯茶杯", 7) == "茶杯茶…" and shortened("abc", 2) == "a…"
 
 
 # ---------------------------------------------------------------------------------------- which screen it is

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _ROWS = 3
 _BROKEN = 5  # rows that are shown
-_TITLE = 40  # columns of the screen for a text in these rows
 
 
 @click.command()
@@ -116,7 +115,7 @@ def _shown(path: Path, reading: Reading, screen: Screen) -> str:
     shown = {REPAIRED: "repaired", UNREADABLE: "unreadable"}
     rows += [(shown[step.name], step.detail) for step in reading.steps if step.name in shown and step.detail]
     said = text_table((Column(""), Column("", "sentence")), [(f"  {name:<12}", fact) for name, fact in rows], screen)
-    first = aligned(table.slice(0, _ROWS).select([ours for _, ours in found.columns or ()]), screen, _TITLE)
+    first = aligned(table.slice(0, _ROWS).select([ours for _, ours in found.columns or ()]), screen)
     return f"{path}\n{said}\n\n{first}"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from llmrec.cli.options import Command, FilePath
-from llmrec.screen import PLAIN, Column, Kind, Screen, screen_of, shortened, text_table
+from llmrec.screen import PLAIN, Column, Kind, Screen, screen_of, text_table
 from llmrec.store import whole_file
 
 if TYPE_CHECKING:
@@ -29,16 +29,11 @@ IN_PARTS = (".parquet", ".csv", ".json", ".jsonl")  # endings of files that are 
 TABLES = tuple(form for form in FORMATS if form != "trec")  # of commands whose answer is no list for users
 
 
-def aligned(table: pa.Table, screen: Screen = PLAIN, most: int | None = None) -> str:
-    """A table as text, a line a row. most: titles are shortened to so many columns of the screen, even where there is room."""
-    columns, cells = [], []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        values = column.to_pylist()
-        kind = _kind(name, values)
-        texts = [_cell(value) for value in values]
-        columns.append(Column(name, kind))
-        cells.append([shortened(text, most) for text in texts] if most and kind == "title" else texts)
-    return text_table(columns, list(zip(*cells, strict=True)), screen)
+def aligned(table: pa.Table, screen: Screen = PLAIN) -> str:
+    """A table as text, a line a row."""
+    values = table.to_pydict()
+    columns = [Column(name, _kind(name, column)) for name, column in values.items()]
+    return text_table(columns, list(zip(*(map(_cell, column) for column in values.values()), strict=True)), screen)
 
 
 def output_options(command: Command) -> Command:

@@ -20,6 +20,7 @@ from llmrec.cli.recommending import known_ids
 from llmrec.cli.tables import aligned, form_of, put
 from llmrec.data.ids import Ids
 from llmrec.errors import DataLossWarning
+from llmrec.screen import Screen
 
 GERMAN = dict(
     zip(
@@ -264,7 +265,7 @@ def test_lists_in_a_file_are_of_its_ending_and_keep_their_titles(tmp_path):
     assert json.loads((tmp_path / "x.json").read_text()) == table.to_pylist() and "," in (tmp_path / "x.csv").read_text()
     put(table, form_of("parquet", tmp_path / "new" / "x.out"), tmp_path / "new" / "x.out")
     assert pyarrow.parquet.read_table(tmp_path / "new" / "x.out") == table
-    assert title in aligned(table) and title not in aligned(table, most=40) and "…" in aligned(table, most=40)
+    assert title in aligned(table) and title not in aligned(table, Screen(40)) and "…" in aligned(table, Screen(40))
 
 
 class Answering:
