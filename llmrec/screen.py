@@ -76,7 +76,7 @@ def text_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], screen:
     if columns[last].kind != "sentence":
         return _fitted(columns, body, _narrowed(columns, _widths(columns, body), screen.width), screen)
     left = screen.width - _sum([*widths[:last], 0])
-    if left >= _SENTENCE or not last:
+    if left >= min(_SENTENCE, screen.width // 2) or not last:
         return _fitted(columns, flat, [*widths[:last], left], screen)
     upper = text_table(columns[:last], [row[:last] for row in flat], screen).split("\n")
     head = len(upper) - len(flat)

@@ -86,13 +86,23 @@ def test_a_title_moves_no_cursor_and_changes_no_colour(screen):
 
 def test_a_long_word_of_a_sentence_goes_on_too():
     word = "y" * 300
-    for columns, row in (((Column("", "sentence"),), (word,)), ((Column("a"), Column("b", "sentence")), ("x" * 30, word))):
+    for columns, row in (((Column("", "sentence"),), (word,)), ((Column("a"), Column("b", "sentence")), ("x" * 29, word))):
         for room in (30, 80):
             lines = text_table(columns, [row], Screen(room)).split("\n")
             assert max(map(len, lines)) <= room and "".join(lines).count("y") == 300
 
 
 # ---------------------------------------------------------------------------------------- on a terminal
+
+
+def test_facts_stand_beside_their_names_on_a_narrow_terminal_too():
+    facts = (
+        (Column(""), Column("", "sentence")),
+        [("  columns", "Kundennr -> user_id, Artikelnr -> item_id, Datum -> timestamp")],
+    )
+    lines = text_table(*facts, Screen(40)).split("\n")
+    assert lines[0].startswith("  columns  Kundennr") and max(map(len, lines)) <= 40
+    assert all(line.startswith(" " * 11) and line[11] != " " for line in lines[1:])
 
 
 @pytest.mark.parametrize("room", [52, 60, 80, 100, 120, 140, 170])

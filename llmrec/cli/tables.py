@@ -112,7 +112,8 @@ def _kind(name: str, values: Sequence[Any]) -> Kind:
         return "number"
     if name == SENTENCE:
         return "sentence"
-    return "whole" if name.endswith("_id") or all(isinstance(value, date) for value in there) else "title"
+    kept = name.endswith(("_id", "timestamp")) or all(isinstance(value, date) for value in there)
+    return "whole" if kept else "title"
 
 
 def _cell(value: Any) -> str:
