@@ -91,7 +91,8 @@ def paragraph(text: str, screen: Screen = PLAIN, begin: str = "") -> str:
     from rich.padding import Padding
     from rich.text import Text
 
-    shown = _rendered(Padding(Text(text.translate(_CONTROL)), (0, 0, 0, len(begin))), screen.width, False)
+    room = max(screen.width, len(begin) + _TITLE)
+    shown = _rendered(Padding(Text(text.translate(_CONTROL)), (0, 0, 0, len(begin))), room, False)
     return begin + shown[len(begin) :]
 
 

@@ -143,6 +143,7 @@ def test_a_paragraph_is_indented_as_far_as_its_beginning():
     assert lines[0].startswith("note: word") and all(line.startswith("      word") for line in lines[1:]) and len(lines) > 3
     assert max(map(len, lines)) <= 40 and " ".join(" ".join(lines).split()) == f"note: {text}"
     assert paragraph(text, begin="note: ") == f"note: {text}"
+    assert paragraph(text, Screen(5), "note: ").count("word") == 30
 
 
 # ---------------------------------------------------------------------------------------- which screen it is
