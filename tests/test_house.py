@@ -20,7 +20,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "llmrec"
 MAX_LINES = 400
-HEAVY = ("torch", "transformers", "faiss", "pandas", "narwhals", "matplotlib", "peft", "yaml", "huggingface_hub", "datasets")
+HEAVY = (
+    "torch",
+    "transformers",
+    "faiss",
+    "pandas",
+    "narwhals",
+    "matplotlib",
+    "peft",
+    "yaml",
+    "huggingface_hub",
+    "datasets",
+    "rich",
+)
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 REMOTE_CODE = "_".join(("trust", "remote", "code"))
 # import name -> distributions that bring it, where the two differ
@@ -133,6 +145,7 @@ def test_the_document_is_read_as_it_is_meant():
         "yaml",
         "huggingface_hub",
         "datasets",
+        "rich",
     }
 
 

@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 
 from llmrec import Recommender, Weights, doctor
 from llmrec.cli import main
+from llmrec.cli.evaluating import readable
 from llmrec.data.table_format import TableFormat
+from llmrec.screen import Screen
 
 PATHS = {  # what to type after the name so that a path, and nothing else, is wrong
     "check": ["gone.csv"],
@@ -253,6 +255,9 @@ def test_evaluate_shows_the_figures_of_the_library(shop, tmp_path):
         sign = "+" if row.versus else ""
         text = f"{row.value:{sign}.4f} [{row.low:{sign}.4f}, {row.high:{sign}.4f}]"
         assert any(line.startswith(row.versus or row.method) and text in line for line in shown.splitlines())
+    narrow = readable(wanted, 2, 3, Screen(80))
+    assert max(map(len, narrow.splitlines())) <= 80 < max(map(len, shown.splitlines()))
+    assert sorted(narrow.split()) == sorted(shown.split())
     rows = json.loads(run("evaluate", shop / "shop", shop / "held_out.csv", "--known", 2, "--json").stdout)
     assert [row["value"] for row in rows] == pytest.approx([row.value for row in wanted])
     run("evaluate", shop / "shop", shop / "held_out.csv", "--out", tmp_path / "x.csv")
