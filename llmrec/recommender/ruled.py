@@ -30,9 +30,11 @@ CHUNK = 128  # items fetched at a time where the candidates are used up
 
 def prepared(state: State, asked: Ids, request: Request) -> Request:
     """The request with its rules applied to the catalogue, and with what they leave out for everybody and for single users."""
-    if request.rules is None and request.applied is None:
-        return request
-    applied = state.known_rules.over(request.rules) if request.applied is None else request.applied
+    applied = request.applied
+    if applied is None:
+        if request.rules is None:
+            return request
+        applied = state.known_rules.over(request.rules)
     return replace(request, applied=applied, allowed=both(request.allowed, applied.allowed), barred=applied.barred(asked))
 
 

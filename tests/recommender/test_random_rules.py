@@ -33,7 +33,7 @@ def test_no_answer_breaks_a_rule_and_every_shortfall_is_stated(ruled_shop, ask):
     recommends(ruled_shop, ask)
 
 
-@QUICK
+@settings(QUICK, max_examples=8)
 @given(asks())
 def test_no_list_of_similar_items_breaks_a_rule_and_every_shortfall_is_stated(ruled_shop, ask):
     finds_similar(ruled_shop, ask)

@@ -22,6 +22,8 @@ from llmrec.recommender import similar as module
 from llmrec.recommender.state import unit_vectors
 from llmrec.rules import Rules
 
+ADDED = [row["added"] for row in ROW.values() if row["added"]]
+
 
 def near(shop: Recommender, rules: Rules | None = None, k: int = ITEMS, items: list[str] = IDS) -> pd.DataFrame:
     with warnings.catch_warnings():
@@ -116,9 +118,9 @@ def test_a_factor_multiplies_the_cosine_and_divides_one_below_zero(ruled_shop, c
 
 
 def test_freshness_with_a_short_half_life_is_the_order_of_dates_among_what_is_alike(ruled_shop, cosine):
-    found = lists(near(ruled_shop, Rules(freshness={"column": "added", "half_life_days": 0.01})))
+    found, oldest = lists(near(ruled_shop, Rules(freshness={"column": "added", "half_life_days": 0.01}))), min(ADDED)
     for item, others in found.items():
-        dates = [ROW[one]["added"] or "" for one in others if cosine[IDS.index(item), IDS.index(one)] > 1e-6]
+        dates = [ROW[one]["added"] or oldest for one in others if cosine[IDS.index(item), IDS.index(one)] > 1e-6]
         assert dates == sorted(dates, reverse=True)
 
 

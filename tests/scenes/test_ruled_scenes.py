@@ -112,7 +112,7 @@ def random(shop: SceneRecommender, ask: dict[str, Any]) -> None:
     check(lambda: shop.recommend(ASKED, k, rules=rules, **more), rules, k, may)
 
 
-@QUICK
+@settings(QUICK, max_examples=8)
 @given(asks())
 def test_no_answer_breaks_a_rule_and_every_shortfall_is_stated(part, ask):
     random(part, ask)
@@ -139,7 +139,7 @@ def test_what_comes_first_does_not_depend_on_k_nor_on_other_users(shop, monkeypa
 def test_a_scene_knows_the_columns_of_its_own_table(shop, part, fitted, newcomer):
     with pytest.raises(SchemaError, match="filters.0. 'prize < 5': the catalogue has no column 'prize'; did you mean 'price'"):
         shop.recommend(["nobody"], rules=Rules(filters=["prize < 5"]))
-    with pytest.raises(SchemaError, match="no column 'price'; .* its columns are 'item_id', 'title'"):
+    with pytest.raises(SchemaError, match="no column 'price'; its columns are 'item_id', 'title'"):
         fitted.open(newcomer[1]).recommend(["nobody"], rules=Rules(filters=["price < 5"]))
     with pytest.raises(DataError, match="rules is {'filters': .*}; expected Rules: say Rules.from_dict"):
         shop.recommend(["nobody"], rules={"filters": ["stock"]})
@@ -152,7 +152,7 @@ def test_a_scene_knows_the_columns_of_its_own_table(shop, part, fitted, newcomer
 
 def test_a_shortfall_names_the_rule_and_counts_the_items_of_the_scene(part):
     few = sum(ROW[item]["category"] == "Wine" for item in IDS[:20])
-    said = f"'nobody' {few}: rules leave no more .filter .category == .Wine... leaves {few} of 20 items"
+    said = f"'nobody' {few}: rules leave no more .filter .category == .Wine.. leaves {few} of 20 items"
     with pytest.warns(ShortAnswerWarning, match=said) as caught:
         part.recommend(["nobody"], 20, rules=Rules(filters=["category == 'Wine'"]))
     assert caught[0].filename == __file__
