@@ -45,6 +45,11 @@ SETTINGS = ("quick", "default", "best")
     help="Columns of the events that are known when a request comes, such as device; hour and weekday come from the times.",
 )
 @click.option(
+    "--item-attributes",
+    metavar="NAME,NAME",
+    help="Columns of the items that are read beside the title, such as brand, category or price, also of new items.",
+)
+@click.option(
     "--scene",
     metavar="COLUMN",
     help="Also learn from the values of this column, such as category or country, how new ones are started by `llmrec open`.",
@@ -82,6 +87,7 @@ def fit(
     items: Path | None,
     users: Path | None,
     context: str | None,
+    item_attributes: str | None,
     scene: str | None,
     repeat_purchases: bool,
     out: Path,
@@ -102,6 +108,7 @@ def fit(
       llmrec fit export.csv --out shop/
       llmrec fit orders.csv --items products.csv --out shop/ --settings best --date-format dmy
       llmrec fit orders.csv --users customers.csv --context device,hour --out shop/
+      llmrec fit orders.csv --items products.csv --item-attributes brand,price --out shop/
       llmrec fit orders.csv --items products.csv --scene category --out shop/
     """
     from llmrec.data.clean import Cleaning
@@ -132,7 +139,8 @@ def fit(
             verbose=verbose,
             held_out_users="auto" if evaluate else 0,
             users=None if people is None else people.table,
-            context=[name.strip() for name in (context or "").split(",") if name.strip()],
+            context=_names(context),
+            item_attributes=_names(item_attributes),
         )
         if recommender.held_out is not None:
             recommender.observe(recommender.held_out)
@@ -174,6 +182,11 @@ def fit(
         click.echo(f"{report}\n\n{out}: {recommender!r}, {seconds / 60:.1f} min in all. Recommend with:\n  {command}")
         if found is not None:
             click.echo(f"\nEvaluation, in full in {out / 'README.md'}:\n{found}")
+
+
+def _names(typed: str | None) -> list[str]:
+    """The names of columns that were typed with commas between."""
+    return [name.strip() for name in (typed or "").split(",") if name.strip()]
 
 
 def measured(recommender: Recommender, verbose: bool) -> Evaluation | None:
