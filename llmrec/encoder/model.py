@@ -31,6 +31,7 @@ MOST_COMPARED = 50_000  # up to here a support loss is a softmax over the whole 
 SAMPLE = 8_192  # items of a larger one that it is taken over
 HIDE_CONTEXT = 0.3  # share of the places at which training hides the context
 HIDE_ITEM = 0.2  # share of the items whose attributes a step of training hides
+ITEM_LENGTH = 0.3  # of what attributes first add to an item vector, where its text has length 1
 TIMES_BEFORE = SLOT_ATTRIBUTES.index("times_before")
 
 
@@ -145,7 +146,9 @@ class SlotModel(nn.Module):
         self.item_attributes = None
         if item_blocks is not None:
             self.item_attributes = nn.Linear(item_blocks.shape[1], body.width, bias=False)
-            nn.init.zeros_(self.item_attributes.weight)
+            size = item_blocks.square().sum(1).mean().clamp(min=1.0).item()
+            # Not zero: user vectors learn to tell attributes apart once item vectors do, and these once user vectors do.
+            nn.init.normal_(self.item_attributes.weight, std=ITEM_LENGTH / (size * body.width) ** 0.5)
 
     def multiplications(self, prompts: int, max_slots: int) -> float:
         """Multiplications that stand for the size of a step over so many prompts of `max_slots` slots: the largest of the
