@@ -27,6 +27,7 @@ from llmrec.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from llmrec.data.reading import Reading
     from llmrec.evaluation.held_out import Evaluation
     from llmrec.recommender.recommender import Recommender
 
@@ -140,7 +141,7 @@ def fit(
             held_out_users="auto" if evaluate else 0,
             users=None if people is None else people.table,
             context=_names(context),
-            item_attributes=_names(item_attributes),
+            item_attributes=_as_read(_names(item_attributes), first, second),
         )
         if recommender.held_out is not None:
             recommender.observe(recommender.held_out)
@@ -187,6 +188,12 @@ def fit(
 def _names(typed: str | None) -> list[str]:
     """The names of columns that were typed with commas between."""
     return [name.strip() for name in (typed or "").split(",") if name.strip()]
+
+
+def _as_read(names: list[str], *files: Reading | None) -> list[str]:
+    """The library's names of columns, which may be given as the files have them."""
+    read = dict(pair for reading in files if reading is not None for pair in reading.format.columns or ())
+    return [read.get(name, name) for name in names]
 
 
 def measured(recommender: Recommender, verbose: bool) -> Evaluation | None:
