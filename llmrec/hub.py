@@ -1,4 +1,4 @@
-"""The Hugging Face hub: saved folders are pushed to it, and fetched from it by the name of a repository."""
+"""The Hugging Face hub: saved folders are pushed to it and fetched from it, and files of data sets are fetched."""
 
 from __future__ import annotations
 
@@ -6,14 +6,122 @@ import glob
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from llmrec.errors import ArtefactError, DataError
+from llmrec.errors import ArtefactError, DataError, LlmrecError
 from llmrec.store import MANIFEST, library_version, located, may_stand_beside
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
-_LOG_IN = "log in with `hf auth login`, or pass token="
+_ADDRESS = re.compile(r"hf:/+(?=[^/])")  # as a Path, it has lost one of its two strokes
+_SHOWN = 3  # files of a data set in a message
+
+
+def is_address(source: Any) -> bool:
+    """Whether a table is given by an address on the hub, such as hf://datasets/owner/name."""
+    return isinstance(source, (str, Path)) and _ADDRESS.match(str(source)) is not None
+
+
+def address(source: str | Path) -> str:
+    """The address as it is written: hf:// and what is behind it."""
+    return _ADDRESS.sub("hf://", str(source), count=1)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of a data set on the hub. repo_id: "owner/name". path: in the repository; "" for the whole data set. revision: a
+    branch, a tag or a commit; None for the main branch."""
+
+    repo_id: str
+    path: str = ""
+    revision: str | None = None
+
+
+def data_file(uri: str, named: str) -> DataFile:
+    """What `hf://datasets/owner/name[@revision][/path]` means. named: the table in messages. Raises DataError for others."""
+    from huggingface_hub import parse_hf_uri
+    from huggingface_hub.errors import HfUriError
+
+    expected = f"{named}: expected an address such as hf://datasets/owner/name or hf://datasets/owner/name/events.csv"
+    try:
+        found = parse_hf_uri(uri)
+    except HfUriError as error:
+        raise DataError(f"{expected} ({_first_line(error)})") from error
+    if found.type != "dataset":
+        raise DataError(f"{expected}, got that of a {found.type}")
+    return DataFile(found.id, found.path_in_repo.strip("/"), found.revision)
+
+
+def newest_commit(of: DataFile, named: str) -> str:
+    """The commit that the revision of a data set stands for now. Raises DataError as `fetched_file`."""
+    from huggingface_hub import HfApi
+
+    with hub_asked(of, named):
+        api = HfApi(library_name="llmrec", library_version=library_version())
+        return str(api.dataset_info(of.repo_id, revision=of.revision).sha)
+
+
+def fetched_file(of: DataFile, named: str) -> Path:
+    """A file of a data set on this machine, downloaded to the hub's cache; the token is that of `hf auth login` or HF_TOKEN.
+
+    Without a connection, or with HF_HUB_OFFLINE=1, a copy in the cache is taken.
+    Raises DataError where there is no such data set, revision or file, it may not be read, or the hub is out of reach and no
+    copy is cached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    with hub_asked(of, named):
+        try:
+            found = hf_hub_download(
+                of.repo_id,
+                of.path,
+                repo_type="dataset",
+                revision=of.revision,
+                library_name="llmrec",
+                library_version=library_version(),
+            )
+        except LocalEntryNotFoundError:  # the hub is out of reach
+            raise
+        except EntryNotFoundError as error:
+            there = files_of(of)
+            below = [name for name in there if name.startswith(f"{of.path}/")]
+            came = "a folder" if below else "nothing of that name"
+            raise DataError(
+                f"{named}: expected a file of the data set {of.repo_id!r}, got {came}; give one, as in "
+                f"{some_addresses(of, below or there)}"
+            ) from error
+    return Path(found)
+
+
+def files_of(of: DataFile) -> list[str]:
+    """Paths of all files of a data set but its texts. Raises what the hub's library does; see `hub_asked`."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(library_name="llmrec", library_version=library_version())
+    return _own(api.list_repo_files(of.repo_id, revision=of.revision, repo_type="dataset"))
+
+
+def some_addresses(of: DataFile, paths: Sequence[str]) -> str:
+    """The first addresses of some paths of a data set, in a message."""
+    start = f"hf://datasets/{of.repo_id}" + (f"@{of.revision}" if of.revision else "")
+    return ", ".join(f"{start}/{path}" for path in paths[:_SHOWN]) + (", ..." if len(paths) > _SHOWN else "")
+
+
+@contextmanager
+def hub_asked(of: DataFile, named: str) -> Iterator[None]:
+    """What the hub refuses inside becomes a DataError with the remedy."""
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        yield
+    except LlmrecError:
+        raise
+    except (HTTPError, OSError, ValueError) as error:
+        raise DataError(f"{named}: {_why(error, of.revision, 'data set')}") from error
 
 
 def fetched(folder: str | Path, revision: str | None = None, token: str | None = None) -> Path:
@@ -43,7 +151,7 @@ def fetched(folder: str | Path, revision: str | None = None, token: str | None =
             snapshot_download(folder, revision=revision, token=token, library_name="llmrec", library_version=library_version())
         )
     except (HTTPError, OSError, ValueError) as error:
-        raise ArtefactError(f"{folder!r}: there is no such folder here, and {_why(error, folder, revision)}") from error
+        raise ArtefactError(f"{folder!r}: there is no such folder here, and {_why(error, revision)}") from error
 
 
 def push(
@@ -92,7 +200,7 @@ def push(
         except ArtefactError:
             raise
         except (HTTPError, OSError, ValueError) as error:
-            raise ArtefactError(f"{repo_id!r} is not pushed: {_why(error, repo_id, revision)}") from error
+            raise ArtefactError(f"{repo_id!r} is not pushed: {_why(error, revision)}") from error
         return str(commit.commit_url)
 
 
@@ -110,7 +218,7 @@ def _copy_texts(beside: Path, folder: Path) -> None:
             shutil.copyfile(beside / name, folder / name)
 
 
-def _why(error: Exception, name: str, revision: str | None) -> str:
+def _why(error: Exception, revision: str | None, kind: Literal["repository", "data set"] = "repository") -> str:
     """What the hub refused, and the remedy."""
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -120,19 +228,22 @@ def _why(error: Exception, name: str, revision: str | None) -> str:
         RevisionNotFoundError,
     )
 
+    saved = kind == "repository"
+    log_in = f"log in with `hf auth login`, or {'pass token=' if saved else 'set HF_TOKEN'}"
     if isinstance(error, GatedRepoError):
-        return f"the repository on the hub is restricted: ask for access on its page, and {_LOG_IN}"
+        return f"the {kind} on the hub is restricted: ask for access on its page, and {log_in}"
     if isinstance(error, RepositoryNotFoundError):
-        return f"no repository on the Hugging Face hub that may be read; check the name, and for a private one {_LOG_IN}"
+        return f"no {kind} on the Hugging Face hub that may be read; check the name, and for a private one {log_in}"
     if isinstance(error, RevisionNotFoundError):
-        return f"the repository on the hub has no revision {revision!r}; expected a branch, a tag or a commit of it"
+        return f"the {kind} on the hub has no revision {revision!r}; expected a branch, a tag or a commit of it"
     if isinstance(error, HFValidationError):
         return f"the hub allows no such name; expected one such as 'name/shop' ({error})"
     if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
-        return f"the hub refuses it; {_LOG_IN}, with the right to write where you push ({_first_line(error)})"
+        right = ", with the right to write where you push" if saved else ""
+        return f"the hub refuses it; {log_in}{right} ({_first_line(error)})"
     return (
         "the Hugging Face hub cannot be reached or fails, and no complete copy is in its cache; check the connection and "
-        f"HF_HUB_OFFLINE, or give the path of a folder ({_first_line(error)})"
+        f"HF_HUB_OFFLINE, or give the path of a {'folder' if saved else 'file'} ({_first_line(error)})"
     )
 
 

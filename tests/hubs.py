@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub on this machine, which speaks what `llmrec.hub` needs of its HTTP interface."""
+"""A stand-in for the Hugging Face hub on this machine, which speaks what `llmrec.hub` and `datasets` need of its interface."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
+
+_NAME = r"((?:datasets/)?[^/?]+/[^/?]+)"
 
 
 class Hub(ThreadingHTTPServer):
-    """branches: name of a repository -> branch -> its last commit. commits: commit -> path -> bytes. token: the one that it
-    lets in; None lets everybody in. private: name -> whether it was made private. asked: the paths of all requests."""
+    """branches: name of a repository, for a data set with "datasets/" before it -> branch -> its last commit. commits: commit
+    -> path -> bytes. token: the one that it lets in; None lets everybody in. private: name -> whether it was made private.
+    gated: names for which access is to be asked for. asked: the paths of all requests."""
 
     daemon_threads = True
 
@@ -23,6 +26,7 @@ class Hub(ThreadingHTTPServer):
         self.commits: dict[str, dict[str, bytes]] = {}
         self.token: str | None = None
         self.private: dict[str, bool] = {}
+        self.gated: set[str] = set()
         self.asked: list[str] = []
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
@@ -55,16 +59,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        path = unquote(self.path)
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/([^?]+)(?:\?.*)?", path):
+        path = _named(unquote(self.path))
+        if found := re.fullmatch(rf"/api/{_NAME}/revision/([^?]+)(?:\?.*)?", path):
             self._about(*found.groups())
-        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/?]+)(?:\?.*)?", path):
-            if self._known(*found.groups()):
-                files = self.server.files(*found.groups())
-                self._json([{"type": "file", "path": n, "size": len(d), "oid": _oid(d)} for n, d in files.items()])
-        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:\?.*)?", path):
+        elif found := re.fullmatch(rf"/api/{_NAME}/tree/([^/?]+)(?:/([^?]*))?(?:\?(.*))?", path):
+            if self._known(*found.group(1, 2)):
+                self._tree(self.server.files(*found.group(1, 2)), found[3] or "", "recursive=true" in (found[4] or "").lower())
+        elif found := re.fullmatch(rf"/api/{_NAME}(?:\?.*)?", path):
             self._known(found[1], "main") and self._json(
-                {"id": found[1], "sha": self._commit(found[1], "main"), "siblings": []}
+                {"id": found[1].removeprefix("datasets/"), "sha": self._commit(found[1], "main"), "siblings": []}
             )
         else:
             self._file(path, True)
@@ -73,9 +76,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._file(unquote(self.path), False)
 
     def do_POST(self) -> None:
-        body, path = self.rfile.read(int(self.headers.get("Content-Length", 0))), unquote(self.path)
+        body, path = self.rfile.read(int(self.headers.get("Content-Length", 0))), _named(unquote(self.path))
         if self.server.token is not None and self.headers.get("Authorization") != f"Bearer {self.server.token}":
             return self._json({"error": "Invalid credentials"}, 401)
+        if found := re.fullmatch(rf"/api/{_NAME}/paths-info/([^/?]+)", path):
+            return self._paths(self.server.files(*found.groups()), parse_qs(body.decode()).get("paths", []))
         if path == "/api/repos/create":
             name = json.loads(body)["name"]
             name = f"{json.loads(body).get('organization') or 'me'}/{name}"
@@ -84,17 +89,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.private[name] = json.loads(body).get("visibility") == "private"
             self.server.put(name, {".gitattributes": b""})
             return self._json({"url": f"{self.server.url}/{name}"})
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/branch/([^/]+)", path):
+        if found := re.fullmatch(rf"/api/{_NAME}/branch/([^/]+)", path):
             if found[2] in self.server.branches[found[1]]:
                 return self._json({"error": "there already"}, 409)
             self.server.put(found[1], dict(self.server.files(found[1])), found[2])
             return self._json({})
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/([^/?]+)(?:\?.*)?", path):
+        if found := re.fullmatch(rf"/api/{_NAME}/preupload/([^/?]+)(?:\?.*)?", path):
             asked = json.loads(body)["files"]
             return self._json({"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]})
         if path == "/api/validate-yaml":
             return self._json({"errors": [], "warnings": []})
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/([^/?]+)(?:\?.*)?", path):
+        if found := re.fullmatch(rf"/api/{_NAME}/commit/([^/?]+)(?:\?.*)?", path):
             files = dict(self.server.files(*found.groups()))
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
@@ -110,15 +115,34 @@ class _Handler(BaseHTTPRequestHandler):
     def _commit(self, name: str, revision: str) -> str:
         return self.server.branches[name].get(revision, revision)
 
+    def _tree(self, files: dict[str, bytes], under: str, recursive: bool) -> None:
+        """Files and folders below a folder."""
+        here = {name: data for name, data in files.items() if name.startswith(f"{under}/" if under else "")}
+        if not here and under:
+            return self._json({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
+        depth = under.count("/") + 1 if under else 0
+        folders = {parent for name in here for parent in _parents(name) if parent.count("/") >= depth}
+        found = [_file_info(name, data) for name, data in here.items() if recursive or name.count("/") == depth]
+        found += [_folder_info(name) for name in sorted(folders) if recursive or name.count("/") == depth]
+        return self._json(found)
+
+    def _paths(self, files: dict[str, bytes], paths: list[str]) -> None:
+        """What each of some paths is; nothing of those that are not there."""
+        folders = {parent for name in files for parent in _parents(name)}
+        found = [_file_info(path, files[path]) for path in paths if path in files]
+        self._json(found + [_folder_info(path) for path in paths if path in folders])
+
     def _about(self, name: str, revision: str) -> None:
         if self._known(name, revision):
-            self._json({"id": name, "sha": self._commit(name, revision), "siblings": []})
+            self._json({"id": name.removeprefix("datasets/"), "sha": self._commit(name, revision), "siblings": []})
 
     def _known(self, name: str, revision: str) -> bool:
         """Whether there is such a repository and revision; the answer is given where there is none."""
         token = self.server.token
         hidden = self.server.private.get(name) and token and self.headers.get("Authorization") != f"Bearer {token}"
-        if name not in self.server.branches or hidden:
+        if name in self.server.gated:
+            self._json({"error": "Access is restricted"}, 403, {"X-Error-Code": "GatedRepo"})
+        elif name not in self.server.branches or hidden:
             self._json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         elif self._commit(name, revision) not in self.server.commits:
             self._json({"error": "Revision not found"}, 404, {"X-Error-Code": "RevisionNotFound"})
@@ -127,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _file(self, path: str, send: bool) -> None:
-        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        found = re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if not found:
             return self._json({"error": f"unknown {path}"}, 404)
         if not self._known(found[1], found[2]):
@@ -154,6 +178,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+
+
+def _named(path: str) -> str:
+    """The path with the kind of a repository as this server names it: none before a model."""
+    return path.replace("/api/models/", "/api/", 1)
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _file_info(name: str, data: bytes) -> dict[str, object]:
+    return {"type": "file", "path": name, "size": len(data), "oid": _oid(data)}
+
+
+def _folder_info(name: str) -> dict[str, object]:
+    return {"type": "directory", "path": name, "size": 0, "oid": hashlib.sha1(name.encode()).hexdigest()}
 
 
 def _oid(data: bytes) -> str:

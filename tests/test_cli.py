@@ -105,7 +105,7 @@ def test_help_teaches_and_imports_nothing_heavy():
         "    result = CliRunner().invoke(main, arguments)\n"
         "    assert result.exit_code == 0, result.output\n"
         "    print(result.stdout)\n"
-        "heavy = {'torch', 'transformers', 'faiss', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'faiss', 'pandas', 'scipy', 'matplotlib', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(llmrec.__file__).parents[1])}

@@ -20,7 +20,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "llmrec"
 MAX_LINES = 400
-HEAVY = ("torch", "transformers", "faiss", "pandas", "narwhals", "matplotlib", "peft", "yaml", "huggingface_hub")
+HEAVY = (
+    "torch",
+    "transformers",
+    "faiss",
+    "pandas",
+    "narwhals",
+    "matplotlib",
+    "peft",
+    "yaml",
+    "huggingface_hub",
+    "datasets",
+    "rich",
+)
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 REMOTE_CODE = "_".join(("trust", "remote", "code"))
 # import name -> distributions that bring it, where the two differ
@@ -125,7 +137,16 @@ def test_the_document_is_read_as_it_is_meant():
     )
     assert LEVEL["index"] < LEVEL["adapters"] < LEVEL["meta"] < LEVEL["ranking"] < LEVEL["recommender"] < LEVEL["scenes"]
     assert LEVEL["scenes"] < LEVEL["cli"]
-    assert set(gates(ARCHITECTURE)) == {"narwhals", "transformers", "faiss", "matplotlib", "yaml", "huggingface_hub"}
+    assert set(gates(ARCHITECTURE)) == {
+        "narwhals",
+        "transformers",
+        "faiss",
+        "matplotlib",
+        "yaml",
+        "huggingface_hub",
+        "datasets",
+        "rich",
+    }
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.runs import Run, load_run
 from llmrec.errors import DataError, LlmrecError
 from llmrec.metrics.bootstrap import resampled
-from llmrec.store import MANIFEST
+from llmrec.store import MANIFEST, whole_file
 
 DRAWS, DRAWS_SEED = 2000, 0
 
@@ -83,7 +83,8 @@ def main(first: Path, second: Path, metric: tuple[str, ...], output: Path | None
         values = f"{row['first']:.4f} -> {row['second']:.4f}  {row['difference']:+.4f} [{row['low']:.4f}, {row['high']:.4f}]"
         click.echo(f"{row['setting']:>12} {row['metric']:>10}  {values}  n = {row['n']:,}")
     if output is not None:
-        output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        with whole_file(output) as fresh:
+            fresh.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

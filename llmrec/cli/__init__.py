@@ -120,8 +120,8 @@ def doctor(as_json: bool, quiet: bool) -> None:
 @click.option("--quiet", is_flag=True, help="Print nothing; the report is in the folder.")
 def demo(
     out: Path,
-    events: Path | None,
-    items: Path | None,
+    events: Path | str | None,
+    items: Path | str | None,
     quick: bool,
     seed: int,
     minutes: float | None,

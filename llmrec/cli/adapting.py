@@ -33,7 +33,9 @@ from llmrec.data.report import counted
 @event_format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Print the command that recommends by it, and nothing else.")
-def adapt(folder: Path, user: str, histories: Path | None, steps: int | None, out: Path, as_json: bool, quiet: bool) -> None:
+def adapt(
+    folder: Path, user: str, histories: Path | str | None, steps: int | None, out: Path, as_json: bool, quiet: bool
+) -> None:
     """Adapt to one user's history, and write the adapter: LoRA as PEFT loads it over FOLDER/body, or a core as safetensors.
 
     \b
@@ -48,7 +50,7 @@ def adapt(folder: Path, user: str, histories: Path | None, steps: int | None, ou
     from llmrec.recommender.user_adapter import KIND
 
     check_place(out, KIND)
-    reading = format_given().read_one(histories, "events")
+    reading = format_given().read_one(histories, "events", folder)
     tell_of(reading, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ from llmrec.cli.options import (
     with_reading,
 )
 from llmrec.cli.tables import aligned
-from llmrec.data.report import counted
+from llmrec.data.report import counted, report_text
+from llmrec.screen import Column, Screen, paragraph, screen_of, text_table
 
 if TYPE_CHECKING:
     from llmrec.data.clean import CleaningReport
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from llmrec.data.reading import Reading
 
 _ROWS = 3
+_BROKEN = 5  # rows that are shown
 
 
 @click.command()
@@ -37,12 +40,12 @@ _ROWS = 3
 @format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Print the command to train with, and nothing else.")
-def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
+def check(events: Path | str, items: Path | str | None, as_json: bool, quiet: bool) -> None:
     """Show how files are read, what cleaning would drop, and the command that trains on them. Nothing is written.
 
     EVENTS, ITEMS: .csv, .tsv, .txt, .json lines or .parquet, text also as .gz, in any encoding, with any separator; or a folder
-    of .parquet files or of a saved Hugging Face dataset. Anything that could be read in two ways, such as the date 03/04/2026,
-    is an error that names the option to settle it.
+    of .parquet files or of a saved Hugging Face dataset; or hf://datasets/owner/name of the hub, also with /FILE behind it.
+    Anything that could be read in two ways, such as the date 03/04/2026, is an error that names the option to settle it.
 
     \b
     Examples:
@@ -56,10 +59,11 @@ def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
     lenient = written if written.on_bad_rows == "error" else replace(written, on_bad_rows="skip")
     readings = lenient.read(events, items)
     command = _command(events, items, written, readings)
+    screen = screen_of(sys.stdout)
     if not as_json and not quiet:
         for path, reading in zip((events, items), readings, strict=True):
             if reading is not None and path is not None:
-                click.echo(_shown(path, reading) + "\n")
+                click.echo(_shown(path, reading, screen) + "\n")
     first, second = readings
     with told():
         dataset, report = build(
@@ -73,11 +77,13 @@ def check(events: Path, items: Path | None, as_json: bool, quiet: bool) -> None:
     elif quiet:
         click.echo(command)
     else:
-        said = with_reading(report, *readings)
-        click.echo(f"What cleaning does to it\n{said}\n\n{_kept(dataset)}\n\nTrain on it:\n  {command}")
+        said = report_text(with_reading(report, *readings), screen)
+        click.echo(f"What cleaning does to it\n{said}\n\n{_kept(dataset, screen)}\n\nTrain on it:\n  {command}")
 
 
-def _command(events: Path, items: Path | None, written: FormatOptions, readings: tuple[Reading, Reading | None]) -> str:
+def _command(
+    events: Path | str, items: Path | str | None, written: FormatOptions, readings: tuple[Reading, Reading | None]
+) -> str:
     from llmrec.data.reading import few
 
     order = readings[0].format.date_order
@@ -88,7 +94,7 @@ def _command(events: Path, items: Path | None, written: FormatOptions, readings:
     return shlex.join(["llmrec", "fit", *files, "--out", "shop/", *exact.words()])
 
 
-def _shown(path: Path, reading: Reading) -> str:
+def _shown(path: Path | str, reading: Reading, screen: Screen) -> str:
     """The guess: format, columns, broken rows and the first rows as they were read."""
     from llmrec.data.reading import REPAIRED, UNREADABLE
     from llmrec.data.table_format import ORDERS
@@ -102,20 +108,20 @@ def _shown(path: Path, reading: Reading) -> str:
         "dates": ORDERS.get(found.date_order or ""),
         "columns": ", ".join(f"{theirs} -> {ours}" if theirs != ours else ours for theirs, ours in found.columns or ()),
         "not read": ", ".join(reading.unread),
-        "broken rows": "\n".join(map(str, reading.broken[:5])),
     }
-    if len(reading.broken) > 5:
-        facts["broken rows"] = f"{facts['broken rows']}\nand {len(reading.broken) - 5:,} more"
-    lines = [str(path)]
-    for name, fact in facts.items():
-        if fact:
-            lines.append(f"  {name:<15} " + fact.replace("\n", f"\n{'':18}"))
+    broken = [str(row) for row in reading.broken[:_BROKEN]]
+    if len(reading.broken) > _BROKEN:
+        broken.append(f"and {len(reading.broken) - _BROKEN:,} more")
+    rows = [(name, fact) for name, fact in facts.items() if fact]
+    rows += [("" if number else "broken rows", row) for number, row in enumerate(broken)]
     shown = {REPAIRED: "repaired", UNREADABLE: "unreadable"}
-    lines += [f"  {shown[step.name]:<15} {step.detail}" for step in reading.steps if step.name in shown and step.detail]
-    return "\n".join(lines) + "\n\n" + aligned(table.slice(0, _ROWS).select([ours for _, ours in found.columns or ()]))
+    rows += [(shown[step.name], step.detail) for step in reading.steps if step.name in shown and step.detail]
+    said = text_table((Column(""), Column("", "sentence")), [(f"  {name:<12}", fact) for name, fact in rows], screen)
+    first = aligned(table.slice(0, _ROWS).select([ours for _, ours in found.columns or ()]), screen)
+    return f"{path}\n{said}\n\n{first}"
 
 
-def _kept(dataset: Dataset) -> str:
+def _kept(dataset: Dataset, screen: Screen) -> str:
     from llmrec.recommender.auto import facts, resolve
     from llmrec.recommender.settings import Settings
 
@@ -123,15 +129,16 @@ def _kept(dataset: Dataset) -> str:
     assert train.known is not None and train.horizon is not None
     least = train.known[0] + train.horizon
     left = [counted(dataset.n_events, "event"), counted(dataset.n_users, "user"), counted(dataset.n_items, "item")]
-    return (
+    return paragraph(
         f"Left: {left[0]} of {left[1]} with {left[2]}. Training learns from the "
-        f"{counted(int((dataset.n_baskets >= least).sum()), 'user')} with {counted(least, 'basket')} or more"
+        f"{counted(int((dataset.n_baskets >= least).sum()), 'user')} with {counted(least, 'basket')} or more",
+        screen,
     )
 
 
 def _facts(
-    events: Path,
-    items: Path | None,
+    events: Path | str,
+    items: Path | str | None,
     readings: tuple[Reading, Reading | None],
     dataset: Dataset,
     report: CleaningReport,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -20,8 +21,9 @@ from llmrec.cli.options import (
     told,
     user_format_options,
 )
-from llmrec.cli.tables import TABLES, aligned, form_of, put, table_options
+from llmrec.cli.tables import TABLES, form_of, put, table_options
 from llmrec.data.report import counted
+from llmrec.screen import PLAIN, Column, Screen, paragraph, screen_of, text_table
 
 if TYPE_CHECKING:
     from llmrec.metrics.report import Result
@@ -42,7 +44,14 @@ LEGEND = "▲ better and ▼ worse than that method beyond noise, = neither. In 
 @event_format_options
 @user_format_options
 def evaluate(
-    folder: Path, events: Path, known: int, users: Path | None, seed: int, form: str | None, out: Path | None, quiet: bool
+    folder: Path,
+    events: Path | str,
+    known: int,
+    users: Path | str | None,
+    seed: int,
+    form: str | None,
+    out: Path | None,
+    quiet: bool,
 ) -> None:
     """Rank the later baskets of users whom a recommender was not trained on, once their first baskets are known.
 
@@ -60,39 +69,43 @@ def evaluate(
 
     if out is not None:
         check_parent(out)
-    reading, people = (format_given().read_one(path, what) for path, what in ((events, "events"), (users, "users")))
+    written = format_given()
+    reading, people = (written.read_one(path, what, folder) for path, what in ((events, "events"), (users, "users")))
     assert reading is not None  # EVENTS is required
     tell_of(reading, people, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
         recommender = Recommender.from_pretrained(folder)
         found = recommender.evaluate(reading.table, known, seed=seed, users=None if people is None else people.table)
     if form == "table" and out is None:
-        click.echo(readable(found, known, recommender.state.settings.train.horizon))
+        click.echo(readable(found, known, recommender.state.settings.train.horizon, screen_of(sys.stdout)))
         return
     import pyarrow as pa
 
     put(pa.Table.from_pylist([asdict(row) for row in found]), form, out)
 
 
-def readable(rows: Sequence[Result], known: int, horizon: int) -> str:
+def readable(rows: Sequence[Result], known: int, horizon: int, screen: Screen = PLAIN) -> str:
     """Two tables: each method by each metric, and the differences of ours from the others."""
-    import pyarrow as pa
-
     from llmrec.evaluation.summary import baskets
 
     plain, gaps = ([row for row in rows if bool(row.versus) is versus] for versus in (False, True))
     methods = list(dict.fromkeys(row.method for row in plain))
     head = f"{plain[0].n:,} users; known: {counted(known, 'basket')}; to be found: the items of the next {baskets(horizon)}"
-    cells = {(row.method, row.metric): f"{row.value:.4f} [{row.low:.4f}, {row.high:.4f}]" for row in plain}
+    cells = {(row.method, row.metric): f"{row.value:.4f}\n[{row.low:.4f}, {row.high:.4f}]" for row in plain}
     differences = {(row.versus, row.metric): _difference(row) for row in gaps}
-    first = {"method": methods} | {name: [cells[method, metric] for method in methods] for metric, name in METRICS.items()}
     others = [method for method in methods if (method, next(iter(METRICS))) in differences]
-    second = {f"{methods[0]} minus": others}
-    second |= {name: [differences[other, metric] for other in others] for metric, name in METRICS.items()}
-    return "\n\n".join([head, aligned(pa.table(first)), aligned(pa.table(second)), LEGEND])
+    tables = [
+        text_table(
+            [Column(corner), *map(Column, METRICS.values())],
+            [[method, *(found[method, metric] for metric in METRICS)] for method in down],
+            screen,
+        )
+        for corner, down, found in (("method", methods, cells), (f"{methods[0]} minus", others, differences))
+    ]
+    return "\n\n".join([paragraph(head, screen), *tables, paragraph(LEGEND, screen)])
 
 
 def _difference(row: Result) -> str:
     assert row.low is not None and row.high is not None  # a difference has an interval
     mark = "=" if row.low <= 0 <= row.high else "▲" if row.low > 0 else "▼"
-    return f"{row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] {mark}"
+    return f"{row.value:+.4f}\n[{row.low:+.4f}, {row.high:+.4f}] {mark}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,6 +26,8 @@ from llmrec.cli.options import (
     warn_if_few,
     with_reading,
 )
+from llmrec.data.report import report_text
+from llmrec.screen import paragraph, screen_of
 
 if TYPE_CHECKING:
     from llmrec.data.reading import Reading
@@ -84,9 +87,9 @@ SETTINGS = ("quick", "default", "best")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Show no progress; print the command to recommend with.")
 def fit(
-    events: Path,
-    items: Path | None,
-    users: Path | None,
+    events: Path | str,
+    items: Path | str | None,
+    users: Path | str | None,
     context: str | None,
     item_attributes: str | None,
     scene: str | None,
@@ -113,6 +116,7 @@ def fit(
       llmrec fit orders.csv --items products.csv --scene category --out shop/
     """
     from llmrec.data.clean import Cleaning
+    from llmrec.evaluation.held_out import evaluation_text
     from llmrec.evaluation.report import fit_facts, remove_report, save_report
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.settings import Settings
@@ -145,6 +149,7 @@ def fit(
         )
         if recommender.held_out is not None:
             recommender.observe(recommender.held_out)
+        recommender.keep_format(first.format)
         recommender.save_pretrained(out, histories=True)
         remove_report(out)  # of an older save, while this one is measured
         found = measured(recommender, verbose)
@@ -180,9 +185,11 @@ def fit(
         for loss in () if found is None else found.losses:
             warn(loss)
     else:
-        click.echo(f"{report}\n\n{out}: {recommender!r}, {seconds / 60:.1f} min in all. Recommend with:\n  {command}")
+        screen = screen_of(sys.stdout)
+        done = paragraph(f"{out}: {recommender!r}, {seconds / 60:.1f} min in all. Recommend with:", screen)
+        click.echo(f"{report_text(report, screen)}\n\n{done}\n  {command}")
         if found is not None:
-            click.echo(f"\nEvaluation, in full in {out / 'README.md'}:\n{found}")
+            click.echo(f"\nEvaluation, in full in {out / 'README.md'}:\n{evaluation_text(found, screen)}")
 
 
 def _names(typed: str | None) -> list[str]:

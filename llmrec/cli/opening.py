@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from llmrec.cli.options import (
 )
 from llmrec.cli.tables import aligned
 from llmrec.data.report import counted
+from llmrec.screen import PLAIN, Column, Screen, paragraph, screen_of, text_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from llmrec.scenes.new import SceneRecommender
 
 _SHOWN = 3
+_COMPARISON = tuple(map(Column, ("method", "NDCG@10", "adapted minus it", "")))
 
 
 @click.command("open")
@@ -49,8 +52,8 @@ _SHOWN = 3
 @click.option("--quiet", is_flag=True, help="Print the command to recommend with, and nothing else.")
 def open_scene(
     folder: Path,
-    events: Path | None,
-    items: Path | None,
+    events: Path | str | None,
+    items: Path | str | None,
     scene: str | None,
     out: Path,
     no_comparison: bool,
@@ -75,7 +78,7 @@ def open_scene(
 
     check_place(out, KIND)
     written = format_given()
-    first, second = (written.read_one(path, what) for path, what in ((events, "events"), (items, "items")))
+    first, second = (written.read_one(path, what, folder) for path, what in ((events, "events"), (items, "items")))
     tell_of(first, second, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
         known = Scenes.from_pretrained(folder, seed=seed)
@@ -93,7 +96,7 @@ def open_scene(
     elif quiet:
         click.echo(command)
     else:
-        click.echo("\n\n".join([*_told(out, opened, compared), f"Recommend with:\n  {command}"]))
+        click.echo("\n\n".join([*_told(out, opened, compared, screen_of(sys.stdout)), f"Recommend with:\n  {command}"]))
 
 
 def new_value(known: Known, events: Reading | None, items: Reading | None) -> str | None:
@@ -150,36 +153,38 @@ def learn_scenes(
     known.save_pretrained(out, recommender=True, histories=True)
 
 
-def _told(out: Path, opened: SceneRecommender, compared: Any) -> list[str]:
+def _told(out: Path, opened: SceneRecommender, compared: Any, screen: Screen) -> list[str]:
     from llmrec.data.frames import to_arrow
 
     among = counted(int(opened.scene.shelf.among.sum()), "item")
     lines = [f"{out}: {among}, {counted(opened.customers, 'first customer')}, adapted by: {opened.name}"]
     if opened.evidence is not None:
         report = to_arrow(opened.selection_report, "report")
-        lines.append(
+        head = (
             "Ways to adapt, by their gain over zero steps in nats an event: in known scenes, on events of these customers "
-            f"that were kept back, and expected of both\n{aligned(report)}"
+            "that were kept back, and expected of both"
         )
+        lines.append(f"{paragraph(head, screen)}\n{aligned(report, screen)}")
     if compared is not None:
-        lines.append(comparison_text(to_arrow(compared, "comparison")))
+        lines.append(comparison_text(to_arrow(compared, "comparison"), screen))
     return lines
 
 
-def comparison_text(table: pa.Table) -> str:
+def comparison_text(table: pa.Table, screen: Screen = PLAIN) -> str:
     """The comparison as a table, and what it says."""
     rows = table.to_pylist()
     if not rows:
         return "No comparison: none of the customers had a basket before the last one here."
-    lines = [f"What each of {counted(rows[0]['customers'], 'customer')} bought last, ranked by what the others bought: NDCG@10"]
+    head = f"What each of {counted(rows[0]['customers'], 'customer')} bought last, ranked by what the others bought"
+    body = []
     for row in rows:
-        said = f"  {row['method']:<12} {row['ndcg@10']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
+        line = [row["method"], f"{row['ndcg@10']:.4f}\n[{row['low']:.4f}, {row['high']:.4f}]", "", ""]
         if row["adapted_minus"] is not None:
             low, high = row["minus_low"], row["minus_high"]
-            verdict = "adapted is better" if low > 0 else "adapted is worse" if high < 0 else "no clear difference"
-            said += f"   {verdict}: {row['adapted_minus']:+.4f} [{low:+.4f}, {high:+.4f}]"
-        lines.append(said)
-    return "\n".join(lines)
+            line[2] = f"{row['adapted_minus']:+.4f}\n[{low:+.4f}, {high:+.4f}]"
+            line[3] = "adapted is better" if low > 0 else "adapted is worse" if high < 0 else "no clear difference"
+        body.append(line)
+    return f"{paragraph(head, screen)}\n{text_table(_COMPARISON, body, screen)}"
 
 
 def _facts(out: Path, opened: SceneRecommender, value: str | None, compared: Any, command: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from llmrec.data.report import counted
+from llmrec.hub import address, is_address
 from llmrec.store import located
 
 if TYPE_CHECKING:
@@ -49,8 +50,15 @@ class FilePath(click.Path):
         return super().convert(located(value), param, ctx)
 
 
+class TablePath(FilePath):
+    """The path of a table that is there, or its address on the Hugging Face hub as text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return address(value) if is_address(value) else super().convert(value, param, ctx)
+
+
 EXISTING = FilePath(exists=True, dir_okay=False, path_type=Path)
-TABLE = FilePath(exists=True, path_type=Path)  # a file, or a folder of Parquet files or of a saved Hugging Face dataset
+TABLE = TablePath(exists=True, path_type=Path)  # a file, or a folder of Parquet files or of a saved Hugging Face dataset
 FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
 
 
@@ -90,14 +98,20 @@ class FormatOptions:
 
         return table_format(self.encoding, self.separator, self.decimal, self.date_format, self.user_columns)
 
-    def read_one(self, path: Path | None, what: str) -> Reading | None:
-        """The table of "events", "items" or "users" in a file; None for no file. Raises as `llmrec.data.reading.read`."""
+    def read_one(self, path: Path | str | None, what: str, shop: Path | None = None) -> Reading | None:
+        """The table of "events", "items" or "users" in a file; None for no file. Raises as `llmrec.data.reading.read`.
+
+        shop: folder of a recommender or a scene, which may know how the shop writes its files.
+        """
         from llmrec.data.reading import read
+        from llmrec.data.table_format import TableFormat
+        from llmrec.recommender.written import format_of
 
         known = {"events": self.events, "items": self.items, "users": self.users}[what]()
-        return None if path is None else read(path, what, known, self.on_bad_rows)
+        kept = None if shop is None else format_of(shop)
+        return None if path is None else read(path, what, known, self.on_bad_rows, kept or TableFormat())
 
-    def read(self, events: Path, items: Path | None) -> tuple[Reading, Reading | None]:
+    def read(self, events: Path | str, items: Path | str | None) -> tuple[Reading, Reading | None]:
         """The tables in the files. Raises what `llmrec.data.reading.read` raises."""
         from llmrec.data.reading import read
 
@@ -250,12 +264,12 @@ def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningR
 
 def tell_of(*readings: Reading | None, quiet: bool) -> None:
     """A line on stderr for every step of the readings that left out rows or values, and if not `quiet` for what was
-    repaired."""
+    repaired, and what was read as in the shop's other files."""
     for reading in readings:
         if reading is not None:
             for line in reading.losses:
                 warn(line)
-            for line in () if quiet else reading.repairs:
+            for line in () if quiet else (*reading.assumed, *reading.repairs):
                 click.echo(f"Note: {line}", err=True)
 
 

@@ -26,6 +26,7 @@ from llmrec.cli.tables import IN_PARTS, SENTENCE, form_of, output_options, put
 
 if TYPE_CHECKING:
     from llmrec.data.ids import Ids
+    from llmrec.rules.rules import Rules
 
 
 @click.command()
@@ -55,8 +56,8 @@ if TYPE_CHECKING:
 def recommend(
     folder: Path,
     users: str | None,
-    histories: Path | None,
-    attributes: Path | None,
+    histories: Path | str | None,
+    attributes: Path | str | None,
     context: tuple[str, ...],
     adapter: Path | None,
     everybody: bool,
@@ -78,7 +79,7 @@ def recommend(
       llmrec recommend shop/ --all --out lists.parquet
       llmrec recommend shop/ --users 17850 --rules rules.yaml
       llmrec recommend shop/ --attributes newcomers.csv --context "device=mobile"
-      llmrec recommend scene/ --histories clicks.csv
+      llmrec recommend scene/ --histories clicks.csv --rules rules.yaml
 
     \b
     rules.yaml, of which every line may be left out:
@@ -117,16 +118,17 @@ def recommend(
     if out is not None:
         check_parent(out)
     here = context_of(context)
-    reading, people = (format_given().read_one(path, what) for path, what in ((histories, "events"), (attributes, "users")))
+    written = format_given()
+    reading, people = (written.read_one(path, what, folder) for path, what in ((histories, "events"), (attributes, "users")))
     tell_of(reading, people, quiet=quiet)
     table = None if reading is None else reading.table
     with told(), nullcontext() if quiet else overheard("" if batched else "Note: "):
-        if saved_kind(folder) == SCENE:
-            if everybody or attributes or context or adapter or rules or explain:
-                raise click.UsageError(f"'{folder}' is a scene, which is asked by --users or --histories alone.")
-            put(to_arrow(_of_scene(folder, users, table, k, titles), "answer"), form, out)
-            return
         ruled = None if rules is None else Rules.from_yaml(rules)
+        if saved_kind(folder) == SCENE:
+            if everybody or attributes or context or adapter or explain:
+                raise click.UsageError(f"'{folder}' is a scene, which is asked by --users or --histories alone.")
+            put(to_arrow(_of_scene(folder, users, table, k, titles, ruled), "answer"), form, out)
+            return
         recommender = Recommender.from_pretrained(folder)
         if batched and out is not None:
             recommender.recommend_all(out, k, histories=table, titles=titles, verbose=not quiet, rules=ruled, context=here)
@@ -147,12 +149,13 @@ def recommend(
     put(shown, form, out)
 
 
-def _of_scene(folder: Path, users: str | None, histories: Any, k: int, titles: bool) -> Any:
+def _of_scene(folder: Path, users: str | None, histories: Any, k: int, titles: bool, rules: Rules | None) -> Any:
     from llmrec.data.ids import Ids
     from llmrec.scenes.new import SceneRecommender
 
     scene = SceneRecommender.from_pretrained(folder)
-    return scene.recommend(None if users is None else known_ids(users, Ids([])), k, histories=histories, titles=titles)
+    asked = None if users is None else known_ids(users, Ids([]))
+    return scene.recommend(asked, k, histories=histories, titles=titles, rules=rules)
 
 
 def warn_of_strangers(asked: list[Any], known: Any) -> None:

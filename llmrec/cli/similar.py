@@ -7,34 +7,40 @@ from pathlib import Path
 
 import click
 
-from llmrec.cli.options import FilePath, overheard, told
+from llmrec.cli.options import EXISTING, FOLDER, overheard, told
 from llmrec.cli.recommending import known_ids
 from llmrec.cli.tables import TABLES, form_of, put, table_options
 
 
 @click.command()
-@click.argument("folder", type=FilePath(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--items", required=True, metavar="ID,ID", help="Ids of items of the catalogue, separated by commas.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Similar items for each.")
+@click.option("--rules", type=EXISTING, help="YAML file of the shop's rules, as of recommend; its block is not used.")
 @click.option("--titles", is_flag=True, help="Add the titles of the similar items.")
 @table_options
-def similar(folder: Path, items: str, k: int, titles: bool, form: str | None, out: Path | None, quiet: bool) -> None:
+def similar(
+    folder: Path, items: str, k: int, rules: Path | None, titles: bool, form: str | None, out: Path | None, quiet: bool
+) -> None:
     """Show the items nearest to some items, by the cosine of the vectors that a recommender has of them.
 
     \b
     Examples:
       llmrec similar shop/ --items 85123A --titles
       llmrec similar shop/ --items 85123A,71053 --k 20 --out similar.csv
+      llmrec similar shop/ --items 85123A --rules rules.yaml
     """
     form = form_of(form, out, TABLES)
     from llmrec.data.frames import to_arrow
     from llmrec.recommender.recommender import Recommender
+    from llmrec.rules.rules import Rules
     from llmrec.store import check_parent
 
     if out is not None:
         check_parent(out)
     with told(), nullcontext() if quiet else overheard("Note: "):
+        ruled = None if rules is None else Rules.from_yaml(rules)
         recommender = Recommender.from_pretrained(folder)
         asked = known_ids(items, recommender.state.catalogue.ids, "--items")
-        answer = recommender.similar_items(asked, k, titles=titles)
+        answer = recommender.similar_items(asked, k, titles=titles, rules=ruled)
     put(to_arrow(answer, "answer"), form, out)

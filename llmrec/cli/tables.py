@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-import unicodedata
+import sys
+from collections.abc import Sequence
+from datetime import date
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from llmrec.cli.options import Command, FilePath
+from llmrec.screen import PLAIN, Column, Kind, Screen, screen_of, text_table
 from llmrec.store import whole_file
 
 if TYPE_CHECKING:
@@ -18,8 +21,7 @@ if TYPE_CHECKING:
 
     from llmrec.data.table_writer import Form
 
-_WIDEST = 40
-SENTENCE = "sentence"  # the column that is never cut
+SENTENCE = "sentence"  # the column that goes on in further lines
 _SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet", ".jsonl": "jsonl", ".trec": "trec"}
 _NOT_WRITTEN = (".tsv", ".ndjson", ".xlsx", ".xls", ".gz", ".zip")
 FORMATS = tuple(_SUFFIXES.values())
@@ -27,23 +29,11 @@ IN_PARTS = (".parquet", ".csv", ".json", ".jsonl")  # endings of files that are 
 TABLES = tuple(form for form in FORMATS if form != "trec")  # of commands whose answer is no list for users
 
 
-def aligned(table: pa.Table, widest: int | None = _WIDEST) -> str:
-    """A table as text, a line a row; Chinese characters count as two columns. widest: texts are cut there, None cuts none."""
-    head = table.column_names
-    most = [None if name == SENTENCE else widest for name in head]
-    body = [[_cell(value, size) for value, size in zip(row.values(), most, strict=True)] for row in table.to_pylist()]
-    numeric = [
-        all(value is None or isinstance(value, (int, float)) for value in column.to_pylist()) for column in table.columns
-    ]
-    width = [max((_width(row[i]) for row in [head, *body]), default=0) for i in range(len(head))]
-    lines = []
-    for row in [head, *body]:
-        cells = []
-        for text, size, right in zip(row, width, numeric, strict=True):
-            gap = " " * (size - _width(text))
-            cells.append(gap + text if right else text + gap)
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+def aligned(table: pa.Table, screen: Screen = PLAIN) -> str:
+    """A table as text, a line a row."""
+    values = table.to_pydict()
+    columns = [Column(name, _kind(name, column)) for name, column in values.items()]
+    return text_table(columns, list(zip(*(map(_cell, column) for column in values.values()), strict=True)), screen)
 
 
 def output_options(command: Command) -> Command:
@@ -102,7 +92,7 @@ def put(table: pa.Table, form: str, out: Path | None) -> None:
     from llmrec.metrics.runs import trec_run
 
     if form in ("table", "trec"):
-        text = trec_run(table) if form == "trec" else aligned(table, _WIDEST if out is None else None) + "\n"
+        text = trec_run(table) if form == "trec" else aligned(table, PLAIN if out else screen_of(sys.stdout)) + "\n"
         if out is None:
             click.echo(text, nl=False)
         else:
@@ -116,22 +106,23 @@ def put(table: pa.Table, form: str, out: Path | None) -> None:
         write_file(out, [table], cast("Form", form))
 
 
-def _cell(value: Any, widest: int | None) -> str:
+def _kind(name: str, values: Sequence[Any]) -> Kind:
+    there = [value for value in values if value is not None]
+    if all(isinstance(value, (int, float)) for value in there):
+        return "number"
+    if name == SENTENCE:
+        return "sentence"
+    kept = name.endswith(("_id", "timestamp")) or all(isinstance(value, date) for value in there)
+    return "whole" if kept else "title"
+
+
+def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return "" if math.isnan(value) else str(value)
-        return (
-            f"{value:.0f}"
-            if value == round(value) and abs(value) < 1e15
-            else f"{value:.4g}"
-            if abs(value) < 1
-            else f"{value:.2f}"
-        )
-    text = " ".join(str(value).split())
-    return text if widest is None or len(text) <= widest else text[: widest - 1] + "…"
-
-
-def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    if not isinstance(value, float):
+        return " ".join(str(value).split())
+    if not math.isfinite(value):
+        return "" if math.isnan(value) else str(value)
+    if value == round(value) and abs(value) < 1e15:
+        return f"{value:.0f}"
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"

@@ -23,11 +23,11 @@ from llmrec.data.context import context_codes, fit_context
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights
 from llmrec.data.derived import derived_items
 from llmrec.data.features import SLOT_FEATURES, fit_scaler, slot_attributes
-from llmrec.data.files import untyped
 from llmrec.data.frames import coded
 from llmrec.data.ids import Ids
 from llmrec.data.item_attributes import with_item_attributes
 from llmrec.data.matching import find_across, look_alike
+from llmrec.data.places import placed_or_frame, untyped
 from llmrec.data.report import counted, warn_of_losses
 from llmrec.data.requests import query_users
 from llmrec.data.tables import read_events, read_items
@@ -51,7 +51,8 @@ def build(
 ) -> tuple[Dataset, CleaningReport]:
     """A Dataset from a table of events and, if there is one, a table of items.
 
-    events, items: pandas, polars, pyarrow, dict, path or Hugging Face dataset; see `frames.to_arrow`.
+    events, items: pandas, polars, pyarrow, dict, path or Hugging Face dataset, see `frames.to_arrow`; or an address on its hub,
+        such as hf://datasets/owner/name, see `hub_tables.fetched_table`.
     columns, item_columns: names in the table -> names of the library, for those that the known aliases do not cover.
     seed: of the shuffle among events that share a time.
     event_weights: event type -> what an event of that type counts where it is to be predicted, such as `{"view": 0.1}`; 1 for
@@ -75,6 +76,7 @@ def build(
     Raises SchemaError and DataError, naming the column, what came and the remedy. A DataLossWarning says where more than a
     fifth of the rows of events are left out: missing values, unreadable timestamps, items that are not in `items`.
     """
+    events, items = placed_or_frame(events, "events"), placed_or_frame(items, "items")
     table, notes = read_events(events, columns, with_item_text=items is None, context=context or ())
     rest = table.drop_columns([name for name in context if name in table.column_names]) if context else table
     notes += unread_columns(rest, "events", "columns", with_item_text=items is None)
@@ -167,6 +169,7 @@ def asked_for(
     context: Encoding | None = None,
 ) -> tuple[Dataset, CleaningReport, Ids]:
     """As `events_for`, and the users of the table in order of appearance, also those without any event that can be used."""
+    events = placed_or_frame(events, "events")
     table, notes = read_events(events, columns, context=context.names if context else ())
     table, ids_read = _with_ids(table)
     asked = query_users(table.column("user_id"))

@@ -19,10 +19,11 @@ from llmrec.data.clean import Cleaning, CleaningReport, drop_missing, read_ids, 
 from llmrec.data.clean_items import clean_items, normalise_text, one_row_an_id
 from llmrec.data.columns import ITEM_REQUIRED, item_columns
 from llmrec.data.dataset import Catalogue
-from llmrec.data.files import MISSING, untyped
+from llmrec.data.files import MISSING
 from llmrec.data.ids import Ids
 from llmrec.data.item_attributes import item_attributes
 from llmrec.data.matching import find_across
+from llmrec.data.places import placed_or_frame, untyped
 from llmrec.data.reading import Reading
 from llmrec.data.tables import empty_table, opened, said_of
 from llmrec.errors import DataError, SchemaError, UnknownItemError
@@ -35,6 +36,7 @@ def read_additions(
 
     Raises SchemaError for ids of another kind than the catalogue's, DataError for an id that it has.
     """
+    items = placed_or_frame(items, "items")
     table, notes = _read(items, columns, ITEM_REQUIRED)
     table, steps = clean_items(table, cleaning)
     ids, place = _placed(known.ids, table, untyped(items))
@@ -55,6 +57,7 @@ def read_values(
 
     Raises UnknownItemError for an id that the catalogue lacks, DataError for a table with ids alone.
     """
+    items = placed_or_frame(items, "items")
     table, notes = _read(items, columns, ("item_id",))
     table, first = read_ids(table, ("item_id",), "items")
     table, second = drop_missing(table, ("item_id",), "items")

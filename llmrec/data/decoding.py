@@ -41,10 +41,9 @@ _OTHER = {
 }
 
 
-def raw_bytes(path: Path, what: str) -> bytes:
-    """The whole file, unpacked if gzip, bzip2 or xz compressed it. Raises DataError for what is no text, and for an empty
-    file."""
-    named = f"{what}: {str(path)!r}"
+def raw_bytes(path: Path, named: str) -> bytes:
+    """The whole file, unpacked if gzip, bzip2 or xz compressed it. named: the table and where it is, in messages. Raises
+    DataError for what is no text, and for an empty file."""
     data = path.read_bytes()
     for magic, unpack in _UNPACK.items():
         if data.startswith(magic):

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -65,13 +64,6 @@ PACKED = (".gz", ".bz2", ".xz")
 TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".inter", ".item", ".user", *JSON, *PACKED)
 
 
-def untyped(source: Any) -> bool:
-    """Whether a table comes from a file of text, where ids have no type of their own."""
-    if isinstance(source, pa.Table):
-        return (source.schema.metadata or {}).get(UNTYPED) is not None
-    return isinstance(source, (str, Path)) and not {*Path(source).suffixes} & {".parquet", *JSON} and not Path(source).is_dir()
-
-
 def read_plain(path: Path, what: str, naming: Naming, as_written: AsWritten | None = None) -> pa.Table | None:
     """The table in a plain .csv file: UTF-8, commas, every row with as many fields as names; None of any other file.
 
@@ -99,21 +91,33 @@ def read_plain(path: Path, what: str, naming: Naming, as_written: AsWritten | No
     return table.select([i for i in range(table.num_columns) if i not in void]) if len(table) else table
 
 
-def read_parquet(path: Path, what: str) -> pa.Table:
-    """The table in a Parquet file. Raises DataError, which names the file, where it is none."""
+def read_parquet(files: Sequence[Path], named: str) -> pa.Table:
+    """The table in a Parquet file, or in several that are its parts. named: the table and where it is, in messages.
+
+    Raises DataError for what is no Parquet file, and for files of different tables.
+    """
     try:
-        return pyarrow.parquet.read_table(path)
+        if len(files) > 1:
+            _check_parts([str(file) for file in files], named)
+        return pyarrow.parquet.read_table(files[0] if len(files) == 1 else [str(file) for file in files])
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{what}: {str(path)!r} is not a readable .parquet file: {error}") from error
+        raise DataError(f"{named} is not a readable .parquet file: {error}") from error
 
 
-def read_folder(path: Path, what: str) -> pa.Table:
+def read_arrow(files: Sequence[Path], named: str) -> pa.Table:
+    """The table in the files of a Hugging Face dataset. Raises DataError where they are not readable. named: as before."""
+    try:
+        return pa.concat_tables([pa.ipc.open_stream(file.read_bytes()).read_all() for file in files])
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{named} is not a readable .arrow file of a dataset: {error}; write it again") from error
+
+
+def read_folder(path: Path, named: str) -> pa.Table:
     """The table in a folder of Parquet files, as Spark writes it, or of a Hugging Face dataset, as `save_to_disk` writes it.
 
     Raises DataError, which names the folder and what it may hold, for any other, for several splits, and for Parquet files of
-    different tables.
+    different tables. named: as before.
     """
-    named = f"{what}: {str(path)!r}"
     try:
         if (path / "dataset_dict.json").is_file():
             splits = json.loads((path / "dataset_dict.json").read_bytes())["splits"]
@@ -139,10 +143,11 @@ def read_folder(path: Path, what: str) -> pa.Table:
     )
 
 
-def _check_parts(path: Path, named: str) -> None:
-    """Raises DataError for Parquet files of which neither has all columns of the other, such as events and items."""
+def _check_parts(source: Path | list[str], named: str) -> None:
+    """Raises DataError for Parquet files of which neither has all columns of the other, such as events and items. source: a
+    folder of them, or the files."""
     files = [
-        (part.path, {*part.physical_schema.names}) for part in pyarrow.dataset.dataset(path, format="parquet").get_fragments()
+        (part.path, {*part.physical_schema.names}) for part in pyarrow.dataset.dataset(source, format="parquet").get_fragments()
     ]
     for file, names in files[1:]:
         if names - files[0][1] and files[0][1] - names:
@@ -150,13 +155,6 @@ def _check_parts(path: Path, named: str) -> None:
                 f"{named} holds files of different tables, such as {Path(files[0][0]).name!r} and {Path(file).name!r}, "
                 "expected the parts of one; give the path of a file in it"
             )
-
-
-def check_file(path: Path, what: str) -> None:
-    """Raises DataError, which names the table, for a path that is not there."""
-    if not path.exists():
-        web = " An address on the web is not read: download the file first." if ":/" in str(path) else ""
-        raise DataError(f"{what}: there is no file {str(path)!r}; pass the path of a .csv or .parquet file, or another.{web}")
 
 
 def _header(path: Path) -> list[str] | None:

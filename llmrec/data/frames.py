@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.data.hub_tables import as_dataset
 from llmrec.data.ids import tidy
 from llmrec.errors import MissingExtraError, SchemaError
 
@@ -91,7 +91,7 @@ def empty_frame(kind: str) -> Any:
         if kind == "polars":
             return nw.from_native(pa.table({}), eager_only=True).to_polars()
         if kind == "datasets":
-            return import_module("datasets").Dataset(pa.table({}))
+            return as_dataset(pa.table({}))
     except ImportError:  # MissingExtraError is one
         pass
     return pa.table({})

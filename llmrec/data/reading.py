@@ -20,10 +20,11 @@ from llmrec.data import typed
 from llmrec.data.columns import EVENT_ALIASES, ITEM_ALIASES, NUMBERS, fold
 from llmrec.data.decoding import as_utf8, doubts_of, raw_bytes
 from llmrec.data.encodings import is_utf8
-from llmrec.data.files import ID_NAMES, JSON, PACKED, UNTYPED, check_file, read_folder, read_parquet
+from llmrec.data.files import ID_NAMES, JSON, PACKED, UNTYPED
 from llmrec.data.frames import is_text, plain
 from llmrec.data.json_rows import read_json
 from llmrec.data.meanings import Meanings, column_meanings, folded, known_names, untagged
+from llmrec.data.places import Place, placed, typed_table
 from llmrec.data.published import published_layout, with_categories
 from llmrec.data.report import Step
 from llmrec.data.rows import UNIT, Broken, first_rows, read_rows
@@ -44,7 +45,8 @@ class Reading:
     """A table out of a file, and how it was read.
 
     table: under the library's names. format: with everything that was found. steps, notes: for the report of the cleaning.
-    broken: rows that are not in the table. unread: names of columns that mean nothing to the library.
+    broken: rows that are not in the table. unread: names of columns that mean nothing to the library. assumed: what was left
+    open and read as in other files of the shop, a sentence each.
     """
 
     table: pa.Table
@@ -53,6 +55,7 @@ class Reading:
     notes: tuple[str, ...]
     broken: tuple[Broken, ...]
     unread: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -86,20 +89,24 @@ class _Raw:
 
 
 def read(
-    path: str | Path,
+    path: str | Path | Place,
     what: str = "events",
     table_format: TableFormat = TableFormat(),  # noqa: B008  (frozen)
     on_bad_rows: OnBadRows = "few",
+    shop: TableFormat = TableFormat(),  # noqa: B008  (frozen)
 ) -> Reading:
     """The table in a file: text with any separator, encoding, decimal sign and date format, JSON lines, or Parquet.
 
     path: .csv, .tsv, .txt and the like, .json, .jsonl, .parquet, a folder of Parquet files or of a saved Hugging Face dataset;
-        text also compressed by gzip, bzip2 or xz.
+        text also compressed by gzip, bzip2 or xz. Or an address on the hub, `hf://datasets/owner/name` and what may be behind
+        it, see `hub_tables.fetched_table`.
     what: "events", "items" or "users": which columns are looked for, by names in English, German, French, Spanish and Chinese.
         Of users only `user_id` is; every other column is an attribute under its own name.
     table_format: what is known of the format; the rest is found.
     on_bad_rows: rows with too many or too few fields are an error ("error"), left out and named in `broken` and `steps`
         ("skip"), or left out where there is one, or they are at most 1 in 100 ("few").
+    shop: the decimal sign and the order of dates in other files of the same shop. A file that leaves one of them open is read
+        by it, which `assumed` and the notes say.
 
     Ids stay text where a number would not keep them as they are written ("007"). A column is read with a decimal comma, and
     dates with the day first, only where its values allow nothing else.
@@ -111,10 +118,9 @@ def read(
     for name, value, allowed in (("what", what, _TABLES), ("on_bad_rows", on_bad_rows, get_args(OnBadRows))):
         if value not in allowed:
             raise DataError(f"{name} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
-    path = Path(path).expanduser()
-    check_file(path, what)
-    named = f"{what}: {str(path)!r}"
-    raw, found = _raw(path, what, named, table_format)
+    place = placed(path, what)
+    named = f"{what}: {place.said!r}"
+    raw, found = _raw(place, what, named, table_format)
     total = len(raw.table) + len(raw.broken)
     _check_broken(raw.broken, total, on_bad_rows, named)
     if not len(raw.table):
@@ -122,18 +128,20 @@ def read(
         raise DataError(f"{named}: holds a header line but no readable row{why}; expected at least one")
     given = (*(found.columns or ()), *((name, "") for name in found.left_out))
     meanings = column_meanings(list(raw.names), what, given)
-    table, found, done = _typed(raw, meanings, replace(found, columns=meanings.pairs), what, named)
+    table, found, done = _typed(raw, meanings, replace(found, columns=meanings.pairs), shop, what, named)
+    assumed = tuple(f"{what}: {said}" for said in done.assumed)
     steps = (
         Step("broken rows", what, total, len(raw.broken), 0, _shown(raw.broken)),
         Step(REPAIRED, what, len(table), 0, done.repaired, "; ".join(filter(None, done.repairs))),
         Step(UNREADABLE, what, len(table), 0, done.lost, "; ".join(filter(None, done.losses))),
     )
     notes = (
-        _format_note(path, what, found, raw.untyped),
+        _format_note(place.name, what, found, raw.untyped),
         *_column_notes(meanings, what),
         *(f"{what}: {doubt}" for doubt in raw.doubts),
+        *assumed,
     )
-    return Reading(table, found, steps, notes, raw.broken, meanings.unread)
+    return Reading(table, found, steps, notes, raw.broken, meanings.unread, assumed)
 
 
 def few(broken: int, rows: int) -> bool:
@@ -141,17 +149,17 @@ def few(broken: int, rows: int) -> bool:
     return broken <= max(1, FEW * rows)
 
 
-def detect(path: str | Path, what: str = "events", table_format: TableFormat = TableFormat()) -> TableFormat:  # noqa: B008
+def detect(path: str | Path | Place, what: str = "events", table_format: TableFormat = TableFormat()) -> TableFormat:  # noqa: B008
     """The format of a file with everything that `read` finds, looking at every row; see there for the errors."""
     return read(path, what, table_format, "skip").format
 
 
-def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
-    if path.is_dir() or path.suffix.lower() == ".parquet":
-        table = plain(read_folder(path, what) if path.is_dir() else read_parquet(path, what))
+def _raw(place: Place, what: str, named: str, known: TableFormat) -> tuple[_Raw, TableFormat]:
+    if (typed_columns := typed_table(place, what)) is not None:
+        table = plain(typed_columns)
         known = replace(known, encoding=None, separator=None, names=None, skip_rows=0)  # said of another file
         return _Raw(tuple(table.column_names), table, np.zeros(len(table), np.int64), (), False), known
-    data = raw_bytes(path, what)
+    path, data = place.path, raw_bytes(place.path, named)
     layout = published_layout(path, what, data) if known.names is None else None
     if layout is not None:
         known = replace(known, names=layout.names, separator=known.separator or layout.separator)
@@ -171,7 +179,7 @@ def _raw(path: Path, what: str, named: str, known: TableFormat) -> tuple[_Raw, T
     raw, known = _text(data, what, named, known)
     if layout is not None:
         table, names = with_categories(raw.table, raw.names, layout)
-        doubts = (f"{path.name} has no names and is read as MovieLens's: {', '.join(names)}", *doubts)
+        doubts = (f"{place.name} has no names and is read as MovieLens's: {', '.join(names)}", *doubts)
         raw = replace(raw, table=table, names=names)
     return replace(raw, doubts=doubts), known
 
@@ -238,15 +246,18 @@ def _check_broken(broken: tuple[Broken, ...], total: int, on_bad_rows: OnBadRows
 @dataclass
 class _Done:
     """What reading the values did: numbers repaired and lost, and in words what was repaired and lost of each column, "" for
-    nothing."""
+    nothing, and what was read as in other files."""
 
     repaired: int = 0
     lost: int = 0
     repairs: list[str] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)
 
 
-def _typed(raw: _Raw, meanings: Meanings, found: TableFormat, what: str, named: str) -> tuple[pa.Table, TableFormat, _Done]:
+def _typed(
+    raw: _Raw, meanings: Meanings, found: TableFormat, shop: TableFormat, what: str, named: str
+) -> tuple[pa.Table, TableFormat, _Done]:
     """The table under the library's names with columns of their types, the format with what its values told, and what was
     repaired and lost."""
     columns = {
@@ -262,7 +273,7 @@ def _typed(raw: _Raw, meanings: Meanings, found: TableFormat, what: str, named: 
     text = {ours: column for ours, column in columns.items() if is_text(column.values.type)}
     done = _Done()
     numeric = [column for ours, column in text.items() if ours in NUMBERS]
-    read_as, decimal = typed.numbers(numeric, found.decimal)
+    read_as, decimal, done.assumed = typed.numbers(numeric, found.decimal, shop.decimal)
     for column, read_column in zip(numeric, read_as, strict=True):
         values[column.ours] = typed.floats(read_column)
         done.repaired += read_column.repaired
@@ -272,8 +283,9 @@ def _typed(raw: _Raw, meanings: Meanings, found: TableFormat, what: str, named: 
         done.losses.append(lost)
     order = None
     if "timestamp" in text:
-        values["timestamp"], order, lost = typed.times(text["timestamp"], found.date_order)
+        values["timestamp"], order, lost, assumed = typed.times(text["timestamp"], found.date_order, shop.date_order)
         done.losses.append(lost)
+        done.assumed += [assumed] if assumed else []
     for ours in ID_NAMES:
         if ours in text and raw.untyped:
             values[ours], repaired, lost = typed.ids(text[ours], decimal)
@@ -318,13 +330,13 @@ def _shown(broken: tuple[Broken, ...]) -> str:
     return "; ".join(map(str, broken[:3])) + more
 
 
-def _format_note(path: Path, what: str, found: TableFormat, untyped: bool) -> str:
+def _format_note(name: str, what: str, found: TableFormat, untyped: bool) -> str:
     if not untyped:
-        return f"{what}: {path.name} is read as {'Parquet' if found.encoding is None else 'JSON'}"
+        return f"{what}: {name} is read as {'Parquet' if found.encoding is None else 'JSON'}"
     decimal = {",": "a decimal comma", ".": "a decimal point"}.get(found.decimal or "", "")
     dates = f"dates as {ORDERS[found.date_order]}" if found.date_order else ""
     parts = [f"encoding {found.encoding}", f"separator {found.separator!r}", decimal, dates]
-    return f"{what}: {path.name} is read with {', '.join(part for part in parts if part)}"
+    return f"{what}: {name} is read with {', '.join(part for part in parts if part)}"
 
 
 def _column_notes(meanings: Meanings, what: str) -> list[str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import textwrap
 import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from llmrec.errors import DataLossWarning
+from llmrec.screen import Column, Screen, paragraph, text_table
 
 WIDTH = 100
 LOSS = 0.2  # share of the rows, above which a step's loss is a warning
+_HEAD = (
+    *(Column("table"), Column("step"), Column("rows in", "number"), Column("dropped", "number"), Column("changed", "number")),
+    Column("detail", "sentence"),
+)
 _LOSING = ("missing values", "timestamps", "not in the catalogue")
 
 
@@ -44,26 +48,20 @@ class CleaningReport:
         return {"steps": [asdict(step) for step in self.steps], "notes": list(self.notes)}
 
     def __str__(self) -> str:
-        head = ("table", "step", "rows in", "dropped", "changed", "detail")
-        first = {step.table: step for step in reversed(self.steps)}  # says how many rows came
-        idle = [s for s in self.steps if s is not first[s.table] and not (s.rows_dropped or s.rows_changed or s.detail)]
-        told = [s for s in self.steps if not any(s is one for one in idle)]
-        body = [(s.table, s.name, f"{s.rows_in:,}", f"{s.rows_dropped:,}", f"{s.rows_changed:,}", s.detail) for s in told]
-        width = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
-        lines = []
-        for row in [head, *body]:
-            left = [row[i].ljust(width[i]) for i in (0, 1)]
-            right = [row[i].rjust(width[i]) for i in (2, 3, 4)]
-            begin = "  ".join([*left, *right, ""])
-            lines += _wrapped(row[5], begin) or [begin.rstrip()]
-        for table in dict.fromkeys(step.table for step in idle):
-            lines += _wrapped(", ".join(step.name for step in idle if step.table == table), f"{table}, nothing to do: ")
-        return "\n".join([*lines, *(line for note in self.notes for line in _wrapped(note, "note: "))])
+        return report_text(self, Screen(WIDTH))
 
 
-def _wrapped(text: str, begin: str) -> list[str]:
-    """Lines of at most `WIDTH` characters, the later ones indented as far as the first."""
-    return textwrap.wrap(text, max(WIDTH, len(begin) + 30), initial_indent=begin, subsequent_indent=" " * len(begin))
+def report_text(report: CleaningReport, screen: Screen) -> str:
+    """The report as text for a screen."""
+    first = {step.table: step for step in reversed(report.steps)}  # says how many rows came
+    idle = [s for s in report.steps if s is not first[s.table] and not (s.rows_dropped or s.rows_changed or s.detail)]
+    told = [s for s in report.steps if not any(s is one for one in idle)]
+    body = [(s.table, s.name, f"{s.rows_in:,}", f"{s.rows_dropped:,}", f"{s.rows_changed:,}", s.detail) for s in told]
+    lines = [text_table(_HEAD, body, screen)]
+    for table in dict.fromkeys(step.table for step in idle):
+        names = ", ".join(step.name for step in idle if step.table == table)
+        lines.append(paragraph(names, screen, f"{table}, nothing to do: "))
+    return "\n".join([*lines, *(paragraph(note, screen, "note: ") for note in report.notes)])
 
 
 def losses(steps: tuple[Step, ...], above: float = LOSS) -> tuple[str, ...]:

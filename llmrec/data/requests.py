@@ -101,18 +101,22 @@ def warn_if_short(
     rules: str = "",
     stacklevel: int = 3,
     hidden: int = 0,
+    one: str = "user",
 ) -> None:
     """ShortAnswerWarning, at the line that called the caller, where somebody gets fewer than k items.
 
     asker: int, the position in `asked` of every row of an answer. chosen: whether `items_to_recommend` was given. rules: what
-    rules leave to the first of them, "" where they leave out nothing. hidden: how many items are hidden.
+    rules leave to the first of them, "" where they leave out nothing. hidden: how many items are hidden. one: what each of
+    `asked` is: "user", or "item" for similar items.
     """
     got = np.bincount(asker, minlength=len(asked))
     short = np.flatnonzero(got < k)
     if len(short):
-        who = f"{len(short):,} users get" if len(short) > 1 else "1 user gets"
+        who = f"{len(short):,} {one}s get" if len(short) > 1 else f"1 {one} gets"
         left = "items_to_recommend leaves" if chosen else "the catalogue holds"
         without = ", without what they have had (filter_viewed)" if filter_viewed else ""
+        if one == "item":
+            without = ", without the item itself"
         if rules:
             left = "rules and items_to_recommend leave" if chosen else "rules leave"
             without = f" ({rules}){without}"

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from llmrec.data.columns import EVENT_ALIASES, event_columns, item_columns
-from llmrec.data.files import AsWritten, Naming, check_file, read_folder, read_parquet, read_plain
+from llmrec.data.files import AsWritten, Naming, read_plain
 from llmrec.data.frames import plain, to_arrow
+from llmrec.data.places import Place, placed, typed_table
 from llmrec.data.reading import Reading, read
 from llmrec.data.table_format import TableFormat
 from llmrec.errors import LlmrecError, SchemaError
@@ -52,36 +53,34 @@ def opened(
 ) -> pa.Table | Reading:
     """A table as whoever has it, under its own names, or what `reading.read` makes of a file that is not a plain one.
 
-    source: a frame, see `frames.to_arrow`, or a path: any file that `reading.read` takes, or a folder, see `files.read_folder`.
+    source: a frame, see `frames.to_arrow`, or a path or an address: whatever `reading.read` takes.
     naming, as_written: see `files.read_plain`. columns: names in the file -> names of the library.
     Raises SchemaError and DataError, see these functions.
     """
-    if not isinstance(source, (str, Path)):
+    if not isinstance(source, (str, Path, Place)):
         return to_arrow(source, what)
-    path = Path(source).expanduser()
-    check_file(path, what)
-    if path.is_dir():
-        return plain(read_folder(path, what))
-    if path.suffix.lower() == ".parquet":
-        return plain(read_parquet(path, what))
+    place = placed(source, what)
+    table = typed_table(place, what)
+    if table is not None:
+        return plain(table)
     try:
-        table = read_plain(path, what, naming, as_written)
+        table = read_plain(place.path, what, naming, as_written)
     except SchemaError:
         if columns:  # what a person said of the names is wrong
             raise
         try:
-            return read(path, what)  # names in another language
+            return read(place, what)  # names in another language
         except LlmrecError:
             pass
         raise
     if table is not None:
         return plain(table)
     try:
-        return read(path, what, TableFormat(columns=tuple((columns or {}).items()) or None))
+        return read(place, what, TableFormat(columns=tuple((columns or {}).items()) or None))
     except LlmrecError as error:
         raise type(error)(
             f"{error} (options are of the command; in Python --columns is columns=, and for the others pass the table of "
-            f"llmrec.data.reading.read({str(path)!r}, {what!r}, table_format(...)))"
+            f"llmrec.data.reading.read({place.said!r}, {what!r}, table_format(...)))"
         ) from error
 
 

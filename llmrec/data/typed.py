@@ -30,6 +30,7 @@ from llmrec.errors import DataError
 _SHORTENED_TIME = r"^[0-9]([.,][0-9]{1,5})?E\+[0-9]+$"  # other programs write e+, or all digits
 _FORMULA = r'^="([^"]*)"$'  # text that a spreadsheet is not to take for a number: ="007"
 _BY_SHEET = "a long number that a spreadsheet has shortened"
+_AS_OTHERS = "as in the shop's other files"
 _NARROW = r"^#{2,}$"  # a column too narrow, as a spreadsheet shows it
 Where = Callable[[int], str]  # row -> ", line 17", "" where files of that kind have no lines
 
@@ -88,19 +89,31 @@ def _refuse(column: Column, text: pa.ChunkedArray, pattern: str, kind: str, valu
         )
 
 
-def numbers(columns: list[Column], given: str | None) -> tuple[list[Numbers], str | None]:
-    """The columns as numbers, and the decimal sign of the file; None where columns differ or no value tells one.
+def numbers(
+    columns: list[Column], given: str | None, expected: str | None = None
+) -> tuple[list[Numbers], str | None, list[str]]:
+    """The columns as numbers; the decimal sign of the file, None where columns differ or no value tells one; and what was read
+    by `expected`.
 
-    given: the sign of all columns; None: each column's own, or where its values do not tell, that of the others.
+    given: the sign of all columns; None: each column's own, or where its values do not tell, that of the others. expected: that
+    of other files, where these leave it open.
     Raises DataError for a column without a number, with two signs, or whose sign neither its own nor others' values tell.
     """
     if given is not None:
-        return [_sound(column, lambda values: read_given(values, given)) for column in columns], given
-    found: set[str] = set()
-    for column in columns:
-        found |= set(evidence(coded(column.values)[1]))
+        return [_sound(column, lambda values: read_given(values, given)) for column in columns], given, []
+    texts = [coded(column.values)[1] for column in columns]
+    own = [evidence(some) for some in texts]
+    found = {sign for signs in own for sign in signs}
     sign = found.pop() if len(found) == 1 else None
-    return [_sound(column, lambda values: read_numbers(values, sign)) for column in columns], sign
+    assumed = []
+    for column, some, signs in zip(columns, texts, own, strict=True):
+        if sign is None and expected is not None and not signs and (open_text := ambiguous(some)) is not None:
+            signs_said = {",": "comma", ".": "point"}
+            one, other = signs_said[expected], signs_said["," if expected == "." else "."]
+            assumed.append(
+                f"{column.name}: {open_text!r} is read with a decimal {one}, {_AS_OTHERS}; say --decimal {other} otherwise"
+            )
+    return [_sound(column, lambda values: read_numbers(values, sign or expected)) for column in columns], sign, assumed
 
 
 def all_numbers(column: Column, decimal: str | None) -> pa.ChunkedArray | None:
@@ -124,9 +137,10 @@ def said_of_numbers(column: Column, read: Numbers) -> tuple[str, str]:
     return repaired, f"{lost}, now unknown" if lost else ""
 
 
-def times(column: Column, order: str | None) -> tuple[pa.ChunkedArray, str | None, str]:
+def times(column: Column, order: str | None, expected: str | None = None) -> tuple[pa.ChunkedArray, str | None, str, str]:
     """Times as timestamp[us], or as text where they are ISO 8601 or numbers, which `times.seconds` reads; the order of day,
-    month and year, None where no value needs one; and what was lost.
+    month and year, None where no value needs one; what was lost; and what was read by `expected`, the order of other files
+    where the values leave it open.
 
     Raises DataError where the order is open, where two orders are mixed, where nothing is a time, and for numbers that a
     spreadsheet has shortened.
@@ -142,12 +156,14 @@ def times(column: Column, order: str | None) -> tuple[pa.ChunkedArray, str | Non
         if wrong and len(wrong) == len(texts):
             raise DataError(_no_times(column, wrong[0]))
         lost = pc.is_in(text, pa.array(wrong, text.type)).to_numpy(zero_copy_only=False) if wrong else np.zeros(len(text), bool)
-        return text, None, _lost(column, lost, "date or time")
-    order = order or _order(column, texts)
+        return text, None, _lost(column, lost, "date or time"), ""
+    assumed = ""
+    if order is None:
+        order, assumed = _order(column, texts, expected)
     dates = read_dates(text, order)
     if len(texts) and dates.times.null_count == len(dates.times):
         raise DataError(_no_times(column, texts[0]))
-    return dates.times, dates.order, _lost(column, dates.lost, "date or time")
+    return dates.times, dates.order, _lost(column, dates.lost, "date or time"), assumed
 
 
 def _check_numbers(column: Column, texts: list[str]) -> None:
@@ -162,13 +178,19 @@ def _check_numbers(column: Column, texts: list[str]) -> None:
         raise DataError(f"{column.at(max(map(column.row_of, shown)))}: {said}") from error
 
 
-def _order(column: Column, texts: list[str]) -> str | None:
+def _order(column: Column, texts: list[str], expected: str | None) -> tuple[str | None, str]:
+    """The order of the dates, and what was read by the expected one; "" for nothing."""
     if (other := turned(texts)) is not None:
         raise DataError(
             f"{_not_in_order(column, other, 'ymd')}, or the day always comes before the month. Export dates as 2026-04-03, or, "
             "if the others are of that form, say --date-format ymd to leave out what does not fit"
         )
     found = possible_orders(texts)
+    if found.example is not None and expected in found.fitting:
+        others = " or ".join(order for order in found.fitting if order != expected)
+        return expected, (
+            f"{column.name}: {found.example!r} is read as {expected}, {_AS_OTHERS}; say --date-format {others} otherwise"
+        )
     if found.example is not None:
         forms = {"dmy": "day/month/year", "mdy": "month/day/year", "ymd": "year/month/day"}
         may = " or ".join(forms[order] for order in found.fitting)
@@ -181,7 +203,7 @@ def _order(column: Column, texts: list[str]) -> str | None:
             f"{_not_in_order(column, found.against, found.fitting[0])}. Export the column in one form, or say --date-format "
             f"{found.fitting[0]} to leave out what does not fit"
         )
-    return found.fitting[0] if found.fitting else None
+    return (found.fitting[0] if found.fitting else None), ""
 
 
 def _not_in_order(column: Column, text: str, order: str) -> str:

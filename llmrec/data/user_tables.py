@@ -23,6 +23,7 @@ from llmrec.data.report import counted
 from llmrec.data.tables import empty_table, opened, said_of
 from llmrec.data.values import repeated
 from llmrec.errors import DataError
+from llmrec.hub import is_address
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def is_table(users: Any) -> bool:
     if isinstance(users, (list, tuple)):
         return bool(users) and all(isinstance(row, Mapping) for row in users)
     if isinstance(users, str):
-        return Path(users).suffix.lower() in (*TEXT, ".parquet")
+        return is_address(users) or Path(users).suffix.lower() in (*TEXT, ".parquet")
     return (
         isinstance(users, (Mapping, Path))
         or hasattr(users, "column_names")

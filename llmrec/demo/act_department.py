@@ -24,6 +24,7 @@ from llmrec.scenes.api import Scenes
 from llmrec.scenes.new import SceneRecommender
 from llmrec.scenes.tables import labels
 from llmrec.scenes.worlds import last_steps
+from llmrec.screen import Column, Screen, text_table
 
 NAME, BENCHMARK = "department", "journey-department"
 DEPARTMENT = "Produce"
@@ -155,14 +156,15 @@ def _both(one: Scores, other: Scores) -> Scores:
 def table(values: Values, rng: np.random.Generator) -> list[str]:
     """Methods down, customers across."""
     counts = list(values[OURS])
-    lines = [" " * 12 + "".join(f"{f'{count} customers':<27}" for count in counts)]
+    rows = []
     for name, one in values.items():
-        cells = []
+        cells = [name]
         for count in counts:
             gap = "" if name == OURS or count not in one else beside(paired_bootstrap(values[OURS][count], one[count], rng))
-            cells.append(f"{one[count].mean():.3f} {gap}" if count in one else "nothing to count")
-        lines.append(f"{name:<12}" + "".join(f"{cell:<27}" for cell in cells))
-    return [line.rstrip()[:LINE] for line in lines]
+            cells.append(f"{one[count].mean():.3f} {gap}".strip() if count in one else "nothing to count")
+        rows.append(cells)
+    columns = [Column(""), *(Column(f"{count} customers") for count in counts)]
+    return text_table(columns, rows, Screen(LINE)).split("\n")
 
 
 def sentence(values: Values, rng: np.random.Generator) -> str:

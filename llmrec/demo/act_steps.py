@@ -26,6 +26,7 @@ from llmrec.models.item_item import fit_ease
 from llmrec.recommender.dense import ranked_scores
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.state import State
+from llmrec.screen import Column, Screen, text_table
 
 NAME = "steps"
 KNOWN = (10, 30, 100)  # events known of a person, the last ones before what is asked
@@ -167,12 +168,12 @@ def steps_of(state: State) -> int:
 
 def table(values: Values, whole: Values, rng: np.random.Generator) -> list[str]:
     """The two measures down, the ways across, where everything is known."""
-    lines = [" " * 30 + f"{ZERO:<12}{STEPS:<28}{OTHER}"]
+    rows = []
     for name, part in ((ALONE, values), (WHOLE, whole)):
         zero, own, other = (part[way][KNOWN[-1]] for way in (ZERO, STEPS, OTHER))
         first, second = (f"{one.mean():.3f} {beside(paired_bootstrap(zero, one, rng))}" for one in (own, other))
-        lines.append(f"{name:<30}{f'{zero.mean():.3f}':<12}{first:<28}{second}")
-    return [line.rstrip()[:LINE] for line in lines]
+        rows.append([name, f"{zero.mean():.3f}", first, second])
+    return text_table([Column(""), *map(Column, (ZERO, STEPS, OTHER))], rows, Screen(LINE)).split("\n")
 
 
 def sentence(values: Values, whole: Values, rng: np.random.Generator) -> str:

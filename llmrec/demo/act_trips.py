@@ -11,7 +11,7 @@ import numpy as np
 from llmrec.data.dataset import Dataset
 from llmrec.data.splits import cold_users
 from llmrec.data.tasks import Tasks, first_baskets
-from llmrec.demo.act import Act, wrapped
+from llmrec.demo.act import LINE, Act, wrapped
 from llmrec.demo.plan import Plan
 from llmrec.demo.story import protagonist, story
 from llmrec.errors import DataError
@@ -19,7 +19,7 @@ from llmrec.evaluation.comparison import cells, compare
 from llmrec.evaluation.controls import fit_controls
 from llmrec.evaluation.held_out import recommender_arm
 from llmrec.evaluation.plot import Panel
-from llmrec.evaluation.summary import OURS, ZERO, curves, gaps_by_setting, sentence, table_lines
+from llmrec.evaluation.summary import OURS, ZERO, curves, gaps_by_setting, sentence, table_text
 from llmrec.evaluation.verdict import listed, standing
 from llmrec.index.candidates import recall
 from llmrec.metrics.bootstrap import Interval
@@ -28,6 +28,7 @@ from llmrec.ranking.two_stage import retrieve
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.state import State
+from llmrec.screen import Screen
 
 NAME = "trips"
 LEAST_USERS = 20  # of whom four are tested on and constants are chosen on two
@@ -56,7 +57,7 @@ def play(known: Recommender, dataset: Dataset, parts: dict[str, np.ndarray], pla
         f"they buy on the next {plan.trips.train.horizon} {trip}s [95% interval of the difference from llmrec], "
         "▼ below llmrec, = level, ▲ above:"
     )
-    lines = [*wrapped([head]), *table_lines(rows, trip), *wrapped([sentence(rows, trip)])]
+    lines = [*wrapped([head]), *table_text(rows, trip, screen=Screen(LINE)).split("\n"), *wrapped([sentence(rows, trip)])]
     told = {
         "candidate_recall": _recall(known.state, first),
         "milliseconds_per_adapted_user": _latency(known.state, first),

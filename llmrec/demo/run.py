@@ -31,7 +31,9 @@ from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.saving import save_state
 
 
-def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, seed: int, minutes: float | None) -> int:
+def run_demo(
+    out: Path, events: Path | str | None, items: Path | str | None, quick: bool, seed: int, minutes: float | None
+) -> int:
     """Run the demonstration and write `report.json`, `acts.png` and `model/` into `out`. Returns the exit code."""
     began, stage = time.perf_counter(), Stages(sys.stderr)
     plan = quick_plan() if quick else full(MINUTES if minutes is None else minutes)
@@ -89,7 +91,7 @@ def run_demo(out: Path, events: Path | None, items: Path | None, quick: bool, se
     return 0
 
 
-def read_tables(events: Path | None, items: Path | None) -> tuple[Dataset, list[CleaningReport]]:
+def read_tables(events: Path | str | None, items: Path | str | None) -> tuple[Dataset, list[CleaningReport]]:
     """The Complete Journey data (84.51°), or one's own files, whose cleaning report goes to stderr."""
     if events is None:
         dataset, report = build(*load_journey())

@@ -16,13 +16,14 @@ from llmrec.encoder.users import Read, Reading
 from llmrec.errors import DataError
 from llmrec.evaluation.comparison import METRICS, Arm, Cell, cells, compare
 from llmrec.evaluation.controls import LARGEST, fit_tuned_controls
-from llmrec.evaluation.summary import ITEMS, OURS, ZERO, baskets, label, losses, sentence, table_lines
+from llmrec.evaluation.summary import ITEMS, OURS, ZERO, baskets, label, losses, sentence, table_text
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.given import attributes_of, events_to_evaluate, user_table
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.state import State
+from llmrec.screen import PLAIN, Screen, paragraph
 
 BENCHMARK = "held-out users"
 KNOWN = (1, 3, 5)
@@ -47,16 +48,7 @@ class Evaluation:
         return tuple(self.protocol["items"])
 
     def __str__(self) -> str:
-        told = self.protocol
-        most = max(setting["users"] for setting in told["settings"])
-        lines = [
-            f"{most:,} held-out users, {told['items_ranked']:,} items: NDCG@10 on what they take in their next "
-            f"{baskets(told['horizon'])}.",
-            "Beside a method: whether it is below (▼), level with (=) or above (▲) llmrec, and the difference's 95% interval.",
-        ]
-        for which in self.kinds:
-            lines += ["", f"{ITEMS[which]}:", *table_lines(self.rows, "basket", which, 128)]
-        return "\n".join([*lines, "", *self.verdict])
+        return evaluation_text(self)
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -67,6 +59,20 @@ class Evaluation:
     def losses(self) -> tuple[str, ...]:
         """A sentence for every control that is clearly better somewhere."""
         return tuple(_said(which, one) for which in self.kinds for one in losses(self.rows, "basket", which))
+
+
+def evaluation_text(found: Evaluation, screen: Screen = PLAIN) -> str:
+    """What came out as text for a screen."""
+    told = found.protocol
+    most = max(setting["users"] for setting in told["settings"])
+    lines = [
+        f"{most:,} held-out users, {told['items_ranked']:,} items: NDCG@10 on what they take in their next "
+        f"{baskets(told['horizon'])}.",
+        "Beside a method: whether it is below (▼), level with (=) or above (▲) llmrec, and the difference's 95% interval.",
+    ]
+    parts = ["\n".join(paragraph(line, screen) for line in lines)]
+    parts += [f"{ITEMS[which]}:\n{table_text(found.rows, 'basket', which, screen)}" for which in found.kinds]
+    return "\n\n".join([*parts, "\n".join(paragraph(one, screen) for one in found.verdict)])
 
 
 def evaluate_held_out(

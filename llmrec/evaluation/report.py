@@ -26,6 +26,7 @@ from llmrec.evaluation.card import MARK, model_card
 from llmrec.evaluation.held_out import Evaluation
 from llmrec.evaluation.plot import Panel, plot
 from llmrec.evaluation.summary import ITEMS, curves
+from llmrec.hub import is_address
 from llmrec.metrics.report import write_report
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.state import State
@@ -46,14 +47,14 @@ def fit_facts(
     """Everything that the report says beside its rows, as JSON values.
 
     evaluation: None where nothing was measured. cleaned: what cleaning did, `recommender.report` when None; only its counts are
-    kept. files: what was trained on, of which the names are kept. seconds: of everything so far.
+    kept. files: what was trained on: addresses on the hub, and the names of files. seconds: of everything so far.
     """
     state, report = recommender.state, recommender.report if cleaned is None else cleaned
     return {
         "llmrec": library_version(),
         "commit": _commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "files": [Path(file).name for file in files],
+        "files": [str(file) if is_address(file) else Path(file).name for file in files],
         "data": _data(state, recommender),
         "cleaning": [
             {name: value for name, value in asdict(step).items() if name != "detail"}

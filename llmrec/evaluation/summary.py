@@ -12,6 +12,7 @@ from llmrec.evaluation.plot import Curve
 from llmrec.evaluation.verdict import beside, by_setting, gain, standing
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
+from llmrec.screen import PLAIN, Column, Screen, text_table
 
 OURS, ZERO = "llmrec", "zero_steps"
 METRIC = "ndcg@10"
@@ -19,24 +20,21 @@ ITEMS = {"all": "All items", "new": "Items that a user has not had"}  # `which`,
 LABELS = {ZERO: "llmrec, zero steps", "most_frequent": "most frequent", "item_knn": "item kNN", "ease": "EASE"}
 
 
-def table_lines(rows: Sequence[Result], unit: str, which: str = "all", longest: int = 100) -> list[str]:
+def table_text(rows: Sequence[Result], unit: str, which: str = "all", screen: Screen = PLAIN) -> str:
     """NDCG@10 as text: methods down, our own first and the others by their mean; what is known across. Beside each method its
     mark and the interval of its difference from ours.
 
-    unit: what a basket is called, such as "trip". longest: characters of a line.
+    unit: what a basket is called, such as "trip".
     """
     means, gaps = means_by_setting(rows, which), gaps_by_setting(rows, which)
-    methods = ordered(means)
-    names = [label(method) for method in methods]
-    width = max(map(len, names)) + 2
-    lines = [" " * width + "".join(f"{_after(setting, unit):<27}" for setting in means)]
-    for method, name in zip(methods, names, strict=True):
-        cells = []
+    body = []
+    for method in ordered(means):
+        cells = [label(method)]
         for setting, part in means.items():
             gap = gaps.get(setting, {}).get(method)
-            cells.append(f"{part[method].value:.3f}" + ("" if gap is None else f" {beside(gap)}"))
-        lines.append(f"{name:<{width}}" + "".join(f"{cell:<27}" for cell in cells))
-    return [line.rstrip()[:longest] for line in lines]
+            cells.append(f"{part[method].value:.3f}" + ("" if gap is None else f" {beside(gap)}".replace(" [", "\n[")))
+        body.append(cells)
+    return text_table([Column(""), *(Column(_after(setting, unit)) for setting in means)], body, screen)
 
 
 def sentence(rows: Sequence[Result], unit: str, which: str = "all") -> str:
@@ -102,7 +100,7 @@ def ordered(means: Mapping[str, Mapping[str, Interval]]) -> list[str]:
         values = [part[name].value for part in means.values() if name in part]
         return (OURS, ZERO).index(name) if name in (OURS, ZERO) else 2, -sum(values) / len(values)
 
-    return sorted({method for part in means.values() for method in part}, key=place)
+    return sorted(dict.fromkeys(method for part in means.values() for method in part), key=place)
 
 
 def interval_of(row: Result) -> Interval:

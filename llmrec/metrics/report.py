@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from llmrec.errors import ArtefactError, DataError
+from llmrec.store import whole_file
 
 ROLES = ("ours", "control", "reference")
 _TEXT = ("benchmark", "method", "role", "setting", "metric", "versus")
@@ -60,7 +59,8 @@ def write_report(path: str | Path, results: Sequence[Result], extra: dict) -> No
         text = json.dumps({**extra, "results": flat}, indent=1, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise DataError(f"extra: expected values that JSON holds (no NaN, no arrays), got: {error}") from error
-    _write_whole(Path(path), text + "\n")
+    with whole_file(path) as fresh:
+        fresh.write_text(text + "\n", encoding="utf-8")
 
 
 def read_rows(path: str | Path) -> list[Result]:
@@ -182,25 +182,3 @@ def _checked(row: dict, where: str) -> dict:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number that a report may hold")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Temporary file beside it, fsync, rename, fsync of the folder: a reader sees the old report or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes it private; a report is to be read
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -26,7 +26,7 @@ from llmrec.recommender import ruled
 from llmrec.recommender.state import State
 from llmrec.recommender.user_adapter import UserAdapter
 from llmrec.rules.applied import CatalogueRules
-from llmrec.rules.filling import PINNED
+from llmrec.rules.filling import PINNED, Rows, flat
 from llmrec.rules.rules import Rules
 
 FALLBACK = "popular (no history)"
@@ -61,8 +61,8 @@ class Request:
     initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers. context:
     one row, what is known of the request; None for nothing. adapter: reads every history, in place of one that is adapted to
     it; `steps` then says nothing. rules: of the shop.
-    `answer_everybody` fills in the rest. applied: the rules over the catalogue. barred: csr bool (A, N), items that single
-    askers must not get; None for none.
+    `answer_everybody` fills in the rest. applied: the rules over the catalogue, where they were not applied to another table of
+    its items already. barred: csr bool (A, N), items that single askers must not get; None for none.
     """
 
     k: int = 10
@@ -166,13 +166,10 @@ def fallback(state: State, askers: np.ndarray, request: Request) -> Answer:
     )
 
 
-def _of_rows(rows: list[ruled.Rows], askers: np.ndarray, took: np.ndarray) -> Answer:
+def _of_rows(rows: list[Rows], askers: np.ndarray, took: np.ndarray) -> Answer:
     """Rows of each asker as an answer; took: int64, inner steps of each."""
-    asker = np.repeat(np.arange(len(rows)), [len(one) for one in rows])
-    flat = [row for one in rows for row in one]
-    rank, item, score = (np.array([row[column] for row in flat]) for column in range(3))
-    source = [row[3] for row in flat]
-    return Answer(askers[asker], item.astype(np.int64), score.astype(np.float32), rank.astype(np.int64), source, took[asker])
+    asker, item, score, rank, source = flat(rows)
+    return Answer(askers[asker], item, score, rank, source, took[asker])
 
 
 def joined(parts: list[Answer]) -> Answer:

@@ -22,8 +22,8 @@ from llmrec.index.forks import check_process
 from llmrec.progress import Stages, bar
 from llmrec.recommender.answer import Answer, Request, answer_everybody, as_table
 from llmrec.recommender.given import attributes_of, events_of, warn_if_lost
-from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.state import State
+from llmrec.rules.answers import pins_shown, shortage, warn_of_pins
 
 BATCH_SIZE = 1024  # a multiple of the rows of a batch of prompts: then batches are the same as of all users at once
 
@@ -77,14 +77,14 @@ def recommend_all(
             first = 0
             for found, asked in who.answers(state, request, batch_size):
                 count[first : first + len(asked)] = np.bincount(found.asker, minlength=len(asked))
-                np.add(shown, pins_shown(found, applied), out=shown)
+                np.add(shown, pins_shown(found.asker, found.item, applied), out=shown)
                 yield as_table(found, asked, state.catalogue, titles)
                 first += len(asked)
                 drawn.update(len(asked))
 
         write_file(path, tables(), form)
         say(f"{users}, {len(count) / (time.perf_counter() - began):,.0f} a second, {count.sum():,} rows in {path}")
-    warn_of_pins(state, applied, request.k, who.asked, shown, stacklevel=4)
+    warn_of_pins(state.catalogue, applied, request.k, who.asked, shown, stacklevel=4)
     asker, chosen, hidden = np.repeat(np.arange(len(count)), count), request.allowed is not None, state.n_hidden
     short = shortage(asker, who.asked, request.k, applied)
     warn_if_short(asker, who.asked, request.k, request.filter_viewed, chosen, short, stacklevel=4, hidden=hidden)

@@ -48,9 +48,9 @@ from llmrec.recommender.answer import (
     with_context,
     with_history,
 )
-from llmrec.recommender.ruled import shortage
 from llmrec.recommender.sentences import sentence
 from llmrec.recommender.state import State
+from llmrec.rules.answers import shortage
 
 MOST = 100  # past items of a user that are left out, at most: those whose last events are the latest
 LEAST = 1e-3  # of a score: what moves it by less is noise

@@ -14,9 +14,9 @@ from llmrec.index.forks import check_process
 from llmrec.recommender.answer import Request
 from llmrec.recommender.explaining import as_explanations, explained, warn_if_left
 from llmrec.recommender.given import asked_by, context_of
-from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.sentences import load_sentences
 from llmrec.recommender.state import State
+from llmrec.rules.answers import pins_shown, shortage, warn_of_pins
 from llmrec.rules.rules import Rules, checked_rules
 
 
@@ -74,5 +74,6 @@ class Explaining:
             warn_if_short(found.asker, asked.users, k, filter_viewed, False, short, hidden=state.n_hidden)
         else:
             warn_if_left(state, found, asked.users, request, allowed)
-        warn_of_pins(state, request.applied, request.k, asked.users, pins_shown(found, request.applied))
+        shown = pins_shown(found.asker, found.item, request.applied)
+        warn_of_pins(state.catalogue, request.applied, request.k, asked.users, shown)
         return to_native(as_explanations(found, told, asked.users, state.catalogue, words, signals), asked.frame)

@@ -45,7 +45,6 @@ from llmrec.recommender.given import asked_by, attributes_of, context_of, events
 from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.portable import Portable
 from llmrec.recommender.reasons import Explaining
-from llmrec.recommender.ruled import pins_shown, shortage, warn_of_pins
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state
 from llmrec.recommender.settings import Settings, check_ranges
@@ -55,6 +54,7 @@ from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
 from llmrec.recommender.upkeep import Upkeep
 from llmrec.recommender.user_adapter import UserAdapter
+from llmrec.rules.answers import pins_shown, shortage, warn_of_pins
 from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
@@ -279,7 +279,7 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         check_process()
         request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter)
         found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
-        warn_of_pins(state, request.applied, k, asked.users, pins_shown(found, request.applied))
+        warn_of_pins(state.catalogue, request.applied, k, asked.users, pins_shown(found.asker, found.item, request.applied))
         short = shortage(found.asker, asked.users, k, request.applied)
         warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short, hidden=state.n_hidden)
         return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)
@@ -337,16 +337,16 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
                 self._state = state.after(state.known.with_histories(histories), retrieval)
         return replace(report, steps=(*report.steps, step))
 
-    def similar_items(self, items: Iterable[Any], k: int = 10, titles: bool = False) -> Any:
+    def similar_items(self, items: Iterable[Any], k: int = 10, titles: bool = False, rules: Rules | None = None) -> Any:
         """The k items nearest to each of `items` by the cosine of their vectors.
 
-        titles: add the column `title` of the similar items.
+        titles: add the column `title` of the similar items. rules: of the shop, see `llmrec.rules.Rules`, but for `block`.
         Returns a frame `item_id, similar_item_id, score, rank` in the type of what was fitted, without rows where the catalogue
-        holds no other item.
+        holds no other item. Under rules a ShortAnswerWarning says which item gets fewer than k, and why.
         Raises UnknownItemError for an id that is not in the catalogue, DataError for a `k` that is no whole number from 1 on.
         """
         check_count(k)
-        return to_native(similar(self.state, items, k, titles), self._frame)
+        return to_native(similar(self.state, items, k, titles, checked_rules(rules)), self._frame)
 
     def evaluate(
         self, events: Any, known: int = 1, columns: dict[str, str] | None = None, seed: int = 0, users: Any = None

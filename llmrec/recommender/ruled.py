@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from llmrec.data.ids import Ids
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import PromptReading
-from llmrec.errors import IgnoredInputWarning
 from llmrec.index.candidates import Candidates, first_allowed, names, united
 from llmrec.index.faiss_index import search
-from llmrec.index.filters import isin_sorted
 from llmrec.ranking.two_stage import search_queries
 from llmrec.recommender.state import State
+from llmrec.rules.answers import both, passing, row_of
 from llmrec.rules.applied import CatalogueRules
-from llmrec.rules.filling import Filling, Pool
+from llmrec.rules.filling import Filling, Pool, Rows
 
 if TYPE_CHECKING:
     from llmrec.recommender.answer import Answer, Request
 
-LARGEST_LOG = 60.0  # of a factor on popularity, whose product is told as float32
+LARGEST_LOG = 60.0  # of a factor on popularity or on a cosine, whose product is told as float32
 POPULAR = 256  # popular items that are ordered by rules for users without a history, before the rest comes
 CHUNK = 128  # items fetched at a time where the candidates are used up
-Rows = list[tuple[int, int, float, str]]  # rank, item, score, source
 
 
 def prepared(state: State, asked: Ids, request: Request) -> Request:
     """The request with its rules applied to the catalogue, and with what they leave out for everybody and for single users."""
-    if request.rules is None:
-        return request
-    applied = state.known_rules.over(request.rules)
-    return replace(request, applied=applied, allowed=_both(request.allowed, applied.allowed), barred=applied.barred(asked))
-
-
-def _both(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return first & second
+    applied = request.applied
+    if applied is None:
+        if request.rules is None:
+            return request
+        applied = state.known_rules.over(request.rules)
+    return replace(request, applied=applied, allowed=both(request.allowed, applied.allowed), barred=applied.barred(asked))
 
 
 def widened(tasks: Tasks, request: Request, bring: Callable[[np.ndarray | None], Candidates]) -> Candidates:
@@ -57,7 +49,7 @@ def widened(tasks: Tasks, request: Request, bring: Callable[[np.ndarray | None],
         return found
     parts = [found]
     for tier in rules.tiers:
-        parts.append(bring(tier if allowed is rules.allowed else _both(tier, allowed)))
+        parts.append(bring(tier if allowed is rules.allowed else both(tier, allowed)))
     if rules.pins:
         parts.append(_pinned(tasks, rules, request))
     return united(parts, tasks.dataset.n_items) if len(parts) > 1 else found
@@ -78,17 +70,10 @@ def _pinned(tasks: Tasks, rules: CatalogueRules, request: Request) -> Candidates
 def _left_out(tasks: Tasks, request: Request) -> Iterator[np.ndarray]:
     """What each task must not get although it is allowed: blocked items, and with `filter_viewed` those of the history."""
     for task in range(len(tasks)):
-        blocked = _row(request.barred, task)
+        blocked = row_of(request.barred, task)
         if request.filter_viewed:
             blocked = np.concatenate([blocked, tasks.dataset.item[tasks.support(task)]])
         yield blocked
-
-
-def _row(barred: sparse.csr_array | None, row: int) -> np.ndarray:
-    """int64: the items of one row."""
-    if barred is None:
-        return np.zeros(0, np.int64)
-    return barred.indices[barred.indptr[row] : barred.indptr[row + 1]].astype(np.int64)
 
 
 def filled(
@@ -159,7 +144,7 @@ def popular(state: State, askers: np.ndarray, request: Request, label: str) -> l
     assert rules is not None
     answers = []
     for asker in askers.tolist():
-        barred = _row(request.barred, asker)
+        barred = row_of(request.barred, asker)
         key = barred.tobytes()
         if key not in known:  # most users have nothing blocked, and get one list
             filling = Filling(rules, request.k)
@@ -181,7 +166,7 @@ def _by_popularity(
     count, last = POPULAR + len(barred), np.inf
     pins = np.array([item for place, item in rules.pins if place <= request.k], np.int64)
     parts = [first_allowed(order, count, allowed), pins if allowed is None else pins[allowed[pins]]]
-    parts += [first_allowed(order, count, _both(tier, allowed)) for tier in rules.tiers]
+    parts += [first_allowed(order, count, both(tier, allowed)) for tier in rules.tiers]
     item, begin = np.unique(np.concatenate(parts)), 0
     taken = np.union1d(item, barred)
     item = item[~np.isin(item, barred)]
@@ -204,58 +189,6 @@ def _by_popularity(
 
 
 def checked(found: Answer, request: Request) -> Answer:
-    """The answer without any row that a filter or a block leaves out. Every path keeps to them on its own; this is the law for
-    all of them, also those that are written later."""
-    keep = np.ones(len(found.item), bool)
-    if request.allowed is not None:
-        keep &= request.allowed[found.item]
-    if request.barred is not None:
-        barred, n = request.barred, request.barred.shape[1]
-        pairs = np.repeat(np.arange(barred.shape[0]), np.diff(barred.indptr)) * n + barred.indices
-        keep &= ~isin_sorted(found.asker.astype(np.int64) * n + found.item, np.sort(pairs))
-    if keep.all():
-        return found
-    kept = np.flatnonzero(keep)
-    kept = kept[np.lexsort((found.rank[kept], found.asker[kept]))]
-    asker = found.asker[kept]
-    rank = np.arange(len(kept)) - np.searchsorted(asker, asker) + 1
-    columns = {name: getattr(found, name)[kept] for name in ("item", "score", "steps")}
-    return replace(found, asker=asker, rank=rank, source=[found.source[row] for row in kept], **columns)
-
-
-def shortage(asker: np.ndarray, asked: Ids, k: int, rules: CatalogueRules | None) -> str:
-    """Which rules leave too few items for the first user who gets fewer than k; "" where no rule leaves out any.
-
-    asker: int (rows,), the row in `asked` of the user of each row of an answer.
-    """
-    short = np.flatnonzero(np.bincount(asker, minlength=len(asked)) < k)
-    if rules is None or not len(short):
-        return ""
-    return rules.shortage(rules.barred(asked.take(short[:1])) is not None)
-
-
-def pins_shown(found: Answer, rules: CatalogueRules | None) -> np.ndarray:
-    """int64 (pins,): in how many users' answers each pinned item is; one more count for each batch of users."""
-    pins = () if rules is None else rules.pins
-    return np.array([len(np.unique(found.asker[found.item == item])) for _, item in pins], np.int64)
-
-
-def warn_of_pins(
-    state: State, rules: CatalogueRules | None, k: int, asked: Ids, shown: np.ndarray, stacklevel: int = 3
-) -> None:
-    """IgnoredInputWarning where parts of the rules changed nothing, for all users or for some: pinned items above all.
-
-    shown: as `pins_shown` counts. stacklevel: 3 is the line that called the caller.
-    """
-    if rules is None:
-        return
-    lines, users = [*rules.notes], len(asked)
-    for (place, item), count in zip(rules.pins, shown.tolist(), strict=True):
-        if place <= k and count < users:
-            who = f"{users - count:,} of {users:,} users" if users > 1 else f"user {asked[0]!r}"
-            lines.append(
-                f"pin {place}: {state.catalogue.ids[item]!r} is not shown to {who}: it is hidden or not in items_to_recommend, "
-                "or it is blocked for them or in their history (filter_viewed), or at_most has no room for it"
-            )
-    if lines:
-        warnings.warn(f"rules: {'; '.join(lines)}", IgnoredInputWarning, stacklevel=stacklevel)
+    """The answer without any row that a filter or a block leaves out, see `passing`."""
+    law = passing(found.asker, found.item, found.rank, request.allowed, request.barred)
+    return found if law is None else replace(found.take(law[0]), rank=law[1])

@@ -45,6 +45,7 @@ from llmrec.recommender.pipeline import check_settings, frozen_items, new_retrie
 from llmrec.recommender.settings import Settings
 from llmrec.recommender.settings_file import filled
 from llmrec.recommender.state import State
+from llmrec.recommender.written import loaded_format, saved_format
 from llmrec.store import (
     library_version,
     load_arrays,
@@ -132,6 +133,7 @@ def save_state(folder: Path, state: State, histories: bool, also: Callable[[Path
         "left_out": state.left_out or not histories,
         "trained": state.trained if histories else 0,
         "frame": state.frame,
+        "written": saved_format(state.written),
         "user_attributes": None if state.people is None else asdict(state.people.encoding),
         "context": None if state.known.first.context is None else asdict(state.known.first.context),
         "gate": None if state.gate is None else state.gate.to_dict(),
@@ -231,6 +233,7 @@ def load_state(folder: Path, device: str) -> State:
         by_attributes=None if people is None else _ranker(_under(arrays, "by_attributes.")),
         hidden=hidden,
         vocabulary=_vocabulary(folder / WORDS, _under(arrays, "vocabulary.")),
+        written=loaded_format(meta.get("written")),  # nor this
     )
 
 

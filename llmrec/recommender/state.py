@@ -9,6 +9,7 @@ import numpy as np
 
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.known import KnownUsers
+from llmrec.data.table_format import TableFormat
 from llmrec.data.user_tables import UserTable
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.index.faiss_index import Index
@@ -43,6 +44,7 @@ class State:
     by_attributes: the ranker for users without events, see `AttributeRanker`; None likewise.
     hidden: bool (N,), items that are not recommended for now; None for none. Removed items are those of `Ids.gone`.
     vocabulary: of `ItemStatistics.words`; None where it is that of the catalogue's texts, as before any of them changed.
+    written: of the files that it was fitted on, what other files of the shop share, see `saved_format`; None where not known.
     """
 
     settings: Settings
@@ -65,6 +67,7 @@ class State:
     by_attributes: Ranker | None = None
     hidden: np.ndarray | None = None
     vocabulary: Vocabulary | None = None
+    written: TableFormat | None = None
 
     @property
     def histories(self) -> Dataset:

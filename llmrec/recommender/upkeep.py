@@ -6,6 +6,7 @@ import threading
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from llmrec.data.changes import read_additions, read_values
 from llmrec.data.clean import Cleaning, CleaningReport
 from llmrec.data.dataset import Dataset
 from llmrec.data.requests import as_ids, check_users, find_items
+from llmrec.data.table_format import TableFormat
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, IgnoredInputWarning
 from llmrec.index.filters import matrix
@@ -26,6 +28,7 @@ from llmrec.recommender.changing import (
     without_users,
 )
 from llmrec.recommender.state import State
+from llmrec.recommender.written import loaded_format, saved_format
 from llmrec.store import cache_folder
 
 
@@ -46,6 +49,14 @@ class Upkeep:
     @abstractmethod
     def state(self) -> State:
         """What is known now."""
+
+    def keep_format(self, table_format: TableFormat) -> None:
+        """Keep with the recommender how the shop writes its files: the decimal sign and the order of dates of a `Reading`.
+
+        The commands read later files by it where these leave it open. Answers do not change.
+        """
+        with self._writing:
+            self._state = replace(self.state, written=loaded_format(saved_format(table_format)))
 
     def add_items(
         self,

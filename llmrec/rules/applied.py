@@ -57,7 +57,7 @@ class CatalogueRules:
     limits: those of `at_most`. pins: (place, item), ascending. diversity: from 0 to 1.
     owner: text of a user id -> int64, the items with that user in `block.column`. listed: user id -> int64, of `block.users`.
     notes: what of the rules changes nothing, such as a pinned item that the catalogue does not hold.
-    there: how many items were not removed; None for all.
+    there: how many items were not removed and are of the scene; None for all.
     """
 
     n_items: int
@@ -78,12 +78,17 @@ class CatalogueRules:
         """Whether an answer is more than the best of what the filters and blocks leave."""
         return bool(self.limits or self.pins or self.diversity) or self.log_factor is not None
 
+    @property
+    def blocks(self) -> bool:
+        """Whether single users must not get some items."""
+        return self.owner is not None or self.listed is not None
+
     def barred(self, asked: Ids) -> sparse.csr_array | None:
         """bool (A, N): the items that each of A users must not get; None where nothing is blocked for any of them.
 
         Raises DataError where users of `block.users` are numbers and those asked for are text, which never match.
         """
-        if self.owner is None and self.listed is None:
+        if not self.blocks:
             return None
         found, listed = [], self._listed_for(asked)
         for user in asked.values:
@@ -123,15 +128,17 @@ class CatalogueRules:
 
 
 class KnownRules:
-    """Rules applied to one catalogue, those asked for last; any number of threads may ask. A copy begins empty."""
+    """Rules applied to one catalogue, or to its items `among`, those asked for last; any number of threads may ask. A copy
+    begins empty."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, among: np.ndarray | None = None) -> None:
         self.catalogue = catalogue
+        self.among = among
         self.lock = threading.Lock()
         self.known: OrderedDict[Rules, CatalogueRules] = OrderedDict()
 
-    def __reduce__(self) -> tuple[type, tuple[Catalogue]]:
-        return KnownRules, (self.catalogue,)
+    def __reduce__(self) -> tuple[type, tuple[Catalogue, np.ndarray | None]]:
+        return KnownRules, (self.catalogue, self.among)
 
     def over(self, rules: Rules) -> CatalogueRules:
         """`applied`, from memory where it was asked for before."""
@@ -139,7 +146,7 @@ class KnownRules:
             if rules in self.known:
                 self.known.move_to_end(rules)
                 return self.known[rules]
-        found = applied(rules, self.catalogue)
+        found = applied(rules, self.catalogue, self.among)
         with self.lock:
             self.known[rules] = found
             while len(self.known) > MOST:
@@ -147,15 +154,15 @@ class KnownRules:
         return found
 
 
-def applied(rules: Rules, catalogue: Catalogue) -> CatalogueRules:
-    """Apply rules to a catalogue.
+def applied(rules: Rules, catalogue: Catalogue, among: np.ndarray | None = None) -> CatalogueRules:
+    """Apply rules to a catalogue. among: bool (N,), the items of a scene, all that may be shown; None for all.
 
     Raises SchemaError, which names the rule and lists the columns, for a column that is not there or has values of another
     type, and DataError for item ids of another type than the catalogue's and for an item that is pinned twice.
     """
     notes: list[str] = []
     masks = [_mask(f"filters[{place}]", text, catalogue) for place, text in enumerate(rules.filters)]
-    there = _there(catalogue)
+    there = _there(catalogue, among)
     if there is not None:
         masks = [mask & there for mask in masks]
     allowed = np.logical_and.reduce(masks) if masks else there
@@ -169,7 +176,9 @@ def applied(rules: Rules, catalogue: Catalogue) -> CatalogueRules:
     pins = []
     for place, item in rules.pin:
         index = _find(catalogue, item, f"pin {place}", notes)
-        if index >= 0 and allowed is not None and not allowed[index]:
+        if index >= 0 and among is not None and not among[index]:
+            notes.append(f"pin {place}: {item!r} is not shown, for it is no item of the scene")
+        elif index >= 0 and allowed is not None and not allowed[index]:
             failed = next(text for text, mask in zip(rules.filters, masks, strict=True) if not mask[index])
             notes.append(f"pin {place}: {item!r} is not shown, for the filter {failed!r} leaves it out")
         elif index >= 0:
@@ -201,13 +210,11 @@ def applied(rules: Rules, catalogue: Catalogue) -> CatalogueRules:
     )
 
 
-def _there(catalogue: Catalogue) -> np.ndarray | None:
-    """bool (N,): the items that were not removed; None for all."""
-    if not (gone := catalogue.ids.gone):
-        return None
-    found = np.ones(len(catalogue), bool)
-    found[list(gone)] = False
-    return found
+def _there(catalogue: Catalogue, among: np.ndarray | None) -> np.ndarray | None:
+    """bool (N,): the items of `among` that were not removed; None for all."""
+    found = np.ones(len(catalogue), bool) if among is None else among.copy()
+    found[list(catalogue.ids.gone)] = False
+    return None if found.all() else found
 
 
 def _told(name: str, read: Callable[[], T]) -> T:

@@ -10,6 +10,7 @@ import numpy as np
 from llmrec.rules.applied import CatalogueRules
 
 PINNED = "pinned"
+Rows = list[tuple[int, int, float, str]]  # rank, item, score, source
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Filling:
 
     def __init__(self, rules: CatalogueRules, k: int) -> None:
         self.rules, self.k = rules, k
-        self.rows: list[tuple[int, int, float, str]] = []
+        self.rows: Rows = []
         self.held = [dict[int, int]() for _ in rules.limits]
         self.vectors: list[np.ndarray] = []
         self.free = iter(range(1, k + 1))
@@ -70,7 +71,7 @@ class Filling:
                 allowed = ~shut[limit.code] if allowed is None else allowed & ~shut[limit.code]
         return allowed
 
-    def ranked(self) -> list[tuple[int, int, float, str]]:
+    def ranked(self) -> Rows:
         """The rows by place, with ranks from 1 in place of the places: where items are too few, pinned ones move up."""
         return [(rank, *row[1:]) for rank, row in enumerate(sorted(self.rows), 1)]
 
@@ -106,3 +107,11 @@ class Filling:
             row = int(np.argmax(np.where(left, (1 - trade) * relevance - trade * similarity, -np.inf)))
             left[row] = False
             yield row
+
+
+def flat(answers: Sequence[Rows]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """The rows of A answers as arrays: asker int64 from 0 to A - 1, item int64, score float32, rank int64, source."""
+    rows = [row for one in answers for row in one]
+    rank, item, score = (np.array([row[column] for row in rows]) for column in range(3))
+    asker = np.repeat(np.arange(len(answers)), [len(one) for one in answers])
+    return asker, item.astype(np.int64), score.astype(np.float32), rank.astype(np.int64), [row[3] for row in rows]

@@ -48,7 +48,8 @@ class Freshness:
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules of a shop, as `Recommender.recommend(rules=...)` and `llmrec recommend --rules rules.yaml` take them.
+    """Rules of a shop, as `recommend(rules=...)` of a recommender and of a scene, `similar_items(rules=...)`, and `--rules
+    rules.yaml` of `llmrec recommend` and `llmrec similar` take them.
 
     | key | value | what it does |
     |---|---|---|
@@ -94,6 +95,11 @@ class Rules:
     `diversity`: maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998). The next item has the highest (1 - d) *
     relevance - d * similarity, where relevance is the score, from 0 for the lowest candidate of the user to 1 for the
     highest, and similarity the largest cosine of item vectors with an item that is in the list already.
+
+    Similar items keep to all of it but `block`, for they are the same for every user; an IgnoredInputWarning says so. A cosine
+    is multiplied by the factors of its item, and one below 0 divided, so that no factor makes unlike items alike. A pinned item
+    is not shown beside itself. In a scene, conditions name columns of the table that it was opened with, and only its own items
+    are shown and counted.
 
     Lists and dicts given to the constructor are kept as tuples, so that equal rules are one value.
     Raises DataError for values of another form. Columns are checked when the rules are applied to a catalogue.

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy import sparse
 
 from llmrec.data.build import asked_for, events_for
 from llmrec.data.dataset import Catalogue, Dataset, empty_dataset
@@ -29,11 +31,16 @@ from llmrec.data.requests import (
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError, UnknownItemError
 from llmrec.hub import fetched, push
+from llmrec.rules.answers import passing, pins_shown, row_of, shortage, warn_of_pins
+from llmrec.rules.applied import CatalogueRules, KnownRules
+from llmrec.rules.filling import PINNED, flat
+from llmrec.rules.rules import Rules, checked_rules
 from llmrec.scenes.choosing import choose
 from llmrec.scenes.columns import event_names, with_scene
 from llmrec.scenes.comparing import comparison, held_ndcg
 from llmrec.scenes.learned import ZERO
 from llmrec.scenes.opening import Scene, zero_steps
+from llmrec.scenes.ruled import filled
 from llmrec.scenes.saving import opened, scene_arrays, scene_from, write_scene
 from llmrec.scenes.shelf import Shelf
 from llmrec.store import load_ids, load_table, save_ids, save_table, write_folder
@@ -41,6 +48,22 @@ from llmrec.store import load_ids, load_table, save_ids, save_table, write_folde
 KIND = "new scene"
 STRANGER = "(no history)"
 _TASKS = 128  # asked at once
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What is asked of a scene, beside the histories.
+
+    k: items for each user. filter_viewed: leave out items of the history. allowed: bool (N,), items that may be recommended.
+    rules: of the shop, over the scene's items; None for none. barred: csr bool (A, N), items that single askers must not get;
+    None for none.
+    """
+
+    k: int
+    filter_viewed: bool
+    allowed: np.ndarray
+    rules: CatalogueRules | None = None
+    barred: sparse.csr_array | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,6 +108,7 @@ class SceneRecommender:
         histories: Any = None,
         columns: dict[str, str] | None = None,
         titles: bool = False,
+        rules: Rules | None = None,
     ) -> Any:
         """The k best items of the scene for the users of a table of `histories`, or for those of them that are named.
 
@@ -95,13 +119,15 @@ class SceneRecommender:
         users: ids; None for all users of `histories`, in order of appearance. Somebody without an event there gets what the
             scene offers everybody. k: items, 1 or more. filter_viewed: leave out items already in the user's history; None does
             so unless items are bought again here. items_to_recommend: ids that may be recommended. columns: names in
-            `histories`, as in `Recommender.fit`. titles: add the column `title` of the items.
+            `histories`, as in `Recommender.fit`. titles: add the column `title` of the items. rules: of the shop, see
+            `llmrec.rules.Rules`; columns are those of the table of items that the scene was opened with.
 
         Returns a frame `user_id, item_id, score, rank, source` in the type of `histories`, or of the items; best first.
         `source` is `name`, with "(no history)" where the answer is the same for everybody; scores of one user can be compared.
-        Where fewer than k items are left a ShortAnswerWarning says to whom. Raises DataError where neither users nor histories
-        are given, or users of another type than those of `histories`; UnknownItemError for an id in `items_to_recommend` that
-        is not in the catalogue, and when no event of `histories` has an item that is.
+        Where fewer than k items are left a ShortAnswerWarning says to whom and why. Raises DataError where neither users nor
+        histories are given, or users of another type than those of `histories`; UnknownItemError for an id in
+        `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; SchemaError
+        for rules about a column that the table of items has not.
         """
         if users is None and histories is None:
             raise DataError(
@@ -112,6 +138,10 @@ class SceneRecommender:
         if items_to_recommend is not None:
             allowed = allowed & allowed_items(self.catalogue, items_to_recommend)
         skip = (not self.repeat_purchases) if filter_viewed is None else bool(filter_viewed)
+        wanted = Wanted(k, skip, allowed)
+        if (ruled := checked_rules(rules)) is not None:
+            applied = self._known_rules.over(ruled)
+            wanted = replace(wanted, rules=applied, allowed=allowed if applied.allowed is None else allowed & applied.allowed)
         if histories is None:
             known, asked = empty_dataset(self.catalogue), Ids([])
             frame = pa.table({}) if self.frame is None else self.frame
@@ -122,11 +152,13 @@ class SceneRecommender:
             frame = to_native(pa.table({}), histories)
         asked = asked if users is None else as_ids(users, "users")
         check_users(asked, known.users)
-        asker, item, score, rank = self._answer(known, asked, k, skip, allowed)
-        warn_if_short(asker, asked, k, skip, items_to_recommend is not None)
-        there = known.users.find(asked.values) >= 0
-        source = [self.name if there[one] else f"{self.name} {STRANGER}" for one in asker]
-        answer = answer_table(asked, self.catalogue, asker, item, score, rank, source)
+        wanted = wanted if wanted.rules is None else replace(wanted, barred=wanted.rules.barred(asked))
+        asker, item, score, rank, source = self._answer(known, asked, wanted)
+        if (law := passing(asker, item, rank, wanted.allowed, wanted.barred)) is not None:
+            asker, item, score, rank, source = asker[law[0]], item[law[0]], score[law[0]], law[1], source[law[0]]
+        warn_of_pins(self.catalogue, wanted.rules, k, asked, pins_shown(asker, item, wanted.rules))
+        warn_if_short(asker, asked, k, skip, items_to_recommend is not None, shortage(asker, asked, k, wanted.rules))
+        answer = answer_table(asked, self.catalogue, asker, item, score, rank, source.tolist())
         return to_native(with_titles(answer, self.catalogue, item) if titles else answer, frame)
 
     def adapt(self, events: Any, columns: dict[str, str] | None = None) -> SceneRecommender:
@@ -252,37 +284,49 @@ class SceneRecommender:
             )
         return dataset.keep(dataset.scene == 0)
 
-    def _answer(
-        self, known: Dataset, asked: Ids, k: int, skip: bool, allowed: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Asker, item, score and rank of the best items for each of `asked`, in their order."""
+    @cached_property
+    def _known_rules(self) -> KnownRules:
+        return KnownRules(self.catalogue, self.scene.shelf.among)
+
+    def _answer(self, known: Dataset, asked: Ids, wanted: Wanted) -> tuple[np.ndarray, ...]:
+        """Asker, item, score, rank and source of the best items for each of `asked`, in their order."""
         if not isinstance(self.scene.shelf, Shelf):
             from llmrec.scenes.ranked import answer_scene  # brings in torch, which a scene read by its texts does without
 
-            found = answer_scene(self.scene, known, asked, k, skip, allowed)
-            return found.asker, found.item, found.score, found.rank
-        parts = [
-            self._best(known, asked, np.arange(first, min(first + _TASKS, len(asked))), k, skip, allowed)
-            for first in range(0, len(asked), _TASKS)
-        ]
-        asker, item, score, rank = (np.concatenate([part[n] for part in parts] or [np.zeros(0, np.int64)]) for n in range(4))
-        return asker, item, score, rank
+            k, skip = wanted.k, wanted.filter_viewed
+            found = answer_scene(self.scene, known, asked, k, skip, wanted.allowed, wanted.rules)
+            asker, item, score, rank = found.asker, found.item, found.score, found.rank
+            pinned = np.array(found.source, object) == PINNED
+        else:
+            parts = [
+                self._best(known, asked, np.arange(first, min(first + _TASKS, len(asked))), wanted)
+                for first in range(0, len(asked), _TASKS)
+            ]
+            asker, item, score, rank, pinned = (
+                np.concatenate([part[n] for part in parts] or [np.zeros(0, np.int64)]) for n in range(5)
+            )
+        there = known.users.find(asked.values) >= 0
+        names = np.array([self.name if one else f"{self.name} {STRANGER}" for one in there], object)
+        return asker, item, score, rank, np.where(pinned.astype(bool), PINNED, names[asker])
 
-    def _best(
-        self, known: Dataset, asked: Ids, who: np.ndarray, k: int, skip: bool, allowed: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Asker, item, score and rank of the best items for the askers `who`, int64 (T,) positions in `asked`."""
+    def _best(self, known: Dataset, asked: Ids, who: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, ...]:
+        """Asker, item, score, rank and whether it is pinned, of the best items for the askers `who`, int64 (T,) positions in
+        `asked`."""
         place = known.users.find(asked.take(who).values)
         tasks = _of(known, place)
         score = self.scene.scores(tasks.counted)
-        score[:, ~allowed] = -np.inf
-        if skip:
-            for task in range(len(tasks)):
+        score[:, ~wanted.allowed] = -np.inf
+        for task, asker in enumerate(who):
+            score[task, row_of(wanted.barred, asker)] = -np.inf
+            if wanted.filter_viewed:
                 score[task, known.item[tasks.support(task)]] = -np.inf
-        best = np.argsort(-score, axis=1, kind="stable")[:, :k]
+        if wanted.rules is not None and wanted.rules.reranks:
+            row, item, value, rank, source = flat(filled(score, self.scene.shelf.vectors, wanted.rules, wanted.k, self.name))
+            return who[row], item, value, rank, np.array(source, object) == PINNED
+        best = np.argsort(-score, axis=1, kind="stable")[:, : wanted.k]
         found = np.take_along_axis(score, best, 1)
         row, column = np.nonzero(np.isfinite(found))
-        return who[row], best[row, column], found[row, column], column + 1
+        return who[row], best[row, column], found[row, column], column + 1, np.zeros(len(row), bool)
 
 
 def customers(dataset: Dataset, among: np.ndarray) -> np.ndarray:

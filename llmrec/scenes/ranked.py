@@ -28,6 +28,7 @@ from llmrec.recommender.catalogues import as_new, offering, over_catalogue
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.state import State
+from llmrec.rules.applied import CatalogueRules
 from llmrec.scenes.opening import Scene, bought_before
 from llmrec.scenes.readings import read_few, read_ground
 from llmrec.scenes.shelf import check_among, evened, times_bought
@@ -139,9 +140,18 @@ def item_vectors(items: Items) -> np.ndarray:
     return evened(vectors - vectors.mean(0))
 
 
-def answer_scene(scene: Scene, known: Dataset, asked: Ids, k: int, filter_viewed: bool, allowed: np.ndarray) -> Answer:
+def answer_scene(
+    scene: Scene,
+    known: Dataset,
+    asked: Ids,
+    k: int,
+    filter_viewed: bool,
+    allowed: np.ndarray,
+    rules: CatalogueRules | None = None,
+) -> Answer:
     """The k best items of the scene for each of `asked`, as `Recommender.recommend` finds them; rows in the order of `asked`,
-    best first. scene: over a `RankedShelf`. allowed: bool (N,), items of it that may be recommended.
+    best first. scene: over a `RankedShelf`. allowed: bool (N,), items of it that may be recommended. rules: over the scene's
+    own table of these items.
 
     What first customers bought, alone and together, is among the candidates, and what most of them bought is offered to users
     without history.
@@ -156,7 +166,7 @@ def answer_scene(scene: Scene, known: Dataset, asked: Ids, k: int, filter_viewed
         observed = few.bought + (0.0 if retrieval.observed is None else retrieval.observed)
         counts = replace(retrieval.counts, cooccurrence=together)  # for candidates alone: the ranker has its own
         state = replace(state, retrieval=replace(retrieval, counts=counts, observed=observed))
-    found = answer_everybody(state, known, asked, None, Request(k, filter_viewed, allowed, ranker=ranker))
+    found = answer_everybody(state, known, asked, None, Request(k, filter_viewed, allowed, ranker=ranker, applied=rules))
     order = np.lexsort((found.rank, found.asker))
     parts = {name: getattr(found, name)[order] for name in ("asker", "item", "score", "rank", "steps")}
     return Answer(**parts, source=[found.source[row] for row in order])

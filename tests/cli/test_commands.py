@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from click.testing import CliRunner, Result
 
 from llmrec import Recommender, Weights, doctor
 from llmrec.cli import main
+from llmrec.cli.evaluating import readable
+from llmrec.data.table_format import TableFormat
+from llmrec.screen import Screen
 
 PATHS = {  # what to type after the name so that a path, and nothing else, is wrong
     "check": ["gone.csv"],
@@ -251,6 +255,9 @@ def test_evaluate_shows_the_figures_of_the_library(shop, tmp_path):
         sign = "+" if row.versus else ""
         text = f"{row.value:{sign}.4f} [{row.low:{sign}.4f}, {row.high:{sign}.4f}]"
         assert any(line.startswith(row.versus or row.method) and text in line for line in shown.splitlines())
+    narrow = readable(wanted, 2, 3, Screen(80))
+    assert max(map(len, narrow.splitlines())) <= 80 < max(map(len, shown.splitlines()))
+    assert sorted(narrow.split()) == sorted(shown.split())
     rows = json.loads(run("evaluate", shop / "shop", shop / "held_out.csv", "--known", 2, "--json").stdout)
     assert [row["value"] for row in rows] == pytest.approx([row.value for row in wanted])
     run("evaluate", shop / "shop", shop / "held_out.csv", "--out", tmp_path / "x.csv")
@@ -263,3 +270,33 @@ def test_evaluate_says_who_was_trained_on_and_whose_histories_are_too_short(shop
     assert "Warning: evaluate: 4 of 4 users were trained on by fit" in said
     said = run("evaluate", shop / "shop", tmp_path / "trained.csv", "--known", 50, code=2).stderr
     assert "no user has 50 + 3 baskets" in said
+
+
+def test_a_table_may_be_on_the_hub(shop, data_hub, tmp_path):
+    data_hub.put("datasets/me/clicks", {"held_out.csv": (shop / "held_out.csv").read_bytes()})
+    wanted = run("recommend", shop / "shop", "--histories", shop / "held_out.csv", "--json", "--quiet").stdout
+    for address in ("hf://datasets/me/clicks", "hf://datasets/me/clicks/held_out.csv", "hf://datasets/me/clicks?split=train"):
+        assert run("recommend", shop / "shop", "--histories", address, "--json", "--quiet").stdout == wanted
+        typed = shlex.split(run("check", address, "--quiet").stdout)
+        assert typed[:3] == ["llmrec", "fit", address]
+    said = run("check", "hf://datasets/me/none", code=2).stderr
+    assert said.startswith("Error: events: 'hf://datasets/me/none': no data set") and len(said.splitlines()) == 1
+
+
+def test_a_later_file_that_leaves_its_dates_open_is_read_as_those_of_the_shop(shop, tmp_path):
+    clicks, kept = tmp_path / "clicks.csv", tmp_path / "kept"
+    rows = [f"new,i{item:03},0{1 + item}/0{8 - item}/2026" for item in range(6)]
+    clicks.write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    recommender = Recommender.from_pretrained(shop / "shop")
+    recommender.keep_format(TableFormat(separator=";", date_order="dmy"))
+    recommender.save_pretrained(kept, histories=True)
+    assert Recommender.from_pretrained(kept).state.written == TableFormat(date_order="dmy")  # a separator is of one file
+    asked = ["--histories", clicks, "--json"]
+    answers = {order: run("recommend", kept, *asked, "--date-format", order) for order in ("dmy", "mdy")}
+    assert answers["dmy"].stdout != answers["mdy"].stdout and "as in the shop" not in answers["mdy"].stderr
+    found = run("recommend", kept, *asked)
+    assert found.stdout == answers["dmy"].stdout
+    assert "Note: events: timestamp: '01/08/2026' is read as dmy, as in the shop's other files" in found.stderr
+    evaluated = run("adapt", kept, "--user", "new", "--histories", clicks, "--out", tmp_path / "adapter")
+    assert "as in the shop's other files" in evaluated.stderr
+    assert "Say --date-format dmy or mdy" in run("recommend", shop / "shop", *asked, code=2).stderr  # it knows of none

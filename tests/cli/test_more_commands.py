@@ -245,9 +245,12 @@ def test_a_comparison_says_what_its_intervals_say():
     rows = [("adapted", 0.2, 0.1, 0.3, None, None, None, 9), ("a", 0.1, 0.0, 0.2, 0.1, 0.05, 0.2, 9)]
     rows += [("b", 0.3, 0.2, 0.4, -0.1, -0.2, -0.05, 9), ("c", 0.2, 0.1, 0.3, 0.0, -0.1, 0.1, 9)]
     said = comparison_text(pa.Table.from_pylist([dict(zip(schema, row, strict=True)) for row in rows])).splitlines()
-    assert "9 customers" in said[0] and [line.split("]")[1].split(":")[0].strip() for line in said[2:]] == [
+    assert "9 customers" in said[0] and [line.split("]")[-1].strip() for line in said[3:]] == [
         *("adapted is better", "adapted is worse", "no clear difference")
     ]
+    assert said[1].split("  ")[0] == "method" and said[3].startswith(
+        "a        0.1000 [0.0000, 0.2000]  +0.1000 [+0.0500, +0.2000]"
+    )
     assert "No comparison" in comparison_text(pa.table({"method": pa.array([], pa.string())}))
 
 

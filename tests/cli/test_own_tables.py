@@ -15,11 +15,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from llmrec import Recommender
-from llmrec.cli import main
+from llmrec.cli import checking, main
 from llmrec.cli.recommending import known_ids
 from llmrec.cli.tables import aligned, form_of, put
 from llmrec.data.ids import Ids
+from llmrec.data.table_format import TableFormat
 from llmrec.errors import DataLossWarning
+from llmrec.recommender.written import format_of
+from llmrec.screen import Screen
 
 GERMAN = dict(
     zip(
@@ -96,6 +99,17 @@ def test_check_shows_what_it_found_and_the_command_to_train_with(tmp_path, dress
     assert facts["events"]["format"]["encoding"] == DRESSES[dress][2] and facts["left"]["users"] == 60
 
 
+def test_what_check_shows_fits_a_terminal_but_for_what_is_to_be_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export(Path("export.txt"), "german")
+    whole = run("check", "export.txt").stdout
+    monkeypatch.setattr(checking, "screen_of", lambda stream: Screen(80))
+    lines = run("check", "export.txt").stdout.splitlines()
+    assert max(map(len, lines[:-1])) <= 80 < max(map(len, whole.splitlines())) and lines[-1] == whole.splitlines()[-1]
+    words = " ".join(lines).split()
+    assert {word for word in whole.split() if word not in words} == {"Äpfel", "detail"}  # ends of titles; the head of details
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dress", DRESSES)
 def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
@@ -117,6 +131,8 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
     command = shlex.split(facts["command"])
     assert facts["users"] == 60
     assert command[:4] == ["llmrec", "recommend", str(shop), "--users"]
+    written = {"german": TableFormat(decimal=",", date_order="dmy"), "chinese": TableFormat(decimal=".")}
+    assert format_of(shop) == written.get(dress, TableFormat(decimal=".", date_order="mdy"))
     listed = run(*command[1:]).stdout
     title = DRESSES[dress][1].split("{}")[0]
     assert title in listed and len(listed.splitlines()) == 11
@@ -264,7 +280,7 @@ def test_lists_in_a_file_are_of_its_ending_and_keep_their_titles(tmp_path):
     assert json.loads((tmp_path / "x.json").read_text()) == table.to_pylist() and "," in (tmp_path / "x.csv").read_text()
     put(table, form_of("parquet", tmp_path / "new" / "x.out"), tmp_path / "new" / "x.out")
     assert pyarrow.parquet.read_table(tmp_path / "new" / "x.out") == table
-    assert title not in aligned(table) and "…" in aligned(table)
+    assert title in aligned(table) and title not in aligned(table, Screen(40)) and "…" in aligned(table, Screen(40))
 
 
 class Answering:

@@ -426,3 +426,39 @@ def test_dates_as_people_write_them(tmp_path, text, value):
     path = tmp_path / "x.csv"
     path.write_text(f'user_id;item_id;timestamp\n1;2;"{text}"\n1;2;31.12.2026\n', encoding="utf-8")
     assert read(path).table.column("timestamp").to_pylist() == [value, datetime(2026, 12, 31)]
+
+
+@pytest.mark.parametrize(("order", "month"), [("dmy", 4), ("mdy", 3)])
+def test_dates_that_are_open_are_read_as_in_the_shops_other_files(tmp_path, order, month):
+    path, kept = tmp_path / "clicks.csv", TableFormat(date_order=order)
+    path.write_text("user_id,item_id,timestamp\nann,1,03/04/2026\nbob,2,04/03/2026\n")
+    with pytest.raises(DataError, match="Say --date-format dmy or mdy"):
+        read(path)
+    found, other = read(path, shop=kept), {"dmy": "mdy", "mdy": "dmy"}[order]
+    assert found.table["timestamp"][0].as_py().month == month
+    said = (
+        f"events: timestamp: '03/04/2026' is read as {order}, as in the shop's other files; say --date-format {other} otherwise"
+    )
+    assert found.assumed == (said,) and said in found.notes
+    for given in ("dmy", "mdy"):  # what is said wins
+        told = read(path, table_format=TableFormat(date_order=given), shop=kept)
+        assert told.table["timestamp"][0].as_py().month == {"dmy": 4, "mdy": 3}[given] and not told.assumed
+    with pytest.raises(DataError, match="Say --date-format dmy or mdy"):
+        read(path, shop=TableFormat(date_order="ymd"))  # in which these are no dates
+    path.write_text("user_id,item_id,timestamp\nann,1,03/04/2026\nbob,2,14/03/2026\n")  # tells by itself
+    assert read(path, shop=kept).table["timestamp"][0].as_py().month == 4 and not read(path, shop=kept).assumed
+
+
+@pytest.mark.parametrize(("decimal", "price"), [(",", 1.234), (".", 1234.0)])
+def test_numbers_that_are_open_are_read_as_in_the_shops_other_files(tmp_path, decimal, price):
+    path, kept = tmp_path / "clicks.csv", TableFormat(decimal=decimal)
+    path.write_text("user_id;item_id;timestamp;price\nann;1;2026-03-04;1,234\nbob;2;2026-03-04;7\n")
+    with pytest.raises(DataError, match="Say --decimal comma or --decimal point"):
+        read(path)
+    found = read(path, shop=kept)
+    assert found.table["price"].to_pylist() == [price, 7.0] and "'1,234' is read with a decimal" in found.assumed[0]
+    for given in ",.":
+        told = read(path, table_format=TableFormat(decimal=given), shop=kept)
+        assert told.table["price"][0].as_py() == {",": 1.234, ".": 1234.0}[given] and not told.assumed
+    path.write_text("user_id;item_id;timestamp;price\nann;1;2026-03-04;1,234\nbob;2;2026-03-04;0,5\n")  # tells by itself
+    assert read(path, shop=kept).table["price"].to_pylist() == [1.234, 0.5] and not read(path, shop=kept).assumed

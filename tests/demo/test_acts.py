@@ -16,9 +16,10 @@ from llmrec.demo.act import LINE, Act, cut, show, wrapped
 from llmrec.demo.films import read_films
 from llmrec.demo.measuring import all_events, listed_scores, results
 from llmrec.evaluation.plot import Curve, Panel, plot
-from llmrec.evaluation.summary import curves, sentence, table_lines
+from llmrec.evaluation.summary import curves, sentence, table_text
 from llmrec.metrics.bootstrap import Interval
 from llmrec.metrics.report import Result
+from llmrec.screen import Screen
 
 RNG = np.random.default_rng(0)
 
@@ -113,9 +114,11 @@ def test_the_verdict_on_trips_is_that_of_the_numbers():
     assert sentence(rows, "trip") == (
         "After 1 trip llmrec is ahead of EASE and popularity. After 3 trips llmrec is level with EASE, and behind popularity."
     )
-    lines = table_lines(rows, "trip")
+    lines = table_text(rows, "trip").split("\n")
     assert lines[0].split() == ["after", "1", "trip", "after", "3", "trips"]
     assert [line.split("  ")[0] for line in lines[1:]] == ["llmrec", "llmrec, zero steps", "popularity", "EASE"]
+    narrow = table_text(rows, "trip", screen=Screen(60))
+    assert max(map(len, narrow.split("\n"))) <= 60 and sorted(narrow.split()) == sorted(" ".join(lines).split())
     assert "0.280 ▼ [-0.021, -0.019]" in lines[-1] and "0.320 ▲ [+0.019, +0.021]" in lines[-2]
     assert [curve.name for curve in curves(rows)] == ["EASE", "popularity", "llmrec"]
     assert list(act_trips.steps_gain(rows)) == ["known=1,all", "known=3,all"]

@@ -149,6 +149,11 @@ def test_without_an_evaluation_nothing_old_stays(shop, fitted, told, evaluation,
     assert "It was not evaluated." in card and "NDCG@10:" not in card and "metrics" not in card
 
 
+def test_files_are_named_without_their_folders_and_data_sets_of_the_hub_by_their_address(fitted):
+    address = "hf://datasets/me/shop@v2?split=train"
+    assert fit_facts(fitted, None, CLEANED, ["/home/somebody/orders.csv", address])["files"] == ["orders.csv", address]
+
+
 def test_without_matplotlib_there_is_a_note_and_no_figure(shop, told, evaluation, no_figure):
     assert save_report(shop, told, evaluation) == [
         "report.png is left out: the plot needs matplotlib: pip install 'llmrec[demo]'"

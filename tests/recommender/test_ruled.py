@@ -230,7 +230,7 @@ def test_rules_are_applied_once_for_a_catalogue(ruled_shop, monkeypatch):
     mine, calls = copy.copy(ruled_shop), []
     mine._state = replace(ruled_shop.state)
     once = module.applied
-    monkeypatch.setattr(module, "applied", lambda rules, catalogue: calls.append(rules) or once(rules, catalogue))
+    monkeypatch.setattr(module, "applied", lambda rules, *of: calls.append(rules) or once(rules, *of))
     for _ in range(3):
         mine.recommend(["u000"], 2, rules=Rules(filters=["stock or not stock"]))
     mine.observe({"user_id": ["u000"], "item_id": [IDS[0]], "timestamp": [1.7e9]})

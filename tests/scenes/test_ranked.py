@@ -15,9 +15,11 @@ from llmrec.data.build import build, events_for, read_catalogue
 from llmrec.data.dataset import EventWeights
 from llmrec.data.known import KnownUsers
 from llmrec.data.tasks import full_histories
-from llmrec.errors import ArtefactError, DataError, WeightsError
+from llmrec.errors import ArtefactError, DataError, SchemaError, WeightsError
 from llmrec.index.candidates import Sources
 from llmrec.recommender.catalogues import as_new, over_catalogue, places
+from llmrec.rules import Rules
+from llmrec.rules.filling import PINNED
 from llmrec.scenes.opening import zero_shot
 from llmrec.scenes.ranked import ranked_shelf
 from llmrec.scenes.readers import ByRecommender, check_reader
@@ -265,6 +267,28 @@ def test_event_types_are_read_as_the_recommender_numbers_them(backed, department
     assert shelf.event_types == found.event_types == ("buy", "view")
     np.testing.assert_allclose(found.sample_weight, [0.1, 1, 1, 1])
     assert shelf.in_its_terms(events_for(catalogue, table)[0]).attributes == {}
+
+
+def test_rules_hold_before_and_after_first_customers(backed, departments):
+    """By columns of the scene's own table, which the recommender was not fitted with."""
+    events, items = departments
+    asked, new = (
+        of(events, 0, 6),
+        items[items["aisle"] == "new"].assign(price=range(60), brand=[f"b{i % 7}" for i in range(60)]),
+    )
+    shop = backed.open(pd.concat([items[items["aisle"] != "new"], new]), scene="new")
+    last = Rules(filters=[f"item_id == '{new['item_id'].iloc[-1]}'"])
+    rules = Rules(filters=["price >= 10"], at_most={"brand": 2}, pin={2: new["item_id"].iloc[20]}, diversity=0.2)
+    for one in (shop, shop.adapt(of(events, 0, 64))):
+        users = [*asked["user_id"].unique().tolist(), 5]
+        assert set(one.recommend(users, 1, False, histories=asked, rules=last)["item_id"]) == set(new["item_id"].iloc[-1:])
+        found = one.recommend(users, 14, False, histories=asked, rules=rules).merge(new, on="item_id")
+        assert found.groupby("user_id").size().tolist() == [14] * 7 and (found["price"] >= 10).all()
+        assert found.groupby(["user_id", "brand"]).size().max() == 2
+        pinned = found[found["source"] == PINNED]
+        assert pinned["rank"].tolist() == [2] * 7 and set(pinned["price"]) == {20}
+        with pytest.raises(SchemaError, match="no column 'prize'; did you mean 'price'"):
+            one.recommend(users, histories=asked, rules=Rules(filters=["prize < 3"]))
 
 
 # ---------------------------------------------------------------------------------------- saved with the recommender

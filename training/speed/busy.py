@@ -21,6 +21,7 @@ from pathlib import Path
 import click
 
 from llmrec.progress import Stages
+from llmrec.store import whole_file
 
 BUSY = "while True: pass"
 DEFAULT = {"GOMP_SPINCOUNT": "300000"}  # what libgomp takes where neither this nor OMP_WAIT_POLICY is set
@@ -96,7 +97,8 @@ def main(settings: str, processes: int, most: float, output: Path | None, one: b
     text = json.dumps(measure(settings, processes, most, Stages()), indent=1) + "\n"
     click.echo(text)
     if output is not None:
-        output.write_text(text, encoding="utf-8")
+        with whole_file(output) as fresh:
+            fresh.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from llmrec.data.known import KnownUsers
 from llmrec.index.candidates import Sources
 from llmrec.meta.gate import Bin, Choice, Gate
 from llmrec.recommender.given import events_of
+from llmrec.store import whole_file
 
 ITEMS, GROUPS, FITTED = 2000, 20, 2000
 SAMPLE, BATCH, K = 256, 128, 10
@@ -146,7 +147,8 @@ def main(folder: Path | None, made: int | None, rounds: int, output: Path | None
     click.echo(json.dumps({name: found}, indent=1))
     if output is not None:
         told = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
-        output.write_text(json.dumps({**told, name: found}, indent=1) + "\n", encoding="utf-8")
+        with whole_file(output) as fresh:
+            fresh.write_text(json.dumps({**told, name: found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

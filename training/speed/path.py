@@ -22,6 +22,7 @@ import pandas as pd
 
 import llmrec
 from llmrec import OuterSettings, Recommender, Settings, TrainSettings
+from llmrec.store import whole_file
 
 PACKAGE = str(Path(llmrec.__file__).parent)
 USERS, ITEMS, EVENTS = 300, 200, 8
@@ -93,7 +94,8 @@ def main(seed: int, output: Path | None) -> None:
     text = json.dumps(found, indent=1)
     click.echo(text)
     if output is not None:
-        output.write_text(text + "\n", encoding="utf-8")
+        with whole_file(output) as fresh:
+            fresh.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

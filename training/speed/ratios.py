@@ -43,7 +43,7 @@ from llmrec.meta.episodes import EpisodeSettings, user_support
 from llmrec.meta.inner import Initialisation, adapt
 from llmrec.recommender.auto import facts, resolve
 from llmrec.recommender.pipeline import frozen_items, new_model, start_adapter
-from llmrec.store import cache_folder
+from llmrec.store import cache_folder, whole_file
 
 USERS, KNOWN, STEPS = 32, 10, 3
 TEXTS = 1024
@@ -189,7 +189,8 @@ def main(data: Path, titles: str, rounds: int, output: Path | None) -> None:
     click.echo(json.dumps(found, indent=1))
     if output is not None:
         told = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
-        output.write_text(json.dumps({**told, "ratios": found}, indent=1) + "\n", encoding="utf-8")
+        with whole_file(output) as fresh:
+            fresh.write_text(json.dumps({**told, "ratios": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+"""How a shop writes its files, kept with its recommender: later files that leave it open are read by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llmrec.data.table_format import ORDERS, TableFormat
+from llmrec.store import MANIFEST, load_json, located
+
+_PLACES = (".", "recommender")  # a recommender; the one that reads for a scene, in the folder of the scene
+
+
+def saved_format(written: TableFormat | None) -> dict[str, str | None] | None:
+    """What is kept of a format, as JSON values: the decimal sign and the order of dates, which the files of a shop share. None
+    where neither is known."""
+    if written is None or (written.decimal is None and written.date_order is None):
+        return None
+    return {"decimal": written.decimal, "date_order": written.date_order}
+
+
+def loaded_format(saved: Any) -> TableFormat | None:
+    """The format of which `saved_format` gave the values; None for None, and for anything else."""
+    if not isinstance(saved, dict):
+        return None
+    decimal, order = saved.get("decimal"), saved.get("date_order")
+    return TableFormat(decimal=decimal if decimal in (",", ".") else None, date_order=order if order in ORDERS else None)
+
+
+def format_of(folder: str | Path) -> TableFormat | None:
+    """How the shop writes its files whose recommender, or scene, is saved in a folder; None where that is not known, as in
+    older folders. The bytes are not verified: who loads the folder does so."""
+    for place in _PLACES:
+        if (file := located(folder) / place / MANIFEST).is_file():
+            found = load_json(file)
+            meta = found.get("meta") if isinstance(found, dict) else None
+            if isinstance(meta, dict) and "written" in meta:
+                return loaded_format(meta["written"])
+    return None
