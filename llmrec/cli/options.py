@@ -58,7 +58,7 @@ class TablePath(FilePath):
 
 
 EXISTING = FilePath(exists=True, dir_okay=False, path_type=Path)
-TABLE = TablePath(exists=True, path_type=Path)  # a file, or a folder of Parquet files or of a saved Hugging Face dataset
+TABLE = TablePath(exists=True, path_type=Path)  # a file, a folder, or an address on the hub
 FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
 
 
@@ -220,7 +220,7 @@ _USERS = (
         callback=_keep,
         metavar='"THEIRS=user_id"',
         multiple=True,
-        help="Like --columns, for the file of users; of that only user_id has a meaning.",
+        help="Like --columns, for the file of users, in which only user_id has a meaning.",
     ),
 )
 
