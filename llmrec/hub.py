@@ -18,6 +18,7 @@ from llmrec.store import MANIFEST, library_version, located, may_stand_beside
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _ADDRESS = re.compile(r"hf:/+(?=[^/])")  # a Path has lost one of the two slashes
 _SHOWN = 3  # files of a data set in a message
+NOT_READ = "of addresses on the web only hf://datasets/owner/name is read: download the file first"
 
 
 def is_address(source: Any) -> bool:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from llmrec.data.files import JSON, UNTYPED, read_arrow, read_folder, read_parquet
 from llmrec.data.hub_tables import fetched_table
 from llmrec.errors import DataError
-from llmrec.hub import address, is_address
+from llmrec.hub import NOT_READ, address, is_address
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,8 @@ def placed(source: str | Path | Place, what: str) -> Place:
         return Place(fetched_table(source, f"{what}: {said!r}"), said, said)
     path = Path(source).expanduser()
     if not path.exists():
-        web = " Of addresses on the web only hf://datasets/owner/name is read: download the file first."
-        raise DataError(
-            f"{what}: there is no file {str(path)!r}; pass the path of a .csv or .parquet file, or another."
-            f"{web if ':/' in str(path) else ''}"
-        )
+        remedy = NOT_READ if ":/" in str(path) else "pass the path of a .csv or .parquet file, or another"
+        raise DataError(f"{what}: there is no file {str(path)!r}; {remedy}")
     return Place((path,), str(path), path.name)
 
 
