@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--histories",
     type=TABLE,
-    help="File of events of users, known or new; read as `check` reads it, and what it leaves open as the files of `fit`.",
+    help="File of events of users, known or new; read as `check` reads it; what it leaves open, as in the files of `fit`.",
 )
 @click.option(
     "--attributes",
