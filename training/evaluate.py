@@ -100,13 +100,16 @@ def recommender(
     said: str,
     stages: Stages,
     new_items: bool = False,
+    attributes: tuple[str, ...] = (),
 ) -> None:
     """`Recommender(settings).fit(...)` with every seed, measured and kept.
 
-    said: added to its name. new_items: fit on the items of the training events, and add all others by `add_items`."""
+    said: added to its name. new_items: fit on the items of the training events, and add all others by `add_items`.
+    attributes: columns of the items that it reads."""
     from benchmarks import added, shipped  # here, for the same reason
 
-    fit, ending = (added.fit, "-added") if new_items else (shipped.fit, "")
+    fit, ending = (added.fit, "-added") if new_items else (partial(shipped.fit, item_attributes=attributes), "")
+    ending += "".join(f"-{name}" for name in attributes)
     for seed in seeds:
         with stages("recommender", f"{settings}, seed {seed}{', items added' if new_items else ''}"):
             stem = f"{Path(settings).stem}-{seed}{ending}"
@@ -222,6 +225,7 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     show_default=True,
     help="Of the recommender, as fitted by the public API: default, quick, best, or a YAML file.",
 )
+@click.option("--item_attributes", multiple=True, help="Column of the items that the recommender reads; may be repeated.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Of the recommender's training.  [default: no limit]")
 @click.option(
     "--checkpoints",
@@ -248,6 +252,7 @@ def main(
     ratings: Ratings,
     members: str,
     settings: str,
+    item_attributes: tuple[str, ...],
     minutes: float | None,
     checkpoints: Path | None,
     only: tuple[str, ...],
@@ -279,7 +284,8 @@ def main(
         if method in ("sasrec", "all"):
             sasrec(benchmark, place, part, seeds, stages)
         if method in ("recommender", "all"):
-            recommender(benchmark, place, part, seeds, settings, minutes, checkpoints, SAID[ratings], stages)
+            how = settings, minutes, checkpoints, SAID[ratings], stages
+            recommender(benchmark, place, part, seeds, *how, attributes=item_attributes)
         if method == "added":
             recommender(benchmark, place, part, seeds, settings, minutes, checkpoints, SAID[ratings], stages, new_items=True)
         if method in ("llmrec", "all"):

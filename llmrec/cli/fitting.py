@@ -30,6 +30,7 @@ from llmrec.data.report import report_text
 from llmrec.screen import paragraph, screen_of
 
 if TYPE_CHECKING:
+    from llmrec.data.reading import Reading
     from llmrec.evaluation.held_out import Evaluation
     from llmrec.recommender.recommender import Recommender
 
@@ -46,6 +47,11 @@ SETTINGS = ("quick", "default", "best")
     "--context",
     metavar="NAME,NAME",
     help="Columns of the events that are known when a request comes, such as device; hour and weekday come from the times.",
+)
+@click.option(
+    "--item-attributes",
+    metavar="NAME,NAME",
+    help="Columns of the items that are read beside the title, such as brand, category or price, also of new items.",
 )
 @click.option(
     "--scene",
@@ -85,6 +91,7 @@ def fit(
     items: Path | str | None,
     users: Path | str | None,
     context: str | None,
+    item_attributes: str | None,
     scene: str | None,
     repeat_purchases: bool,
     out: Path,
@@ -105,6 +112,7 @@ def fit(
       llmrec fit export.csv --out shop/
       llmrec fit orders.csv --items products.csv --out shop/ --settings best --date-format dmy
       llmrec fit orders.csv --users customers.csv --context device,hour --out shop/
+      llmrec fit orders.csv --items products.csv --item-attributes brand,price --out shop/
       llmrec fit orders.csv --items products.csv --scene category --out shop/
     """
     from llmrec.data.clean import Cleaning
@@ -136,7 +144,8 @@ def fit(
             verbose=verbose,
             held_out_users="auto" if evaluate else 0,
             users=None if people is None else people.table,
-            context=[name.strip() for name in (context or "").split(",") if name.strip()],
+            context=_names(context),
+            item_attributes=_as_read(_names(item_attributes), first, second),
         )
         if recommender.held_out is not None:
             recommender.observe(recommender.held_out)
@@ -181,6 +190,17 @@ def fit(
         click.echo(f"{report_text(report, screen)}\n\n{done}\n  {command}")
         if found is not None:
             click.echo(f"\nEvaluation, in full in {out / 'README.md'}:\n{evaluation_text(found, screen)}")
+
+
+def _names(typed: str | None) -> list[str]:
+    """The names of columns that were typed with commas between."""
+    return [name.strip() for name in (typed or "").split(",") if name.strip()]
+
+
+def _as_read(names: list[str], *files: Reading | None) -> list[str]:
+    """The library's names of columns, which may be given as the files have them."""
+    read = dict(pair for reading in files if reading is not None for pair in reading.format.columns or ())
+    return [read.get(name, name) for name in names]
 
 
 def measured(recommender: Recommender, verbose: bool) -> Evaluation | None:

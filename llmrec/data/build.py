@@ -18,13 +18,14 @@ from llmrec.data import clean
 from llmrec.data.attributes import Encoding
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.clean_items import clean_items
-from llmrec.data.columns import NUMBERS, unread_columns
+from llmrec.data.columns import ITEM_ALIASES, NUMBERS, unread_columns
 from llmrec.data.context import context_codes, fit_context
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights
 from llmrec.data.derived import derived_items
 from llmrec.data.features import SLOT_FEATURES, fit_scaler, slot_attributes
 from llmrec.data.frames import coded
 from llmrec.data.ids import Ids
+from llmrec.data.item_attributes import with_item_attributes
 from llmrec.data.matching import find_across, look_alike
 from llmrec.data.places import placed_or_frame, untyped
 from llmrec.data.report import counted, warn_of_losses
@@ -46,6 +47,7 @@ def build(
     seed: int = 0,
     event_weights: Mapping[str, float] | None = None,
     context: Sequence[str] = (),
+    item_attributes: Sequence[str] = (),
 ) -> tuple[Dataset, CleaningReport]:
     """A Dataset from a table of events and, if there is one, a table of items.
 
@@ -59,6 +61,7 @@ def build(
         read by the transformer, but it is neither predicted nor counted, for anybody.
     context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday", which
         the timestamp gives in UTC where no column has that name.
+    item_attributes: columns of the items that the model reads beside their text, such as brand, category and price.
 
     Without `items` the catalogue is made of the events' own title, text, category and price: the most frequent, and the
     median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
@@ -81,7 +84,7 @@ def build(
         raise SchemaError("item_columns is given without items; names in the event table go into columns")
     steps: tuple[Step, ...] = ()
     if items is not None:
-        catalogue, told = read_catalogue(items, item_columns, cleaning)
+        catalogue, told = read_catalogue(items, item_columns, cleaning, item_attributes)
         notes, steps = notes + told.notes, told.steps
     table, ids_read = _with_ids(table)
     table, event_steps, time_said = _clean_rows(table, ids_read, cleaning)
@@ -113,6 +116,9 @@ def build(
         notes += told_of_context
     dataset = replace(_assemble(table, item, catalogue, None, None, seed, codes), context=encoding)
     dataset = replace(dataset, event_weights=_worth(dataset, event_weights or {}))
+    if item_attributes:
+        dataset, told_of_items = with_item_attributes(dataset, item_attributes)
+        notes += told_of_items
     return dataset, CleaningReport((*steps, _features(dataset)), notes)
 
 
@@ -120,10 +126,13 @@ def read_catalogue(
     items: Any,
     columns: Mapping[str, str] | None = None,
     cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
+    item_attributes: Sequence[str] = (),
 ) -> tuple[Catalogue, CleaningReport]:
-    """A table of items alone, as `build` reads it; see there."""
+    """A table of items alone, as `build` reads it; see there. item_attributes: columns of which no note says that nothing reads
+    them."""
     table, notes = read_items(items, columns)
-    notes += unread_columns(table, "items", "item_columns")
+    read = [name for name in item_attributes or () if name in table.column_names and name not in ITEM_ALIASES]
+    notes += unread_columns(table.drop_columns(read), "items", "item_columns")
     catalogue, steps = _cleaned(table, cleaning)
     return catalogue, CleaningReport(steps, notes)
 

@@ -7,18 +7,21 @@ found no more.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.data.attributes import Attributes
 from llmrec.data.clean import Cleaning, CleaningReport, drop_missing, read_ids, read_numbers
 from llmrec.data.clean_items import clean_items, normalise_text, one_row_an_id
 from llmrec.data.columns import ITEM_REQUIRED, item_columns
 from llmrec.data.dataset import Catalogue
 from llmrec.data.files import MISSING
 from llmrec.data.ids import Ids
+from llmrec.data.item_attributes import item_attributes
 from llmrec.data.matching import find_across
 from llmrec.data.places import placed_or_frame, untyped
 from llmrec.data.reading import Reading
@@ -43,7 +46,8 @@ def read_additions(
             f"items: {int((place >= 0).sum()):,} of {len(ids):,} item ids are in the catalogue already, such as {there!r}; "
             "expected new ones. Change those with update_items, and offer hidden ones again with show_items"
         )
-    return Catalogue(Ids(ids), _without_ids(table)), CleaningReport(steps, notes)
+    attributes, said = _attributes(known, table)
+    return Catalogue(Ids(ids), _without_ids(table), attributes), CleaningReport(steps, (*notes, *said))
 
 
 def read_values(
@@ -70,6 +74,7 @@ def read_values(
             f"items: {int((place < 0).sum()):,} of {len(ids):,} item ids are not in the catalogue, such as {unknown!r}; nothing"
             " was changed. Add new items with add_items"
         )
+    notes = (*notes, *_attributes(known, table)[1])
     return place, _without_ids(table), CleaningReport((first, second, third, fourth, fifth), notes)
 
 
@@ -81,7 +86,10 @@ def appended(known: Catalogue, new: Catalogue) -> Catalogue:
     old = _without_ids(known.table)
     names = list(dict.fromkeys([*old.column_names, *new.table.column_names]))
     table = pa.table({name: _stacked(old, new.table, name) for name in names})
-    return Catalogue(known.ids.extended(new.ids.values), table)
+    attributes = known.attributes
+    if attributes is not None and new.attributes is not None:
+        attributes = replace(attributes, codes=np.concatenate([attributes.codes, new.attributes.codes]))
+    return Catalogue(known.ids.extended(new.ids.values), table, attributes)
 
 
 def updated(known: Catalogue, rows: np.ndarray, values: pa.Table) -> Catalogue:
@@ -93,7 +101,17 @@ def updated(known: Catalogue, rows: np.ndarray, values: pa.Table) -> Catalogue:
         there, at = np.flatnonzero(values.column(name).is_valid().to_numpy()), np.arange(len(known))
         at[rows[there]] = len(known) + there
         table[name] = _stacked(old, values, name).take(pa.array(at))
-    return Catalogue(known.ids, pa.table(table))
+    attributes, changed = known.attributes, pa.table(table)
+    if attributes is not None and set(attributes.encoding.names) & set(values.column_names):
+        codes = attributes.codes.copy()
+        codes[rows] = item_attributes(attributes.encoding, changed.take(pa.array(rows)))[0].codes
+        attributes = replace(attributes, codes=codes)
+    return Catalogue(known.ids, changed, attributes)
+
+
+def _attributes(known: Catalogue, table: pa.Table) -> tuple[Attributes | None, tuple[str, ...]]:
+    """The attributes of the rows, and notes on what is missing by them; None where the catalogue has none."""
+    return (None, ()) if known.attributes is None else item_attributes(known.attributes.encoding, table)
 
 
 def _read(items: Any, columns: Mapping[str, str] | None, required: tuple[str, ...]) -> tuple[pa.Table, tuple[str, ...]]:

@@ -22,10 +22,12 @@ class Catalogue:
 
     ids: `Ids` of length N, as the user wrote them.
     table: Arrow table of N rows with at least `title`; optional `text`, `category`, `price`, `image`, ...
+    attributes: None, or some columns of the table as the model reads them, row by row; see `llmrec.data.item_attributes`.
     """
 
     ids: Ids
     table: pa.Table
+    attributes: Attributes | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -33,6 +35,11 @@ class Catalogue:
     def column(self, name: str) -> list:
         """Values of one column as Python objects, length N; a KeyError names a column that is not there."""
         return self.table.column(name).to_pylist()
+
+    @cached_property
+    def blocks(self) -> np.ndarray | None:
+        """float32 (N, W + B): the attributes, see `Attributes.blocks`; None without."""
+        return None if self.attributes is None else self.attributes.blocks()
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 Axis convention: `N` items, `T` prompts, `L` slots, `W` words of the template before the slots, `d` width of the transformer,
 `F` slot attributes.
 
-    item vector   v_i = project(text_i) + delta_i            (delta_i starts at zero; text alone for an item never trained on)
+    item vector   v_i = project(text_i) + attributes of the item (likewise) + delta_i
+                                                             (delta_i starts at zero; none for an item never trained on)
     last word     w_W = word + attributes of the user (where the model was made with them)
-    item slot     e   = gain * v_i + attributes + date + kind of event + context of the next basket (likewise)
+    item slot     e   = gain * v_i + attributes of the event + date + kind of event + context of the next basket (likewise)
     user vector   u   = last hidden state at the last slot of  [w_1, ..., w_W, e_1, ..., e_L]  (w_W without slots)
     score             = temperature * <u, v_i> + bias_i + repeat_i * log(1 + times in the prompt) + again * (in the last basket)
 
@@ -29,6 +30,8 @@ from llmrec.encoder.softmax import catalogue_loss
 MOST_COMPARED = 50_000  # up to here a support loss is a softmax over the whole catalogue
 SAMPLE = 8_192  # items of a larger one that it is taken over
 HIDE_CONTEXT = 0.3  # share of the places at which training hides the context
+HIDE_ITEM = 0.2  # share of the items whose attributes a step of training hides
+ITEM_LENGTH = 0.3  # of what attributes first add to an item vector, where its text has length 1
 TIMES_BEFORE = SLOT_ATTRIBUTES.index("times_before")
 
 
@@ -74,6 +77,8 @@ class SlotModel(nn.Module):
     n_event_types: number of event types.
     n_user_attributes: floats of a user's attributes, see `Encoding.width`; 0 for a model without.
     n_context: floats of the context of a request, likewise.
+    item_blocks: float32 (N, W + B), attributes of the items, see `Attributes.blocks`; None for a model without. They are not
+        among the weights: the catalogue has them.
     """
 
     prefix_ids: Tensor
@@ -81,8 +86,10 @@ class SlotModel(nn.Module):
     trained: Tensor
     cold_bias: Tensor
     time_quantiles: Tensor
+    item_blocks: Tensor | None
     user_attributes: nn.Linear | None
     context: nn.Linear | None
+    item_attributes: nn.Linear | None
 
     def __init__(
         self,
@@ -94,6 +101,7 @@ class SlotModel(nn.Module):
         n_event_types: int = 0,
         n_user_attributes: int = 0,
         n_context: int = 0,
+        item_blocks: Tensor | None = None,
     ):
         super().__init__()
         n, d_text = text.shape
@@ -134,6 +142,13 @@ class SlotModel(nn.Module):
         if n_context:
             self.context = nn.Linear(n_context, body.width, bias=False)
             nn.init.normal_(self.context.weight, std=0.005)
+        self.register_buffer("item_blocks", item_blocks, persistent=False)
+        self.item_attributes = None
+        if item_blocks is not None:
+            self.item_attributes = nn.Linear(item_blocks.shape[1], body.width, bias=False)
+            size = item_blocks.square().sum(1).mean().clamp(min=1.0).item()
+            # Not zero: user vectors learn to tell attributes apart once item vectors do, and these once user vectors do.
+            nn.init.normal_(self.item_attributes.weight, std=ITEM_LENGTH / (size * body.width) ** 0.5)
 
     def multiplications(self, prompts: int, max_slots: int) -> float:
         """Multiplications that stand for the size of a step over so many prompts of `max_slots` slots: the largest of the
@@ -151,6 +166,11 @@ class SlotModel(nn.Module):
         trained = (self.trained if cold is None else self.trained & ~cold)[only]
         known = trained if text_only is None else trained & ~text_only[only]
         vectors = self.project(self.text[only]) + self.id_embedding[only] * known[:, None]
+        if self.item_attributes is not None and self.item_blocks is not None:
+            blocks = self.item_blocks[only]
+            if self.training:  # an item may come without
+                blocks = blocks * (torch.rand(len(blocks), 1, device=blocks.device) >= HIDE_ITEM)
+            vectors = vectors + self.item_attributes(blocks)
         bias = torch.where(trained, self.bias[only], self.cold_bias)
         return Items(vectors, bias, self.repeat + self.repeat_delta[only] * trained)
 

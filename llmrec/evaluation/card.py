@@ -93,6 +93,8 @@ def _training(report: Mapping[str, Any]) -> str:
     train = settings["train"]
     took = "" if report["seconds"] is None else f" Everything, evaluation included, took {report['seconds'] / 60:.1f} minutes."
     weights = f" Item texts are read by {report['base_model']}." if report["base_model"] else ""
+    if more := data.get("item_attributes"):
+        weights += f" Beside their texts it reads {listed(more)} of items."
     return (
         f"Trained on {data['trained_users']:,} users: {train['max_steps']:,} steps of {train['batch_size']:,} windows, prompts "
         f"of at most {train['max_slots']:,} events, the next {baskets(train['horizon'])} as target; {_adapter(settings)}. "

@@ -143,6 +143,7 @@ def _data(state: State, recommender: Recommender) -> dict[str, Any]:
         "held_out_users": 0 if held is None else held.n_users,
         "items": known.n_items,
         "items_with_events": len(np.unique(trained.item)),
+        "item_attributes": [] if known.catalogue.attributes is None else list(known.catalogue.attributes.encoding.names),
         "baskets_of_a_user": float(np.median(baskets)),
         "first_event": _day(times.min()),
         "last_event": _day(times.max()),

@@ -46,6 +46,8 @@ def identity(model: SlotModel, dataset: Dataset, users: np.ndarray, settings: Tr
     events += [dataset.attributes[name] for name in sorted(dataset.attributes)]
     if dataset.user_attributes is not None:
         events.append(dataset.user_attributes.codes)
+    if dataset.catalogue.attributes is not None:
+        events.append(dataset.catalogue.attributes.codes)
     events += [] if dataset.sample_weight is None else [dataset.sample_weight]  # other weights of event types are another loss
     return json.loads(
         json.dumps(

@@ -1,4 +1,4 @@
-"""A fitted recommender over another catalogue: items that it knows are as they were, and a new one has its text alone.
+"""A fitted recommender over another catalogue: items that it knows are as they were, a new one has text and attributes alone.
 
 Axis convention: `N` items of the recommender, `M` items of the other catalogue.
 """
@@ -15,6 +15,7 @@ from scipy import sparse
 
 from llmrec.data.dataset import Catalogue, empty_dataset
 from llmrec.data.ids import Ids
+from llmrec.data.item_attributes import over_items
 from llmrec.data.known import KnownUsers
 from llmrec.data.user_tables import no_users
 from llmrec.encoder.backbone import TextModel, load_text
@@ -58,6 +59,7 @@ def over_catalogue(state: State, catalogue: Catalogue, weights: Weights, cache: 
         new = np.flatnonzero(place < 0)
         vectors = new_texts(state, catalogue, new, weights, cache)
         text[torch.from_numpy(new).to(text.device)] = torch.from_numpy(vectors).to(text.device)
+    catalogue = over_items(state.catalogue, catalogue, place)
     words, vocabulary = words_over(state.retrieval.counts, vocabulary_of(state), read_words(catalogue), place)
     return replace(_placed(state, catalogue, text, words, place), hidden=_hidden(state, place), vocabulary=vocabulary)
 
@@ -78,7 +80,7 @@ def _hidden(state: State, place: np.ndarray) -> np.ndarray | None:
 
 
 def as_new(state: State, items: np.ndarray) -> State:
-    """The recommender as if it had met none of `items`, bool (N,), in any event: of these it knows the text alone."""
+    """The recommender as if it had met none of `items`, bool (N,), in any event: of these it knows the description alone."""
     place = np.where(items, -1, np.arange(len(items)))
     return _placed(state, state.catalogue, state.model.text, state.retrieval.counts.words, place)
 
@@ -86,7 +88,7 @@ def as_new(state: State, items: np.ndarray) -> State:
 def _placed(state: State, catalogue: Catalogue, text: torch.Tensor, words: sparse.csr_array, place: np.ndarray) -> State:
     """The state over a catalogue with text vectors float32 (M, d_text) and words csr (M, V); place: as of `places`."""
     with torch.no_grad():
-        model = over(state.model, text, place).eval().requires_grad_(False)
+        model = over(state.model, text, place, catalogue.blocks).eval().requires_grad_(False)
     items, counts, observed = frozen_items(model), counts_over(state.retrieval.counts, place, words), state.retrieval.observed
     retrieval = new_retrieval(model, items, counts, state.settings)
     if observed is not None:

@@ -1,7 +1,7 @@
 """Items and users that come and go, as pure functions of a state: no training, and what stays is answered as before.
 
-New items are known by their texts alone: the same encoder, template and centring, the projection and the bias of cold items.
-They stand behind the others in the catalogue and in the index. What training counted is kept as it is.
+New items are known by texts and attributes alone: the same encoder, template and centring, the projection and the bias of cold
+items. They stand behind the others in the catalogue and in the index. What training counted is kept as it is.
 
 Axis convention: `N` items of the catalogue, `n` items that are added or changed.
 """
@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from llmrec.data.attributes import Attributes
 from llmrec.data.changes import appended, updated
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.ids import Ids
@@ -45,7 +46,7 @@ def with_items(state: State, new: Catalogue, weights: Weights, cache: Path | Non
     catalogue, before = appended(state.catalogue, new), state.retrieval
     place = np.concatenate([known, np.full(len(new), -1)])
     vectors = new_texts(state, new, np.arange(len(new)), weights, cache, raw)
-    model, fresh = _with_texts(state.model, vectors, rows)
+    model, fresh = _described(state.model, catalogue, vectors, rows)
     items = Items(*(torch.cat(pair) for pair in zip(_parts(state.items), _parts(fresh), strict=True)))
     texts = [""] * len(known) + read_words(new)
     words, vocabulary = words_over(before.counts, vocabulary_of(state), texts, place)
@@ -68,9 +69,10 @@ def with_items(state: State, new: Catalogue, weights: Weights, cache: Path | Non
 
 def with_values(state: State, rows: np.ndarray, values: pa.Table, weights: Weights, cache: Path | None) -> State:
     """With other values in some columns of the items `rows`, int64 (n,), see `updated`. Items whose text changes by that are
-    encoded again, and keep what they learned beside their text. Raises as `with_items`."""
+    encoded again, and keep what they learned beside their text; those whose attributes change move by these. Raises as
+    `with_items`."""
     catalogue, template = updated(state.catalogue, rows, values), load_template(state.settings.item_template)
-    old, new = (Catalogue(each.ids.take(rows), each.table.take(pa.array(rows))) for each in (state.catalogue, catalogue))
+    old, new = (_some(each, rows) for each in (state.catalogue, catalogue))
     reworded = rows[_differ(read_words(old), read_words(new))]
     told = _differ(item_texts(old, template), item_texts(new, template))
     counts, vocabulary = state.retrieval.counts, state.vocabulary
@@ -80,11 +82,15 @@ def with_values(state: State, rows: np.ndarray, values: pa.Table, weights: Weigh
         words, vocabulary = words_over(counts, vocabulary_of(state), read_words(catalogue), place)
         counts = replace(counts, words=words)
     retrieval, model, items, similar = replace(state.retrieval, counts=counts), state.model, state.items, None
-    if told.any():
-        moved = rows[told]
-        model, fresh = _with_texts(model, new_texts(state, new, np.flatnonzero(told), weights, cache), moved)
+    changed_texts, at = rows[told], told | _moved(old.attributes, new.attributes)
+    if at.any():
+        moved = rows[at]
+        vectors = model.text.cpu().numpy()[moved]
+        if told.any():
+            vectors[told[at]] = new_texts(state, new, np.flatnonzero(told), weights, cache)
+        model, fresh = _described(model, catalogue, vectors, moved)
         items = Items(*(_put(part, one, moved) for part, one in zip(_parts(items), _parts(fresh), strict=True)))
-        counts = with_likeness(counts, model.text.cpu().numpy(), moved[counts.popularity[moved] == 0])
+        counts = with_likeness(counts, model.text.cpu().numpy(), changed_texts[counts.popularity[changed_texts] == 0])
         retrieval = replace(retrieval, index=_replaced(retrieval.index, _search_rows(model, fresh), moved), counts=counts)
         similar = _replaced(state.similarity_index, unit_vectors(fresh), moved) if state.similar_made else None
     known = state.known.over(catalogue)
@@ -103,7 +109,7 @@ def with_hidden(state: State, rows: np.ndarray, hidden: bool) -> State:
 
 def without_items(state: State, rows: np.ndarray) -> State:
     """Without the items `rows`, int64, for everybody who asks. Their rows stay, for the histories that hold them."""
-    catalogue = Catalogue(state.catalogue.ids.without(rows), state.catalogue.table)
+    catalogue = replace(state.catalogue, ids=state.catalogue.ids.without(rows))
     return state.next_version(replace(state, catalogue=catalogue, known=state.known.over(catalogue)))
 
 
@@ -130,16 +136,30 @@ def _observed(state: State, theirs: Dataset) -> Dataset:
     return theirs.keep(later[theirs.user] if flag is None else later[theirs.user] | (flag == 1))
 
 
-def _with_texts(model: SlotModel, vectors: np.ndarray, rows: np.ndarray) -> tuple[SlotModel, Items]:
-    """The model with text vectors float32 (n, d_text) for the items `rows`, int64: its own, or new ones behind them. And the
-    item side of these alone."""
+def _some(catalogue: Catalogue, rows: np.ndarray) -> Catalogue:
+    """Some of the items, as a catalogue."""
+    attributes = None if catalogue.attributes is None else catalogue.attributes.take(rows)
+    return Catalogue(catalogue.ids.take(rows), catalogue.table.take(pa.array(rows)), attributes)
+
+
+def _moved(old: Attributes | None, new: Attributes | None) -> np.ndarray | bool:
+    """bool (n,): which of n items have other attributes; False where there are none."""
+    if old is None or new is None:
+        return False
+    same = (old.codes == new.codes) | ~(old.known | new.known)
+    return np.asarray(~same.all(1))
+
+
+def _described(model: SlotModel, catalogue: Catalogue, vectors: np.ndarray, rows: np.ndarray) -> tuple[SlotModel, Items]:
+    """The model over a catalogue, with text vectors float32 (n, d_text) for its items `rows`, int64: known ones, or new ones
+    behind them. And the item side of these alone."""
     device, n = model.text.device, len(model.text)
     at, place = torch.from_numpy(rows).to(device), np.arange(max(n, int(rows.max()) + 1))
     place[n:] = -1
     text = torch.cat([model.text, model.text.new_zeros(len(place) - n, model.text.shape[1])])
     text[at] = torch.from_numpy(vectors).to(device)
     with torch.no_grad():
-        found = over(model, text, place).eval().requires_grad_(False)
+        found = over(model, text, place, catalogue.blocks).eval().requires_grad_(False)
         return found, found.items(only=at)
 
 

@@ -83,10 +83,11 @@ def new_model(
         )
     n_user = 0 if given is None else given.encoding.width
     n_context = 0 if dataset.context is None else dataset.context.width
+    blocks = None if dataset.catalogue.blocks is None else torch.from_numpy(dataset.catalogue.blocks)
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)
         model = SlotModel(
-            body, torch.tensor(words), torch.from_numpy(text), popularity, moments(part.time), kinds, n_user, n_context
+            body, torch.tensor(words), torch.from_numpy(text), popularity, moments(part.time), kinds, n_user, n_context, blocks
         )
     return model.to(settings.device)
 

@@ -118,6 +118,7 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         context: Sequence[str] = (),
         held_out_users: int | Literal["auto"] = 0,
         callbacks: Sequence[TrainerCallback] = (),
+        item_attributes: Sequence[str] = (),
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
@@ -133,6 +134,8 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
             then answered by attributes, see `recommend`; rows of such users are kept, and change nothing that is learned.
         context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday" (in
             UTC, of the timestamp, where no column has that name); `recommend(context=...)` then says what they are.
+        item_attributes: columns of `items` that are read beside the title, such as ["brand", "category", "price"], also of
+            items that nobody has had and of those that `add_items` brings. They may have gaps, as those of users.
         held_out_users: how many users, drawn at random by the seed, are not trained on. They are then in `held_out`, for
             `llmrec.evaluation.evaluate_held_out`; `observe(recommender.held_out)` makes them known. "auto": a tenth of all, at
             most 1,000, and nobody where users are too few to measure on.
@@ -157,8 +160,9 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         stages = Stages(verbose=verbose)
         if note := spinning_note():
             stages.say(note)
-        if isinstance(data, Dataset) and context:
-            raise DataError("context: expected with a table of events, got a Dataset, which has its own: see `build`")
+        for name, columns_named in (("context", context), ("item_attributes", item_attributes)):
+            if isinstance(data, Dataset) and columns_named:
+                raise DataError(f"{name}: expected with a table of events, got a Dataset, which has its own: see `build`")
         if isinstance(data, Dataset) and event_weights:
             raise DataError(
                 "event_weights: expected with a table of events, got a Dataset, which has its own: see `EventWeights`"
@@ -167,7 +171,8 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
             dataset, report, frame = data, None, pa.table({})
         else:
             with stages("clean") as say:
-                dataset, report = build(data, items, columns, item_columns, cleaning, self.seed, event_weights, context)
+                read = columns, item_columns, cleaning, self.seed, event_weights, context, item_attributes
+                dataset, report = build(data, items, *read)
                 say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
             for note in report.notes:
                 stages.say(note)

@@ -139,6 +139,8 @@ def save_state(folder: Path, state: State, histories: bool, also: Callable[[Path
         "gate": None if state.gate is None else state.gate.to_dict(),
         "tuned": None if state.retrieval.index.tuned is None else asdict(state.retrieval.index.tuned),
     }
+    if state.catalogue.attributes is not None:
+        meta["item_attributes"] = asdict(state.catalogue.attributes.encoding)
     write_folder(folder, write, KIND, meta)
 
 
@@ -163,13 +165,16 @@ def load_state(folder: Path, device: str) -> State:
     settings = replace(saved, device=device, index=index)
     check_settings(settings)
     gone, hidden = arrays.get("gone", np.zeros(0, np.int64)), arrays.get("hidden")
-    catalogue = Catalogue(Ids(load_ids(folder / "items.json"), gone.tolist()), load_table(folder / "items.arrow"))
+    told = meta.get("item_attributes")  # there alone where it was fitted with some
+    of_items = None if told is None else Attributes(Encoding.from_dict(told), arrays["item_attributes"])
+    catalogue = Catalogue(Ids(load_ids(folder / "items.json"), gone.tolist()), load_table(folder / "items.arrow"), of_items)
     body = load_body(Weights.folder(folder / "body"))
     heads = {name: torch.from_numpy(values) for name, values in _under(arrays, "model.").items()}
     people = _people(folder, meta)
     context = None if meta["context"] is None else Encoding.from_dict(meta["context"])
-    given = [0 if encoding is None else encoding.width for encoding in (None if people is None else people.encoding, context)]
+    n_user, n_context = 0 if people is None else people.encoding.width, 0 if context is None else context.width
     popularity, types = torch.ones(len(catalogue)), len(heads["event_type.weight"]) - 1
+    given = n_user, n_context, None if catalogue.blocks is None else torch.from_numpy(catalogue.blocks)
     model = SlotModel(body, heads["prefix_ids"], heads["text"], popularity, heads["time_quantiles"], types, *given)
     model.load_state_dict({**heads, **{f"body.{name}": value for name, value in body.state_dict().items()}})
     model.eval().requires_grad_(False).to(device)
@@ -268,6 +273,8 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         arrays |= {f"groups.{one.name}": getattr(counts.groups, one.name) for one in fields(Groups)}
     if state.retrieval.observed is not None:  # counts over all users, so they are kept without histories too
         arrays["observed"] = state.retrieval.observed
+    if state.catalogue.attributes is not None:
+        arrays["item_attributes"] = state.catalogue.attributes.codes
     if state.catalogue.ids.gone:
         arrays["gone"] = np.array(sorted(state.catalogue.ids.gone), np.int64)
     if state.hidden is not None:

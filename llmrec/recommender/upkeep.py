@@ -68,8 +68,9 @@ class Upkeep:
         """Add new items, which the next answer may hold: without training, by their texts.
 
         items: a table as in `fit`. A new item gets what `fit` gives an item without events: a place among the others by its
-            text, and no popularity. Where new items matter, fit with `Settings(cold_items=True)`, which learns on the newest
-            known ones what such an item is worth. Events with a new item can be observed from then on.
+            text and by the columns that were fitted as `item_attributes`, and no popularity. Where new items matter, fit with
+            `Settings(cold_items=True)`, which learns on the newest known ones what such an item is worth. Events with a new
+            item can be observed from then on.
         columns: names in the table -> the library's. cleaning: as in `fit`.
         vectors: float32 (n, d_text), a row for each of `items`, where its text was encoded already: what the text encoder
             gives, the mean over its tokens, not normalised, as by `llmrec.encoder.items.encode_texts`. None encodes the texts.
@@ -106,7 +107,8 @@ class Upkeep:
         items: a table of `item_id` and the columns that change; others stay, and so does a value that is missing. A new column
             is missing for all other items. columns, cleaning: as in `add_items`.
         Where the text that the item template makes of an item changes, it is encoded again, and moves; what its events taught
-        stays. Other columns, such as price or stock, change nothing but the table.
+        stays. It moves, too, where a column changes that was fitted among `item_attributes`. Others, such as stock, change
+        nothing but the table.
 
         Returns what was cleaned. Raises UnknownItemError for an id that is not in the catalogue, and as `add_items`; nothing is
         changed then.

@@ -81,6 +81,7 @@ def place(tiny_folders, tmp_path_factory):
         patch.setattr(api, "LearnSettings", lambda parts: SETTINGS if not parts else None)
         patch.chdir(folder)
         files = ("orders.csv", "--items", "products.csv", "--users", "people.csv", "--context", "Kanal, hour")
+        files += ("--item-attributes", "Warengruppe")
         fitted = run("fit", *files, "--scene", "Warengruppe", "--settings", "few.yaml", "--out", "shop", "--json")
         assert json.loads(fitted.stdout)["users"] == 90
         yield folder
@@ -91,6 +92,8 @@ def test_the_shop_knows_users_context_and_scenes(place):
     shop = Recommender.from_pretrained("shop")
     assert shop.state.people.encoding.names == ("Alter",) and len(shop.state.people.users) == 95
     assert shop.state.known.first.context.names == ("Kanal", "hour")
+    assert shop.state.catalogue.attributes.encoding.names == ("category",)
+    assert json.loads(Path("shop/report.json").read_text())["data"]["item_attributes"] == ["category"]
     known = Scenes.from_pretrained("shop").known
     assert known.names == ("Brot", "Obst") and known.column == "category"
     rows = json.loads(run("recommend", "shop", "--attributes", "newcomers.csv", "--k", 3, "--format", "json").stdout)
@@ -205,6 +208,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
         ("fit orders.csv --out new --users products.csv", '--user-columns "'),
         ("fit orders.csv --out new --users people.csv --user-columns Kdnr=user_id", "--user-columns names 'Kdnr'"),
         ("fit orders.csv --out new --context Geraet", "events have no column 'Geraet'"),
+        ("fit orders.csv --out new --item-attributes Farbe", "items have no column 'Farbe'"),
         ("recommend empty --users 1", "expected a saved folder"),
         ("recommend empty --users 1 --attributes people.csv", "give either --users"),
         ("recommend older --users 1", "expected a saved recommender, got a saved export"),

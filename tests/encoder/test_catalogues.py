@@ -25,3 +25,16 @@ def test_over_its_own_catalogue_it_is_what_it_was_attributes_and_context_include
     made, was = over(model, model.text, np.arange(10)).state_dict(), model.state_dict()
     assert made.keys() == was.keys() and {"user_attributes.weight", "context.weight"} <= was.keys()
     assert all(torch.equal(made[name], values) for name, values in was.items())
+
+
+def test_how_item_attributes_are_read_is_shared_and_what_they_are_is_given(body, new_slot_model, random_shop):
+    made = new_slot_model(body, random_shop)
+    blocks = torch.eye(10, 3)
+    model = SlotModel(body, made.prefix_ids, made.text, torch.ones(10), item_blocks=blocks).eval()
+    bare, told = over(model, model.text).items(), over(model, model.text, None, blocks.numpy()[::-1].copy()).items()
+    assert over(model, model.text).item_attributes is model.item_attributes
+    added = told.vectors - bare.vectors
+    assert torch.allclose(added, model.item_attributes(blocks.flip(0)), atol=1e-6)
+    assert added[-3:].norm(dim=1).min() > 0 == added[:7].abs().max()
+    assert torch.allclose(model.items().vectors - bare.vectors, added.flip(0), atol=1e-6)  # nothing else differs
+    assert "item_blocks" not in model.state_dict()

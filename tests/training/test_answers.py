@@ -49,7 +49,7 @@ def test_the_report_holds_milliseconds_and_memory_of_answers_with_and_without_st
     assert report["titles"] == 120 and report["requests"] == 3
     (found,) = report["catalogues"]
     assert found["items"] == 300
-    for steps in ("0 steps", "3 steps"):
+    for steps in ("0 steps", "3 steps", "2 steps of the core"):
         took = found[steps]["milliseconds"]
         assert 0 < took["p50"] <= took["p90"] <= took["p99"]
         assert 0 < found[steps]["peak megabytes"]["tracemalloc"] < 200

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import amazon, item_cold, journey, movielens, transfer
+from benchmarks import amazon, item_cold, journey, movielens, new_products, transfer
 from benchmarks.protocol import Benchmark
 
 _ON_FILES: dict[str, Callable[[str | Path], Benchmark]] = {
@@ -20,7 +20,11 @@ _ON_FILES: dict[str, Callable[[str | Path], Benchmark]] = {
     "ml1m-taste": movielens.ml1m_taste,
     "ml1m-liked": movielens.ml1m_liked,
 }
-_PACKAGED = {"journey-cold": journey.journey_types, "journey-cold-products": journey.journey_products}
+_PACKAGED = {
+    "journey-cold": journey.journey_types,
+    "journey-cold-products": journey.journey_products,
+    new_products.NAME: new_products.new_products,
+}
 NAMES = (*_ON_FILES, *_PACKAGED)
 
 

@@ -19,6 +19,7 @@ from benchmarks.protocol import Benchmark, Method, Part, Setting
 from llmrec import Recommender, Settings
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.ids import Ids
+from llmrec.data.item_attributes import with_item_attributes
 from llmrec.data.merge import stacked
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
@@ -112,11 +113,13 @@ def fit(
     part: Part,
     minutes: float | None = None,
     checkpoints: Path | None = None,
+    item_attributes: Sequence[str] = (),
 ) -> Method:
     """A recommender fitted by the public API. Where other shops are trained on than the one that is asked about, it is fitted
     on the events of all of them over one catalogue, in which the items of that shop have none.
 
-    minutes: of training, see `Recommender.fit`. checkpoints: folder of this fit; None leaves none.
+    minutes: of training, see `Recommender.fit`. checkpoints: folder of this fit; None leaves none. item_attributes: columns of
+    the items, as there.
     """
     name, chosen = method_of(settings, minutes)
     here = benchmark.final() if part == "test" else benchmark
@@ -125,6 +128,8 @@ def fit(
         known = here.shops.of(part)
         shops = side_by_side([*known, here.train])
         data = stacked([shops.placed(shop, place) for place, shop in enumerate(known)])
+    if item_attributes:
+        data, name = with_item_attributes(data, item_attributes)[0], f"{name}, {' '.join(item_attributes)} read"
     began = time.perf_counter()
     fitted = Recommender(settings=chosen, seed=seed).fit(data, minutes=minutes, output_dir=checkpoints)
 

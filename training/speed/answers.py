@@ -3,7 +3,7 @@
 python training/speed/answers.py --data ../shared/data --items 12000 --items 1000000 --output training/results/answers.json
 
 Nothing is fitted: item vectors are those of the five Amazon sets' titles, repeated with noise up to the size of the catalogue;
-counts are taken over random events; transformer, adapter and rankers are random, of the default sizes. What an answer costs
+counts are taken over random events; transformer, adapters and rankers are random, of the default sizes. What an answer costs
 depends on sizes alone, but for the index: there the user vectors of a random transformer have to be searched for.
 """
 
@@ -35,6 +35,7 @@ from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, search, threads
 from llmrec.index.tuning import DEPTH
 from llmrec.meta.gate import Bin, Choice, Gate
+from llmrec.meta.user_core import start_core
 from llmrec.progress import Stages
 from llmrec.ranking.features import FEATURES
 from llmrec.ranking.ranker import Ranker, RankerSettings, Ranking, fit_ranker
@@ -61,7 +62,7 @@ ASKED, KNOWN, K = 200, 5, 10  # requests that are timed; events in, and items ou
 WARM_UP = 20
 NOISE = 0.3  # length of the noise on a repeated vector, which has length 1
 TEMPERATURE = 1.0  # at 0.1, where training begins, the popularity of an item would drown what the user vector says
-STEPS = (0, 3)
+CHOICES = {"0 steps": Choice(), "3 steps": Choice(3), "2 steps of the core": Choice(2, adapter="core")}
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,8 @@ def random_state(titles: Titles, settings: Settings, rng: np.random.Generator, s
         counted, random_ranker(2 + len(settings.blend_features), settings.blend, rng), tuple(settings.blend_features)
     )
     init = start_adapter(model, settings, 0, settings.lora.b_std)
-    known = KnownUsers((dataset,))
-    return State(settings, model, item_side, init, retrieval, rankers, rankers, dataset.catalogue, known)
+    core, known = start_core(item_side, settings.core.size, settings.core.spread), KnownUsers((dataset,))
+    return State(settings, model, item_side, init, retrieval, rankers, rankers, dataset.catalogue, known, core=core)
 
 
 def random_ranker(width: int, settings: RankerSettings, rng: np.random.Generator) -> Ranker:
@@ -202,9 +203,9 @@ def _resident(name: str) -> float | None:
     return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), None)
 
 
-def gated(state: State, steps: int) -> Recommender:
-    """A recommender whose gate takes so many steps on every support."""
-    gate = Gate((Choice(), Choice(steps)), (Bin(1, 1, 1, 0.0, 0.0, 0.0, 1),))
+def gated(state: State, choice: Choice) -> Recommender:
+    """A recommender whose gate makes the same choice for every support."""
+    gate = Gate((Choice(), choice), (Bin(1, 1, 1, 0.0, 0.0, 0.0, 1),))
     recommender = Recommender(settings=state.settings)
     recommender._state = replace(state, gate=gate)  # what `fit` would leave there
     return recommender
@@ -241,9 +242,9 @@ def measure(titles: Titles, count: int, settings: Settings, asked: int, seed: in
     every = requests(asked + 3 * WARM_UP, count, rng)
     first, second, tables = every[:WARM_UP], every[WARM_UP : 3 * WARM_UP], every[3 * WARM_UP :]
     found: dict[str, object] = {"items": count, "build seconds": round(built, 1)}
-    for steps in STEPS:
-        with stages(f"{asked} answers after {steps} steps") as say:
-            recommender = gated(state, steps)
+    for name, choice in CHOICES.items():
+        with stages(f"{asked} answers after {name}") as say:
+            recommender = gated(state, choice)
 
             def call(table: pd.DataFrame, recommender: Recommender = recommender) -> object:
                 return recommender.recommend(histories=table, k=K)
@@ -251,7 +252,7 @@ def measure(titles: Titles, count: int, settings: Settings, asked: int, seed: in
             # Each history is asked for once: the second time its reading is remembered.
             took, peak = milliseconds(call, tables, first), peak_megabytes(call, second)
             again = milliseconds(call, tables[-min(asked, 100) :], [])
-            found[f"{steps} steps"] = {"milliseconds": took, "asked again, milliseconds": again, "peak megabytes": peak}
+            found[name] = {"milliseconds": took, "asked again, milliseconds": again, "peak megabytes": peak}
             say(f"p50 {took['p50']} ms, p99 {took['p99']} ms")
     with stages("search alone"):
         histories, _ = build(pd.concat(tables), state.catalogue.table)
