@@ -33,7 +33,7 @@ class WeightsError(LlmrecError, OSError):
 
 
 class ArtefactError(LlmrecError, OSError):
-    """A saved folder that is incomplete, changed since it was written, or of another kind."""
+    """A saved folder that is missing, incomplete, changed since it was written, or of another kind."""
 
 
 class AdapterError(LlmrecError, ValueError):
@@ -41,11 +41,11 @@ class AdapterError(LlmrecError, ValueError):
 
 
 class MissingExtraError(LlmrecError, ImportError):
-    """An optional package is not installed; the message says which extra brings it."""
+    """An optional package is missing or too old; the message says which extra brings it."""
 
 
 class ForkError(LlmrecError, RuntimeError):
-    """A forked child process uses a model after its parent has computed: the threads of torch and faiss are gone there."""
+    """A forked process uses a model after its parent computed with one: the threads of torch and faiss do not exist there."""
 
 
 class ShortAnswerWarning(UserWarning):
@@ -57,7 +57,7 @@ class TrainedUsersWarning(UserWarning):
 
 
 class MissingHistoriesWarning(UserWarning):
-    """Users asked by id have no history here because the folder was saved without histories."""
+    """Users asked for by id have no history here, because the folder was saved without histories."""
 
 
 class DataLossWarning(UserWarning):
@@ -65,8 +65,8 @@ class DataLossWarning(UserWarning):
 
 
 class IgnoredInputWarning(UserWarning):
-    """Something that came with a request changes nothing, such as a value that was not learned; the message says what it is and
-    what was expected."""
+    """Something that came with a request changes nothing, such as a value that was not learned or a part of the rules; the
+    message says what it is, and why or what was expected."""
 
 
 class FewWindowsWarning(UserWarning):

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: saved folders are pushed to it and fetched from it, and files of data sets are fetched."""
+"""The Hugging Face hub: saved folders pushed to it and fetched from it, and files of its data sets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from llmrec.errors import ArtefactError, DataError, LlmrecError
 from llmrec.store import MANIFEST, library_version, located, may_stand_beside
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
-_ADDRESS = re.compile(r"hf:/+(?=[^/])")  # as a Path, it has lost one of its two strokes
+_ADDRESS = re.compile(r"hf:/+(?=[^/])")  # a Path has lost one of the two slashes
 _SHOWN = 3  # files of a data set in a message
+NOT_READ = "of addresses on the web only hf://datasets/owner/name is read: download the file first"
 
 
 def is_address(source: Any) -> bool:
@@ -26,14 +27,14 @@ def is_address(source: Any) -> bool:
 
 
 def address(source: str | Path) -> str:
-    """The address as it is written: hf:// and what is behind it."""
+    """The address as text, with both slashes of hf://."""
     return _ADDRESS.sub("hf://", str(source), count=1)
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of a data set on the hub. repo_id: "owner/name". path: in the repository; "" for the whole data set. revision: a
-    branch, a tag or a commit; None for the main branch."""
+    """A file of a data set on the hub. repo_id: "owner/name". path: of the file in the repository; "" for the whole data set.
+    revision: a branch, a tag or a commit; None for the main branch."""
 
     repo_id: str
     path: str = ""
@@ -41,7 +42,8 @@ class DataFile:
 
 
 def data_file(uri: str, named: str) -> DataFile:
-    """What `hf://datasets/owner/name[@revision][/path]` means. named: the table in messages. Raises DataError for others."""
+    """What `hf://datasets/owner/name[@revision][/path]` means. named: the table in messages. Raises DataError for any other
+    address."""
     from huggingface_hub import parse_hf_uri
     from huggingface_hub.errors import HfUriError
 
@@ -49,7 +51,7 @@ def data_file(uri: str, named: str) -> DataFile:
     try:
         found = parse_hf_uri(uri)
     except HfUriError as error:
-        raise DataError(f"{expected} ({_first_line(error)})") from error
+        raise DataError(f"{expected} ({first_line(error)})") from error
     if found.type != "dataset":
         raise DataError(f"{expected}, got that of a {found.type}")
     return DataFile(found.id, found.path_in_repo.strip("/"), found.revision)
@@ -59,22 +61,22 @@ def newest_commit(of: DataFile, named: str) -> str:
     """The commit that the revision of a data set stands for now. Raises DataError as `fetched_file`."""
     from huggingface_hub import HfApi
 
-    with hub_asked(of, named):
+    with hub_errors(of, named):
         api = HfApi(library_name="llmrec", library_version=library_version())
         return str(api.dataset_info(of.repo_id, revision=of.revision).sha)
 
 
 def fetched_file(of: DataFile, named: str) -> Path:
-    """A file of a data set on this machine, downloaded to the hub's cache; the token is that of `hf auth login` or HF_TOKEN.
+    """A file of a data set, downloaded to the hub's cache with the token of `hf auth login` or HF_TOKEN.
 
     Without a connection, or with HF_HUB_OFFLINE=1, a copy in the cache is taken.
-    Raises DataError where there is no such data set, revision or file, it may not be read, or the hub is out of reach and no
-    copy is cached.
+    Raises DataError where there is no such data set, revision or file, where it may not be read, and where the hub is out of
+    reach and no copy is cached.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    with hub_asked(of, named):
+    with hub_errors(of, named):
         try:
             found = hf_hub_download(
                 of.repo_id,
@@ -89,7 +91,7 @@ def fetched_file(of: DataFile, named: str) -> Path:
         except EntryNotFoundError as error:
             there = files_of(of)
             below = [name for name in there if name.startswith(f"{of.path}/")]
-            came = "a folder" if below else "nothing of that name"
+            came = "a folder" if below else "no file of that name"
             raise DataError(
                 f"{named}: expected a file of the data set {of.repo_id!r}, got {came}; give one, as in "
                 f"{some_addresses(of, below or there)}"
@@ -98,7 +100,7 @@ def fetched_file(of: DataFile, named: str) -> Path:
 
 
 def files_of(of: DataFile) -> list[str]:
-    """Paths of all files of a data set but its texts. Raises what the hub's library does; see `hub_asked`."""
+    """Paths of all files of a data set but README.md and the like. Raises errors of the hub's library; see `hub_errors`."""
     from huggingface_hub import HfApi
 
     api = HfApi(library_name="llmrec", library_version=library_version())
@@ -112,8 +114,8 @@ def some_addresses(of: DataFile, paths: Sequence[str]) -> str:
 
 
 @contextmanager
-def hub_asked(of: DataFile, named: str) -> Iterator[None]:
-    """What the hub refuses inside becomes a DataError with the remedy."""
+def hub_errors(of: DataFile, named: str) -> Iterator[None]:
+    """Errors of the hub become a DataError with the remedy."""
     from huggingface_hub.errors import HTTPError
 
     try:
@@ -131,8 +133,8 @@ def fetched(folder: str | Path, revision: str | None = None, token: str | None =
     revision: branch, tag or commit of the repository; None for the main branch. token: for a private repository; None for that
     of `hf auth login` or HF_TOKEN. A folder that was never there is for the caller to refuse.
     Without a connection, or with HF_HUB_OFFLINE=1, a copy that is complete in the cache is taken.
-    Raises ArtefactError where there is no such repository or revision, it may not be read, or the hub is out of reach and no
-    copy is cached; DataError for a revision of a folder on this machine.
+    Raises ArtefactError where there is no such repository or revision, where it may not be read, and where the hub is out of
+    reach and no copy is cached; DataError for a revision of a folder on this machine.
     """
     path = located(folder)
     there = path.exists() or path.with_name(f".{path.name}.previous").exists()  # as a killed save leaves it
@@ -210,7 +212,7 @@ def _own(names: Iterable[str]) -> list[str]:
 
 
 def _copy_texts(beside: Path, folder: Path) -> None:
-    """Copy the files that stand beside a save, such as README.md; not hidden ones, which are of tools on this machine."""
+    """Copy the files that stand beside a save, such as README.md; not hidden ones, which belong to tools on this machine."""
     names = {file.relative_to(beside).as_posix() for file in beside.rglob("*") if file.is_file()}
     for name in sorted(names - set(_own(names))):
         if not any(part.startswith(".") for part in name.split("/")) and not (folder / name).exists():
@@ -233,19 +235,22 @@ def _why(error: Exception, revision: str | None, kind: Literal["repository", "da
     if isinstance(error, GatedRepoError):
         return f"the {kind} on the hub is restricted: ask for access on its page, and {log_in}"
     if isinstance(error, RepositoryNotFoundError):
-        return f"no {kind} on the Hugging Face hub that may be read; check the name, and for a private one {log_in}"
+        return (
+            f"no {kind} of that name on the Hugging Face hub that you may read; check the name, and for a private one {log_in}"
+        )
     if isinstance(error, RevisionNotFoundError):
         return f"the {kind} on the hub has no revision {revision!r}; expected a branch, a tag or a commit of it"
     if isinstance(error, HFValidationError):
-        return f"the hub allows no such name; expected one such as 'name/shop' ({error})"
+        return f"the hub does not allow such a name; expected one such as 'name/shop' ({error})"
     if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
         right = ", with the right to write where you push" if saved else ""
-        return f"the hub refuses it; {log_in}{right} ({_first_line(error)})"
+        return f"the hub refuses it; {log_in}{right} ({first_line(error)})"
     return (
         "the Hugging Face hub cannot be reached or fails, and no complete copy is in its cache; check the connection and "
-        f"HF_HUB_OFFLINE, or give the path of a {'folder' if saved else 'file'} ({_first_line(error)})"
+        f"HF_HUB_OFFLINE, or give the path of a {'folder' if saved else 'file'} ({first_line(error)})"
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message that is not empty, or the name of its class."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

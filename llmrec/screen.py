@@ -1,5 +1,7 @@
-"""Tables and paragraphs as text, within the width of a terminal and elsewhere as wide as they are; the only module that imports
-rich."""
+"""Tables and paragraphs as text, fitted to a terminal; the only module that imports rich.
+
+In a pipe, a file or a string nothing is cut or wrapped.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ _CONTROL = dict.fromkeys([*range(10), *range(11, 32), *range(127, 160)], "�") 
 class Screen:
     """Where text is shown.
 
-    width: columns of a terminal; None for a pipe, a file or a string, where nothing is cut or broken into lines. bold: whether
-        heads of tables are bold.
+    width: columns of a terminal; None for a pipe, a file or a string, where nothing is cut or wrapped. bold: whether the heads
+        of tables are bold.
     """
 
     width: int | None = None
@@ -37,10 +39,9 @@ PLAIN = Screen()
 class Column:
     """A column of a table.
 
-    name: its head. kind: how its cells are shown where a terminal is narrow. A "number", which stands right, and what is
-        "whole", such as an id or a date, keep every character; a "title" is shortened by "…"; a "sentence", of the last column
-        alone, goes on in further lines. A line break in a cell is a place to go on in the next line, and a blank where there
-        is room.
+    name: its head. kind: how its cells are shown where a terminal is narrow. A "number", aligned right, and a "whole" cell,
+        such as an id or a date, keep every character; a "title" is cut and ends in "…"; a "sentence", in the last column
+        alone, is wrapped. A line break in a cell becomes a blank where there is room.
     """
 
     name: str
@@ -48,8 +49,8 @@ class Column:
 
 
 def screen_of(stream: TextIO) -> Screen:
-    """The screen behind a stream: that of a terminal, and PLAIN for whatever else. Heads are bold but where the environment has
-    NO_COLOR, or a terminal without styles."""
+    """The screen behind a stream: PLAIN where it is no terminal. Heads are bold unless the environment sets NO_COLOR or the
+    terminal has no styles."""
     if not stream.isatty():
         return PLAIN
     from rich.console import Console
@@ -59,23 +60,24 @@ def screen_of(stream: TextIO) -> Screen:
 
 
 def text_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], screen: Screen = PLAIN) -> str:
-    """Lines of aligned cells below their heads, which are left out where all are empty; a letter of Chinese counts as two.
+    """Lines of aligned cells below the line of heads, which is left out where all heads are empty. A Chinese character takes
+    two columns of the screen.
 
-    rows: a cell for each column. Cells are shown as they are, marks such as "[red]" too, but for control characters.
-    On a terminal too narrow for all that is whole, lines are wider than it. A sentence for which there is little room stands
+    rows: a cell for each column, shown as it is, marks such as "[red]" included; only control characters are replaced.
+    Lines are wider than a terminal that has no room for the whole cells. A sentence with little room beside the others stands
     below its row.
     """
     body = [[cell.translate(_CONTROL) for cell in row] for row in rows]
-    flat = [[" ".join(cell.split("\n")) for cell in row] for row in body]
+    flat = [[cell.replace("\n", " ") for cell in row] for row in body]
     if screen.width is None:
         return _as_wide(columns, flat)
     widths = _widths(columns, flat)
-    if _sum(widths) <= screen.width:
+    if _line_width(widths) <= screen.width:
         return _fitted(columns, flat, widths, screen)
     last = len(columns) - 1
     if columns[last].kind != "sentence":
         return _fitted(columns, body, _narrowed(columns, _widths(columns, body), screen.width), screen)
-    left = screen.width - _sum([*widths[:last], 0])
+    left = screen.width - _line_width([*widths[:last], 0])
     if left >= min(_SENTENCE, screen.width // 2) or not last:
         return _fitted(columns, flat, [*widths[:last], left], screen)
     upper = text_table(columns[:last], [row[:last] for row in flat], screen).split("\n")
@@ -85,7 +87,7 @@ def text_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], screen:
 
 
 def paragraph(text: str, screen: Screen = PLAIN, begin: str = "") -> str:
-    """The text behind `begin`; on a terminal in lines of its width, the later ones indented as far as the first."""
+    """`begin` and the text behind it; on a terminal wrapped to its width, later lines indented as far as the text."""
     if screen.width is None:
         return begin + text
     from rich.padding import Padding
@@ -97,7 +99,7 @@ def paragraph(text: str, screen: Screen = PLAIN, begin: str = "") -> str:
 
 
 def _as_wide(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
-    """The same as `_fitted` makes where there is room enough; rich's tables take .6 ms a row, and lists in files are long."""
+    """What `_fitted` makes where there is room, without rich's tables: they take 0.6 ms a row, and lists in files are long."""
     from rich.cells import cell_len
 
     widths, lines = _widths(columns, rows), []
@@ -111,22 +113,25 @@ def _as_wide(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], screen: Screen) -> str:
-    """A table of rich whose columns are so wide."""
+    """The same as a table of rich with columns of these widths."""
     from rich.table import Table
     from rich.text import Text
-
-    def shown(text: str, column: Column) -> Text:
-        cut, right = column.kind == "title", column.kind == "number"
-        return Text(text, justify="right" if right else "left", no_wrap=cut, overflow="ellipsis" if cut else "fold")
 
     head = any(column.name for column in columns)
     style = "bold" if screen.bold else ""
     table = Table(box=None, padding=(0, len(_GAP), 0, 0), pad_edge=False, show_header=head, header_style=style)
     for column, width in zip(columns, widths, strict=True):
-        table.add_column(shown(column.name, column), width=width)
+        title = column.kind == "title"
+        table.add_column(
+            Text(column.name),
+            width=width,
+            justify="right" if column.kind == "number" else "left",
+            no_wrap=title,
+            overflow="ellipsis" if title else "fold",
+        )
     for row in rows:
-        table.add_row(*(shown(cell, column) for column, cell in zip(columns, row, strict=True)))
-    return _rendered(table, _sum(widths), screen.bold)
+        table.add_row(*map(Text, row))  # Text, for rich reads marks in strings
+    return _rendered(table, _line_width(widths), screen.bold)
 
 
 def _rendered(what: RenderableType, width: int, bold: bool) -> str:
@@ -150,9 +155,9 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[in
 
 
 def _narrowed(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
-    """The widths, of which the largest of titles are reduced until all fit or none may be narrower."""
+    """The widths, with the widest titles narrowed until the line fits or no title may be narrower."""
     found = list(widths)
-    while _sum(found) > room:
+    while _line_width(found) > room:
         titles = [place for place, column in enumerate(columns) if column.kind == "title" and found[place] > _TITLE]
         if not titles:
             break
@@ -160,5 +165,5 @@ def _narrowed(columns: Sequence[Column], widths: Sequence[int], room: int) -> li
     return found
 
 
-def _sum(widths: Sequence[int]) -> int:
+def _line_width(widths: Sequence[int]) -> int:
     return sum(widths) + len(_GAP) * (len(widths) - 1)

@@ -92,7 +92,7 @@ def test_what_is_not_there_is_said_with_a_remedy(hub):
         fetched("me/none")
     with pytest.raises(ArtefactError, match="no revision 'v9'; expected a branch, a tag or a commit"):
         fetched("me/shop", revision="v9")
-    with pytest.raises(ArtefactError, match="'me//shop' is not pushed: the hub allows no such name"):
+    with pytest.raises(ArtefactError, match="'me//shop' is not pushed: the hub does not allow such a name"):
         push(saved(a="1"), "me//shop")
 
 

@@ -51,8 +51,8 @@ class _Group(click.Group):
 def main() -> None:
     """Recommend to new shoppers and in new categories, without retraining.
 
-    A pretrained transformer reads item text, a small one reads histories, FAISS retrieves, and LoRA weights that were
-    meta-learned are adapted to each shopper by a few gradient steps.
+    A pretrained transformer reads item text, a small one reads histories, FAISS retrieves, and
+    meta-learned LoRA weights are adapted to each shopper by a few gradient steps.
 
     \b
     First steps:
@@ -61,12 +61,12 @@ def main() -> None:
       llmrec demo            the same with a model that is worth looking at
 
     \b
-    Your own export:
+    Your own export, or an address such as hf://datasets/owner/name/events.csv:
       llmrec check events.csv                 how the file is read, and the command that trains on it
       llmrec fit events.csv --out shop/       train and save
       llmrec recommend shop/ --users 17850    a list for a customer
       llmrec recommend shop/ --all --out lists.parquet
-      llmrec open shop/ --items new.csv --out scene/     a new category or country, of fit --scene
+      llmrec open shop/ --items new.csv --out scene/     a new category or country, after fit --scene
       llmrec export shop/ --out out/          vectors, similar items and the encoder for other programs
 
     \b
@@ -137,7 +137,7 @@ def demo(
     3  where gradient steps for one person pay, and where they do not
 
     \b
-    With your own files acts 1 and, where histories are long, 3:
+    Your own files play act 1 and, where histories are long, act 3:
       llmrec demo --events events.csv --items items.csv --out runs/mine
 
     Nothing is downloaded: weights and data come from installed packages.

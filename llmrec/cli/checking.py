@@ -43,9 +43,10 @@ _BROKEN = 5  # rows that are shown
 def check(events: Path | str, items: Path | str | None, as_json: bool, quiet: bool) -> None:
     """Show how files are read, what cleaning would drop, and the command that trains on them. Nothing is written.
 
-    EVENTS, ITEMS: .csv, .tsv, .txt, .json lines or .parquet, text also as .gz, in any encoding, with any separator; or a folder
-    of .parquet files or of a saved Hugging Face dataset; or hf://datasets/owner/name of the hub, also with /FILE behind it.
-    Anything that could be read in two ways, such as the date 03/04/2026, is an error that names the option to settle it.
+    EVENTS, ITEMS: .csv, .tsv, .txt, JSON lines or .parquet, text also as .gz, in any encoding, with any separator; a folder of
+    .parquet files or of a saved Hugging Face dataset; or a table on the hub, hf://datasets/owner/name or
+    hf://datasets/owner/name/FILE. Anything that could be read in two ways, such as the date 03/04/2026, is an error that names
+    the option to settle it.
 
     \b
     Examples:

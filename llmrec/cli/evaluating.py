@@ -55,8 +55,8 @@ def evaluate(
 ) -> None:
     """Rank the later baskets of users whom a recommender was not trained on, once their first baskets are known.
 
-    Compared are the answers as `recommend` gives them, the same without steps for each user, what is popular, and what each
-    user had most often. EVENTS: a file as `llmrec check` reads it, of users who were left out of `llmrec fit`.
+    It compares the answers of `recommend`, the same without steps for each user, what is popular, and what each user had most
+    often. EVENTS: a file as `llmrec check` reads it, of users who were left out of `llmrec fit`.
 
     \b
     Examples:

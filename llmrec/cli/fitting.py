@@ -56,7 +56,7 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--scene",
     metavar="COLUMN",
-    help="Also learn from the values of this column, such as category or country, how new ones are started by `llmrec open`.",
+    help="Also learn from the values of this column, such as category or country, how `llmrec open` starts new ones.",
 )
 @click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")
@@ -103,7 +103,7 @@ def fit(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Train a recommender on files, in any format that `llmrec check` shows, and save it with the users' histories.
+    """Train a recommender on files or addresses, as `llmrec check` reads them, and save it with the users' histories.
 
     Beside it stand report.json (all figures), report.png and README.md, a model card.
 

@@ -41,8 +41,8 @@ _COMPARISON = tuple(map(Column, ("method", "NDCG@10", "adapted minus it", "")))
 
 @click.command("open")
 @click.argument("folder", type=FOLDER)
-@click.option("--events", type=TABLE, help="File of all events so far of the scene's first customers; without, zero steps.")
-@click.option("--items", type=TABLE, help="File of the scene's items; without, those of the recommender.")
+@click.option("--events", type=TABLE, help="File of all events so far of the scene's first customers; without it, zero steps.")
+@click.option("--items", type=TABLE, help="File of the scene's items; without it, those of the recommender.")
 @click.option("--scene", metavar="VALUE", help="The new value of the column that tells scenes apart.  [default: found]")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the scene.")
 @click.option("--no-comparison", is_flag=True, help="Skip the comparison with zero steps and popularity, which takes longest.")
@@ -61,9 +61,9 @@ def open_scene(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Start a new scene: from the texts of its items, and as far as this pays, from its first customers.
+    """Start a new scene: from the texts of its items and, as far as this pays, from its first customers.
 
-    FOLDER: what `llmrec fit --scene COLUMN` wrote. The scene answers by `llmrec recommend`, for histories of anybody.
+    FOLDER: what `llmrec fit --scene COLUMN` wrote. `llmrec recommend` answers for the scene, for anybody's histories.
 
     \b
     Examples:

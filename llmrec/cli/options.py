@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from llmrec.data.report import counted
-from llmrec.hub import address, is_address
+from llmrec.hub import NOT_READ, address, is_address
 from llmrec.store import located
 
 if TYPE_CHECKING:
@@ -54,11 +54,15 @@ class TablePath(FilePath):
     """The path of a table that is there, or its address on the Hugging Face hub as text."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return address(value) if is_address(value) else super().convert(value, param, ctx)
+        if is_address(value):
+            return address(value)
+        if "://" in str(value):
+            self.fail(f"there is no file {value!r}; {NOT_READ}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 EXISTING = FilePath(exists=True, dir_okay=False, path_type=Path)
-TABLE = TablePath(exists=True, path_type=Path)  # a file, or a folder of Parquet files or of a saved Hugging Face dataset
+TABLE = TablePath(exists=True, path_type=Path)  # a file, a folder, or an address on the hub
 FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
 
 
@@ -220,7 +224,7 @@ _USERS = (
         callback=_keep,
         metavar='"THEIRS=user_id"',
         multiple=True,
-        help="Like --columns, for the file of users; of that only user_id has a meaning.",
+        help="Like --columns, for the file of users, in which only user_id has a meaning.",
     ),
 )
 

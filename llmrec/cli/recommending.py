@@ -32,17 +32,21 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--users", metavar="ID,ID", help="Ids of known users, separated by commas.")
-@click.option("--histories", type=TABLE, help="File of events of users, known or new; read as `check` reads it.")
+@click.option(
+    "--histories",
+    type=TABLE,
+    help="File of events of users, known or new; read as `check` reads it; what it leaves open, as in the files of `fit`.",
+)
 @click.option(
     "--attributes",
     type=TABLE,
-    help="File of user_id and attributes, of a recommender fitted with --users; alone, its users are answered by these.",
+    help="File of user_id and attributes, for a recommender fitted with --users; given alone, its users are answered by them.",
 )
 @click.option(
     "--context",
     metavar='"NAME=VALUE"',
     multiple=True,
-    help="What is known of the request, of a recommender fitted with --context; may be repeated.",
+    help="What is known of the request, for a recommender fitted with --context; may be repeated.",
 )
 @click.option("--adapter", type=FOLDER, help="Read the histories under this adapter, which `llmrec adapt` wrote.")
 @click.option("--all", "everybody", is_flag=True, help="All users who were saved, batch by batch to a file.")
@@ -82,7 +86,7 @@ def recommend(
       llmrec recommend scene/ --histories clicks.csv --rules rules.yaml
 
     \b
-    rules.yaml, of which every line may be left out:
+    rules.yaml, in which every line is optional:
       filters: ["price < 50", in_stock, "category in ['Wine', 'Beer']"]
       at_most: {brand: 1}
       boost: [{where: on_sale, factor: 1.5}]

@@ -16,7 +16,7 @@ from llmrec.cli.tables import TABLES, form_of, put, table_options
 @click.argument("folder", type=FOLDER)
 @click.option("--items", required=True, metavar="ID,ID", help="Ids of items of the catalogue, separated by commas.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Similar items for each.")
-@click.option("--rules", type=EXISTING, help="YAML file of the shop's rules, as of recommend; its block is not used.")
+@click.option("--rules", type=EXISTING, help="YAML file of the shop's rules, as for recommend; block is not used.")
 @click.option("--titles", is_flag=True, help="Add the titles of the similar items.")
 @table_options
 def similar(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from llmrec.data.table_writer import Form
 
-SENTENCE = "sentence"  # the column that goes on in further lines
+SENTENCE = "sentence"  # the column that is wrapped
 _SUFFIXES = {".txt": "table", ".csv": "csv", ".json": "json", ".parquet": "parquet", ".jsonl": "jsonl", ".trec": "trec"}
 _NOT_WRITTEN = (".tsv", ".ndjson", ".xlsx", ".xls", ".gz", ".zip")
 FORMATS = tuple(_SUFFIXES.values())

@@ -1,9 +1,8 @@
-"""Tables of data sets on the Hugging Face hub, by their address `hf://datasets/owner/name`; the only module that imports
-`datasets`.
+"""Tables of data sets on the Hugging Face hub, by their addresses; the only module that imports `datasets`.
 
-One file of a data set needs no more than the hub. Of a whole data set the library `datasets` says which files are of which
-split; they are downloaded and read as files on this machine are, so that ids stay as they are written. No code of a data set
-is run.
+An address is `hf://datasets/owner/name`, with or without a file behind it. One file needs huggingface_hub alone. Of a whole
+data set the library `datasets` says which files belong to which split; they are downloaded and read as files on this machine
+are, so that ids stay as they are written. No code of a data set is run.
 """
 
 from __future__ import annotations
@@ -23,14 +22,15 @@ from llmrec.hub import (
     data_file,
     fetched_file,
     files_of,
-    hub_asked,
+    first_line,
+    hub_errors,
     is_address,
     newest_commit,
     some_addresses,
 )
 
 _NO_SCRIPTS = 4  # the first version of `datasets` that runs no code of a data set
-_FORMATS = (".parquet", ".arrow")  # of which a table may be in several files
+_FORMATS = (".parquet", ".arrow")  # in which a table may be spread over several files
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class _Choice:
 
 
 def fetched_table(source: str | Path, named: str) -> tuple[Path, ...]:
-    """The files of a table on the hub, downloaded to its cache: one of any kind, or the parts of one table, Parquet or Arrow.
+    """The files of a table on the hub, downloaded to its cache: one file of any kind, or the Parquet or Arrow parts of a table.
 
     source: `hf://datasets/owner/name[@revision]/path` for one file, `hf://datasets/owner/name[@revision][?name=...&split=...]`
         for a data set, with name and split as `datasets.load_dataset` takes them where there are several.
     named: the table in messages.
-    Raises DataError for another address, a data set, file or split that is not there or not readable by you, files that are no
-    one table, and a hub that is out of reach; MissingExtraError where a whole data set needs the extra `datasets`.
+    Raises DataError for any other address, for a data set, file or split that is not there or may not be read, for files that
+    are not one table, and where the hub is out of reach; MissingExtraError where a whole data set needs the extra `datasets`.
     """
     uri, _, query = address(source).partition("?")
     of = data_file(uri, named)
@@ -76,18 +76,18 @@ def _choice(query: str, named: str) -> _Choice:
 
 
 def _split(of: DataFile, choice: _Choice, said: DataFile, uri: str, named: str) -> list[str]:
-    """Addresses of the files of the one split that is asked for. of: at a commit. said: as it was given."""
+    """Addresses of the files of the split that is asked for. of: the data set at a commit. said: the same as it was given."""
     library = _library()
     place = f"hf://datasets/{of.repo_id}"  # never a folder on this machine
-    with hub_asked(of, named):
+    with hub_errors(of, named):
         try:
             builder = library.load_dataset_builder(place, choice.name, revision=of.revision)
         except (FileNotFoundError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, ValueError):
                 _check_name(library.get_dataset_config_names(place, revision=of.revision), choice.name, uri, named)
             raise DataError(
-                f"{named}: the library datasets cannot tell which tables it holds "
-                f"({(str(error).strip() or repr(error)).splitlines()[0]}); give one of its files, as in "
+                f"{named}: the library datasets cannot tell which tables the data set holds ({first_line(error)}); give one of "
+                "its files, as in "
                 f"{some_addresses(said, files_of(of)) or f'{uri}/events.csv'}"
             ) from error
     files = {str(split): [str(file) for file in files] for split, files in (builder.config.data_files or {}).items()}
@@ -97,7 +97,7 @@ def _split(of: DataFile, choice: _Choice, said: DataFile, uri: str, named: str) 
     if choice.split is None and len(files) != 1:
         named_too = f"name={quote(choice.name)}&" if choice.name else ""
         raise DataError(
-            f"{named} is a data set with the splits {splits}, expected one table; name one, as in "
+            f"{named} is a data set with the splits {splits}, expected one table; name a split, as in "
             f"'{uri}?{named_too}split={quote(next(iter(files), 'train'))}', in quotes in a terminal"
         )
     return files[choice.split or next(iter(files))]
@@ -115,16 +115,16 @@ def _check_name(names: list[str], name: str | None, uri: str, named: str) -> Non
 
 
 def _one_table(files: list[str], of: DataFile, named: str) -> list[str]:
-    """The paths of the files of a split, which are one table. Raises DataError where they are not."""
+    """The paths of the files of a split. Raises DataError where they are not one table."""
     found = [data_file(file, named) if is_address(file) else DataFile("") for file in files]
     if any(file.repo_id != of.repo_id for file in found):
-        raise DataError(f"{named}: its files are elsewhere, such as {files[0]!r}; download it, and give a file or a folder")
+        raise DataError(f"{named}: its files lie elsewhere, such as {files[0]!r}; download them, and give a file or a folder")
     paths = [file.path for file in found]
     kinds = {Path(path).suffix.lower() for path in paths}
     if len(paths) != 1 and not (len(kinds) == 1 and kinds <= {*_FORMATS}):
         raise DataError(
-            f"{named} holds {len(paths):,} files, which need not be of one table, expected one, or Parquet; give one, as in "
-            f"{some_addresses(of, paths)}"
+            f"{named} holds {len(paths):,} files, which may not be one table, expected one file, or Parquet files; give one, "
+            f"as in {some_addresses(of, paths)}"
         )
     if not kinds <= {*_FORMATS, *TEXT}:
         raise DataError(f"{named} holds {paths[0]!r}, expected a table, such as a .parquet or .csv file")
@@ -132,7 +132,7 @@ def _one_table(files: list[str], of: DataFile, named: str) -> list[str]:
 
 
 def _library() -> Any:
-    """The library `datasets`. Raises MissingExtraError where it is not installed, or so old that it runs code of data sets."""
+    """The library `datasets`. Raises MissingExtraError where it is missing, or so old that it runs code of data sets."""
     try:
         import datasets  # type: ignore[import-untyped]
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Where a table lies: a file or a folder on this machine, or a data set on the Hugging Face hub, which is fetched to it."""
+"""Where a table lies: a file or a folder on this machine, or a data set on the Hugging Face hub, which is downloaded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pyarrow as pa
 from llmrec.data.files import JSON, UNTYPED, read_arrow, read_folder, read_parquet
 from llmrec.data.hub_tables import fetched_table
 from llmrec.errors import DataError
-from llmrec.hub import address, is_address
+from llmrec.hub import NOT_READ, address, is_address
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a table lies on this machine. files: one file or folder, or the parts of one table. said: how it was given, in
-    messages. name: the same in notes, without the folders."""
+    """Where a table lies on this machine. files: one file or folder, or the parts of one table. said: how it was given, for
+    messages. name: the same for notes, without the folders of a path."""
 
     files: tuple[Path, ...]
     said: str
@@ -40,21 +40,18 @@ def placed(source: str | Path | Place, what: str) -> Place:
         return Place(fetched_table(source, f"{what}: {said!r}"), said, said)
     path = Path(source).expanduser()
     if not path.exists():
-        web = " An address on the web is not read, but for hf://datasets/owner/name: download the file first."
-        raise DataError(
-            f"{what}: there is no file {str(path)!r}; pass the path of a .csv or .parquet file, or another."
-            f"{web if ':/' in str(path) else ''}"
-        )
+        remedy = NOT_READ if ":/" in str(path) else "pass the path of a .csv or .parquet file, or another"
+        raise DataError(f"{what}: there is no file {str(path)!r}; {remedy}")
     return Place((path,), str(path), path.name)
 
 
 def placed_or_frame(source: Any, what: str) -> Any:
-    """A path or an address as the place of its table, so that it is looked for once; a frame as it is. Raises as `placed`."""
+    """The place of a path or an address, so that it is looked for once only; a frame as it is. Raises as `placed`."""
     return placed(source, what) if isinstance(source, (str, Path)) else source
 
 
 def typed_table(place: Place, what: str) -> pa.Table | None:
-    """The table in a folder or in files that have types, Parquet or the parts of a dataset; None for a file of text.
+    """The table in a folder, or in files whose columns have types: Parquet, or Arrow from the hub; None for a file of text.
 
     Raises as `files.read_folder` and `files.read_parquet`.
     """
@@ -68,7 +65,7 @@ def typed_table(place: Place, what: str) -> pa.Table | None:
 
 
 def untyped(source: Any) -> bool:
-    """Whether a table comes from a file of text, where ids have no type of their own."""
+    """Whether a table comes from a file of text, in which ids have no type of their own."""
     if isinstance(source, pa.Table):
         return (source.schema.metadata or {}).get(UNTYPED) is not None
     if not isinstance(source, Place):

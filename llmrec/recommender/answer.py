@@ -61,8 +61,8 @@ class Request:
     initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers. context:
     one row, what is known of the request; None for nothing. adapter: reads every history, in place of one that is adapted to
     it; `steps` then says nothing. rules: of the shop.
-    `answer_everybody` fills in the rest. applied: the rules over the catalogue, where they were not applied to another table of
-    its items already. barred: csr bool (A, N), items that single askers must not get; None for none.
+    `answer_everybody` fills in the rest. applied: the rules over the catalogue; a scene gives them, applied to its own table of
+    items. barred: csr bool (A, N), items that single askers must not get; None for none.
     """
 
     k: int = 10

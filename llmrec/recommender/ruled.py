@@ -190,5 +190,5 @@ def _by_popularity(
 
 def checked(found: Answer, request: Request) -> Answer:
     """The answer without any row that a filter or a block leaves out, see `passing`."""
-    law = passing(found.asker, found.item, found.rank, request.allowed, request.barred)
-    return found if law is None else replace(found.take(law[0]), rank=law[1])
+    kept, rank = passing(found.asker, found.item, found.rank, request.allowed, request.barred)
+    return replace(found.take(kept), rank=rank)

@@ -19,12 +19,12 @@ from llmrec.rules.filling import Filling, Pool, Rows, flat
 from llmrec.rules.rules import Rules
 
 NEAR = 256  # nearest items that are ordered by rules, before the rest comes
-BLOCK = "block is not used, for it is of single users, and similar items are the same for everybody; recommend keeps to it"
+BLOCK = "block is not used: it is about single users, and similar items are the same for everybody; recommend keeps to it"
 
 
 def similar(state: State, items: Iterable[Any], k: int, titles: bool, rules: Rules | None = None) -> pa.Table:
     """The k items nearest to each of `items` by the cosine of their vectors, as `Recommender.similar_items` answers; no rows
-    where no other item is offered. Warnings are at the line that called the caller."""
+    where no other item is offered. Warnings point to the line that called the caller."""
     asked = as_ids(items, "items")
     index = find_items(state.catalogue, asked)
     check_process()
@@ -35,8 +35,8 @@ def similar(state: State, items: Iterable[Any], k: int, titles: bool, rules: Rul
     else:
         row, near, score, rank = _nearest(state, index, k, allowed)
     if applied is not None:
-        if (law := passing(row, near, rank, allowed, None)) is not None:
-            row, near, score, rank = row[law[0]], near[law[0]], score[law[0]], law[1]
+        kept, rank = passing(row, near, rank, allowed, None)
+        row, near, score = row[kept], near[kept], score[kept]
         more = [BLOCK] if applied.blocks else []
         shown = pins_shown(row, near, applied)
         warn_of_pins(state.catalogue, applied, k, asked, shown, stacklevel=4, one="item", why=FOR_ITEMS, more=more)
@@ -68,8 +68,8 @@ def _nearest(
 
 
 def _filled(state: State, index: np.ndarray, k: int, rules: CatalogueRules, allowed: np.ndarray | None) -> list[Rows]:
-    """The rows of each item of `index`, within the rules: pinned items, then by cosine and factors the nearest items and the
-    nearest ones with high factors, and where these leave fewer than k the rest of the catalogue."""
+    """The rows of each item of `index`, within the rules: pinned items; then, by cosine and factors, the nearest items and the
+    nearest ones with high factors; and where these are fewer than k, the rest of the catalogue."""
     nearest, n = state.similarity_index, len(state.catalogue)
     queries, itself = nearest.vectors[index], [np.array([item]) for item in index]
     pins = np.zeros(n, bool)
@@ -113,7 +113,7 @@ def _pools(
 
 def _pool(state: State, rules: CatalogueRules, score: np.ndarray, near: np.ndarray, most: float = np.inf) -> Pool:
     """The items `near`, int64 (P,), -1 for none, with the cosines `score`, best first. A cosine is multiplied by the item's
-    factors, one below 0 divided. most: no score is told above it."""
+    factors, one below 0 divided by them. most: no score is shown above it."""
     cosine, item = score[near >= 0].astype(np.float64), near[near >= 0]
     log_factor = np.zeros(len(item)) if rules.log_factor is None else rules.log_factor[item].astype(np.float64)
     value = cosine * np.exp(np.minimum(np.sign(cosine) * log_factor, LARGEST_LOG))

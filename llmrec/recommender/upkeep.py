@@ -107,8 +107,8 @@ class Upkeep:
         items: a table of `item_id` and the columns that change; others stay, and so does a value that is missing. A new column
             is missing for all other items. columns, cleaning: as in `add_items`.
         Where the text that the item template makes of an item changes, it is encoded again, and moves; what its events taught
-        stays. It moves, too, where a column changes that was fitted among `item_attributes`. Others, such as stock, change
-        nothing but the table.
+        stays. A column that was fitted among `item_attributes` moves it too. Other columns, such as stock, change nothing
+        but the table.
 
         Returns what was cleaned. Raises UnknownItemError for an id that is not in the catalogue, and as `add_items`; nothing is
         changed then.

@@ -1,4 +1,4 @@
-"""How a shop writes its files, kept with its recommender: later files that leave it open are read by it."""
+"""How a shop writes its files, kept with its recommender: later files are read by it where they leave it open."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from llmrec.data.table_format import ORDERS, TableFormat
 from llmrec.store import MANIFEST, load_json, located
 
-_PLACES = (".", "recommender")  # a recommender; the one that reads for a scene, in the folder of the scene
+_PLACES = (".", "recommender")  # of a recommender in its folder; of the one that reads for a scene, in the folder of the scene
 
 
 def saved_format(written: TableFormat | None) -> dict[str, str | None] | None:
-    """What is kept of a format, as JSON values: the decimal sign and the order of dates, which the files of a shop share. None
-    where neither is known."""
+    """What is kept of a format, as JSON values: the decimal sign and the order of dates, in which the files of a shop agree.
+    None where neither is known."""
     if written is None or (written.decimal is None and written.date_order is None):
         return None
     return {"decimal": written.decimal, "date_order": written.date_order}
 
 
 def loaded_format(saved: Any) -> TableFormat | None:
-    """The format of which `saved_format` gave the values; None for None, and for anything else."""
+    """The format that `saved_format` gave as JSON values; None for None, and for anything else."""
     if not isinstance(saved, dict):
         return None
     decimal, order = saved.get("decimal"), saved.get("date_order")
@@ -28,8 +28,8 @@ def loaded_format(saved: Any) -> TableFormat | None:
 
 
 def format_of(folder: str | Path) -> TableFormat | None:
-    """How the shop writes its files whose recommender, or scene, is saved in a folder; None where that is not known, as in
-    older folders. The bytes are not verified: who loads the folder does so."""
+    """How the shop writes its files, out of the folder of its recommender or of a scene; None where that is not known, as in
+    older folders. No bytes are verified here: loading the folder does that."""
     for place in _PLACES:
         if (file := located(folder) / place / MANIFEST).is_file():
             found = load_json(file)

@@ -29,7 +29,7 @@ def both(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | No
 
 
 def row_of(barred: sparse.csr_array | None, row: int) -> np.ndarray:
-    """int64: the items of one row of bool (A, N); none of None."""
+    """int64: the items in one row of bool (A, N); none where `barred` is None."""
     if barred is None:
         return np.zeros(0, np.int64)
     return barred.indices[barred.indptr[row] : barred.indptr[row + 1]].astype(np.int64)
@@ -37,9 +37,9 @@ def row_of(barred: sparse.csr_array | None, row: int) -> np.ndarray:
 
 def passing(
     asker: np.ndarray, item: np.ndarray, rank: np.ndarray, allowed: np.ndarray | None, barred: sparse.csr_array | None
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Which rows of an answer no filter and no block leaves out, by asker and rank, and their new ranks, int64; None where
-    these are all. Every path keeps to them on its own; this is the law for all of them, also those that are written later.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of an answer that no filter and no block leaves out, and their ranks, both int64; sorted by asker and rank where
+    any row is left out. Every path keeps to the rules on its own; this holds for all of them, also for those written later.
 
     asker, item, rank: int (rows,). allowed: bool (N,); None for all. barred: csr bool (A, N), what single askers must not get.
     """
@@ -49,7 +49,7 @@ def passing(
         pairs = np.repeat(np.arange(barred.shape[0]), np.diff(barred.indptr)) * n + barred.indices
         keep = keep & ~isin_sorted(asker.astype(np.int64) * n + item, np.sort(pairs))
     if keep.all():
-        return None
+        return np.arange(len(item)), rank
     kept = np.flatnonzero(keep)
     kept = kept[np.lexsort((rank[kept], asker[kept]))]
     first = np.searchsorted(asker[kept], asker[kept])
@@ -86,8 +86,8 @@ def warn_of_pins(
 ) -> None:
     """IgnoredInputWarning where parts of the rules changed nothing, for all askers or for some: pinned items above all.
 
-    shown: as `pins_shown` counts. stacklevel: 3 is the line that called the caller. one: what each of `asked` is. why: a pinned
-    item may not be shown to it. more: what else of the rules changed nothing.
+    shown: as `pins_shown` counts. stacklevel: 3 is the line that called the caller. one: what each of `asked` is called. why:
+    what may keep a pinned item out of its answer. more: what else of the rules changed nothing.
     """
     if rules is None:
         return

@@ -57,7 +57,7 @@ class CatalogueRules:
     limits: those of `at_most`. pins: (place, item), ascending. diversity: from 0 to 1.
     owner: text of a user id -> int64, the items with that user in `block.column`. listed: user id -> int64, of `block.users`.
     notes: what of the rules changes nothing, such as a pinned item that the catalogue does not hold.
-    there: how many items were not removed and are of the scene; None for all.
+    there: how many items there are, without removed ones and, in a scene, without others'; None for all.
     """
 
     n_items: int
@@ -128,8 +128,8 @@ class CatalogueRules:
 
 
 class KnownRules:
-    """Rules applied to one catalogue, or to its items `among`, those asked for last; any number of threads may ask. A copy
-    begins empty."""
+    """The last rules that were asked for, applied to one catalogue, or to its items `among`; any number of threads may ask. A
+    copy begins empty."""
 
     def __init__(self, catalogue: Catalogue, among: np.ndarray | None = None) -> None:
         self.catalogue = catalogue
@@ -155,7 +155,7 @@ class KnownRules:
 
 
 def applied(rules: Rules, catalogue: Catalogue, among: np.ndarray | None = None) -> CatalogueRules:
-    """Apply rules to a catalogue. among: bool (N,), the items of a scene, all that may be shown; None for all.
+    """Apply rules to a catalogue. among: bool (N,), the items of a scene, the only ones that may be shown; None for all.
 
     Raises SchemaError, which names the rule and lists the columns, for a column that is not there or has values of another
     type, and DataError for item ids of another type than the catalogue's and for an item that is pinned twice.

@@ -96,10 +96,10 @@ class Rules:
     relevance - d * similarity, where relevance is the score, from 0 for the lowest candidate of the user to 1 for the
     highest, and similarity the largest cosine of item vectors with an item that is in the list already.
 
-    Similar items keep to all of it but `block`, for they are the same for every user; an IgnoredInputWarning says so. A cosine
-    is multiplied by the factors of its item, and one below 0 divided, so that no factor makes unlike items alike. A pinned item
-    is not shown beside itself. In a scene, conditions name columns of the table that it was opened with, and only its own items
-    are shown and counted.
+    Similar items keep to all rules but `block`, for they are the same for every user; an IgnoredInputWarning says so. The
+    cosine of an item is multiplied by its factors, and divided by them where it is below 0: no factor makes unlike items alike.
+    A pinned item is not shown beside itself. In a scene, conditions name columns of the table that it was opened with,
+    and only its own items are shown and counted.
 
     Lists and dicts given to the constructor are kept as tuples, so that equal rules are one value.
     Raises DataError for values of another form. Columns are checked when the rules are applied to a catalogue.

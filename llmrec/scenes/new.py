@@ -127,7 +127,7 @@ class SceneRecommender:
         Where fewer than k items are left a ShortAnswerWarning says to whom and why. Raises DataError where neither users nor
         histories are given, or users of another type than those of `histories`; UnknownItemError for an id in
         `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; SchemaError
-        for rules about a column that the table of items has not.
+        for rules about a column that the table of items lacks.
         """
         if users is None and histories is None:
             raise DataError(
@@ -154,8 +154,8 @@ class SceneRecommender:
         check_users(asked, known.users)
         wanted = wanted if wanted.rules is None else replace(wanted, barred=wanted.rules.barred(asked))
         asker, item, score, rank, source = self._answer(known, asked, wanted)
-        if (law := passing(asker, item, rank, wanted.allowed, wanted.barred)) is not None:
-            asker, item, score, rank, source = asker[law[0]], item[law[0]], score[law[0]], law[1], source[law[0]]
+        kept, rank = passing(asker, item, rank, wanted.allowed, wanted.barred)
+        asker, item, score, source = asker[kept], item[kept], score[kept], source[kept]
         warn_of_pins(self.catalogue, wanted.rules, k, asked, pins_shown(asker, item, wanted.rules))
         warn_if_short(asker, asked, k, skip, items_to_recommend is not None, shortage(asker, asked, k, wanted.rules))
         answer = answer_table(asked, self.catalogue, asker, item, score, rank, source.tolist())
@@ -310,8 +310,8 @@ class SceneRecommender:
         return asker, item, score, rank, np.where(pinned.astype(bool), PINNED, names[asker])
 
     def _best(self, known: Dataset, asked: Ids, who: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, ...]:
-        """Asker, item, score, rank and whether it is pinned, of the best items for the askers `who`, int64 (T,) positions in
-        `asked`."""
+        """Asker, item, score and rank of the best items for the askers `who`, int64 (T,) positions in `asked`, and whether each
+        is pinned."""
         place = known.users.find(asked.take(who).values)
         tasks = _of(known, place)
         score = self.scene.scores(tasks.counted)

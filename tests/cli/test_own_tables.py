@@ -165,6 +165,7 @@ def test_from_an_export_to_lists_in_two_commands(tmp_path, monkeypatch, dress):
     ("words", "said"),
     [
         (["check", "gone.csv"], "does not exist"),
+        (["check", "https://example.org/a.csv"], "no file 'https://example.org/a.csv'; of addresses on the web only hf://"),
         (["check", "FILE", "--decimal", "x"], "decimal is 'x', expected comma or point"),
         (["check", "FILE", "--columns", "Kdnr=user_id"], "Did you mean 'Kundennr'?"),
         (["check", "FILE", "--on-bad-rows", "error"], f"line {BROKEN}: 9 fields"),

@@ -134,7 +134,7 @@ def test_of_several_splits_one_is_named(data_hub):
     later = ROWS | {"user_id": ["cid", "dan"]}
     data_hub.put("datasets/me/shop", {"train.parquet": parquet(), "test.parquet": parquet(later)})
     with pytest.raises(
-        DataError, match=rf"with the splits 'train', 'test', expected one table; name one.*'{SHOP}\?split=train'"
+        DataError, match=rf"with the splits 'train', 'test', expected one table; name a split.*'{SHOP}\?split=train'"
     ):
         read(SHOP)
     assert read(f"{SHOP}?split=test").table["user_id"].to_pylist() == ["cid", "dan"]
@@ -158,10 +158,10 @@ def test_of_several_subsets_one_is_named(data_hub):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"e.csv": csv(), "items.csv": ITEMS}, f"2 files, which need not be of one table.*{SHOP}/e.csv, {SHOP}/items.csv"),
+        ({"e.csv": csv(), "items.csv": ITEMS}, f"2 files, which may not be one table.*{SHOP}/e.csv, {SHOP}/items.csv"),
         ({"e.parquet": parquet(), "i.parquet": parquet({"item_id": ["7"], "title": ["mug"]})}, "files of different tables"),
         ({"shop.py": b"raise SystemExit('run')", "e.csv": csv()}, f"scripts are no longer supported.*as in {SHOP}/e.csv"),
-        ({"README.md": b"# Nothing"}, "cannot tell which tables it holds"),
+        ({"README.md": b"# Nothing"}, "cannot tell which tables the data set holds"),
         ({"cat/1.png": b"?"}, "holds 'cat/1.png', expected a table"),
     ],
 )
@@ -186,11 +186,11 @@ def test_a_library_that_would_run_code_is_refused(data_hub, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("hf://datasets/me/none", "no data set on the Hugging Face hub.*check the name.*hf auth login"),
-        ("hf://datasets/me/none/e.csv", "no data set on the Hugging Face hub"),
+        ("hf://datasets/me/none", "no data set of that name on the Hugging Face hub.*check the name.*hf auth login"),
+        ("hf://datasets/me/none/e.csv", "no data set of that name on the Hugging Face hub"),
         (f"{SHOP}@v9", "no revision 'v9'"),
         (f"{SHOP}@v9/e.csv", "no revision 'v9'"),
-        (f"{SHOP}/gone.csv", f"got nothing of that name; give one, as in {SHOP}/data/e.csv"),
+        (f"{SHOP}/gone.csv", f"got no file of that name; give one, as in {SHOP}/data/e.csv"),
         (f"{SHOP}/data", f"got a folder; give one, as in {SHOP}/data/e.csv"),
         ("hf://datasets/squad", "expected an address such as hf://datasets/owner/name"),
         ("hf://me/shop", "got that of a model"),

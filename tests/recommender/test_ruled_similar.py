@@ -189,7 +189,7 @@ def test_a_path_that_forgets_the_rules_is_still_held_to_them(ruled_shop, monkeyp
 
 def test_a_block_is_not_used_and_that_is_said(ruled_shop):
     rules = Rules(filters=["in_stock"], block={"column": "seller", "users": {"u000": IDS}})
-    with pytest.warns(IgnoredInputWarning, match="block is not used, for it is of single users") as caught:
+    with pytest.warns(IgnoredInputWarning, match="block is not used: it is about single users") as caught:
         found = ruled_shop.similar_items(IDS, 3, rules=rules)
     assert len(caught) == 1 and caught[0].filename == __file__
     pd.testing.assert_frame_equal(found, ruled_shop.similar_items(IDS, 3, rules=Rules(filters=["in_stock"])))
