@@ -109,7 +109,7 @@ class FormatOptions:
         """
         from llmrec.data.reading import read
         from llmrec.data.table_format import TableFormat
-        from llmrec.recommender.written import format_of
+        from llmrec.recommender.shop_format import format_of
 
         known = {"events": self.events, "items": self.items, "users": self.users}[what]()
         kept = None if shop is None else format_of(shop)

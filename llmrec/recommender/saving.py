@@ -44,8 +44,8 @@ from llmrec.ranking.two_stage import Rankers
 from llmrec.recommender.pipeline import check_settings, frozen_items, new_retrieval
 from llmrec.recommender.settings import Settings
 from llmrec.recommender.settings_file import filled
+from llmrec.recommender.shop_format import loaded_format, saved_format
 from llmrec.recommender.state import State
-from llmrec.recommender.written import loaded_format, saved_format
 from llmrec.store import (
     library_version,
     load_arrays,
@@ -133,7 +133,7 @@ def save_state(folder: Path, state: State, histories: bool, also: Callable[[Path
         "left_out": state.left_out or not histories,
         "trained": state.trained if histories else 0,
         "frame": state.frame,
-        "written": saved_format(state.written),
+        "table_format": saved_format(state.table_format),
         "user_attributes": None if state.people is None else asdict(state.people.encoding),
         "context": None if state.known.first.context is None else asdict(state.known.first.context),
         "gate": None if state.gate is None else state.gate.to_dict(),
@@ -233,7 +233,7 @@ def load_state(folder: Path, device: str) -> State:
         by_attributes=None if people is None else _ranker(_under(arrays, "by_attributes.")),
         hidden=hidden,
         vocabulary=_vocabulary(folder / WORDS, _under(arrays, "vocabulary.")),
-        written=loaded_format(meta.get("written")),  # nor this
+        table_format=loaded_format(meta.get("table_format")),  # nor this
     )
 
 

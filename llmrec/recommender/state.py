@@ -44,7 +44,7 @@ class State:
     by_attributes: the ranker for users without events, see `AttributeRanker`; None likewise.
     hidden: bool (N,), items that are not recommended for now; None for none. Removed items are those of `Ids.gone`.
     vocabulary: of `ItemStatistics.words`; None where it is that of the catalogue's texts, as before any of them changed.
-    written: how the shop writes its files, as far as `saved_format` keeps it; None where that is not known.
+    table_format: how the shop writes its files, as far as `saved_format` keeps it; None where that is not known.
     """
 
     settings: Settings
@@ -67,7 +67,7 @@ class State:
     by_attributes: Ranker | None = None
     hidden: np.ndarray | None = None
     vocabulary: Vocabulary | None = None
-    written: TableFormat | None = None
+    table_format: TableFormat | None = None
 
     @property
     def histories(self) -> Dataset:

@@ -27,8 +27,8 @@ from llmrec.recommender.changing import (
     without_items,
     without_users,
 )
+from llmrec.recommender.shop_format import loaded_format, saved_format
 from llmrec.recommender.state import State
-from llmrec.recommender.written import loaded_format, saved_format
 from llmrec.store import cache_folder
 
 
@@ -56,7 +56,7 @@ class Upkeep:
         The commands read later files by it where these leave it open. Answers do not change.
         """
         with self._writing:
-            self._state = replace(self.state, written=loaded_format(saved_format(table_format)))
+            self._state = replace(self.state, table_format=loaded_format(saved_format(table_format)))
 
     def add_items(
         self,

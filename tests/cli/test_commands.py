@@ -290,7 +290,7 @@ def test_a_later_file_that_leaves_its_dates_open_is_read_as_those_of_the_shop(sh
     recommender = Recommender.from_pretrained(shop / "shop")
     recommender.keep_format(TableFormat(separator=";", date_order="dmy"))
     recommender.save_pretrained(kept, histories=True)
-    assert Recommender.from_pretrained(kept).state.written == TableFormat(date_order="dmy")  # a separator is of one file
+    assert Recommender.from_pretrained(kept).state.table_format == TableFormat(date_order="dmy")  # a separator is of one file
     asked = ["--histories", clicks, "--json"]
     answers = {order: run("recommend", kept, *asked, "--date-format", order) for order in ("dmy", "mdy")}
     assert answers["dmy"].stdout != answers["mdy"].stdout and "as in the shop" not in answers["mdy"].stderr

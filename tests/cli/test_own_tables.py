@@ -21,7 +21,7 @@ from llmrec.cli.tables import aligned, form_of, put
 from llmrec.data.ids import Ids
 from llmrec.data.table_format import TableFormat
 from llmrec.errors import DataLossWarning
-from llmrec.recommender.written import format_of
+from llmrec.recommender.shop_format import format_of
 from llmrec.screen import Screen
 
 GERMAN = dict(

@@ -82,7 +82,7 @@ def test_the_type_of_frame_outlives_saving(recommender, world, tmp_path):
         assert type(loaded.recommend(world.users[:1], k=2)) is frame
         assert type(loaded.similar_items(world.ids[:1], k=2)) is frame
     meta = saving.open_folder(tmp_path / "polars", saving.KIND)
-    for name in ("frame", "left_out", "trained", "written"):
+    for name in ("frame", "left_out", "trained", "table_format"):
         del meta[name]
     assert (
         saving.write_folder(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmrec.data.table_format import TableFormat
-from llmrec.recommender.written import format_of, loaded_format, saved_format
+from llmrec.recommender.shop_format import format_of, loaded_format, saved_format
 from llmrec.store import write_folder
 
 
@@ -18,7 +18,7 @@ def test_what_files_of_a_shop_share_is_kept_and_nothing_else():
 
 @pytest.mark.parametrize("inner", [".", "recommender"])
 def test_it_is_read_from_the_folder_of_a_recommender_and_of_a_scene(tmp_path, inner):
-    kept = {"written": saved_format(TableFormat(date_order="dmy"))}
+    kept = {"table_format": saved_format(TableFormat(date_order="dmy"))}
 
     def scene(to):
         write_folder(to / "recommender", lambda _: None, "recommender", kept)
@@ -30,7 +30,7 @@ def test_it_is_read_from_the_folder_of_a_recommender_and_of_a_scene(tmp_path, in
     assert format_of(tmp_path / "saved") == TableFormat(date_order="dmy")
 
 
-@pytest.mark.parametrize("meta", [{}, {"written": None}, {"written": "dmy"}])
+@pytest.mark.parametrize("meta", [{}, {"table_format": None}, {"table_format": "dmy"}])
 def test_nothing_is_known_of_a_folder_that_says_none(tmp_path, meta):
     write_folder(tmp_path / "saved", lambda _: None, "recommender", meta)
     assert format_of(tmp_path / "saved") is None and format_of(tmp_path / "gone") is None

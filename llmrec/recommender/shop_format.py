@@ -11,12 +11,12 @@ from llmrec.store import MANIFEST, load_json, located
 _PLACES = (".", "recommender")  # of a recommender in its folder; of the one that reads for a scene, in the folder of the scene
 
 
-def saved_format(written: TableFormat | None) -> dict[str, str | None] | None:
+def saved_format(table_format: TableFormat | None) -> dict[str, str | None] | None:
     """What is kept of a format, as JSON values: the decimal sign and the order of dates, in which the files of a shop agree.
     None where neither is known."""
-    if written is None or (written.decimal is None and written.date_order is None):
+    if table_format is None or (table_format.decimal is None and table_format.date_order is None):
         return None
-    return {"decimal": written.decimal, "date_order": written.date_order}
+    return {"decimal": table_format.decimal, "date_order": table_format.date_order}
 
 
 def loaded_format(saved: Any) -> TableFormat | None:
@@ -34,6 +34,6 @@ def format_of(folder: str | Path) -> TableFormat | None:
         if (file := located(folder) / place / MANIFEST).is_file():
             found = load_json(file)
             meta = found.get("meta") if isinstance(found, dict) else None
-            if isinstance(meta, dict) and "written" in meta:
-                return loaded_format(meta["written"])
+            if isinstance(meta, dict) and "table_format" in meta:
+                return loaded_format(meta["table_format"])
     return None
