@@ -143,10 +143,14 @@ def _stacked(old: pa.Table, new: pa.Table, name: str) -> pa.ChunkedArray:
 
 
 def _in_kind_of(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """New flags or numbers as the catalogue holds them, where one of both is text, as columns of a CSV file are; None where
-    that changes nothing, and where a text is neither flag nor number."""
+    """New flags or numbers as the catalogue holds them, where one of both is text or a number, as flags of a CSV file are; None
+    where that changes nothing, and where a value is neither flag nor number."""
     flags = [pa.types.is_boolean(part.type) for part in (old, new)]
     numbers = [is_number(part.type) for part in (old, new)]
+    if numbers[0] and flags[1]:
+        return new.cast(old.type)
+    if flags[0] and numbers[1]:
+        return new.cast(pa.bool_()) if set(new.drop_null().to_pylist()) <= {0, 1} else None
     if is_text(old.type) and (flags[1] or numbers[1]):
         there = [word for word in pc.unique(old).drop_null().to_pylist() if word.strip()]
         if numbers[1]:

@@ -20,8 +20,11 @@ MIXED = [  # what the catalogue has, what comes, and what the catalogue has then
     (["12", "3"], [0], ["0", "3"]),
     (["1.5", "3"], [8.0], ["8", "3"]),
     ([12, 3], ["0"], [0.0, 3.0]),
+    ([1.0, 1.0], [False], [0.0, 1.0]),
+    ([True, None], [0], [False, None]),
 ]
 APART = [
+    ([True, False], [3], "is int64, but bool in the catalogue"),
     (["ja", "nein"], [False], "is bool, but string in the catalogue"),
     ([True, False], ["ja"], "is string, but bool in the catalogue"),
     (["007", "12"], [7], "is int64, but string in the catalogue"),
