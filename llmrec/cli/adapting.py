@@ -61,7 +61,7 @@ def adapt(
         taken: int | Literal["auto"] = "auto" if steps is None else steps
         adapter = recommender.adapt(known_id(user, known, "--user"), histories=table, steps=taken)
     adapter.save_pretrained(out)
-    asked = ["--users", user] if histories is None else ["--histories", str(histories)]
+    asked = ["--users", user] if histories is None else ["--histories", str(histories), *format_given().event_words()]
     command = shlex.join(["llmrec", "recommend", str(folder), *asked, "--adapter", str(out)])
     choice = adapter.choice
     if as_json:

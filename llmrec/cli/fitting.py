@@ -127,6 +127,8 @@ def fit(
     if settings not in named and not located(settings).exists():
         raise click.UsageError(f"--settings is {settings!r}: expected {', '.join(named)}, or the path of a YAML file")
     chosen = named[settings]() if settings in named else Settings.from_yaml(settings)
+    if repeat_purchases and scene is None:
+        raise click.UsageError("--repeat-purchases is for --scene: say --scene COLUMN, or leave it out.")
     check_target(out)  # before hours of training, not behind them
     written = format_given()
     first, second = written.read(events, items)
@@ -176,7 +178,7 @@ def fit(
             "items": known.n_items,
             "cleaning": report.to_dict(),
             "evaluation": None if found is None else {**found.protocol, "verdict": list(found.verdict)},
-            "seconds": round(seconds, 1),
+            "seconds": round(time.perf_counter() - began, 1),
             "command": command,
         }
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
@@ -186,7 +188,8 @@ def fit(
             warn(loss)
     else:
         screen = screen_of(sys.stdout)
-        done = paragraph(f"{out}: {recommender!r}, {seconds / 60:.1f} min in all. Recommend with:", screen)
+        minutes_in_all = (time.perf_counter() - began) / 60
+        done = paragraph(f"{out}: {recommender!r}, {minutes_in_all:.1f} min in all. Recommend with:", screen)
         click.echo(f"{report_text(report, screen)}\n\n{done}\n  {command}")
         if found is not None:
             click.echo(f"\nEvaluation, in full in {out / 'README.md'}:\n{evaluation_text(found, screen)}")

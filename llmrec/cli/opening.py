@@ -89,8 +89,8 @@ def open_scene(
             opened = opened.adapt(first.table)
         compared = None if first is None or no_comparison else opened.compare(first.table)
     opened.save_pretrained(out)
-    histories = "clicks.csv" if events is None else str(events)
-    command = shlex.join(["llmrec", "recommend", str(out), "--histories", histories, "--titles"])
+    asked = ["clicks.csv"] if events is None else [str(events), *written.event_words()]
+    command = shlex.join(["llmrec", "recommend", str(out), "--histories", *asked, "--titles"])
     if as_json:
         click.echo(json.dumps(_facts(out, opened, value, compared, command), indent=1, ensure_ascii=False))
     elif quiet:

@@ -33,6 +33,8 @@ _TYPED = (  # what the library says in the words of Python, and what is typed in
         "fit some with it, and save them with save_pretrained(folder, recommender=True)",
         "train with `llmrec fit --scene COLUMN`",
     ),
+    ("see fit(..., users=table)", "see `llmrec fit --users`"),
+    ("pass users=table", "give a file that has some by --users"),
     ("pass a table that has some as histories", "give a file that has some by --histories"),
     ("users is a Table, expected a list of ids; pass one column of it, or the table as histories if it holds events. ", ""),
     (
@@ -133,6 +135,10 @@ class FormatOptions:
         said += ["--skip-rows", str(self.skip_rows)] if self.skip_rows else []
         said += ["--on-bad-rows", self.on_bad_rows] if self.on_bad_rows != "few" else []
         return said + (["--on-duplicate", self.on_duplicate] if self.on_duplicate != "error" else [])
+
+    def event_words(self) -> list[str]:
+        """The same of a command that reads a table of events alone."""
+        return replace(self, item_columns=(), user_columns=(), on_duplicate="error").words()
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:

@@ -20,12 +20,14 @@ from llmrec.data.clean_items import clean_items, normalise_text, one_row_an_id
 from llmrec.data.columns import ITEM_REQUIRED, item_columns
 from llmrec.data.dataset import Catalogue
 from llmrec.data.files import MISSING
+from llmrec.data.frames import is_number, is_text
 from llmrec.data.ids import Ids
 from llmrec.data.item_attributes import item_attributes
 from llmrec.data.matching import find_across
 from llmrec.data.places import placed_or_frame, untyped
 from llmrec.data.reading import Reading
 from llmrec.data.tables import empty_table, opened, said_of
+from llmrec.data.values import FLAGS
 from llmrec.errors import DataError, SchemaError, UnknownItemError
 
 
@@ -146,14 +148,52 @@ def _placed(known: Ids, table: pa.Table, from_text: bool) -> tuple[list[Any], np
 
 def _stacked(old: pa.Table, new: pa.Table, name: str) -> pa.ChunkedArray:
     """One column of both tables, with nulls for a table that lacks it."""
-    sized = [pa.table({name: _column(table, name)}) for table in (old, new)]
+    first, second = (_column(table, name) for table in (old, new))
+    if (meant := _in_kind_of(first, second)) is not None:
+        second = meant
     try:
+        sized = [pa.table({name: part}) for part in (first, second)]
         return pa.concat_tables(sized, promote_options="permissive").column(name)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        kinds = [part.schema.field(name).type for part in sized]
         raise SchemaError(
-            f"items: column {name!r} is {kinds[1]}, but {kinds[0]} in the catalogue; expected one type. Convert it first"
+            f"items: column {name!r} is {second.type}, but {first.type} in the catalogue; expected one type. Convert it first"
         ) from error
+
+
+def _in_kind_of(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """New flags or numbers as the catalogue holds them, where one of both is text or a number, as flags of a CSV file are; None
+    where that changes nothing, and where a value is neither flag nor number."""
+    flags = [pa.types.is_boolean(part.type) for part in (old, new)]
+    numbers = [is_number(part.type) for part in (old, new)]
+    if numbers[0] and flags[1]:
+        return new.cast(old.type)
+    if flags[0] and numbers[1]:
+        return new.cast(pa.bool_()) if set(new.drop_null().to_pylist()) <= {0, 1} else None
+    if is_text(old.type) and (flags[1] or numbers[1]):
+        there = [word for word in pc.unique(old).drop_null().to_pylist() if word.strip()]
+        if numbers[1]:
+            return new.cast(old.type) if _are_numbers(old) else None
+        if not all(word.strip().lower() in FLAGS for word in there):
+            return None
+        words = {False: "false", True: "true"} | {FLAGS[word.strip().lower()]: word for word in reversed(there)}
+        return pa.chunked_array([pa.array([words.get(value) for value in new.to_pylist()], old.type)])
+    if is_text(new.type) and flags[0]:
+        said = [None if value is None else value.strip().lower() for value in new.to_pylist()]
+        known = all(word in FLAGS for word in said if word is not None)
+        found = [None if word is None else FLAGS.get(word) for word in said]
+        return pa.chunked_array([pa.array(found, pa.bool_())]) if known else None
+    return new.cast(pa.float64()) if is_text(new.type) and numbers[0] and _are_numbers(new) else None
+
+
+def _are_numbers(texts: pa.ChunkedArray) -> bool:
+    """Whether every text is a number with a decimal point, and none a code such as 007, of which a number would lose a part."""
+    if pc.any(pc.match_substring_regex(texts, r"^\s*[-+]?0\d")).as_py():
+        return False
+    try:
+        texts.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:

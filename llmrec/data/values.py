@@ -8,6 +8,8 @@ import pyarrow as pa
 from llmrec.data.frames import coded, is_number, is_text, storage
 from llmrec.errors import SchemaError
 
+FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}  # text in lower case
+
 
 def repeated(table: pa.Table) -> np.ndarray:
     """bool (rows,): the row equals an earlier one in every column."""

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from llmrec.data.dataset import Catalogue
 from llmrec.data.frames import coded, id_column, is_number, is_text
 from llmrec.data.times import DAY, seconds
+from llmrec.data.values import FLAGS
 from llmrec.errors import DataError, SchemaError
 
 YEAR = 365.2425 * DAY
-_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}  # text in lower case
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def flags_of(values: Values) -> Values:
         return Values("flags", pc.greater(values.data, 0), values.said)
     if values.kind == "texts" and not values.constant:
         code, texts = coded(values.data)
-        words = [_FLAGS.get(text.strip().lower()) for text in texts]
+        words = [FLAGS.get(text.strip().lower()) for text in texts]
         if None not in words:
             found = pa.array([*words, None], pa.bool_()).take(pa.array(code % (len(words) + 1)))
             return Values("flags", pa.chunked_array([found]), values.said)

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from llmrec import Recommender, Weights, doctor
 from llmrec.cli import main
 from llmrec.cli.evaluating import readable
+from llmrec.cli.options import FormatOptions
 from llmrec.data.table_format import TableFormat
 from llmrec.screen import Screen
 
@@ -104,6 +105,7 @@ def test_a_user_who_is_not_known_is_told(shop):
         ),
         (["adapt", "SHOP", "--user", "999", "--out", "new"], "give a file that has some by --histories"),
         (["open", "SHOP", "--out", "new"], "train with `llmrec fit --scene COLUMN`"),
+        (["evaluate", "SHOP", "FILE", "--known", "0"], "attributes of users, see `llmrec fit --users`, answers"),
     ],
 )
 def test_a_remedy_is_something_to_type(shop, words, said):
@@ -300,3 +302,14 @@ def test_a_later_file_that_leaves_its_dates_open_is_read_as_those_of_the_shop(sh
     evaluated = run("adapt", kept, "--user", "new", "--histories", clicks, "--out", tmp_path / "adapter")
     assert "as in the shop's other files" in evaluated.stderr
     assert "Say --date-format dmy or mdy" in run("recommend", shop / "shop", *asked, code=2).stderr  # it knows of none
+
+
+def test_the_command_to_go_on_with_reads_the_file_as_it_was_read(shop, tmp_path):
+    clicks = tmp_path / "clicks.csv"
+    clicks.write_text("Wer,item_id,timestamp\nnew,i001,03/04/2026\nnew,i002,05/04/2026\n")
+    said = ["--columns", "Wer=user_id", "--date-format", "dmy"]
+    asked = ["--user", "new", "--histories", clicks, *said, "--out", tmp_path / "adapter", "--quiet"]
+    typed = shlex.split(run("adapt", shop / "shop", *asked).stdout)
+    assert json.loads(run(*typed[1:], "--k", 1, "--json").stdout)[0]["user_id"] == "new"
+    both = FormatOptions(columns=("Wer=user_id",), item_columns=("Nr=item_id",), on_duplicate="first", date_format="dmy")
+    assert sorted(both.event_words()) == sorted(said)  # `recommend` has no option for items

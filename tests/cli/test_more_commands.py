@@ -157,7 +157,8 @@ def test_a_scene_is_opened_compared_and_asked(place):
     customer[customer["Kundennr"] == "3"].to_csv("one.csv", sep=";", index=False)  # nothing to keep back of a single customer
     one = ("open", "shop", "--items", "new_products.csv", "--events", "one.csv", "--out", "one", "--no-comparison")
     assert "adapted by: zero steps" in run(*one).stdout
-    told = json.loads(run(*one, "--json").stdout, parse_constant=pytest.fail)
+    told = json.loads(run(*one, "--date-format", "dmy", "--json").stdout, parse_constant=pytest.fail)
+    assert told["command"] == "llmrec recommend one --histories one.csv --date-format dmy --titles"
     assert told["selection"][1]["held"] is None and told["selection"][1]["error"] is None
     twice = Path("new_products.csv").read_text().splitlines()
     row = next(line for line in twice if "Neu" in line)
@@ -209,6 +210,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
         ("fit orders.csv --out new --users people.csv --user-columns Kdnr=user_id", "--user-columns names 'Kdnr'"),
         ("fit orders.csv --out new --context Geraet", "events have no column 'Geraet'"),
         ("fit orders.csv --out new --item-attributes Farbe", "items have no column 'Farbe'"),
+        ("fit orders.csv --out new --repeat-purchases", "--repeat-purchases is for --scene"),
         ("recommend empty --users 1", "expected a saved folder"),
         ("recommend empty --users 1 --attributes people.csv", "give either --users"),
         ("recommend older --users 1", "expected a saved recommender, got a saved export"),
