@@ -48,8 +48,8 @@ class Freshness:
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules of a shop, as `recommend(rules=...)` of a recommender and of a scene, `similar_items(rules=...)`, and `--rules
-    rules.yaml` of `llmrec recommend` and `llmrec similar` take them.
+    """Rules of a shop, as `recommend(rules=...)` of a recommender and of a scene and `similar_items(rules=...)` take them, and
+    in a file the option `--rules` of `llmrec recommend` and `llmrec similar`.
 
     | key | value | what it does |
     |---|---|---|
