@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -63,3 +64,14 @@ def ask(shop: Recommender, rules: Rules | None = None, k: int = ITEMS, **more: A
 
 def where(condition: Callable[[dict[str, Any]], Any]) -> set[str]:
     return {row["item_id"] for row in ROWS if condition(row)}
+
+
+def at_most(items: list[str], most: dict[str, int]) -> list[str]:
+    """The items of a list that fit, from the first on, where so many may share a value of each column."""
+    counts, fitting = Counter[tuple[str, Any]](), []
+    for item in items:
+        keys = [(name, ROW[item][name]) for name in most if ROW[item][name] is not None]
+        if all(counts[key] < most[key[0]] for key in keys):
+            fitting.append(item)
+            counts.update(keys)
+    return fitting

@@ -265,6 +265,8 @@ def main(
     """Measure methods on a benchmark; `--method none` only makes the report anew out of what is kept."""
     if steps is not None and not validation_only:
         raise click.BadParameter("what is measured on test follows the recipe; add --validation_only", param_hint="--steps")
+    if item_attributes and method != "recommender":
+        raise click.BadParameter("only the recommender reads them; add --method recommender", param_hint="--item_attributes")
     part: Part = "validation" if validation_only else "test"
     place = runs or Path("runs") / "benchmarks" / name
     stages, began = Stages(), time.perf_counter()
@@ -284,8 +286,8 @@ def main(
         if method in ("sasrec", "all"):
             sasrec(benchmark, place, part, seeds, stages)
         if method in ("recommender", "all"):
-            how = settings, minutes, checkpoints, SAID[ratings], stages
-            recommender(benchmark, place, part, seeds, *how, attributes=item_attributes)
+            read = item_attributes
+            recommender(benchmark, place, part, seeds, settings, minutes, checkpoints, SAID[ratings], stages, attributes=read)
         if method == "added":
             recommender(benchmark, place, part, seeds, settings, minutes, checkpoints, SAID[ratings], stages, new_items=True)
         if method in ("llmrec", "all"):

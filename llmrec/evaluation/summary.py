@@ -32,7 +32,7 @@ def table_text(rows: Sequence[Result], unit: str, which: str = "all", screen: Sc
         cells = [label(method)]
         for setting, part in means.items():
             gap = gaps.get(setting, {}).get(method)
-            cells.append(f"{part[method].value:.3f}" + ("" if gap is None else f" {beside(gap)}".replace(" [", "\n[")))
+            cells.append(f"{part[method].value:.3f}" + ("" if gap is None else " " + beside(gap, "\n")))
         body.append(cells)
     return text_table([Column(""), *(Column(_after(setting, unit)) for setting in means)], body, screen)
 

@@ -33,9 +33,10 @@ def gain(gap: Interval) -> str:
     return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
 
 
-def beside(gap: Interval) -> str:
-    """What stands beside a method: its mark, and the interval of the method less ours."""
-    return f"{MARKS[standing(gap)]} [{0 - gap.high:+.3f}, {0 - gap.low:+.3f}]"  # 0 -, for -0.0 would be printed as -0.000
+def beside(gap: Interval, between: str = " ") -> str:
+    """What stands beside a method: its mark, and the interval of the method less ours. between: the two."""
+    low, high = 0 - gap.high, 0 - gap.low  # 0 -, for -0.0 would be printed as -0.000
+    return f"{MARKS[standing(gap)]}{between}[{low:+.3f}, {high:+.3f}]"
 
 
 def listed(names: Sequence[str], comma: bool = False) -> str:

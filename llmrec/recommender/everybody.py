@@ -23,7 +23,7 @@ from llmrec.progress import Stages, bar
 from llmrec.recommender.answer import Answer, Request, answer_everybody, as_table
 from llmrec.recommender.given import attributes_of, events_of, warn_if_lost
 from llmrec.recommender.state import State
-from llmrec.rules.answers import pins_shown, shortage, warn_of_pins
+from llmrec.rules.answers import pins_shown, shortage, warn_of_rules
 
 BATCH_SIZE = 1024  # a multiple of the rows of a batch of prompts: then batches are the same as of all users at once
 
@@ -84,7 +84,7 @@ def recommend_all(
 
         write_file(path, tables(), form)
         say(f"{users}, {len(count) / (time.perf_counter() - began):,.0f} a second, {count.sum():,} rows in {path}")
-    warn_of_pins(state.catalogue, applied, request.k, who.asked, shown, stacklevel=4)
+    warn_of_rules(state.catalogue, applied, request.k, who.asked, shown, stacklevel=4)
     asker, chosen, hidden = np.repeat(np.arange(len(count)), count), request.allowed is not None, state.n_hidden
     short = shortage(asker, who.asked, request.k, applied)
     warn_if_short(asker, who.asked, request.k, request.filter_viewed, chosen, short, stacklevel=4, hidden=hidden)

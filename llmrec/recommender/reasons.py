@@ -16,7 +16,7 @@ from llmrec.recommender.explaining import as_explanations, explained, warn_if_le
 from llmrec.recommender.given import asked_by, context_of
 from llmrec.recommender.sentences import load_sentences
 from llmrec.recommender.state import State
-from llmrec.rules.answers import pins_shown, shortage, warn_of_pins
+from llmrec.rules.answers import pins_shown, shortage, warn_of_rules
 from llmrec.rules.rules import Rules, checked_rules
 
 
@@ -75,5 +75,5 @@ class Explaining:
         else:
             warn_if_left(state, found, asked.users, request, allowed)
         shown = pins_shown(found.asker, found.item, request.applied)
-        warn_of_pins(state.catalogue, request.applied, request.k, asked.users, shown)
+        warn_of_rules(state.catalogue, request.applied, request.k, asked.users, shown)
         return to_native(as_explanations(found, told, asked.users, state.catalogue, words, signals), asked.frame)

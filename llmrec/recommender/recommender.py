@@ -54,7 +54,7 @@ from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
 from llmrec.recommender.upkeep import Upkeep
 from llmrec.recommender.user_adapter import UserAdapter
-from llmrec.rules.answers import pins_shown, shortage, warn_of_pins
+from llmrec.rules.answers import pins_shown, shortage, warn_of_rules
 from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
@@ -279,7 +279,7 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         check_process()
         request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter)
         found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
-        warn_of_pins(state.catalogue, request.applied, k, asked.users, pins_shown(found.asker, found.item, request.applied))
+        warn_of_rules(state.catalogue, request.applied, k, asked.users, pins_shown(found.asker, found.item, request.applied))
         short = shortage(found.asker, asked.users, k, request.applied)
         warn_if_short(found.asker, asked.users, k, filter_viewed, allowed is not None, short, hidden=state.n_hidden)
         return to_native(as_table(found, asked.users, state.catalogue, titles), asked.frame)

@@ -13,7 +13,7 @@ from llmrec.index.faiss_index import search
 from llmrec.index.forks import check_process
 from llmrec.recommender.ruled import CHUNK, LARGEST_LOG
 from llmrec.recommender.state import State
-from llmrec.rules.answers import FOR_ITEMS, both, passing, pins_shown, warn_of_pins
+from llmrec.rules.answers import FOR_ITEMS, both, passing, pins_shown, warn_of_rules
 from llmrec.rules.applied import CatalogueRules
 from llmrec.rules.filling import Filling, Pool, Rows, flat
 from llmrec.rules.rules import Rules
@@ -39,7 +39,7 @@ def similar(state: State, items: Iterable[Any], k: int, titles: bool, rules: Rul
         row, near, score = row[kept], near[kept], score[kept]
         more = [BLOCK] if applied.blocks else []
         shown = pins_shown(row, near, applied)
-        warn_of_pins(state.catalogue, applied, k, asked, shown, stacklevel=4, one="item", why=FOR_ITEMS, more=more)
+        warn_of_rules(state.catalogue, applied, k, asked, shown, stacklevel=4, one="item", why=FOR_ITEMS, more=more)
         short = applied.shortage(blocked=False)
         warn_if_short(row, asked, k, False, False, short, stacklevel=4, hidden=state.n_hidden, one="item")
     ids = state.catalogue.ids

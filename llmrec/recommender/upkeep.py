@@ -53,7 +53,7 @@ class Upkeep:
     def keep_format(self, table_format: TableFormat) -> None:
         """Keep with the recommender how the shop writes its files: the decimal sign and the order of dates of a `Reading`.
 
-        The commands read later files by it where these leave it open. Answers do not change.
+        The commands read later files by it where these leave it open. Answers do not change. Raises DataError before `fit`.
         """
         with self._writing:
             self._state = replace(self.state, table_format=loaded_format(saved_format(table_format)))

@@ -68,12 +68,12 @@ def shortage(asker: np.ndarray, asked: Ids, k: int, rules: CatalogueRules | None
 
 
 def pins_shown(asker: np.ndarray, item: np.ndarray, rules: CatalogueRules | None) -> np.ndarray:
-    """int64 (pins,): in how many askers' answers each pinned item is; one more count for each batch of askers."""
+    """int64 (pins,): in how many askers' answers each pinned item is. Counts of batches of askers add up."""
     pins = () if rules is None else rules.pins
     return np.array([len(np.unique(asker[item == one])) for _, one in pins], np.int64)
 
 
-def warn_of_pins(
+def warn_of_rules(
     catalogue: Catalogue,
     rules: CatalogueRules | None,
     k: int,

@@ -31,7 +31,7 @@ from llmrec.data.requests import (
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError, UnknownItemError
 from llmrec.hub import fetched, push
-from llmrec.rules.answers import passing, pins_shown, row_of, shortage, warn_of_pins
+from llmrec.rules.answers import passing, pins_shown, row_of, shortage, warn_of_rules
 from llmrec.rules.applied import CatalogueRules, KnownRules
 from llmrec.rules.filling import PINNED, flat
 from llmrec.rules.rules import Rules, checked_rules
@@ -156,7 +156,7 @@ class SceneRecommender:
         asker, item, score, rank, source = self._answer(known, asked, wanted)
         kept, rank = passing(asker, item, rank, wanted.allowed, wanted.barred)
         asker, item, score, source = asker[kept], item[kept], score[kept], source[kept]
-        warn_of_pins(self.catalogue, wanted.rules, k, asked, pins_shown(asker, item, wanted.rules))
+        warn_of_rules(self.catalogue, wanted.rules, k, asked, pins_shown(asker, item, wanted.rules))
         warn_if_short(asker, asked, k, skip, items_to_recommend is not None, shortage(asker, asked, k, wanted.rules))
         answer = answer_table(asked, self.catalogue, asker, item, score, rank, source.tolist())
         return to_native(with_titles(answer, self.catalogue, item) if titles else answer, frame)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from collections import Counter
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from rule_items import IDS, ITEMS, ROW, where
+from rule_items import IDS, ITEMS, ROW, at_most, where
 
 from llmrec import Recommender
 from llmrec.cli import main
@@ -78,13 +76,7 @@ def test_at_most_takes_the_nearest_that_fit(ruled_shop):
     for most in ({"brand": 1}, {"brand": 2, "category": 3}, {"brand": ITEMS}):
         found = lists(near(ruled_shop, Rules(at_most=most)))
         for item, others in lists(near(ruled_shop)).items():
-            counts, expected = Counter[tuple[str, Any]](), []
-            for one in others:
-                keys = [(name, ROW[one][name]) for name in most if ROW[one][name] is not None]
-                if all(counts[key] < most[key[0]] for key in keys):
-                    expected.append(one)
-                    counts.update(keys)
-            assert found[item] == expected
+            assert found[item] == at_most(others, most)
 
 
 def test_a_pinned_item_is_in_its_place_except_beside_itself(ruled_shop):

@@ -156,6 +156,10 @@ def test_steps_are_for_validation(call):
     assert "follows the recipe; add --validation_only" in call("--steps", "3").output
 
 
+def test_attributes_of_items_are_for_the_recommender(call):
+    assert "add --method recommender" in call("--method", "added", "--item_attributes", "brand").output
+
+
 def test_mistakes_are_explained(call, tmp_path):
     assert "no control 'EASY'; there are popularity" in call("--method", "controls", "--only", "EASY").output
     assert "expected whole numbers" in call("--seeds", "one").output
