@@ -76,9 +76,9 @@ class Settings:
     adapter: what a history moves. "lora": low-rank weights of the upper blocks, by gradient steps. "core": the user vector,
         in closed form from the whole history, also what the prompt is too short for. "auto": both are learned, and the gate
         chooses for each size of a history. With "lora" or "core" the gate decides only the number of steps.
-        Validation users of two data sets, one seed: on MovieLens-100K in random order, with prompts of ten, steps of the core
-        gained where 50 events were known, and "lora" took none; with 5 known, and on the Complete Journey, all were level.
-        `training/LOG.md` has the figures.
+        Validation users, one seed, NDCG@10 of "auto" less "lora" on one base: Amazon beauty +.0018 [.0009, .0028];
+        MovieLens-1M level at 5, 10, 20 and 100 known films, and so is the Complete Journey; films in random order with
+        prompts of ten gain where 50 are known. `training/LOG.md` has the figures.
     meta_fraction: fraction of the users held out of base training, on whom the initialisation is meta-learned.
     blend_fraction: fraction of the users held out of both, on whom the gate and the blend of the two scores are learned.
     counts_ranker, blend: the two small rankers, see `Rankers`. blend_features: what the blend reads in addition to the two
@@ -96,7 +96,7 @@ class Settings:
     layers: int | None = 3
     item_template: str = "item"
     history_template: str = "history"
-    adapter: str = "lora"
+    adapter: str = "auto"
     train: TrainSettings = field(default_factory=TrainSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     outer: OuterSettings = field(default_factory=OuterSettings)
