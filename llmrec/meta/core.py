@@ -150,7 +150,8 @@ def newton(core: Core, evidence: Evidence, users: int, steps: int) -> Iterator[C
 def _share(z: Tensor, scores: Tensor, step: Tensor, reach: Tensor, hit: Tensor, evidence: Evidence) -> Tensor:
     """(U,): how much of its step each user takes, 1, 1/2, 1/4, ... or 0, so that it does not cost more than before.
 
-    scores: (M, N), see `_scores`, at z. hit: (M, D), as `Evidence.taken`, by what one unit of z adds to the scores of the items.
+    scores: (M, N), see `_scores`, at z. hit: (M, D), as `Evidence.taken`, by what one unit of z adds to the scores of the
+    items.
     """
     with torch.no_grad():
         before = _cost(z, scores, hit, evidence)
