@@ -61,7 +61,11 @@ class Scale:
 
 
 def check_feedback(feedback: SignedFeedback) -> None:
-    """Raises DataError for a type that is positive and negative at once, and for a `liked_from` that is no number."""
+    """Raises DataError for types that are no tuple of texts, for one that is positive and negative at once, and for a
+    `liked_from` that is no number."""
+    for name, types in (("positive", feedback.positive), ("negative", feedback.negative)):
+        if not isinstance(types, (tuple, list)) or not all(isinstance(one, str) for one in types):
+            raise DataError(f'SignedFeedback.{name} is {types!r}; expected a tuple of event types, such as ("like",)')
     if both := sorted(set(feedback.positive) & set(feedback.negative)):
         raise DataError(f"SignedFeedback: {both[0]!r} is in positive and in negative; expected it in one of them")
     if feedback.liked_from is not None:

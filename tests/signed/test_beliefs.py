@@ -82,7 +82,7 @@ def test_probabilities_come_true(beliefs, world):
     liked = world.whole[:, QUERY] >= world.scale.liked_from
     for low, high in ((0, 0.3), (0.3, 0.7), (0.7, 1)):
         chosen = (likely >= low) & (likely <= high)
-        assert liked[chosen].mean() == pytest.approx(likely[chosen].mean(), abs=0.05)
+        assert liked[chosen].mean() == pytest.approx(likely[chosen].mean(), abs=0.07)
 
 
 def test_an_item_without_labels_is_told_by_its_text_and_is_less_sure(beliefs, world):

@@ -62,6 +62,8 @@ def test_a_setting_that_cannot_be_meant_is_refused(shop):
         scale_of(dataset, SignedFeedback(positive=("like",), negative=("dislike",)))
     with pytest.raises(DataError, match="'like' is in positive and in negative"):
         scale_of(dataset, SignedFeedback(positive=("like",), negative=("like",)))
+    with pytest.raises(DataError, match=r"SignedFeedback\.negative is 'skip'; expected a tuple of event types"):
+        scale_of(dataset, SignedFeedback(positive=("like",), negative="skip"))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"SignedFeedback\.liked_from is 'four'"):
         scale_of(dataset, SignedFeedback(liked_from="four"))  # type: ignore[arg-type]
 
