@@ -32,6 +32,7 @@ HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # share of the users whom the factors do no
 NOISES = 1.15 ** np.arange(-1, 12)  # that the factors' own noise is multiplied by, to choose from
 SLOPES = (0.5, 2.0)  # ends of the slope of probabilities: few labels may be told apart without a fault
 FEWEST = 20  # users with two labels and more, below which nothing is learned
+FEW_LABELS = 20.0  # labels at which an item weighs half in what text says; chosen on the same validation users
 TEXT_ROWS = 20_000  # items that text is learned on, at most
 _RIDGES = 10.0 ** np.arange(-2, 4.01, 0.5)
 
@@ -61,8 +62,11 @@ def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: 
     rated, item = np.unique(plain.item, return_inverse=True)  # factors are of these alone
     k = FACTORS if len(rated) <= MANY_ITEMS else FACTORS // 2
     found = factorise(Labels(plain.user, item, plain.value), len(rated), k, ROUNDS, seed)
-    weights, left = text_weights(found, text[rated], rng)
-    mean, features, variance = _together(found, foretold(weights, text[rated]), left)
+    some = np.sort(rng.permutation(len(rated))[:TEXT_ROWS])
+    values, texts, count = np.column_stack([found.effect, found.factors]), text[rated], np.bincount(item)
+    each, left = text_weights(values[some], texts[some], np.ones(len(some)))
+    mean, features, variance = _together(found, foretold(each, texts), left)
+    weights, left = text_weights(values[some], texts[some], count[some])
     told = foretold(weights, text)
     told[rated] = np.column_stack([mean, features])
     unsure = np.full(n, left.sum())
@@ -96,23 +100,30 @@ def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: 
     return _rounded(_calibrated(beliefs, others))
 
 
-def text_weights(found: Factors, text: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Ridge regression of effects and factors (R items) on text vectors (R, d): weights (1 + d, 1 + k), a constant first, and
-    the variance (1 + k,) that they leave. The ridge of each column is the best by leaving one item out."""
-    target = np.column_stack([found.effect, found.factors])
-    rows = np.sort(rng.permutation(len(text))[:TEXT_ROWS])
-    text, target = np.asarray(text, np.float64)[rows], target[rows]
-    shift, level = text.mean(0), target.mean(0)
-    left, size, right = np.linalg.svd(text - shift, full_matrices=False)
-    along, errors, weights = left.T @ (target - level), [], []
+def text_weights(values: np.ndarray, text: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge regression of values (R, 1 + k) of items on text vectors (R, d): weights (1 + d, 1 + k), a constant first, and the
+    variance (1 + k,) that they leave. The ridge of each column is the best by leaving one item out.
+
+    count: (R,), labels of the items; ones for what an item is like. With counts the level is that of labels, not of items, for
+    what is rated little is liked less, and a new item that somebody rates is one that is rated.
+    """
+    text = np.asarray(text, np.float64)
+    weight = count / (count + FEW_LABELS)
+    weight = weight / weight.mean()
+    shift, level = weight @ text / len(text), weight @ values / len(text)
+    root = np.sqrt(weight)[:, None]
+    left, size, right = np.linalg.svd(root * (text - shift), full_matrices=False)
+    goal, errors, weights = root * (values - level), [], []
+    along = left.T @ goal
     for ridge in _RIDGES:
         share = size**2 / (size**2 + ridge)
-        lever = 1 - 1 / len(text) - (left**2) @ share
-        errors.append((((target - level - left @ (share[:, None] * along)) / np.maximum(lever, 1e-6)[:, None]) ** 2).mean(0))
+        lever = 1 - weight / len(text) - (left**2) @ share
+        errors.append((((goal - left @ (share[:, None] * along)) / np.maximum(lever, 1e-6)[:, None]) ** 2).mean(0))
         weights.append(right.T @ ((size / (size**2 + ridge))[:, None] * along))
     best = np.argmin(errors, 0)
     chosen = np.stack([weights[row][:, column] for column, row in enumerate(best)], 1)
-    return np.vstack([level - shift @ chosen, chosen]), np.maximum(np.min(errors, 0), FLOOR)
+    start = count @ (values - text @ chosen) / count.sum()
+    return np.vstack([start, chosen]), np.maximum(np.min(errors, 0), FLOOR)
 
 
 def _together(found: Factors, told: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
