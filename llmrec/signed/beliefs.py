@@ -90,7 +90,7 @@ def described(beliefs: Beliefs, items: np.ndarray, text: np.ndarray | None = Non
     n = len(beliefs.mean)
     known = np.minimum(items, n - 1)
     mean, features, variance, marks = (
-        np.asarray(part, np.float64)[known] for part in (beliefs.mean, beliefs.features, beliefs.variance, beliefs.marks)
+        part[known].astype(np.float64) for part in (beliefs.mean, beliefs.features, beliefs.variance, beliefs.marks)
     )
     if text is not None and (new := items >= n).any():
         told = foretold(beliefs.text, text[items[new]])

@@ -140,6 +140,7 @@ def test_what_is_missing_is_said(fitted, with_ratings, world):
         with_ratings.predict(["u000"], world.ids, level=1.5)
 
 
+@pytest.mark.slow
 def test_event_types_that_are_named_are_learned_from(fitting, world, tiny_settings):
     events = rated(world, world.users)
     events["event_type"] = np.where(events.rating > 3, "like", "skip")
