@@ -104,6 +104,7 @@ def _placed(state: State, catalogue: Catalogue, text: torch.Tensor, words: spars
         known=KnownUsers((nobody,)),
         people=None if state.people is None else no_users(state.people.encoding),
         trained=0,
+        signed=None,  # its items are those of the catalogue before
     )
 
 

@@ -52,6 +52,7 @@ from llmrec.recommender.pipeline import (
     tuning_users,
     with_long_supports,
 )
+from llmrec.recommender.predicting import learn_signed
 from llmrec.recommender.run import BASE, Run, found_done, planned
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
@@ -229,7 +230,8 @@ def fit_rest(
     known = KnownUsers((replace(dataset, user_attributes=None),))
     init, core = (None if learned.lora is None else learned.lora.init), (None if learned.core is None else learned.core.start)
     parts = model, items, init, retrieval, rankers, unseen, dataset.catalogue, known
-    state = State(settings, *parts, gate, seed=seed, core=core)
+    signed = learn_signed(dataset, model.text.cpu().numpy(), settings, seed, stages)
+    state = State(settings, *parts, gate, seed=seed, core=core, signed=signed)
     if dataset.user_attributes is None:
         return state
     return replace(state, people=UserTable(dataset.users, dataset.user_attributes), by_attributes=by_attributes)

@@ -46,6 +46,7 @@ from llmrec.recommender.settings import Settings
 from llmrec.recommender.settings_file import filled
 from llmrec.recommender.shop_format import loaded_format, saved_format
 from llmrec.recommender.state import State
+from llmrec.signed.beliefs import from_parts, to_parts
 from llmrec.store import (
     library_version,
     load_arrays,
@@ -141,6 +142,8 @@ def save_state(folder: Path, state: State, histories: bool, also: Callable[[Path
     }
     if state.catalogue.attributes is not None:
         meta["item_attributes"] = asdict(state.catalogue.attributes.encoding)
+    if state.signed is not None:
+        meta["signed"] = to_parts(state.signed)[1]
     write_folder(folder, write, KIND, meta)
 
 
@@ -234,6 +237,7 @@ def load_state(folder: Path, device: str) -> State:
         hidden=hidden,
         vocabulary=_vocabulary(folder / WORDS, _under(arrays, "vocabulary.")),
         table_format=loaded_format(meta.get("table_format")),  # nor this
+        signed=from_parts(_under(arrays, "signed."), meta["signed"]) if "signed" in meta else None,
     )
 
 
@@ -283,6 +287,8 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         arrays |= {"vocabulary.rarity": state.vocabulary.rarity, "vocabulary.unseen": np.array([state.vocabulary.unseen])}
     if state.init is not None:
         arrays["log_rate"] = state.init.log_rate.cpu().numpy()
+    if state.signed is not None:
+        arrays |= {f"signed.{name}": values for name, values in to_parts(state.signed)[0].items()}
     if state.core is not None:
         arrays |= {f"core.{name}": getattr(state.core, name).cpu().numpy() for name in CORE}
     return arrays

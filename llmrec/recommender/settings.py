@@ -14,6 +14,7 @@ from llmrec.meta.episodes import EpisodeSettings
 from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.ranker import RankerSettings
 from llmrec.recommender.settings_file import read_yaml, yaml_text
+from llmrec.signed.labels import SignedFeedback, check_feedback
 
 USER_ENCODERS = ("small", "pretrained")
 ADAPTER_CHOICES = ("lora", "core", "auto")
@@ -88,6 +89,7 @@ class Settings:
     cold_items: whether cold items, which have no events yet, are to be found by their texts. Then features of texts are made,
         and what such an item is worth and how far its text is to be trusted is learned on the newest items, taken as cold.
         See also `text_only_rate` in `TrainSettings`.
+    signed: which events say that a user likes or dislikes an item, for `Recommender.predict`; ratings do by themselves.
     index: how items are searched. Its `device` None is the GPU that `device` names, where faiss can use that, else the CPU.
     device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda").
     """
@@ -105,6 +107,7 @@ class Settings:
     blend: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=4, max_steps=300, weight_decay=0.1))
     blend_features: tuple[str, ...] = AUTO
     sources: Sources = field(default_factory=lambda: Sources(text_k=300, knn_k=300, popular_k=300))
+    signed: SignedFeedback = field(default_factory=SignedFeedback)
     index: IndexSettings = field(default_factory=IndexSettings)
     meta_fraction: float = 0.15
     blend_fraction: float = 0.1
@@ -184,6 +187,7 @@ def check_ranges(settings: Settings) -> None:
     _check_train(settings.train)
     _check_adapting(settings.lora, settings.outer)
     _check_core(settings.core)
+    check_feedback(settings.signed)
     flags: tuple[tuple[str, object], ...] = (
         ("OuterSettings.first_order", settings.outer.first_order),
         ("Sources.repeats", settings.sources.repeats),

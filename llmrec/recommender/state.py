@@ -25,6 +25,7 @@ from llmrec.recommender.pipeline import new_index
 from llmrec.recommender.remembered import Remembered
 from llmrec.recommender.settings import Settings
 from llmrec.rules.applied import KnownRules
+from llmrec.signed.beliefs import Beliefs
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,7 @@ class State:
     hidden: bool (N,), items that are not recommended for now; None for none. Removed items are those of `Ids.gone`.
     vocabulary: of `ItemStatistics.words`; None where it is that of the catalogue's texts, as before any of them changed.
     table_format: how the shop writes its files, as far as `saved_format` keeps it; None where that is not known.
+    signed: what was learned of likes and dislikes; None where the events had too few of them.
     """
 
     settings: Settings
@@ -68,6 +70,7 @@ class State:
     hidden: np.ndarray | None = None
     vocabulary: Vocabulary | None = None
     table_format: TableFormat | None = None
+    signed: Beliefs | None = None
 
     @property
     def histories(self) -> Dataset:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studies.ratings.factors import factorise
-from studies.ratings.melu import Ratings
+from llmrec.signed.factors import factorise
+from llmrec.signed.labels import Labels
 
 
-def planted(seed: int = 0, noise: float = 0.1) -> tuple[Ratings, np.ndarray, np.ndarray, np.ndarray]:
-    """60 users, 40 films, a third of the ratings; offsets, effects and one direction of taste."""
+def planted(seed: int = 0, noise: float = 0.1) -> tuple[Labels, np.ndarray, np.ndarray, np.ndarray]:
+    """60 users, 40 items, a third of the ratings; offsets, effects and one direction of taste."""
     rng = np.random.default_rng(seed)
     offset, effect = rng.normal(0, 0.5, 60), rng.normal(0, 0.7, 40)
     taste, factor = rng.normal(0, 1, 60), rng.normal(0, 0.8, 40)
     whole = 3 + offset[:, None] + effect + np.outer(taste, factor) + rng.normal(0, noise, (60, 40))
     user, item = np.nonzero(rng.random((60, 40)) < 0.4)
-    return Ratings(user + 100, item, whole[user, item]), whole, effect, factor
+    return Labels(user + 100, item, whole[user, item]), whole, effect, factor
 
 
 def test_a_planted_taste_is_found():
@@ -31,13 +31,13 @@ def test_a_planted_taste_is_found():
 def test_names_of_users_and_the_order_of_rows_have_no_say():
     ratings = planted()[0]
     order = np.random.default_rng(1).permutation(len(ratings))
-    other = Ratings(ratings.user[order] * 7, ratings.item[order], ratings.value[order])
+    other = Labels(ratings.user[order] * 7, ratings.item[order], ratings.value[order])
     first, second = factorise(ratings, 40, k=2, rounds=5), factorise(other, 40, k=2, rounds=5)
     np.testing.assert_allclose(first.factors, second.factors, atol=1e-8)
     np.testing.assert_allclose(first.effect, second.effect, atol=1e-8)
 
 
-def test_a_film_without_ratings_is_at_zero_and_as_unsure_as_the_prior():
+def test_a_item_without_ratings_is_at_zero_and_as_unsure_as_the_prior():
     ratings = planted()[0]
     found = factorise(ratings, 43, k=2)
     assert not found.factors[40:].any() and not found.effect[40:].any()
@@ -59,8 +59,8 @@ def test_without_factors_it_is_the_mixed_model_of_offsets_and_effects():
 
 
 def test_tastes_keep_the_identity_as_their_covariance():
-    """The scale is in the films: twice the ratings' spread is twice the factors, at the same tastes."""
+    """The scale is in the items: twice the ratings' spread is twice the factors, at the same tastes."""
     ratings = planted()[0]
-    wide = Ratings(ratings.user, ratings.item, 2 * ratings.value)
+    wide = Labels(ratings.user, ratings.item, 2 * ratings.value)
     once, twice = (factorise(one, 40, k=1, rounds=60).factors for one in (ratings, wide))
     assert np.linalg.norm(twice) / np.linalg.norm(once) == pytest.approx(2, rel=0.05)
