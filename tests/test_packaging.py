@@ -28,7 +28,8 @@ def names(wheel) -> set[str]:
 @pytest.mark.slow
 def test_every_file_of_the_library_is_in_the_wheel_and_nothing_else(names):
     sources = {file.relative_to(ROOT).as_posix() for file in (ROOT / "llmrec").rglob("*.py")}
-    prompts = {f"llmrec/prompt_files/{file.name}" for file in (ROOT / "prompts").iterdir() if file.suffix in (".py", ".txt")}
+    files = [file for file in (ROOT / "prompts").iterdir() if file.suffix in (".py", ".txt", ".jinja")]
+    prompts = {f"llmrec/prompt_files/{file.name}" for file in files}
     assert {"llmrec/prompt_files/item.txt", "llmrec/prompt_files/history.txt"} <= prompts
     assert {name for name in names if ".dist-info/" not in name} == sources | prompts | {"llmrec/py.typed"}
     assert not [name for name in names if "stud" in name or "benchmark" in name or name.startswith("training")]
