@@ -33,6 +33,13 @@ def load_template(name: str | Path, folder: str | Path | None = None) -> Templat
     return _checked(Template(file.read_bytes().decode("utf-8").replace("\r\n", "\n"), f"prompts/{name}{SUFFIX}"), name)
 
 
+def is_there(name: str | Path) -> bool:
+    """Whether there is a packaged template of this name, or a file at this path; see `load_template`."""
+    if isinstance(name, Path) or Path(name).name != name or Path(name).suffix:
+        return Path(name).expanduser().is_file()
+    return name in packaged_templates()
+
+
 def read_template(file: Path) -> Template:
     """The template in a UTF-8 file called by its name. Raises TemplateError."""
     try:

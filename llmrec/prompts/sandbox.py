@@ -3,7 +3,7 @@
 A body puts words together and computes nothing: variables, `if`, `for`, `set` and comments, comparisons, `+`, `~` and the
 filters of FILTERS. Calls, attributes other than those of `loop`, other files, macros, products and powers are errors before
 anything is rendered, so a template reaches nothing of Python. A variable that the front matter does not declare is an error,
-and so is a declared one that the body does not use.
+and so is a declared one that the body does not use. A text where `for` goes through a list is a list of one.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def compiled(body: str, header: Header, source: str, before: int) -> Callable[[M
         tree = environment.parse(body)
         template = environment.from_string(tree)
     except TemplateSyntaxError as error:  # also for filters that are not there
+        said = str(error.message).rstrip(".")
         hint = f"; the filters are {', '.join(FILTERS)}" if "filter" in str(error.message) else ""
-        raise TemplateError(f"{source}, line {before + error.lineno}: {error.message}{hint}") from error
+        raise TemplateError(f"{source}, line {before + error.lineno}: {said}{hint}") from error
     for kind, name in _FORBIDDEN:
         for node in tree.find_all(kind):
             raise TemplateError(
@@ -62,10 +63,12 @@ def compiled(body: str, header: Header, source: str, before: int) -> Callable[[M
                 "texts, without attributes; write the variable alone"
             )
     _check_names(tree, header, source, before)
+    lists = {node.iter.name for node in tree.find_all(nodes.For) if isinstance(node.iter, nodes.Name)}
 
     def render(values: Mapping[str, Any]) -> str:
+        single = {name: (values[name],) for name in lists & set(values) if values[name] and isinstance(values[name], str)}
         try:
-            return template.render({LABELS: header.labels, **values})
+            return template.render({LABELS: header.labels, **values, **single})
         except (JinjaError, TypeError, ValueError, RecursionError) as error:
             lines = [frame.lineno or 1 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FILE]
             raise TemplateError(f"{source}, line {before + (lines[-1] if lines else 1)}: {error}") from error

@@ -139,3 +139,18 @@ class Template:
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names) or "none"
+
+
+def history_words(template: Template) -> str:
+    """The words that stand before the item slots, from a template that ends in its only variable, `history`.
+
+    Raises TemplateError for anything else: the last hidden state must be that of the last slot, so no word may follow.
+    """
+    if template.header.required == template.header.variables == ("history",):
+        before, *after = template._filled({}, "", "history").split(_MARK)
+        if len(after) == 1 and not after[0].strip():
+            return before.strip()
+    raise TemplateError(
+        f"{template.source}: expected some words and {{{{ history }}}} as the only variable, once, at the very end (the user "
+        "vector is the state at the last slot, so no word may follow it)"
+    )
