@@ -57,6 +57,7 @@ from llmrec.recommender.run import BASE, Run, found_done, planned
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.state import State
+from llmrec.recommender.templates import fitted_templates
 
 SMALL_WIDTH, SMALL_BLOCKS, SMALL_HEADS = 128, 2, 4
 MOST_HELD_OUT = 2000  # users for the initialisation, and as many for gate and blend; the base learns from all others
@@ -231,7 +232,7 @@ def fit_rest(
     init, core = (None if learned.lora is None else learned.lora.init), (None if learned.core is None else learned.core.start)
     parts = model, items, init, retrieval, rankers, unseen, dataset.catalogue, known
     signed = learn_signed(dataset, model.text.cpu().numpy(), settings, seed, stages)
-    state = State(settings, *parts, gate, seed=seed, core=core, signed=signed)
+    state = State(settings, *parts, gate, seed=seed, core=core, signed=signed, templates=fitted_templates(settings))
     if dataset.user_attributes is None:
         return state
     return replace(state, people=UserTable(dataset.users, dataset.user_attributes), by_attributes=by_attributes)

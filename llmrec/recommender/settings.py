@@ -73,7 +73,7 @@ class Settings:
         the first blocks of the pretrained one, which takes about three times as long to train. None: chosen from the data.
     layers: how many blocks of the pretrained transformer read histories, where it does; None for all. Item text always goes
         through all of them.
-    item_template, history_template: packaged names or paths.
+    item_template, history_template: packaged names or paths, see `llmrec.prompts`.
     adapter: what a history moves. "lora": low-rank weights of the upper blocks, by gradient steps. "core": the user vector,
         in closed form from the whole history, also what the prompt is too short for. "auto": both are learned, and the gate
         chooses for each size of a history. With "lora" or "core" the gate decides only the number of steps.

@@ -14,8 +14,8 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.requests import as_ids
 from llmrec.encoder.backbone import TextModel
 from llmrec.encoder.items import catalogue_vectors, item_texts
-from llmrec.encoder.templates import load_template
 from llmrec.errors import DataError, SchemaError
+from llmrec.prompts import load_template
 from llmrec.scenes.learning import LearnSettings
 from llmrec.scenes.new import customers
 from llmrec.scenes.shelf import SceneItems, Shelf, shelve
