@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measure import OURS
 from llmrec.metrics.report import Result, read_rows
 
+RECIPE = "llmrec"  # in reports of 2026-11-22: what a recipe for each benchmark fitted, on a path that is gone since
 BENCHMARKS = {  # report -> what its rows are about, and in what `known` counts
     "beauty": ("Amazon Beauty, last purchase", ""),
     "beauty-time": ("Amazon Beauty, split by time", ""),
@@ -41,15 +41,16 @@ def lines(results: Path) -> list[Line]:
 
 
 def _of(report: Path, what: str, unit: str) -> list[Line]:
-    metric = json.loads(report.read_text(encoding="utf-8"))["primary"]["metric"]
+    extra = json.loads(report.read_text(encoding="utf-8"))
+    metric, ours = extra["primary"]["metric"], extra.get("ours", RECIPE)
     rows, found = [row for row in read_rows(report) if row.metric == metric], []
     for setting in dict.fromkeys(row.setting for row in rows):
         here = [row for row in rows if row.setting == setting]
         means = {row.method: row for row in here if not row.versus}
-        controls = [row for row in means.values() if row.role == "control" and not row.method.startswith(OURS)]
+        controls = [row for row in means.values() if row.role == "control" and not row.method.startswith(RECIPE)]
         best = max(controls, key=lambda row: row.value)
-        gap = next(row for row in here if row.method == OURS and row.versus == best.method)
-        found.append(Line(what, _words(setting, unit), means[OURS].value, best.method, best.value, gap))
+        gap = next(row for row in here if row.method == ours and row.versus == best.method)
+        found.append(Line(what, _words(setting, unit), means[ours].value, best.method, best.value, gap))
     return found
 
 
