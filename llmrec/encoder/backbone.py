@@ -191,7 +191,7 @@ def read_gguf(file: Path) -> tuple[Any, Any]:
     try:
         with _quiet(), redirect_stderr(io.StringIO()):  # a bar that no setting turns off
             where = {"gguf_file": file.name, "local_files_only": True}
-            model = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **where)
+            model: Any = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **where)
             tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **where)
     except (OSError, ValueError, KeyError, NotImplementedError) as error:
         raise WeightsError(f"cannot read {file}: {error}; expected a GGUF file of Llama, Mistral, Qwen or Gemma 3") from error

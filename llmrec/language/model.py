@@ -41,19 +41,17 @@ class LanguageModel:
         """Size d of a hidden state."""
         return int(self.model.config.hidden_size)
 
-    @property
-    def max_length(self) -> int:
-        """Most tokens of a prompt, with one candidate."""
-        return int(self.model.config.max_position_embeddings)
-
     def start(self, text: str) -> list[int]:
-        """Token ids of the beginning of a prompt, after the token that the model's own prompts begin with, where it has one."""
-        found = self.tokenizer(text)["input_ids"]
+        """Token ids of the beginning of a prompt, after the token that the model's own prompts begin with, where it has one.
+
+        Words in the text that spell one of the model's special tokens stay words, here and in `words`.
+        """
+        found = self.tokenizer(text, split_special_tokens=True)["input_ids"]
         return found[:-1] if found and found[-1] == self.tokenizer.eos_token_id else found
 
     def words(self, text: str) -> list[int]:
         """Token ids of a later piece of a prompt. A piece should begin with the space before its first word."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
 def load_language_model(

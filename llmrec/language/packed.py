@@ -44,8 +44,8 @@ class Prefix:
 
 
 class _KeysAndValues:
-    """What transformers' attention hands keys and values to, in place of its caches, which drop what a sliding window has passed
-    and are changed by every reading: those of the prefix go in front, and nothing is changed."""
+    """What transformers' attention hands keys and values to, in place of its caches, which drop what a sliding window has left
+    behind and are changed by every reading: those of the prefix go in front, and nothing is changed."""
 
     def __init__(self, before: Layers, keep: bool) -> None:
         self.before, self.keep = before, keep
@@ -117,10 +117,8 @@ def log_odds(
     return logits[:, : len(yes)].logsumexp(1) - logits[:, len(yes) :].logsumexp(1)
 
 
-def _read(
-    language_model: LanguageModel, cache: _KeysAndValues, first: int, segments: Sequence[Sequence[int]]
-) -> Tensor:
-    """Last hidden states (S, d) of segments side by side in one row, behind `first` tokens whose keys and values `cache` has."""
+def _read(language_model: LanguageModel, cache: _KeysAndValues, first: int, segments: Sequence[Sequence[int]]) -> Tensor:
+    """Last hidden states (S, d) of segments side by side in one row, behind the `first` tokens that `cache` holds."""
     device = language_model.device
     tokens = torch.tensor([token for one in segments for token in one], dtype=torch.long, device=device)
     if not len(tokens):

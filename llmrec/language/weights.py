@@ -1,7 +1,7 @@
 """Weights of language models that need work before they are read: GGUF files, and those that come in Python packages.
 
-A GGUF file holds numbers of a few bits each. They are turned into float32 once, saved as a folder in the Hugging Face layout under
-a manifest of hashes, and read from there.
+A GGUF file holds numbers of a few bits each. They are turned into float32 once, saved as a folder in the Hugging Face layout
+under a manifest of hashes, and read from there.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ PACKAGED = (SMOLLM2, GEMMA3)
 
 
 def dequantized(file: Path) -> Weights:
-    """The weights of a GGUF file as a folder in the cache, by the hash of the file; it is made where it is not there or damaged.
+    """The weights of a GGUF file as a folder in the cache, by the file's hash; it is made where it is missing or damaged.
 
     Raises WeightsError for a file that is missing or cannot be read, MissingExtraError without the package gguf.
     """
@@ -103,7 +103,7 @@ def write_packaged(one: Packaged, target: Path) -> None:
 
 
 def write_gguf(file: Path, target: Path, beside: Mapping[str, bytes]) -> None:
-    """Write a GGUF file's model in float32, its tokenizer, and some files `beside` them, as a folder in the Hugging Face layout.
+    """Write a GGUF file's model in float32, its tokenizer, and files `beside` them, as a folder in the Hugging Face layout.
 
     Raises as `dequantized`, and ArtefactError where the folder cannot be written.
     """
