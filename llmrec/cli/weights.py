@@ -18,7 +18,7 @@ from llmrec.cli.options import FilePath, told
 def weights(name: str | None, out: Path | None, as_json: bool, quiet: bool) -> None:
     """Write a language model as a folder of config, safetensors and tokenizer, with its licence. Uses no network.
 
-    NAME is smollm2 or gemma3-270m, out of installed packages, or a file *.gguf of your own. Without NAME the packaged models
+    NAME is smollm2 or gemma3-270m, out of installed packages, or a GGUF file of your own. Without NAME the packaged models
     are listed, with their licences and the commands that install them.
 
     \b

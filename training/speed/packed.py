@@ -101,43 +101,46 @@ def operations(way: Callable[[LanguageModel, Asked], Tensor], model: LanguageMod
     return counter.get_total_flops() / len(asked) / 1e9
 
 
-def timed(model: LanguageModel, asked: Sequence[Asked], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds a user of each way, (rounds,) medians over users; the ways take turns within each user."""
-    took = {name: np.empty((rounds, len(asked))) for name in WAYS}
-    for row in range(rounds):
-        for column, one in enumerate(asked):
-            for name, way in WAYS.items():
-                began = time.perf_counter()
-                way(model, one).sum().item()  # .item() waits for the device
-                took[name][row, column] = time.perf_counter() - began
-    return {name: np.median(seconds, axis=1) for name, seconds in took.items()}
+def timed(model: LanguageModel, asked: Sequence[Asked], rounds: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Seconds and processor seconds of each way, (rounds * users, 2), which take turns within each user; and how far the scores
+    of each are from those of one candidate at a time, in nats at the most."""
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
+    apart = dict.fromkeys(WAYS, 0.0)
+    for one in [*asked] * rounds:
+        scores = {}
+        for name, way in WAYS.items():
+            began, before = time.perf_counter(), time.process_time()
+            scores[name] = way(model, one).cpu()  # waits for the device
+            took[name].append((time.perf_counter() - began, time.process_time() - before))
+        apart = {name: max(most, float((scores[name] - scores["single"]).abs().max())) for name, most in apart.items()}
+    return {name: np.array(seconds) for name, seconds in took.items()}, apart
 
 
 def measure(model: LanguageModel, asked: Sequence[Asked], rounds: int) -> dict[str, object]:
     """What the ways cost a user, in turn on the same users, and how far their scores are apart."""
     with torch.no_grad():
-        scores = {name: torch.cat([way(model, one) for one in asked[:2]]).cpu() for name, way in WAYS.items()}
-        seconds = timed(model, asked, rounds)
+        seconds, apart = timed(model, asked, rounds)
         counts = {name: operations(way, model, asked[:2]) for name, way in WAYS.items()}
     prefix = np.mean([len(one.prefix) for one in asked])
     tokens = {
         "packed": np.mean([len(one.prefix) + sum(len(c) - 1 for c in one.candidates) for one in asked]),
         "single": np.mean([sum(len(one.prefix) + len(c) - 1 for c in one.candidates) for one in asked]),
     }
-    ratio = {name: np.median(seconds[name] / seconds["packed"]) for name in ("batched", "single")}
+    ratio = {name: np.median(seconds[name] / seconds["packed"], axis=0) for name in ("batched", "single")}
+    middle = {name: np.median(values, axis=0) for name, values in seconds.items()}
     return {
         "users": len(asked),
         "candidates": len(asked[0].candidates),
         "tokens of a prefix": round(float(prefix), 1),
         "tokens read": {name: round(float(count)) for name, count in tokens.items()},
-        "seconds": {name: round(float(np.median(values)), 4) for name, values in seconds.items()},
-        "tokens a second": {name: round(float(tokens[name] / np.median(seconds[name]))) for name in tokens},
-        "times as long as packed": {name: round(float(value), 2) for name, value in ratio.items()},
+        "seconds": {name: round(float(value[0]), 4) for name, value in middle.items()},
+        "processor seconds": {name: round(float(value[1]), 4) for name, value in middle.items()},
+        "tokens a processor second": {name: round(float(tokens[name] / middle[name][1])) for name in tokens},
+        "times as long as packed": {name: round(float(value[0]), 2) for name, value in ratio.items()},
+        "processor time over packed": {name: round(float(value[1]), 2) for name, value in ratio.items()},
         "billion operations": {name: round(count, 2) for name, count in counts.items()},
         "operations over packed": {name: round(counts[name] / counts["packed"], 2) for name in ("batched", "single")},
-        "largest difference from single, nats": {
-            name: float((scores[name] - scores["single"]).abs().max()) for name in ("packed", "batched")
-        },
+        "largest difference from single, nats": apart,
     }
 
 
