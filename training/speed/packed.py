@@ -120,7 +120,7 @@ def measure(model: LanguageModel, asked: Sequence[Asked], rounds: int) -> dict[s
     """What the ways cost a user, in turn on the same users, and how far their scores are apart."""
     with torch.no_grad():
         seconds, apart = timed(model, asked, rounds)
-        counts = {name: operations(way, model, asked[:2]) for name, way in WAYS.items()}
+        counts = {name: operations(way, model, asked[:1]) for name, way in WAYS.items()}
     prefix = np.mean([len(one.prefix) for one in asked])
     tokens = {
         "packed": np.mean([len(one.prefix) + sum(len(c) - 1 for c in one.candidates) for one in asked]),
