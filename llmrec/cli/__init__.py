@@ -22,6 +22,7 @@ from llmrec.cli.options import TABLE, FilePath, in_options
 from llmrec.cli.prompting import prompt
 from llmrec.cli.recommending import recommend
 from llmrec.cli.similar import similar
+from llmrec.cli.weights import weights
 from llmrec.errors import LlmrecError
 from llmrec.store import library_version
 
@@ -176,3 +177,4 @@ main.add_command(adapt)
 main.add_command(open_scene)
 main.add_command(export)
 main.add_command(prompt)
+main.add_command(weights)
