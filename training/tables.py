@@ -16,7 +16,7 @@ from llmrec.demo import story
 from llmrec.metrics.report import Result, read_rows, table
 from pages import overview
 from pages.demonstration import tables
-from pages.overview import RECIPE
+from pages.overview import DEFAULT, RECIPE
 from pages.tree import tree
 from studies.adaptation.readme import readme as adaptation
 
@@ -70,7 +70,7 @@ def benchmark(report: Path) -> str:
 def _default(report: Path) -> list[Result]:
     """What `Recommender().fit` came to on the benchmark of a report."""
     there = report.parent / "default" / report.name
-    return read_rows(there) if there.exists() else []
+    return [row for row in read_rows(there) if row.method == DEFAULT and not row.versus] if there.exists() else []
 
 
 def recognition(report: Path) -> str:
@@ -220,7 +220,7 @@ def reports() -> list[Path]:
 
 def readme(text: str) -> str:
     """The README with its table of results."""
-    return put(text, "results", overview.table(RESULTS))
+    return put(text, "results", overview.table(RESULTS / "default"))
 
 
 def demonstration(text: str) -> str:
@@ -247,7 +247,7 @@ def main() -> None:
     }
     for page, filled in pages.items():
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
-    overview.draw(RESULTS, ROOT / "docs" / "results.png")
+    overview.draw(RESULTS / "default", ROOT / "docs" / "results.png")
     print(f"RESULTS.md, README.md and docs/results.png are those of demo.json and {', '.join(path.name for path in reports())}")
 
 

@@ -1,4 +1,4 @@
-"""Ours beside the best control of five benchmarks: the table and the figure of the README, out of the reports."""
+"""The default beside the best control of each benchmark: the table and the figure of the README, out of the reports."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 from llmrec.metrics.report import Result, read_rows
 
 RECIPE = "llmrec"  # in reports of 2026-11-22: what a recipe for each benchmark fitted, on a path that is gone since
+DEFAULT = "Recommender, default"  # what `Recommender().fit` reaches
 BENCHMARKS = {  # report -> what its rows are about, and in what `known` counts
     "beauty": ("Amazon Beauty, last purchase", ""),
-    "beauty-time": ("Amazon Beauty, split by time", ""),
     "ml1m-cold": ("MovieLens-1M, new users", "films"),
     "journey-cold": ("Complete Journey, new users", "trips"),
-    "transfer": ("Amazon Books, trained on other shops", ""),
 }
 
 
@@ -36,21 +35,20 @@ class Line:
 
 
 def lines(results: Path) -> list[Line]:
-    """All settings of the five benchmarks, in the order of their reports."""
+    """All settings of the benchmarks, in the order of their reports. results: folder of the reports of the default."""
     return [line for name, (what, unit) in BENCHMARKS.items() for line in _of(results / f"{name}.json", what, unit)]
 
 
 def _of(report: Path, what: str, unit: str) -> list[Line]:
-    extra = json.loads(report.read_text(encoding="utf-8"))
-    metric, ours = extra["primary"]["metric"], extra.get("ours", RECIPE)
+    metric = json.loads(report.read_text(encoding="utf-8"))["primary"]["metric"]
     rows, found = [row for row in read_rows(report) if row.metric == metric], []
     for setting in dict.fromkeys(row.setting for row in rows):
         here = [row for row in rows if row.setting == setting]
         means = {row.method: row for row in here if not row.versus}
-        controls = [row for row in means.values() if row.role == "control" and not row.method.startswith(RECIPE)]
+        controls = [row for row in means.values() if row.role == "control"]
         best = max(controls, key=lambda row: row.value)
-        gap = next(row for row in here if row.method == ours and row.versus == best.method)
-        found.append(Line(what, _words(setting, unit), means[ours].value, best.method, best.value, gap))
+        gap = next(row for row in here if row.method == DEFAULT and row.versus == best.method)
+        found.append(Line(what, _words(setting, unit), means[DEFAULT].value, best.method, best.value, gap))
     return found
 
 
