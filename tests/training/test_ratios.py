@@ -17,7 +17,7 @@ from llmrec import LoraSettings, Settings
 from llmrec.encoder.weights import Weights
 
 SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[2] / "training" / "speed" / "ratios.py"))
-KNOWN_WORDS = "red blue green small large mug lamp rope tent soap".split()  # of the tiny model
+KNOWN_WORDS = ["red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent", "soap"]  # of the tiny model
 
 
 def test_a_ratio_is_theirs_over_ours():
@@ -29,7 +29,7 @@ def test_a_ratio_is_theirs_over_ours():
 def test_both_sides_come_to_the_same_vectors(tmp_path, tiny_folders, monkeypatch, exact):
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
-    large = Settings(lora=LoraSettings(b_std=1.0, inner_lr=3.0))  # the tiny model moves by little
+    large = Settings(lora=LoraSettings(b_std=1.0, inner_lr=0.3))
     monkeypatch.setitem(SCRIPT["measure"].__globals__, "Settings", lambda: large)
     titles = [" ".join(words) for words in product(KNOWN_WORDS, repeat=2)]  # all different: among equal ones nothing moves
     table = pa.table({"item_id": np.arange(len(titles)), "title": titles})
@@ -40,6 +40,8 @@ def test_both_sides_come_to_the_same_vectors(tmp_path, tiny_folders, monkeypatch
     assert CliRunner().invoke(SCRIPT["main"], given, catch_exceptions=False).exit_code == 0
     report = json.loads(output.read_text(encoding="utf-8"))
     assert report["requests"] == 3  # what was there stays
-    for side in ("adaptation", "encoding"):
-        assert report["ratios"][side]["largest difference"] < 1e-5 and report["ratios"][side]["ratio"] > 0
-    assert report["ratios"]["adaptation"]["largest move by the steps"] > 1e-3
+    adaptation, encoding = report["ratios"]["adaptation"], report["ratios"]["encoding"]
+    assert adaptation["largest move by the steps"] > 0.1
+    assert adaptation["largest difference"] < 1e-4 * adaptation["largest move by the steps"]
+    assert encoding["largest difference"] < 1e-5
+    assert adaptation["ratio"] > 0 and encoding["ratio"] > 0
