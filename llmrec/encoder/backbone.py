@@ -225,11 +225,6 @@ def load_body(weights: Weights, layers: int | None = None) -> Backbone:
     return Backbone(_model(weights, options | ({"is_decoder": True} if config.model_type in ENCODERS else {})))
 
 
-def random_body(body: Backbone, seed: int) -> Backbone:
-    """A transformer of the same shape with random weights: the control that measures what pretraining adds."""
-    return _from_config(body.model.config, seed)
-
-
 def small_body(width: int, layers: int, heads: int, seed: int) -> Backbone:
     """A body of BERT's kind from random weights, for slots alone; its few word embeddings are those of any vocabulary."""
     config = BertConfig(
@@ -239,14 +234,9 @@ def small_body(width: int, layers: int, heads: int, seed: int) -> Backbone:
         intermediate_size=4 * width,
         is_decoder=True,
     )
-    return _from_config(config, seed)
-
-
-def _from_config(config: Any, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)
-        options = {"add_pooling_layer": False} if config.model_type in ENCODERS else {}
-        return Backbone(_without_dropout(AutoModel.from_config(config, attn_implementation="eager", **options)))
+        return Backbone(_without_dropout(AutoModel.from_config(config, attn_implementation="eager", add_pooling_layer=False)))
 
 
 def _model(weights: Weights, options: dict) -> Any:
