@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from language_models import FAMILIES, tiny
+from language_models import tiny
 from ranker_contract import RankerContract, asked, part_of, some_candidates
 
 from llmrec.errors import TemplateError
@@ -31,13 +31,9 @@ LIKED = answered("red", "blue")
 
 
 @pytest.fixture(scope="module")
-def models(tiny_folders, tmp_path_factory):
-    return {family: tiny(family, tiny_folders["llama"], tmp_path_factory.mktemp(family)) for family in FAMILIES}
-
-
-@pytest.fixture
-def model(models):
-    return models["gemma3_text"]
+def model(tiny_folders, tmp_path_factory):
+    """One family, with windows; tests/language/test_packed.py has the others."""
+    return tiny("gemma3_text", tiny_folders["llama"], tmp_path_factory.mktemp("gemma3_text"))
 
 
 @pytest.fixture
@@ -51,9 +47,9 @@ def found(tasks, random_shop):
 
 
 class TestLikelihood(RankerContract):
-    @pytest.fixture(params=FAMILIES)
-    def ranker(self, models, request):
-        return LLMRanker(models[request.param], max_history=3)
+    @pytest.fixture
+    def ranker(self, model):
+        return LLMRanker(model, max_history=3)
 
 
 class TestVerbaliser(RankerContract):
