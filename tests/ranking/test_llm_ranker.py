@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
-from language_models import FAMILIES, tiny
+from language_models import tiny
 from ranker_contract import RankerContract, asked, part_of, some_candidates
 
-from llmrec.errors import DataError
-from llmrec.language.prompts import NEXT_TITLE, YES_OR_NO, one_line
+from llmrec.errors import TemplateError
+from llmrec.prompts import Template, attacks, load_template
+from llmrec.prompts.candidates import CandidatePrompt
 from llmrec.ranking import llm_ranker
 from llmrec.ranking.llm_ranker import LLMRanker
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-LIKED = replace(YES_OR_NO, behind=" history", yes=("red", "mug"), no=("blue",))
+NEXT, LIKE = load_template("next"), load_template("like")
+
+
+def answered(yes: str, no: str) -> Template:
+    """The template `like` with other words of the verbaliser, which the tiny vocabulary may hold."""
+    return Template(LIKE.text.replace('"Yes"', f'"{yes}"').replace('"No"', f'"{no}"'), LIKE.source)
+
+
+LIKED = answered("red", "blue")
 
 
 @pytest.fixture(scope="module")
-def models(tiny_folders, tmp_path_factory):
-    return {family: tiny(family, tiny_folders["llama"], tmp_path_factory.mktemp(family)) for family in FAMILIES}
-
-
-@pytest.fixture
-def model(models):
-    return models["gemma3_text"]
+def model(tiny_folders, tmp_path_factory):
+    """One family, with windows; tests/language/test_packed.py has the others."""
+    return tiny("gemma3_text", tiny_folders["llama"], tmp_path_factory.mktemp("gemma3_text"))
 
 
 @pytest.fixture
@@ -40,9 +47,9 @@ def found(tasks, random_shop):
 
 
 class TestLikelihood(RankerContract):
-    @pytest.fixture(params=FAMILIES)
-    def ranker(self, models, request):
-        return LLMRanker(models[request.param], max_history=3)
+    @pytest.fixture
+    def ranker(self, model):
+        return LLMRanker(model, max_history=3)
 
 
 class TestVerbaliser(RankerContract):
@@ -59,15 +66,17 @@ def of_the_prompt(model, before: str, segment: str) -> float:
     return float(log_p[len(first) - 1 : -1][range(len(second)), second].sum())
 
 
+def prefix(template: Template, **past: Sequence[str]) -> str:
+    return CandidatePrompt(template).prefix(past)
+
+
 def test_the_score_is_what_the_history_adds_to_the_likelihood_of_the_title(model, tasks, found):
     scores, titles = LLMRanker(model, max_history=4).score(tasks, found), tasks.dataset.catalogue.column("title")
-    empty, differs = NEXT_TITLE.prefix([]), 0
+    empty, differs = prefix(NEXT), 0
     for place in range(0, len(scores), 7):
         bought = tasks.dataset.item[tasks.support(found.task[place])]
-        before, segment = (
-            NEXT_TITLE.prefix([titles[item] for item in bought[-4:]]),
-            NEXT_TITLE.segment(titles[found.item[place]]),
-        )
+        before = prefix(NEXT, history=[titles[item] for item in bought[-4:]])
+        segment = CandidatePrompt(NEXT).segment(titles[found.item[place]])
         wanted = of_the_prompt(model, before, segment) - of_the_prompt(model, empty, segment)
         assert scores[place] == pytest.approx(wanted, abs=1e-4)
         differs += abs(wanted) > 0.05
@@ -79,29 +88,60 @@ def test_without_a_history_likelihoods_add_nothing(model, tasks, found):
     np.testing.assert_allclose(LLMRanker(model).score(nobody, found), 0, atol=1e-4)
 
 
-def test_the_verbaliser_says_how_likely_yes_is(model, tasks, found):
+def next_token(model, text: str, segment: str) -> torch.Tensor:
+    """Logits (V,) of the token after the whole prompt."""
+    with torch.no_grad():
+        return model.model(input_ids=torch.tensor([model.start(text) + model.words(segment)])).logits[0, -1]
+
+
+def test_the_verbaliser_says_how_likely_a_like_is(model, tasks, found):
     some, place = part_of(found, np.array([4]))
     scores, titles = LLMRanker(model, LIKED).score(tasks.take(np.array([4])), some), tasks.dataset.catalogue.column("title")
-    before = LIKED.prefix([titles[item] for item in tasks.dataset.item[tasks.support(4)][-10:]])
+    before = prefix(LIKED, liked=[titles[item] for item in tasks.dataset.item[tasks.support(4)][-10:]])
     for score, item in zip(scores, some.item, strict=True):
-        tokens = model.start(before) + model.words(LIKED.segment(titles[item]))
-        with torch.no_grad():
-            last = model.model(input_ids=torch.tensor([tokens])).logits[0, -1]
-        red, blue, mug = (last[model.words(word)[0]] for word in ("red", "blue", "mug"))
-        assert score == pytest.approx(float(torch.logaddexp(red, mug) - blue), abs=1e-4)
+        last = next_token(model, before, CandidatePrompt(LIKED).segment(titles[item]))
+        red, blue = (last[model.words(word)[0]] for word in ("red", "blue"))
+        assert score == pytest.approx(float(red - blue), abs=1e-4)
     assert np.ptp(scores) > 1e-2 and len(place) == len(scores)
 
 
-def test_words_of_several_tokens_are_no_verbaliser(model, tasks, found):
-    with pytest.raises(DataError, match="expected verbaliser words of one token each, got 'red mug' of 2"):
-        LLMRanker(model, replace(LIKED, yes=("red mug",))).score(tasks, found)
+def test_events_that_count_nothing_are_dislikes(model, tasks, found, random_shop):
+    disliked = weighted(tasks, random_shop)
+    scores, titles = LLMRanker(model, LIKED, max_history=3).score(disliked, found), random_shop.catalogue.column("title")
+    both = 0
+    for task in np.unique(found.task):
+        known, place = tasks.support(task), int(found.start[task])
+        counts = disliked.dataset.counting[known]
+        liked, not_liked = ([titles[item] for item in random_shop.item[known][which]][-3:] for which in (counts, ~counts))
+        last = next_token(
+            model, prefix(LIKED, liked=liked, disliked=not_liked), CandidatePrompt(LIKED).segment(titles[found.item[place]])
+        )
+        red, blue = (last[model.words(word)[0]] for word in ("red", "blue"))
+        assert scores[place] == pytest.approx(float(red - blue), abs=1e-4)
+        both += bool(liked and not_liked)
+    assert both > 2
+
+
+def test_words_of_several_tokens_are_no_verbaliser(model):
+    with pytest.raises(TemplateError, match=r"prompts/like.jinja: verbaliser: expected words of one.* got ' red mug' of 2"):
+        LLMRanker(model, answered("red mug", "blue"))
+
+
+def test_a_template_of_another_task_is_refused(model):
+    with pytest.raises(TemplateError, match="prompts/choice.jinja: task: expected one of next, like"):
+        LLMRanker(model, load_template("choice"))
+
+
+def weighted(tasks, shop):
+    """The same tasks, views counting 0."""
+    kind = shop.event_types.index("view")
+    weights = replace(shop.event_weights, types=tuple(0.0 if code == kind else 1.0 for code in range(2)))
+    return replace(tasks, dataset=replace(shop, event_weights=weights))
 
 
 def test_what_counts_nothing_is_not_in_the_prompt(model, tasks, found, random_shop):
     """A user whose dislikes are left out of the table has the scores of one whose dislikes count 0."""
-    kind = random_shop.event_types.index("view")
-    weights = replace(random_shop.event_weights, types=tuple(0.0 if code == kind else 1.0 for code in range(2)))
-    disliked = replace(tasks, dataset=replace(random_shop, event_weights=weights))
+    disliked = weighted(tasks, random_shop)
     ranker = LLMRanker(model)
     assert disliked.counted.dataset.n_events < random_shop.n_events
     np.testing.assert_allclose(ranker.score(disliked, found), ranker.score(disliked.counted, found), **CLOSE)
@@ -120,9 +160,13 @@ def test_a_history_is_read_once_and_a_title_without_history_too(model, tasks, fo
     assert len(read) == 3
 
 
-def test_titles_are_put_on_one_line_and_cut():
-    assert one_line(" red\n- mug ") == "red - mug"
-    assert one_line("x" * 500) == "x" * 160
-    assert NEXT_TITLE.prefix(["red mug", "blue\nrope"]) == "A shopper bought, in this order:\n- red mug\n- blue rope\n-"
-    assert NEXT_TITLE.segment("lamp") == " lamp"
-    assert YES_OR_NO.segment("lamp").endswith("lamp\nAnswer:")
+@pytest.mark.parametrize("template", [NEXT, LIKED], ids=["next", "like"])
+def test_scores_stay_finite_under_attacks_in_titles(model, tasks, found, random_shop, template):
+    catalogue = random_shop.catalogue
+    titles = pa.array([*attacks("red mug")][: len(catalogue)])
+    place = catalogue.table.column_names.index("title")
+    attacked = replace(catalogue, table=catalogue.table.set_column(place, "title", titles))
+    last = np.array([len(tasks) - 1])  # it is asked about every item
+    asked_of = replace(tasks, dataset=replace(random_shop, catalogue=attacked)).take(last)
+    scores = LLMRanker(model, template).score(asked_of, part_of(found, last)[0])
+    assert len(scores) == len(titles) == 10 and np.isfinite(scores).all()

@@ -29,7 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llmrec.language.model import LanguageModel, load_language_model
 from llmrec.language.packed import log_likelihoods, read_prefix
-from llmrec.language.prompts import NEXT_TITLE
+from llmrec.prompts import load_template
+from llmrec.prompts.candidates import CandidatePrompt
 from llmrec.store import whole_file
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -81,12 +82,12 @@ WAYS: dict[str, Callable[[LanguageModel, Asked], Tensor]] = {"packed": packed, "
 
 def questions(model: LanguageModel, titles: Sequence[str], users: int, history: int, candidates: int) -> list[Asked]:
     """Random titles as the histories and candidates of some users."""
-    rng = np.random.default_rng(0)
+    rng, prompt = np.random.default_rng(0), CandidatePrompt(load_template("next"))
     found = []
     for _ in range(users):
         drawn = [titles[place] for place in rng.choice(len(titles), history + candidates, replace=False)]
-        segments = [model.words(NEXT_TITLE.segment(title)) for title in drawn[history:]]
-        found.append(Asked(model.start(NEXT_TITLE.prefix(drawn[:history])), segments))
+        segments = [model.words(prompt.segment(title)) for title in drawn[history:]]
+        found.append(Asked(model.start(prompt.prefix({"history": drawn[:history]})), segments))
     return found
 
 
