@@ -90,7 +90,7 @@ def draw(results: Path, path: Path) -> None:
         axes.text(high + 0.8, place, f"{value:+.0f}% against {line.control}", va="center", fontsize=8, color=colour)
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set_yticks(range(len(found)), [": ".join(filter(None, (line.what, line.setting))) for line in found])
-    axes.set_xlim(left=-14, right=60)
+    axes.set_xlim(left=-14, right=50)
     axes.set_xlabel("NDCG@10, percent above the best tuned control; 95% interval, paired over users", fontsize=9)
     count = {verdict: sum(line.verdict == verdict for line in found) for verdict in colours}
     said = ", ".join(f"{verdict} in {number}" for verdict, number in count.items())
