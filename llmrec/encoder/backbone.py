@@ -184,8 +184,10 @@ def load_causal(weights: Weights, model_types: Collection[str], dtype: torch.dty
 def read_gguf(file: Path) -> tuple[Any, Any]:
     """The causal language model of a GGUF file in float32, and its tokenizer; both can be saved.
 
-    Raises MissingExtraError without the package gguf, WeightsError for a file that transformers cannot read.
+    Raises MissingExtraError without the package gguf, WeightsError for a file that is missing or that transformers cannot read.
     """
+    if not file.is_file():
+        raise WeightsError(f"cannot read {file}: no such file; expected a GGUF file")
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtraError("reading a GGUF file needs gguf: pip install 'llmrec[llm]'")
     try:

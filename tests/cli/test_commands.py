@@ -33,6 +33,7 @@ PATHS = {  # what to type after the name so that a path, and nothing else, is wr
     "export": ["gone", "--out", "out"],
     "demo": ["--events", "gone.csv", "--items", "gone.csv"],
     "doctor": ["--config", "gone.yaml"],
+    "weights": ["gone.gguf", "--out", "folder", "--quiet"],
     "prompt show": ["gone/x.jinja"],
     "prompt check": ["gone.jinja"],
     "prompt render": ["item", "--items", "gone.csv"],

@@ -21,7 +21,8 @@ from llmrec.recommender.fit import fit, split_users, with_initialisation
 
 SMALL_SHOP = Facts(users=500, histories=500, baskets=4, basket_size=1.0, long_history=9, item_events=16, blend_users=50)
 LARGE_SHOP = replace(SMALL_SHOP, users=100_000, histories=100_000, blend_users=2000)
-NEVER_CHOSEN = {"index.probes", "layers", "index.device", "index.lists"}  # where None is a value, such as all blocks
+# Where None is a value, such as all blocks.
+NEVER_CHOSEN = {"index.probes", "layers", "index.device", "index.lists", "signed.liked_from"}
 GIVEN: dict[str, Any] = {
     "user_encoder": "pretrained",
     "blend_features": ("age",),

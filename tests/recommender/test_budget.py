@@ -17,7 +17,7 @@ def settings(max_steps: int, episodes: int = 200) -> Settings:
     train = TrainSettings(
         max_steps, batch_size=4, known=(1, 2), horizon=1, max_slots=8, learning_rate=3e-4, dropout=0.0, ema_decay=0.0
     )
-    return Settings(layers=2, train=train, outer=OuterSettings(episodes=episodes))
+    return Settings(layers=2, adapter="lora", train=train, outer=OuterSettings(episodes=episodes))
 
 
 def test_plenty_of_time_changes_nothing(random_shop, slot_model):
