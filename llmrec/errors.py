@@ -25,7 +25,8 @@ class UnknownItemError(LlmrecError, KeyError):
 
 
 class TemplateError(LlmrecError, ValueError):
-    """A prompt template names a variable that the item or event does not have, or is not there."""
+    """A prompt template that is not there, is written wrongly, names a variable that has no value, or is another one than a
+    recommender was fitted with."""
 
 
 class WeightsError(LlmrecError, OSError):

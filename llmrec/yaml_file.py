@@ -27,6 +27,11 @@ def yaml_values(path: str | Path, what: str, one: str, as_text: bool = False) ->
         raise DataError(f"{path}: expected a YAML file of {what}, got {error.strerror or error}; check the path") from error
     except (TypeError, ValueError, RuntimeError) as error:  # no path, one with a null character, a home that is not there
         raise DataError(f"path: expected that of a YAML file of {what}, got {path!r} ({error})") from error
+    return file, yaml_parsed(raw, str(file), one, as_text)
+
+
+def yaml_parsed(raw: str | bytes, file: str, one: str, as_text: bool = False) -> Any:
+    """What YAML holds, None where it is empty; as `yaml_values`, of which `file`, in messages, and `one` are."""
     try:
         loader = (yaml.BaseLoader if as_text else yaml.SafeLoader)(raw)
         node = loader.get_single_node()
@@ -51,7 +56,7 @@ def yaml_values(path: str | Path, what: str, one: str, as_text: bool = False) ->
         )
     for key, first, again in twice:
         raise DataError(f"{file}: expected each {one} once, got {key} in lines {first} and {again}; delete one of them")
-    return file, values
+    return values
 
 
 def yaml_dump(values: Any) -> str:

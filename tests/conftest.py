@@ -238,6 +238,7 @@ def tiny_settings() -> Any:
     return Settings(
         user_encoder="pretrained",
         layers=None,
+        adapter="lora",
         train=TrainSettings(
             max_steps=12,
             batch_size=16,

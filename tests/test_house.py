@@ -32,6 +32,7 @@ HEAVY = (
     "huggingface_hub",
     "datasets",
     "rich",
+    "jinja2",
 )
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 REMOTE_CODE = "_".join(("trust", "remote", "code"))
@@ -146,6 +147,7 @@ def test_the_document_is_read_as_it_is_meant():
         "huggingface_hub",
         "datasets",
         "rich",
+        "jinja2",
     }
 
 

@@ -28,8 +28,9 @@ def names(wheel) -> set[str]:
 @pytest.mark.slow
 def test_every_file_of_the_library_is_in_the_wheel_and_nothing_else(names):
     sources = {file.relative_to(ROOT).as_posix() for file in (ROOT / "llmrec").rglob("*.py")}
-    prompts = {f"llmrec/prompt_files/{file.name}" for file in (ROOT / "prompts").iterdir() if file.suffix in (".py", ".txt")}
-    assert {"llmrec/prompt_files/item.txt", "llmrec/prompt_files/history.txt"} <= prompts
+    files = [file for file in (ROOT / "prompts").iterdir() if file.suffix in (".py", ".jinja")]
+    prompts = {f"llmrec/prompt_files/{file.name}" for file in files}
+    assert {"llmrec/prompt_files/item.jinja", "llmrec/prompt_files/history.jinja"} <= prompts
     assert {name for name in names if ".dist-info/" not in name} == sources | prompts | {"llmrec/py.typed"}
     assert not [name for name in names if "stud" in name or "benchmark" in name or name.startswith("training")]
 
@@ -48,7 +49,7 @@ def test_the_installed_library_reads_its_prompts_and_knows_its_version(wheel, tm
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     code = (
-        "import llmrec.encoder.templates as templates, llmrec.store as store\n"
+        "import llmrec.prompts as templates, llmrec.store as store\n"
         "print(templates.__file__, store.library_version(), sep='\\n')\n"
         "print(templates.load_template('item').text, end='')\n"
     )
@@ -58,7 +59,7 @@ def test_the_installed_library_reads_its_prompts_and_knows_its_version(wheel, tm
     file, version, *text = done.stdout.splitlines(keepends=True)
     assert file.startswith(str(tmp_path))
     assert version.strip() == tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert "".join(text) == (ROOT / "prompts" / "item.txt").read_text(encoding="utf-8")
+    assert "".join(text) == (ROOT / "prompts" / "item.jinja").read_text(encoding="utf-8")
 
 
 def test_the_base_dependencies_are_what_the_library_imports():

@@ -11,9 +11,10 @@ python training/adaptation_study.py --data FOLDER --seeds 0,1,2 --output trainin
     factors   one factor at a time around the default, on validation users only
     clock     what a request costs with a short prompt and a core, and with the longest prompt; let nothing run beside it
 
-A small base (two blocks of 128) is trained for each benchmark and seed without 15% of the training users, which the outer loop
-learns from; constants and gates come from validation users. Values are kept by study, method and seed, so that sessions add up;
-`--only none` makes the report out of what is kept. A seed takes about 10 minutes of one core, base training included.
+The base is that of a recommender with the settings of training/settings, fitted for each benchmark and seed without 15% of the
+training users, which the outer loop learns from; constants and gates come from validation users. Values are kept by study,
+method and seed, so that sessions add up; `--only none` makes the report out of what is kept. A seed takes about 10 minutes of
+one core, base training included.
 """
 
 from __future__ import annotations
@@ -34,20 +35,21 @@ import torch
 from benchmarks.movielens import shuffled
 from benchmarks.named import load
 from benchmarks.protocol import Part
-from benchmarks.recipes import recipe
 from benchmarks.runs import save_run, seed_numbers
+from llmrec import Settings
 from llmrec.errors import LlmrecError
 from llmrec.metrics.report import Result, write_report
 from llmrec.progress import Stages
-from llmrec.store import cache_folder
 from studies.adaptation import cold, long, report, study
 from studies.adaptation.arms import Effort
 from studies.adaptation.bank import Base
-from studies.adaptation.base import KIND, trained
+from studies.adaptation.base import trained
 from studies.adaptation.plot import plot_factors
 from studies.adaptation.regimes import cells, kept_out
 
 STUDIES = ("headroom", "long", "controls", "order", "cold", "factors", "clock")
+SETTINGS = Path(__file__).parent / "settings"
+FILES = {"ml1m-cold": "movielens", "ml1m-taste": "movielens", "journey-cold": "journey", "beauty": "amazon"}  # in SETTINGS
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 COLD = {
     "ml1m-cold": {f"known={known}": known for known in (5, 10, 20)},
@@ -57,6 +59,11 @@ COLD = {
 }
 
 
+def settings_of(name: str) -> Settings:
+    """The settings by which a benchmark's bases are trained."""
+    return Settings.from_yaml(SETTINGS / f"{FILES[name]}.yaml")
+
+
 def ground(name: str, data: Path, part: Part, everybody: bool = False) -> study.Ground:
     """A benchmark with its users in parts. everybody: nobody is kept out of base training."""
     benchmark = load(name, data)
@@ -64,13 +71,12 @@ def ground(name: str, data: Path, part: Part, everybody: bool = False) -> study.
     chosen, asked = study.users_of(benchmark, part)
     people = kept_out(benchmark.users, share, study.SPLIT)
     reorder = shuffled if name == "ml1m-taste" else None
-    return study.Ground(benchmark, recipe(name, KIND), people, part, chosen, asked, reorder)
+    return study.Ground(benchmark, settings_of(name), people, part, chosen, asked, reorder)
 
 
-def base_of(on: study.Ground, seed: int, runs: Path, stages: Stages) -> Base:
+def base_of(on: study.Ground, seed: int, runs: Path) -> Base:
     """The base of a seed, trained or as it was kept."""
-    folder = runs / "bases" / f"{on.benchmark.name}-{seed}"
-    return trained(on.benchmark, on.people.base, on.recipe, seed, stages, folder, cache_folder())
+    return trained(on.benchmark, on.people.base, on.settings, seed, runs / "bases" / f"{on.benchmark.name}-{seed}")
 
 
 def measure_long(name: str, data: Path, seeds: tuple[int, ...], runs: Path, part: Part, effort: Effort, stages: Stages) -> None:
@@ -79,7 +85,7 @@ def measure_long(name: str, data: Path, seeds: tuple[int, ...], runs: Path, part
     on = ground(benchmark, data, part)
     ask = study.control_study if name == "controls" else study.long_study if effort.core else study.gradient_study
     for seed in seeds:
-        base = base_of(on, seed, runs, stages)
+        base = base_of(on, seed, runs)
         found = ask(on, base, list(cells(known, long.PROMPTS)), effort, seed, stages)
         keep(found, "order" if name == "order" else "long", long.OURS, seed, part, runs)
 
@@ -87,7 +93,7 @@ def measure_long(name: str, data: Path, seeds: tuple[int, ...], runs: Path, part
 def measure_clock(data: Path, runs: Path, effort: Effort, stages: Stages) -> None:
     """`clock`, of the first seed's base."""
     on = ground("ml1m-taste", data, "validation")
-    found = study.clock_study(on, base_of(on, 0, runs, stages), effort, stages)
+    found = study.clock_study(on, base_of(on, 0, runs), effort, stages)
     (runs / "clock.json").write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -100,10 +106,10 @@ def measure_cold(
             continue
         on = ground(name, data, part, everybody=not settings)
         rng = np.random.default_rng(study.SPLIT)
-        last = study.last_events(on.benchmark, on.recipe, part, rng) if not settings else None
+        last = study.last_events(on.benchmark, on.settings.train, part, rng) if not settings else None
         matter = study.new_users(on, settings, rng) if last is None else last
         for seed in seeds:
-            base = base_of(on, seed, runs, stages)
+            base = base_of(on, seed, runs)
             found = study.cold_study(on.benchmark, matter, base, effort, seed, stages)
             keep(found, f"cold, {name}", cold.OURS, seed, part, runs)
 
@@ -117,8 +123,10 @@ def measure_headroom(data: Path, runs: Path, benchmarks: tuple[str, ...], stages
         # Of part "test" all validation users are to choose on, and nobody else is asked here.
         on = ground(name, data, "test", everybody=not settings)
         rng = np.random.default_rng(study.SPLIT)
-        matter = study.new_users(on, settings, rng) if settings else study.last_events(on.benchmark, on.recipe, "test", rng)
-        found = study.headroom_study(on, base_of(on, 0, runs, stages), several.get(name, []), matter, stages)
+        matter = (
+            study.new_users(on, settings, rng) if settings else study.last_events(on.benchmark, on.settings.train, "test", rng)
+        )
+        found = study.headroom_study(on, base_of(on, 0, runs), several.get(name, []), matter, stages)
         for run in found.runs("headroom", (), 0, "validation"):
             save_run(runs / "values" / "headroom" / name, run)
 
@@ -126,7 +134,7 @@ def measure_headroom(data: Path, runs: Path, benchmarks: tuple[str, ...], stages
 def measure_factors(data: Path, runs: Path, stages: Stages) -> None:
     """`factors`, on validation users whatever the part of the other studies."""
     on = ground("ml1m-taste", data, "validation")
-    found = study.factor_study(on, base_of(on, 0, runs, stages), 0, stages)
+    found = study.factor_study(on, base_of(on, 0, runs), 0, stages)
     keep(found, "factors", (), 0, "validation", runs)
 
 

@@ -1,11 +1,12 @@
-"""Measure methods on a benchmark and write its report: controls with constants chosen on validation, and llmrec.
+"""Measure methods on a benchmark and write its report: controls with constants chosen on validation, and the recommender.
 
 python training/evaluate.py --benchmark ml1m-cold --data FOLDER --method controls --validation_only
-python training/evaluate.py --benchmark ml1m-cold --data FOLDER --method all --seeds 0,1,2 \\
+python training/evaluate.py --benchmark ml1m-cold --data FOLDER --method all --settings best --seeds 0,1,2 \\
     --output training/results/ml1m-cold.json
 
-What each method comes to for every user is kept under --runs, so that methods and seeds of several sessions add up: the
-report is made of all that is there. The benchmark's primary cell stands in its protocol, before any test.
+The recommender is `Recommender(settings).fit(...)`, as everybody fits it. What each method comes to for every user is kept
+under --runs, so that methods and seeds of several sessions add up: the report is made of all that is there. The benchmark's
+primary cell stands in its protocol, before any test.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.controls import families, tune
-from benchmarks.measure import ours_of, report_extra, report_rows, run
+from benchmarks.measure import report_extra, report_rows, run
 from benchmarks.named import NAMES, load
 from benchmarks.protocol import Benchmark, Part
 from benchmarks.runs import load_runs, save_run, seed_numbers
@@ -35,7 +36,7 @@ from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 
-METHODS = ("controls", "sasrec", "recommender", "added", "llmrec", "opened", "reference", "ensemble", "all", "none")
+METHODS = ("controls", "sasrec", "recommender", "added", "opened", "reference", "all", "none")
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 
 
@@ -66,29 +67,6 @@ def text_vectors(catalogue: Catalogue) -> np.ndarray:
     return pipeline.text_vectors(load_text(Weights.packaged()), catalogue, Settings(), cache_folder())[0]
 
 
-def by_recipe(
-    benchmark: Benchmark,
-    runs: Path,
-    part: Part,
-    seeds: tuple[int, ...],
-    body: str | None,
-    steps: int | None,
-    ratings: Ratings,
-    stages: Stages,
-) -> None:
-    """Our methods with every seed, measured and kept."""
-    from benchmarks import ours, recipes, shops  # here, for the same reason
-
-    kind = recipes.body(benchmark.name) if body is None else ours.kind(body)
-    plan, fit = recipes.recipe(benchmark.name, kind, steps), ours.fit if benchmark.shops is None else shops.fit
-    for seed in seeds:
-        with stages("llmrec", f"{kind}, seed {seed}"):
-            folder = runs / "training" / (f"{kind}-{seed}" if ratings == "read" else f"{kind}-{seed}-{ratings}")
-            for method in fit(benchmark, plan, recipes.Fit(kind, seed, part == "test", folder, cache_folder()), stages):
-                name = method.name.replace(ours.OURS, ours.OURS + SAID[ratings], 1)
-                save_run(runs, run(benchmark, replace(method, name=name), seed, part))
-
-
 def recommender(
     benchmark: Benchmark,
     runs: Path,
@@ -112,10 +90,14 @@ def recommender(
     ending += "".join(f"-{name}" for name in attributes)
     for seed in seeds:
         with stages("recommender", f"{settings}, seed {seed}{', items added' if new_items else ''}"):
-            stem = f"{Path(settings).stem}-{seed}{ending}"
-            folder = None if checkpoints is None else checkpoints / benchmark.name / part / stem
+            folder = _folder(checkpoints, benchmark, part, f"{Path(settings).stem}-{seed}{ending}")
             method = fit(benchmark, settings, seed, part, minutes, folder)
             save_run(runs, run(benchmark, replace(method, name=method.name + said), seed, part))
+
+
+def _folder(checkpoints: Path | None, benchmark: Benchmark, part: Part, fit: str) -> Path | None:
+    """Where the checkpoints of a fit go."""
+    return None if checkpoints is None else checkpoints / benchmark.name / part / fit
 
 
 def opened(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
@@ -127,39 +109,33 @@ def opened(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...],
         return
     for seed in seeds:
         with stages("scene opened", f"seed {seed}"):
-            save_run(runs, run(benchmark, scenes.fit(benchmark, part, seed, stages), seed, part))
+            save_run(runs, run(benchmark, scenes.fit(benchmark, part, seed), seed, part))
 
 
 def reference(
-    benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], body: str | None, steps: int | None, stages: Stages
+    benchmark: Benchmark,
+    runs: Path,
+    part: Part,
+    seeds: tuple[int, ...],
+    settings: str,
+    minutes: float | None,
+    checkpoints: Path | None,
+    stages: Stages,
 ) -> None:
-    """What our method comes to where it may train on what the benchmark holds back, with every seed, measured and kept."""
-    from benchmarks import ours, recipes, references  # here, for the same reason
+    """What the recommender comes to where it may train on what the benchmark holds back, with every seed, measured and kept."""
+    from benchmarks import references  # here, for the same reason
 
     if benchmark.reference is None:
         return
-    held, final = benchmark.reference.of(part), part == "test"
-    kind = recipes.body(benchmark.name) if body is None else ours.kind(body)
+    held = benchmark.reference.of(part)
     with stages("controls", held.label):
-        for method in references.tuned_reference(held, final):
+        for method in references.tuned_reference(held, part):
             save_run(runs, run(benchmark, method, None, part))
     for seed in seeds:
-        folder, name = runs / "training" / f"reference-{part}-{kind}-{seed}", ours.named(kind, benchmark.name)
-        plan, how = partial(recipes.recipe, kind=kind, steps=steps), recipes.Fit(kind, seed, final, folder, cache_folder())
-        for method in references.fit_reference(held, plan, name, how, stages):
+        with stages("recommender", f"{settings}, seed {seed}, {held.label}"):
+            folder = _folder(checkpoints, benchmark, part, f"{Path(settings).stem}-{seed}-reference")
+            method = references.fit_reference(held, settings, seed, part, minutes, folder)
             save_run(runs, run(benchmark, method, seed, part))
-
-
-def ensemble(benchmark: Benchmark, runs: Path, part: Part, members: str, stages: Stages) -> None:
-    """Several bases of `llmrec` under one ranker, measured and kept."""
-    from benchmarks import ensemble as together  # here, for the same reason
-    from benchmarks import recipes
-
-    chosen = together.members(members)
-    with stages("ensemble", members):
-        how = recipes.Fit(chosen[0].kind, chosen[0].seed, part == "test", runs / "training", cache_folder())
-        method = together.fit(benchmark, chosen, how, stages)
-        save_run(runs, run(benchmark, method, chosen[0].seed, part))
 
 
 def sasrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
@@ -177,13 +153,12 @@ def sasrec(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...],
 def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) -> None:
     """Rows of all runs that are there, as a table, and with `output` as the report's file."""
     there = load_runs(runs, benchmark, part)
-    ours = ours_of(there)
-    rows = report_rows(benchmark, there, np.random.default_rng(DRAWS_SEED), ours)
+    rows = report_rows(benchmark, there, np.random.default_rng(DRAWS_SEED))
     click.echo(f"{benchmark.name}, {part} users, {benchmark.primary[1]}; primary cell: {benchmark.primary[0]}\n")
     click.echo(table(rows, benchmark.name, benchmark.primary[1], versus=""))
     if output is not None:
         machine = {"part": part, "threads": torch.get_num_threads(), "cpus": os.cpu_count()}
-        write_report(output, rows, report_extra(benchmark, there, rows, ours) | machine)
+        write_report(output, rows, report_extra(benchmark, there, rows) | machine)
         click.echo(f"\nwritten: {output}")
 
 
@@ -196,14 +171,7 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     default="all",
     show_default=True,
     help="What is fitted. `added`, which is not among `all`, is the recommender fitted on the items of its events alone, with "
-    "new items added by `add_items`.",
-)
-@click.option(
-    "--body",
-    type=click.Choice(["pretrained", "random", "small"]),
-    help="What reads the slots, by default what is called llmrec on the benchmark: 3 layers of the pretrained MiniLM, random "
-    "weights of that shape, or 2 layers of width 128 "
-    "from random weights, a smaller model that trains faster. Item texts go through the whole MiniLM always.",
+    "new items added by `add_items`. `reference` is the recommender where it may train on what the benchmark holds back.",
 )
 @click.option(
     "--ratings",
@@ -212,12 +180,6 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     show_default=True,
     help="Ratings read in the slots, hidden, or read and counted: what was not liked then has a smaller sample weight in "
     "training and in the controls that read sample weights.",
-)
-@click.option(
-    "--members",
-    default="pretrained-0,small-0",
-    show_default=True,
-    help="Of an ensemble, which is not among `all`: bodies and seeds, with commas between; those trained before are taken.",
 )
 @click.option(
     "--settings",
@@ -240,7 +202,6 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     show_default=True,
     help="Seeds of all methods that have one, with commas between.",
 )
-@click.option("--steps", type=click.IntRange(1), help="Training steps other than the recipe's, to try things on validation.")
 @click.option("--runs", type=click.Path(path_type=Path), help="Where values are kept.  [default: runs/benchmarks/NAME]")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 @click.option("--validation_only", is_flag=True, help="Measure on validation users; nothing is read of test users.")
@@ -248,23 +209,18 @@ def main(
     name: str,
     data: Path,
     method: str,
-    body: str | None,
     ratings: Ratings,
-    members: str,
     settings: str,
     item_attributes: tuple[str, ...],
     minutes: float | None,
     checkpoints: Path | None,
     only: tuple[str, ...],
     seeds: tuple[int, ...],
-    steps: int | None,
     runs: Path | None,
     output: Path | None,
     validation_only: bool,
 ) -> None:
     """Measure methods on a benchmark; `--method none` only makes the report anew out of what is kept."""
-    if steps is not None and not validation_only:
-        raise click.BadParameter("what is measured on test follows the recipe; add --validation_only", param_hint="--steps")
     if item_attributes and method != "recommender":
         raise click.BadParameter("only the recommender reads them; add --method recommender", param_hint="--item_attributes")
     part: Part = "validation" if validation_only else "test"
@@ -272,7 +228,7 @@ def main(
     stages, began = Stages(), time.perf_counter()
     click.echo(f"threads: {torch.get_num_threads()} of {os.cpu_count()}; values are kept in {place}", err=True)
     try:
-        if method in ("recommender", "added", "all"):
+        if method in ("recommender", "added", "reference", "all"):
             from benchmarks.shipped import settings_of  # here, for the same reason
 
             settings_of(settings)  # a mistake is to be known before anything is fitted
@@ -290,14 +246,10 @@ def main(
             recommender(benchmark, place, part, seeds, settings, minutes, checkpoints, SAID[ratings], stages, attributes=read)
         if method == "added":
             recommender(benchmark, place, part, seeds, settings, minutes, checkpoints, SAID[ratings], stages, new_items=True)
-        if method in ("llmrec", "all"):
-            by_recipe(benchmark, place, part, seeds, body, steps, ratings, stages)
         if method in ("opened", "all"):
             opened(benchmark, place, part, seeds, stages)
         if method in ("reference", "all"):
-            reference(benchmark, place, part, seeds, body, steps, stages)
-        if method == "ensemble":
-            ensemble(benchmark, place, part, members, stages)
+            reference(benchmark, place, part, seeds, settings, minutes, checkpoints, stages)
         report(benchmark, place, part, output)
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

@@ -31,8 +31,8 @@ from llmrec.metrics.report import Result, write_report
 from llmrec.pretraining.loop import Pretrained
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages
-from llmrec.recommender.fit import chosen, fit_rest, new_base, split_users, train_base
-from llmrec.recommender.run import Run, planned
+from llmrec.recommender.fit import fit_base, fit_rest
+from llmrec.recommender.run import Run
 from llmrec.recommender.saving import KIND, save_state
 from llmrec.recommender.settings import USER_ENCODERS, Settings
 from llmrec.store import cache_folder, library_version, load_json, open_folder
@@ -56,8 +56,8 @@ def run(
 ) -> None:
     """The base by all processes; then, by the main one, all that is above it, the saved recommender and the report.
 
-    It takes the steps of `Recommender(weights, settings, seed).fit`, which in one process makes the same recommender of the
-    same tables, and goes on from the same checkpoints.
+    These are the two halves of `Recommender(weights, settings, seed).fit`, which in one process makes the same recommender of
+    the same tables, and goes on from the same checkpoints.
     """
     told = sys.stderr if processes.main else io.StringIO()
     stages = Stages(told)
@@ -65,13 +65,9 @@ def run(
         events, items = tables or load_journey()
         dataset, _ = build(events, items, seed=seed, event_weights=event_weights)
         say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
-    settings = chosen(settings, dataset, stages)
-    rng, kept = np.random.default_rng(seed), Run(out, processes, save_steps)
-    split = split_users(dataset, np.arange(dataset.n_users), settings, rng)
-    with processes.main_first():  # the others find the text vectors in the cache, and the plan
-        model = new_base(dataset, split.base, weights, settings, seed, stages, cache_folder())
-        settings = planned(kept, model, dataset, settings, seed, None, lambda: settings)
-    done, steps = train_base(model, dataset, split.base, settings, rng, stages, kept), settings.train.max_steps
+    base = fit_base(dataset, weights, settings, seed, stages, cache_folder(), run=Run(out, processes, save_steps))
+    done, settings = base.done, base.settings
+    steps, taught = settings.train.max_steps, len(base.split.base)
     if done.operations:
         print(scaling(done.operations, steps, done.seconds, processes.share.world), file=told)
     processes.close()
@@ -80,13 +76,13 @@ def run(
     if done.resumed == steps and _complete(out, settings, seed):
         click.echo(f"{out / 'recommender'} is there and complete: nothing to do")
         return
-    state = fit_rest(dataset, split, model, settings, seed, rng, stages, Run(out))
+    state = fit_rest(dataset, base, seed, stages, Run(out))
     with stages("save", str(out / "recommender")):
         save_state(out / "recommender", state, histories=False)
     extra = {
         "settings": asdict(settings),
         "seed": seed,
-        "data": {"users": dataset.n_users, "items": dataset.n_items, "events": dataset.n_events, "taught": len(split.base)},
+        "data": {"users": dataset.n_users, "items": dataset.n_items, "events": dataset.n_events, "taught": taught},
         "processes": processes.share.world,
         "gflop_per_step": done.operations * processes.share.world / 1e9 or None,  # unknown where no step was left to take
         "threads": torch.get_num_threads(),
@@ -95,7 +91,7 @@ def run(
         | {"llmrec": library_version()},
         "stages": [stage._asdict() for stage in stages.done],
     }
-    write_report(out / "report.json", _rows(done, len(split.base), seed), extra)
+    write_report(out / "report.json", _rows(done, taught, seed), extra)
     click.echo(f"{out / 'recommender'}: load it with Recommender.from_pretrained; {out / 'report.json'}")
 
 

@@ -19,8 +19,10 @@ from llmrec.cli.exporting import export
 from llmrec.cli.fitting import fit
 from llmrec.cli.opening import open_scene
 from llmrec.cli.options import TABLE, FilePath, in_options
+from llmrec.cli.prompting import prompt
 from llmrec.cli.recommending import recommend
 from llmrec.cli.similar import similar
+from llmrec.cli.weights import weights
 from llmrec.errors import LlmrecError
 from llmrec.store import library_version
 
@@ -30,7 +32,8 @@ class _Group(click.Group):
     Every command has `--config`."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        add_config(cmd)
+        if not isinstance(cmd, click.Group):
+            add_config(cmd)
         super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -68,6 +71,10 @@ def main() -> None:
       llmrec recommend shop/ --all --out lists.parquet
       llmrec open shop/ --items new.csv --out scene/     a new category or country, after fit --scene
       llmrec export shop/ --out out/          vectors, similar items and the encoder for other programs
+
+    \b
+    Prompts are files:
+      llmrec prompt show                      templates in English and Chinese
 
     \b
     Options of any command may stand in a file:
@@ -169,3 +176,5 @@ main.add_command(evaluate)
 main.add_command(adapt)
 main.add_command(open_scene)
 main.add_command(export)
+main.add_command(prompt)
+main.add_command(weights)

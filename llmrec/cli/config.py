@@ -73,13 +73,14 @@ def _as_typed(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     several = value if isinstance(value, list) else [value]
     if not several or not all(isinstance(one, str) and one for one in several):
         raise click.BadParameter(f"expected text, a number, true or false, got {value!r}.")
-    if len(several) > 1 and not getattr(param, "multiple", False) and not isinstance(param.type, click.types.StringParamType):
+    many = getattr(param, "multiple", False) or param.nargs == -1
+    if len(several) > 1 and not many and not isinstance(param.type, click.types.StringParamType):
         raise click.BadParameter(f"expected one value, got {value!r}.")
     if isinstance(param, click.Option) and param.is_flag:
         said = click.BOOL.convert(several[0], param, ctx)
         if isinstance(param.type, click.types.BoolParamType):
             return said
         return param.flag_value if said else None  # --json says --format json
-    typed = tuple(several) if getattr(param, "multiple", False) else ",".join(several)  # the latter as in --users 17850,13047
+    typed = tuple(several) if many else ",".join(several)  # the latter as in --users 17850,13047
     param.type_cast_value(ctx, typed)
     return typed

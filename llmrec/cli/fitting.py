@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmrec.cli.opening import learn_scenes, scene_column
+from llmrec.cli.opening import check_known, learn_scenes, scene_column
 from llmrec.cli.options import (
     TABLE,
     FilePath,
@@ -137,6 +137,8 @@ def fit(
         scene = scene_column(scene, first, second)
     verbose = not quiet and not as_json
     with told(), overheard() if verbose else nullcontext():
+        if scene is not None:
+            check_known(scene, first, second, written)
         recommender = Recommender(settings=chosen, seed=seed).fit(
             first.table,
             None if second is None else second.table,

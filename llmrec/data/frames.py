@@ -16,6 +16,7 @@ from llmrec.data.hub_tables import as_dataset
 from llmrec.data.ids import tidy
 from llmrec.errors import MissingExtraError, SchemaError
 
+FEW = 1000  # rows that NumPy codes sooner than Arrow
 MANY = 100_000  # rows of a table that is worth several threads
 
 
@@ -156,6 +157,9 @@ def coded(column: pa.ChunkedArray) -> tuple[np.ndarray, list]:
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)  # a categorical may hold values that no row has
+    if column.type == pa.int64() and len(column) <= FEW and not column.null_count:
+        found, code = np.unique(column.to_numpy(), return_inverse=True)
+        return code, found.tolist()
     encoded = storage(column).combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()

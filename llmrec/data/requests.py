@@ -138,8 +138,8 @@ def answer_table(
     """Rows of an answer as a table `user_id, item_id, score, rank, source`, in the order given."""
     return pa.table(
         {
-            "user_id": _column([asked[i] for i in asker]),
-            "item_id": _column([catalogue.ids[i] for i in item]),
+            "user_id": id_column([asked[i] for i in asker]),
+            "item_id": id_column([catalogue.ids[i] for i in item]),
             "score": score.astype(np.float64),
             "rank": rank.astype(np.int64),
             "source": pa.array(source, pa.string()),
@@ -152,7 +152,8 @@ def with_titles(table: pa.Table, catalogue: Catalogue, item: np.ndarray) -> pa.T
     return table.append_column("title", catalogue.table.column("title").take(pa.array(item, pa.int64())))
 
 
-def _column(ids: list[Any]) -> pa.Array:
+def id_column(ids: list[Any]) -> pa.Array:
+    """Ids as a column. Raises DataError for ids of several kinds."""
     try:
         return pa.array(ids) if ids else pa.array([], pa.string())
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:

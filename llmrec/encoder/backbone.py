@@ -5,13 +5,17 @@ weights run with a causal mask, as `config.is_decoder` makes transformers itself
 `AutoModel` and under PEFT. Decoders (Llama, Mistral, Qwen2) are causal for both jobs.
 
 A causal mask and padding on the right: no state depends on a later slot, on padding, or on the rows beside it.
+
+Causal language models with their heads are loaded here too, and used in `llmrec.language`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+import importlib.util
+import io
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, redirect_stderr
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -20,12 +24,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, BertConfig
 from transformers.utils import logging as transformers_logging
 
 from llmrec.encoder.bert import LoraHook, block_states
 from llmrec.encoder.weights import Weights
-from llmrec.errors import WeightsError
+from llmrec.errors import MissingExtraError, WeightsError
 
 # Which delta the running forward pass adds. A context variable, so that threads that serve different users never see each
 # other's adapters, and so that nothing has to be attached to or removed from the shared modules.
@@ -162,13 +166,49 @@ class TextModel:
 def load_text(weights: Weights, device: str = "cpu") -> TextModel:
     """The pretrained transformer as it was trained, frozen, for item texts. Raises WeightsError."""
     model = _model(weights, {}).eval().requires_grad_(False).to(device)
+    return TextModel(model, _tokenizer(weights))
+
+
+def load_causal(weights: Weights, model_types: Collection[str], dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """A causal language model with its head, frozen, on the CPU, and its tokenizer.
+
+    model_types: those that are expected, as `config.json` names them. Raises WeightsError.
+    """
+    found = _pretrained(AutoConfig, weights).model_type
+    if found not in model_types:
+        raise WeightsError(f"{weights.location!r} is a {found!r} model; expected one of {', '.join(sorted(model_types))}")
+    model = _complete(AutoModelForCausalLM, weights, {"dtype": dtype})
+    return model.eval().requires_grad_(False), _tokenizer(weights)
+
+
+def read_gguf(file: Path) -> tuple[Any, Any]:
+    """The causal language model of a GGUF file in float32, and its tokenizer; both can be saved.
+
+    Raises MissingExtraError without the package gguf, WeightsError for a file that transformers cannot read.
+    """
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingExtraError("reading a GGUF file needs gguf: pip install 'llmrec[llm]'")
+    try:
+        with _quiet(), redirect_stderr(io.StringIO()):  # a bar that no setting turns off
+            where = {"gguf_file": file.name, "local_files_only": True}
+            model: Any = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **where)
+            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **where)
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        raise WeightsError(f"cannot read {file}: {error}; expected a GGUF file of Llama, Mistral, Qwen or Gemma 3") from error
+    # transformers refuses to save what it takes for a quantised model; the weights are plain float32 by now.
+    model.is_quantized, model.hf_quantizer = False, None
+    del model.config.quantization_config
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def _tokenizer(weights: Weights) -> Any:
     tokenizer = _pretrained(AutoTokenizer, weights)
     # transformers makes up an empty vocabulary where the tokenizer's files are missing: every text would be the same text.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise WeightsError(
             f"{weights.location!r} has no tokenizer: expected its files, such as tokenizer.json, beside the model"
         )
-    return TextModel(model, tokenizer)
+    return tokenizer
 
 
 def load_body(weights: Weights, layers: int | None = None) -> Backbone:
@@ -185,11 +225,6 @@ def load_body(weights: Weights, layers: int | None = None) -> Backbone:
     return Backbone(_model(weights, options | ({"is_decoder": True} if config.model_type in ENCODERS else {})))
 
 
-def random_body(body: Backbone, seed: int) -> Backbone:
-    """A transformer of the same shape with random weights: the control that measures what pretraining adds."""
-    return _from_config(body.model.config, seed)
-
-
 def small_body(width: int, layers: int, heads: int, seed: int) -> Backbone:
     """A body of BERT's kind from random weights, for slots alone; its few word embeddings are those of any vocabulary."""
     config = BertConfig(
@@ -199,14 +234,9 @@ def small_body(width: int, layers: int, heads: int, seed: int) -> Backbone:
         intermediate_size=4 * width,
         is_decoder=True,
     )
-    return _from_config(config, seed)
-
-
-def _from_config(config: Any, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)
-        options = {"add_pooling_layer": False} if config.model_type in ENCODERS else {}
-        return Backbone(_without_dropout(AutoModel.from_config(config, attn_implementation="eager", **options)))
+        return Backbone(_without_dropout(AutoModel.from_config(config, attn_implementation="eager", add_pooling_layer=False)))
 
 
 def _model(weights: Weights, options: dict) -> Any:
@@ -217,13 +247,17 @@ def _model(weights: Weights, options: dict) -> Any:
         )
     if config.model_type in ENCODERS:
         options = options | {"add_pooling_layer": False}
-    options = options | {"attn_implementation": "eager", "dtype": torch.float32, "output_loading_info": True}
-    model, report = _pretrained(AutoModel, weights, options)
+    model = _complete(AutoModel, weights, options | {"attn_implementation": "eager", "dtype": torch.float32})
+    return _without_dropout(model)
+
+
+def _complete(kind: Any, weights: Weights, options: dict) -> Any:
+    model, report = _pretrained(kind, weights, options | {"output_loading_info": True})
     if lacking := sorted(report["missing_keys"]):  # transformers would fill them with random numbers and go on
         raise WeightsError(
             f"{weights.location!r} lacks {len(lacking)} tensors, such as {lacking[0]!r}: get the model's files again"
         )
-    return _without_dropout(model)
+    return model
 
 
 def _without_dropout(model: Any) -> Any:

@@ -18,9 +18,9 @@ import torch
 from llmrec.data.dataset import Catalogue
 from llmrec.encoder.backbone import TextModel
 from llmrec.encoder.precision import autocast, faster_dtype
-from llmrec.encoder.templates import Template, load_template
 from llmrec.errors import ArtefactError
 from llmrec.progress import bar
+from llmrec.prompts import Template, load_template
 from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
 
 TOKENS_A_BATCH = 4096  # enough to fill two cores; a batch of long texts holds fewer rows

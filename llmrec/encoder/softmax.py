@@ -8,6 +8,8 @@ autograd through an (M, N) matrix that is two to five times as fast on a CPU, an
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 CELLS = {"cpu": 1 << 22, "cuda": 1 << 27}  # logits held at once
+FEW = 8  # readouts, up to which a product with the items on the left takes half the time
+HIDDEN = -1e9  # the score of an item that is not compared
 ROWS = 64  # readouts are filled up to a multiple: see `slots.slots` on shapes that were there before
 
 Extra = tuple[Tensor, Tensor]
@@ -50,6 +54,56 @@ def catalogue_loss(
         weight = torch.ones(len(target), device=users.device)
     whole = _CatalogueLoss.apply(users, vectors.float(), bias.float(), index, value, target, owner, weight.float(), dtype)
     return whole * (len(users) / max(len(users) - more, 1))  # the mean is over the readouts that there are
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The P targets of some readouts, and what each readout compares them with: `S` items of which one is `stride` items.
+
+    owner: int64 (P,), the readout of each target. share: float32 (P,), what each target counts in the sum of all losses.
+    vectors: float32 (P, d). bias: float32 (P,). place: int64 (P,), which of its readout's targets each one is, from 0.
+    known: int64 (2, Q), readouts and those of the S items that are targets of theirs, so that they are compared once.
+    """
+
+    owner: Tensor
+    share: Tensor
+    vectors: Tensor
+    bias: Tensor
+    place: Tensor
+    known: Tensor
+
+
+def sampled_loss(users: Tensor, vectors: Tensor, bias: Tensor, targets: Targets, stride: int) -> Tensor:
+    """(M,): each readout's sum over its targets of share times -log softmax, among them and the items compared.
+
+    users: float32 (M, d). vectors: float32 (S, d). bias: float32 (S,). It can be differentiated once, in `users` alone: its
+    gradient is made beside it. For the readouts of one user that takes two thirds of autograd's time.
+    """
+    return _SampledLoss.apply(users, vectors, bias, targets, stride)
+
+
+class _SampledLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, users: Tensor, vectors: Tensor, bias: Tensor, targets: Targets, stride: int) -> Tensor:
+        owner, share = targets.owner, targets.share
+        scores = ((vectors @ users.T).T.contiguous() if len(users) <= FEW else users @ vectors.T).add_(bias)
+        scores.index_put_(tuple(targets.known), scores.new_tensor(HIDDEN))
+        hit = (users[owner] * targets.vectors).sum(1) + targets.bias
+        own = scores.new_full((len(users), int(targets.place.max()) + 1), HIDDEN).index_put_((owner, targets.place), hit)
+        top = scores.amax(1)
+        total = scores.sub_(top[:, None]).exp_().sum(1)
+        whole = torch.logaddexp(top + total.log() + math.log(stride), torch.logsumexp(own, 1))
+        weight = share.new_zeros(len(users)).index_add_(0, owner, share)
+        slope = (weight * stride * (top - whole).exp())[:, None] * (scores @ vectors)
+        of_hit = weight[owner] * (hit - whole[owner]).exp() - share
+        ctx.save_for_backward(slope.index_add_(0, owner, of_hit[:, None] * targets.vectors))
+        return (weight * whole).index_add_(0, owner, share * hit, alpha=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = ctx.saved_tensors
+        return upstream[:, None] * slope, None, None, None, None
 
 
 class _CatalogueLoss(torch.autograd.Function):

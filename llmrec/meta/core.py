@@ -134,7 +134,8 @@ def newton(core: Core, evidence: Evidence, users: int, steps: int) -> Iterator[C
     count, hit = evidence.count[:, None], evidence.taken * spread
     yield core
     for _ in range(steps):
-        share = torch.softmax(_scores(core.z, reach, evidence), 1)
+        scores = _scores(core.z, reach, evidence)
+        share = torch.softmax(scores, 1)
         mean = share @ reach
         slope = core.z - zero.index_add(0, evidence.user, hit - count * mean)
         taken = torch.zeros(users, len(reach), dtype=zero.dtype, device=zero.device).index_add(0, evidence.user, count * share)
@@ -142,30 +143,32 @@ def newton(core: Core, evidence: Evidence, users: int, steps: int) -> Iterator[C
         curve = second_moment(taken, reach).index_add(0, evidence.user, outer, alpha=-1)
         curve = curve + torch.eye(reach.shape[1], dtype=zero.dtype, device=zero.device)
         step = torch.linalg.solve(curve, slope)
-        core = replace(core, z=core.z - _share(core.z, step, reach, hit, evidence)[:, None] * step)
+        core = replace(core, z=core.z - _share(core.z, scores, step, reach, hit, evidence)[:, None] * step)
         yield core
 
 
-def _share(z: Tensor, step: Tensor, reach: Tensor, hit: Tensor, evidence: Evidence) -> Tensor:
+def _share(z: Tensor, scores: Tensor, step: Tensor, reach: Tensor, hit: Tensor, evidence: Evidence) -> Tensor:
     """(U,): how much of its step each user takes, 1, 1/2, 1/4, ... or 0, so that it does not cost more than before.
 
-    hit: (M, D), as `Evidence.taken`, by what one unit of z adds to the scores of the items.
+    scores: (M, N), see `_scores`, at z. hit: (M, D), as `Evidence.taken`, by what one unit of z adds to the scores of the
+    items.
     """
     with torch.no_grad():
-        before = _cost(z, reach, hit, evidence)
+        before = _cost(z, scores, hit, evidence)
         most = before + 1e-5 * (1 + before.abs())  # a step at the minimum may cost more by rounding
         share = torch.ones_like(before)
         for _ in range(HALVINGS + 1):
-            worse = ~(_cost(z - share[:, None] * step, reach, hit, evidence) <= most)
+            there = z - share[:, None] * step
+            worse = ~(_cost(there, _scores(there, reach, evidence), hit, evidence) <= most)
             if not worse.any():
                 return share
             share = torch.where(worse, share / 2, share)
         return torch.where(worse, 0.0, share)
 
 
-def _cost(z: Tensor, reach: Tensor, hit: Tensor, evidence: Evidence) -> Tensor:
+def _cost(z: Tensor, scores: Tensor, hit: Tensor, evidence: Evidence) -> Tensor:
     """(U,): minus the log of prior and choices, but for a constant."""
-    each = evidence.count * torch.logsumexp(_scores(z, reach, evidence), 1) - (hit * z[evidence.user]).sum(1)
+    each = evidence.count * torch.logsumexp(scores, 1) - (hit * z[evidence.user]).sum(1)
     return (z.square().sum(1) / 2).index_add(0, evidence.user, each)
 
 

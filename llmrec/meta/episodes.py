@@ -19,6 +19,7 @@ from llmrec.adapters.lora import Adapter, lora_hook
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.slots import Readouts, query_readouts, support_readouts
+from llmrec.encoder.softmax import Targets, sampled_loss
 from llmrec.encoder.users import Prompts, prompts, states
 from llmrec.meta.inner import SupportLoss
 from llmrec.meta.losses import Loss, mean_by, softmax
@@ -41,17 +42,23 @@ class EpisodeSettings:
 
 
 def user_support(
-    model: SlotModel, items: Items, tasks: Tasks, settings: EpisodeSettings, loss: Loss = softmax
+    model: SlotModel, items: Items, tasks: Tasks, settings: EpisodeSettings
 ) -> tuple[Prompts, SupportLoss[Adapter]]:
-    """The prompts of T users and their support loss (T,), which looks at nothing but the supports."""
+    """The prompts of T users and their support loss (T,), which looks at nothing but the supports. It can be differentiated
+    once, in the adapter alone: for steps that nothing is learned through."""
     made = prompts(model, items, tasks, settings.max_slots, settings.n_adapted_blocks)
 
     @cache
-    def reads() -> Readouts:  # without a step nobody asks for them
-        return support_readouts(tasks, made.batch, settings.horizon, settings.reads)
+    def asked() -> tuple[Tensor, Tensor, Targets]:  # without a step nobody asks for them
+        return _targets(model, items, support_readouts(tasks, made.batch, settings.horizon, settings.reads), len(tasks))
 
     def support(adapter: Adapter) -> Tensor:
-        return _support(model, items, states(model, made, lora_hook(adapter)), reads(), len(tasks), loss)
+        found, (task, place, targets) = states(model, made, lora_hook(adapter)), asked()
+        if not len(targets.owner):  # as in `_support`
+            return found.sum() * torch.zeros(len(tasks), device=found.device)
+        stride, some = items.compared
+        each = sampled_loss(model.temperature * found[task, place], some.vectors, some.bias, targets, stride)
+        return each.new_zeros(len(tasks)).index_add(0, task, each)
 
     return made, support
 
@@ -122,6 +129,20 @@ def _support(model: SlotModel, items: Items, found: Tensor, reads: Readouts, use
     if items.compared[0] == 1:
         return mean_by(judged(loss, model.logits(vectors, items), reads), task, users)
     return mean_by(judged(loss, *against_some(model, vectors, items, reads)), task, users)
+
+
+def _targets(model: SlotModel, items: Items, reads: Readouts, users: int) -> tuple[Tensor, Tensor, Targets]:
+    """Of M readouts the task and the place in its prompt, int64 (M,), and their targets; shares are such that the losses of a
+    user add up to the mean over the readouts of `softmax`."""
+    device, stride = items.vectors.device, items.compared[0]
+    every = reads.task, reads.slot, reads.owner, reads.target, reads.place
+    task, slot, owner, target, place = (torch.from_numpy(part).to(device) for part in every)
+    weight = items.bias.new_ones(len(owner)) if reads.weight is None else torch.from_numpy(reads.weight).to(device)
+    count = torch.bincount(task, minlength=users)[task] * torch.bincount(owner, minlength=len(reads))
+    again = target % stride == 0
+    known = torch.stack([owner[again], target[again] // stride])
+    targets = Targets(owner, weight / count[owner], items.vectors[target], items.bias[target], place, known)
+    return task, len(model.prefix_ids) + slot, targets
 
 
 def against_some(model: SlotModel, vectors: Tensor, items: Items, reads: Readouts) -> tuple[Tensor, Readouts]:

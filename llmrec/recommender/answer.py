@@ -23,6 +23,7 @@ from llmrec.meta.gate import Choice
 from llmrec.ranking.rankers import AttributeRanker, CandidateRanker, TransformerRanker, already_read, checked_scores
 from llmrec.ranking.two_stage import retrieve, retrieve_by_attributes, search_queries
 from llmrec.recommender import ruled
+from llmrec.recommender.predicting import beliefs_of, log_likes
 from llmrec.recommender.state import State
 from llmrec.recommender.user_adapter import UserAdapter
 from llmrec.rules.applied import CatalogueRules
@@ -60,7 +61,8 @@ class Request:
     None for all. Of these an answer gives what is offered, see `State.offered`. steps: inner steps on each support, 0 for the
     initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers. context:
     one row, what is known of the request; None for nothing. adapter: reads every history, in place of one that is adapted to
-    it; `steps` then says nothing. rules: of the shop.
+    it; `steps` then says nothing. rules: of the shop. avoid_disliked: whether the order also goes by how likely
+    candidates are liked.
     `answer_everybody` fills in the rest. applied: the rules over the catalogue; a scene gives them, applied to its own table of
     items. barred: csr bool (A, N), items that single askers must not get; None for none.
     """
@@ -75,6 +77,7 @@ class Request:
     applied: CatalogueRules | None = None
     barred: sparse.csr_array | None = None
     adapter: UserAdapter | None = None
+    avoid_disliked: bool = False
 
     def of(self, askers: np.ndarray) -> Request:
         """The request of some of the askers, in the order given."""
@@ -93,6 +96,8 @@ def answer_under_rules(
     state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request
 ) -> tuple[Answer, Request]:
     """As `answer_everybody`, and the request with its rules applied."""
+    if request.avoid_disliked:
+        beliefs_of(state, "recommend(avoid_disliked=True)")
     request = ruled.prepared(state, asked, _offered(state, request))
     return ruled.checked(_answer_everybody(state, known, asked, attributes, request), request), request
 
@@ -241,6 +246,8 @@ def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
         found = ruled.widened(tasks, request, bring)
         fitted = state.rankers_for(request.filter_viewed).over(state.retrieval.counts, already_read(tasks, reading))
         value = checked_scores(fitted if request.ranker is None else request.ranker, tasks, found)
+    if request.avoid_disliked:
+        value = value + log_likes(state, tasks, found)
     return _best(state, tasks, reading, found, value, request, took)
 
 

@@ -1,8 +1,9 @@
 """Settings chosen from the data: facts in, one setting out, each with what it rests on.
 
 The rules were written on Amazon beauty, MovieLens-1M and the Complete Journey, on validation users; figures of test users
-stand beside that of `user_encoder` too. They replace choices that were made there by the name of the data set;
-`training/LOG.md` has the figures that they reach together.
+stand beside that of `user_encoder` too. They replace recipes, settings that were tuned on validation for each of these data
+sets and chosen by its name; commit 42d4fb1 is the last that has them. `training/LOG.md` has the figures that the rules reach
+together.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def facts(dataset: Dataset, blend_users: int) -> Facts:
 def horizon(facts: Facts) -> int:
     """Baskets that count as next: a tenth of a median history, 1 to 10.
 
-    The recipes that were tuned on validation have 1 for beauty (median 4 baskets), 10 for MovieLens (92) and 3 for the Complete
-    Journey (42); this gives 1, 9 and 4, with which the figures of the log were reached.
+    The recipes have 1 for beauty (median 4 baskets), 10 for MovieLens (92) and 3 for the Complete Journey (42); this gives 1, 9
+    and 4, with which the figures of the log were reached.
     """
     return int(np.clip(round(facts.baskets / 10), 1, 10))
 

@@ -21,7 +21,6 @@ from llmrec.data.user_tables import no_users
 from llmrec.encoder.backbone import TextModel, load_text
 from llmrec.encoder.catalogues import over
 from llmrec.encoder.items import Centring, encode_texts, item_texts
-from llmrec.encoder.templates import load_template
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, WeightsError
 from llmrec.models.text_match import Vocabulary, vocabulary
@@ -39,7 +38,7 @@ def places(state: State, catalogue: Catalogue) -> np.ndarray:
     """int64 (M,): which item of the recommender each is, by id and text, and -1 for one that it does not know. The same id
     under another text is another item: ids of two shops may mean nothing to each other. A removed item is known here."""
     place = np.array(Ids(state.catalogue.ids.values).find(catalogue.ids.values), np.int64)
-    template = load_template(state.settings.item_template)
+    template = state.item_template
     mine, theirs = item_texts(state.catalogue, template), item_texts(catalogue, template)
     return np.array([at if at >= 0 and mine[at] == text else -1 for at, text in zip(place, theirs, strict=True)], np.int64)
 
@@ -104,6 +103,7 @@ def _placed(state: State, catalogue: Catalogue, text: torch.Tensor, words: spars
         known=KnownUsers((nobody,)),
         people=None if state.people is None else no_users(state.people.encoding),
         trained=0,
+        signed=None,  # its items are those of the catalogue before
     )
 
 
@@ -133,7 +133,7 @@ def new_texts(
     """
     text_model, centre = text_encoder(state, weights, cache)
     if raw is None:
-        texts = item_texts(catalogue, load_template(state.settings.item_template))
+        texts = item_texts(catalogue, state.item_template)
         raw = encode_texts(text_model, [texts[item] for item in new], cache)
     return centre(raw)
 
@@ -149,7 +149,7 @@ def _centring(state: State, text_model: TextModel, weights: Weights, cache: Path
     known = known if len(known) else np.arange(len(state.catalogue))
     some = known[np.linspace(0, len(known) - 1, min(SAMPLE, len(known))).astype(int)]
     part = Catalogue(state.catalogue.ids.take(some), state.catalogue.table.take(pa.array(some)))
-    raw = encode_texts(text_model, item_texts(part, load_template(state.settings.item_template)), cache)
+    raw = encode_texts(text_model, item_texts(part, state.item_template), cache)
     unit = state.model.text.cpu().numpy()[some]
     if raw.shape[1] == unit.shape[1]:
         c, r = unit.astype(np.float64), raw.astype(np.float64)

@@ -25,7 +25,6 @@ from llmrec.data.user_tables import UserTable
 from llmrec.encoder.catalogues import over
 from llmrec.encoder.items import item_texts
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.encoder.templates import load_template
 from llmrec.encoder.weights import Weights
 from llmrec.index.faiss_index import Index, add, build, remove
 from llmrec.ranking.catalogues import counts_over, with_likeness, words_over
@@ -71,7 +70,7 @@ def with_values(state: State, rows: np.ndarray, values: pa.Table, weights: Weigh
     """With other values in some columns of the items `rows`, int64 (n,), see `updated`. Items whose text changes by that are
     encoded again, and keep what they learned beside their text; those whose attributes change move by these. Raises as
     `with_items`."""
-    catalogue, template = updated(state.catalogue, rows, values), load_template(state.settings.item_template)
+    catalogue, template = updated(state.catalogue, rows, values), state.item_template
     old, new = (_some(each, rows) for each in (state.catalogue, catalogue))
     reworded = rows[_differ(read_words(old), read_words(new))]
     told = _differ(item_texts(old, template), item_texts(new, template))

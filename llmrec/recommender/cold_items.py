@@ -71,16 +71,15 @@ def _events(after: Tasks) -> np.ndarray:
     return expand_ranges(after.split, after.stop)[1]
 
 
-def keep_likeness(model: SlotModel, text: torch.Tensor | None = None) -> None:
+def keep_likeness(model: SlotModel) -> None:
     """Begin with the projection that keeps most of the inner products of texts: onto their principal directions.
 
     A random one, which `SlotModel` begins with where the transformer is narrower than the text model, loses what items that are
-    known by their texts alone live on. text: float32 (M, d_text), of other catalogues too; None for the model's own.
+    known by their texts alone live on.
     """
-    text = model.text if text is None else text
     width, wide = model.project.weight.shape
     if width < wide:  # otherwise nothing is lost
-        _, directions = torch.linalg.eigh((text.T @ text).double())  # ascending
+        _, directions = torch.linalg.eigh((model.text.T @ model.text).double())  # ascending
         with torch.no_grad():
             model.project.weight.copy_(directions[:, -width:].T)
 

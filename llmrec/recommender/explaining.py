@@ -22,11 +22,11 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.ids import Ids
 from llmrec.data.requests import answer_table
 from llmrec.data.tasks import Tasks, full_histories, without_history
-from llmrec.encoder.templates import Template
 from llmrec.encoder.threads import threads_for
 from llmrec.encoder.users import PromptReading, batches
 from llmrec.errors import ShortAnswerWarning
 from llmrec.index.candidates import Candidates
+from llmrec.prompts import Template
 from llmrec.ranking.ranker import rank
 from llmrec.ranking.rankers import (
     EVERY_INPUT,

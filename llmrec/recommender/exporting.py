@@ -20,7 +20,6 @@ from torch import Tensor
 
 from llmrec.data.requests import check_count
 from llmrec.encoder.sentence_folder import save_sentence_transformer
-from llmrec.encoder.templates import load_template
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.index.forks import check_process
@@ -58,8 +57,8 @@ def export(state: State, folder: str | Path, weights: Weights, vectors: bool, li
             pq.write_table(_table(state, state.model.text), to / TEXTS)
             (to / ENCODER).mkdir()
             save_sentence_transformer(to / ENCODER, *texts)
-            template = load_template(state.settings.item_template).text
-            (to / ENCODER / "README.md").write_text(_CARD.format(template=template.strip()), encoding="utf-8")
+            card = _CARD.format(template=state.item_template.text.strip())
+            (to / ENCODER / "README.md").write_text(card, encoding="utf-8")
 
     write_folder(folder, write, KIND, {"items": len(state.catalogue)})
 
@@ -73,7 +72,7 @@ vectors = SentenceTransformer("encoder").encode(["Blue mug"])
 ```
 
 Vectors are centred by the mean over the catalogue and of unit length, as those of the items in `text_vectors.parquet` are. An
-item's text is written by this template, in which a line with a missing value is left out:
+item's text is written by this template of jinja2:
 
 ```
 {template}

@@ -52,10 +52,12 @@ from llmrec.recommender.pipeline import (
     tuning_users,
     with_long_supports,
 )
+from llmrec.recommender.predicting import learn_signed
 from llmrec.recommender.run import BASE, Run, found_done, planned
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.state import State
+from llmrec.recommender.templates import fitted_templates
 
 SMALL_WIDTH, SMALL_BLOCKS, SMALL_HEADS = 128, 2, 4
 MOST_HELD_OUT = 2000  # users for the initialisation, and as many for gate and blend; the base learns from all others
@@ -77,6 +79,20 @@ class UserSplit:
     blend: np.ndarray
 
 
+@dataclass(frozen=True)
+class TrainedBase:
+    """A base as training left it, and what the rest of a fit goes on with.
+
+    settings: with a value for everything. done: what training took. rng: the generator, where training left it.
+    """
+
+    model: SlotModel
+    settings: Settings
+    split: UserSplit
+    done: Pretrained
+    rng: np.random.Generator
+
+
 def fit(
     dataset: Dataset,
     weights: Weights,
@@ -93,15 +109,31 @@ def fit(
     Raises DataError when no history is long enough to learn from, and for a device that is not here; ArtefactError for
     checkpoints of another run.
     """
+    base = fit_base(dataset, weights, settings, seed, stages, cache, minutes, run)
+    return fit_rest(dataset, base, seed, stages, run)
+
+
+def fit_base(
+    dataset: Dataset,
+    weights: Weights,
+    settings: Settings,
+    seed: int,
+    stages: Stages,
+    cache: Path | None,
+    minutes: float | None = None,
+    run: Run = Run(),  # noqa: B008  (frozen)
+) -> TrainedBase:
+    """The first half of `fit`, by all processes of `run` together: settings, users, and a trained base. Arguments as there."""
     settings = chosen(settings, dataset, stages)
     rng = np.random.default_rng(seed)
     split = split_users(dataset, np.arange(dataset.n_users), settings, rng)
-    model = new_base(dataset, split.base, weights, settings, seed, stages, cache)
-    settings = planned(
-        run, model, dataset, settings, seed, minutes, lambda: in_time(minutes, model, dataset, split.base, settings, stages)
-    )
-    train_base(model, dataset, split.base, settings, rng, stages, run)
-    return fit_rest(dataset, split, model, settings, seed, rng, stages, run)
+    with run.processes.main_first():  # the others find the text vectors in the cache, and the plan
+        model = new_base(dataset, split.base, weights, settings, seed, stages, cache)
+        settings = planned(
+            run, model, dataset, settings, seed, minutes, lambda: in_time(minutes, model, dataset, split.base, settings, stages)
+        )
+    done = train_base(model, dataset, split.base, settings, rng, stages, run)
+    return TrainedBase(model, settings, split, done, rng)
 
 
 def chosen(settings: Settings, dataset: Dataset, stages: Stages) -> Settings:
@@ -188,15 +220,13 @@ def train_base(
 
 def fit_rest(
     dataset: Dataset,
-    split: UserSplit,
-    model: SlotModel,
-    settings: Settings,
+    trained: TrainedBase,
     seed: int,
-    rng: np.random.Generator,
     stages: Stages,
     run: Run = Run(),  # noqa: B008  (frozen)
 ) -> State:
     """Everything above a trained base: counts, index, initialisation, rankers. run: where meta-learning leaves checkpoints."""
+    model, settings, split, rng = trained.model, trained.settings, trained.split, trained.rng
     newest = newest_items(dataset, split.blend) if settings.cold_items else None
     if settings.cold_items:
         value_cold_items(model, newest, settings, stages)
@@ -229,7 +259,8 @@ def fit_rest(
     known = KnownUsers((replace(dataset, user_attributes=None),))
     init, core = (None if learned.lora is None else learned.lora.init), (None if learned.core is None else learned.core.start)
     parts = model, items, init, retrieval, rankers, unseen, dataset.catalogue, known
-    state = State(settings, *parts, gate, seed=seed, core=core)
+    signed = learn_signed(dataset, model.text.cpu().numpy(), settings, seed, stages)
+    state = State(settings, *parts, gate, seed=seed, core=core, signed=signed, templates=fitted_templates(settings))
     if dataset.user_attributes is None:
         return state
     return replace(state, people=UserTable(dataset.users, dataset.user_attributes), by_attributes=by_attributes)

@@ -16,7 +16,6 @@ from llmrec.encoder.backbone import Backbone, TextModel
 from llmrec.encoder.dates import moments
 from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.encoder.templates import history_words, load_template
 from llmrec.encoder.users import Read
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
@@ -24,6 +23,7 @@ from llmrec.index.faiss_index import build as build_index
 from llmrec.index.tuning import QUERIES, Tuned
 from llmrec.meta.adaptable import Base
 from llmrec.meta.inner import Initialisation, initialisation
+from llmrec.prompts import history_words, load_template
 from llmrec.ranking.features import features
 from llmrec.ranking.groups import FEATURES as GROUP_FEATURES
 from llmrec.ranking.groups import fit_groups
@@ -79,7 +79,7 @@ def new_model(
     if not (given is None is dataset.context) and not words:
         raise DataError(
             f"history_template: {settings.history_template!r} has no words, expected at least one, to carry attributes of "
-            "users and context; put some before {history}"
+            "users and context; put some before {{ history }}"
         )
     n_user = 0 if given is None else given.encoding.width
     n_context = 0 if dataset.context is None else dataset.context.width

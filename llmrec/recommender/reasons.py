@@ -49,7 +49,7 @@ class Explaining:
 
         users, k, filter_viewed, histories, columns, context, rules: as in `recommend`. items: ids to explain; None for what
             `recommend` gives. events: past items to name for each item, at most. template: of the sentences, "explanation" or a
-            file like prompts/explanation.txt. signals: add a column for the share of each signal (Shapley values).
+            file like prompts/explanation.jinja. signals: add a column for the share of each signal (Shapley values).
 
         Returns a frame `user_id, item_id, score, rank, because_item_id, contribution, signal, sentence` with the rows of
         `recommend(users, k)`, or with `items` of `recommend(users, len(items), items_to_recommend=items)`, each once for every

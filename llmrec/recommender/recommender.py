@@ -44,6 +44,7 @@ from llmrec.recommender.fit import fit
 from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, events_to_evaluate, user_table
 from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.portable import Portable
+from llmrec.recommender.predicting import Predicting
 from llmrec.recommender.reasons import Explaining
 from llmrec.recommender.run import Run, checkpoint_folder
 from llmrec.recommender.saving import load_state
@@ -59,7 +60,7 @@ from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
 
 
-class Recommender(Upkeep, Portable, Explaining, Shared):
+class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
@@ -224,6 +225,7 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         context: Mapping[str, Any] | None = None,
         rules: Rules | None = None,
         adapter: UserAdapter | None = None,
+        avoid_disliked: bool = False,
     ) -> Any:
         """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
         known.
@@ -248,6 +250,7 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
             them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
         rules: of the shop, such as `Rules(filters=["price < 50"], at_most={"brand": 1})`; see `llmrec.rules.Rules`.
         adapter: what `adapt` gave, or `UserAdapter.from_pretrained`; every history is read under it, without other steps.
+        avoid_disliked: multiply the odds of each candidate by the probability that it is liked, see `predict`.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
@@ -277,7 +280,9 @@ class Recommender(Upkeep, Portable, Explaining, Shared):
         asked = asked_by(state, users, histories, columns, self._frame, "recommend")
         here = context_of(state, context)
         check_process()
-        request = Request(k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter)
+        request = Request(
+            k, filter_viewed, allowed, how, ranker, here, checked_rules(rules), adapter=adapter, avoid_disliked=avoid_disliked
+        )
         found, request = answer_under_rules(state, asked.known, asked.users, asked.attributes, request)
         warn_of_rules(state.catalogue, request.applied, k, asked.users, pins_shown(found.asker, found.item, request.applied))
         short = shortage(found.asker, asked.users, k, request.applied)

@@ -46,6 +46,8 @@ from llmrec.recommender.settings import Settings
 from llmrec.recommender.settings_file import filled
 from llmrec.recommender.shop_format import loaded_format, saved_format
 from llmrec.recommender.state import State
+from llmrec.recommender.templates import loaded_templates, saved_templates
+from llmrec.signed.beliefs import from_parts, to_parts
 from llmrec.store import (
     library_version,
     load_arrays,
@@ -139,8 +141,12 @@ def save_state(folder: Path, state: State, histories: bool, also: Callable[[Path
         "gate": None if state.gate is None else state.gate.to_dict(),
         "tuned": None if state.retrieval.index.tuned is None else asdict(state.retrieval.index.tuned),
     }
+    if state.templates is not None:
+        meta["templates"] = saved_templates(state.templates)
     if state.catalogue.attributes is not None:
         meta["item_attributes"] = asdict(state.catalogue.attributes.encoding)
+    if state.signed is not None:
+        meta["signed"] = to_parts(state.signed)[1]
     write_folder(folder, write, KIND, meta)
 
 
@@ -148,7 +154,7 @@ def load_state(folder: Path, device: str) -> State:
     """Read a state back; the index is built anew from the vectors, and searched as it was tuned before.
 
     Raises ArtefactError for any byte that has changed and for a folder that a newer llmrec saved, DataError for a device that
-    is not available.
+    is not available, TemplateError where a template is another one than it was fitted with.
 
     Where it was made does not matter: everything goes to `device`, the index too if faiss can use that, unless it was kept
     on the CPU on purpose.
@@ -164,6 +170,7 @@ def load_state(folder: Path, device: str) -> State:
     index = saved.index if saved.index.device == "cpu" else replace(saved.index, device=None)
     settings = replace(saved, device=device, index=index)
     check_settings(settings)
+    templates = loaded_templates(meta.get("templates"), settings, folder)
     gone, hidden = arrays.get("gone", np.zeros(0, np.int64)), arrays.get("hidden")
     told = meta.get("item_attributes")  # there alone where it was fitted with some
     of_items = None if told is None else Attributes(Encoding.from_dict(told), arrays["item_attributes"])
@@ -234,6 +241,8 @@ def load_state(folder: Path, device: str) -> State:
         hidden=hidden,
         vocabulary=_vocabulary(folder / WORDS, _under(arrays, "vocabulary.")),
         table_format=loaded_format(meta.get("table_format")),  # nor this
+        signed=from_parts(_under(arrays, "signed."), meta["signed"]) if "signed" in meta else None,
+        templates=templates,  # nor these
     )
 
 
@@ -283,6 +292,8 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         arrays |= {"vocabulary.rarity": state.vocabulary.rarity, "vocabulary.unseen": np.array([state.vocabulary.unseen])}
     if state.init is not None:
         arrays["log_rate"] = state.init.log_rate.cpu().numpy()
+    if state.signed is not None:
+        arrays |= {f"signed.{name}": values for name, values in to_parts(state.signed)[0].items()}
     if state.core is not None:
         arrays |= {f"core.{name}": getattr(state.core, name).cpu().numpy() for name in CORE}
     return arrays

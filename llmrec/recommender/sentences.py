@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmrec.data.dataset import Catalogue
-from llmrec.encoder.templates import Template, load_template
 from llmrec.errors import TemplateError
+from llmrec.prompts import Template, load_template
 
 LONGEST = 80  # letters of a title
 KINDS = (
@@ -25,17 +25,20 @@ KINDS = (
 def load_sentences(name: str | Path) -> Template:
     """A template of explanations, packaged or a file.
 
-    Each line is for one of KINDS: it names that as an optional variable, which is then the title of the past item, or of the
-    item itself where no past item is named. `{item}` is always the title of the item; without a title the id stands for it.
+    It has a sentence for each of KINDS, in `{% if cooccurrence %}`: an optional variable, which is then the title of the past
+    item, or of the item itself where no past item is named. `item` is always the title of the item; without one the id stands
+    for it.
     Raises TemplateError for a template that cannot be read, and for variables that an explanation does not have.
     """
     template = load_template(name)
     known = (*KINDS, "item")
-    if wrong := [field for field in template.fields if field not in known]:
+    if wrong := [one for one in template.header.variables if one not in known]:
         raise TemplateError(f"{template.source}: expected variables out of {', '.join(known)}, got {', '.join(wrong)}")
-    if wrong := [field for field in template.required if field != "item"]:
-        told = ", ".join(f"{{{field}?}}" for field in wrong)
-        raise TemplateError(f"{template.source}: only {{item}} is in every explanation; write {told}")
+    if wrong := [one for one in template.header.required if one != "item"]:
+        raise TemplateError(
+            f"{template.source}: only item is in every explanation; write {', '.join(wrong)} under `optional` in the "
+            "front matter"
+        )
     return template
 
 

@@ -18,6 +18,7 @@ from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.user_core import UserCore
 from llmrec.models.text_match import Vocabulary
+from llmrec.prompts import Template, load_template
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.adapting import Adapting, adapting
@@ -25,6 +26,7 @@ from llmrec.recommender.pipeline import new_index
 from llmrec.recommender.remembered import Remembered
 from llmrec.recommender.settings import Settings
 from llmrec.rules.applied import KnownRules
+from llmrec.signed.beliefs import Beliefs
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,8 @@ class State:
     hidden: bool (N,), items that are not recommended for now; None for none. Removed items are those of `Ids.gone`.
     vocabulary: of `ItemStatistics.words`; None where it is that of the catalogue's texts, as before any of them changed.
     table_format: how the shop writes its files, as far as `saved_format` keeps it; None where that is not known.
+    signed: what was learned of likes and dislikes; None where the events had too few of them.
+    templates: of item texts and of histories, as it was fitted with; None where it was saved before they were kept.
     """
 
     settings: Settings
@@ -68,12 +72,19 @@ class State:
     hidden: np.ndarray | None = None
     vocabulary: Vocabulary | None = None
     table_format: TableFormat | None = None
+    signed: Beliefs | None = None
+    templates: tuple[Template, Template] | None = None
 
     @property
     def histories(self) -> Dataset:
         """All known users with all their events as one dataset. After `observe` it is made when it is first asked for, which
         takes longer the more events there are; `known.of` gives only those of some users."""
         return self.known.dataset
+
+    @property
+    def item_template(self) -> Template:
+        """What item texts are written by."""
+        return load_template(self.settings.item_template) if self.templates is None else self.templates[0]
 
     @cached_property
     def adapting(self) -> Adapting:

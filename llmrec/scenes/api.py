@@ -37,7 +37,7 @@ from llmrec.scenes.ranked import RankedShelf
 from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
 from llmrec.scenes.shelf import SceneItems
-from llmrec.scenes.tables import fitting_sizes, known_worlds, labels, named_tables, shown
+from llmrec.scenes.tables import check_enough, fitting_sizes, known_worlds, labels, named_tables, shown
 from llmrec.store import save_arrays, write_folder
 
 KIND = "known scenes"
@@ -162,6 +162,7 @@ class Scenes:
             say(f"{sum(one.n_events for one in datasets.values()):,} events over {len(datasets)} catalogues")
         if scene is not None:
             check_column(datasets[scene].catalogue.table.column_names, names, scene, of_events)
+            check_enough(datasets[scene], scene, of_events, holdout, settings)
         with stages("encode", f"{sum(one.n_items for one in datasets.values()):,} item texts"):
             reads = self._reader(repeat_purchases)
             shelves = {name: reads(dataset.catalogue) for name, dataset in datasets.items()}
@@ -342,6 +343,16 @@ class Scenes:
         if isinstance(events, Dataset):
             return events, None
         return build(events, items, columns, item_columns, cleaning, self.seed)
+
+
+def check_scenes(events: Any, items: Any, scene: str, cleaning: Cleaning = Cleaning()) -> None:  # noqa: B008  (frozen)
+    """Raises what `Scenes.fit(events, items, scene=scene)` would for a column that is not there, and for fewer than two scenes
+    that can be learned from, before the recommender that is to read for them is trained."""
+    names = event_names(events, items, None)
+    of_events = is_of_events(names, items, scene)
+    dataset = build(events, items, with_scene(None, scene) if of_events else None, cleaning=cleaning)[0]
+    check_column(dataset.catalogue.table.column_names, names, scene, of_events)
+    check_enough(dataset, scene, of_events, (), LearnSettings(parts=0))
 
 
 def _check_new(known: Known, scene: Any) -> None:

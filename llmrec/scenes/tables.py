@@ -14,8 +14,8 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.requests import as_ids
 from llmrec.encoder.backbone import TextModel
 from llmrec.encoder.items import catalogue_vectors, item_texts
-from llmrec.encoder.templates import load_template
 from llmrec.errors import DataError, SchemaError
+from llmrec.prompts import load_template
 from llmrec.scenes.learning import LearnSettings
 from llmrec.scenes.new import customers
 from llmrec.scenes.shelf import SceneItems, Shelf, shelve
@@ -71,13 +71,31 @@ def known_worlds(
         cut = parts_by_events if of_events else parts_by
         every = cut(datasets[column], shelves[column], column, holdout, repeat_purchases)
     worlds = {name: world for name, world in every.items() if not too_small(world, settings)}
-    if len(worlds) < 2:
-        names = ", ".join(map(repr, worlds)) or "none"
+    _check_two(list(worlds), settings)
+    return worlds, [name for name in every if name not in worlds]
+
+
+def check_enough(dataset: Dataset, column: str, of_events: bool, holdout: Iterable[Any], settings: LearnSettings) -> None:
+    """Raises DataError where `known_worlds` would for the scenes of one catalogue, before anything is encoded."""
+    label = np.array(dataset.scenes) if of_events else labels(dataset.catalogue, column)
+    found = []
+    for name in _but(label, holdout, f"the {'events' if of_events else 'items'}' {column!r}"):
+        part, among = dataset.counted, label == name
+        if of_events:
+            assert dataset.scene is not None
+            part, among = dataset.keep(dataset.scene == dataset.scenes.index(name)).counted, np.ones(dataset.n_items, bool)
+        if not _small(part, customers(part, among), among, settings):
+            found.append(name)
+    _check_two(found, settings)
+
+
+def _check_two(names: list[str], settings: LearnSettings) -> None:
+    if len(names) < 2:
         raise DataError(
             f"data: expected two known scenes or more, with {LEAST_ITEMS} items and {room(settings)} customers who came twice "
-            f"in each, got {names}; each is left out once, to learn what a new one needs. Bring more"
+            f"in each, got {', '.join(map(repr, names)) or 'none'}; each is left out once, to learn what a new one needs. "
+            "Bring more"
         )
-    return worlds, [name for name in every if name not in worlds]
 
 
 def world_of(dataset: Dataset, shelf: SceneItems, again: bool) -> World:
@@ -138,7 +156,11 @@ def _asked(world: World) -> int:
 
 def too_small(world: World, settings: LearnSettings) -> bool:
     """Whether nothing can be learned from a scene."""
-    return len(world.shelf.items) < LEAST_ITEMS or _asked(world) < room(settings)
+    return _small(world.dataset, world.users, world.shelf.among, settings)
+
+
+def _small(dataset: Dataset, users: np.ndarray, among: np.ndarray, settings: LearnSettings) -> bool:
+    return int(among.sum()) < LEAST_ITEMS or len(last_steps(dataset, users, among)) < room(settings)
 
 
 def check_size(worlds: Mapping[str, World], settings: LearnSettings) -> None:

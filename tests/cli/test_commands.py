@@ -18,6 +18,7 @@ from llmrec import Recommender, Weights, doctor
 from llmrec.cli import main
 from llmrec.cli.evaluating import readable
 from llmrec.cli.options import FormatOptions
+from llmrec.cli.prompting import prompt
 from llmrec.data.table_format import TableFormat
 from llmrec.screen import Screen
 
@@ -32,8 +33,13 @@ PATHS = {  # what to type after the name so that a path, and nothing else, is wr
     "export": ["gone", "--out", "out"],
     "demo": ["--events", "gone.csv", "--items", "gone.csv"],
     "doctor": ["--config", "gone.yaml"],
+    "prompt show": ["gone/x.jinja"],
+    "prompt check": ["gone.jinja"],
+    "prompt render": ["item", "--items", "gone.csv"],
 }
-COMMANDS = sorted(main.commands)
+COMMAND = {name: one for name, one in main.commands.items() if name != "prompt"}
+COMMAND |= {f"prompt {name}": one for name, one in prompt.commands.items()}
+COMMANDS = sorted(COMMAND)
 WORDS = ("red mug", "blue lamp", "green rope", "small tent", "large soap")
 WHEN = 1_700_000_000
 
@@ -41,7 +47,8 @@ WHEN = 1_700_000_000
 def run(*words: str | Path, code: int = 0) -> Result:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = CliRunner().invoke(main, [str(word) for word in words])
+        named = str(words[0]).split() if words[0] in COMMAND else [str(words[0])]
+        result = CliRunner().invoke(main, [*named, *map(str, words[1:])])
     assert result.exit_code == code, (result.output, result.exception)
     return result
 
@@ -123,7 +130,7 @@ def test_a_wrong_path_is_one_line_and_exit_code_2(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_may_stand_in_a_file_and_what_is_typed_wins(name, tmp_path, monkeypatch):
-    command, seen = main.commands[name], []
+    command, seen = COMMAND[name], []
     monkeypatch.setattr(command, "callback", lambda **given: seen.append(given))
     typed, lines = [], []
     one_of_each: dict[str, click.Parameter] = {}  # --json stands for --format json

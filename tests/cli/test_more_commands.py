@@ -205,6 +205,8 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
         ("fit orders.csv --out new --scene Farbe", "got 'Farbe'; the items have"),
         ("fit orders.csv --items products.csv --out new --scene Farbe", "the items have Artikelnr, Bezeichnung"),
         ("fit orders.csv --out new --scene user_id", "which every event needs"),
+        ("fit first.csv --items new_products.csv --out new --scene Kanal", "customers who came twice in each, got none"),
+        ("fit first.csv --items new_products.csv --out new --scene Warengruppe", "customers who came twice in each, got none"),
         ("fit orders.csv --out new --users few.yaml", "users: "),
         ("fit orders.csv --out new --users products.csv", '--user-columns "'),
         ("fit orders.csv --out new --users people.csv --user-columns Kdnr=user_id", "--user-columns names 'Kdnr'"),

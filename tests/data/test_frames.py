@@ -160,3 +160,12 @@ def test_codes_are_ascending_and_ignore_chunks_and_unused_categories():
     unused = pa.chunked_array([pa.DictionaryArray.from_arrays(np.array([1, 1]), pa.array(["x", "y"]))])
     assert coded(unused)[1] == ["y"]
     assert coded(pa.chunked_array([], pa.string()))[1] == []
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+def test_whole_numbers_are_coded_alike_in_tables_long_and_short(monkeypatch, few):
+    monkeypatch.setattr("llmrec.data.frames.FEW", few)
+    code, values = coded(pa.chunked_array([[7, -2], [7, 2**62]]))
+    assert (code.dtype, code.tolist(), values) == (np.int64, [1, 0, 1, 2], [-2, 7, 2**62]) and type(values[0]) is int
+    assert coded(pa.chunked_array([[7, None, -2]]))[0].tolist() == [1, -1, 0]
+    assert coded(pa.chunked_array([], pa.int64()))[1] == []

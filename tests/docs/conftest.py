@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from language_models import write_tiny
 
 from llmrec import OuterSettings, Recommender, Scenes, Settings, Weights
 from llmrec.ranking.ranker import RankerSettings
@@ -94,7 +95,7 @@ def tiny(tiny_folders: dict[str, Path], tiny_settings: Any, tmp_path_factory: py
 
 
 @pytest.fixture(scope="session")
-def made(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tiny: Tiny, tiny_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that pages read."""
     folder = tmp_path_factory.mktemp("pages")
     names = ("user_id", "item_id", "timestamp", "price")
@@ -108,6 +109,8 @@ def made(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(folder / f"{name}_events.csv", ("user_id", "item_id", "timestamp"), rows)
     (folder / "orders.csv").write_bytes(orders().encode("latin-1"))
     (folder / "tiny.yaml").write_text(tiny.settings.to_yaml(), encoding="utf-8")
+    (folder / "smollm2").mkdir()
+    write_tiny("llama", tiny_folders["llama"], folder / "smollm2")
     with pytest.MonkeyPatch.context() as patch:
         tiny.stand_in(patch)
         fitted = Recommender().fit(str(folder / "events.csv"), str(folder / "items.csv"), verbose=False)

@@ -25,7 +25,7 @@ from llmrec.errors import LlmrecError
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```\n(?:\n*```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
-NOT_RUN = ("doctor", "demo")  # tested elsewhere, and slow
+NOT_RUN = ("doctor", "demo", "weights")  # tested elsewhere, and slow
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from llmrec.encoder.backbone import Backbone, load_body, load_text, random_body, save_model
+from llmrec.encoder.backbone import Backbone, load_body, load_text, save_model, small_body
 from llmrec.encoder.weights import Weights
 from llmrec.errors import WeightsError
 
@@ -138,21 +138,17 @@ def test_more_layers_than_there_are(tiny_weights):
             load_body(tiny_weights, layers)
 
 
-def test_a_random_body_has_the_same_shape_and_other_weights(body, embeds):
-    one, same, other = random_body(body, 0), random_body(body, 0), random_body(body, 1)
-    assert {n: t.shape for n, t in one.state_dict().items()} == {n: t.shape for n, t in body.state_dict().items()}
+def test_a_small_body_is_its_seed_s_causal_and_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    one, same, other = (small_body(32, 2, 4, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    embeds = torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(0))
     assert torch.equal(one(embeds), same(embeds))
     assert not torch.allclose(one(embeds), other(embeds))
     assert torch.equal(one.train()(embeds), one.eval()(embeds))  # no dropout in it, as there is none in the pretrained one
     changed = embeds.clone()
     changed[:, 5:] = 0
     torch.testing.assert_close(one(changed)[:, :5], one(embeds)[:, :5], **CLOSE)
-
-
-def test_a_random_body_leaves_the_global_generator_alone(body):
-    before = torch.random.get_rng_state()
-    random_body(body, 0)
-    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_training_mode_changes_nothing(body, embeds):

@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import first_baskets
 from llmrec.encoder.catalogues import over
 from llmrec.encoder.model import SlotModel
+from llmrec.encoder.train import trainable
+from llmrec.encoder.users import prompt_reading, prompts, user_vectors
+from llmrec.errors import DataError
+
+
+def scores(model: SlotModel, dataset: Dataset) -> np.ndarray:
+    tasks, items = first_baskets(dataset, np.arange(dataset.n_users), 1, 1), model.items()
+    made = prompts(model, items, tasks, 16, 1)
+    return prompt_reading(model, items, user_vectors(model, made), made.batch).table()
+
+
+def test_the_same_texts_get_the_same_vectors_and_scores_in_any_order(slot_model, random_shop):
+    order = np.random.default_rng(0).permutation(random_shop.n_items)
+    one, two = over(slot_model, slot_model.text), over(slot_model, slot_model.text[torch.from_numpy(order)])
+    torch.testing.assert_close(two.items().vectors, one.items().vectors[torch.from_numpy(order)])
+    place = np.argsort(order)
+    moved = replace(random_shop, item=place[random_shop.item].astype(np.int32))
+    np.testing.assert_allclose(scores(two, moved), scores(one, random_shop)[:, order], rtol=1e-4, atol=1e-5)
+
+
+def test_items_that_are_not_known_are_their_texts_alone_and_nothing_of_an_item_is_trained(slot_model):
+    made = over(slot_model, slot_model.text)
+    items = made.items()
+    torch.testing.assert_close(items.vectors, slot_model.project(slot_model.text))
+    assert (items.bias == items.bias[0]).all() and (items.repeat == slot_model.repeat).all()
+    assert not {name for name, _ in trainable(made)} & {"id_embedding", "bias", "repeat_delta"}
+
+
+def test_texts_of_another_width_are_refused(slot_model):
+    with pytest.raises(DataError, match=r"text: expected vectors of width 32, got shape \(3, 8\)"):
+        over(slot_model, torch.zeros(3, 8))
 
 
 def test_known_items_are_as_they_were_and_new_ones_their_text(slot_model):

@@ -10,9 +10,9 @@ from llmrec.data.ids import Ids
 from llmrec.encoder import items
 from llmrec.encoder.backbone import TextModel, load_text
 from llmrec.encoder.items import Centring, catalogue_vectors, encode_texts, fingerprint, item_texts
-from llmrec.encoder.templates import Template
 from llmrec.encoder.weights import Weights
 from llmrec.errors import TemplateError
+from llmrec.prompts import Template
 
 TEXTS = ["red mug", "large blue tent of rope", "soap", "red mug", "green lamp : small", "soap"]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -151,9 +151,13 @@ def test_a_damaged_entry_is_made_again(model, tmp_path, damage):
 
 def test_texts_of_a_catalogue(shop):
     catalogue = shop([[[0], [1]]], ["red mug", "blue  lamp"]).catalogue
-    assert item_texts(catalogue, Template("{title}\nof {category?}")) == ["red mug", "blue lamp"]
+    head = "---\nname: mine\nversion: 1\nlanguage: en\ntask: item\nvariables: "
+    of = Template(
+        head + "[title, category]\noptional: [category]\n---\n{{ title }}{% if category %} of {{ category }}{% endif %}"
+    )
+    assert item_texts(catalogue, of) == ["red mug", "blue lamp"]
     with pytest.raises(TemplateError, match="'colour'"):
-        item_texts(catalogue, Template("{colour}"))
+        item_texts(catalogue, Template(head + "[colour]\n---\n{{ colour }}"))
 
 
 def test_centring():

@@ -6,7 +6,7 @@ import torch
 
 from llmrec.encoder import softmax
 from llmrec.encoder.loss import multi_target
-from llmrec.encoder.softmax import catalogue_loss
+from llmrec.encoder.softmax import Targets, catalogue_loss, sampled_loss
 
 M, N, D, L = 23, 31, 5, 4
 
@@ -89,3 +89,41 @@ def test_the_same_bits_every_time():
     users = w["users"].requires_grad_()
     runs = [catalogue_loss(users, w["vectors"], w["target"], w["owner"], w["bias"]) for _ in range(2)]
     assert torch.equal(runs[0], runs[1]) and torch.equal(*(gradients(run, [users])[0] for run in runs))
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("readouts", [3, M])
+def test_a_loss_among_sampled_items_and_its_gradient_are_those_of_autograd(readouts, stride):
+    """Also of readouts without targets, and of those whose targets are all that there is."""
+    w, draw = world(), torch.Generator().manual_seed(2)
+    mine = (w["owner"] < readouts).nonzero()[:, 0]
+    pairs = sorted({(int(o), int(t)) for o, t in zip(w["owner"][mine], w["target"][mine], strict=True)} | {(1, 3), (1, 4)})
+    owner, target = torch.tensor(pairs).T
+    users, share = w["users"][:readouts].requires_grad_(), torch.rand(len(pairs), generator=draw)
+    place = torch.tensor([sum(before == o for before, _ in pairs[:p]) for p, (o, _) in enumerate(pairs)])
+    some, again = slice(None, None, stride), target % stride == 0
+    known = torch.stack([owner[again], target[again] // stride])
+    targets = Targets(owner, share, w["vectors"][target], w["bias"][target], place, known)
+    found = sampled_loss(users, w["vectors"][some], w["bias"][some], targets, stride)
+
+    scores = users @ w["vectors"].T + w["bias"]
+    expected = torch.zeros(readouts)
+    for m in range(readouts):
+        held = {t for o, t in pairs if o == m}
+        others = [i for i in range(0, N, stride) if i not in held]
+        whole = stride * scores[m, others].exp().sum() + scores[m, sorted(held)].exp().sum()
+        for p, (o, t) in enumerate(pairs):
+            if o == m:
+                expected[m] = expected[m] + share[p] * (whole.log() - scores[m, t])
+    torch.testing.assert_close(found, expected)
+    uneven = torch.arange(1.0, readouts + 1)
+    (mine,), (other,) = (gradients((uneven * loss).sum(), [users]) for loss in (found, expected))
+    torch.testing.assert_close(mine, other)
+
+
+def test_where_the_targets_are_all_that_there_is_there_is_nothing_to_learn():
+    users, vectors = torch.randn(1, D, generator=torch.Generator().manual_seed(0)).requires_grad_(), torch.eye(D)[:1]
+    zero = torch.zeros(1, dtype=torch.int64)
+    targets = Targets(zero, torch.ones(1), vectors, torch.ones(1), zero, torch.zeros(2, 1, dtype=torch.int64))
+    loss = sampled_loss(users, vectors, torch.ones(1), targets, 1)
+    assert loss.item() == 0 and gradients(loss.sum(), [users])[0].abs().max() == 0

@@ -115,6 +115,20 @@ def test_in_a_large_catalogue_targets_are_compared_with_every_nth_item_which_cou
     assert repeated  # some targets are among the items that all are compared with
 
 
+@pytest.mark.parametrize("most_compared", [5, 50_000])
+def test_a_step_goes_by_the_support_loss_of_the_episode(model, tasks, monkeypatch, most_compared):
+    """What answers take their steps by has the gradient of what the initialisation was learned with."""
+    monkeypatch.setattr("llmrec.encoder.model.MOST_COMPARED", most_compared)
+    monkeypatch.setattr("llmrec.encoder.model.SAMPLE", 4)
+    items, adapter, found = model.items(), random_adapter(model, len(tasks)).map(torch.Tensor.requires_grad_), []
+    learned, taken = user_episode(model, items, tasks, REACH).loss, user_support(model, items, tasks, REACH)[1]
+    for loss in (learned(adapter)[0], taken(adapter)):
+        found.append((loss, *torch.autograd.grad((loss * torch.arange(1.0, 9)).sum(), adapter.leaves())))
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, **CLOSE)
+        assert mine.abs().max() > 1e-3
+
+
 def test_one_adapter_serves_all_users(model, tasks):
     items, adapter = model.items(), random_adapter(model, 1)
     loss = user_support(model, items, tasks, REACH)[1]

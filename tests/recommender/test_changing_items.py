@@ -17,7 +17,6 @@ from llmrec.data.build import events_for, read_catalogue
 from llmrec.data.tasks import full_histories
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.items import encode_texts, item_texts
-from llmrec.encoder.templates import load_template
 from llmrec.errors import (
     DataError,
     DataLossWarning,
@@ -29,6 +28,7 @@ from llmrec.errors import (
     WeightsError,
 )
 from llmrec.index.faiss_index import IndexSettings, build
+from llmrec.prompts import load_template
 from llmrec.ranking.signals import NAMES
 from llmrec.recommender.answer import BACKFILL
 from llmrec.recommender.catalogues import over_catalogue

@@ -189,15 +189,18 @@ def test_what_is_said_of_co_occurrence_is_in_the_counts(fitted, people):
 
 
 def test_sentences_of_ones_own(fitted, people, tmp_path):
-    own = tmp_path / "satz.txt"
-    own.write_text("\n".join(f"{kind}: {{{kind}?}} / {{item}}" for kind in KINDS), encoding="utf-8")
+    own = tmp_path / "satz.jinja"
+    head = "---\nname: satz\nversion: 1\nlanguage: de\ntask: explanation\nvariables: "
+    body = "\n".join(f"{{% if {kind} %}}{kind}: {{{{ {kind} }}}} / {{{{ item }}}}{{% endif %}}" for kind in KINDS)
+    kinds = ", ".join(KINDS)
+    own.write_text(f"{head}[item, {kinds}]\noptional: [{kinds}]\n---\n{body}", encoding="utf-8")
     told = fitted.explain(histories=people["new0"], k=5, template=own)
     for row in told.itertuples():
         kind, _, names = row.sentence.partition(": ")
         past = row.item_id if pd.isna(row.because_item_id) else row.because_item_id
         assert kind in KINDS and names == f"{title(fitted, past)} / {title(fitted, row.item_id)}"
-    for text, message in (("{colour?}", "got colour"), ("{popular}", r"write \{popular\?\}")):
-        own.write_text(text, encoding="utf-8")
+    for name, message in (("colour", "got colour"), ("popular", "write popular under `optional`")):
+        own.write_text(f"{head}[{name}]\n---\n{{{{ {name} }}}}", encoding="utf-8")
         with pytest.raises(TemplateError, match=message):
             fitted.explain(["nobody"], template=own)
 

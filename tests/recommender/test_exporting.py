@@ -21,8 +21,8 @@ from llmrec import Recommender, Weights
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.items import Centring, encode_texts, item_texts
 from llmrec.encoder.sentence_folder import save_sentence_transformer
-from llmrec.encoder.templates import load_template
 from llmrec.errors import ArtefactError, DataError, WeightsError
+from llmrec.prompts import load_template
 
 TEXTS = ["red mug", "large\ntent", "", "blue rope " * 60, "soap"]
 
@@ -116,7 +116,7 @@ def test_what_is_exported_is_what_the_recommender_answers_by(fitted, world, tmp_
     rendered = item_texts(fitted.state.catalogue, load_template("item"))
     np.testing.assert_allclose(Reference(tmp_path / "out" / "encoder").encode(rendered), texts, atol=1e-5)
     np.testing.assert_array_equal(texts, fitted.state.model.text.numpy())
-    assert "{title}" in (tmp_path / "out" / "encoder" / "README.md").read_text()
+    assert "{{ title }}" in (tmp_path / "out" / "encoder" / "README.md").read_text()
 
 
 def test_lists_are_written_in_parts(fitted, world, tmp_path, monkeypatch):

@@ -208,7 +208,7 @@ def test_fit_says_its_seed_and_which_settings_are_not_the_defaults(fitting, worl
     with caplog.at_level(logging.INFO, "llmrec"):
         fitting(world.events(world.users, world.ids), world.items(world.ids), seed=3)
     (line,) = [message for message in caplog.messages if message.startswith("settings: ")]
-    assert "layers=None, train.max_steps=12," in line and "lora.r=2" in line and "; seed 3; threads: " in line
+    assert "layers=None, adapter='lora', train.max_steps=12," in line and "lora.r=2" in line and "; seed 3; threads: " in line
     assert "train.epochs" not in line  # it is the default
 
 

@@ -31,6 +31,9 @@ OTHER: dict[str, Any] = {
     "lists": 7,
     "probes": 5,
     "device": "cuda:1",
+    "positive": ("like", "purchase"),
+    "negative": ("return: é #",),
+    "liked_from": 3.5,
 }
 
 
@@ -286,6 +289,7 @@ def test_a_golden_folder_gives_its_settings_back():
     assert told.pop("user_encoder") == "pretrained" and told["train"].pop("epochs") == TrainSettings().epochs  # newer settings
     assert told["index"].pop("recall") == IndexSettings().recall and told.pop("cold_items") is False
     assert told.pop("adapter") == "lora" and told.pop("core") == asdict(CoreSettings())
+    assert told.pop("signed") == {"positive": [], "negative": [], "liked_from": None}
     assert told == saved
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,6 @@ from click.testing import CliRunner, Result
 
 from benchmarks import movielens
 from benchmarks.files import Counts
-from benchmarks.recipes import recipe
 from llmrec.encoder.weights import Weights
 from llmrec.metrics.report import read_rows
 from studies.adaptation import factors, headroom, long
@@ -29,15 +29,21 @@ USERS, EVENTS, ITEMS = 120, 20, 60
 SMALL = Effort(size=2, newton=1, rank=1, steps=1, core=2, gradient=2, head=2, lora=2, longer=2, whole=1, users=8)
 
 
-@pytest.fixture
-def study(monkeypatch, tiny_folders):
+def loaded() -> ModuleType:
+    """The script as a module."""
     spec = importlib.util.spec_from_file_location("adaptation_study", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    plan = recipe("ml1m-taste", "small")
-    train = replace(plan.settings.train, max_steps=2, batch_size=8, known=(2, 8), max_slots=12)
-    monkeypatch.setattr(module, "recipe", lambda *_: replace(plan, settings=replace(plan.settings, train=train)))
+    return module
+
+
+@pytest.fixture
+def study(monkeypatch, tiny_folders):
+    module = loaded()
+    settings = module.settings_of("ml1m-taste")
+    train = replace(settings.train, max_steps=2, batch_size=8, known=(2, 8), max_slots=12)
+    monkeypatch.setattr(module, "settings_of", lambda _: replace(settings, train=train))
     monkeypatch.setattr(module, "Effort", lambda: SMALL)
     monkeypatch.setattr(module, "COLD", {"ml1m-taste": {"known=5": 5}})
     monkeypatch.setattr(long, "KNOWN", (10,))
@@ -124,6 +130,19 @@ def test_validation_gives_the_same_values_whatever_the_test_users_did(call, tmp_
         [replace(row, seconds=None) for row in read_rows(tmp_path / f"{name}.json")] for name in ("first", "second")
     )
     assert first == second
+
+
+def test_bases_are_trained_by_what_the_files_of_settings_say():
+    module = loaded()
+    for name, (steps, horizon, slots) in {
+        "ml1m-cold": (1800, 10, 110),
+        "ml1m-taste": (1800, 10, 110),
+        "journey-cold": (300, 3, 128),
+        "beauty": (2000, 1, 50),
+    }.items():
+        settings = module.settings_of(name)
+        assert (settings.train.max_steps, settings.train.horizon, settings.train.max_slots) == (steps, horizon, slots)
+        assert settings.user_encoder == "small" and None not in vars(settings.train).values()
 
 
 def test_what_is_not_there(study, tmp_path):

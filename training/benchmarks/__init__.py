@@ -1,1 +1,1 @@
-"""Benchmarks: protocols, tuned and neural controls, our method, and how both are measured."""
+"""Benchmarks: protocols, tuned and neural controls, and how both and the recommender are measured."""

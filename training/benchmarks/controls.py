@@ -134,7 +134,7 @@ def tune(benchmark: Benchmark, family: Family, final: bool) -> Method | None:
 
 
 def sample(setting: Setting) -> Tasks:
-    """The validation tasks that constants are chosen on, or what stands for them as for our blend (`Setting.learn`): all, or a
+    """The validation tasks that constants are chosen on, or what stands for them (`Setting.learn`): all, or a
     fixed 3,000 of them in their order."""
     tasks = setting.validation if setting.learn is None else setting.learn
     if len(tasks) <= SAMPLE:

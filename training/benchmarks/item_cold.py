@@ -33,8 +33,8 @@ def asked_for_new_items(whole: Dataset, name: str) -> Benchmark:
     event of a cold item, of each user who was there before that moment; all that the user did before it is known.
 
     Constants are chosen at an earlier moment, 80% of all events, on the events before the later one, which has cold items of
-    its own. "cold" ranks the cold items alone; "all" ranks everything the user has not had, and its blend is learned from
-    everybody's next event after the cut: from tasks that always end in a cold item it would learn no more than that.
+    its own. "cold" ranks the cold items alone; "all" ranks everything the user has not had, and its constants are chosen on
+    everybody's next event after the cut: tasks that always end in a cold item would teach no more than that.
     """
     late = by_time(whole, 0.9)
     early = by_time(late.train, time=by_time(whole, 0.8).time)
@@ -47,7 +47,7 @@ def asked_for_new_items(whole: Dataset, name: str) -> Benchmark:
     aims = tuple(
         Aim(setting.name, METRIC, least, times)
         for setting in settings
-        for least, times in ((1.5, "frozen text"), (0.6, f"llmrec, {LABEL}"))
+        for least, times in ((1.5, "frozen text"), (0.6, f", {LABEL}"))
     )
     return Benchmark(
         name,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.protocol import Benchmark, Method, Part, Setting
+from benchmarks.protocol import Aim, Benchmark, Method, Part, Setting
 from benchmarks.runs import Run
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
@@ -23,8 +23,7 @@ from llmrec.progress import bar
 METRICS = ("ndcg@10", "recall@10", "hit@10", "map@10", "mrr", "auc", "recall@5%")
 CHUNK = 1000  # tasks scored at once: 48 MB of scores for 12,000 items
 ENOUGH = 500  # a cell with fewer users is exploratory
-OURS = "llmrec"
-SHIPPED = "Recommender, "  # a recommender fitted by the public API, and its settings
+OURS = "Recommender, "  # what names of a recommender begin with; its settings follow
 
 
 def value(places: TargetRanks, metric: str, items: int) -> np.ndarray:
@@ -85,16 +84,15 @@ def run(benchmark: Benchmark, method: Method, seed: int | None, part: Part) -> R
     return Run(benchmark.name, method.name, method.role, seed, part, values, keys, seconds, dict(method.constants))
 
 
-def report_rows(
-    benchmark: Benchmark, runs: Sequence[Run], rng: np.random.Generator, ours: str = OURS, draws: int = 2000
-) -> list[Result]:
-    """Rows of all runs: per setting and metric the mean of each method with its interval, then `ours` against every other.
+def report_rows(benchmark: Benchmark, runs: Sequence[Run], rng: np.random.Generator, draws: int = 2000) -> list[Result]:
+    """Rows of all runs: per setting and metric the mean of each method with its interval, then that of `ours_of` against every
+    other.
 
     Runs of one method with several seeds are one row. Intervals come from draws of users and seeds, see `resampled`.
     `seconds`: mean over the seeds, of fitting and of scoring the setting. Raises DataError where a setting was measured with
     some seeds of a method only.
     """
-    methods = _by_method(runs)
+    methods, ours = _by_method(runs), ours_of(runs)
     rows: list[Result] = []
     for setting in benchmark.settings:
         there = {name: [run for run in several if setting.name in run.values] for name, several in methods.items()}
@@ -116,14 +114,14 @@ def report_rows(
     return rows
 
 
-def report_extra(benchmark: Benchmark, runs: Sequence[Run], rows: Sequence[Result], ours: str = OURS) -> dict:
+def report_extra(benchmark: Benchmark, runs: Sequence[Run], rows: Sequence[Result]) -> dict:
     """What stands beside the rows: the primary cell, aims and whether they are reached, exploratory settings, seeds and the
     constants that were chosen."""
     means = {(row.setting, row.metric, row.method): row for row in rows if not row.versus}
-    aims = []
-    for aim in benchmark.aims if ours == OURS else ():  # they were declared for the recipe
+    aims, ours = [], ours_of(runs)
+    for aim in benchmark.aims:
         mine = means.get((aim.setting, aim.metric, ours))
-        bar_to_clear = _wanted(aim.least, aim.times, {k[2]: r for k, r in means.items() if k[:2] == (aim.setting, aim.metric)})
+        bar_to_clear = _wanted(aim, ours, {k[2]: r for k, r in means.items() if k[:2] == (aim.setting, aim.metric)})
         reached = None if mine is None or bar_to_clear is None else bool(mine.value >= bar_to_clear)
         entry = {"setting": aim.setting, "metric": aim.metric, "least": aim.least, "times": aim.times}
         aims.append({**entry, "wanted": bar_to_clear, "value": None if mine is None else mine.value, "reached": reached})
@@ -140,18 +138,18 @@ def report_extra(benchmark: Benchmark, runs: Sequence[Run], rows: Sequence[Resul
 
 
 def ours_of(runs: Sequence[Run]) -> str:
-    """The method whose differences a report shows: the benchmark recipe's, or else the recommender as it ships."""
-    names = dict.fromkeys(run.method for run in runs)
-    return OURS if OURS in names else next((name for name in names if name.startswith(SHIPPED)), OURS)
+    """The method whose differences a report shows, and that aims are for: of the recommenders the one that comes first; ""
+    where none was measured."""
+    return next((run.method for run in runs if run.role == "ours" and run.method.startswith(OURS)), "")
 
 
-def _wanted(least: float, times: str, here: Mapping[str, Result]) -> float | None:
+def _wanted(aim: Aim, ours: str, here: Mapping[str, Result]) -> float | None:
     """The figure that an aim comes to beside these rows of its cell; None where what it is measured by is not there."""
-    if not times:
-        return least
-    best = times == "best control"
-    rivals = [row.value for row in here.values() if (row.role == "control" if best else row.method == times)]
-    return least * max(rivals) if rivals else None
+    if not aim.times:
+        return aim.least
+    best, name = aim.times == "best control", f"{ours}{aim.times}" if aim.times.startswith(",") else aim.times
+    rivals = [row.value for row in here.values() if (row.role == "control" if best else row.method == name)]
+    return aim.least * max(rivals) if rivals else None
 
 
 def _by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:

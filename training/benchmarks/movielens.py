@@ -67,7 +67,7 @@ def ml1m_liked(data: str | Path) -> Benchmark:
     taste = ml1m_taste(data)
     asked = iter(liked_later([tasks for setting in taste.settings for tasks in (setting.validation, setting.test)]))
     settings = tuple(replace(setting, validation=next(asked), test=next(asked)) for setting in taste.settings)
-    aim = Aim("known=10", METRIC, 1.0, f"llmrec{SAID['hidden']}")
+    aim = Aim("known=10", METRIC, 1.0, SAID["hidden"])
     return replace(taste, name="ml1m-liked", settings=settings, aims=(aim,))
 
 

@@ -43,8 +43,8 @@ class Setting:
 
     rank: "all" ranks the whole catalogue; with "unseen" the items of the support are not ranked and are not relevant.
     among: bool (N,), the only items that are ranked or relevant, such as those that were new then; None for no such limit.
-    learn: what constants and blends are learned from where the tasks that are asked were chosen by their answer, which is
-        nothing to learn; None for the validation tasks themselves.
+    learn: what constants are chosen on where the tasks that are asked were chosen by their answer, which is nothing to learn;
+        None for the validation tasks themselves.
     """
 
     name: str
@@ -90,10 +90,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Aim:
-    """What `llmrec` should reach in one cell, declared with the benchmark.
+    """What the recommender should reach in one cell, declared with the benchmark.
 
     least: the figure itself or, with `times`, the factor by which the method of that name is to be beaten.
-    times: "" for a figure, the name of a method or of a reference, or "best control" for the strongest of the controls.
+    times: "" for a figure, the name of a method, or "best control" for the strongest of the controls. From a comma on it is
+        what follows the recommender's own name, as in ", trained with them" for its reference.
     """
 
     setting: str
@@ -148,9 +149,10 @@ class Benchmark:
 class Reference:
     """What a method is held against that had more to train on.
 
-    label: what it had, as in "llmrec, trained with them". folds: benchmarks with settings of the same names; each asks some of
-    the tasks, and together they ask all, so that nobody is asked by a model that was trained on the answer. A single one may
-    have other validation tasks, for constants of its own. controls: names of controls that are fitted on the folds as well.
+    label: what it had, as in "Recommender, default, trained with them". folds: benchmarks with settings of the same names; each
+    asks some of the tasks, and together they ask all, so that nobody is asked by a model that was trained on the answer. A
+    single one may have other validation tasks, for constants of its own. controls: names of controls that are fitted on the
+    folds as well.
     """
 
     label: str

@@ -1,20 +1,19 @@
-"""What our method comes to where it may train on what a benchmark holds back: the mark that the benchmark is held against."""
+"""What the recommender comes to where it may train on what a benchmark holds back: the mark that others are held against."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.controls import families, tune
-from benchmarks.ours import fit
-from benchmarks.protocol import Benchmark, Method, Reference
-from benchmarks.recipes import Fit, Recipe
+from benchmarks.protocol import Benchmark, Method, Part, Reference
+from benchmarks.shipped import fit, method_of
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.models.popularity import Baseline
-from llmrec.progress import Stages
 
 
 @dataclass(frozen=True)
@@ -42,40 +41,38 @@ class Folded:
         return found
 
 
-def fit_reference(reference: Reference, recipe: Callable[[str], Recipe], name: str, how: Fit, stages: Stages) -> list[Method]:
-    """The whole chain, called `NAME, LABEL`, and the base alone, fitted as `ours.fit` does it, fold by fold.
-
-    recipe: of a fold, by its benchmark's name. name: of the method that is held against it. The rest as for `ours.fit`.
-    """
-    several = []
-    for number, fold in enumerate(reference.folds):
-        with stages(f"{name}, {reference.label}", f"fold {number + 1} of {len(reference.folds)}"):
-            here = replace(how, folder=how.folder / f"fold-{number}")
-            several.append(fit(fold, recipe(fold.name), here, stages)[:2])
-    called = f"{name}, {reference.label}"
-    labels = called, f"{called}, transformer alone"
-    return [
-        _one(label, reference.folds, each, how.final) for label, each in zip(labels, zip(*several, strict=True), strict=True)
-    ]
+def fit_reference(
+    reference: Reference,
+    settings: str,
+    seed: int,
+    part: Part,
+    minutes: float | None = None,
+    checkpoints: Path | None = None,
+) -> Method:
+    """The recommender, called `NAME, LABEL`, fitted fold by fold. Arguments as of `shipped.fit`; each fold has a folder of its
+    own in `checkpoints`."""
+    folders = [None if checkpoints is None else checkpoints / f"fold-{number}" for number in range(len(reference.folds))]
+    several = [fit(fold, settings, seed, part, minutes, folder) for fold, folder in zip(reference.folds, folders, strict=True)]
+    return _one(f"{method_of(settings, minutes)[0]}, {reference.label}", reference.folds, several, part)
 
 
-def tuned_reference(reference: Reference, final: bool) -> Iterator[Method]:
+def tuned_reference(reference: Reference, part: Part) -> Iterator[Method]:
     """The controls that a reference names, each called `CONTROL, LABEL`, tuned on the folds as `tune` does it."""
     for name in reference.controls:
         several = []
         for fold in reference.folds:
             (family,) = (family for family in families(fold) if family.name == name)
-            method = tune(fold, family, final)
+            method = tune(fold, family, part == "test")
             assert method is not None  # a reference names no control that makes no sense there
             several.append(method)
-        yield _one(f"{name}, {reference.label}", reference.folds, several, final)
+        yield _one(f"{name}, {reference.label}", reference.folds, several, part)
 
 
-def _one(label: str, folds: Sequence[Benchmark], methods: Sequence[Method], final: bool) -> Method:
+def _one(label: str, folds: Sequence[Benchmark], methods: Sequence[Method], part: Part) -> Method:
     """The methods of all folds as one. Its constants are those of the first fold."""
     by_setting = dict(methods[0].by_setting)
     if len(folds) > 1:
         for setting in folds[0].settings:
-            splits = tuple(fold.setting(setting.name).asked("test" if final else "validation").split for fold in folds)
+            splits = tuple(fold.setting(setting.name).asked(part).split for fold in folds)
             by_setting[setting.name] = Folded(label, splits, tuple(method.by_setting[setting.name] for method in methods))
     return Method(label, "reference", by_setting, sum(method.seconds for method in methods), methods[0].constants)

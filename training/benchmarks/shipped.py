@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.measure import SHIPPED
+from benchmarks.measure import OURS
 from benchmarks.protocol import Benchmark, Method, Part, Setting
 from llmrec import Recommender, Settings
 from llmrec.data.dataset import Catalogue, Dataset
@@ -103,7 +103,7 @@ def settings_of(name: str) -> tuple[str, Settings]:
 def method_of(settings: str, minutes: float | None) -> tuple[str, Settings]:
     """(name of the method in reports, settings), of settings as `settings_of` reads them and minutes of training."""
     label, chosen = settings_of(settings)
-    return f"{SHIPPED}{label}" if minutes is None else f"{SHIPPED}{label}, {minutes:g} min", chosen
+    return f"{OURS}{label}" if minutes is None else f"{OURS}{label}, {minutes:g} min", chosen
 
 
 def fit(

@@ -37,7 +37,7 @@ def between(shops: Mapping[str, Dataset], left_out: str, asked: str) -> Benchmar
     )
     labels = ByPart(f"trained on {left_out}", f"trained on {asked}")
     aims = (
-        Aim(setting.name, METRIC, 0.6, f"llmrec, {labels.test}"),
+        Aim(setting.name, METRIC, 0.6, f", {labels.test}"),
         Aim(setting.name, METRIC, 1.0, "best control"),
     )
     nobody = np.zeros(0, np.int64)

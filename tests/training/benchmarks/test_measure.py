@@ -16,6 +16,8 @@ from llmrec.metrics import ranking as metrics
 from llmrec.metrics.bootstrap import paired_bootstrap
 from llmrec.metrics.ranking import rank_targets
 
+OURS = "Recommender, default"
+
 
 @dataclass(frozen=True)
 class ByHash:
@@ -94,10 +96,12 @@ def test_a_run_has_the_values_of_the_part_that_is_asked(benchmark):
     assert set(run(benchmark, only, None, "test").values) == {"all"}
 
 
-def test_an_aim_may_be_held_against_a_reference_which_is_no_control(benchmark):
-    aims = (Aim("all", "ndcg@10", 0.6, "trained there"), Aim("all", "ndcg@10", 1.0, "best control"))
-    there = runs({("trained there", 0): np.full(30, 0.8)}, role="reference")
-    there += runs({("weak", None): np.full(30, 0.4), ("llmrec", 0): np.full(30, 0.5)})
+@pytest.mark.parametrize("other", ["", "Recommender, quick"])
+def test_an_aim_may_be_held_against_the_recommenders_own_reference_which_is_no_control(benchmark, other):
+    aims = (Aim("all", "ndcg@10", 0.6, ", trained there"), Aim("all", "ndcg@10", 1.0, "best control"))
+    there = runs({("weak", None): np.full(30, 0.4), (OURS, 0): np.full(30, 0.5)})
+    there += runs({(f"{OURS}, trained there", 0): np.full(30, 0.8)}, role="reference")
+    there += runs({(f"{other}, trained there", 0): np.full(30, 0.9)}, role="reference") if other else []
     judged = replace(benchmark, aims=aims)
     extra = report_extra(judged, there, report_rows(judged, there, np.random.default_rng(5)))
     assert [aim["wanted"] for aim in extra["aims"]] == pytest.approx([0.48, 0.4])
@@ -108,7 +112,7 @@ def runs(values: dict[tuple[str, int | None], np.ndarray], setting: str = "all",
     found = []
     for (name, seed), of in values.items():
         metrics_of = {metric: np.asarray(of, float) for metric in METRICS}
-        mine = "ours" if name == "llmrec" else role
+        mine = "ours" if name == OURS else role
         found.append(Run("made", name, mine, seed, "test", {setting: metrics_of}, {}, {setting: 3.0}, {setting: "c"}))
     return found
 
@@ -116,36 +120,46 @@ def runs(values: dict[tuple[str, int | None], np.ndarray], setting: str = "all",
 def test_rows_are_means_and_paired_differences_of_ours(benchmark):
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 30))
-    rows = report_rows(benchmark, runs({("EASE", None): b, ("llmrec", 0): a}), np.random.default_rng(5))
+    rows = report_rows(benchmark, runs({("EASE", None): b, (OURS, 0): a}), np.random.default_rng(5))
     by = {(row.metric, row.method, row.versus): row for row in rows}
-    assert set(by) == {(m, *pair) for m in METRICS for pair in (("EASE", ""), ("llmrec", ""), ("llmrec", "EASE"))}
+    assert set(by) == {(m, *pair) for m in METRICS for pair in (("EASE", ""), (OURS, ""), (OURS, "EASE"))}
     assert by["mrr", "EASE", ""].value == pytest.approx(b.mean())
-    gap, alone = by["ndcg@10", "llmrec", "EASE"], paired_bootstrap(a, b, np.random.default_rng(5))
+    gap, alone = by["ndcg@10", OURS, "EASE"], paired_bootstrap(a, b, np.random.default_rng(5))
     np.testing.assert_allclose([gap.value, gap.low, gap.high], [alone.value, alone.low, alone.high])
     assert (gap.role, gap.n, gap.seed, gap.seconds) == ("ours", 30, 0, 3.0)
     assert by["ndcg@10", "EASE", ""].seed is None
 
 
-def test_without_the_recipe_differences_are_of_the_recommender_as_it_ships_and_no_aim_is_judged(benchmark):
+def test_differences_and_aims_are_of_the_first_recommender(benchmark):
     benchmark = replace(benchmark, aims=(Aim("all", "ndcg@10", 0.9),))
-    methods = [
-        everywhere(benchmark, ByHash(name), role, 1.0) for name, role in (("EASE", "control"), ("Recommender, quick", "ours"))
+    names = (
+        "EASE",
+        "Recommender, best, trained there",
+        "Recommender, quick",
+        "Recommender, quick, no ratings",
+        "Scenes, opened",
+    )
+    roles = ("control", "reference", "ours", "ours", "ours")
+    runs = [
+        run(benchmark, everywhere(benchmark, ByHash(name), role, 1.0), 0, "test")
+        for name, role in zip(names, roles, strict=True)
     ]
-    runs = [run(benchmark, method, None if method.role == "control" else 0, "test") for method in methods]
     assert ours_of(runs) == "Recommender, quick"
-    rows = report_rows(benchmark, runs, np.random.default_rng(0), ours_of(runs))
-    assert {(row.method, row.versus) for row in rows if row.versus} == {("Recommender, quick", "EASE")}
-    extra = report_extra(benchmark, runs, rows, ours_of(runs))
-    assert extra["ours"] == "Recommender, quick" and extra["aims"] == []
-    recipe = run(benchmark, everywhere(benchmark, ByHash("llmrec"), "ours", 1.0), 0, "test")
-    assert ours_of([*runs, recipe]) == "llmrec"
-    assert len(report_extra(benchmark, [*runs, recipe], rows)["aims"]) == 1
+    rows = report_rows(benchmark, runs, np.random.default_rng(0))
+    mine = {(row.method, row.versus) for row in rows if row.versus}
+    assert mine == {("Recommender, quick", name) for name in names if name != "Recommender, quick"}
+    extra = report_extra(benchmark, runs, rows)
+    assert extra["ours"] == "Recommender, quick" and extra["aims"][0]["value"] is not None
+    alone = runs[:1]
+    rows = report_rows(benchmark, alone, np.random.default_rng(0))
+    assert ours_of(alone) == "" and not any(row.versus for row in rows)
+    assert report_extra(benchmark, alone, rows)["aims"][0]["value"] is None
 
 
 def test_a_constant_advantage_has_no_width_and_users_without_relevance_no_part(benchmark):
     b = np.random.default_rng(0).random(30)
     b[3] = np.nan
-    rows = report_rows(benchmark, runs({("EASE", None): b, ("llmrec", 0): b + 0.1}), np.random.default_rng(5))
+    rows = report_rows(benchmark, runs({("EASE", None): b, (OURS, 0): b + 0.1}), np.random.default_rng(5))
     gap = next(row for row in rows if row.versus)
     np.testing.assert_allclose([gap.value, gap.low, gap.high], 0.1)
     assert gap.n == 29
@@ -153,9 +167,9 @@ def test_a_constant_advantage_has_no_width_and_users_without_relevance_no_part(b
 
 def test_several_seeds_are_one_row_over_all_of_them(benchmark):
     table = np.random.default_rng(0).random((3, 30))
-    values = {("llmrec", seed): table[seed] for seed in range(3)} | {("EASE", None): table[0]}
+    values = {(OURS, seed): table[seed] for seed in range(3)} | {("EASE", None): table[0]}
     rows = report_rows(benchmark, runs(values), np.random.default_rng(5))
-    (mine,) = [row for row in rows if (row.metric, row.method, row.versus) == ("auc", "llmrec", "")]
+    (mine,) = [row for row in rows if (row.metric, row.method, row.versus) == ("auc", OURS, "")]
     assert mine.value == pytest.approx(table.mean())
     assert mine.seed is None
     (gap,) = [row for row in rows if row.metric == "auc" and row.versus == "EASE"]
@@ -163,9 +177,9 @@ def test_several_seeds_are_one_row_over_all_of_them(benchmark):
 
 
 def test_a_method_with_half_of_its_seeds_in_a_setting_is_refused(benchmark):
-    first, second = runs({("llmrec", 0): np.ones(3), ("llmrec", 1): np.ones(3)})
+    first, second = runs({(OURS, 0): np.ones(3), (OURS, 1): np.ones(3)})
     more = replace(first, values=dict(first.values) | {"unseen": first.values["all"]}, seconds={"all": 1.0, "unseen": 1.0})
-    with pytest.raises(DataError, match="llmrec: unseen has 1 of 2 seeds"):
+    with pytest.raises(DataError, match="Recommender, default: unseen has 1 of 2 seeds"):
         report_rows(benchmark, [more, second], np.random.default_rng(5))
 
 
@@ -177,7 +191,7 @@ def test_aims_are_judged_by_the_rows_and_small_cells_are_exploratory(benchmark):
         Aim("all", "ndcg@10", 1.2, "absent"),
         Aim("unseen", "ndcg@10", 0.5),
     )
-    there = runs({("weak", None): np.full(600, 0.3), ("strong", None): np.full(600, 0.5), ("llmrec", 0): np.full(600, 0.55)})
+    there = runs({("weak", None): np.full(600, 0.3), ("strong", None): np.full(600, 0.5), (OURS, 0): np.full(600, 0.55)})
     judged = replace(benchmark, aims=aims)
     rows = report_rows(judged, there, np.random.default_rng(5))
     extra = report_extra(judged, there, rows)
@@ -185,8 +199,8 @@ def test_aims_are_judged_by_the_rows_and_small_cells_are_exploratory(benchmark):
     assert [aim["wanted"] for aim in extra["aims"]] == pytest.approx([0.5, 0.6, 0.36, None, 0.5])
     assert extra["exploratory"] == {}
     assert extra["primary"] == {"setting": "all", "metric": "ndcg@10"}
-    assert extra["seeds"] == {"weak": [None], "strong": [None], "llmrec": [0]}
-    few = runs({("llmrec", 0): np.full(499, 0.55)})
+    assert extra["seeds"] == {"weak": [None], "strong": [None], OURS: [0]}
+    few = runs({(OURS, 0): np.full(499, 0.55)})
     assert report_extra(judged, few, report_rows(judged, few, np.random.default_rng(5)))["exploratory"] == {
         "all": "exploratory"
     }

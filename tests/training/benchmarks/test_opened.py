@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,7 +15,6 @@ from benchmarks.transfer import between
 from llmrec.data.build import build
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.weights import Weights
-from llmrec.progress import Stages
 from llmrec.scenes.learning import LearnSettings, MixSettings
 
 SETTINGS = LearnSettings(sizes=(8,), draws=2, queries=60, mix=MixSettings(bends=0, steps=40))
@@ -49,7 +47,7 @@ def benchmark_of() -> Callable[..., Benchmark]:
 
 
 def fit(benchmark: Benchmark, part: Part, seed: int = 0):
-    return opened.fit(benchmark, part, seed, Stages(io.StringIO()), SETTINGS)
+    return opened.fit(benchmark, part, seed, SETTINGS)
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
@@ -57,7 +55,7 @@ def test_that_people_keep_to_a_kind_carries_over_to_a_shop_of_other_kinds(benchm
     benchmark = benchmark_of()
     (setting,) = benchmark.settings
     method, tasks = fit(benchmark, part), setting.asked(part)
-    assert method.name == "llmrec, a scene opened" and method.role == "ours"
+    assert method.name == "Scenes, opened" and method.role == "ours"
     scores = method.by_setting["last"].scores(tasks)
     assert scores.shape == (len(tasks), 8 * KINDS) and scores.dtype == np.float32
     # Five unseen things of the kind among 45 unseen ones: the right one is among the first five.

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from benchmarks import references
-from benchmarks.protocol import Benchmark, Method, Reference, Setting, first_known
-from benchmarks.recipes import Fit
+from benchmarks.protocol import Benchmark, Reference, Setting, first_known
 from benchmarks.references import Folded, fit_reference, tuned_reference
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
-from llmrec.progress import Stages
 
 
 @dataclass(frozen=True)
@@ -47,29 +43,22 @@ def test_each_task_is_scored_by_its_own_fold_in_any_order(folds, random_shop):
         folded.scores(first_known(random_shop, np.array([3, 10]), 1, 1, 1))
 
 
-@pytest.mark.parametrize("final", [False, True])
-def test_the_chain_and_the_base_alone_of_all_folds_are_two_references(folds, monkeypatch, final):
-    seen = []
-
-    def fit(fold, recipe, how, stages):
-        seen.append((fold, recipe, how.final, how.folder.name))
-        number = float(len(seen))
-        return [Method(name, "ours", {"a": Says(number + add)}, 2.0) for name, add in (("x", 0), ("y", 10), ("z", 100))]
-
-    monkeypatch.setattr(references, "fit", fit)
-    how = Fit("small", 0, final, Path("runs"))
-    both = fit_reference(Reference("trained there", folds), lambda name: name, "llmrec", how, Stages())
-    assert [method.name for method in both] == ["llmrec, trained there", "llmrec, trained there, transformer alone"]
-    assert seen == [(folds[0], "made", final, "fold-0"), (folds[1], "made", final, "fold-1")]
-    for method, add in zip(both, (0, 10), strict=True):
-        assert method.role == "reference" and method.seconds == 4.0
-        for number, fold in enumerate(folds):
-            tasks = fold.settings[0].asked("test" if final else "validation")
-            assert (method.by_setting["a"].scores(tasks) == number + 1 + add).all()
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_each_fold_is_asked_of_a_recommender_that_is_fitted_on_it(folds, settings, part, tmp_path):
+    seen = [replace(fold, users=np.arange(0, 20, 2) + odd) for odd, fold in enumerate(folds)]
+    method = fit_reference(Reference("trained there", tuple(seen)), settings, 3, part, 5.0, tmp_path / "kept")
+    assert method.name == "Recommender, tiny, 5 min, trained there" and method.role == "reference"
+    assert sorted(place.name for place in (tmp_path / "kept").iterdir()) == ["fold-0", "fold-1"]
+    folded = method.by_setting["a"]
+    for fold, fitted in zip(seen, folded.controls, strict=True):
+        tasks = fold.settings[0].asked(part)
+        np.testing.assert_array_equal(folded.scores(tasks), fitted.scores(tasks))
+        assert fitted.state.histories.users.values == [fold.train.users[user] for user in fold.users]
+        assert fitted.state.seed == 3
 
 
 def test_controls_of_a_reference_are_tuned_there_and_are_no_controls(folds):
-    (method,) = tuned_reference(Reference("trained there", folds[:1], ("popularity",)), final=True)
+    (method,) = tuned_reference(Reference("trained there", folds[:1], ("popularity",)), "test")
     assert (method.name, method.role) == ("popularity, trained there", "reference")
     assert "validation" in method.constants["a"]
     tasks = folds[1].settings[0].test  # one fold answers for all

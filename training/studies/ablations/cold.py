@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from llmrec import Recommender, Settings
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, first_baskets
 from llmrec.encoder.model import Items, SlotModel
@@ -22,19 +23,18 @@ from llmrec.meta.inner import Initialisation
 from llmrec.progress import Stages
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import CountsRanker
-from llmrec.ranking.statistics import Texts
+from llmrec.ranking.statistics import Texts, fit_statistics, read_texts
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.dense import ranked_scores
+from llmrec.recommender.fit import split_users
 from llmrec.recommender.pipeline import (
     frozen_items,
     learn_blend,
-    learn_counts_rankers,
     new_retrieval,
     ranking_tasks,
     reader,
     start_adapter,
 )
-from llmrec.recommender.settings import Settings
 from studies.ablations.plan import Plan
 
 RANDOM_RATES = (0.1, 1.0, 10.0)
@@ -42,8 +42,8 @@ RANDOM_RATES = (0.1, 1.0, 10.0)
 
 @dataclass(frozen=True)
 class Trained:
-    """What was trained, and on whom: base and counts on `base` users, the initialisation on `adapting` users, blends on
-    `ranking` users.
+    """What was trained, and on whom: base and counts on `base` users, the initialisation on `adapting` users, the gate and the
+    blend on `ranking` users.
 
     taught: the dataset without the held-out category, which everything here was trained on; users keep their index.
     """
@@ -58,6 +58,26 @@ class Trained:
     base: np.ndarray
     adapting: np.ndarray
     ranking: np.ndarray
+
+
+def fitted(
+    taught: Dataset, users: np.ndarray, settings: Settings, seed: int, minutes: float, rng: np.random.Generator
+) -> tuple[Trained, Settings]:
+    """The parts of a recommender that is fitted on `users`, and its settings, whose training may be shorter for `minutes`.
+
+    Counts are over the users of the base alone, beside which every arm learns a blend of its own: the recommender's, over all
+    users, hold the future of those that the blend is learned on.
+    """
+    mine = taught.take(users)
+    state = Recommender(settings=settings, seed=seed).fit(mine, minutes=minutes).state
+    assert state.init is not None  # the study is of LoRA
+    split = split_users(mine, np.arange(mine.n_users), state.settings, np.random.default_rng(seed))  # as `fit` had it
+    base, adapting, ranking = (users[part] for part in (split.base, split.meta, split.blend))
+    texts = read_texts(taught)
+    counts = fit_statistics(taught, base, state.settings.train.horizon, texts, rng)
+    retrieval = replace(state.retrieval, counts=counts)
+    parts = state.model, state.items, state.init, retrieval, texts, state.rankers.counts
+    return Trained(taught, *parts, base, adapting, ranking), state.settings
 
 
 def first_tasks(dataset: Dataset, users: np.ndarray, plan: Plan) -> dict[int, Tasks]:
@@ -170,20 +190,3 @@ def random_start(model: SlotModel, items: Items, validation: Mapping[int, Tasks]
         for i, start in enumerate(starts):
             values[i] += quality(cell, reader(model, items, plan.settings, start)(tasks).table())
     return starts[int(values.argmax())]
-
-
-def train_counts_ranker(
-    taught: Dataset,
-    model: SlotModel,
-    items: Items,
-    retrieval: Retrieval,
-    texts: Texts,
-    users: np.ndarray,
-    plan: Plan,
-    seed: int,
-) -> Ranker:
-    """The ranker over counts, from tasks of the base's users among the items that they were trained on."""
-    read = reader(model, items, plan.settings, None)
-    draw = np.random.default_rng(seed + 3)
-    among = model.trained.cpu().numpy()
-    return learn_counts_rankers(read, retrieval, texts, taught, users, plan.settings, draw, seed, (True,), among)[0]

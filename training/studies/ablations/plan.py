@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-import numpy as np
-
-from llmrec.data.dataset import Dataset
-from llmrec.demo.plan import HORIZON, KNOWN
-from llmrec.encoder.model import SlotModel
-from llmrec.encoder.train import TrainSettings
-from llmrec.meta.outer import OuterSettings
-from llmrec.recommender.budget import equal_steps, within
-from llmrec.recommender.settings import Settings
+from llmrec import Settings
+from llmrec.demo.plan import KNOWN
+from llmrec.recommender.budget import equal_steps
 
 MINUTES = 4.5  # of training on two cores
+SETTINGS = Path(__file__).resolve().parents[2] / "settings" / "ablations.yaml"
 
 
 @dataclass(frozen=True)
@@ -39,23 +35,22 @@ class Plan:
 
 def full() -> Plan:
     """The study as it was meant when its figures were taken: the pretrained transformer reads histories."""
-    return Plan(_settings(TrainSettings(240, known=(1, 6), max_slots=64), OuterSettings(episodes=80)))
+    return Plan(Settings.from_yaml(SETTINGS))
 
 
 def quick() -> Plan:
     """Everything once, in about two minutes."""
-    short = _settings(TrainSettings(8, batch_size=24, known=(1, 6), max_slots=32), OuterSettings(episodes=3))
-    settings = replace(short, layers=2, ranking_tasks=200)
-    return Plan(settings, known=(1,), users=400, scene_episodes=2, scene_support=16)
+    settings = Settings.from_yaml(SETTINGS)
+    train = replace(settings.train, max_steps=8, batch_size=24, max_slots=32)
+    short = replace(settings, layers=2, train=train, outer=replace(settings.outer, episodes=3), ranking_tasks=200)
+    return Plan(short, known=(1,), users=400, scene_episodes=2, scene_support=16)
 
 
-def _settings(train: TrainSettings, outer: OuterSettings) -> Settings:
-    whole = replace(train, horizon=HORIZON, learning_rate=3e-4, text_only_rate=0.15, dropout=0.0, ema_decay=0.0)
-    return Settings(user_encoder="pretrained", train=whole, outer=outer, blend_features=())
-
-
-def fitted(plan: Plan, model: SlotModel, dataset: Dataset, users: np.ndarray, minutes: float) -> tuple[Plan, str]:
-    """The plan, shortened so that training takes about `minutes` here, and a line that says so."""
-    less, said = within(minutes, plan.settings, model, dataset, users)
-    share = less.train.max_steps / plan.settings.train.max_steps
-    return replace(plan, settings=less, scene_episodes=max(2, int(plan.scene_episodes * share))), said
+def shortened(plan: Plan, fitted: Settings) -> tuple[Plan, str]:
+    """The plan by which a recommender was fitted, whose time may have been too short for all steps; and a line that says so."""
+    steps, whole = fitted.train.max_steps, plan.settings.train.max_steps
+    said = f"{steps} steps of the base and {fitted.outer.episodes} episodes"
+    if steps == whole:
+        return replace(plan, settings=fitted), f"{said}, as planned"
+    scene_episodes = max(2, int(plan.scene_episodes * steps / whole))
+    return replace(plan, settings=fitted, scene_episodes=scene_episodes), f"SHORTENED: {said}. Expect lower numbers"

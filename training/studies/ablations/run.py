@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,42 +10,26 @@ import click
 import numpy as np
 import torch
 
-from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.demo.act_trips import split
 from llmrec.demo.run import read_tables
-from llmrec.encoder.backbone import load_body, load_text
-from llmrec.encoder.model import SlotModel
-from llmrec.encoder.train import train
-from llmrec.encoder.weights import Weights
 from llmrec.evaluation.comparison import cells, compare
 from llmrec.evaluation.controls import fit_controls
 from llmrec.index.candidates import recall
-from llmrec.meta.adaptable import Base
 from llmrec.metrics.report import Result, write_report
-from llmrec.progress import Stages, bar
-from llmrec.ranking.statistics import extent, fit_statistics, read_texts
+from llmrec.progress import Stages
 from llmrec.ranking.two_stage import retrieve
-from llmrec.recommender.fit import split_users
-from llmrec.recommender.meta_learning import learn_initialisation
-from llmrec.recommender.pipeline import (
-    frozen_items,
-    new_model,
-    new_retrieval,
-    reader,
-    text_vectors,
-)
-from llmrec.store import cache_folder
+from llmrec.recommender.pipeline import reader
 from pages.demonstration import tables
 from studies.ablations.cold import (
     Trained,
     adaptive_arms,
     counts_arm,
     first_tasks,
+    fitted,
     frozen_arm,
-    train_counts_ranker,
 )
-from studies.ablations.plan import MINUTES, Plan, fitted, full
+from studies.ablations.plan import MINUTES, Plan, full, shortened
 from studies.ablations.plan import quick as short_plan
 from studies.ablations.plot import plot
 from studies.ablations.scene import held_out, scene_arms, scene_cell
@@ -65,11 +48,16 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
     plan = short_plan() if quick else full()
     parts = split(dataset, plan.users)
     rng = np.random.default_rng(seed)
-    shares = split_users(dataset, parts["train"], plan.settings, rng)
     scene = held_out(dataset, parts["train"])
+    taught = dataset if scene is None else dataset.keep(~scene.items[dataset.item])
+    given = MINUTES if minutes is None else minutes
+    with stages("fit", f"a recommender on {len(parts['train']):,} users"):
+        trained, settings = fitted(taught, parts["train"], plan.settings, seed, given, rng)
+    plan, said = shortened(plan, settings)
+    model, frozen, retrieval = trained.model, trained.items, trained.retrieval
     click.echo(
-        f"{len(parts['train']):,} users to learn from ({len(shares.meta):,} of them to learn to adapt, "
-        f"{len(shares.blend):,} to learn the blend), "
+        f"{len(parts['train']):,} users to learn from ({len(trained.adapting):,} of them to learn to adapt, "
+        f"{len(trained.ranking):,} to learn the blend), "
         f"{len(parts['validation']):,} to choose on, {len(parts['test']):,} to test on; "
         + (
             f"held out of training: category {scene.name!r} ({scene.items.sum()} items)"
@@ -77,29 +65,6 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
             else "no category fits to be held out"
         )
     )
-    taught = dataset if scene is None else dataset.keep(~scene.items[dataset.item])
-
-    model, plan, said = _base(taught, shares.base, plan, seed, rng, stages, minutes)
-    frozen = frozen_items(model)
-    with stages("count and index", extent(dataset)) as say:
-        texts = read_texts(dataset)
-        counts = fit_statistics(dataset, shares.base, plan.settings.train.horizon, texts, rng)
-        retrieval = new_retrieval(model, frozen, counts, plan.settings)
-        ranker = train_counts_ranker(taught, model, frozen, retrieval, texts, shares.base, plan, seed)
-        say(f"{dataset.n_items:,} items, ranker over counts learned")
-    with stages("meta-learn", f"{plan.settings.outer.episodes} episodes of {plan.settings.lora.meta_batch_size} users") as say:
-        losses: list[list[float]] = []
-        with bar(desc="episodes", total=plan.settings.outer.episodes) as progress:
-
-            def watch(_: int, query: list[float]) -> None:
-                losses.append(query)
-                progress.update()
-
-            base = Base(model, frozen, plan.settings.episode)
-            init = learn_initialisation(base, taught, shares.meta, plan.settings, rng, seed, watch).init
-        last = np.mean(losses[-20:], 0)
-        say(f"{len(losses)} episodes; query loss by inner step: " + " ".join(f"{value:.4f}" for value in last))
-    trained = Trained(taught, model, frozen, init, retrieval, texts, ranker, shares.base, shares.meta, shares.blend)
 
     validation, test = first_tasks(dataset, parts["validation"], plan), first_tasks(dataset, parts["test"], plan)
     with stages("controls", "constants chosen on validation users"):
@@ -117,14 +82,14 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
             "new category",
             f"{scene.name!r}: {plan.scene_episodes} episodes on other categories, then {plan.scene_support} users",
         ):
-            support = rng.permutation(shares.meta)[: plan.scene_support]
+            support = rng.permutation(trained.adapting)[: plan.scene_support]
             cell = scene_cell(f"{name}-scene", dataset, parts["test"], scene, plan, rng)
             # With a generator of its own: what it draws must not decide which tasks are tested.
             choosing = scene_cell("validation", dataset, parts["validation"], scene, plan, np.random.default_rng(seed + 4))
             scene_methods = scene_arms(dataset, trained, rankers, scene, support, choosing, plan, seed, rng)
             rows += compare([cell], scene_methods, PRIMARY_METHOD, OURS, seed, rng)
 
-    read = reader(model, frozen, plan.settings, init)
+    read = reader(model, frozen, plan.settings, trained.init)
     first = next(iter(test.values()))
     found = retrieve(retrieval, first, read(first).vectors, retrieval.sources, None)
     covered = {name: float(np.nanmean(values)) for name, values in recall(found, first.relevant()).items()}
@@ -152,31 +117,6 @@ def run_study(out: Path, events: Path | None, items: Path | None, quick: bool, s
     _print(rows, covered, latency, said)
     click.echo(f"\n{out / 'report.json'}, {out / 'methods.png'}: {(time.perf_counter() - began) / 60:.1f} min in all")
     return 0
-
-
-def _base(
-    taught: Dataset, users: np.ndarray, plan: Plan, seed: int, rng: np.random.Generator, stages: Stages, minutes: float | None
-) -> tuple[SlotModel, Plan, str]:
-    weights = Weights.packaged()
-    with stages("encode", f"{taught.n_items:,} item texts by {Path(weights.location).parent.name}"):
-        text_model = load_text(weights, plan.settings.device)
-        text, _ = text_vectors(text_model, taught.catalogue, plan.settings, cache_folder())
-    model = new_model(load_body(weights, plan.settings.layers), text_model, text, taught, users, plan.settings, seed)
-    with stages("estimate", "how long a step takes here") as say:
-        plan, said = fitted(plan, copy.deepcopy(model), taught, users, MINUTES if minutes is None else minutes)
-        say(said)
-    total = plan.settings.train.max_steps
-    with stages("base", f"{total} steps of {plan.settings.train.batch_size} windows of {len(users):,} users") as say:
-        losses: list[float] = []
-        with bar(desc="base", total=total) as progress:
-
-            def watch(_: int, loss: float) -> None:
-                losses.append(loss)
-                progress.update()
-
-            train(model, taught, users, plan.settings.train, rng, watch)
-        say(f"{total} steps, loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}")
-    return model, plan, said
 
 
 def _latency(trained: Trained, plan: Plan, tasks: Tasks) -> dict[str, float]:

@@ -15,7 +15,7 @@ import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.protocol import Benchmark
-from benchmarks.recipes import Recipe
+from llmrec import TrainSettings
 from studies.adaptation import arms
 from studies.adaptation.arms import Effort
 from studies.adaptation.bank import Base
@@ -46,9 +46,9 @@ def of_core(features: np.ndarray, places: Sequence[Place], effort: Effort, seed:
     return effort.core * float(multiplied(partial(arms.closed_form, features, places[:1], one, rng))[1])
 
 
-def plain_steps(amount: float, base: Base, benchmark: Benchmark, users: np.ndarray, recipe: Recipe, seed: int) -> int:
+def plain_steps(amount: float, base: Base, benchmark: Benchmark, users: np.ndarray, plan: TrainSettings, seed: int) -> int:
     """Steps of plain training that take at least so many multiplications."""
-    one = multiplied(partial(trained_on, base, benchmark, users, recipe, seed, SOME))[1] / SOME
+    one = multiplied(partial(trained_on, base, benchmark, users, plan, seed, SOME))[1] / SOME
     return ceil(amount / one)
 
 

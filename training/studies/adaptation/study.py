@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from benchmarks.protocol import Benchmark, Part, fingerprint
-from benchmarks.recipes import Recipe
 from benchmarks.runs import Run
+from llmrec import Settings, TrainSettings
 from llmrec.data.tasks import Tasks, sample_windows
 from llmrec.progress import Stages
 from studies.adaptation import cold, compute, factors, headroom, long, loras, whole
@@ -34,12 +34,13 @@ SHARES = (1 / 3, 1 / 10, 1 / 30)  # of the base's first rate, tried for training
 class Ground:
     """What the studies of one benchmark stand on.
 
-    people: whom bases are trained on, and whom the outer loop learns from. chosen, asked: int64, users that constants are
-    chosen on, and users that are measured. reorder: puts each history in a new order; None where its order means something.
+    settings: by which bases are trained. people: whom they are trained on, and whom the outer loop learns from. chosen, asked:
+    int64, users that constants are chosen on, and users that are measured. reorder: puts each history in a new order; None
+    where its order means something.
     """
 
     benchmark: Benchmark
-    recipe: Recipe
+    settings: Settings
     people: People
     part: Part
     chosen: np.ndarray
@@ -94,7 +95,7 @@ def long_study(ground: Ground, base: Base, cells: Sequence[Cell], effort: Effort
         places = list(long.practices(base, benchmark.train, people.meta, cells, PRACTICE, ground.reorder, rng))
         team = long.learn(base, features, places, effort, rng, seed)
     with stages("train on", f"{effort.longer} steps"):
-        longer = trained_on(base, benchmark, benchmark.users, ground.recipe, seed, effort.longer)
+        longer = trained_on(base, benchmark, benchmark.users, ground.settings.train, seed, effort.longer)
     values, keys, notes = {}, {}, {}
     with stages("measure", f"seed {seed}, {len(cells)} cells"):
         for cell in cells:
@@ -130,7 +131,8 @@ def control_study(ground: Ground, base: Base, cells: Sequence[Cell], effort: Eff
     Their constants are chosen on validation users in the primary cell.
     """
     benchmark, rng = ground.benchmark, np.random.default_rng((seed, 5))
-    first, of_all = long.asked(base, benchmark.train, ground.chosen, long.PRIMARY), (benchmark, benchmark.users, ground.recipe)
+    first = long.asked(base, benchmark.train, ground.chosen, long.PRIMARY)
+    of_all = benchmark, benchmark.users, ground.settings.train
     with stages("count", "multiplications of meta-learning"):
         practiced = long.practices(base, benchmark.train, ground.people.meta, cells, PRACTICE, ground.reorder, rng)
         places, reading = compute.multiplied(lambda: list(practiced))
@@ -218,7 +220,7 @@ class Matter:
 
 def new_users(ground: Ground, names: Mapping[str, int], rng: np.random.Generator) -> Matter:
     """Settings of a benchmark of new users. names: setting -> baskets known."""
-    benchmark, plan = ground.benchmark, ground.recipe.settings.train
+    benchmark, plan = ground.benchmark, ground.settings.train
     mine = benchmark.train.take(ground.people.meta)
     practice, questions = [], []
     for known in sorted(set(names.values())):
@@ -235,10 +237,10 @@ def new_users(ground: Ground, names: Mapping[str, int], rng: np.random.Generator
     return Matter(tuple(practice), moments, tuple(questions))
 
 
-def last_events(benchmark: Benchmark, recipe: Recipe, part: Part, rng: np.random.Generator) -> Matter:
+def last_events(benchmark: Benchmark, plan: TrainSettings, part: Part, rng: np.random.Generator) -> Matter:
     """A benchmark that asks everybody for the last event: a third of the validation tasks each to meta-train on, to choose on,
     and, for part "validation", to measure. The base has met these users, but not what is asked."""
-    setting, plan = benchmark.settings[0], recipe.settings.train
+    setting = benchmark.settings[0]
     thirds = np.array_split(rng.permutation(len(setting.validation)), 3)
     practice, chosen, held = (setting.validation.take(np.sort(some[:MOST])) for some in thirds)
     test = setting.test.take(np.sort(rng.permutation(len(setting.test))[:MOST]))

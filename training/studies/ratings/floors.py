@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from studies.ratings.factors import factorise
+from llmrec.signed.factors import factorise
 from studies.ratings.films import Kernel, combined
 from studies.ratings.gaussian import film_effects, film_posterior
 from studies.ratings.melu import Episode, World

@@ -25,6 +25,7 @@ import pyarrow.compute
 
 from benchmarks.files import read
 from llmrec.errors import DataError
+from llmrec.signed.labels import Labels
 
 NAME = "melu_split"
 SPLIT, FILMS = "movielens-1m.melu_split.parquet", "movielens-1m.items.parquet"
@@ -37,20 +38,7 @@ METRICS = (DECODED, RAW, "rmse", "ndcg@1", "ndcg@3", "ndcg@5", "ndcg@1, 2^r", "n
 _COLUMNS = ("item_id", "title", "year", "mpaa", "genres", "directors", "writers", "actors", "plot")
 
 
-@dataclass(frozen=True)
-class Ratings:
-    """Ratings as columns. user: int64 (E,), ids of the file. item: int64 (E,), rows of the films. value: float64 (E,)."""
-
-    user: np.ndarray
-    item: np.ndarray
-    value: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.user)
-
-    def take(self, chosen: np.ndarray) -> Ratings:
-        """Some of the ratings, by mask or index."""
-        return Ratings(self.user[chosen], self.item[chosen], self.value[chosen])
+Ratings = Labels  # users are ids of the file, items rows of the films
 
 
 @dataclass(frozen=True)

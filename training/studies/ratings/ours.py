@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import solve
 
 from llmrec.errors import DataError
-from studies.ratings.factors import Factors, factorise
+from llmrec.signed.factors import Factors, factorise
 from studies.ratings.films import Kernel, combined
 from studies.ratings.gaussian import (
     BIAS,

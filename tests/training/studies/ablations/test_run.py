@@ -33,7 +33,7 @@ def test_every_method_stands_in_both_benchmarks(out):
 def test_the_report_holds_flat_rows_and_what_was_done(out):
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert all(set(row) == {field.name for field in fields(Result)} for row in report["results"])
-    assert [stage["name"] for stage in report["stages"]][:2] == ["read and clean", "encode"]
+    assert [stage["name"] for stage in report["stages"]][:2] == ["read and clean", "fit"]
     assert report["plan"]["quick"]
     assert 0 < report["candidate_recall"]["all"] <= 1
     assert report["data"]["held_out"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.protocol import Benchmark, first_known
-from benchmarks.recipes import recipe
+from llmrec import TrainSettings
 from studies.adaptation import arms, compute, cores
 from studies.adaptation.arms import Effort
 from studies.adaptation.base import trained_on
@@ -27,12 +27,11 @@ def test_a_product_and_its_gradients():
 @pytest.fixture
 def ground(world, base_of):
     data = world(True)
-    plan = recipe("ml1m-taste", "small")
-    train = replace(plan.settings.train, batch_size=8, known=(6, 6), from_start=1.0, max_slots=12)
-    short = replace(plan, settings=replace(plan.settings, train=train))
+    shape = {"known": (6, 6), "horizon": 10, "max_slots": 12, "from_start": 1.0}
+    plan = TrainSettings(max_steps=9, batch_size=8, learning_rate=1e-3, dropout=0.3, ema_decay=0.9, **shape)
     base = base_of(data)
     places = [Place(long_bank(base, Long(first_known(data, np.arange(60), 8, 2, 1), prompt)), 8 - prompt) for prompt in (2, 5)]
-    return base, Benchmark("made", data, np.arange(60), (), ("known=8", "ndcg@10")), short, places
+    return base, Benchmark("made", data, np.arange(60), (), ("known=8", "ndcg@10")), plan, places
 
 
 def test_meta_learning_costs_by_the_episode(ground):
@@ -59,7 +58,7 @@ def test_joint_lora_of_the_same_compute_takes_as_many_multiplications(ground):
 
 
 def test_so_many_steps_cost_at_least_as_much_and_one_fewer_less(ground):
-    base, benchmark, short, _ = ground
-    wanted = 9.5 * compute.multiplied(lambda: trained_on(base, benchmark, benchmark.users, short, 0, 4))[1] / 4
-    steps = compute.plain_steps(wanted, base, benchmark, benchmark.users, short, 0)
+    base, benchmark, plan, _ = ground
+    wanted = 9.5 * compute.multiplied(lambda: trained_on(base, benchmark, benchmark.users, plan, 0, 4))[1] / 4
+    steps = compute.plain_steps(wanted, base, benchmark, benchmark.users, plan, 0)
     assert steps == 10

@@ -1,0 +1,73 @@
+"""A causal language model as a value: its weights, its tokenizer and its family, frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmrec.encoder.backbone import load_causal
+from llmrec.encoder.weights import Weights
+from llmrec.language.families import MODEL_TYPES, Family, family_of
+from llmrec.language.weights import dequantized
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """Any number of threads may read it at once.
+
+    model: of transformers, with its head, without gradients. tokenizer: of transformers.
+    """
+
+    model: Any
+    tokenizer: Any
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.model)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def width(self) -> int:
+        """Size d of a hidden state."""
+        return int(self.model.config.hidden_size)
+
+    def start(self, text: str) -> list[int]:
+        """Token ids of the beginning of a prompt, after the token that the model's own prompts begin with, where it has one.
+
+        Words in the text that spell one of the model's special tokens stay words, here and in `words`.
+        """
+        found = self.tokenizer(text, split_special_tokens=True)["input_ids"]
+        return found[:-1] if found and found[-1] == self.tokenizer.eos_token_id else found
+
+    def words(self, text: str) -> list[int]:
+        """Token ids of a later piece of a prompt. A piece should begin with the space before its first word."""
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def load_language_model(
+    source: Weights | str | Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> LanguageModel:
+    """A causal language model of one of FAMILIES.
+
+    source: `Weights`, a folder in the Hugging Face layout, or a file `*.gguf`, which is dequantised once and then kept in the
+        cache folder. A name on the hub is `Weights.hub(name)`: nothing else goes to the network.
+    dtype: of the weights and of the computation; float32, or bfloat16 where the device is fast in it.
+
+    Raises WeightsError for what is not there, is damaged or is of another family; MissingExtraError for a GGUF file without the
+    package gguf.
+    """
+    if not isinstance(source, Weights):
+        path = Path(source).expanduser()
+        source = dequantized(path) if path.suffix.lower() == ".gguf" else Weights.folder(path)
+    model, tokenizer = load_causal(source, MODEL_TYPES, dtype)
+    return LanguageModel(model.to(device), tokenizer)

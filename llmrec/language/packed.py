@@ -1,0 +1,180 @@
+"""Packed reading: all candidates of a user behind one shared prefix, in one forward pass.
+
+A prompt is a prefix, the same for all candidates of a user, and a segment for each candidate:
+
+    prefix     A shopper bought: red mug, blue rope. Next:      read once, its keys and values are kept
+    segments    green mug |  small tent |  lamp                 side by side in one row
+
+A token of a segment attends to the prefix and to the earlier tokens of its own segment, and positions of every segment begin
+after the prefix. So each segment is read as if it alone followed the prefix, whatever stands beside it. In a layer with a
+sliding window distances are counted in positions, not in places in the row.
+
+Axis convention: `P` tokens of a prefix, `C` segments, `S` tokens of all segments together, `d` the width, `V` the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llmrec.language.model import LanguageModel
+
+TOKENS = 512  # of segments in one forward pass: attention within it grows with the square
+ROWS = 128  # hidden states whose logits over the vocabulary are held at a time
+
+Layers = tuple[tuple[Tensor, Tensor], ...]  # keys and values (1, heads, P, d_head) of every layer
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """What was read of a prefix of P tokens; it is never changed.
+
+    layers: keys and values of every layer. last: (d,), the last hidden state at the last token.
+    """
+
+    layers: Layers
+    last: Tensor
+
+    @property
+    def length(self) -> int:
+        return self.layers[0][0].shape[2]
+
+
+class _KeysAndValues:
+    """What transformers' attention hands keys and values to, in place of its caches, which drop what a sliding window has left
+    behind and are changed by every reading: those of the prefix go in front, and nothing is changed."""
+
+    def __init__(self, before: Layers, keep: bool) -> None:
+        self.before, self.keep = before, keep
+        self.found: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        if self.before:
+            first = self.before[layer]
+            keys, values = torch.cat([first[0], keys], 2), torch.cat([first[1], values], 2)
+        if self.keep:
+            self.found[layer] = keys, values
+        return keys, values
+
+
+def read_prefix(language_model: LanguageModel, tokens: Sequence[int], before: Prefix | None = None) -> Prefix:
+    """Read the tokens, at least one, of a prefix; or of its later part, behind what was read `before`."""
+    kept = _KeysAndValues(before.layers if before else (), keep=True)
+    states = _read(language_model, kept, before.length if before else 0, [tokens])
+    return Prefix(tuple(kept.found[layer] for layer in range(len(kept.found))), states[-1])
+
+
+def read_segments(language_model: LanguageModel, prefix: Prefix, segments: Sequence[Sequence[int]]) -> Tensor:
+    """Last hidden states (S, d) at the tokens of C segments, one after the other, each read as if it alone followed the prefix.
+
+    A segment may be empty. Read in parts of about TOKENS tokens.
+    """
+    states = [
+        _read(language_model, _KeysAndValues(prefix.layers, keep=False), prefix.length, segments[part])
+        for part in _parts([len(one) for one in segments])
+    ]
+    return torch.cat([prefix.last[None, :][:0], *states])
+
+
+def log_likelihoods(language_model: LanguageModel, prefix: Prefix, candidates: Sequence[Sequence[int]]) -> Tensor:
+    """float32 (C,): the log-likelihood in nats of all tokens of each candidate behind the prefix; 0 for one without tokens."""
+    count, device = len(candidates), language_model.device
+    length = torch.tensor([len(one) for one in candidates])
+    total = torch.zeros(count, device=device)
+    if not length.any():
+        return total
+    # The prefix foretells first tokens, a candidate's tokens but its last foretell those after them.
+    states = torch.cat([prefix.last[None], read_segments(language_model, prefix, [one[:-1] for one in candidates])])
+    owner = torch.repeat_interleave(torch.arange(count), length)
+    target = torch.tensor([token for one in candidates for token in one])
+    first = torch.zeros(len(target), dtype=torch.bool)
+    first[(length.cumsum(0) - length)[length > 0]] = True
+    place = torch.where(first, 0, (~first).cumsum(0))
+    total.index_add_(0, owner.to(device), _log_probabilities(language_model, states, place, target.to(device)))
+    return total
+
+
+def log_odds(
+    language_model: LanguageModel,
+    prefix: Prefix,
+    segments: Sequence[Sequence[int]],
+    yes: Sequence[int],
+    no: Sequence[int],
+) -> Tensor:
+    """float32 (C,): log odds of a next token out of `yes` against one out of `no`, behind each segment, none of which is empty.
+
+    Logits of these tokens alone are computed, not those of the vocabulary.
+    """
+    ends = torch.tensor([len(one) for one in segments]).cumsum(0) - 1
+    states = read_segments(language_model, prefix, segments)[ends.to(language_model.device)]
+    head = language_model.model.get_output_embeddings()
+    words = [*yes, *no]
+    bias = None if head.bias is None else head.bias[words]
+    logits = _capped(language_model, torch.nn.functional.linear(states, head.weight[words], bias).float())
+    return logits[:, : len(yes)].logsumexp(1) - logits[:, len(yes) :].logsumexp(1)
+
+
+def _read(language_model: LanguageModel, cache: _KeysAndValues, first: int, segments: Sequence[Sequence[int]]) -> Tensor:
+    """Last hidden states (S, d) of segments side by side in one row, behind the `first` tokens that `cache` holds."""
+    device = language_model.device
+    tokens = torch.tensor([token for one in segments for token in one], dtype=torch.long, device=device)
+    if not len(tokens):
+        return torch.zeros(0, language_model.width, dtype=language_model.dtype, device=device)
+    position = torch.cat([torch.arange(first, first + len(one)) for one in segments]).to(device)
+    owner = torch.repeat_interleave(torch.arange(len(segments)), torch.tensor([len(one) for one in segments])).to(device)
+    found = language_model.model.base_model(
+        input_ids=tokens[None],
+        position_ids=position[None],
+        attention_mask=_masks(language_model, first, position, owner),
+        past_key_values=cache,
+        use_cache=False,
+    )
+    return found.last_hidden_state[0]
+
+
+def _masks(language_model: LanguageModel, first: int, position: Tensor, owner: Tensor) -> Tensor | dict[str, Tensor]:
+    """What is added to the logits of attention, (1, 1, S, first + S): 0 where a token attends, as little as there is elsewhere;
+    in the form that the family takes."""
+    keys = torch.cat([torch.arange(first, device=position.device), position])
+    distance = position[:, None] - keys[None]
+    shared = torch.ones(len(position), first, dtype=torch.bool, device=position.device)
+    seen = torch.cat([shared, owner[:, None] == owner[None]], 1) & (distance >= 0)
+    family, dtype = language_model.family, language_model.dtype
+    masks = {}
+    for kind, window in family.windows(language_model.model.config).items():
+        allowed = seen if window is None else seen & (distance < window)
+        hidden = torch.full(allowed.shape, torch.finfo(dtype).min, dtype=dtype, device=position.device)
+        masks[kind] = hidden.masked_fill(allowed, 0)[None, None]
+    return masks if family.masks_by_layer else masks[""]
+
+
+def _log_probabilities(language_model: LanguageModel, states: Tensor, place: Tensor, target: Tensor) -> Tensor:
+    """float32 (n,): log-probability of token `target[i]` by the hidden state `states[place[i]]`."""
+    head, found = language_model.model.get_output_embeddings(), torch.empty(len(target), device=states.device)
+    for start in range(0, len(states), ROWS):
+        mine = ((place >= start) & (place < start + ROWS)).nonzero()[:, 0].to(states.device)
+        rows = place.to(states.device)[mine] - start
+        logits = _capped(language_model, head(states[start : start + ROWS]).float())
+        found[mine] = logits[rows, target[mine]] - logits.logsumexp(1)[rows]
+    return found
+
+
+def _capped(language_model: LanguageModel, logits: Tensor) -> Tensor:
+    """Logits within the bounds that some configurations of Gemma set."""
+    cap = getattr(language_model.model.config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _parts(lengths: Sequence[int]) -> Iterator[slice]:
+    """Slices of consecutive segments with at most TOKENS tokens each, or with one segment."""
+    start, total = 0, 0
+    for place, length in enumerate(lengths):
+        if place > start and total + length > TOKENS:
+            yield slice(start, place)
+            start, total = place, 0
+        total += length
+    if start < len(lengths):
+        yield slice(start, len(lengths))

@@ -1,0 +1,115 @@
+"""A causal language model as a ranker: it reads the titles of the history, and says how likely they make each candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from llmrec.data.tasks import Tasks
+from llmrec.errors import TemplateError
+from llmrec.index.candidates import Candidates
+from llmrec.language.model import LanguageModel
+from llmrec.language.packed import Prefix, log_likelihoods, log_odds, read_prefix
+from llmrec.prompts.candidates import CandidatePrompt
+from llmrec.prompts.files import load_template
+from llmrec.prompts.template import Template
+
+PREFIXES = 16  # histories whose keys and values are kept, of some megabytes each
+
+
+@dataclass(frozen=True, eq=False)
+class LLMRanker:
+    """Ranks by a language model, untrained; it has the protocol `CandidateRanker`.
+
+    With a template of the task `next` the score of an item is the log-likelihood of its title behind the history less that
+    behind an empty history: by how many nats the history makes the title more likely. Without the second term long titles and
+    rare words would come last. With a template of the task `like` it is the log odds of the verbaliser's word for `like`
+    against that for `dislike`.
+
+    All candidates of a user are read in one pass behind the prompt that they share (`llmrec.language.packed`). What was read of
+    the last PREFIXES histories is kept, and of every title its log-likelihood behind an empty history.
+
+    language_model: from `load_language_model`. template: from `load_template`. max_history: titles in the prompt, the latest
+    ones. Events that count 0, such as dislikes, are not among them; for the task `like` as many of those are what was disliked.
+
+    Raises TemplateError for a template that does not ask about candidates, see `CandidatePrompt`, and for a word of the
+    verbaliser that is not one token of the model.
+    """
+
+    language_model: LanguageModel
+    template: Template = field(default_factory=lambda: load_template("next"))
+    max_history: int = 10
+
+    def __post_init__(self) -> None:
+        _ = self._answers
+
+    def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
+        """See `CandidateRanker`."""
+        data = tasks.dataset
+        table, counting = data.catalogue.table, data.counting
+        scores = np.zeros(len(candidates.item), np.float32)
+        for task in np.flatnonzero(np.diff(candidates.start)).tolist():
+            part, known = slice(*candidates.start[[task, task + 1]]), tasks.support(task)
+            counts = np.ones(known.stop - known.start, bool) if counting is None else counting[known]
+            liked, disliked = (self._latest(table, data.item[known][which]) for which in (counts, ~counts))
+            segments = [self._prompt.segment(title) for title in _titles(table, candidates.item[part])]
+            prefix = self._prompt.prefix({"history": liked, "liked": liked, "disliked": disliked})
+            with torch.no_grad():
+                scores[part] = self._scores(prefix, segments)
+        return scores
+
+    def _latest(self, table: pa.Table, items: np.ndarray) -> list[str]:
+        return _titles(table, items[max(0, len(items) - self.max_history) :])
+
+    def _scores(self, prefix: str, segments: Sequence[str]) -> np.ndarray:
+        """float32 (C,) for C candidates of one user."""
+        model, tokens = self.language_model, [self.language_model.words(one) for one in segments]
+        read = self._read_prefix(prefix)
+        if self._answers:
+            yes, no = self._answers
+            return log_odds(model, read, tokens, [yes], [no]).cpu().numpy()
+        return log_likelihoods(model, read, tokens).cpu().numpy() - self._without_history(segments, tokens)
+
+    def _without_history(self, segments: Sequence[str], tokens: Sequence[Sequence[int]]) -> np.ndarray:
+        """float32 (C,): log-likelihoods behind an empty history, read where they are not known yet."""
+        new = {one: ids for one, ids in zip(segments, tokens, strict=True) if one not in self._known}
+        if new:
+            empty = self._read_prefix(self._prompt.prefix({}))
+            found = log_likelihoods(self.language_model, empty, list(new.values())).tolist()
+            self._known.update(zip(new, found, strict=True))
+        return np.array([self._known[one] for one in segments], np.float32)
+
+    @cached_property
+    def _known(self) -> dict[str, float]:
+        return {}
+
+    @cached_property
+    def _read_prefix(self) -> Callable[[str], Prefix]:
+        model = self.language_model
+        return lru_cache(PREFIXES)(lambda text: read_prefix(model, model.start(text)))
+
+    @cached_property
+    def _prompt(self) -> CandidatePrompt:
+        return CandidatePrompt(self.template)
+
+    @cached_property
+    def _answers(self) -> tuple[int, ...]:
+        """Token ids of the words for `like` and `dislike`; () for the task `next`."""
+        found = {word: self.language_model.words(word) for word in self._prompt.answers}
+        for word, tokens in found.items():
+            if len(tokens) != 1:
+                raise TemplateError(
+                    f"{self.template.source}: verbaliser: expected words of one token each in this model, got {word!r} of "
+                    f"{len(tokens)}; choose a shorter word"
+                )
+        return tuple(tokens[0] for tokens in found.values())
+
+
+def _titles(table: pa.Table, items: np.ndarray) -> list[str]:
+    """Titles of some items; "" for one without."""
+    return [title or "" for title in table.column("title").take(items).to_pylist()]

@@ -1,0 +1,158 @@
+"""What is believed of a user's taste before any label, and after some: Bayesian linear regression in closed form.
+
+    label(u, i) = mean_i + <features_i, w_u> + e,    w_u ~ N(prior' z_u, I),    e ~ N(0, noise + variance_i)
+
+features_i are the factors of an item, and a 1 for the user's offset, in units in which the prior's covariance is the identity.
+z_u is a 1 and the shrunk mean of the marks of the items that the user labelled: which items somebody has rated at all says
+something of the taste (Salakhutdinov, Mnih and Hinton, 2007; Koren's SVD++, 2008). Without a label it is what all users share.
+The posterior is ridge regression towards the prior mean: no steps, no step size (Bishop, 2006, section 3.3).
+
+Axis convention: `N` items that were fitted, `D` weights of a user, `Z` numbers that the prior mean depends on, `S` labels of a
+user, `Q` items asked about. Labels here are standardised: less `centre`, by `spread`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from llmrec.signed.labels import Scale
+
+
+@dataclass(frozen=True, eq=False)
+class Beliefs:
+    """All that was learned from training users.
+
+    mean: (N,), label of an item that is expected of any user. features: (N, D). variance: (N,), how unsure both are together.
+    marks: (N, Z - 1). prior: (Z, D). shrink: labels' worth of pull of the mean of marks to zero. noise: variance of a label.
+    centre, spread: of labels. threshold, slope: a like has the probability Phi(slope * (m - threshold) / sd), where m and sd
+    are those of the label. text: (1 + d, 1 + D), mean and features of an item from a 1 and its text vector; text_variance: the
+    variance then. scale: how events are read. users, labels: how many were learned from.
+    """
+
+    mean: np.ndarray
+    features: np.ndarray
+    variance: np.ndarray
+    marks: np.ndarray
+    prior: np.ndarray
+    text: np.ndarray
+    text_variance: float
+    shrink: float
+    noise: float
+    centre: float
+    spread: float
+    threshold: float
+    slope: float
+    scale: Scale
+    users: int
+    labels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """Some items as they enter: mean (n,), features (n, D), variance (n,), marks (n, Z - 1); float64."""
+
+    mean: np.ndarray
+    features: np.ndarray
+    variance: np.ndarray
+    marks: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What is believed of one user's weights: mean (D,) and covariance (D, D)."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Of Q items, float64 (Q,) each: the expected label and its standard deviation, that of a single label with its noise, and
+    the probability that it is a like."""
+
+    expected: np.ndarray
+    deviation: np.ndarray
+    probability: np.ndarray
+
+    def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of the central interval that holds a label with probability `level`."""
+        reach = ndtri((1 + level) / 2) * self.deviation
+        return self.expected - reach, self.expected + reach
+
+
+def described(beliefs: Beliefs, items: np.ndarray, text: np.ndarray | None = None) -> Described:
+    """Items by their indices, int64 (n,). text: (M, d), vectors of a catalogue that may have grown to M > N items; those from N
+    on are told by them."""
+    n = len(beliefs.mean)
+    known = np.minimum(items, n - 1)
+    mean, features, variance, marks = (
+        part[known].astype(np.float64) for part in (beliefs.mean, beliefs.features, beliefs.variance, beliefs.marks)
+    )
+    if text is not None and (new := items >= n).any():
+        told = foretold(beliefs.text, text[items[new]])
+        mean[new], features[new] = told[:, 0], told[:, 1:]
+        variance[new], marks[new] = beliefs.text_variance, 0
+    return Described(mean, features, variance, marks)
+
+
+def foretold(weights: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """float64 (n, 1 + D): mean and features from text vectors (n, d)."""
+    return weights[0] + np.asarray(text, np.float64) @ weights[1:]
+
+
+def inputs(beliefs: Beliefs, items: Described) -> np.ndarray:
+    """float64 (Z,): what the prior mean of a user who labelled these items depends on."""
+    return np.append(1.0, items.marks.sum(0) / (len(items.mean) + beliefs.shrink))
+
+
+def prior_weights(beliefs: Beliefs) -> Weights:
+    """What is believed of a user without labels."""
+    z = np.zeros(len(beliefs.prior))
+    z[0] = 1.0
+    return Weights(z @ beliefs.prior, np.eye(beliefs.features.shape[1]))
+
+
+def posterior(beliefs: Beliefs, items: Described, value: np.ndarray) -> Weights:
+    """Weights of a user after labels `value` (S,) of items; the prior's where S = 0."""
+    if not len(value):
+        return prior_weights(beliefs)
+    x, precision = items.features, 1 / (beliefs.noise + items.variance)
+    start = inputs(beliefs, items) @ beliefs.prior
+    rest = (np.asarray(value, np.float64) - beliefs.centre) / beliefs.spread - items.mean - x @ start
+    weighed = x.T * precision
+    covariance = np.linalg.inv(np.eye(x.shape[1]) + weighed @ x)
+    return Weights(start + covariance @ (weighed @ rest), covariance)
+
+
+def predict(beliefs: Beliefs, weights: Weights, items: Described) -> Prediction:
+    """What a user with these weights is expected to say of items."""
+    middle, variance = standardised(beliefs, weights, items)
+    deviation = np.sqrt(variance)
+    likely = ndtr(beliefs.slope * (middle - beliefs.threshold) / deviation)
+    return Prediction(beliefs.centre + beliefs.spread * middle, beliefs.spread * deviation, likely)
+
+
+def standardised(beliefs: Beliefs, weights: Weights, items: Described) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance (Q,) of a label, standardised."""
+    x = items.features
+    return items.mean + x @ weights.mean, ((x @ weights.covariance) * x).sum(1) + items.variance + beliefs.noise
+
+
+ARRAYS = ("mean", "features", "variance", "marks", "prior", "text")
+
+
+def to_parts(beliefs: Beliefs) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays, and everything else as JSON has it."""
+    rest = {one.name: getattr(beliefs, one.name) for one in fields(Beliefs) if one.name not in (*ARRAYS, "scale")}
+    return {name: np.asarray(getattr(beliefs, name)) for name in ARRAYS}, {**rest, "scale": asdict(beliefs.scale)}
+
+
+def from_parts(arrays: dict[str, np.ndarray], rest: dict[str, Any]) -> Beliefs:
+    """What `to_parts` gave."""
+    told: dict[str, Any] = {**arrays, **rest}
+    scale: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in rest["scale"].items()}
+    return Beliefs(**{**told, "scale": Scale(**scale)})

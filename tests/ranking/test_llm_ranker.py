@@ -1,0 +1,172 @@
+"""A language model as a ranker: it keeps the contract, and its scores are what the prompt says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from language_models import tiny
+from ranker_contract import RankerContract, asked, part_of, some_candidates
+
+from llmrec.errors import TemplateError
+from llmrec.prompts import Template, attacks, load_template
+from llmrec.prompts.candidates import CandidatePrompt
+from llmrec.ranking import llm_ranker
+from llmrec.ranking.llm_ranker import LLMRanker
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+NEXT, LIKE = load_template("next"), load_template("like")
+
+
+def answered(yes: str, no: str) -> Template:
+    """The template `like` with other words of the verbaliser, which the tiny vocabulary may hold."""
+    return Template(LIKE.text.replace('"Yes"', f'"{yes}"').replace('"No"', f'"{no}"'), LIKE.source)
+
+
+LIKED = answered("red", "blue")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folders, tmp_path_factory):
+    """One family, with windows; tests/language/test_packed.py has the others."""
+    return tiny("gemma3_text", tiny_folders["llama"], tmp_path_factory.mktemp("gemma3_text"))
+
+
+@pytest.fixture
+def tasks(random_shop):
+    return asked(random_shop)
+
+
+@pytest.fixture
+def found(tasks, random_shop):
+    return some_candidates(len(tasks), random_shop.n_items)
+
+
+class TestLikelihood(RankerContract):
+    @pytest.fixture
+    def ranker(self, model):
+        return LLMRanker(model, max_history=3)
+
+
+class TestVerbaliser(RankerContract):
+    @pytest.fixture
+    def ranker(self, model):
+        return LLMRanker(model, LIKED)
+
+
+def of_the_prompt(model, before: str, segment: str) -> float:
+    """Log-likelihood of the segment by the model itself, from the whole prompt in one piece."""
+    first, second = model.start(before), model.words(segment)
+    with torch.no_grad():
+        log_p = model.model(input_ids=torch.tensor([first + second])).logits[0].log_softmax(1)
+    return float(log_p[len(first) - 1 : -1][range(len(second)), second].sum())
+
+
+def prefix(template: Template, **past: Sequence[str]) -> str:
+    return CandidatePrompt(template).prefix(past)
+
+
+def test_the_score_is_what_the_history_adds_to_the_likelihood_of_the_title(model, tasks, found):
+    scores, titles = LLMRanker(model, max_history=4).score(tasks, found), tasks.dataset.catalogue.column("title")
+    empty, differs = prefix(NEXT), 0
+    for place in range(0, len(scores), 7):
+        bought = tasks.dataset.item[tasks.support(found.task[place])]
+        before = prefix(NEXT, history=[titles[item] for item in bought[-4:]])
+        segment = CandidatePrompt(NEXT).segment(titles[found.item[place]])
+        wanted = of_the_prompt(model, before, segment) - of_the_prompt(model, empty, segment)
+        assert scores[place] == pytest.approx(wanted, abs=1e-4)
+        differs += abs(wanted) > 0.05
+    assert differs > 3
+
+
+def test_without_a_history_likelihoods_add_nothing(model, tasks, found):
+    nobody = replace(tasks, split=tasks.start)
+    np.testing.assert_allclose(LLMRanker(model).score(nobody, found), 0, atol=1e-4)
+
+
+def next_token(model, text: str, segment: str) -> torch.Tensor:
+    """Logits (V,) of the token after the whole prompt."""
+    with torch.no_grad():
+        return model.model(input_ids=torch.tensor([model.start(text) + model.words(segment)])).logits[0, -1]
+
+
+def test_the_verbaliser_says_how_likely_a_like_is(model, tasks, found):
+    some, place = part_of(found, np.array([4]))
+    scores, titles = LLMRanker(model, LIKED).score(tasks.take(np.array([4])), some), tasks.dataset.catalogue.column("title")
+    before = prefix(LIKED, liked=[titles[item] for item in tasks.dataset.item[tasks.support(4)][-10:]])
+    for score, item in zip(scores, some.item, strict=True):
+        last = next_token(model, before, CandidatePrompt(LIKED).segment(titles[item]))
+        red, blue = (last[model.words(word)[0]] for word in ("red", "blue"))
+        assert score == pytest.approx(float(red - blue), abs=1e-4)
+    assert np.ptp(scores) > 1e-2 and len(place) == len(scores)
+
+
+def test_events_that_count_nothing_are_dislikes(model, tasks, found, random_shop):
+    disliked = weighted(tasks, random_shop)
+    scores, titles = LLMRanker(model, LIKED, max_history=3).score(disliked, found), random_shop.catalogue.column("title")
+    both = 0
+    for task in np.unique(found.task):
+        known, place = tasks.support(task), int(found.start[task])
+        counts = disliked.dataset.counting[known]
+        liked, not_liked = ([titles[item] for item in random_shop.item[known][which]][-3:] for which in (counts, ~counts))
+        last = next_token(
+            model, prefix(LIKED, liked=liked, disliked=not_liked), CandidatePrompt(LIKED).segment(titles[found.item[place]])
+        )
+        red, blue = (last[model.words(word)[0]] for word in ("red", "blue"))
+        assert scores[place] == pytest.approx(float(red - blue), abs=1e-4)
+        both += bool(liked and not_liked)
+    assert both > 2
+
+
+def test_words_of_several_tokens_are_no_verbaliser(model):
+    with pytest.raises(TemplateError, match=r"prompts/like.jinja: verbaliser: expected words of one.* got ' red mug' of 2"):
+        LLMRanker(model, answered("red mug", "blue"))
+
+
+def test_a_template_of_another_task_is_refused(model):
+    with pytest.raises(TemplateError, match="prompts/choice.jinja: task: expected one of next, like"):
+        LLMRanker(model, load_template("choice"))
+
+
+def weighted(tasks, shop):
+    """The same tasks, views counting 0."""
+    kind = shop.event_types.index("view")
+    weights = replace(shop.event_weights, types=tuple(0.0 if code == kind else 1.0 for code in range(2)))
+    return replace(tasks, dataset=replace(shop, event_weights=weights))
+
+
+def test_what_counts_nothing_is_not_in_the_prompt(model, tasks, found, random_shop):
+    """A user whose dislikes are left out of the table has the scores of one whose dislikes count 0."""
+    disliked = weighted(tasks, random_shop)
+    ranker = LLMRanker(model)
+    assert disliked.counted.dataset.n_events < random_shop.n_events
+    np.testing.assert_allclose(ranker.score(disliked, found), ranker.score(disliked.counted, found), **CLOSE)
+    assert np.abs(ranker.score(disliked, found) - ranker.score(tasks, found)).max() > 1e-2
+
+
+def test_a_history_is_read_once_and_a_title_without_history_too(model, tasks, found, monkeypatch):
+    read = []
+    plain = llm_ranker.read_prefix
+    monkeypatch.setattr(llm_ranker, "read_prefix", lambda model, tokens: read.append(len(tokens)) or plain(model, tokens))
+    some, _ = part_of(found, np.array([3, 4]))
+    ranker = LLMRanker(model)
+    first = ranker.score(tasks.take(np.array([3, 4])), some)
+    assert len(read) == 3  # two histories and the empty one
+    np.testing.assert_array_equal(ranker.score(tasks.take(np.array([3, 4])), some), first)
+    assert len(read) == 3
+
+
+@pytest.mark.parametrize("template", [NEXT, LIKED], ids=["next", "like"])
+def test_scores_stay_finite_under_attacks_in_titles(model, tasks, found, random_shop, template):
+    catalogue = random_shop.catalogue
+    titles = pa.array([*attacks("red mug")][: len(catalogue)])
+    place = catalogue.table.column_names.index("title")
+    attacked = replace(catalogue, table=catalogue.table.set_column(place, "title", titles))
+    last = np.array([len(tasks) - 1])  # it is asked about every item
+    asked_of = replace(tasks, dataset=replace(random_shop, catalogue=attacked)).take(last)
+    scores = LLMRanker(model, template).score(asked_of, part_of(found, last)[0])
+    assert len(scores) == len(titles) == 10 and np.isfinite(scores).all()

@@ -1,0 +1,145 @@
+"""Signed labels of MovieLens-1M: who is asked what after 8, 16 and 32 ratings, and how it is measured.
+
+Users are those of `ml1m-cold`: of a fifth nothing is trained on, and constants are chosen on another tenth. Of these the users
+with 62 ratings or more are asked, the same ones at every size: so many of their ratings are the support, the next 30 the query.
+Primary is a seeded shuffle of each user's ratings; in the order of the file the support is what they rated first. A rating of 4
+or 5 is a like. For cold films a seeded tenth of the films is withheld from training with all their ratings; the support holds
+other films, the query up to 30 of these.
+
+Axis convention: `T` users that are asked, `Q` = 30 labels of a query, `N` films, `D` draws of the bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import rankdata
+
+from benchmarks import movielens
+from llmrec.data.dataset import Dataset
+from llmrec.data.splits import cold_users
+from llmrec.metrics.bootstrap import Resampled
+from llmrec.metrics.ranking import auc, ndcg
+from llmrec.signed.labels import Labels, Scale, SignedFeedback, labels_of, scale_of
+from studies.ratings.melu import Episode
+
+NAME = "signed"
+SIZES, QUERY, LEAST = (8, 16, 32), 30, 62
+ORDERS = ("shuffled", "file order")
+COLD = "cold films"
+METRICS = ("auc", "log loss", "ndcg@10")
+PRIMARY = ("shuffled, 8", "auc")  # declared before any test user was measured
+LIKED = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """train: labels of the users trained on. validation, test: those of each other user, in the order of the file. n_films: N.
+    cold: bool (N,), the films that are withheld where cold films are asked for."""
+
+    train: Labels
+    validation: list[Labels]
+    test: list[Labels]
+    n_films: int
+    cold: np.ndarray
+    scale: Scale
+
+    @property
+    def without_cold(self) -> World:
+        """The same world with nothing known of the cold films in training."""
+        return replace(self, train=self.train.take(~self.cold[self.train.item]))
+
+
+def load(data: str | Path) -> tuple[World, Dataset]:
+    """The world of the published files, and the dataset for the films' texts."""
+    whole = movielens.dataset(data)
+    order = np.random.RandomState(movielens.SPLIT).permutation(whole.n_users)
+    split = cold_users(whole.n_users, 0.2, 0.1, order=order)
+    return world(whole, split.train, split.validation, split.test), whole
+
+
+def world(whole: Dataset, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> World:
+    """A world of some users of a dataset with ratings."""
+    scale = scale_of(whole, SignedFeedback(liked_from=LIKED))
+    assert isinstance(scale, Scale), scale
+    labels = labels_of(whole, scale)
+    start = np.searchsorted(labels.user, np.arange(whole.n_users + 1))
+    each = [labels.take(np.arange(start[user], start[user + 1])) for user in range(whole.n_users)]
+    cold = np.zeros(whole.n_items, bool)
+    cold[np.random.default_rng(0).permutation(whole.n_items)[: whole.n_items // 10]] = True
+    kept = labels.take(np.isin(labels.user, train))
+    return World(kept, [each[user] for user in validation], [each[user] for user in test], whole.n_items, cold, scale)
+
+
+def episodes(users: Sequence[Labels], order: str, size: int, seed: int) -> list[Episode]:
+    """One of each user with `LEAST` labels or more; seed: of the shuffle, which the order of the file does without."""
+    found = []
+    for one in _ordered(users, order, seed):
+        asked = slice(size, size + QUERY)
+        found.append(Episode(int(one.user[0]), one.item[:size], one.value[:size], one.item[asked], one.value[asked]))
+    return found
+
+
+def cold_episodes(users: Sequence[Labels], cold: np.ndarray, size: int, seed: int) -> list[Episode]:
+    """One of each such user who rated a cold film: warm films as support, cold ones as query."""
+    found = []
+    for one in _ordered(users, ORDERS[0], seed):
+        warm, new = one.take(~cold[one.item]), one.take(cold[one.item])
+        if len(new) and len(warm) >= size:
+            found.append(Episode(int(one.user[0]), warm.item[:size], warm.value[:size], new.item[:QUERY], new.value[:QUERY]))
+    return found
+
+
+def _ordered(users: Sequence[Labels], order: str, seed: int) -> list[Labels]:
+    rng = np.random.default_rng(seed)
+    long = [one for one in users if len(one) >= LEAST]
+    return long if order == "file order" else [one.take(rng.permutation(len(one))) for one in long]
+
+
+def swapped(asked: Sequence[Episode]) -> list[Episode]:
+    """Each user with the next one's support, less the films that are asked for."""
+    found = []
+    for one, other in zip(asked, [*asked[1:], asked[0]], strict=True):
+        keep = ~np.isin(other.item, one.asked)
+        found.append(Episode(one.user, other.item[keep], other.value[keep], one.asked, one.answer))
+    return found
+
+
+def measures(likely: Sequence[np.ndarray], asked: Sequence[Episode]) -> dict[str, np.ndarray]:
+    """Metric -> float64 (T,), NaN where a user has none. likely: (Q,) each, the probability that a film is liked."""
+    scores, liked = np.stack(likely), np.stack([one.answer >= LIKED for one in asked])
+    wanted = [np.flatnonzero(row) for row in liked]
+    return {"auc": auc(scores, wanted), "log loss": log_loss(scores, liked).mean(1), "ndcg@10": ndcg(scores, wanted, 10)}
+
+
+def log_loss(likely: np.ndarray, liked: np.ndarray) -> np.ndarray:
+    """Of each label."""
+    sure = np.clip(likely, 1e-6, 1 - 1e-6)
+    return -np.where(liked, np.log(sure), np.log(1 - sure))
+
+
+def pooled_auc(
+    scores: Mapping[str, Sequence[np.ndarray]], asked: Sequence[Episode], draws: int, seed: int
+) -> dict[str, Resampled]:
+    """AUC over all labels of all users together; users are drawn, the same ones for all methods, and their labels with them."""
+    user = np.repeat(np.arange(len(asked)), [len(one.asked) for one in asked])
+    liked = np.concatenate([one.answer for one in asked]) >= LIKED
+    rng = np.random.default_rng(seed)
+    times = np.stack([np.bincount(rng.integers(0, len(asked), len(asked)), minlength=len(asked)) for _ in range(draws)])
+    found = {}
+    for name, values in scores.items():
+        flat = np.concatenate(values)
+        order = np.argsort(flat, kind="stable")
+        rank = rankdata(flat[order], "dense") - 1
+        drawn = [_weighted_auc(rank, liked[order], one[user[order]]) for one in times]
+        found[name] = Resampled(_weighted_auc(rank, liked[order], np.ones(len(flat))), np.array(drawn), len(asked))
+    return found
+
+
+def _weighted_auc(rank: np.ndarray, liked: np.ndarray, weight: np.ndarray) -> float:
+    good, bad = (np.bincount(rank, weight * part, minlength=rank[-1] + 1) for part in (liked, ~liked))
+    below = np.cumsum(bad) - bad
+    return float((good * (below + bad / 2)).sum() / (good.sum() * bad.sum()))

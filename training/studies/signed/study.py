@@ -1,0 +1,268 @@
+"""The signed study: all methods, their ablations, and the rows of the report.
+
+Axis convention: `S` shuffles, `T` users, `Q` labels of a query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llmrec.metrics.bootstrap import Resampled, resampled
+from llmrec.metrics.report import Result
+from llmrec.progress import Stages
+from llmrec.signed.beliefs import Beliefs, described, posterior, predict
+from llmrec.signed.labels import Scale, as_likes
+from llmrec.signed.learning import learn
+from studies.ratings.melu import Episode
+from studies.signed import controls
+from studies.signed.protocol import (
+    COLD,
+    LIKED,
+    METRICS,
+    NAME,
+    ORDERS,
+    PRIMARY,
+    SIZES,
+    World,
+    cold_episodes,
+    episodes,
+    log_loss,
+    measures,
+    pooled_auc,
+    swapped,
+)
+
+OURS, ZERO, SWAPPED = "llmrec", "llmrec, zero steps", "llmrec, swapped support"
+LIKES, NO_MARKS, NO_TEXT = "llmrec, likes alone", "llmrec, without what was rated", "llmrec, without text"
+RIDGES, SHRINKS, LIKENESS = (1.0, 3.0, 10.0, 30.0, 100.0), (0.3, 1.0, 3.0), (20.0, 100.0)
+FACTORISED = ((8, 10.0), (16, 20.0))  # factors and ridge of matrix factorisation; 32 factors were no better on validation
+WANTED = {"zero": 0.015, "control": 0.005, COLD: 0.01}
+DRAWS = 2000
+Answer = Callable[[Sequence[Episode]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """candidates: scores, of which validation users choose one for each cell. fitted: whether a score is a probability already;
+    else a logistic curve over validation users makes one of it."""
+
+    name: str
+    role: str
+    candidates: Mapping[str, Answer]
+    fitted: bool = False
+
+
+def ours(beliefs: Beliefs) -> Answer:
+    """Probabilities of a like after the support."""
+
+    def answer(asked: Sequence[Episode]) -> list[np.ndarray]:
+        found = []
+        for one in asked:
+            weights = posterior(beliefs, described(beliefs, one.item), one.value)
+            found.append(predict(beliefs, weights, described(beliefs, one.asked)).probability)
+        return found
+
+    return answer
+
+
+def methods(world: World, text: np.ndarray, size: int, stages: Stages, ablations: bool = True) -> list[Method]:
+    """All methods, fitted on the users trained on. size: of the support, which the regression on counts is learned at."""
+    n, train = world.n_films, world.train
+    found = controls.effects(train, n)
+    with stages("ours"):
+        beliefs = learn(train, world.scale, text)
+    base = beliefs.centre + beliefs.spread * np.asarray(beliefs.mean, np.float64)
+    features = np.asarray(beliefs.features, np.float64)[:, :-1]
+    alike = features / features.std(0) / np.sqrt(features.shape[1])
+    with stages("controls"):
+        knn = {f"{shrink:g}": controls.item_likeness(found, n, shrink) for shrink in LIKENESS}
+        films = {f"{k}": controls.alternating_least_squares(found, n, k, strength) for k, strength in FACTORISED}
+        counts = controls.counts_regression(found, train, size)
+    result = [
+        Method("item mean", "control", {"": _each(controls.item_mean(found))}),
+        Method("user mean and item mean", "control", {"": _each(controls.user_and_item_mean(found))}),
+        Method("nine counts, logistic regression", "control", {"": _each(counts)}),
+        Method(
+            "ridge on the same features",
+            "control",
+            {
+                f"{name}, {strength:g}": _each(controls.ridge(mean, alike, strength))
+                for name, mean in (("means", found.base), ("mean foretold", base))
+                for strength in RIDGES
+            },
+        ),
+        Method(
+            "item kNN on signed history",
+            "control",
+            {
+                f"{name}, {shrink:g}": _each(controls.item_knn(found.base, likeness, shrink))
+                for name, likeness in knn.items()
+                for shrink in SHRINKS
+            },
+        ),
+        Method(
+            "matrix factorisation",
+            "control",
+            {
+                f"{k}, {strength:g}": _each(controls.ridge(found.base, film, strength))
+                for k, film in films.items()
+                for strength in RIDGES
+            },
+        ),
+        Method(OURS, "ours", {"": ours(beliefs)}, True),
+        Method(ZERO, "control", {"": lambda asked: ours(beliefs)([_without(one) for one in asked])}, True),
+        Method(SWAPPED, "control", {"": lambda asked: ours(beliefs)(swapped(asked))}, True),
+    ]
+    if not ablations:
+        return result
+    with stages("ablations"):
+        likes = learn(as_likes(train, world.scale), Scale((), (), False, 0.5, 1.0, 0.0), text)
+        unmarked = learn(train, world.scale, text, marks=0)
+        untold = learn(train, world.scale, np.zeros((n, 1)))
+    return [
+        *result,
+        Method(
+            LIKES,
+            "ours",
+            {"": lambda asked: ours(likes)([replace(one, value=(one.value >= LIKED) * 1.0) for one in asked])},
+            True,
+        ),
+        Method(NO_MARKS, "ours", {"": ours(unmarked)}, True),
+        Method(NO_TEXT, "ours", {"": ours(untold)}, True),
+    ]
+
+
+def _without(one: Episode) -> Episode:
+    return replace(one, item=one.item[:0], value=one.value[:0])
+
+
+def _each(score: controls.Score) -> Answer:
+    return lambda asked: [score(one) for one in asked]
+
+
+def probabilities(
+    method: Method, validation: Sequence[Episode], asked: Sequence[Sequence[Episode]], pooled: bool
+) -> tuple[str, list]:
+    """The candidate that is best on validation users, and its probabilities for each shuffle of the users asked."""
+    liked = np.concatenate([one.answer for one in validation]) >= LIKED
+    best, name, scores = -np.inf, "", []
+    for candidate, answer in method.candidates.items():
+        values = answer(validation)
+        worth = 0.0
+        if len(method.candidates) > 1:
+            worth = (
+                pooled_auc({"": values}, validation, 1, 0)[""].value
+                if pooled
+                else float(np.nanmean(measures(values, validation)["auc"]))
+            )
+        if worth > best:
+            best, name, scores = worth, candidate, values
+    found = [method.candidates[name](some) for some in asked]
+    if method.fitted:
+        return name, found
+    weights = controls.logistic(np.concatenate(scores)[:, None], liked)
+    return name, [[1 / (1 + np.exp(-weights[0] - weights[1] * one)) for one in some] for some in found]
+
+
+def measure(
+    world: World, text: np.ndarray, seeds: Sequence[int], part: str, stages: Stages, ablations: bool = True
+) -> tuple[list[Result], dict]:
+    """Rows of the report, and what was chosen. part: "validation" or "test", whose users are asked."""
+    users, rows, chosen = getattr(world, part), [], {}
+    for cold in (False, True):
+        here = world.without_cold if cold else world
+        fitted: list[Method] = []
+        for size in SIZES:
+            # only the regression on counts depends on the size
+            again = methods(here, text, size, stages, ablations and not cold) if not fitted else _at_size(fitted, here, size)
+            fitted = again
+            for order in (COLD,) if cold else ORDERS:
+                some = seeds if order != ORDERS[1] else seeds[:1]
+                setting = f"{order}, {size}"
+                if cold:
+                    valid = cold_episodes(here.validation, here.cold, size, 0)
+                    asked = [cold_episodes(users, here.cold, size, seed) for seed in some[:1]]
+                else:
+                    valid = episodes(here.validation, order, size, 0)
+                    asked = [episodes(users, order, size, seed) for seed in some]
+                with stages(setting, f"{len(asked[0]):,} users"):
+                    likely, names = {}, {}
+                    for method in fitted:
+                        names[method.name], likely[method.name] = probabilities(method, valid, asked, cold)
+                    chosen[setting] = {name: value for name, value in names.items() if value}
+                    rows += _rows(fitted, setting, likely, asked, cold)
+    return rows, chosen
+
+
+def _at_size(fitted: Sequence[Method], world: World, size: int) -> list[Method]:
+    found = controls.effects(world.train, world.n_films)
+    counts = _each(controls.counts_regression(found, world.train, size))
+    return [replace(one, candidates={"": counts}) if one.name.startswith("nine counts") else one for one in fitted]
+
+
+def _rows(
+    fitted: Sequence[Method], setting: str, likely: Mapping[str, list], asked: Sequence[Sequence[Episode]], cold: bool
+) -> list[Result]:
+    role = {method.name: method.role for method in fitted}
+    tables: dict[str, Mapping[str, Resampled]] = {}
+    if cold:
+        tables["auc"] = pooled_auc({name: values[0] for name, values in likely.items()}, asked[0], DRAWS, 0)
+        losses = {
+            name: np.array([_loss(p, one) for p, one in zip(values[0], asked[0], strict=True)])
+            for name, values in likely.items()
+        }
+        tables["log loss"] = resampled(losses, np.random.default_rng(0), DRAWS)
+    else:
+        each = {name: [measures(p, some) for p, some in zip(values, asked, strict=True)] for name, values in likely.items()}
+        for metric in METRICS:
+            stacked = {name: np.stack([one[metric] for one in values]) for name, values in each.items()}
+            tables[metric] = resampled(stacked, np.random.default_rng(0), DRAWS)
+    found = []
+    for metric, means in tables.items():
+        for name, mean in means.items():
+            found.append(_row(name, role[name], setting, metric, mean, ""))
+        for mine in (OURS, SWAPPED):
+            others = [name for name in means if name != mine] if mine == OURS else [ZERO]
+            found += [_row(mine, role[mine], setting, metric, means[mine].minus(means[name]), name) for name in others]
+    return found
+
+
+def _loss(likely: np.ndarray, one: Episode) -> float:
+    return float(log_loss(likely, one.answer >= LIKED).mean())
+
+
+def _row(name: str, role: str, setting: str, metric: str, mean: Resampled, versus: str) -> Result:
+    found = mean.interval()
+    return Result(NAME, name, role, setting, metric, found.value, found.low, found.high, versus, found.n, None, None)
+
+
+def aims(rows: Sequence[Result]) -> dict:
+    """The primary cell, and per setting what was wanted of `auc` and what came: over zero steps, and over the best control."""
+    found = []
+    for setting in dict.fromkeys(row.setting for row in rows):
+        cells = {row.method: row.value for row in rows if (row.setting, row.metric, row.versus) == (setting, "auc", "")}
+        simple = [
+            row.method for row in rows if row.setting == setting and row.role == "control" and not row.method.startswith(OURS)
+        ]
+        best = max(dict.fromkeys(simple), key=lambda name: cells[name])
+        for what, other in (("zero", ZERO), ("control", best)):
+            row = next(
+                one for one in rows if (one.setting, one.metric, one.method, one.versus) == (setting, "auc", OURS, other)
+            )
+            wanted = WANTED[COLD] if setting.startswith(COLD) and what == "control" else WANTED[what]
+            reached = row.value >= wanted and (row.low or 0) > 0
+            found.append(
+                {
+                    "setting": setting,
+                    "over": other,
+                    "wanted": wanted,
+                    "value": row.value,
+                    "low": row.low,
+                    "high": row.high,
+                    "reached": bool(reached),
+                }
+            )
+    return {"benchmark": NAME, "primary": {"setting": PRIMARY[0], "metric": PRIMARY[1]}, "aims": found}
