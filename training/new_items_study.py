@@ -25,12 +25,11 @@ from studies.new_items.replay import replay, world
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
 @click.option("--category", type=click.Choice(CATEGORIES), default="beauty", show_default=True)
-@click.option("--settings", default="default", show_default=True, help="default, quick, best, or a YAML file.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "new-items", show_default=True)
 @click.option("--validation_only", is_flag=True, help="Measure on validation, in sample; nothing of the test period is read.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
-def main(data: Path, category: str, settings: str, seed: int, runs: Path, validation_only: bool, output: Path | None) -> None:
+def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool, output: Path | None) -> None:
     """Replay the purchases of young items and rank them before each."""
     name, stages, given, found = f"new-items-{category}", Stages(), {}, {}
     try:
@@ -38,7 +37,7 @@ def main(data: Path, category: str, settings: str, seed: int, runs: Path, valida
             with stages("data", f"{category}, {part}"):
                 here = world(data, category, part)
                 found[part] = replay(here)
-            model, plan = trained(here, settings, seed, runs / f"{category}-{part}-{Path(settings).stem}-{seed}")
+            model, plan = trained(here, seed, runs / f"{category}-{part}-{seed}")
             with stages("move", f"{len(found[part].young):,} young items"):
                 base = read(here, found[part], model, plan, seed)
                 given[part] = study.inputs(here, found[part], base, seed)
@@ -53,8 +52,7 @@ def main(data: Path, category: str, settings: str, seed: int, runs: Path, valida
                 )
         if output is not None:
             young = {part: len(one.young) for part, one in found.items()}
-            extra = {"primary": study.PRIMARY, "part": part, "settings": settings, "young": young, "chosen": chosen}
-            write_report(output, rows, extra)
+            write_report(output, rows, study.extra(name, rows, seed) | {"part": part, "young": young, "chosen": chosen})
             click.echo(f"\nwritten: {output}")
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

@@ -11,19 +11,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.shipped import settings_of
 from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.users import batches, prompts, user_vectors
 from llmrec.encoder.weights import Weights
-from llmrec.meta.new_items import ItemPrior, learned_axes, posterior_mode
 from llmrec.progress import Stages
 from llmrec.recommender.fit import chosen, new_base, split_users, train_base
 from llmrec.recommender.pipeline import frozen_items
 from llmrec.recommender.settings import Settings
 from llmrec.store import cache_folder, load_arrays, open_folder, save_arrays, write_folder
+from studies.new_items.posterior import ItemPrior, learned_axes, posterior_mode
 from studies.new_items.replay import Replay, World, before
 
-AXES, SCALE, SPREAD = 32, 3.0, 1.5  # chosen on validation; see training/LOG.md
+SETTINGS = Settings(cold_items=True, train=TrainSettings(epochs=3, text_only_rate=0.5))
+AXES, SCALE, SPREAD = 32, 3.0, 1.5  # chosen on validation
 BACKGROUND = 500
 LEAST_EVENTS = 50.0
 MOST = 40  # buyers after which an item is left as it is; nothing is asked beyond 10
@@ -47,10 +48,10 @@ class Moving:
         return users @ self.items.vectors.numpy()[found.young].T + self.items.bias.numpy()[found.young]
 
 
-def trained(here: World, settings: str, seed: int, folder: Path) -> tuple[SlotModel, Settings]:
+def trained(here: World, seed: int, folder: Path) -> tuple[SlotModel, Settings]:
     """The base over the events before the cut, from `folder` if it is there."""
-    stages, (_, plan) = Stages(), settings_of(settings)
-    plan = chosen(plan, here.train, stages)
+    stages = Stages()
+    plan = chosen(SETTINGS, here.train, stages)
     rng = np.random.default_rng(seed)
     split = split_users(here.train, np.arange(here.train.n_users), plan, rng)
     model = new_base(here.train, split.base, Weights.packaged(), plan, seed, stages, cache_folder())
@@ -60,7 +61,7 @@ def trained(here: World, settings: str, seed: int, folder: Path) -> tuple[SlotMo
     else:
         train_base(model, here.train, split.base, plan, rng, stages)
         arrays = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-        write_folder(folder, lambda fresh: save_arrays(fresh / VALUES, arrays), KIND, {"seed": seed, "settings": settings})
+        write_folder(folder, lambda fresh: save_arrays(fresh / VALUES, arrays), KIND, {"seed": seed})
     return model.eval().requires_grad_(False), plan
 
 
