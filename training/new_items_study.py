@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from benchmarks.item_cold import CATEGORIES
+from benchmarks.protocol import Part
 from llmrec.errors import LlmrecError
 from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
@@ -33,7 +34,8 @@ def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool
     """Replay the purchases of young items and rank them before each."""
     name, stages, given, found = f"new-items-{category}", Stages(), {}, {}
     try:
-        for part in ("validation",) if validation_only else ("validation", "test"):
+        parts: tuple[Part, ...] = ("validation",) if validation_only else ("validation", "test")
+        for part in parts:
             with stages("data", f"{category}, {part}"):
                 here = world(data, category, part)
                 found[part] = replay(here)

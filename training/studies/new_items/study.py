@@ -36,8 +36,11 @@ BLENDS: Mapping[str, tuple[str, ...]] = {
     BLEND_MOVED: ("text", "knn", "known", "recent", "zero", "moved"),
 }
 OURS = (MOVED, SWAPPED, ZERO, BLEND_MOVED, BLEND_SWAPPED, BLEND_ZERO)
-PAIRS = ((BLEND_MOVED, BLEND_RECENT), (BLEND_MOVED, BLEND), (BLEND_MOVED, BLEND_ZERO), (BLEND_MOVED, BLEND_SWAPPED))
-PAIRS = (*PAIRS, (BLEND_SWAPPED, BLEND_ZERO), (MOVED, ZERO), (MOVED, SWAPPED), (SWAPPED, ZERO), (MOVED, TEXT), (MOVED, KNN))
+PAIRS = (
+    *((BLEND_MOVED, other) for other in (BLEND_RECENT, BLEND, BLEND_ZERO, BLEND_SWAPPED)),
+    *((MOVED, other) for other in (ZERO, SWAPPED, TEXT, KNN)),
+    *((SWAPPED, ZERO), (BLEND_SWAPPED, BLEND_ZERO)),
+)
 
 
 def inputs(here: World, found: Replay, base: Moving, seed: int) -> dict[str, np.ndarray]:
