@@ -1,0 +1,64 @@
+"""Study how items that nobody had in training learn from their first buyers, and write its report.
+
+python training/new_items_study.py --data FOLDER --category beauty --output training/results/new-items-beauty.json
+
+Items first sold after 75% of the events are young. Every purchase of one is asked for, by its number of earlier buyers, and
+ranked among the young items. Constants and blends are learned on items that were new before the cut. The arms stand in
+`studies.new_items.study`; trained bases are kept under --runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmarks.item_cold import CATEGORIES
+from benchmarks.protocol import Part
+from llmrec.errors import LlmrecError
+from llmrec.metrics.report import table, write_report
+from llmrec.progress import Stages
+from studies.new_items import study
+from studies.new_items.moving import read, trained
+from studies.new_items.replay import replay, world
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
+@click.option("--category", type=click.Choice(CATEGORIES), default="beauty", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "new-items", show_default=True)
+@click.option("--validation_only", is_flag=True, help="Measure on validation, in sample; nothing of the test period is read.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool, output: Path | None) -> None:
+    """Replay the purchases of young items and rank them before each."""
+    name, stages, given, found = f"new-items-{category}", Stages(), {}, {}
+    try:
+        parts: tuple[Part, ...] = ("validation",) if validation_only else ("validation", "test")
+        for part in parts:
+            with stages("data", f"{category}, {part}"):
+                here = world(data, category, part)
+                found[part] = replay(here)
+            model, plan = trained(here, seed, runs / f"{category}-{part}-{seed}")
+            with stages("move", f"{len(found[part].young):,} young items"):
+                base = read(here, found[part], model, plan, seed)
+                given[part] = study.inputs(here, found[part], base, seed)
+        chosen = study.learned(found["validation"], given["validation"])
+        result = study.values(found[part], given[part], chosen)
+        rows = study.rows(name, found[part], result, seed)
+        click.echo(table(rows, name, study.METRIC, versus=""))
+        for row in rows:
+            if row.versus:
+                click.echo(
+                    f"{row.setting}: {row.method} - {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})"
+                )
+        if output is not None:
+            young = {part: len(one.young) for part, one in found.items()}
+            write_report(output, rows, study.extra(name, rows, seed) | {"part": part, "young": young, "chosen": chosen})
+            click.echo(f"\nwritten: {output}")
+    except LlmrecError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

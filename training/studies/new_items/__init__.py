@@ -1,0 +1,1 @@
+"""Items that nobody had in training learn from their first buyers."""

@@ -1,0 +1,149 @@
+"""NDCG@10 of purchases of young items by their number of earlier buyers: arms, blends that are learned on validation, rows.
+
+A blend has weights for each number of earlier buyers of the item that was purchased, controls and ours alike. It is thus
+told that number, which a shop does not know: blends are to be compared with each other, and not with what stands alone.
+
+Axis convention: `Q` purchases, `Y` young items, `F` inputs of a blend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+
+from llmrec.metrics.report import Result
+from studies.new_items.moving import Moving, moved
+from studies.new_items.replay import Replay, World, ndcg, text
+
+METRIC = "ndcg@10"
+BINS: Mapping[str, tuple[int, int]] = {"0": (0, 0), "1": (1, 1), "2-3": (2, 3), "4-6": (4, 6), "7-10": (7, 10), "1-3": (1, 3)}
+PRIMARY = "k = 1-3"  # among the young items; declared before the test period was read
+AIMS = {"k = 1-3": 1.10, "k = 7-10": 1.0}  # times the best control
+LEARNED = ("0", "1", "2-3", "4-6", "7-10")  # a blend has weights for each
+RIDGE, DRAWS = 1e-3, 2000
+
+ZERO, MOVED, SWAPPED = "zero steps", "moved by buyers", "moved by another item's buyers"
+TEXT, KNN, POPULARITY, RECENT = "text", "item kNN of all buyers so far", "popularity so far", "recent sales"
+BLEND, BLEND_RECENT = "blend: text, buyers, popularity", "blend: text, buyers, popularity, recent sales"
+BLEND_ZERO, BLEND_MOVED = "the same blend and zero steps", "the same blend and moved items"
+BLEND_SWAPPED = "the same blend and items moved by another item's buyers"
+BLENDS: Mapping[str, tuple[str, ...]] = {
+    BLEND: ("text", "knn", "known"),
+    BLEND_RECENT: ("text", "knn", "known", "recent"),
+    BLEND_ZERO: ("text", "knn", "known", "recent", "zero"),
+    BLEND_MOVED: ("text", "knn", "known", "recent", "zero", "moved"),
+}
+OURS = (MOVED, SWAPPED, ZERO, BLEND_MOVED, BLEND_SWAPPED, BLEND_ZERO)
+PAIRS = (
+    *((BLEND_MOVED, other) for other in (BLEND_RECENT, BLEND, BLEND_ZERO, BLEND_SWAPPED)),
+    *((MOVED, other) for other in (ZERO, SWAPPED, TEXT, KNN)),
+    *((SWAPPED, ZERO), (BLEND_SWAPPED, BLEND_ZERO)),
+)
+
+
+def inputs(here: World, found: Replay, base: Moving, seed: int) -> dict[str, np.ndarray]:
+    """Inputs of the arms by name, float32 (Q, Y) each."""
+    order = np.random.default_rng(seed).permutation(len(found.young))
+    other = np.empty(len(order), np.int64)
+    other[order] = np.roll(order, 1)  # never its own
+    more, lift = moved(here, found, base)
+    return {
+        "known": np.log1p(found.known),
+        "recent": np.log(found.recent + 0.3),
+        "knn": np.log1p(10 * found.knn),
+        "text": np.log1p(10 * text(here, found)),
+        "zero": base.scores(found),
+        "moved": more,
+        "lift": lift,
+        "swapped": moved(here, found, base, other)[0],
+    }
+
+
+def of_bin(found: Replay, name: str) -> np.ndarray:
+    """bool (Q,): the purchases with so many earlier buyers."""
+    least, most = BINS[name]
+    return found.asked & (found.k >= least) & (found.k <= most)
+
+
+def weights(found: Replay, table: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """float64 (F,): of a conditional softmax over the young items that the user does not have, by penalised likelihood.
+
+    table: (Q, Y, F). rows: int64, the purchases that it is learned from. McFadden (1974).
+    """
+    spread = table.reshape(-1, table.shape[2]).std(0) + 1e-9
+    some, target, own = table[rows] / spread, found.target[rows], np.arange(len(rows))
+
+    def loss(weight: np.ndarray) -> tuple[float, np.ndarray]:
+        score = np.where(found.seen[rows], -1e9, some @ weight)
+        chance = np.exp(score - score.max(1, keepdims=True))
+        chance /= chance.sum(1, keepdims=True)
+        gradient = np.einsum("qy,qyf->f", chance, some) - some[own, target].sum(0)
+        value = -np.log(chance[own, target] + 1e-300).mean() + RIDGE * (weight @ weight)
+        return float(value), gradient / len(rows) + 2 * RIDGE * weight
+
+    return minimize(loss, np.zeros(table.shape[2]), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x / spread
+
+
+def learned(found: Replay, given: Mapping[str, np.ndarray]) -> dict[str, dict[str, list[float]]]:
+    """Of each blend and each number of earlier buyers the weights, on validation."""
+    chosen: dict[str, dict[str, list[float]]] = {}
+    for blend, names in BLENDS.items():
+        table = np.stack([given[name] for name in names], 2).astype(np.float64)
+        chosen[blend] = {name: weights(found, table, np.flatnonzero(of_bin(found, name))).round(4).tolist() for name in LEARNED}
+    return chosen
+
+
+def values(
+    found: Replay, given: Mapping[str, np.ndarray], chosen: Mapping[str, Mapping[str, Sequence[float]]]
+) -> dict[str, np.ndarray]:
+    """Arm -> NDCG@10 float64 (Q,)."""
+    alone = {POPULARITY: given["known"], RECENT: given["recent"], TEXT: given["text"], KNN: given["knn"], ZERO: given["zero"]}
+    alone |= {MOVED: given["zero"] + given["moved"], SWAPPED: given["zero"] + given["swapped"]}
+    result = {name: ndcg(found, table) for name, table in alone.items()}
+    swapped = {**given, "moved": given["swapped"]}
+    arms = [(blend, blend, given) for blend in BLENDS] + [(BLEND_SWAPPED, BLEND_MOVED, swapped)]
+    for arm, blend, source in arms:
+        table = np.stack([source[name] for name in BLENDS[blend]], 2)
+        result[arm] = np.full(len(found.target), np.nan)
+        for name in LEARNED:
+            rows = of_bin(found, name)
+            result[arm][rows] = ndcg(found, table @ np.array(chosen[blend][name]))[rows]
+    return result
+
+
+def rows(name: str, found: Replay, result: Mapping[str, np.ndarray], seed: int) -> list[Result]:
+    """Means of all arms and the differences of PAIRS; intervals by a bootstrap that draws users with all their purchases."""
+    wanted = [(arm, "", value) for arm, value in result.items()]
+    wanted += [(ours, other, result[ours] - result[other]) for ours, other in PAIRS]
+    made = []
+    for name_of_bin in BINS:
+        setting, there = f"k = {name_of_bin}", np.flatnonzero(of_bin(found, name_of_bin))
+        owner = np.unique(found.user[there], return_inverse=True)[1]
+        for arm, versus, value in wanted:
+            low, high = _interval(value[there], owner, np.random.default_rng(seed))
+            role, mean = "ours" if arm in OURS else "control", float(value[there].mean())
+            made.append(Result(name, arm, role, setting, METRIC, mean, low, high, versus, len(there), seed, None))
+    return made
+
+
+def extra(name: str, rows: Sequence[Result], seed: int) -> dict:
+    """What stands beside the rows: the primary cell, and the aims with whether they are reached."""
+    aims = []
+    for setting, least in AIMS.items():
+        here = [row for row in rows if row.setting == setting and not row.versus]
+        wanted = least * max(row.value for row in here if row.role == "control")
+        value = next(row.value for row in here if row.method == BLEND_MOVED)
+        aim = {"setting": setting, "metric": METRIC, "least": least, "times": "best control", "wanted": wanted}
+        aims.append({**aim, "value": value, "reached": value >= wanted})
+    primary = {"setting": PRIMARY, "metric": METRIC}
+    return {"benchmark": name, "ours": BLEND_MOVED, "primary": primary, "aims": aims, "seeds": [seed]}
+
+
+def _interval(value: np.ndarray, owner: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """Ends of the 95% interval of a mean over purchases, (P,); owner: int64 (P,), the users they are of, 0, 1, ..."""
+    size, total = np.bincount(owner), np.bincount(owner, value)
+    drawn = rng.multinomial(len(size), np.full(len(size), 1 / len(size)), DRAWS)
+    low, high = np.quantile((drawn @ total) / (drawn @ size), [0.025, 0.975])
+    return float(low), float(high)
