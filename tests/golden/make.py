@@ -34,6 +34,7 @@ from llmrec.scenes.learning import LearnSettings, MixSettings  # noqa: E402
 ITEMS, GROUPS, VISITS = 30, 3, 6
 WORDS = ("red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent", "soap")
 SMALL = Settings(
+    adapter="lora",
     user_encoder="pretrained",
     layers=None,
     train=TrainSettings(

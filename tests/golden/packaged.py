@@ -24,6 +24,7 @@ from llmrec.data.journey import load_journey  # noqa: E402
 
 SHOWN = 5  # users of each answer that are written down
 SETTINGS = Settings(
+    adapter="lora",
     user_encoder="pretrained",
     layers=2,
     train=TrainSettings(

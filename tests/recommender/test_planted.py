@@ -28,6 +28,7 @@ SEED, ITEMS, TASTES = 0, 40, 4
 USERS, ASKED, KNOWN, LATER = 240, 120, 6, 4  # users who are fitted and who are asked, their known and their later events
 CLEAR = 4.0  # standard errors of a paired mean difference
 SETTINGS = Settings(
+    adapter="lora",
     user_encoder="pretrained",
     layers=None,
     train=TrainSettings(12, 32, known=(2, 9), horizon=2, max_slots=12, learning_rate=3e-4, dropout=0.0, ema_decay=0.0),
