@@ -87,7 +87,7 @@ class _SampledLoss(torch.autograd.Function):
     def forward(ctx: Any, users: Tensor, vectors: Tensor, bias: Tensor, targets: Targets, stride: int) -> Tensor:
         owner, share = targets.owner, targets.share
         scores = ((vectors @ users.T).T.contiguous() if len(users) <= FEW else users @ vectors.T).add_(bias)
-        scores.index_put_(tuple(targets.known), scores.new_tensor(HIDDEN))
+        scores.index_put_(tuple(targets.known), scores.new_full((), HIDDEN))
         hit = (users[owner] * targets.vectors).sum(1) + targets.bias
         own = scores.new_full((len(users), int(targets.place.max()) + 1), HIDDEN).index_put_((owner, targets.place), hit)
         top = scores.amax(1)
