@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from scipy.optimize import minimize
 from worlds import build
 
 from llmrec.data.dataset import Dataset
+from llmrec.encoder.model import Items
 from studies.new_items import study
+from studies.new_items.moving import Moving, moved
 from studies.new_items.posterior import ItemPrior, learned_axes, posterior_mode
 from studies.new_items.replay import DECAY, HALF_LIFE, Replay, World, ndcg, replay
 
@@ -33,22 +37,21 @@ def test_without_buyers_nothing_moves():
     assert (delta == 0).all() and beta == 0
 
 
-def test_the_mode_is_the_highest_point():
+def test_the_mode_is_what_scipy_finds():
     rng = np.random.default_rng(0)
     axes, users, buyers = rng.normal(size=(4, 2)), rng.normal(size=(30, 4)), rng.normal(size=(3, 4))
     prior = ItemPrior(axes, 0.7, users, rng.normal(3, 1, 30))
     delta, beta = posterior_mode(prior, buyers.sum(0), 3, 50.0, TEXT, -1.0, 0.5)
-    z = np.append(np.linalg.lstsq(axes, delta, rcond=None)[0], beta / 0.7)
 
-    def posterior(z: np.ndarray) -> float:
+    def loss(z: np.ndarray) -> float:
         vector, bias = TEXT + axes @ z[:-1], -1.0 + 0.7 * z[-1]
         taken = sum(0.5 * buyer @ vector + bias for buyer in buyers)
         missed = np.mean([np.exp(0.5 * user @ vector + bias - of) for user, of in zip(users, prior.log_partition, strict=True)])
-        return float(taken - 50.0 * missed - z @ z / 2)
+        return float(50.0 * missed - taken + z @ z / 2)
 
-    assert axes @ z[:-1] == pytest.approx(delta)
-    for other in z + 0.01 * np.concatenate([np.eye(3), -np.eye(3)]):
-        assert posterior(other) < posterior(z)
+    best = minimize(loss, np.zeros(3), method="BFGS", options={"gtol": 1e-4}).x
+    np.testing.assert_allclose(delta, axes @ best[:-1], atol=1e-3)
+    assert beta == pytest.approx(0.7 * best[-1], abs=1e-3)
 
 
 def test_axes_are_the_root_of_the_second_moment():
@@ -85,6 +88,34 @@ def test_what_is_known_before_a_purchase_against_a_loop(shop: World):
             assert found.recent[row, place] == pytest.approx(fresh, rel=1e-5)
             assert found.seen[row, place] == (item in history)
         assert found.asked[row] == (whole.item[event] not in history)
+
+
+def test_an_item_moves_only_after_the_day_of_its_buyers(shop: World):
+    whole, found = shop.whole, replay(shop)
+    vectors = np.random.default_rng(3).normal(size=(whole.n_events, 4)).astype(np.float32)
+    place = np.where(np.arange(whole.n_events) > whole.start[whole.user], np.arange(whole.n_events), -1)
+    items = Items(torch.from_numpy(vectors[: whole.n_items]), torch.zeros(whole.n_items), torch.zeros(whole.n_items))
+    base = Moving(vectors, place, items, 0.5, PRIOR)
+    other = np.roll(np.arange(len(found.young)), 1)
+    more, lift = moved(shop, found, base)
+    swapped, _ = moved(shop, found, base, other)
+    days = np.sort(whole.time[whole.time >= shop.cut])
+    assert (more[found.known == 0] == 0).all() and (lift[found.known == 0] == 0).all() and (found.known == 0).any()
+    checked = 0
+    for row, place_of in np.argwhere(found.known > 0).tolist():
+        item, own = found.young[place_of], found.buyers[place_of]
+        n = int(found.known[row, place_of])
+        last = whole.time[own[n - 1]]
+        if n > 40:  # an item is left as it is
+            continue
+        events = max(np.searchsorted(days, last, "right") - np.searchsorted(days, whole.time[own[0]]), 50.0)
+        user = 0.5 * vectors[found.purchase[row]]
+        for given, result in ((own[:n], more), (np.resize(found.buyers[other[place_of]], len(own))[:n], swapped)):
+            total = vectors[given].sum(0)
+            delta, _ = posterior_mode(PRIOR, total, n, events, vectors[item], 0.0, 0.5)
+            assert result[row, place_of] == pytest.approx(user @ delta, abs=1e-4)
+            checked += 1
+    assert checked > 100
 
 
 def test_item_knn_counts_common_buyers():
