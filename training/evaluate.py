@@ -101,8 +101,7 @@ def _folder(checkpoints: Path | None, benchmark: Benchmark, part: Part, fit: str
 
 
 def opened(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
-    """What `Scenes` answers in a shop that was not trained on, with every seed, measured and kept; only where shops are asked
-    about."""
+    """`Scenes` in a shop that was not trained on, with every seed, measured and kept; only where shops are asked about."""
     from benchmarks import opened as scenes  # here, for the same reason
 
     if benchmark.shops is None:
@@ -122,7 +121,7 @@ def reference(
     checkpoints: Path | None,
     stages: Stages,
 ) -> None:
-    """What the recommender comes to where it may train on what the benchmark holds back, with every seed, measured and kept."""
+    """The recommender, trained also on the data that the benchmark holds back, with every seed, measured and kept."""
     from benchmarks import references  # here, for the same reason
 
     if benchmark.reference is None:
@@ -172,8 +171,8 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     show_default=True,
     help="What is fitted. controls: counts and text matches, with constants chosen on validation. sasrec: the neural control. "
     "recommender: `Recommender(settings).fit`. opened: `Scenes`, where a shop is asked about that was not trained on. "
-    "reference: the recommender where it may train on what the benchmark holds back. all: these five, as far as the benchmark "
-    "has them. added: the recommender fitted on the items of its events alone, with the others added by `add_items`. none: "
+    "reference: the recommender, trained also on the data that the benchmark holds back. all: these five, as far as they are "
+    "asked for. added: the recommender fitted on the items of its events alone, with the others added by `add_items`. none: "
     "nothing; the report is made of what is kept.",
 )
 @click.option(
