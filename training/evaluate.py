@@ -101,8 +101,7 @@ def _folder(checkpoints: Path | None, benchmark: Benchmark, part: Part, fit: str
 
 
 def opened(benchmark: Benchmark, runs: Path, part: Part, seeds: tuple[int, ...], stages: Stages) -> None:
-    """What `Scenes` answers in a shop that was not trained on, with every seed, measured and kept; only where shops are asked
-    about."""
+    """`Scenes` in a shop that was not trained on, with every seed, measured and kept; only where shops are asked about."""
     from benchmarks import opened as scenes  # here, for the same reason
 
     if benchmark.shops is None:
@@ -122,7 +121,7 @@ def reference(
     checkpoints: Path | None,
     stages: Stages,
 ) -> None:
-    """What the recommender comes to where it may train on what the benchmark holds back, with every seed, measured and kept."""
+    """The recommender, trained also on the data that the benchmark holds back, with every seed, measured and kept."""
     from benchmarks import references  # here, for the same reason
 
     if benchmark.reference is None:
@@ -170,22 +169,25 @@ def report(benchmark: Benchmark, runs: Path, part: Part, output: Path | None) ->
     type=click.Choice(METHODS),
     default="all",
     show_default=True,
-    help="What is fitted. `added`, which is not among `all`, is the recommender fitted on the items of its events alone, with "
-    "new items added by `add_items`. `reference` is the recommender where it may train on what the benchmark holds back.",
+    help="What is fitted. controls: counts and text matches, with constants chosen on validation. sasrec: the neural control. "
+    "recommender: `Recommender(settings).fit`. opened: `Scenes`, where a shop is asked about that was not trained on. "
+    "reference: the recommender, trained also on the data that the benchmark holds back. all: these five, as far as they are "
+    "asked for. added: the recommender fitted on the items of its events alone, with the others added by `add_items`. none: "
+    "nothing; the report is made of what is kept.",
 )
 @click.option(
     "--ratings",
     type=click.Choice(list(SAID)),
     default="read",
     show_default=True,
-    help="Ratings read in the slots, hidden, or read and counted: what was not liked then has a smaller sample weight in "
-    "training and in the controls that read sample weights.",
+    help="Ratings read in the slots, hidden, or read and counted. Counted: what was not liked has a smaller sample weight in "
+    "training, and in the controls that read sample weights.",
 )
 @click.option(
     "--settings",
     default="default",
     show_default=True,
-    help="Of the recommender, as fitted by the public API: default, quick, best, or a YAML file.",
+    help="Of the recommender: default, quick, best, or a YAML file. The other methods do not read them.",
 )
 @click.option("--item_attributes", multiple=True, help="Column of the items that the recommender reads; may be repeated.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Of the recommender's training.  [default: no limit]")
@@ -220,7 +222,16 @@ def main(
     output: Path | None,
     validation_only: bool,
 ) -> None:
-    """Measure methods on a benchmark; `--method none` only makes the report anew out of what is kept."""
+    """Measure methods on a benchmark, each with an interval, and the recommender paired against all others.
+
+    Figures of every user are kept under --runs; the report holds all methods and seeds that are there.
+
+    \b
+    Examples:
+      python training/evaluate.py --benchmark journey-cold --method controls --validation_only
+      python training/evaluate.py --benchmark ml1m-cold --data FOLDER --method recommender --seeds 0,1,2
+      python training/evaluate.py --benchmark ml1m-cold --method none --output report.json
+    """
     if item_attributes and method != "recommender":
         raise click.BadParameter("only the recommender reads them; add --method recommender", param_hint="--item_attributes")
     part: Part = "validation" if validation_only else "test"

@@ -1,10 +1,10 @@
-"""Study how items that nobody had in training learn from their first buyers, and write its report.
+"""The study of cold items after their first purchases: how well each is ranked by text, counts, and its buyers.
 
 python training/new_items_study.py --data FOLDER --category beauty --output training/results/new-items-beauty.json
 
-Items first sold after 75% of the events are young. Every purchase of one is asked for, by its number of earlier buyers, and
-ranked among the young items. Constants and blends are learned on items that were new before the cut. The arms stand in
-`studies.new_items.study`; trained bases are kept under --runs.
+An item first sold after 75% of the events is young. Before each purchase of one the young items are ranked, and figures are
+given by the item's number of earlier buyers. Constants and blends are learned on items that were new before the cut.
+`studies.new_items.study` has the methods; checkpoints of the bases are kept under --runs.
 """
 
 from __future__ import annotations

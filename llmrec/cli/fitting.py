@@ -138,7 +138,7 @@ def fit(
     verbose = not quiet and not as_json
     with told(), overheard() if verbose else nullcontext():
         if scene is not None:
-            check_known(scene, first, second, written)
+            check_known(scene, first, second, written, seed)
         recommender = Recommender(settings=chosen, seed=seed).fit(
             first.table,
             None if second is None else second.table,

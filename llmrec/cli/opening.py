@@ -127,13 +127,13 @@ def scene_column(scene: str, events: Reading, items: Reading | None) -> str:
     return column
 
 
-def check_known(scene: str, events: Reading, items: Reading | None, written: FormatOptions) -> None:
+def check_known(scene: str, events: Reading, items: Reading | None, written: FormatOptions, seed: int) -> None:
     """Raises DataError where too little is known to learn from the values of the column `scene`, before hours of training."""
     from llmrec.data.clean import Cleaning
     from llmrec.scenes.api import check_scenes
 
     cleaning = Cleaning(on_duplicate=written.on_duplicate)
-    check_scenes(events.table, None if items is None else items.table, scene, cleaning)
+    check_scenes(events.table, None if items is None else items.table, scene, cleaning, seed)
 
 
 def learn_scenes(

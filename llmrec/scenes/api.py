@@ -18,6 +18,7 @@ from llmrec.data.clean import Cleaning, CleaningReport
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
 from llmrec.data.numbers import check_seed
+from llmrec.data.requests import as_ids
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, DataError, LlmrecError
@@ -144,6 +145,7 @@ class Scenes:
         Raises SchemaError for a column that is not there (such as `title`) and for a `scene` that both tables have, DataError
         where fewer than two scenes can be learned from, WeightsError for weights. Returns itself.
         """
+        holdout = as_ids(holdout, "holdout").values  # read twice, and may come as a generator
         tables = named_tables(data, items, holdout) if scene is None else {scene: (data, items)}
         names = () if scene is None else event_names(data, items, columns)
         of_events = scene is not None and is_of_events(names, items, scene)
@@ -162,11 +164,12 @@ class Scenes:
             say(f"{sum(one.n_events for one in datasets.values()):,} events over {len(datasets)} catalogues")
         if scene is not None:
             check_column(datasets[scene].catalogue.table.column_names, names, scene, of_events)
+        reads = self._reader(repeat_purchases)
+        datasets = {name: reads.in_its_terms(dataset) for name, dataset in datasets.items()}
+        if scene is not None:
             check_enough(datasets[scene], scene, of_events, holdout, settings)
         with stages("encode", f"{sum(one.n_items for one in datasets.values()):,} item texts"):
-            reads = self._reader(repeat_purchases)
             shelves = {name: reads(dataset.catalogue) for name, dataset in datasets.items()}
-            datasets = {name: shelves[name].in_its_terms(dataset) for name, dataset in datasets.items()}
         worlds, small = known_worlds(datasets, shelves, scene, of_events, holdout, repeat_purchases, settings)
         settings = replace(settings, sizes=fitting_sizes(worlds, settings))
         told = f"{len(worlds)} scenes ({', '.join(worlds)}), supports of {', '.join(map(str, settings.sizes))} customers"
@@ -345,12 +348,13 @@ class Scenes:
         return build(events, items, columns, item_columns, cleaning, self.seed)
 
 
-def check_scenes(events: Any, items: Any, scene: str, cleaning: Cleaning = Cleaning()) -> None:  # noqa: B008  (frozen)
-    """Raises what `Scenes.fit(events, items, scene=scene)` would for a column that is not there, and for fewer than two scenes
-    that can be learned from, before the recommender that is to read for them is trained."""
+def check_scenes(events: Any, items: Any, scene: str, cleaning: Cleaning, seed: int) -> None:
+    """Raises what `Scenes(seed=seed).fit(events, items, scene=scene, cleaning=cleaning)` would for a column that is not there
+    (SchemaError), and for fewer than two scenes that can be learned from (DataError), before the recommender that is to read
+    for them is trained. Arguments as there; the tables are cleaned for it."""
     names = event_names(events, items, None)
     of_events = is_of_events(names, items, scene)
-    dataset = build(events, items, with_scene(None, scene) if of_events else None, cleaning=cleaning)[0]
+    dataset = build(events, items, with_scene(None, scene) if of_events else None, cleaning=cleaning, seed=seed)[0]
     check_column(dataset.catalogue.table.column_names, names, scene, of_events)
     check_enough(dataset, scene, of_events, (), LearnSettings(parts=0))
 

@@ -89,20 +89,25 @@ class RankedShelf:
         return self.state.known.first.event_types
 
     def in_its_terms(self, dataset: Dataset) -> Dataset:
-        """The dataset with the recommender's event types and what they count; a type that it does not know is none."""
-        known, kind = self.state.known.first, dataset.attributes.get("event_type")
-        found = replace(dataset, event_types=known.event_types, event_weights=known.event_weights)
-        if kind is None:
-            return found
-        code = {name: number for number, name in enumerate(known.event_types)}
-        place = np.array([*(code.get(name, np.nan) for name in dataset.event_types), np.nan], np.float32)
-        there = np.where(np.isnan(kind), len(dataset.event_types), kind).astype(np.int64)
-        return replace(found, attributes={**dataset.attributes, "event_type": place[there]})
+        """See `in_terms_of`."""
+        return in_terms_of(self.state, dataset)
 
     def save(self, folder: Path) -> None:
         """The recommender over the scene's catalogue, without anybody's history, and `again`."""
         save_state(folder / RECOMMENDER, self.state, histories=False)
         save_json(folder / SHELF, {"again": self.again})
+
+
+def in_terms_of(state: State, dataset: Dataset) -> Dataset:
+    """The dataset with a recommender's event types and what they count; a type that it does not know is none."""
+    known, kind = state.known.first, dataset.attributes.get("event_type")
+    found = replace(dataset, event_types=known.event_types, event_weights=known.event_weights)
+    if kind is None:
+        return found
+    code = {name: number for number, name in enumerate(known.event_types)}
+    place = np.array([*(code.get(name, np.nan) for name in dataset.event_types), np.nan], np.float32)
+    there = np.where(np.isnan(kind), len(dataset.event_types), kind).astype(np.int64)
+    return replace(found, attributes={**dataset.attributes, "event_type": place[there]})
 
 
 @dataclass(frozen=True)

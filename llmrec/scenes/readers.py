@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmrec.data.dataset import Catalogue, empty_dataset
+from llmrec.data.dataset import Catalogue, Dataset, empty_dataset
 from llmrec.encoder.backbone import TextModel
 from llmrec.encoder.items import fingerprint
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, WeightsError
 from llmrec.recommender.state import State
 from llmrec.scenes.learned import Learned
-from llmrec.scenes.ranked import RANKER, ranked_shelf, state_hash
+from llmrec.scenes.ranked import RANKER, in_terms_of, ranked_shelf, state_hash
 from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.tables import shelf_of
 
@@ -25,6 +25,10 @@ class ByTexts:
 
     def __call__(self, catalogue: Catalogue) -> SceneItems:
         return shelf_of(self.model, empty_dataset(catalogue))
+
+    def in_its_terms(self, dataset: Dataset) -> Dataset:
+        """The dataset itself."""
+        return dataset
 
     @property
     def encoder(self) -> str:
@@ -47,6 +51,10 @@ class ByRecommender:
 
     def __call__(self, catalogue: Catalogue) -> SceneItems:
         return ranked_shelf(self.state, catalogue, self.weights, self.again)
+
+    def in_its_terms(self, dataset: Dataset) -> Dataset:
+        """The dataset with the recommender's event types and what they count."""
+        return in_terms_of(self.state, dataset)
 
     @property
     def encoder(self) -> str:

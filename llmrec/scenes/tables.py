@@ -29,7 +29,7 @@ LEAST_ITEMS, LEAST_ASKED = 20, 50  # of a known scene: its items; customers who 
 def named_tables(data: Any, items: Any, holdout: Iterable[Any]) -> dict[str, tuple[Any, Any]]:
     """Tables by the name of the known scene."""
     if items is not None or len(as_ids(holdout, "holdout")):
-        raise DataError('items and without are for parts of one catalogue: say by which column, such as scene="category"')
+        raise DataError('items and holdout are for parts of one catalogue: say by which column, such as scene="category"')
     if not isinstance(data, Mapping) or not all(isinstance(one, (tuple, Dataset)) for one in data.values()):
         raise DataError(
             'data: expected a dict {"name": (events, items), ...} of two known catalogues or more, got '

@@ -10,9 +10,11 @@ import pytest
 
 from llmrec import SceneRecommender, Scenes
 from llmrec.data.build import build
+from llmrec.data.clean import Cleaning
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.items import catalogue_vectors
 from llmrec.errors import ArtefactError, DataError, ForkError, SchemaError, WeightsError
+from llmrec.scenes.api import check_scenes
 from llmrec.scenes.learning import LearnSettings, MixSettings, learn
 from llmrec.scenes.opening import zero_shot as open_scene
 from llmrec.scenes.shelf import shelve
@@ -112,6 +114,31 @@ def test_a_history_in_other_parts_counts(parted, departments):
 def test_a_part_of_the_fitted_catalogue_and_of_the_same_table_are_one(parted, departments):
     given = parted.open(departments[1], scene="new").recommend(histories=departments[0], k=5)
     pd.testing.assert_frame_equal(given, parted.open(scene="new").recommend(histories=departments[0], k=5))
+
+
+def test_what_is_held_out_may_come_as_a_generator(scenes, departments):
+    known = scenes(QUICK).fit(*departments, scene="aisle", holdout=(name for name in ["new"]), verbose=False)
+    assert known.known.names == ("bread", "fruit")
+
+
+def test_the_check_before_training_says_what_fit_would(scenes, departments):
+    events, items = departments
+    check_scenes(events, items, "aisle", Cleaning(), 0)
+    aisle = {
+        "aisle": ["bread" if name == "bread" else "fruit" if n % 12 == 0 else "new" for n, name in enumerate(items["aisle"])]
+    }
+    few = items | {"aisle": ["bread" if name == "bread" else None for name in items["aisle"]]}
+    check_scenes(events, items | aisle, "aisle", Cleaning(), 0)  # two are enough
+    for table, scene, error in ((few, "aisle", DataError), (items, "shelf", SchemaError)):
+        said = []
+        for call in (
+            lambda table=table, scene=scene: check_scenes(events, table, scene, Cleaning(), 0),
+            lambda table=table, scene=scene: scenes().fit(events, table, scene=scene, verbose=False),
+        ):
+            with pytest.raises(error) as caught:
+                call()
+            said.append(str(caught.value))
+        assert said[0] == said[1]
 
 
 def test_small_parts_teach_nothing_and_may_be_opened(scenes, departments, capsys):

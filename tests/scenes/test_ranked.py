@@ -269,6 +269,23 @@ def test_event_types_are_read_as_the_recommender_numbers_them(backed, department
     assert shelf.in_its_terms(events_for(catalogue, table)[0]).attributes == {}
 
 
+def test_scenes_are_counted_by_what_events_count_to_the_recommender(rec, departments, monkeypatch):
+    """Before anything is encoded as well as after it."""
+    events, items = departments
+    dataset = replace(build(events.assign(event_type="view"), items)[0], event_weights=EventWeights((0.0,)))
+    assert dataset.counted.n_events == 0  # to a recommender that knows no types they are events as others
+
+    class Reached(Exception):
+        pass
+
+    def learn(worlds, *_):
+        raise Reached(len(worlds))
+
+    monkeypatch.setattr("llmrec.scenes.api.learn", learn)
+    with pytest.raises(Reached, match="4"):
+        Scenes(settings=QUICK, recommender=rec).fit(dataset, scene="aisle", verbose=False)
+
+
 def test_rules_hold_before_and_after_first_customers(backed, departments):
     """By columns of the scene's own table, which the recommender was not fitted with."""
     events, items = departments

@@ -1,4 +1,4 @@
-"""A shop that was not trained on as a scene that is opened: what the door `Scenes` answers there before anybody is known."""
+"""A shop that was not trained on, opened as a scene: how `Scenes` ranks its items before it has customers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ NAME = "Scenes, opened"
 
 
 def fit(benchmark: Benchmark, part: Part, seed: int, settings: LearnSettings | None = None) -> Method:
-    """Learned from `benchmark.shops` of that part, with the constants that `Scenes` has for everybody, and opened on the
-    catalogue of the one that is asked about; none of its events is looked at. settings: None for those of the door.
+    """Learned from `benchmark.shops` of that part, with the default settings of `Scenes`, and opened on the
+    catalogue of the one that is asked about; none of its events is looked at. settings: others than the default.
 
     The method scores float32 (T, N), log probabilities up to a constant a row; its `seconds` are of learning and encoding.
     Raises DataError for a shop that is too small to learn from, as `Scenes.fit`, and where `Scenes.open` leaves an item out."""

@@ -1,4 +1,4 @@
-"""What the recommender comes to where it may train on what a benchmark holds back: the mark that others are held against."""
+"""The reference of a benchmark: the recommender trained also on the data that the benchmark holds back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much the ablation study trains: what the demonstration trains, and the scenes beside it."""
+"""How much the ablation study trains: what the demonstration trained when its figures were taken, and scenes beside it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Items that nobody had in training learn from their first buyers."""
+"""Cold items after their first purchases: text, counts, and item vectors moved by the buyers."""

@@ -1,4 +1,4 @@
-"""A trained base, the user vectors before each purchase, and what the first buyers of every young item make of its vector.
+"""A trained base, the user vectors before each purchase, and how the first purchases of every young item move its vector.
 
 Axis convention: `Q` purchases, `Y` young items, `d` width of a user vector.
 """
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.train import TrainSettings
 from llmrec.encoder.users import batches, prompts, user_vectors
 from llmrec.encoder.weights import Weights
 from llmrec.progress import Stages
-from llmrec.recommender.fit import chosen, new_base, split_users, train_base
+from llmrec.recommender.fit import fit_base
 from llmrec.recommender.pipeline import frozen_items
+from llmrec.recommender.run import Run
 from llmrec.recommender.settings import Settings
-from llmrec.store import cache_folder, load_arrays, open_folder, save_arrays, write_folder
+from llmrec.store import cache_folder
 from studies.new_items.posterior import ItemPrior, learned_axes, posterior_mode
 from studies.new_items.replay import Replay, World, before
 
@@ -28,7 +28,6 @@ AXES, SCALE, SPREAD = 32, 3.0, 1.5  # chosen on validation
 BACKGROUND = 500
 LEAST_EVENTS = 50.0
 MOST = 40  # buyers after which an item is left as it is; nothing is asked beyond 10
-KIND, VALUES = "base of a study", "model.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +48,10 @@ class Moving:
 
 
 def trained(here: World, seed: int, folder: Path) -> tuple[SlotModel, Settings]:
-    """The base over the events before the cut, from `folder` if it is there."""
-    stages = Stages()
-    plan = chosen(SETTINGS, here.train, stages)
-    rng = np.random.default_rng(seed)
-    split = split_users(here.train, np.arange(here.train.n_users), plan, rng)
-    model = new_base(here.train, split.base, Weights.packaged(), plan, seed, stages, cache_folder())
-    if folder.exists():
-        open_folder(folder, KIND)
-        model.load_state_dict({name: torch.from_numpy(value) for name, value in load_arrays(folder / VALUES).items()})
-    else:
-        train_base(model, here.train, split.base, plan, rng, stages)
-        arrays = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-        write_folder(folder, lambda fresh: save_arrays(fresh / VALUES, arrays), KIND, {"seed": seed})
-    return model.eval().requires_grad_(False), plan
+    """The base over the events before the cut, as `Recommender.fit` trains it, from the last checkpoint in `folder` on if there
+    is one. Raises ArtefactError for checkpoints of other data, settings or seeds."""
+    base = fit_base(here.train, Weights.packaged(), SETTINGS, seed, Stages(), cache_folder(), run=Run(folder))
+    return base.model.eval().requires_grad_(False), base.settings
 
 
 def read(here: World, found: Replay, model: SlotModel, plan: Settings, seed: int) -> Moving:
@@ -95,7 +84,8 @@ def read(here: World, found: Replay, model: SlotModel, plan: Settings, seed: int
 def moved(here: World, found: Replay, base: Moving, whose: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """float32 (Q, Y) each: what delta and what beta add to the scores of zero steps, after the buyers of the days before.
 
-    whose: int64 (Y,), the item whose buyers each is given in place of its own, as many as it has; None for its own.
+    whose: int64 (Y,), the item whose buyers each is given in place of its own, as many as it has; None for its own. Buyers of
+    another item may be later than the purchase that is asked for, the user who is asked among them.
     """
     whole = here.whole
     days = np.sort(whole.time[whole.time >= here.cut])

@@ -1,4 +1,4 @@
-"""New items learn from their first buyers: a vector and a bias beside the text, in closed form under a learned Gaussian prior.
+"""The vector and the bias of a cold item after its first purchases, in closed form under a learned Gaussian prior.
 
 An item that training never met is scored by its text alone. Let h be the vector of a user before a purchase. Its purchases are
 a Poisson process over the events that other users made meanwhile, each with the chance that the softmax gives the item:

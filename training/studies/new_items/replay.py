@@ -1,4 +1,4 @@
-"""The purchases of young items in the order of time, and what a shop could count of every young item before each of them.
+"""The purchases of young items in the order of time, and the counts of every young item before each of them.
 
 Axis convention: `Q` purchases that are asked for, `Y` young items, `N` items of the catalogue.
 """

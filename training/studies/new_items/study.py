@@ -1,7 +1,7 @@
-"""NDCG@10 of purchases of young items by their number of earlier buyers: arms, blends that are learned on validation, rows.
+"""NDCG@10 of purchases of young items by their number of earlier buyers: methods, blends learned on validation, rows.
 
 A blend has weights for each number of earlier buyers of the item that was purchased, controls and ours alike. It is thus
-told that number, which a shop does not know: blends are to be compared with each other, and not with what stands alone.
+told that number, which a shop does not know: compare blends with each other, not with methods that stand alone.
 
 Axis convention: `Q` purchases, `Y` young items, `F` inputs of a blend.
 """

@@ -8,9 +8,11 @@ import torch
 from scipy.optimize import minimize
 from worlds import build
 
+from llmrec import Settings, TrainSettings, Weights
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import Items
-from studies.new_items import study
+from llmrec.errors import ArtefactError
+from studies.new_items import moving, study
 from studies.new_items.moving import Moving, moved
 from studies.new_items.posterior import ItemPrior, learned_axes, posterior_mode
 from studies.new_items.replay import DECAY, HALF_LIFE, Replay, World, ndcg, replay
@@ -68,6 +70,21 @@ def shop() -> World:
     history = [[rng.choice(8 if day < 3 else 12, 2).tolist() for day in range(6)] for _ in range(25)]
     whole = build(history, 12)
     return World(whole, whole.keep(whole.time < 300), 300.0)
+
+
+def test_the_base_of_a_study_goes_on_from_its_own_checkpoints_alone(shop, tiny_folders, tmp_path, monkeypatch):
+    plan = TrainSettings(
+        max_steps=2, batch_size=8, known=(1, 2), horizon=1, max_slots=12, learning_rate=1e-2, dropout=0.0, ema_decay=0.0
+    )
+    monkeypatch.setattr(moving, "SETTINGS", Settings(cold_items=True, train=plan, blend_features=()))
+    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    (first, _), (again, _) = (moving.trained(shop, 0, tmp_path / "base") for _ in range(2))
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+    there = np.bincount(shop.train.item, minlength=12) > 0
+    assert first.trained.tolist() == there.tolist() and not first.training  # cold items are known by text alone
+    with pytest.raises(ArtefactError, match="seed"):
+        moving.trained(shop, 1, tmp_path / "base")
 
 
 def _earlier(whole: Dataset, item: int, day: float) -> np.ndarray:
