@@ -153,6 +153,14 @@ def test_event_types_that_are_named_are_learned_from(fitting, world, tiny_settin
     assert good > bad and found.expected.between(-0.5, 1.5).all()
 
 
+def test_an_event_type_that_no_event_has_is_said_before_training(fitting, world, tiny_settings, monkeypatch):
+    monkeypatch.setattr("llmrec.recommender.fit.new_base", lambda *_: pytest.fail("it began to train"))
+    events = rated(world, world.users).assign(event_type="purchase")
+    settings = replace(tiny_settings, signed=SignedFeedback(negative=("skip",)))
+    with pytest.raises(DataError, match="event type 'skip' is not in the events"):
+        fitting(events, pd.DataFrame(world.items(world.ids)), settings)
+
+
 def test_an_item_that_came_later_is_predicted_by_its_text(with_ratings, world):
     rec = copy.copy(with_ratings)
     rec.add_items({"item_id": ["late"], "title": ["red mug"]})
