@@ -58,6 +58,7 @@ from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.state import State
 from llmrec.recommender.templates import fitted_templates
+from llmrec.signed.labels import scale_of
 
 SMALL_WIDTH, SMALL_BLOCKS, SMALL_HEADS = 128, 2, 4
 MOST_HELD_OUT = 2000  # users for the initialisation, and as many for gate and blend; the base learns from all others
@@ -142,6 +143,7 @@ def chosen(settings: Settings, dataset: Dataset, stages: Stages) -> Settings:
     complete = resolve(settings, found)
     check_ranges(complete)
     check_settings(complete)
+    scale_of(dataset, complete.signed)  # an event type that no event has is said before training
     if new := changed(complete, settings):
         stages.say(f"chosen from the data ({found}): {', '.join(f'{name}={value!r}' for name, value in new.items())}")
     return complete

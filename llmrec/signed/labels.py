@@ -86,7 +86,7 @@ def scale_of(dataset: Dataset, feedback: SignedFeedback) -> Scale | str:
     known = np.zeros(0) if rating is None else rating[np.isfinite(rating)].astype(np.float64)
     named = feedback.positive, feedback.negative
     if len(known):
-        least = float(known.mean()) if feedback.liked_from is None else float(feedback.liked_from)
+        least = float(known.mean()) if feedback.liked_from is None else float(np.float32(feedback.liked_from))  # as ratings are
         liked = known > least if feedback.liked_from is None else known >= least
         least = float(known[liked].min()) if liked.any() else least
         if liked.any() and not liked.all():
@@ -96,7 +96,9 @@ def scale_of(dataset: Dataset, feedback: SignedFeedback) -> Scale | str:
             return f"every rating is {side} (liked_from {least:g}), and no event of another type is signed"
         one = float(known.mean())
         return Scale(*named, True, least, one if liked.all() else least, least - 1.0 if liked.all() else one)
-    if not dataset.event_types or not feedback.negative:
+    if not dataset.event_types and (feedback.positive or feedback.negative):
+        return "the events have no ratings and no column event_type, and event types were named"
+    if not feedback.negative:
         return "the events have no ratings, and no event type was named as negative"
     if not feedback.positive:
         return "the events have no ratings, and no event type was named as positive"

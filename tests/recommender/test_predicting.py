@@ -140,6 +140,19 @@ def test_what_is_missing_is_said(fitted, with_ratings, world):
         with_ratings.predict(["u000"], world.ids, level=1.5)
 
 
+def test_who_is_forgotten_gets_the_prior_and_what_is_removed_is_not_predicted(with_ratings, world):
+    rec, columns = copy.copy(with_ratings), ["probability", "expected", "low", "high", "labels"]
+    rec.forget(["u000"])
+    found = rec.predict(["u000"], world.ids[:3])[columns]
+    pd.testing.assert_frame_equal(found, with_ratings.predict(["nobody"], world.ids[:3])[columns])
+    rec.remove_items([world.ids[0]])
+    assert rec.predict(["u001"]).item_id.tolist() == world.ids[1:]
+    with pytest.raises(UnknownItemError):
+        rec.predict(["u001"], [world.ids[0]])
+    before, after = (one.predict(["u001"], world.ids[1:]) for one in (with_ratings, rec))
+    pd.testing.assert_frame_equal(before, after)  # the rating of a removed item still tells of its user
+
+
 @pytest.mark.slow
 def test_event_types_that_are_named_are_learned_from(fitting, world, tiny_settings):
     events = rated(world, world.users)
@@ -151,6 +164,14 @@ def test_event_types_that_are_named_are_learned_from(fitting, world, tiny_settin
     found = rec.predict(histories=own, items=world.ids[6:15])
     good, bad = of_likes(found, "new1")
     assert good > bad and found.expected.between(-0.5, 1.5).all()
+
+
+def test_an_event_type_that_no_event_has_is_said_before_training(fitting, world, tiny_settings, monkeypatch):
+    monkeypatch.setattr("llmrec.recommender.fit.new_base", lambda *_: pytest.fail("it began to train"))
+    events = rated(world, world.users).assign(event_type="purchase")
+    settings = replace(tiny_settings, signed=SignedFeedback(negative=("skip",)))
+    with pytest.raises(DataError, match="event type 'skip' is not in the events"):
+        fitting(events, pd.DataFrame(world.items(world.ids)), settings)
 
 
 def test_an_item_that_came_later_is_predicted_by_its_text(with_ratings, world):

@@ -31,6 +31,12 @@ def test_liked_from_is_the_least_rating_that_is_a_like(shop):
     assert (scale.liked_from, scale.high, scale.low) == (3.0, 4.0, 1.5)
 
 
+def test_a_rating_of_liked_from_is_a_like_where_no_float_is_just_that(shop):
+    """0.7 as a float32, which ratings are kept in, is below 0.7."""
+    scale = told(shop, SignedFeedback(liked_from=0.7), rating=[0.7, 0.1, None, 0.9, 0.2, 0.7])[1]
+    assert (scale.liked_from, scale.low) == (float(np.float32(0.7)), pytest.approx(0.15))
+
+
 def test_event_types_that_are_named_are_labels(shop):
     feedback = SignedFeedback(positive=("like",), negative=("skip",))
     found, scale = told(shop, feedback, event_type=["like", "view", "skip", "skip", "view", "like"])
@@ -47,6 +53,7 @@ def test_a_type_beside_ratings_counts_as_the_mean_of_its_side_and_a_rating_of_it
     ("feedback", "more", "missing"),
     [
         (SignedFeedback(), {}, "no ratings, and no event type was named as negative"),
+        (SignedFeedback(positive=("like",), negative=("skip",)), {}, "no column event_type"),
         (SignedFeedback(negative=("skip",)), {"event_type": ["skip"] * 3 + ["like"] * 3}, "was named as positive"),
         (SignedFeedback(), {"rating": [4] * 6}, "every rating is below a like"),
     ],
