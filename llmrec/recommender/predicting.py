@@ -93,6 +93,8 @@ def learn_signed(dataset: Dataset, text: np.ndarray, settings: Settings, seed: i
     """
     scale = scale_of(dataset, settings.signed)
     if isinstance(scale, str):
+        if "rating" in dataset.attributes or settings.signed.positive or settings.signed.negative:
+            stages.say(f"likes and dislikes: nothing is learned of them: {scale}")
         return None
     labels = labels_of(dataset, scale)
     with stages("likes", f"{len(labels):,} signed events") as say:

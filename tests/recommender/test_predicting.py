@@ -180,3 +180,10 @@ def test_an_item_that_came_later_is_predicted_by_its_text(with_ratings, world):
     found = rec.predict(["u000"], ["late", world.ids[0]])
     assert found.high[0] - found.low[0] > found.high[1] - found.low[1]
     rec.recommend(["u000"], k=5, avoid_disliked=True)
+
+
+def test_fit_says_why_nothing_is_learned_of_ratings_that_are_all_alike(fitting, world, capsys):
+    events = {**world.events(world.users, world.ids)}
+    events["rating"] = [5.0] * len(events["user_id"])
+    assert fitting(events, world.items(world.ids)).state.signed is None
+    assert "likes and dislikes: nothing is learned of them: every rating is " in capsys.readouterr().err
