@@ -1,4 +1,4 @@
-"""Write the tables and the figure of training/RESULTS.md, README.md and docs/demo.md, out of the reports.
+"""Write the tables and figures of training/RESULTS.md, README.md and docs/, out of the reports.
 
 llmrec demo && cp runs/demo/report.json training/results/demo.json && python training/tables.py
 """
@@ -14,7 +14,7 @@ import click
 from benchmarks.named import NAMES
 from llmrec.demo import story
 from llmrec.metrics.report import Result, read_rows, table
-from pages import overview
+from pages import gains, overview
 from pages.demonstration import tables
 from pages.overview import DEFAULT, RECIPE
 from pages.tree import tree
@@ -238,7 +238,7 @@ def architecture(text: str) -> str:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Write the tables, the figure and the file tree into RESULTS.md, README.md, docs/ and ARCHITECTURE.md."""
+    """Write the tables, the figures and the file tree into RESULTS.md, README.md, docs/ and ARCHITECTURE.md."""
     pages = {
         ROOT / "training" / "RESULTS.md": written,
         ROOT / "README.md": readme,
@@ -248,7 +248,8 @@ def main() -> None:
     for page, filled in pages.items():
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     overview.draw(RESULTS / "default", ROOT / "docs" / "results.png")
-    print(f"RESULTS.md, README.md and docs/results.png are those of demo.json and {', '.join(path.name for path in reports())}")
+    gains.draw(RESULTS, ROOT / "docs" / "adapting.png")
+    print(f"The pages and figures are those of demo.json and {', '.join(path.name for path in reports())}")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Pages that are written out of reports and code: the overview of the README, and the file tree."""
+"""Pages that are written out of reports and code: the figures and tables of the README, and the file tree."""
