@@ -83,10 +83,14 @@ def show(name: str | None, folder: Path | None, as_json: bool, quiet: bool) -> N
 def check(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     """Read template files, or all of a folder, and render each once. A mistake is told with its file and line.
 
+    Those of the tasks history, next and like are also held to what their readers need, such as fixed words behind an item.
+
     \b
     Example:
       llmrec prompt check mine/like.jinja mine/item.jinja
     """
+    from llmrec.prompts import history_words
+    from llmrec.prompts.candidates import PAST, CandidatePrompt
     from llmrec.prompts.files import own_templates, read_template
 
     found = []
@@ -98,6 +102,10 @@ def check(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
             one = read_template(file)
             one.render(dict.fromkeys(one.header.variables, "x"))
             one.render(dict.fromkeys(one.header.required, "x"))
+            if one.header.task in PAST:
+                CandidatePrompt(one)
+            elif one.header.task == "history":
+                history_words(one)
             found.append(one)
     if as_json:
         click.echo(json.dumps([_facts(one) for one in found], indent=1, ensure_ascii=False))

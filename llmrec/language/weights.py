@@ -20,7 +20,7 @@ from llmrec.encoder.backbone import read_gguf, save_model
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, WeightsError
 from llmrec.language.families import MODEL_TYPES
-from llmrec.store import cache_folder, open_folder, write_folder
+from llmrec.store import cache_folder, check_target, open_folder, write_folder
 
 KIND = "language model"
 
@@ -108,6 +108,7 @@ def write_gguf(file: Path, target: Path, beside: Mapping[str, bytes]) -> None:
 
     Raises as `dequantized`, WeightsError for a model of none of FAMILIES, and ArtefactError where the folder cannot be written.
     """
+    check_target(target)  # before the work, which may take a minute
     model, tokenizer = read_gguf(file)
     if model.config.model_type not in MODEL_TYPES:
         raise WeightsError(f"{file} is a {model.config.model_type!r} model; expected one of {', '.join(sorted(MODEL_TYPES))}")

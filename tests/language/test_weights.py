@@ -209,6 +209,8 @@ def test_the_command_lists_models_with_licences_and_writes_files_of_ones_own(rea
     done = run(main, ["weights", str(tmp_path / "some.gguf"), "--out", str(tmp_path / "mine")])
     assert done.exit_code == 0 and "licence" in done.output
     assert len(scores(tmp_path / "mine")) == 2
+    taken = run(main, ["weights", str(tmp_path / "some.gguf"), "--out", str(tmp_path)])
+    assert taken.exit_code == 2 and "left alone" in taken.stderr and len(read) == 1  # before the file is read
     assert "--out says" in run(main, ["weights", "smollm2"]).output
     assert "expected smollm2, gemma3-270m or a file" in run(main, ["weights", "gpt", "--out", str(tmp_path / "x")]).output
 
