@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +83,14 @@ def show(name: str | None, folder: Path | None, as_json: bool, quiet: bool) -> N
 def check(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     """Read template files, or all of a folder, and render each once. A mistake is told with its file and line.
 
+    Those of the tasks history, next and like are also held to what their readers need, such as fixed words behind an item.
+
     \b
     Example:
       llmrec prompt check mine/like.jinja mine/item.jinja
     """
+    from llmrec.prompts import history_words
+    from llmrec.prompts.candidates import PAST, CandidatePrompt
     from llmrec.prompts.files import own_templates, read_template
 
     found = []
@@ -97,6 +102,10 @@ def check(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
             one = read_template(file)
             one.render(dict.fromkeys(one.header.variables, "x"))
             one.render(dict.fromkeys(one.header.required, "x"))
+            if one.header.task in PAST:
+                CandidatePrompt(one)
+            elif one.header.task == "history":
+                history_words(one)
             found.append(one)
     if as_json:
         click.echo(json.dumps([_facts(one) for one in found], indent=1, ensure_ascii=False))
@@ -145,8 +154,8 @@ def render(
         variables = ", ".join(template.header.variables)
         raise click.UsageError(f"--set {wrong[0]}: {template.source} has the variables {variables}")
     texts = []
-    for about in _rows(events, items, rows, quiet):
-        texts.append({**about.pop("of", {}), "text": template.render({**about, **typed})})
+    for whose, about in _rows(events, items, rows, quiet):
+        texts.append({**whose, "text": template.render({**about, **typed})})
     if as_json:
         click.echo(json.dumps(texts, indent=1, ensure_ascii=False, default=str))
     else:
@@ -190,10 +199,10 @@ def _typed(pairs: tuple[str, ...]) -> dict[str, str | list[str]]:
     return {key: several[0] if len(several) == 1 else several for key, several in found.items()}
 
 
-def _rows(events: Path | str | None, items: Path | str | None, rows: int, quiet: bool) -> list[dict[str, Any]]:
-    """Values for each prompt, and under "of" whose they are."""
+def _rows(events: Path | str | None, items: Path | str | None, rows: int, quiet: bool) -> list[tuple[dict, dict]]:
+    """For each prompt whose it is, and its values."""
     if events is None and items is None:
-        return [{}]
+        return [({}, {})]
     from llmrec.data.build import build, read_catalogue
 
     if events is None:
@@ -211,22 +220,23 @@ def _rows(events: Path | str | None, items: Path | str | None, rows: int, quiet:
     return _of_users(dataset, rows)
 
 
-def _of_items(catalogue: Catalogue, rows: int) -> list[dict[str, Any]]:
+def _of_items(catalogue: Catalogue, rows: int) -> list[tuple[dict, dict]]:
     first = catalogue.table.slice(0, rows).to_pylist()
-    return [{**row, "of": {"item_id": one}} for row, one in zip(first, catalogue.ids.values, strict=False)]
+    return [({"item_id": one}, row) for row, one in zip(first, catalogue.ids.values, strict=False)]
 
 
-def _of_users(dataset: Dataset, rows: int) -> list[dict[str, Any]]:
+def _of_users(dataset: Dataset, rows: int) -> list[tuple[dict, dict]]:
     titles, found = dataset.catalogue.column("title"), []
     for user in range(min(rows, dataset.n_users)):
         had = dataset.item[dataset.start[user] : dataset.start[user + 1]].tolist()
         if not had:
             continue
-        others = [item for item in range(len(titles)) if item not in set(had)][: _OPTIONS - 1]
+        seen = set(had)
+        others = islice((item for item in range(len(titles)) if item not in seen), _OPTIONS - 1)
         past = [titles[item] for item in had[:-1]]
         values = {"item": titles[had[-1]], "history": past, "liked": past}
         options = [titles[item] for item in sorted([had[-1], *others])]
-        found.append({**values, "options": options, "of": {"user_id": dataset.users.values[user]}})
+        found.append(({"user_id": dataset.users.values[user]}, {**values, "options": options}))
     if not found:
         raise DataError("events: expected at least one user with an event, got none; give events of some users")
     return found

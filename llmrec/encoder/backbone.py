@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, BertConfig
 from transformers.utils import logging as transformers_logging
@@ -190,13 +189,13 @@ def read_gguf(file: Path) -> tuple[Any, Any]:
         raise WeightsError(f"cannot read {file}: no such file; expected a GGUF file")
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtraError("reading a GGUF file needs gguf: pip install 'llmrec[llm]'")
-    try:
-        with _quiet(), redirect_stderr(io.StringIO()):  # a bar that no setting turns off
-            where = {"gguf_file": file.name, "local_files_only": True}
-            model: Any = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **where)
-            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **where)
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        raise WeightsError(f"cannot read {file}: {error}; expected a GGUF file of Llama, Mistral, Qwen or Gemma 3") from error
+    folder, where = str(file.parent), {"gguf_file": file.name, "local_files_only": True}
+    remedy = "expected a GGUF file of Llama, Mistral, Qwen or Gemma 3"
+    with redirect_stderr(io.StringIO()), _told(f"cannot read {file}", remedy):
+        found: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **where)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **where)
+    model, report = found
+    _check_complete(file, report)
     # transformers refuses to save what it takes for a quantised model; the weights are plain float32 by now.
     model.is_quantized, model.hf_quantizer = False, None
     del model.config.quantization_config
@@ -255,11 +254,13 @@ def _model(weights: Weights, options: dict) -> Any:
 
 def _complete(kind: Any, weights: Weights, options: dict) -> Any:
     model, report = _pretrained(kind, weights, options | {"output_loading_info": True})
-    if lacking := sorted(report["missing_keys"]):  # transformers would fill them with random numbers and go on
-        raise WeightsError(
-            f"{weights.location!r} lacks {len(lacking)} tensors, such as {lacking[0]!r}: get the model's files again"
-        )
+    _check_complete(weights.location, report)
     return model
+
+
+def _check_complete(place: str | Path, report: Any) -> None:
+    if lacking := sorted(report["missing_keys"]):  # transformers would fill them with random numbers and go on
+        raise WeightsError(f"{str(place)!r} lacks {len(lacking)} tensors, such as {lacking[0]!r}: get the model's files again")
 
 
 def _without_dropout(model: Any) -> Any:
@@ -272,14 +273,19 @@ def _without_dropout(model: Any) -> Any:
 
 def _pretrained(kind: Any, weights: Weights, options: dict | None = None) -> Any:
     where = {"revision": weights.revision} if weights.from_hub else {"local_files_only": True}
+    said = f"cannot load {kind.__name__} from {weights.location!r}"
+    with _told(said, "check the name or folder, or use Weights.packaged()"):
+        return kind.from_pretrained(weights.location, **where, **(options or {}))
+
+
+@contextmanager
+def _told(said: str, remedy: str) -> Iterator[None]:
+    """Raises WeightsError for whatever transformers raises: damaged files lead it to errors of any type."""
     try:
         with _quiet():
-            return kind.from_pretrained(weights.location, **where, **(options or {}))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise WeightsError(
-            f"cannot load {kind.__name__} from {weights.location!r}: {error}. Check the name or folder, or use "
-            "Weights.packaged()"
-        ) from error
+            yield
+    except Exception as error:
+        raise WeightsError(f"{said}: {repr(error) if isinstance(error, KeyError) else error}; {remedy}") from error
 
 
 @contextmanager

@@ -41,6 +41,11 @@ class LanguageModel:
         """Size d of a hidden state."""
         return int(self.model.config.hidden_size)
 
+    @property
+    def max_length(self) -> int:
+        """Longest prompt that it was made for, in tokens."""
+        return int(self.model.config.max_position_embeddings)
+
     def start(self, text: str) -> list[int]:
         """Token ids of the beginning of a prompt, after the token that the model's own prompts begin with, where it has one.
 

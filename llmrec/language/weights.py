@@ -19,7 +19,8 @@ from pathlib import Path
 from llmrec.encoder.backbone import read_gguf, save_model
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, WeightsError
-from llmrec.store import cache_folder, open_folder, write_folder
+from llmrec.language.families import MODEL_TYPES
+from llmrec.store import cache_folder, check_target, open_folder, write_folder
 
 KIND = "language model"
 
@@ -105,9 +106,12 @@ def write_packaged(one: Packaged, target: Path) -> None:
 def write_gguf(file: Path, target: Path, beside: Mapping[str, bytes]) -> None:
     """Write a GGUF file's model in float32, its tokenizer, and files `beside` them, as a folder in the Hugging Face layout.
 
-    Raises as `dequantized`, and ArtefactError where the folder cannot be written.
+    Raises as `dequantized`, WeightsError for a model of none of FAMILIES, and ArtefactError where the folder cannot be written.
     """
+    check_target(target)  # before the work, which may take a minute
     model, tokenizer = read_gguf(file)
+    if model.config.model_type not in MODEL_TYPES:
+        raise WeightsError(f"{file} is a {model.config.model_type!r} model; expected one of {', '.join(sorted(MODEL_TYPES))}")
 
     def write(folder: Path) -> None:
         save_model(model, folder)

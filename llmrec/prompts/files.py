@@ -18,9 +18,9 @@ def load_template(name: str | Path, folder: str | Path | None = None) -> Templat
     A string is a path when it has a folder or a file ending in it. folder: of one's own; what it holds goes before what comes
     with the library. Raises TemplateError when there is no such template, and as `Template`.
     """
-    if isinstance(name, Path) or Path(name).name != name or Path(name).suffix:
-        return read_template(Path(name).expanduser())
-    own = None if folder is None else own_templates(folder).get(name)
+    if path := _path(name):
+        return read_template(path)
+    own = None if folder is None else own_templates(folder).get(str(name))
     if own is not None:
         return read_template(own)
     if name not in packaged_templates():
@@ -30,21 +30,21 @@ def load_template(name: str | Path, folder: str | Path | None = None) -> Templat
             "your own give its path"
         )
     file = _packaged().joinpath(f"{name}{SUFFIX}")
-    return _checked(Template(file.read_bytes().decode("utf-8").replace("\r\n", "\n"), f"prompts/{name}{SUFFIX}"), name)
+    return _checked(Template(_text(file.read_bytes()), f"prompts/{name}{SUFFIX}"), name)
 
 
 def is_there(name: str | Path) -> bool:
     """Whether there is a packaged template of this name, or a file at this path; see `load_template`."""
-    if isinstance(name, Path) or Path(name).name != name or Path(name).suffix:
-        return Path(name).expanduser().is_file()
+    if path := _path(name):
+        return path.is_file()
     return name in packaged_templates()
 
 
 def read_template(file: Path) -> Template:
     """The template in a UTF-8 file called by its name. Raises TemplateError."""
     try:
-        text = file.read_bytes().decode("utf-8").replace("\r\n", "\n")
-    except (OSError, UnicodeDecodeError) as error:
+        text = _text(file.read_bytes())
+    except (OSError, ValueError) as error:  # not UTF-8, or no path at all
         raise TemplateError(
             f"cannot read the template file {str(file)!r}: {error}; packaged templates: "
             f"{', '.join(map(repr, packaged_templates()))}"
@@ -63,6 +63,17 @@ def own_templates(folder: str | Path) -> dict[str, Path]:
     if not place.is_dir():
         raise TemplateError(f"expected a folder of templates, got {str(folder)!r}, which is none; check the path")
     return {file.stem: file for file in sorted(place.glob(f"*{SUFFIX}"))}
+
+
+def _path(name: str | Path) -> Path | None:
+    """The path that `name` is; None where it is a bare name."""
+    bare = isinstance(name, str) and Path(name).name == name and not Path(name).suffix
+    return None if bare else Path(name).expanduser()
+
+
+def _text(content: bytes) -> str:
+    """UTF-8, without the mark that some editors put in front, and with line feeds as line ends."""
+    return content.decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def _checked(template: Template, stem: str) -> Template:

@@ -36,16 +36,17 @@ from llmrec.errors import DataError, TemplateError
 from llmrec.yaml_file import yaml_parsed
 
 TASKS = (
-    "item",  # what is said of one item
-    "history",  # what stands before the items of a history
-    "next",  # the item that comes after a history
-    "like",  # whether somebody will like an item
-    "choice",  # which of some candidates somebody takes
-    "scene",  # what a shop, a category or a country is
-    "explanation",  # sentences that say why an item is recommended
+    "item",  # the text of one item
+    "history",  # the words before the items of a history
+    "next",  # the next item after a history
+    "like",  # a like or a dislike of an item
+    "choice",  # a choice among some options
+    "scene",  # a description of a shop, a category or a country
+    "explanation",  # the reasons for a recommendation
 )
 LONGEST = 200  # characters of one value, unless the front matter says otherwise
 LABELS = "labels"  # what a body calls the words of the verbaliser
+RESERVED = (LABELS, "loop", "self")  # names with a meaning of their own in a body
 _NEEDED, _MORE = ("name", "version", "language", "task", "variables"), ("optional", "verbaliser", "longest")
 _FENCE = re.compile(r"---[ \t]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -166,9 +167,9 @@ def _names(value: Any, key: str, place: _Place) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TemplateError(f"{place(key)}: expected a list of names such as [title, category], got {value!r}")
     for one in value:
-        if not isinstance(one, str) or not _VARIABLE.fullmatch(one) or one in (LABELS, "loop"):
+        if not isinstance(one, str) or not _VARIABLE.fullmatch(one) or one in RESERVED:
             raise TemplateError(
-                f"{place(key)}: expected names of letters, digits and _, other than {LABELS} and loop, got {one!r}"
+                f"{place(key)}: expected names of letters, digits and _, other than {', '.join(RESERVED)}, got {one!r}"
             )
     if twice := [one for one in value if value.count(one) > 1]:
         raise TemplateError(f"{place(key)}: expected each name once, got {twice[0]!r} again; delete one")
@@ -183,6 +184,8 @@ def _verbaliser(value: Any, place: _Place) -> tuple[tuple[str, str], ...]:
     words = list(value.values())
     if twice := {word for word in words if words.count(word) > 1}:
         raise TemplateError(f"{place('verbaliser')}: expected different words, got {sorted(twice)[0]!r} for two answers")
+    if blank := [word for word in words if word != word.strip()]:
+        raise TemplateError(f"{place('verbaliser')}: expected words without blanks around them, got {blank[0]!r}")
     return tuple((str(answer), word) for answer, word in value.items())
 
 

@@ -7,8 +7,10 @@ from numbers import Number
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # become blanks
 UNSEEN = re.compile(
-    "[\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\U000e0000-\U000e007f]"
-)  # turn text around, or are shown nowhere: left out
+    # Soft hyphen, spaces without width, marks of direction, what no text may hold, tags, variants of letters. The joiners
+    # U+200C and U+200D stay: words and emoji are built with them.
+    "[\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ufdd0-\ufdef\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
+)  # shown nowhere, or turn text around: left out
 
 
 def one_line(text: str, longest: int | None = None) -> str:

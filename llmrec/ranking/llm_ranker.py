@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from llmrec.data.numbers import check_whole
 from llmrec.data.tasks import Tasks
 from llmrec.errors import TemplateError
 from llmrec.index.candidates import Candidates
@@ -20,6 +21,7 @@ from llmrec.prompts.files import load_template
 from llmrec.prompts.template import Template
 
 PREFIXES = 16  # histories whose keys and values are kept, of some megabytes each
+TITLES = 100_000  # whose log-likelihoods behind an empty history are kept, some 30 megabytes; then they are forgotten
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +34,15 @@ class LLMRanker:
     against that for `dislike`.
 
     All candidates of a user are read in one pass behind the prompt that they share (`llmrec.language.packed`). What was read of
-    the last PREFIXES histories is kept, and of every title its log-likelihood behind an empty history.
+    the last PREFIXES histories is kept, and of up to TITLES titles the log-likelihood behind an empty history.
 
     language_model: from `load_language_model`. template: from `load_template`. max_history: titles in the prompt, the latest
-    ones. Events that count 0, such as dislikes, are not among them; for the task `like` as many of those are what was disliked.
+    ones; half of them, and half again, where they take more than half of the model's `max_length`. Events that count 0, such as
+    dislikes, are not among them; for the task `like` as many of those are what was disliked. Items without title are left out.
 
-    Raises TemplateError for a template that does not ask about candidates, see `CandidatePrompt`, and for a word of the
-    verbaliser that is not one token of the model.
+    Raises DataError for a negative max_history; TemplateError for a template that does not ask about candidates, see
+    `CandidatePrompt`, for a word of the verbaliser that is not one token of the model, and, in `score`, for a candidate that
+    takes more than half of `max_length`.
     """
 
     language_model: LanguageModel
@@ -46,6 +50,7 @@ class LLMRanker:
     max_history: int = 10
 
     def __post_init__(self) -> None:
+        check_whole("LLMRanker.max_history", self.max_history, 0)
         _ = self._answers
 
     def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
@@ -56,33 +61,58 @@ class LLMRanker:
         for task in np.flatnonzero(np.diff(candidates.start)).tolist():
             part, known = slice(*candidates.start[[task, task + 1]]), tasks.support(task)
             counts = np.ones(known.stop - known.start, bool) if counting is None else counting[known]
-            liked, disliked = (self._latest(table, data.item[known][which]) for which in (counts, ~counts))
+            liked, disliked = (_latest(table, data.item[known][which], self.max_history) for which in (counts, ~counts))
             segments = [self._prompt.segment(title) for title in _titles(table, candidates.item[part])]
-            prefix = self._prompt.prefix({"history": liked, "liked": liked, "disliked": disliked})
             with torch.no_grad():
-                scores[part] = self._scores(prefix, segments)
+                scores[part] = self._scores(liked, disliked, segments)
         return scores
 
-    def _latest(self, table: pa.Table, items: np.ndarray) -> list[str]:
-        return _titles(table, items[max(0, len(items) - self.max_history) :])
-
-    def _scores(self, prefix: str, segments: Sequence[str]) -> np.ndarray:
+    def _scores(self, liked: list[str], disliked: list[str], segments: Sequence[str]) -> np.ndarray:
         """float32 (C,) for C candidates of one user."""
         model, tokens = self.language_model, [self.language_model.words(one) for one in segments]
-        read = self._read_prefix(prefix)
+        if (length := max(map(len, tokens))) > self._room:
+            raise self._too_long(f"candidates of at most {self._room:,} tokens", length)
+        read = self._read_prefix(self._prefix(liked, disliked))
         if self._answers:
             yes, no = self._answers
             return log_odds(model, read, tokens, [yes], [no]).cpu().numpy()
         return log_likelihoods(model, read, tokens).cpu().numpy() - self._without_history(segments, tokens)
 
+    def _prefix(self, liked: list[str], disliked: list[str]) -> str:
+        """The prompt before the candidates."""
+        kept = max(len(liked), len(disliked))
+        while True:
+            some, others = (titles[max(0, len(titles) - kept) :] for titles in (liked, disliked))
+            prefix = self._prompt.prefix({"history": some, "liked": some, "disliked": others})
+            if (length := len(self.language_model.start(prefix))) <= self._room:
+                return prefix
+            if not kept:
+                raise self._too_long(f"words of at most {self._room:,} tokens before the candidates", length)
+            kept //= 2
+
+    @property
+    def _room(self) -> int:
+        """Tokens for what stands before the candidates, and for each of them, so that no score depends on other candidates."""
+        return self.language_model.max_length // 2
+
+    def _too_long(self, expected: str, length: int) -> TemplateError:
+        return TemplateError(
+            f"{self.template.source}: expected {expected}, half of what the model was made for, got {length:,}; set `longest` "
+            "in the front matter to fewer characters"
+        )
+
     def _without_history(self, segments: Sequence[str], tokens: Sequence[Sequence[int]]) -> np.ndarray:
         """float32 (C,): log-likelihoods behind an empty history, read where they are not known yet."""
-        new = {one: ids for one, ids in zip(segments, tokens, strict=True) if one not in self._known}
+        known = {one: self._known.get(one) for one in segments}
+        new = {one: ids for one, ids in zip(segments, tokens, strict=True) if known[one] is None}
         if new:
             empty = self._read_prefix(self._prompt.prefix({}))
-            found = log_likelihoods(self.language_model, empty, list(new.values())).tolist()
-            self._known.update(zip(new, found, strict=True))
-        return np.array([self._known[one] for one in segments], np.float32)
+            found = dict(zip(new, log_likelihoods(self.language_model, empty, list(new.values())).tolist(), strict=True))
+            if len(self._known) + len(found) > TITLES:
+                self._known.clear()
+            self._known.update(found)
+            known.update(found)
+        return np.array([known[one] for one in segments], np.float32)
 
     @cached_property
     def _known(self) -> dict[str, float]:
@@ -108,6 +138,11 @@ class LLMRanker:
                     f"{len(tokens)}; choose a shorter word"
                 )
         return tuple(tokens[0] for tokens in found.values())
+
+
+def _latest(table: pa.Table, items: np.ndarray, most: int) -> list[str]:
+    """The titles of the last so many items that have one."""
+    return [title for title in _titles(table, items[max(0, len(items) - most) :]) if title]
 
 
 def _titles(table: pa.Table, items: np.ndarray) -> list[str]:

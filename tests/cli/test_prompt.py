@@ -59,6 +59,28 @@ def test_a_mistake_is_one_sentence_with_file_and_line(mine):
     assert "expected files that end in .jinja" in run("check", mine.parent, code=2).stderr
 
 
+def test_templates_that_no_reader_takes_are_mistakes(tmp_path):
+    for name, old, new, said in (
+        ("like", "{{ item }}", "{{ item | lower }}", "item: expected the title itself and fixed words behind it"),
+        ("next", "optional: [history]", "optional: []", "'history' is empty"),
+        ("history", "{{ history }}", "{{ history }}, and then", "as the only variable, once, at the very end"),
+    ):
+        file = tmp_path / f"{name}.jinja"
+        file.write_text(load_template(name).text, encoding="utf-8")
+        assert run("check", file, "--quiet").stdout == ""
+        file.write_text(load_template(name).text.replace(old, new), encoding="utf-8")
+        assert f"{file}: " in (told := run("check", file, code=2).stderr) and said in told
+
+
+def test_a_column_may_have_any_name(tmp_path):
+    """A column `of` is a value as others."""
+    items, file = tmp_path / "items.csv", tmp_path / "mine.jinja"
+    items.write_text("item_id,title,of\na,Mug,clay\n", encoding="utf-8")
+    head = "---\nname: mine\nversion: 1\nlanguage: en\ntask: item\nvariables: [title, of]\n---\n"
+    file.write_text(head + "{{ title }} of {{ of }}\n", encoding="utf-8")
+    assert run("render", file, "--items", items, "--quiet").stdout == "Mug of clay\n"
+
+
 def test_values_that_are_typed_are_rendered():
     words = ["render", "like", "--set", "liked=red mug", "--set", "liked= a = b ", "--set", "item=lamp"]
     text = load_template("like").render({"liked": ["red mug", "a = b"], "item": "lamp"})

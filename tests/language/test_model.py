@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 
 import pytest
@@ -50,6 +52,16 @@ def test_what_is_no_language_model_is_refused(tiny_folders, folder, tmp_path):
         shutil.copy(folder / name, bare)
     with pytest.raises(WeightsError, match="token"):
         load_language_model(bare)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"num_attention_heads": 7}, {"hidden_size": 64}, {"hidden_act": "gone"}, {"hidden_size": "wide"}]
+)
+def test_a_damaged_configuration_is_an_error_that_names_the_folder(folder, changed):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changed))
+    with pytest.raises(WeightsError, match=f"from '{re.escape(str(folder))}'"):
+        load_language_model(folder)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

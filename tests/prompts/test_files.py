@@ -100,9 +100,11 @@ def test_a_folder_of_ones_own_goes_before_what_is_packaged(tmp_path):
 
 def test_a_file_of_ones_own_loads_from_its_path_and_is_called_by_its_name(tmp_path):
     file = tmp_path / "mine.jinja"
-    file.write_text(load_template("item").text.replace("name: item", "name: mine"), encoding="utf-8")
-    for name in (file, str(file)):
-        assert load_template(name).render({"title": "L"}) == "L"
+    text = load_template("item").text.replace("name: item", "name: mine")
+    for encoding in ("utf-8", "utf-8-sig"):  # some editors begin a file with a mark
+        file.write_text(text, encoding=encoding)
+        for name in (file, str(file)):
+            assert load_template(name).text == text and load_template(name).render({"title": "L"}) == "L"
     with pytest.raises(TemplateError, match=r"gone\.jinja.*'history', 'history_zh', 'item'"):
         load_template(tmp_path / "gone.jinja")
     with pytest.raises(TemplateError, match="no packaged template 'gone'.*For a file of your own give its path"):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.errors import TemplateError
-from llmrec.prompts import Template, history_words, template
+from llmrec.prompts import Template, history_words, sandbox, template
 
 words = st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=100)
 
@@ -130,7 +130,21 @@ def test_history_words_are_what_stands_before_the_slots():
         ("{{ a | random }}", 9, "No filter named 'random'; the filters are capitalize"),
         ("{{ a.__class__ }}", 9, "access to '__class__' is unsafe"),
         ("\n\n{{ a.b }}", 11, "access to 'b' is unsafe"),
-        ("{{ a['__cl' ~ 'ass__'] }}", 9, "access to attribute '__class__' of 'str' object is unsafe"),
+        ("{{ a['__cl' ~ 'ass__'] }}", 9, "access to '__class__' is unsafe: expected the number of a place"),
+        ("{{ a['upper'] }}", 9, "access to 'upper' is unsafe"),
+        ("{{ [a] | join(',', 'upper') }}", 9, "access to 'upper' is unsafe"),
+        ("{% for b in a %}{{ loop.cycle }}{% endfor %}", 9, "access to 'cycle' is unsafe"),
+        ("{% for b in a %}{{ loop }}{% endfor %}", 9, "'loop' has a meaning of its own"),
+        ("{% set loop = a %}{{ loop.index }}", 9, "'loop' has a meaning of its own"),
+        ("{{ a }}\n{{ self }}", 10, "'self' has a meaning of its own"),
+        ("{% set labels = a %}", 9, "'labels' has a meaning of its own"),
+        ("{{ a }}{{ 1 / 0 }}", 9, "Div is unsafe"),
+        ("{{ a }}{% block b %}{% endblock %}", 9, "Block is unsafe"),
+        ("{% autoescape true %}{{ a }}{% endautoescape %}", 9, "is unsafe"),
+        ("{{ a }}{{ 4 is divisibleby 0 }}", 9, "No test named 'divisibleby'; the tests are defined"),
+        ("{{ a }}{{ 9 ** 9 ** 9 ** 9 }}", 9, "a power is unsafe"),  # seen before it is computed
+        ("{% for b in a %}" * 25 + "{% endfor %}" * 25, 9, "expected few blocks and brackets within one another"),
+        ("{{ " + "(" * 3000 + "a" + ")" * 3000 + " }}", 9, "expected few blocks and brackets within one another"),
         ("{{ a[9] }}", 9, "has no element 9"),
         ("{{ a.upper() }}", 9, "a call is unsafe|access to 'upper' is unsafe"),
         ("{{ range(9) }} {{ a }}", 9, "a call is unsafe"),
@@ -144,6 +158,26 @@ def test_history_words_are_what_stands_before_the_slots():
 def test_a_mistake_in_the_body_has_its_file_and_line(body, line, message):
     with pytest.raises(TemplateError, match=f"^my/mine.jinja, line {line}: .*({message})"):
         made(body, "a").render({"a": "x"})
+
+
+def test_no_value_is_read_as_the_name_of_an_attribute():
+    one = made("{{ labels[a] }}", "a", more="verbaliser: {like: Yes}\n")
+    with pytest.raises(TemplateError, match="line 10: access to 'index' is unsafe"):
+        one.render({"a": "index"})
+
+
+def test_what_the_body_may_compute():
+    body = "{% for b in a[:-1] if b is string and b != 'y' %}{{ loop.revindex }}{{ b | upper ~ '!' if loop.last }}{% endfor %}"
+    assert made(body, "a").render({"a": ["x", "y", "z", "w"]}) == "21Z!"
+    assert made("{% set b %}<{{ a }}>{% endset %}{{ b + a[-1] }}", "a").render({"a": "xy"}) == "<xy>y"
+
+
+def test_a_text_without_bounds_is_an_error(monkeypatch):
+    monkeypatch.setattr(sandbox, "MOST", 100)
+    one = made("{% for b in a %}{% for b in a %}{{ b }}{% endfor %}{% endfor %}", "a")
+    assert one.render({"a": ["x"] * 10}) == "x" * 100
+    with pytest.raises(TemplateError, match="my/mine.jinja, line 9: expected a text of at most 100 characters"):
+        one.render({"a": ["x"] * 11})
 
 
 GOOD = ["---", "name: mine", "version: 1", "language: en", "task: item", "variables: [a]", "---", "{{ a }}"]
@@ -166,6 +200,8 @@ GOOD = ["---", "name: mine", "version: 1", "language: en", "task: item", "variab
         (5, "variables: [a, a]", "line 6: variables: expected each name once"),
         (5, "variables: [a]\noptional: [b]", "line 7: optional: expected names out of variables, got 'b'"),
         (5, "variables: [a]\nverbaliser: {x: A, y: A}", "line 7: verbaliser: expected different words"),
+        (5, "variables: [self]", "line 6: variables: expected names of letters.*got 'self'"),
+        (5, "variables: [a]\nverbaliser: {x: ' A'}", "line 7: verbaliser: expected words without blanks around them"),
         (5, "variables: [a]\nverbaliser: A", "line 7: verbaliser: expected a word for each answer"),
         (5, "variables: [a]\nlongest: many", "line 7: longest: expected a whole number"),
         (6, "", "line 1: expected a line '---' that ends the front matter"),

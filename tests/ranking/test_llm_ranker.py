@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 import torch
 from language_models import tiny
-from ranker_contract import RankerContract, asked, part_of, some_candidates
+from ranker_contract import RankerContract, part_of
 
-from llmrec.errors import TemplateError
+from llmrec.errors import DataError, TemplateError
 from llmrec.prompts import Template, attacks, load_template
 from llmrec.prompts.candidates import CandidatePrompt
 from llmrec.ranking import llm_ranker
@@ -34,16 +34,6 @@ LIKED = answered("red", "blue")
 def model(tiny_folders, tmp_path_factory):
     """One family, with windows; tests/language/test_packed.py has the others."""
     return tiny("gemma3_text", tiny_folders["llama"], tmp_path_factory.mktemp("gemma3_text"))
-
-
-@pytest.fixture
-def tasks(random_shop):
-    return asked(random_shop)
-
-
-@pytest.fixture
-def found(tasks, random_shop):
-    return some_candidates(len(tasks), random_shop.n_items)
 
 
 class TestLikelihood(RankerContract):
@@ -158,6 +148,56 @@ def test_a_history_is_read_once_and_a_title_without_history_too(model, tasks, fo
     assert len(read) == 3  # two histories and the empty one
     np.testing.assert_array_equal(ranker.score(tasks.take(np.array([3, 4])), some), first)
     assert len(read) == 3
+
+
+def test_of_a_history_that_is_too_long_for_the_model_the_latest_titles_are_read(model, tasks, found, monkeypatch):
+    most = np.array([int(np.argmax(tasks.split - tasks.start))])
+    one, titles, (some, _) = tasks.take(most), tasks.dataset.catalogue.column("title"), part_of(found, most)
+    bought = [titles[item] for item in tasks.dataset.item[one.support(0)]][-10:]
+    half = len(bought) // 2
+    wanted = LLMRanker(model, max_history=half).score(one, some)
+    assert half > 1 and len(some.item)
+    room = len(model.start(prefix(NEXT, history=bought[-half:])))
+    monkeypatch.setattr(model.model.config, "max_position_embeddings", 2 * room)
+    np.testing.assert_allclose(LLMRanker(model).score(one, some), wanted, **CLOSE)
+    monkeypatch.setattr(model.model.config, "max_position_embeddings", 8)
+    with pytest.raises(TemplateError, match=r"prompts/next.jinja: expected words of at most 4 tokens before the candidates"):
+        LLMRanker(model).score(one, some)
+    monkeypatch.setattr(model.model.config, "max_position_embeddings", 2)
+    with pytest.raises(TemplateError, match=r"expected candidates of at most 1 tokens.* got 2; set `longest`"):
+        LLMRanker(model).score(one, some)
+
+
+def test_what_is_kept_of_titles_is_bounded_and_no_score_depends_on_it(model, tasks, found, monkeypatch):
+    wanted = LLMRanker(model).score(tasks, found)
+    monkeypatch.setattr(llm_ranker, "TITLES", 6)
+    ranker = LLMRanker(model)
+    for _ in range(2):
+        np.testing.assert_allclose(ranker.score(tasks, found), wanted, **CLOSE)
+        assert len(ranker._known) <= 10  # those of one user at the most
+
+
+def test_titles_of_the_history_that_are_empty_are_left_out(model, tasks, found, random_shop):
+    catalogue, last = random_shop.catalogue, np.array([len(tasks) - 1])
+    place, titles = catalogue.table.column_names.index("title"), catalogue.column("title")
+    nameless = int(random_shop.item[tasks.support(last[0])][-1])
+    blank = pa.array([None if item == nameless else title for item, title in enumerate(titles)], pa.string())
+    without = replace(random_shop, catalogue=replace(catalogue, table=catalogue.table.set_column(place, "title", blank)))
+    some, _ = part_of(found, last)
+    scores = LLMRanker(model).score(replace(tasks, dataset=without).take(last), some)
+    bought = random_shop.item[tasks.support(last[0])]
+    before = prefix(NEXT, history=[titles[item] for item in bought if item != nameless])
+    segment = CandidatePrompt(NEXT).segment(titles[some.item[0]])
+    assert some.item[0] != nameless
+    assert scores[0] == pytest.approx(
+        of_the_prompt(model, before, segment) - of_the_prompt(model, prefix(NEXT), segment), abs=1e-4
+    )
+
+
+def test_a_negative_number_of_titles_is_refused(model, tasks, found):
+    with pytest.raises(DataError, match=r"LLMRanker.max_history is -1; expected at least 0"):
+        LLMRanker(model, max_history=-1)
+    np.testing.assert_allclose(LLMRanker(model, max_history=0).score(tasks, found), 0, atol=1e-4)
 
 
 @pytest.mark.parametrize("template", [NEXT, LIKED], ids=["next", "like"])

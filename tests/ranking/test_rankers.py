@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from ranker_contract import (
     RankerContract,
-    asked,
     check_batch,
     check_numbers,
     check_order,
     check_other_candidates,
     check_other_supports,
-    some_candidates,
 )
 from scipy import sparse
 
@@ -41,16 +39,6 @@ SETTINGS = Settings(
     lora=LoraSettings(r=2, lora_alpha=4.0, inner_steps=2, inner_lr=1.0, b_std=0.5),
 )
 QUICK = RankerSettings(hidden=4, max_steps=20)
-
-
-@pytest.fixture
-def tasks(random_shop):
-    return asked(random_shop)
-
-
-@pytest.fixture
-def found(tasks, random_shop):
-    return some_candidates(len(tasks), random_shop.n_items)
 
 
 @pytest.fixture
