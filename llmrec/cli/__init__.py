@@ -19,6 +19,7 @@ from llmrec.cli.exporting import export
 from llmrec.cli.fitting import fit
 from llmrec.cli.opening import open_scene
 from llmrec.cli.options import TABLE, FilePath, in_options
+from llmrec.cli.predicting import predict
 from llmrec.cli.prompting import prompt
 from llmrec.cli.recommending import recommend
 from llmrec.cli.similar import similar
@@ -69,6 +70,7 @@ def main() -> None:
       llmrec fit events.csv --out shop/       train and save
       llmrec recommend shop/ --users 17850    a list for a customer
       llmrec recommend shop/ --all --out lists.parquet
+      llmrec predict shop/ --users 17850      how likely the customer likes each item, from ratings
       llmrec open shop/ --items new.csv --out scene/     a new category or country, after fit --scene
       llmrec export shop/ --out out/          vectors, similar items and the encoder for other programs
 
@@ -171,6 +173,7 @@ def demo(
 main.add_command(check)
 main.add_command(fit)
 main.add_command(recommend)
+main.add_command(predict)
 main.add_command(similar)
 main.add_command(evaluate)
 main.add_command(adapt)

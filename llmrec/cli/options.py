@@ -27,6 +27,10 @@ _KEY = "llmrec.format"
 FEW_USERS = 200
 _MAP = re.compile(r"(item_)?columns=\{([^{}]*)\}")
 _TYPED = (  # what the library says in the words of Python, and what is typed instead
+    (
+        'name event types: Settings(signed=SignedFeedback(positive=("like",), negative=("dislike",))), and fit again',
+        "name event types in the file of `llmrec fit --settings`, as `signed: {positive: [like], negative: [dislike]}`",
+    ),
     ("another output_dir", "another folder for --checkpoints"),
     ("name the columns in fit(..., context=[...])", "name the columns by --context of `llmrec fit`"),
     (

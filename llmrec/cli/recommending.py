@@ -162,14 +162,14 @@ def _of_scene(folder: Path, users: str | None, histories: Any, k: int, titles: b
     return scene.recommend(asked, k, histories=histories, titles=titles, rules=rules)
 
 
-def warn_of_strangers(asked: list[Any], known: Any) -> None:
-    """A line on stderr where some of the users that were asked for by id are not known."""
+def warn_of_strangers(asked: list[Any], known: Any, get: str = "what is popular") -> None:
+    """A line on stderr where some of the users that were asked for by id are not known. get: their answer."""
     strangers = [str(user) for user, there in zip(asked, known, strict=True) if not there]
     if strangers:
         shown = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
         warn(
-            f"{len(strangers):,} of {len(asked):,} users are not known ({shown}) and get what is popular: check the ids, or "
-            "give their events by --histories"
+            f"{len(strangers):,} of {len(asked):,} users are not known ({shown}) and get {get}: check the ids, or give "
+            "their events by --histories"
         )
 
 

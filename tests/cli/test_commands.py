@@ -26,6 +26,7 @@ PATHS = {  # what to type after the name so that a path, and nothing else, is wr
     "check": ["gone.csv"],
     "fit": ["gone.csv", "--out", "shop"],
     "recommend": ["gone", "--all", "--out", "x.csv"],
+    "predict": ["gone", "--users", "1"],
     "similar": ["gone", "--items", "1"],
     "evaluate": ["gone", "gone.csv"],
     "adapt": ["gone", "--user", "1", "--out", "adapter"],
@@ -87,11 +88,11 @@ def test_every_command_shows_an_example_and_has_the_common_options(name):
         assert option in shown
 
 
-@pytest.mark.parametrize("name", ["similar", "evaluate"])
+@pytest.mark.parametrize("name", ["similar", "evaluate", "predict"])
 def test_a_table_that_is_no_list_for_users_makes_no_run_file(name, tmp_path):
     held = tmp_path / "held_out.csv"
     held.touch()
-    words = {"similar": ["--items", "1"], "evaluate": [held]}[name]
+    words = {"similar": ["--items", "1"], "evaluate": [held], "predict": ["--users", "1"]}[name]
     assert "trec" not in run(name, "--help").stdout
     assert "'trec' is not one of" in run(name, tmp_path, *words, "--format", "trec", code=2).stderr
     assert "expected a name that ends in .txt" in run(name, tmp_path, *words, "--out", "x.trec", code=2).stderr
@@ -111,6 +112,8 @@ def test_a_user_who_is_not_known_is_told(shop):
             ["recommend", "SHOP", "--attributes", "FILE"],
             "Error: Attributes are read by a model that was fitted with some, by `llmrec",
         ),
+        (["predict", "SHOP", "--users", "1"], "in the file of `llmrec fit --settings`, as `signed: {positive: [like]"),
+        (["predict", "SHOP"], "give either --users, known by id, or --histories"),
         (["adapt", "SHOP", "--user", "999", "--out", "new"], "give a file that has some by --histories"),
         (["open", "SHOP", "--out", "new"], "train with `llmrec fit --scene COLUMN`"),
         (["evaluate", "SHOP", "FILE", "--known", "0"], "attributes of users, see `llmrec fit --users`, answers"),
