@@ -36,7 +36,6 @@ from llmrec.metrics.report import Result
 from llmrec.pretraining.callbacks import TrainerCallback, checked_callbacks
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
-from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
@@ -337,8 +336,8 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
             histories, fresh = state.known.joined(later.users, as_observed(later))
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
             if fresh.n_events:
-                before = np.zeros(fresh.n_items) if state.retrieval.observed is None else state.retrieval.observed
-                retrieval = replace(state.retrieval, observed=with_baskets(before, fresh))
+                before = state.known.of(later.users)
+                retrieval = state.retrieval.after(before, histories, fresh)
                 self._state = state.after(state.known.with_histories(histories), retrieval)
         return replace(report, steps=(*report.steps, step))
 
