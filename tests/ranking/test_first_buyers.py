@@ -21,6 +21,7 @@ from llmrec.ranking.first_buyers import (
     ColdWeights,
     bought_by_the_same,
     nobody_yet,
+    over_catalogue,
     with_events,
     without_users,
 )
@@ -139,6 +140,22 @@ def test_inputs_are_those_of_a_loop_and_nothing_is_said_of_warm_items(events):
     ranked = [[one[2] for one in sorted(best) if one[0] == t][:2] for t in range(len(tasks))]
     assert [item[task == t].tolist() for t in range(len(tasks))] == ranked
     assert not first_buyers.inputs(None, popularity, tasks, found, tfidf).any()
+
+
+def test_over_another_catalogue_items_keep_their_buyers_and_new_ones_are_cold(events):
+    known = observed(events, [np.ones(events.n_events, bool)])
+    place = np.array([3, -1, *range(4, ITEMS), 0])
+    found, there = over_catalogue(known, place), place >= 0
+    assert found.cold.tolist() == [old < 0 or bool(COLD[old]) for old in place.tolist()]
+    np.testing.assert_array_equal(found.sold, np.where(there, known.sold[place], 0))
+    np.testing.assert_array_equal(found.recent, np.where(there, known.recent[place], 0))
+    row, column, value = found.together.entries
+    moved = np.zeros((len(place), len(place)))
+    moved[row, column] = value
+    np.testing.assert_allclose(moved[np.ix_(there, there)], table(known)[np.ix_(place[there], place[there])])
+    assert not moved[~there].any() and not moved[:, ~there].any()
+    larger = over_catalogue(known, np.append(np.arange(ITEMS), -1))
+    assert larger.together is known.together and larger.cold[-1] and len(larger.sold) == ITEMS + 1
 
 
 def test_scores_of_warm_items_stay_and_those_of_cold_ones_move():
