@@ -146,8 +146,9 @@ class Upkeep:
         Their events go, also those in `held_out`, their attributes, what is remembered of their histories, and what `observe`
         added for their events to the counts of what is popular and of the first buyers of new items. What training made of all
         users together stays: learned weights, and the counts of `fit`, such as popularity and co-occurrence, which name nobody;
-        to be rid of that too, fit again without them. Counts of events that were observed before a folder was saved without histories stay as well, for it
-        does not say whose they were. Folders that were saved before, checkpoints of `fit` and `report` are not looked at.
+        to be rid of that too, fit again without them. Counts of events that were observed before a folder was saved without
+        histories stay as well, for it does not say whose they were, and so does the time of the latest event that was observed.
+        Folders that were saved before, checkpoints of `fit` and `report` are not looked at.
 
         users: ids. An IgnoredInputWarning names those who are not known. Raises DataError for ids of another type than the
         known ones.

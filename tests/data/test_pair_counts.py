@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from llmrec.data.pair_counts import PairCounts
@@ -33,7 +35,7 @@ def test_a_small_addition_leaves_the_large_layers_as_they_are():
     for _ in range(300):
         found = found.added(rng.integers(0, 10**6, 5), rng.integers(0, 10**6, 5), np.ones(5))
     sizes = [len(key) for key, _ in found.layers]
-    assert len(sizes) <= np.log2(sum(sizes)) and all(a >= 2 * b for a, b in zip(sizes, sizes[1:], strict=False))
+    assert len(sizes) <= np.log2(sum(sizes)) and all(a >= 2 * b for a, b in pairwise(sizes))
     large = found.added(np.arange(10_000), np.arange(10_000), np.ones(10_000))
     later = large.added(np.array([1]), np.array([2]), np.array([1.0]))
     assert later.layers[0] is large.layers[0]

@@ -37,7 +37,8 @@ def events():
     for user in range(USERS):
         for basket in range(int(rng.integers(1, 6))):
             for item in rng.integers(0, ITEMS, int(rng.integers(1, 4))):
-                rows.append((f"u{user:02}", f"i{item:02}", (100 + 3.0 * basket + user / 50) * DAY, f"b{basket}", 1.0 + item % 2))
+                when = (100 + 3.0 * basket + user / 50) * DAY
+                rows.append((f"u{user:02}", f"i{item:02}", when, f"b{basket}", 1.0 + item % 2))
     names = ("user_id", "item_id", "timestamp", "basket_id", "weight")
     table = {name: [row[column] for row in rows] for column, name in enumerate(names)}
     items = {"item_id": [f"i{item:02}" for item in range(ITEMS)], "title": [f"thing {item}" for item in range(ITEMS)]}
