@@ -90,7 +90,7 @@ def candidates(
     sources: Sources,
     allowed: np.ndarray | None = None,
     seen: sparse.csr_array | None = None,
-    popular_here: tuple[np.ndarray, np.ndarray] | None = None,
+    more: Sequence[tuple[int, np.ndarray, np.ndarray]] = (),
     barred: sparse.csr_array | None = None,
 ) -> Candidates:
     """The candidates of `T` tasks over `N` items. A source that is turned off may be given None.
@@ -101,8 +101,8 @@ def candidates(
     popular: int (P,), distinct items, the most popular first, see `by_popularity`; those that are not in it are not popular.
     allowed: bool (N,) or (T, N), items that may be recommended (in stock, in the scene); it holds for every source.
     seen: csr (T, N), what is not offered where repeats are off, such as what a user disliked; None for the support alone.
-    popular_here: int (P,) tasks and items, those that are popular among users like the task's; they are popular candidates
-        beyond `popular_k`.
+    more: sources, and int (P,) tasks and items that each brings beyond the others, such as (POPULAR, tasks, items) for what is
+        popular among users like the task's.
     barred: csr bool (T, N), items that single tasks must not get from any source; None for none.
     Ties everywhere go to the lower item, so that the answer is always the same.
     Raises DataError for shapes that do not fit and values that are not finite.
@@ -128,9 +128,9 @@ def candidates(
             found.append((TEXT, row, near[row, place]))
     if sources.popular_k and popular is not None:
         found.append((POPULAR, *_popular(tasks, popular, sources.popular_k, allowed, seen)))
-    if popular_here is not None:
-        may = _is_allowed(*popular_here, allowed, seen)
-        found.append((POPULAR, popular_here[0][may], popular_here[1][may]))
+    for bit, row, item in more:
+        may = _is_allowed(row, item, allowed, seen)
+        found.append((bit, row[may], item[may]))
     return _united(found, tasks, items)
 
 

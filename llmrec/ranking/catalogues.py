@@ -14,6 +14,7 @@ from scipy import sparse
 from llmrec.models.item_item import Markov
 from llmrec.models.text_match import Vocabulary
 from llmrec.ranking.cold_items import carry, nearest
+from llmrec.ranking.first_buyers import over_catalogue
 from llmrec.ranking.groups import Groups
 from llmrec.ranking.statistics import TEXT_NEIGHBOURS, TEXT_POWER, ItemStatistics
 
@@ -42,6 +43,7 @@ def counts_over(counts: ItemStatistics, place: np.ndarray, words: sparse.csr_arr
         position_popularity=_columns(counts.position_popularity, place),
         recent_position_popularity=_columns(counts.recent_position_popularity, place),
         groups=None if counts.groups is None else _groups(counts.groups, place),
+        buyers=None if counts.buyers is None else over_catalogue(counts.buyers, place),
     )
 
 

@@ -12,12 +12,15 @@ from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import Read, Reading
 from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates
+from llmrec.ranking import first_buyers
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
+from llmrec.ranking.first_buyers import ColdWeights
 from llmrec.ranking.groups import Groups
 from llmrec.ranking.ranker import Ranker, rank
 from llmrec.ranking.statistics import ItemStatistics
 
-EVERY_INPUT = ("transformer", *FEATURES, *FOR_BLEND)  # what the two fitted rankers read: the transformer's score, and features
+# what the two fitted rankers read: the transformer's score, and features; and what is told of cold items
+EVERY_INPUT = ("transformer", *FEATURES, *FOR_BLEND, *first_buyers.INPUTS)
 
 
 class CandidateRanker(Protocol):
@@ -63,17 +66,23 @@ class BlendRanker:
     """Ranks by both scores, and by what tells how far to trust either.
 
     weights: over `blend_inputs`. features: names from FEATURES and FOR_BLEND that it reads beside the scores of `counts` and of
-    `transformer`.
+    `transformer`. cold: what the score of a cold item becomes by its first buyers; None where that was not learned.
     """
 
     weights: Ranker
     counts: CountsRanker
     transformer: CandidateRanker
     features: tuple[str, ...] = ()
+    cold: ColdWeights | None = None
 
     def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
         """See `CandidateRanker`."""
-        return rank(self.weights, blend_inputs(self.counts, self.transformer, self.features, tasks, candidates))
+        return self.score_of(every_input(self.counts.counts, self.transformer, tasks, candidates))
+
+    def score_of(self, every: np.ndarray) -> np.ndarray:
+        """Scores float32 (C,) from `every_input` (C, F)."""
+        score = rank(self.weights, blend_of(self.counts.weights, self.features, every))
+        return score if self.cold is None else self.cold.score(score, every[:, -len(first_buyers.INPUTS) :])
 
 
 @dataclass(frozen=True)
@@ -105,10 +114,12 @@ def blend_inputs(
 
 
 def every_input(counts: ItemStatistics, transformer: CandidateRanker, tasks: Tasks, found: Candidates) -> np.ndarray:
-    """float32 (C, 1 + F): all that both rankers read, columns as in EVERY_INPUT."""
+    """float32 (C, 1 + F): all that the rankers read, columns as in EVERY_INPUT."""
     seen = features(tasks, found, counts)
     score = transformer.score(tasks, found)[:, None]
-    return np.concatenate([score, seen, features_for_blend(tasks, found, counts)], 1)
+    text = seen[:, FEATURES.index("tfidf")]
+    of_buyers = first_buyers.inputs(counts.buyers, counts.popularity, tasks, found, text)
+    return np.concatenate([score, seen, features_for_blend(tasks, found, counts), of_buyers], 1)
 
 
 def blend_of(weights: Ranker, names: Sequence[str], every: np.ndarray) -> np.ndarray:

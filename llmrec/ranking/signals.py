@@ -16,15 +16,19 @@ from math import comb
 import numpy as np
 
 from llmrec.ranking.groups import FEATURES as GROUP_FEATURES
-from llmrec.ranking.ranker import rank
-from llmrec.ranking.rankers import BlendRanker, blend_of
 
 SIGNALS = {
     "repeat": ("purchase_count", "purchased", "recency", "repurchase_rate"),  # the user had the item before
-    "co-occurrence": ("item_knn", "item_knn_decayed", "ease", "ease_decayed", "markov_short", "markov_long"),
-    "text": ("tfidf", "text_cca", "text_knn"),
+    "co-occurrence": (
+        *("item_knn", "item_knn_decayed", "ease", "ease_decayed", "markov_short", "markov_long"),
+        *("buyers_knn", "buyers_knn_text"),  # of a cold item, by its first buyers
+    ),
+    "text": ("tfidf", "text_cca", "text_knn", "cold_text"),
     "sequence": ("transformer",),  # the history as a whole, in its order
-    "popular": ("popularity", "position_popularity", "recent_position_popularity", "first_popularity"),
+    "popular": (
+        *("popularity", "position_popularity", "recent_position_popularity", "first_popularity"),
+        *("cold", "buyers", "recent_sales"),
+    ),
     "group": ("by_group", "first_by_group"),  # what is popular among users with the same attributes
     "price": ("price", "price_gap"),
     "length": ("n_baskets", "n_events"),  # of the history
@@ -43,11 +47,6 @@ def signals_of(inputs: Sequence[str]) -> np.ndarray:
 def attribute_signals() -> np.ndarray:
     """`signals_of` for the inputs of `AttributeRanker`, whose transformer reads nothing but attributes."""
     return np.concatenate([[NAMES.index("group")], signals_of(GROUP_FEATURES)])
-
-
-def blended(ranker: BlendRanker, every: np.ndarray) -> np.ndarray:
-    """Scores float32 (C,) of a blend from what it reads, `every_input` (C, F)."""
-    return rank(ranker.weights, blend_of(ranker.counts.weights, ranker.features, every))
 
 
 def shares(

@@ -17,6 +17,7 @@ from llmrec.models.counts import basket_items, basket_of_events, largest_weights
 from llmrec.models.item_item import Markov, ease_weights, fit_markov, interactions
 from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.cold_items import alike, carry
+from llmrec.ranking.first_buyers import FirstBuyers
 from llmrec.ranking.groups import Groups, fit_groups
 from llmrec.ranking.text_cca import Flow, fit_flow, item_features
 
@@ -70,6 +71,7 @@ class ItemStatistics:
     recent_position_popularity: float32 (DATES, len(POSITIONS), N), the same by date. dates: float64 (DATES,), the middle of
         each part, in seconds.
     groups: counts by attributes of the users; None without attributes.
+    buyers: what was observed of cold items since, the only part that `observe` changes; None where nothing was learned of it.
     """
 
     popularity: np.ndarray
@@ -87,6 +89,7 @@ class ItemStatistics:
     recent_position_popularity: np.ndarray
     dates: np.ndarray
     groups: Groups | None = None
+    buyers: FirstBuyers | None = None
 
 
 def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Texts, rng: np.random.Generator) -> ItemStatistics:

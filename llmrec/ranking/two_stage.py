@@ -9,14 +9,18 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
+from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import Read
-from llmrec.index.candidates import Candidates, Sources, by_popularity, candidates
+from llmrec.index.candidates import POPULAR, TOGETHER, Candidates, Sources, by_popularity, candidates
 from llmrec.index.faiss_index import Index
 from llmrec.models.counts import support_counts
+from llmrec.ranking.first_buyers import ColdWeights, bought_by_the_same, nobody_yet, with_events, without_users
 from llmrec.ranking.ranker import Ranker, Ranking
 from llmrec.ranking.rankers import BlendRanker, CountsRanker, TransformerRanker
-from llmrec.ranking.statistics import ItemStatistics
+from llmrec.ranking.statistics import ItemStatistics, with_baskets
+
+NOISE = 1e-9  # of a count, after what was added to it was taken off
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Retrieval:
     @cached_property
     def popularity(self) -> np.ndarray:
         """float32 (N,), as `ItemStatistics.popularity`, of training users and of what was observed since: for candidates and
-        the fallback. Features read `counts` alone, as the rankers did in training."""
+        the fallback. Features of warm items read what `fit` counted alone, as the rankers did in training."""
         fitted = self.counts.popularity
         return fitted if self.observed is None else (fitted + self.observed).astype(np.float32)
 
@@ -48,6 +52,31 @@ class Retrieval:
     def popular(self) -> np.ndarray:
         """int64 (P,): the beginning of `popularity_order`, items that somebody took."""
         return self.popularity_order[: np.count_nonzero(self.popularity > 0)]
+
+    @property
+    def as_fitted(self) -> Retrieval:
+        """Without what was observed."""
+        known = self.counts.buyers
+        counts = self.counts if known is None else replace(self.counts, buyers=nobody_yet(known.cold, known.since))
+        return replace(self, counts=counts, observed=None)
+
+    def after(self, before: Dataset, now: Dataset, fresh: Dataset) -> Retrieval:
+        """With the events `fresh`; before, now: the histories of their users without and with them."""
+        known, counts = self.counts.buyers, self.counts
+        if known is not None:
+            counts = replace(counts, buyers=with_events(known, before, now, fresh))
+        observed = np.zeros(fresh.n_items) if self.observed is None else self.observed
+        return replace(self, counts=counts, observed=with_baskets(observed, fresh))
+
+    def without(self, theirs: Dataset, observed: Dataset) -> Retrieval:
+        """Without what some users added. theirs: their histories. observed: of these the events that were observed."""
+        known, counts, left = self.counts.buyers, self.counts, self.observed
+        if known is not None:
+            counts = replace(counts, buyers=without_users(known, theirs, observed))
+        if left is not None:
+            left = left - with_baskets(np.zeros(theirs.n_items), observed)
+            left = np.where(left > NOISE, left, 0.0)
+        return replace(self, counts=counts, observed=left)
 
 
 def search_queries(vectors: np.ndarray) -> np.ndarray:
@@ -69,9 +98,21 @@ def retrieve(
     query, counts, support = search_queries(vectors), retrieval.counts, support_counts(tasks)
     dislikes = not sources.repeats and tasks.counted is not tasks
     seen = support_counts(tasks, every=True) if dislikes else None  # not offered again either
+    more = _of_first_buyers(counts, tasks, sources)
     return candidates(
-        query, retrieval.index, support, counts.cooccurrence, retrieval.popular, sources, allowed, seen, None, barred
+        query, retrieval.index, support, counts.cooccurrence, retrieval.popular, sources, allowed, seen, more, barred
     )
+
+
+def _of_first_buyers(counts: ItemStatistics, tasks: Tasks, sources: Sources) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Cold items by what was observed of them since training: source, tasks, items."""
+    buyers, found = counts.buyers, []
+    if buyers is not None and sources.knn_k:
+        found.append((TOGETHER, *bought_by_the_same(buyers, counts.popularity, tasks, sources.knn_k)))
+    if buyers is not None and sources.popular_k:
+        best = buyers.most_recent[: sources.popular_k]
+        found.append((POPULAR, np.repeat(np.arange(len(tasks)), len(best)), np.tile(best, len(tasks))))
+    return found
 
 
 def retrieve_by_attributes(
@@ -87,27 +128,30 @@ def retrieve_by_attributes(
     here = None if groups is None or attributes is None else groups.candidates(attributes, retrieval.sources.popular_k)
     nothing = sparse.csr_array((len(tasks), tasks.dataset.n_items), dtype=np.float32)
     sources = replace(retrieval.sources, knn_k=0)
-    query = search_queries(vectors)
-    return candidates(query, retrieval.index, nothing, None, retrieval.popular, sources, allowed, None, here, barred)
+    query, more = search_queries(vectors), [] if here is None else [(POPULAR, *here)]
+    return candidates(query, retrieval.index, nothing, None, retrieval.popular, sources, allowed, None, more, barred)
 
 
 @dataclass(frozen=True)
 class Rankers:
-    """Two small rankers, one after the other.
+    """Two small rankers, one after the other, and what first buyers say of cold items.
 
     counts: over what a dot product does not see; learned from the training users, each half with the counts of the other half.
     blend: over the first one's score and the transformer's; learned from users whom the base was not trained on, because on its
         own training users the transformer is better than it will be on new ones, and would be trusted too much.
     blend_features: names from FEATURES and FOR_BLEND that the blend reads as well.
+    cold: what the score of a cold item becomes by its first buyers; None where that was not learned.
     """
 
     counts: Ranker
     blend: Ranker
     blend_features: tuple[str, ...] = ()
+    cold: ColdWeights | None = None
 
     def over(self, counts: ItemStatistics, read: Read) -> BlendRanker:
         """The ranker that answers are ranked by: both, with item statistics and a way to read histories."""
-        return BlendRanker(self.blend, CountsRanker(self.counts, counts), TransformerRanker(read), self.blend_features)
+        parts = CountsRanker(self.counts, counts), TransformerRanker(read), self.blend_features
+        return BlendRanker(self.blend, *parts, self.cold)
 
 
 def ranking(tasks: Tasks, found: Candidates, inputs: np.ndarray) -> Ranking:

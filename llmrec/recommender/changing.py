@@ -28,11 +28,9 @@ from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.weights import Weights
 from llmrec.index.faiss_index import Index, add, build, remove
 from llmrec.ranking.catalogues import counts_over, with_likeness, words_over
-from llmrec.ranking.statistics import read_words, with_baskets
+from llmrec.ranking.statistics import read_words
 from llmrec.recommender.catalogues import new_texts, vocabulary_of
 from llmrec.recommender.state import State, unit_vectors
-
-NOISE = 1e-9  # of a count, after what was added to it was taken off
 
 
 def with_items(state: State, new: Catalogue, weights: Weights, cache: Path | None, raw: np.ndarray | None = None) -> State:
@@ -114,10 +112,8 @@ def without_items(state: State, rows: np.ndarray) -> State:
 
 def without_users(state: State, users: Ids) -> State:
     """Without what is stored of some users: their events, what these were counted for since `fit`, and their attributes."""
-    theirs, retrieval, people = state.known.of(users), state.retrieval, state.people
-    if retrieval.observed is not None:
-        left = retrieval.observed - with_baskets(np.zeros(theirs.n_items), _observed(state, theirs))
-        retrieval = replace(retrieval, observed=np.where(left > NOISE, left, 0.0))
+    theirs, people = state.known.of(users), state.people
+    retrieval = state.retrieval.without(theirs, _observed(state, theirs))
     if people is not None:
         keep = np.flatnonzero(users.find(people.users.values) < 0)
         people = UserTable(people.users.take(keep), people.attributes.take(keep))

@@ -36,7 +36,7 @@ from llmrec.ranking.rankers import (
     attribute_inputs,
     every_input,
 )
-from llmrec.ranking.signals import NAMES, OF_HISTORY, attribute_signals, blended, shares, signals_of
+from llmrec.ranking.signals import NAMES, OF_HISTORY, attribute_signals, shares, signals_of
 from llmrec.ranking.statistics import ItemStatistics
 from llmrec.ranking.two_stage import retrieve, retrieve_by_attributes
 from llmrec.recommender.answer import (
@@ -140,9 +140,7 @@ def by_history(state: State, task: Tasks, items: np.ndarray, request: Request, e
     found = occlude(state, task, items, request)
     signal = signals_of(EVERY_INPUT)
 
-    def score(inputs: np.ndarray) -> np.ndarray:
-        return blended(found.ranker, inputs)
-
+    score = found.ranker.score_of
     if len(found.past) == 1:  # without it there is no history, and the answer would be of another kind
         mean = usual_inputs(state, task, request)
         without = np.where(np.isin(signal, OF_HISTORY), mean, found.inputs)
@@ -174,8 +172,8 @@ def occlude(state: State, task: Tasks, items: np.ndarray, request: Request) -> O
         return Occlusion(past, ranker, inputs, inputs[None], np.zeros((1, len(items))))
     parts = [_inputs(state, part, items, request)[1] for part in batches(others)]
     without = np.concatenate(parts).reshape(len(past), len(items), -1)
-    scores = blended(ranker, without.reshape(-1, without.shape[2])).reshape(len(past), -1)
-    return Occlusion(past, ranker, inputs, without, blended(ranker, inputs).astype(np.float64) - scores)
+    scores = ranker.score_of(without.reshape(-1, without.shape[2])).reshape(len(past), -1)
+    return Occlusion(past, ranker, inputs, without, ranker.score_of(inputs).astype(np.float64) - scores)
 
 
 def left_out(task: Tasks) -> tuple[np.ndarray, Tasks]:
@@ -274,7 +272,9 @@ def _kind(counts: ItemStatistics, signal: str, past: int, item: int) -> str:
 
 
 def _go_together(counts: ItemStatistics, past: int, item: int) -> bool:
-    """Whether training users who had the past item had the other one, or took it soon after, more often than others did."""
+    """Whether users who had the past item had the other one, or took it soon after, more often than others did."""
+    if counts.buyers is not None and item in counts.buyers.together.of_rows(np.array([past]))[1]:
+        return True
     if any(table[[past], [item]][0] > 0 for table in (counts.cooccurrence, counts.ease)):
         return True
     chains = counts.markov_short, counts.markov_long

@@ -36,6 +36,7 @@ from llmrec.recommender.cold_items import (
     texts_of,
     value_cold_items,
 )
+from llmrec.recommender.first_buyers import learn_first_buyers, to_be_observed
 from llmrec.recommender.gating import describe, learn_gate
 from llmrec.recommender.meta_learning import learn_adapters
 from llmrec.recommender.pipeline import (
@@ -258,6 +259,8 @@ def fit_rest(
         with stages("count", "over all users"):
             counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
             retrieval = replace(retrieval, counts=counts)
+    if unseen.cold is not None:
+        retrieval = replace(retrieval, counts=to_be_observed(dataset, retrieval.counts))
     known = KnownUsers((replace(dataset, user_attributes=None),))
     init, core = (None if learned.lora is None else learned.lora.init), (None if learned.core is None else learned.core.start)
     parts = model, items, init, retrieval, rankers, unseen, dataset.catalogue, known
@@ -320,8 +323,14 @@ def gate_and_blend(
     with stages("blend", f"learned on {same}"):
         tasks = ranking_tasks(dataset, split.blend, long, rng) if conditions.tasks is None else conditions.tasks
         read = already_read(tasks, replace(learned, gate=gate).reader()(tasks))
-        every = learn_blend(read, retrieval, counted, tasks, settings, seed)
-        if not settings.sources.repeats:
-            return gate, every, every
-        new = replace(retrieval, sources=replace(retrieval.sources, repeats=False))
-        return gate, every, learn_blend(read, new, counted_unseen, tasks, settings, seed, instead=every)
+        every = unseen = learn_blend(read, retrieval, counted, tasks, settings, seed)
+        if settings.sources.repeats:
+            new = replace(retrieval, sources=replace(retrieval.sources, repeats=False))
+            unseen = learn_blend(read, new, counted_unseen, tasks, settings, seed, instead=every)
+    if conditions.tasks is None:
+        return gate, every, unseen
+    others = np.union1d(split.meta, split.blend)
+    with stages("first buyers", "what they say of cold items") as say:
+        pair, told = learn_first_buyers(dataset, others, replace(learned, gate=gate), retrieval, (every, unseen), settings, rng)
+        say(told)
+    return gate, *pair

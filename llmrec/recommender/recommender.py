@@ -36,7 +36,6 @@ from llmrec.metrics.report import Result
 from llmrec.pretraining.callbacks import TrainerCallback, checked_callbacks
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker
-from llmrec.ranking.statistics import with_baskets
 from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
@@ -325,10 +324,11 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
         The events also count in the popularity that users without a history are answered by, and popular candidates are taken
         from, as those of `fit` do: baskets that hold the item, by sample weight. The rankers and their features stay as fitted.
-        An event that is known already (the same user, item, time and type) is left out, so that what is delivered twice counts
-        once; a model saved without histories cannot tell which events it was fitted on. The time this takes does not grow with
-        the events that are stored of other users. Returns what was cleaned or left out. Raises UnknownItemError when no event
-        has an item of the catalogue.
+        With `Settings(cold_items=True)` an item that nobody had in `fit` is ranked by its first buyers: what else they had, how
+        many they are and how lately they came; see `llmrec.ranking.first_buyers`. An event that is known already (the same
+        user, item, time and type) is left out, so that what is delivered twice counts once; a model saved without histories
+        cannot tell which events it was fitted on. The time this takes does not grow with the events that are stored of other
+        users. Returns what was cleaned or left out. Raises UnknownItemError when no event has an item of the catalogue.
         """
         with self._writing:
             state = self.state
@@ -337,8 +337,8 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
             histories, fresh = state.known.joined(later.users, as_observed(later))
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
             if fresh.n_events:
-                before = np.zeros(fresh.n_items) if state.retrieval.observed is None else state.retrieval.observed
-                retrieval = replace(state.retrieval, observed=with_baskets(before, fresh))
+                before = state.known.of(later.users)
+                retrieval = state.retrieval.after(before, histories, fresh)
                 self._state = state.after(state.known.with_histories(histories), retrieval)
         return replace(report, steps=(*report.steps, step))
 

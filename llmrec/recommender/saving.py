@@ -36,6 +36,7 @@ from llmrec.meta.inner import Initialisation
 from llmrec.meta.user_core import UserCore
 from llmrec.models.item_item import Markov
 from llmrec.models.text_match import Vocabulary
+from llmrec.ranking.first_buyers import ColdWeights, from_arrays, to_arrays
 from llmrec.ranking.groups import Groups
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.statistics import ItemStatistics
@@ -201,6 +202,7 @@ def load_state(folder: Path, device: str) -> State:
         markov_short=_markov(_under(arrays, "markov_short."), meta["markov"]["markov_short"]),
         markov_long=_markov(_under(arrays, "markov_long."), meta["markov"]["markov_long"]),
         groups=None if people is None else Groups(**_under(arrays, "groups.")),
+        buyers=from_arrays(_under(arrays, "buyers.")),  # not in folders that were saved before it was kept
         **{name: arrays[f"counts.{name}"] for name in COUNTED},
     )
     items = frozen_items(model)
@@ -208,7 +210,12 @@ def load_state(folder: Path, device: str) -> State:
     observed = arrays.get("observed")  # nor this
     retrieval = replace(new_retrieval(model, items, counts, settings, tuned), observed=observed)
     rankers, unseen = (
-        Rankers(_ranker(_under(arrays, f"{counts}.")), _ranker(_under(arrays, f"{blend}.")), settings.blend_features)
+        Rankers(
+            _ranker(_under(arrays, f"{counts}.")),
+            _ranker(_under(arrays, f"{blend}.")),
+            settings.blend_features,
+            _cold(arrays.get(f"cold.{blend}")),
+        )
         for counts, blend in (("ranker", "blend"), ("unseen_ranker", "unseen_blend"))
     )
     weights_of_events = EventWeights(tuple(meta["event_weights"]["types"]), meta["event_weights"]["scale"])
@@ -282,6 +289,11 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         arrays |= {f"groups.{one.name}": getattr(counts.groups, one.name) for one in fields(Groups)}
     if state.retrieval.observed is not None:  # counts over all users, so they are kept without histories too
         arrays["observed"] = state.retrieval.observed
+    if counts.buyers is not None:  # likewise
+        arrays |= {f"buyers.{name}": values for name, values in to_arrays(counts.buyers).items()}
+    for name, pair in (("blend", state.rankers), ("unseen_blend", state.unseen_rankers)):
+        if pair.cold is not None:
+            arrays[f"cold.{name}"] = np.append(pair.cold.keep, pair.cold.weights)
     if state.catalogue.attributes is not None:
         arrays["item_attributes"] = state.catalogue.attributes.codes
     if state.catalogue.ids.gone:
@@ -305,6 +317,10 @@ def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 
 def _ranker(arrays: dict[str, np.ndarray]) -> Ranker:
     return Ranker(arrays["mean"], arrays["spread"], _under(arrays, "weights."))
+
+
+def _cold(saved: np.ndarray | None) -> ColdWeights | None:
+    return None if saved is None else ColdWeights(float(saved[0]), saved[1:])
 
 
 def _csr(arrays: dict[str, np.ndarray], n: int, columns: int | None = None) -> sparse.csr_array:

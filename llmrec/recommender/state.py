@@ -123,7 +123,7 @@ class State:
     def as_fitted(self) -> State:
         """As it is measured: without the counts of what was observed since `fit`, which may be of those who are asked about,
         and with hidden items offered."""
-        return replace(self, retrieval=replace(self.retrieval, observed=None), hidden=None)
+        return replace(self, retrieval=self.retrieval.as_fitted, hidden=None)
 
     def rankers_for(self, filter_viewed: bool) -> Rankers:
         """The rankers of an answer with the items of the history, or without them."""

@@ -69,8 +69,8 @@ class Upkeep:
 
         items: a table as in `fit`. A new item gets what `fit` gives an item without events: a place among the others by its
             text and by the columns that were fitted as `item_attributes`, and no popularity. Where new items matter, fit with
-            `Settings(cold_items=True)`, which learns on the newest known ones what such an item is worth. Events with a new
-            item can be observed from then on.
+            `Settings(cold_items=True)`, which learns on the newest known ones what such an item is worth, and what its first
+            buyers say. Events with a new item can be observed from then on.
         columns: names in the table -> the library's. cleaning: as in `fit`.
         vectors: float32 (n, d_text), a row for each of `items`, where its text was encoded already: what the text encoder
             gives, the mean over its tokens, not normalised, as by `llmrec.encoder.items.encode_texts`. None encodes the texts.
@@ -144,10 +144,11 @@ class Upkeep:
         """Forget users: they are then as unknown as somebody who was never there, here and in every folder that is saved later.
 
         Their events go, also those in `held_out`, their attributes, what is remembered of their histories, and what `observe`
-        added for their events to the counts of what is popular. What training made of all users together stays: learned
-        weights, and the counts of `fit`, such as popularity and co-occurrence, which name nobody; to be rid of that too, fit
-        again without them. Counts of events that were observed before a folder was saved without histories stay as well, for it
-        does not say whose they were. Folders that were saved before, checkpoints of `fit` and `report` are not looked at.
+        added for their events to the counts of what is popular and of the first buyers of new items. What training made of all
+        users together stays: learned weights, and the counts of `fit`, such as popularity and co-occurrence, which name nobody;
+        to be rid of that too, fit again without them. Counts of events that were observed before a folder was saved without
+        histories stay as well, for it does not say whose they were, and so does the time of the latest event that was observed.
+        Folders that were saved before, checkpoints of `fit` and `report` are not looked at.
 
         users: ids. An IgnoredInputWarning names those who are not known. Raises DataError for ids of another type than the
         known ones.

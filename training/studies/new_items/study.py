@@ -122,7 +122,7 @@ def rows(name: str, found: Replay, result: Mapping[str, np.ndarray], seed: int) 
         setting, there = f"k = {name_of_bin}", np.flatnonzero(of_bin(found, name_of_bin))
         owner = np.unique(found.user[there], return_inverse=True)[1]
         for arm, versus, value in wanted:
-            low, high = _interval(value[there], owner, np.random.default_rng(seed))
+            low, high = interval(value[there], owner, np.random.default_rng(seed))
             role, mean = "ours" if arm in OURS else "control", float(value[there].mean())
             made.append(Result(name, arm, role, setting, METRIC, mean, low, high, versus, len(there), seed, None))
     return made
@@ -141,7 +141,7 @@ def extra(name: str, rows: Sequence[Result], seed: int) -> dict:
     return {"benchmark": name, "ours": BLEND_MOVED, "primary": primary, "aims": aims, "seeds": [seed]}
 
 
-def _interval(value: np.ndarray, owner: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+def interval(value: np.ndarray, owner: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """Ends of the 95% interval of a mean over purchases, (P,); owner: int64 (P,), the users they are of, 0, 1, ..."""
     size, total = np.bincount(owner), np.bincount(owner, value)
     drawn = rng.multinomial(len(size), np.full(len(size), 1 / len(size)), DRAWS)

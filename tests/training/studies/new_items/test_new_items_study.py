@@ -161,4 +161,4 @@ def test_weights_find_what_purchases_follow():
     found = Replay(np.arange(6), n, target, n, n * 1.0, [], none, none, none, none > 0, n >= 0)
     weight = study.weights(found, table, n[:300])
     assert weight[0] > 2 and abs(weight[1]) < 0.5
-    assert study._interval(np.ones(4), np.array([0, 0, 1, 2]), rng) == (1.0, 1.0)
+    assert study.interval(np.ones(4), np.array([0, 0, 1, 2]), rng) == (1.0, 1.0)

@@ -1,0 +1,68 @@
+"""The study of cold items that come by `add_items` and are bought: how well the recommender ranks them as `observe` keeps up.
+
+python training/observed_items_study.py --data FOLDER --category beauty --output training/results/observed-items-beauty.json
+
+A recommender is fitted on the events before a cut, the items first sold after it are added, and every later day is observed.
+Before each purchase of a young item it is asked. `studies.new_items.observing` has the arms; checkpoints are kept under --runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from benchmarks.item_cold import CATEGORIES
+from benchmarks.protocol import Part
+from llmrec.errors import LlmrecError
+from llmrec.metrics.report import table, write_report
+from llmrec.progress import Stages
+from studies.new_items import observing, study
+from studies.new_items.replay import replay, world
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
+@click.option("--category", type=click.Choice(CATEGORIES), default="beauty", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "observed-items", show_default=True)
+@click.option("--validation_only", is_flag=True, help="Measure on validation; nothing of the test period is read.")
+@click.option("--share", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the users who are asked.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool, share: float, output: Path | None) -> None:
+    """Fit, add the young items, and ask and observe day by day."""
+    name, stages = f"observed-items-{category}", Stages()
+    try:
+        with stages("data", category):
+            earlier = world(data, category, "validation")
+            of_earlier = replay(earlier)
+            weights = observing.blend_weights(of_earlier, observing.controls(earlier, of_earlier))
+            part: Part = "validation" if validation_only else "test"
+            here = earlier if validation_only else world(data, category, part)
+            found = of_earlier if validation_only else replay(here)
+        recommender, place = observing.fitted(here, seed, runs / f"{category}-{part}-{seed}")
+        asked = observing.questions(here, found, seed, share)
+        with stages("ask and observe", f"{len(asked.rows):,} purchases of {len(found.young):,} young items"):
+            result = observing.answered(here, found, asked, recommender, place, seed)
+        given = observing.controls(here, found)
+        given |= {observing.BLEND: np.stack(list(given.values()), 2) @ weights}
+        result[observing.YOUNG] |= {arm: observing.among_young(found, asked, scores) for arm, scores in given.items()}
+        rows = observing.rows(name, found, asked, here.whole.user[asked.others], result, seed)
+        click.echo(table(rows, name, study.METRIC, versus=""))
+        for row in rows:
+            if row.versus:
+                click.echo(f"{row.setting}: less {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})")
+        if output is not None:
+            primary = {"setting": observing.PRIMARY, "metric": study.METRIC}
+            more = {"benchmark": name, "ours": observing.OBSERVING, "primary": primary, "aims": [], "seeds": [seed]}
+            cold = recommender.state.unseen_rankers.cold
+            learned = None if cold is None else {"keep": cold.keep, "weights": cold.weights.round(4).tolist()}
+            write_report(output, rows, more | {"part": part, "share": share, "young": len(found.young), "learned": learned})
+            click.echo(f"\nwritten: {output}")
+    except LlmrecError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Young items in the product: `fit` before the cut, `add_items`, then day by day a question before each purchase and `observe`.
+
+Arms are the recommender as it is, and the same one without what first buyers say, which is how it was before `observe` kept it.
+
+Axis convention: `Q` purchases of young items, `P` other purchases, `Y` young items, `N` items.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec import Recommender
+from llmrec.data.dataset import Catalogue, Dataset
+from llmrec.data.tasks import Tasks
+from llmrec.encoder.users import PromptReading, Read
+from llmrec.metrics.report import Result
+from llmrec.recommender.evaluate import chain_scores
+from llmrec.recommender.state import State
+from studies.new_items import study
+from studies.new_items.moving import SETTINGS
+from studies.new_items.replay import Replay, World, ndcg, text
+
+MOST = 10  # earlier buyers of a purchase that is asked for, at most
+OTHERS = 2000  # purchases of any item that are asked for, drawn at random
+OBSERVING, BEFORE = "llmrec", "llmrec, first buyers unread"
+SWAPPED = "llmrec, another item's buyers"
+BLEND = "blend of text, buyers, popularity, recent sales"
+YOUNG, EVERY, ANY = "among the young", "among all", "any purchase, among all"
+PRIMARY = f"k = 1-3, {YOUNG}"  # declared before the test period was read by this study
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is asked. rows: int64 (Q,), of `Replay.purchase`. others: int64 (P,), events of any item."""
+
+    rows: np.ndarray
+    others: np.ndarray
+
+
+def questions(here: World, found: Replay, seed: int, share: float) -> Asked:
+    """Purchases with at most MOST earlier buyers, by a share of the users, and some of all purchases after the cut."""
+    whole, rng = here.whole, np.random.default_rng(seed)
+    mine = rng.random(whole.n_users) < share
+    rows = np.flatnonzero(found.asked & (found.k <= MOST) & mine[found.user])
+    later = np.flatnonzero((whole.time >= here.cut) & (np.arange(whole.n_events) > whole.start[whole.user]))
+    fresh = [event for event in rng.permutation(later).tolist() if not _had(whole, event)][: int(OTHERS * share)]
+    return Asked(rows, np.sort(np.array(fresh, np.int64)))
+
+
+def fitted(here: World, seed: int, folder: Path) -> tuple[Recommender, np.ndarray]:
+    """A recommender over the items and events before the cut, to which the young items were added; and int64 (N,), where it has
+    each item."""
+    train, catalogue = here.train, here.train.catalogue
+    young = np.bincount(train.item, minlength=train.n_items) == 0
+    known, new = np.flatnonzero(~young), np.flatnonzero(young)
+    place = np.empty(len(young), np.int64)
+    place[known], place[new] = np.arange(len(known)), len(known) + np.arange(len(new))
+    some = Catalogue(catalogue.ids.take(known), catalogue.table.take(pa.array(known)))
+    recommender = Recommender(settings=SETTINGS, seed=seed)
+    recommender.fit(replace(train, catalogue=some, item=place[train.item].astype(np.int32)), output_dir=folder)
+    titles = catalogue.table.take(pa.array(new)).select(["title"])
+    recommender.add_items(titles.append_column("item_id", pa.array(catalogue.ids.take(new).values)))
+    return recommender, place
+
+
+def without_buyers(recommender: Recommender) -> Recommender:
+    """The same without what first buyers say of cold items."""
+    found, state = copy.copy(recommender), recommender.state
+    bare = replace(state.retrieval, counts=replace(state.retrieval.counts, buyers=None))
+    pair = (replace(one, cold=None) for one in (state.rankers, state.unseen_rankers))
+    every, unseen = pair
+    found._state = replace(state, retrieval=bare, rankers=every, unseen_rankers=unseen)
+    return found
+
+
+def answered(
+    here: World, found: Replay, asked: Asked, recommender: Recommender, place: np.ndarray, seed: int
+) -> dict[str, dict]:
+    """setting -> arm -> NDCG@10 of each question, float64 (Q,) or (P,)."""
+    whole = here.whole
+    swap = _swapped(whole, found, seed)
+    arms = {OBSERVING: recommender, BEFORE: without_buyers(recommender), SWAPPED: copy.copy(recommender)}
+    result = {
+        YOUNG: {arm: np.full(len(asked.rows), np.nan) for arm in arms},
+        EVERY: {arm: np.full(len(asked.rows), np.nan) for arm in arms},
+        ANY: {arm: np.full(len(asked.others), np.nan) for arm in arms},
+    }
+    events = found.purchase[asked.rows]
+    for day in np.unique(whole.time[whole.time >= here.cut]):
+        mine, others = np.flatnonzero(whole.time[events] == day), np.flatnonzero(whole.time[asked.others] == day)
+        read: Read | None = None
+        for arm, one in arms.items():
+            state = one.state
+            data = _over(whole, state, place)
+            if read is None:
+                read = _remembering(state.adapting.reader())
+            young = np.zeros(data.n_items, bool)
+            young[place[found.young]] = True
+            if len(mine):
+                tasks = _before(data, events[mine])
+                result[YOUNG][arm][mine] = _ndcg(chain_scores(state, tasks, None, True, young, read), tasks, young)
+                result[EVERY][arm][mine] = _ndcg(chain_scores(state, tasks, None, True, None, read), tasks)
+            if len(others):
+                tasks = _before(data, asked.others[others])
+                result[ANY][arm][others] = _ndcg(chain_scores(state, tasks, None, True, None, read), tasks)
+        today = np.flatnonzero(whole.time == day)
+        for arm, one in arms.items():
+            item = swap[whole.item[today]] if arm == SWAPPED else whole.item[today]
+            one.observe(
+                pa.table(
+                    {
+                        "user_id": pa.array([whole.users[user] for user in whole.user[today].tolist()]),
+                        "item_id": pa.array([whole.catalogue.ids[one] for one in item.tolist()]),
+                        "timestamp": whole.time[today],
+                    }
+                )
+            )
+    return result
+
+
+def controls(here: World, found: Replay) -> dict[str, np.ndarray]:
+    """Control -> scores (Q, Y) of all purchases of young items."""
+    return {
+        study.TEXT: np.log1p(10 * text(here, found)),
+        study.KNN: np.log1p(10 * found.knn),
+        study.POPULARITY: np.log1p(found.known),
+        study.RECENT: np.log(found.recent + 0.3),
+    }
+
+
+def blend_weights(found: Replay, given: Mapping[str, np.ndarray]) -> np.ndarray:
+    """One set of weights of the controls for all numbers of earlier buyers, on validation."""
+    return study.weights(found, np.stack(list(given.values()), 2).astype(np.float64), np.flatnonzero(found.asked))
+
+
+def rows(
+    name: str, found: Replay, asked: Asked, others: np.ndarray, result: Mapping[str, Mapping[str, np.ndarray]], seed: int
+) -> list[Result]:
+    """Means by the number of earlier buyers, and the differences of the recommender to all others; users are drawn with all
+    their purchases. others: int (P,), the users of `Asked.others`."""
+    made, k, owner = [], found.k[asked.rows], found.user[asked.rows]
+    bins: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        f"k = {label}": lambda k, ends=ends: (k >= ends[0]) & (k <= ends[1]) for label, ends in study.BINS.items()
+    }
+    parts = [(f"{label}, {among}", among, inside(k), owner) for label, inside in bins.items() for among in (YOUNG, EVERY)]
+    parts.append((ANY, ANY, np.ones(len(others), bool), others))
+    for setting, among, there, users in parts:
+        of_user = np.unique(users[there], return_inverse=True)[1]
+        arms = result[among]
+        wanted = [(arm, "", value) for arm, value in arms.items()]
+        wanted += [(OBSERVING, arm, arms[OBSERVING] - value) for arm, value in arms.items() if arm != OBSERVING]
+        for arm, versus, value in wanted:
+            low, high = study.interval(value[there], of_user, np.random.default_rng(seed))
+            role = "ours" if arm.startswith("llmrec") else "control"
+            mean = float(value[there].mean())
+            made.append(Result(name, arm, role, setting, study.METRIC, mean, low, high, versus, int(there.sum()), seed, None))
+    return made
+
+
+def among_young(found: Replay, asked: Asked, scores: np.ndarray) -> np.ndarray:
+    """NDCG@10 of the questions by scores (Q, Y) of all purchases."""
+    return ndcg(found, scores)[asked.rows]
+
+
+def _had(whole: Dataset, event: int) -> bool:
+    return bool((whole.item[whole.start[whole.user[event]] : event] == whole.item[event]).any())
+
+
+def _swapped(whole: Dataset, found: Replay, seed: int) -> np.ndarray:
+    """int64 (N,): each young item stands for another one, and every other item for itself."""
+    swap, order = np.arange(whole.n_items), np.random.default_rng(seed).permutation(found.young)
+    swap[order] = np.roll(order, 1)
+    return swap
+
+
+def _over(whole: Dataset, state: State, place: np.ndarray) -> Dataset:
+    return replace(whole, catalogue=state.catalogue, item=place[whole.item].astype(np.int32))
+
+
+def _before(data: Dataset, events: np.ndarray) -> Tasks:
+    return Tasks(data, data.start[data.user[events]], events, events + 1)
+
+
+def _remembering(read: Read) -> Read:
+    """The same, which reads no tasks twice: what is read depends on no arm."""
+    known: dict[bytes, PromptReading] = {}
+
+    def once(tasks: Tasks) -> PromptReading:
+        key = np.stack([tasks.start, tasks.split]).tobytes()
+        if key not in known:
+            known[key] = read(tasks)
+        return known[key]
+
+    return once
+
+
+def _ndcg(scores: np.ndarray, tasks: Tasks, allowed: np.ndarray | None = None) -> np.ndarray:
+    """float64 (T,): NDCG@10 of each query's item among the allowed ones that the support does not hold."""
+    if allowed is not None:
+        scores = np.where(allowed, scores, -np.inf)
+    target = tasks.dataset.item[tasks.split]
+    own = scores[np.arange(len(tasks)), target][:, None]
+    for task in range(len(tasks)):
+        scores[task, tasks.dataset.item[tasks.support(task)]] = -np.inf
+    ahead = (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2
+    return np.where(ahead < 10, 1 / np.log2(2 + ahead), 0.0)
