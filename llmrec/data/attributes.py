@@ -4,7 +4,8 @@ Axis convention: `N` rows (users, requests), `B` columns, `W` floats of all bloc
 
 A column of text, of flags or of a few whole numbers becomes levels: a block of 0/1 columns. Other numbers become their
 standardised value and their quarter. A row belongs to one group of each column that is known of it: its level, or its quarter.
-What is missing is 0 in every block and 0 in the mask, and so is a level that too few rows had, or that came later.
+A column of lists becomes a number for each of their parts, see `llmrec.data.parts`, and puts no row into a group. What is
+missing is 0 in every block and 0 in the mask, and so is a level that too few rows had, or that came later.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pyarrow as pa
 from llmrec.data.files import FLAGS, levels_or_numbers, without_markers
 from llmrec.data.frames import coded, is_number, is_text
 from llmrec.data.ids import tidy
+from llmrec.data.parts import Part, is_list, learn_parts, read_parts
 from llmrec.data.report import counted
 from llmrec.data.values import numbers
 from llmrec.errors import SchemaError
@@ -37,7 +39,7 @@ class Column:
 
     levels: its values that enough rows had, ascending as text; () for numbers. mean, spread: of the numbers.
     cuts: quartiles of the standardised numbers, ascending and distinct. derived: whether the values were taken from the
-    timestamp, see `llmrec.data.context`.
+    timestamp, see `llmrec.data.context`. part: of a column of lists, the word or the place whose number this is.
     """
 
     name: str
@@ -46,11 +48,12 @@ class Column:
     spread: float = 1.0
     cuts: tuple[float, ...] = ()
     derived: bool = False
+    part: str | int | None = None
 
     @property
     def groups(self) -> int:
         """How many groups the rows fall into."""
-        return len(self.levels) or len(self.cuts) + 1
+        return 0 if self.part is not None else len(self.levels) or len(self.cuts) + 1
 
     @property
     def width(self) -> int:
@@ -59,6 +62,8 @@ class Column:
 
     def group(self, code: np.ndarray) -> np.ndarray:
         """int64 (N,): the group of each row, -1 where missing. code: float32 (N,), as in `Attributes.codes`."""
+        if self.part is not None:
+            return np.full(len(code), -1)
         known = ~np.isnan(code)
         place = code if self.levels else np.searchsorted(np.array(self.cuts, np.float32), code, side="right")
         return np.where(known, np.nan_to_num(place), -1).astype(np.int64)
@@ -72,12 +77,19 @@ class Encoding:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.columns)
+        """Of the table's columns, each once."""
+        return tuple(dict.fromkeys(column.name for column in self.columns))
+
+    @property
+    def first(self) -> list[int]:
+        """Place of the first column of each name."""
+        names = [column.name for column in self.columns]
+        return [names.index(name) for name in self.names]
 
     @property
     def width(self) -> int:
-        """W + B: floats of all blocks, and one of the mask for each column."""
-        return sum(column.width for column in self.columns) + len(self.columns)
+        """Floats of all blocks, and one of the mask for each name."""
+        return sum(column.width for column in self.columns) + len(self.names)
 
     @property
     def groups(self) -> int:
@@ -139,7 +151,7 @@ class Attributes:
         return found
 
     def blocks(self) -> np.ndarray:
-        """float32 (N, W + B): the blocks of all columns side by side, then the mask, 1 for what is known."""
+        """float32 (N, `Encoding.width`): the blocks of all columns side by side, then the mask, 1 for what is known."""
         groups, known = self.groups(), self.known
         parts, first = [], 0
         for place, column in enumerate(self.encoding.columns):
@@ -147,7 +159,7 @@ class Attributes:
             if not column.levels:
                 parts.append(np.nan_to_num(self.codes[:, place, None]))
             first += column.groups
-        return np.concatenate([*parts, known], 1).astype(np.float32)
+        return np.concatenate([*parts, known[:, self.encoding.first]], 1).astype(np.float32)
 
 
 def missing(encoding: Encoding, rows: int) -> Attributes:
@@ -161,11 +173,16 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
     what: the table in messages, such as "users". least: rows that a level needs.
     A column that holds nothing, or no level of enough rows, is left out and noted.
     A column of text is read as `files.levels_or_numbers` does: "NULL", "-" and the like are missing, and numbers are numbers.
-    Raises SchemaError, which names the column, for dates, lists and other values that are neither text, flags nor numbers, and
-    for numbers so large that their mean or spread is infinite.
+    Raises SchemaError, which names the column, for dates and other values that are neither text, flags, numbers nor lists, for
+    numbers so large that their mean or spread is infinite, and as `learn_parts`.
     """
     columns, notes = [], []
     for name in sorted(table.column_names):
+        if is_list(table.column(name).type):
+            parts, said = learn_parts(table.column(name), name, what, least, MOST_LEVELS)
+            columns += [Column(name, (), one.mean, one.spread, part=one.part) for one in parts]
+            notes += said
+            continue
         column = _plain(table.column(name), name, what)
         column = column if is_number(column.type) else levels_or_numbers(column)
         texts, whole = _texts(column)
@@ -207,6 +224,14 @@ def encode(encoding: Encoding, table: pa.Table, what: str) -> tuple[Attributes, 
     found, notes = missing(encoding, len(table)), []
     for place, known in enumerate(encoding.columns):
         if known.name not in table.column_names:
+            continue
+        if known.part is not None:
+            if place in encoding.first:
+                some = [column for column in encoding.columns if column.name == known.name]
+                parts = [Part(column.part or 0, column.mean, column.spread) for column in some]
+                codes, said = read_parts(table.column(known.name), parts, known.name, what)
+                found.codes[:, place : place + len(some)] = codes
+                notes += said
             continue
         column = _plain(table.column(known.name), known.name, what)
         column = column if is_number(column.type) else without_markers(column)
@@ -258,8 +283,8 @@ def _plain(column: pa.ChunkedArray, name: str, what: str) -> pa.ChunkedArray:
     if is_number(kind):
         return column
     raise SchemaError(
-        f"{what}: column {name!r} holds {kind}, expected text, flags or numbers; convert it first (a date to an age), or "
-        "drop it"
+        f"{what}: column {name!r} holds {kind}, expected text, flags, numbers or lists; convert it first (a date to an age), "
+        "or drop it"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.dataset import Dataset
+from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.frames import to_native
 from llmrec.data.ids import Ids
 from llmrec.data.numbers import check_number
@@ -51,6 +51,7 @@ class Predicting:
         It needs a recommender that was fitted on signed events: such with a `rating`, or of event types that
         `Settings(signed=SignedFeedback(positive=..., negative=...))` names. A new user's labels adapt the prediction in closed
         form, in a millisecond; who has none gets what is expected of anybody. Of several labels for one item the last counts.
+        An item without labels is told by its text and by the columns that were fitted as `item_attributes`.
 
         users: a list of known ids. items: ids of the catalogue; None for all that are offered. histories, columns: a table of
             events with a column `rating` or `event_type`, read as in `recommend`. level: of the interval.
@@ -89,7 +90,8 @@ def beliefs_of(state: State, call: str) -> Beliefs:
 def learn_signed(dataset: Dataset, text: np.ndarray, settings: Settings, seed: int, stages: Stages) -> Beliefs | None:
     """Beliefs from the signed events of all users; None where there are too few.
 
-    text: (N, d), vectors of the catalogue's texts. Raises DataError for an event type of the settings that no event has.
+    text: (N, d), vectors of the catalogue's texts; attributes of its items are read beside them. Raises DataError for an event
+    type of the settings that no event has.
     """
     scale = scale_of(dataset, settings.signed)
     if isinstance(scale, str):
@@ -101,7 +103,7 @@ def learn_signed(dataset: Dataset, text: np.ndarray, settings: Settings, seed: i
         if missing := too_few(labels, scale):
             say(f"nothing is learned of them: {missing}")
             return None
-        beliefs = learn(labels, scale, text, seed)
+        beliefs = learn(labels, scale, descriptions(dataset.catalogue, text), seed)
         liked = (labels.value >= scale.liked_from).mean()
         say(f"{beliefs.labels:,} signed events of {beliefs.users:,} users, {liked:.0%} likes (from {scale.liked_from:g})")
         return beliefs
@@ -109,12 +111,12 @@ def learn_signed(dataset: Dataset, text: np.ndarray, settings: Settings, seed: i
 
 def predictions(state: State, beliefs: Beliefs, known: Dataset, asked: Ids, items: np.ndarray, level: float) -> pa.Table:
     """Rows of `Recommender.predict`. known: histories of some of those asked for. items: int64 (n,)."""
-    text = catalogue_text(state)
-    about, place = described(beliefs, items, text), known.users.find(asked.values)
+    new = new_descriptions(state, beliefs)
+    about, place = described(beliefs, items, new), known.users.find(asked.values)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("probability", "expected", "low", "high", "labels")}
     for user in place.tolist():
         events = slice(0, 0) if user < 0 else slice(int(known.start[user]), int(known.start[user + 1]))
-        weights, n = adapted(beliefs, known, events, text)
+        weights, n = adapted(beliefs, known, events, new)
         found = predict(beliefs, weights, about)
         low, high = found.interval(level)
         rows = found.probability, found.expected, low, high, np.full(len(items), n)
@@ -130,25 +132,34 @@ def predictions(state: State, beliefs: Beliefs, known: Dataset, asked: Ids, item
     )
 
 
-def adapted(beliefs: Beliefs, known: Dataset, events: slice, text: np.ndarray) -> tuple[Weights, int]:
-    """Weights of a user after some of the events of a dataset, and how many labels are among them."""
+def adapted(beliefs: Beliefs, known: Dataset, events: slice, new: np.ndarray) -> tuple[Weights, int]:
+    """Weights of a user after some of the events of a dataset, and how many labels are among them. new: see `described`."""
     rows, value = signed_rows(known, beliefs.scale, events)
-    return posterior(beliefs, described(beliefs, known.item[rows].astype(np.int64), text), value), len(rows)
+    return posterior(beliefs, described(beliefs, known.item[rows].astype(np.int64), new), value), len(rows)
 
 
 def log_likes(state: State, tasks: Tasks, found: Candidates) -> np.ndarray:
     """float32 (C,): the log of the probability that each candidate is liked. Added to a score, it multiplies the odds that the
     item is taken next by the probability that it is then liked, so that it needs no weight of its own."""
-    beliefs, text = beliefs_of(state, "avoid_disliked"), catalogue_text(state)
+    beliefs = beliefs_of(state, "avoid_disliked")
+    new = new_descriptions(state, beliefs)
     added = np.zeros(len(found.item), np.float32)
     for task in range(len(tasks)):
         here = slice(int(found.start[task]), int(found.start[task + 1]))
-        weights, _ = adapted(beliefs, tasks.dataset, tasks.support(task), text)
-        likely = predict(beliefs, weights, described(beliefs, found.item[here].astype(np.int64), text)).probability
+        weights, _ = adapted(beliefs, tasks.dataset, tasks.support(task), new)
+        likely = predict(beliefs, weights, described(beliefs, found.item[here].astype(np.int64), new)).probability
         added[here] = np.log(np.maximum(likely, LEAST))
     return added
 
 
-def catalogue_text(state: State) -> np.ndarray:
-    """float32 (N, d): text vectors of the catalogue, also of items that came after `fit`."""
-    return np.asarray(state.model.text.cpu().numpy())
+def descriptions(catalogue: Catalogue, text: np.ndarray) -> np.ndarray:
+    """float32 (N, d + W): text vectors (N, d) of a catalogue, with the blocks of its attributes beside them if it has any."""
+    return text if catalogue.blocks is None else np.hstack([text, catalogue.blocks])
+
+
+def new_descriptions(state: State, beliefs: Beliefs) -> np.ndarray:
+    """float32 (n, d + W): the same of the n items that came after `fit`. Text vectors alone for beliefs that were saved before
+    attributes were read."""
+    n, text = len(beliefs.mean), state.model.text[len(beliefs.mean) :].cpu().numpy()
+    blocks = state.catalogue.blocks
+    return text if blocks is None or len(beliefs.text) == 1 + text.shape[1] else np.hstack([text, blocks[n:]])

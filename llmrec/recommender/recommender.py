@@ -135,7 +135,8 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday" (in
             UTC, of the timestamp, where no column has that name); `recommend(context=...)` then says what they are.
         item_attributes: columns of `items` that are read beside the title, such as ["brand", "category", "price"], also of
-            items that nobody has had and of those that `add_items` brings. They may have gaps, as those of users.
+            items that nobody has had and of those that `add_items` brings. They may have gaps, as those of users, and hold
+            lists of words or vectors of one length. `predict` reads them, too.
         held_out_users: how many users, drawn at random by the seed, are not trained on. They are then in `held_out`, for
             `llmrec.evaluation.evaluate_held_out`; `observe(recommender.held_out)` makes them known. "auto": a tenth of all, at
             most 1,000, and nobody where users are too few to measure on.

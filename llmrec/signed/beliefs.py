@@ -29,7 +29,7 @@ class Beliefs:
     mean: (N,), label of an item that is expected of any user. features: (N, D). variance: (N,), how unsure both are together.
     marks: (N, Z - 1). prior: (Z, D). shrink: labels' worth of pull of the mean of marks to zero. noise: variance of a label.
     centre, spread: of labels. threshold, slope: a like has the probability Phi(slope * (m - threshold) / sd), where m and sd
-    are those of the label. text: (1 + d, 1 + D), mean and features of an item from a 1 and its text vector; text_variance: the
+    are those of the label. text: (1 + d, 1 + D), mean and features of an item from a 1 and its description; text_variance: the
     variance then. scale: how events are read. users, labels: how many were learned from.
     """
 
@@ -84,23 +84,23 @@ class Prediction:
         return self.expected - reach, self.expected + reach
 
 
-def described(beliefs: Beliefs, items: np.ndarray, text: np.ndarray | None = None) -> Described:
-    """Items by their indices, int64 (n,). text: (M, d), vectors of a catalogue that may have grown to M > N items; those from N
-    on are told by them."""
+def described(beliefs: Beliefs, items: np.ndarray, later: np.ndarray | None = None) -> Described:
+    """Items by their indices, int64 (n,). later: (M - N, d), descriptions of the items of a catalogue that has grown to M;
+    those from N on are told by them."""
     n = len(beliefs.mean)
     known = np.minimum(items, n - 1)
     mean, features, variance, marks = (
         part[known].astype(np.float64) for part in (beliefs.mean, beliefs.features, beliefs.variance, beliefs.marks)
     )
-    if text is not None and (new := items >= n).any():
-        told = foretold(beliefs.text, text[items[new]])
+    if later is not None and (new := items >= n).any():
+        told = foretold(beliefs.text, later[items[new] - n])
         mean[new], features[new] = told[:, 0], told[:, 1:]
         variance[new], marks[new] = beliefs.text_variance, 0
     return Described(mean, features, variance, marks)
 
 
 def foretold(weights: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """float64 (n, 1 + D): mean and features from text vectors (n, d)."""
+    """float64 (n, 1 + D): mean and features from descriptions (n, d): text vectors, and attributes beside them."""
     return weights[0] + np.asarray(text, np.float64) @ weights[1:]
 
 

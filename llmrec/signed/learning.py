@@ -49,8 +49,8 @@ def too_few(labels: Labels, scale: Scale) -> str:
 def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: int = MARKS) -> Beliefs:
     """Beliefs from the labels of training users.
 
-    text: (N, d), vectors of the catalogue's texts; the result is over its N items. marks: how many numbers of an item the prior
-    mean may depend on; with 0 it is one for all users.
+    text: (N, d), descriptions of the catalogue's items: text vectors, and attributes beside them; the result is over its N
+        items. marks: how many numbers of an item the prior mean may depend on; with 0 it is one for all users.
 
     Needs labels for which `too_few` is "".
     """

@@ -84,7 +84,7 @@ def test_some_rows_some_hidden_and_one_table_over_another(encoding):
     ("column", "message"),
     [
         ([datetime.date(2000, 1, 1)] * 9, "column 'born' holds date.* convert it first .a date to an age., or drop it"),
-        ([[1, 2]] * 9, "column 'born' holds list"),
+        ([{"day": 1}] * 9, "column 'born' holds struct"),
     ],
 )
 def test_a_column_that_is_none_is_named(column, message):
