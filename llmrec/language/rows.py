@@ -57,7 +57,7 @@ class Rows:
 
 def read_below(language_model: LanguageModel, rows: Sequence[Row], n_blocks: int | None) -> Rows:
     """Rows padded to the longest and read up to the last `n_blocks` blocks, without a graph; None for input embeddings."""
-    total = len(language_model.model.get_submodule(language_model.family.blocks))
+    total = language_model.n_blocks
     n_blocks = total if n_blocks is None else min(n_blocks, total)
     length, device = max(row.tokens for row in rows), language_model.device
     ids, position = torch.zeros(len(rows), length, dtype=torch.long), torch.zeros(len(rows), length, dtype=torch.long)
@@ -97,8 +97,7 @@ def row_states(
     delta: what is added to linear layers of the blocks that adapt, for B rows. virtual: (B, n, d), virtual tokens in front of
     each prefix; rows are then those of input embeddings.
     """
-    model, family = language_model.model, language_model.family
-    total = len(model.get_submodule(family.blocks))
+    total = language_model.n_blocks
     hidden, position, segment, count = rows.below, rows.position, rows.segment, 0
     if virtual is not None:
         if rows.n_blocks != total:
@@ -109,7 +108,7 @@ def row_states(
         position, segment = torch.cat([first, position + count], 1), torch.cat([torch.full_like(first, SHARED), segment], 1)
     with adding(delta):
         hidden = _blocks(language_model, hidden, position, segment, range(total - rows.n_blocks, total))
-    return model.base_model.norm(hidden)[:, count:].flatten(0, 1)
+    return language_model.model.base_model.norm(hidden)[:, count:].flatten(0, 1)
 
 
 def row_log_likelihoods(language_model: LanguageModel, rows: Rows, states: Tensor) -> Tensor:
