@@ -18,6 +18,7 @@ from safetensors.torch import save
 from llmrec.adapters.lora import Adapter
 from llmrec.encoder.backbone import Backbone
 from llmrec.errors import AdapterError, ArtefactError
+from llmrec.language.model import LanguageModel
 from llmrec.store import load_json, save_json
 
 CONFIG, TENSORS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
@@ -32,7 +33,10 @@ UNSUPPORTED = (
 PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
 
-def fingerprint(body: Backbone) -> str:
+Base = Backbone | LanguageModel
+
+
+def fingerprint(body: Base) -> str:
     """SHA-256 of the body's weights by name: which base an adapter belongs to."""
     digest = hashlib.sha256()
     for name, tensor in sorted(body.model.state_dict().items()):
@@ -41,7 +45,7 @@ def fingerprint(body: Backbone) -> str:
     return digest.hexdigest()
 
 
-def save_adapter(folder: Path, adapter: Adapter, body: Backbone) -> None:
+def save_adapter(folder: Path, adapter: Adapter, body: Base) -> None:
     """Write one user's adapter (U = 1) so that `peft.PeftModel.from_pretrained` loads it over the saved body.
 
     Raises AdapterError when U is not 1.
@@ -53,7 +57,7 @@ def save_adapter(folder: Path, adapter: Adapter, body: Backbone) -> None:
         tensors[f"{PREFIX}{path}.lora_A.weight"] = adapter.a[path][0].detach().cpu().contiguous()
         tensors[f"{PREFIX}{path}.lora_B.weight"] = adapter.b[path][0].detach().cpu().contiguous()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TENSORS).write_bytes(_in_one_order(save(tensors, {"format": "pt", "llmrec_base": fingerprint(body)})))
+    (folder / TENSORS).write_bytes(in_one_order(save(tensors, {"format": "pt", "llmrec_base": fingerprint(body)})))
     save_json(
         folder / CONFIG,
         {
@@ -70,7 +74,7 @@ def save_adapter(folder: Path, adapter: Adapter, body: Backbone) -> None:
     )
 
 
-def _in_one_order(file: bytes) -> bytes:
+def in_one_order(file: bytes) -> bytes:
     """A safetensors file with its metadata sorted, which safetensors writes in a random order: equal adapters, equal bytes."""
     stop = 8 + int.from_bytes(file[:8], "little")
     header = json.loads(file[8:stop])
@@ -79,19 +83,33 @@ def _in_one_order(file: bytes) -> bytes:
     return file[:8] + text + file[stop:] if len(text) == stop - 8 else file
 
 
-def load_adapter(folder: Path, body: Backbone, foreign: bool = False) -> Adapter:
+def load_adapter(folder: Path, body: Base, foreign: bool = False) -> Adapter:
     """The adapter (U = 1) of a folder in PEFT's format, checked against the body it is to be added to.
 
     foreign: accept an adapter that does not say which base it belongs to (PEFT's own files do not); its shapes are checked.
     Raises AdapterError, which names the file and the key.
     """
     config = _config(folder)
+    base, tensors = read_tensors(folder)
+    checked_base(folder, base, body, foreign)
+    return _checked(folder, tensors, config["r"], config["lora_alpha"], body)
+
+
+def read_tensors(folder: Path) -> tuple[str | None, dict[str, torch.Tensor]]:
+    """The fingerprint of the base that a folder in PEFT's format names, if any, and its tensors in float32.
+
+    Raises AdapterError.
+    """
     try:
         with safe_open(folder / TENSORS, "pt") as file:
-            base = (file.metadata() or {}).get("llmrec_base")
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return (file.metadata() or {}).get("llmrec_base"), tensors
     except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{folder / TENSORS}: expected LoRA tensors, got {error}; save the adapter again") from error
+        raise AdapterError(f"{folder / TENSORS}: expected tensors, got {error}; save the adapter again") from error
+
+
+def checked_base(folder: Path, base: str | None, body: Base, foreign: bool) -> None:
+    """Raises AdapterError where an adapter names another base than `body`, or none and it is not `foreign`."""
     if base is None and not foreign:
         raise AdapterError(f"{folder / TENSORS}: does not say which base it belongs to; pass foreign=True to take it on trust")
     if base is not None and base != (own := fingerprint(body)):
@@ -99,23 +117,28 @@ def load_adapter(folder: Path, body: Backbone, foreign: bool = False) -> Adapter
             f"{folder / TENSORS}: belongs to the base {base[:12]}…, this one is {own[:12]}…; load it over the base that it was "
             "made on"
         )
-    return _checked(folder, tensors, config["r"], config["lora_alpha"], body)
 
 
-def _config(folder: Path) -> dict:
+def read_config(folder: Path, expected: str, numbers: tuple[str, ...]) -> dict:
+    """The configuration of an adapter of PEFT's type `expected`, whose `numbers` are above 0. Raises AdapterError."""
     try:
         config = load_json(folder / CONFIG)
     except ArtefactError as error:
         raise AdapterError(str(error)) from error
     kind = config.get("peft_type") if isinstance(config, dict) else None
-    if kind != "LORA":
-        raise AdapterError(f"{folder / CONFIG}: expected peft_type 'LORA', got {kind!r}; only LoRA adapters can be loaded")
-    for name in ("r", "lora_alpha"):
+    if kind != expected:
+        raise AdapterError(f"{folder / CONFIG}: expected peft_type {expected!r}, got {kind!r}; only these can be loaded here")
+    for name in numbers:
         value = config.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
             raise AdapterError(
                 f"{folder / CONFIG}: expected a number above 0 in {name!r}, got {value!r}; save the adapter again"
             )
+    return config
+
+
+def _config(folder: Path) -> dict:
+    config = read_config(folder, "LORA", ("r", "lora_alpha"))
     if used := [name for name in UNSUPPORTED if config.get(name)]:
         raise AdapterError(f"{folder / CONFIG}: uses {', '.join(used)}, which is not plain LoRA; save the adapter without")
     if (begun := config.get("init_lora_weights", True)) not in PLAIN_STARTS:
@@ -127,7 +150,7 @@ def _config(folder: Path) -> dict:
     return config
 
 
-def _checked(folder: Path, tensors: dict[str, torch.Tensor], rank: int, alpha: float, body: Backbone) -> Adapter:
+def _checked(folder: Path, tensors: dict[str, torch.Tensor], rank: int, alpha: float, body: Base) -> Adapter:
     layers = body.linear_paths(body.n_blocks)
     pairs: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():

@@ -47,9 +47,8 @@ class Backbone(nn.Module):
     def __init__(self, model: Any):
         super().__init__()
         self.model = model
-        for path, module in model.named_modules():
-            if isinstance(module, nn.Linear) and not self._is_encoder:  # blocks of BERT are computed here
-                module.register_forward_hook(partial(_add_delta, path))
+        if not self._is_encoder:  # blocks of BERT are computed here
+            _hear_deltas(model)
 
     @property
     def width(self) -> int:
@@ -122,7 +121,7 @@ class Backbone(nn.Module):
             return hidden
         position = torch.arange(length, device=hidden.device)[None]
         rotary = self.model.rotary_emb(hidden, position_ids=position)
-        with _adding(delta):
+        with adding(delta):
             for place in places:
                 block = self._blocks[place]
                 hidden = block(hidden, attention_mask=mask, position_ids=position, position_embeddings=rotary)
@@ -169,7 +168,7 @@ def load_text(weights: Weights, device: str = "cpu") -> TextModel:
 
 
 def load_causal(weights: Weights, model_types: Collection[str], dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-    """A causal language model with its head, frozen, on the CPU, and its tokenizer.
+    """A causal language model with its head, frozen, on the CPU, and its tokenizer. Its linear layers add what `adding` says.
 
     model_types: those that are expected, as `config.json` names them. Raises WeightsError.
     """
@@ -177,6 +176,7 @@ def load_causal(weights: Weights, model_types: Collection[str], dtype: torch.dty
     if found not in model_types:
         raise WeightsError(f"{weights.location!r} is a {found!r} model; expected one of {', '.join(sorted(model_types))}")
     model = _complete(AutoModelForCausalLM, weights, {"dtype": dtype})
+    _hear_deltas(model)
     return model.eval().requires_grad_(False), _tokenizer(weights)
 
 
@@ -303,12 +303,19 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _adding(delta: LoraHook | None) -> Iterator[None]:
+def adding(delta: LoraHook | None) -> Iterator[None]:
+    """Inside the `with` block, and in this thread alone, linear layers of decoders add what `delta` says; None for nothing."""
     token = _DELTA.set(delta)
     try:
         yield
     finally:
         _DELTA.reset(token)
+
+
+def _hear_deltas(model: Any) -> None:
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            module.register_forward_hook(partial(_add_delta, path))
 
 
 def _add_delta(path: str, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:

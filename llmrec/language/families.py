@@ -19,12 +19,14 @@ class Family:
     """What tells one family from another.
 
     model_type: its name in `config.json`. masks_by_layer: whether the model takes its masks as a dict, one for each kind of
-        layer that `config.layer_types` names; otherwise it takes one mask for all layers.
+        layer that `config.layer_types` names; otherwise it takes one mask for all layers. rotations_by_layer: whether kinds of
+        layers turn positions by bases of their own.
     blocks: path of the list of blocks. attention, feed_forward: name of either part in a block.
     """
 
     model_type: str
     masks_by_layer: bool = False
+    rotations_by_layer: bool = False
     blocks: str = "model.layers"
     attention: str = "self_attn"
     feed_forward: str = "mlp"
@@ -39,13 +41,17 @@ class Family:
             return {"": window}
         return {kind: window if kind == "sliding_attention" else None for kind in sorted(set(config.layer_types))}
 
+    def kind(self, config: Any, place: int) -> str:
+        """Kind of the layer at a place, as `windows` names it."""
+        return config.layer_types[place] if self.masks_by_layer else ""
+
 
 FAMILIES = (
     Family("llama"),  # SmolLM2 too
     Family("mistral"),
     Family("qwen2", masks_by_layer=True),
     Family("qwen3", masks_by_layer=True),
-    Family("gemma3_text", masks_by_layer=True),
+    Family("gemma3_text", masks_by_layer=True, rotations_by_layer=True),
 )
 MODEL_TYPES = tuple(family.model_type for family in FAMILIES)
 

@@ -10,7 +10,7 @@ import torch
 
 from llmrec.encoder.backbone import load_causal
 from llmrec.encoder.weights import Weights
-from llmrec.language.families import MODEL_TYPES, Family, family_of
+from llmrec.language.families import MODEL_TYPES, Family, family_of, lora_targets
 from llmrec.language.weights import dequantized
 
 
@@ -45,6 +45,14 @@ class LanguageModel:
     def max_length(self) -> int:
         """Longest prompt that it was made for, in tokens."""
         return int(self.model.config.max_position_embeddings)
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.model.get_submodule(self.family.blocks))
+
+    def linear_paths(self, n_adapted_blocks: int) -> dict[str, tuple[int, int]]:
+        """Paths of the linear layers in the last `n_adapted_blocks` blocks -> (d_in, d_out)."""
+        return lora_targets(self.model, self.family, n_adapted_blocks)
 
     def start(self, text: str) -> list[int]:
         """Token ids of the beginning of a prompt, after the token that the model's own prompts begin with, where it has one.

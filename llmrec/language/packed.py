@@ -20,10 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llmrec.language.head import log_probabilities, token_log_odds
+from llmrec.language.masks import SHARED, packed_masks
 from llmrec.language.model import LanguageModel
 
 TOKENS = 512  # of segments in one forward pass: attention within it grows with the square
-ROWS = 128  # hidden states whose logits over the vocabulary are held at a time
 
 Layers = tuple[tuple[Tensor, Tensor], ...]  # keys and values (1, heads, P, d_head) of every layer
 
@@ -67,6 +68,13 @@ def read_prefix(language_model: LanguageModel, tokens: Sequence[int], before: Pr
     return Prefix(tuple(kept.found[layer] for layer in range(len(kept.found))), states[-1])
 
 
+def read_virtual(language_model: LanguageModel, embeddings: Tensor) -> Prefix:
+    """Read n virtual tokens, at least one, as the beginning of a prefix. embeddings: (n, d), in place of those of words."""
+    kept, place = _KeysAndValues((), keep=True), torch.arange(len(embeddings), device=language_model.device)
+    states = _run(language_model, kept, 0, embeddings.to(language_model.dtype), place, torch.zeros_like(place))
+    return Prefix(tuple(kept.found[layer] for layer in range(len(kept.found))), states[-1])
+
+
 def read_segments(language_model: LanguageModel, prefix: Prefix, segments: Sequence[Sequence[int]]) -> Tensor:
     """Last hidden states (S, d) at the tokens of C segments, one after the other, each read as if it alone followed the prefix.
 
@@ -93,7 +101,7 @@ def log_likelihoods(language_model: LanguageModel, prefix: Prefix, candidates: S
     first = torch.zeros(len(target), dtype=torch.bool)
     first[(length.cumsum(0) - length)[length > 0]] = True
     place = torch.where(first, 0, (~first).cumsum(0))
-    total.index_add_(0, owner.to(device), _log_probabilities(language_model, states, place, target.to(device)))
+    total.index_add_(0, owner.to(device), log_probabilities(language_model, states, place, target))
     return total
 
 
@@ -104,17 +112,10 @@ def log_odds(
     yes: Sequence[int],
     no: Sequence[int],
 ) -> Tensor:
-    """float32 (C,): log odds of a next token out of `yes` against one out of `no`, behind each segment, none of which is empty.
-
-    Logits of these tokens alone are computed, not those of the vocabulary.
-    """
+    """float32 (C,): log odds of a next token out of `yes` against one out of `no`, behind each segment; none is empty."""
     ends = torch.tensor([len(one) for one in segments]).cumsum(0) - 1
     states = read_segments(language_model, prefix, segments)[ends.to(language_model.device)]
-    head = language_model.model.get_output_embeddings()
-    words = [*yes, *no]
-    bias = None if head.bias is None else head.bias[words]
-    logits = _capped(language_model, torch.nn.functional.linear(states, head.weight[words], bias).float())
-    return logits[:, : len(yes)].logsumexp(1) - logits[:, len(yes) :].logsumexp(1)
+    return token_log_odds(language_model, states, yes, no)
 
 
 def _read(language_model: LanguageModel, cache: _KeysAndValues, first: int, segments: Sequence[Sequence[int]]) -> Tensor:
@@ -125,47 +126,24 @@ def _read(language_model: LanguageModel, cache: _KeysAndValues, first: int, segm
         return torch.zeros(0, language_model.width, dtype=language_model.dtype, device=device)
     position = torch.cat([torch.arange(first, first + len(one)) for one in segments]).to(device)
     owner = torch.repeat_interleave(torch.arange(len(segments)), torch.tensor([len(one) for one in segments])).to(device)
+    words = language_model.model.get_input_embeddings()(tokens)
+    return _run(language_model, cache, first, words, position, owner)
+
+
+def _run(
+    language_model: LanguageModel, cache: _KeysAndValues, first: int, embeddings: Tensor, position: Tensor, owner: Tensor
+) -> Tensor:
+    """Last hidden states (S, d) of input embeddings (S, d) behind the `first` tokens that `cache` holds."""
+    before = torch.arange(first, device=position.device)
+    key = torch.cat([before, position])[None], torch.cat([torch.full_like(before, SHARED), owner])[None]
     found = language_model.model.base_model(
-        input_ids=tokens[None],
+        inputs_embeds=embeddings[None],
         position_ids=position[None],
-        attention_mask=_masks(language_model, first, position, owner),
+        attention_mask=packed_masks(language_model, (position[None], owner[None]), key),
         past_key_values=cache,
         use_cache=False,
     )
     return found.last_hidden_state[0]
-
-
-def _masks(language_model: LanguageModel, first: int, position: Tensor, owner: Tensor) -> Tensor | dict[str, Tensor]:
-    """What is added to the logits of attention, (1, 1, S, first + S): 0 where a token attends, as little as there is elsewhere;
-    in the form that the family takes."""
-    keys = torch.cat([torch.arange(first, device=position.device), position])
-    distance = position[:, None] - keys[None]
-    shared = torch.ones(len(position), first, dtype=torch.bool, device=position.device)
-    seen = torch.cat([shared, owner[:, None] == owner[None]], 1) & (distance >= 0)
-    family, dtype = language_model.family, language_model.dtype
-    masks = {}
-    for kind, window in family.windows(language_model.model.config).items():
-        allowed = seen if window is None else seen & (distance < window)
-        hidden = torch.full(allowed.shape, torch.finfo(dtype).min, dtype=dtype, device=position.device)
-        masks[kind] = hidden.masked_fill(allowed, 0)[None, None]
-    return masks if family.masks_by_layer else masks[""]
-
-
-def _log_probabilities(language_model: LanguageModel, states: Tensor, place: Tensor, target: Tensor) -> Tensor:
-    """float32 (n,): log-probability of token `target[i]` by the hidden state `states[place[i]]`."""
-    head, found = language_model.model.get_output_embeddings(), torch.empty(len(target), device=states.device)
-    for start in range(0, len(states), ROWS):
-        mine = ((place >= start) & (place < start + ROWS)).nonzero()[:, 0].to(states.device)
-        rows = place.to(states.device)[mine] - start
-        logits = _capped(language_model, head(states[start : start + ROWS]).float())
-        found[mine] = logits[rows, target[mine]] - logits.logsumexp(1)[rows]
-    return found
-
-
-def _capped(language_model: LanguageModel, logits: Tensor) -> Tensor:
-    """Logits within the bounds that some configurations of Gemma set."""
-    cap = getattr(language_model.model.config, "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def _parts(lengths: Sequence[int]) -> Iterator[slice]:

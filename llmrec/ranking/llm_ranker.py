@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 
+from llmrec.adapters.soft_prompt import LanguageAdapter
 from llmrec.data.numbers import check_whole
 from llmrec.data.tasks import Tasks
-from llmrec.errors import TemplateError
+from llmrec.encoder.backbone import adding
+from llmrec.encoder.bert import LoraHook
+from llmrec.errors import AdapterError, TemplateError
 from llmrec.index.candidates import Candidates
 from llmrec.language.model import LanguageModel
-from llmrec.language.packed import Prefix, log_likelihoods, log_odds, read_prefix
+from llmrec.language.packed import Prefix, log_likelihoods, log_odds, read_prefix, read_virtual
+from llmrec.language.rows import Row
+from llmrec.meta.title_choices import TitleChoices
 from llmrec.prompts.candidates import CandidatePrompt
 from llmrec.prompts.files import load_template
 from llmrec.prompts.template import Template
@@ -26,7 +32,7 @@ TITLES = 100_000  # whose log-likelihoods behind an empty history are kept, some
 
 @dataclass(frozen=True, eq=False)
 class LLMRanker:
-    """Ranks by a language model, untrained; it has the protocol `CandidateRanker`.
+    """Ranks by a language model, untrained or adapted; it has the protocol `CandidateRanker`.
 
     With a template of the task `next` the score of an item is the log-likelihood of its title behind the history less that
     behind an empty history: by how many nats the history makes the title more likely. Without the second term long titles and
@@ -39,44 +45,82 @@ class LLMRanker:
     language_model: from `load_language_model`. template: from `load_template`. max_history: titles in the prompt, the latest
     ones; half of them, and half again, where they take more than half of the model's `max_length`. Events that count 0, such as
     dislikes, are not among them; for the task `like` as many of those are what was disliked. Items without title are left out.
+    adapter: LoRA, a soft prompt or both, of U = 1, that prompts are read under; None for the model alone. Log-likelihoods
+    behind an empty history are read without it, see `llmrec.meta.title_choices`.
 
-    Raises DataError for a negative max_history; TemplateError for a template that does not ask about candidates, see
-    `CandidatePrompt`, for a word of the verbaliser that is not one token of the model, and, in `score`, for a candidate that
-    takes more than half of `max_length`.
+    Raises DataError for a negative max_history; AdapterError for an adapter of several users; TemplateError for a template that
+    does not ask about candidates, see `CandidatePrompt`, for a word of the verbaliser that is not one token of the model, and,
+    in `score`, for a candidate that takes more than half of `max_length`.
     """
 
     language_model: LanguageModel
     template: Template = field(default_factory=lambda: load_template("next"))
     max_history: int = 10
+    adapter: LanguageAdapter | None = None
 
     def __post_init__(self) -> None:
         check_whole("LLMRanker.max_history", self.max_history, 0)
         _ = self._answers
+        if self.adapter is not None and len(self.adapter) != 1:
+            raise AdapterError(
+                f"adapter: expected that of one user or scene, got {len(self.adapter)}; give `adapter.take(...)`"
+            )
 
     def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
         """See `CandidateRanker`."""
+        scores = np.zeros(len(candidates.item), np.float32)
+        with torch.no_grad():
+            for _, part, prefix, segments, tokens in self._asked(tasks, candidates):
+                scores[part] = self._scores(prefix, segments, tokens)
+        return scores
+
+    def choices(self, tasks: Tasks, candidates: Candidates) -> TitleChoices:
+        """What an adapter is learned from: the candidates of each task, and which of them its query took; a task whose query
+        took none is left out. The owner of a choice is its task, int64 in 0 ... T - 1; `TitleChoices.owned` gives another."""
+        relevant, model = tasks.relevant(), self.language_model
+        rows, hits, offsets, owner = [], [], [], []
+        for task, part, prefix, segments, tokens in self._asked(tasks, candidates):
+            taken = np.isin(candidates.item[part], relevant[task])
+            if not taken.any():
+                continue
+            with torch.no_grad():
+                offset = np.zeros(len(tokens), np.float32) if self._answers else self._without_history(segments, tokens)
+            rows.append(Row(model.start(prefix), tokens))
+            hits.append(taken)
+            offsets.append(offset)
+            owner.append(task)
+        return TitleChoices(tuple(rows), tuple(hits), tuple(offsets), np.array(owner, np.int64), self._answers)
+
+    def _asked(self, tasks: Tasks, candidates: Candidates) -> Iterator[tuple[int, slice, str, list[str], list[list[int]]]]:
+        """Of each task with candidates its number, the places of these, the prompt that they share, and their pieces of it, as
+        texts and as token ids."""
         data = tasks.dataset
         table, counting = data.catalogue.table, data.counting
-        scores = np.zeros(len(candidates.item), np.float32)
         for task in np.flatnonzero(np.diff(candidates.start)).tolist():
             part, known = slice(*candidates.start[[task, task + 1]]), tasks.support(task)
             counts = np.ones(known.stop - known.start, bool) if counting is None else counting[known]
             liked, disliked = (_latest(table, data.item[known][which], self.max_history) for which in (counts, ~counts))
             segments = [self._prompt.segment(title) for title in _titles(table, candidates.item[part])]
-            with torch.no_grad():
-                scores[part] = self._scores(liked, disliked, segments)
-        return scores
+            tokens = self._tokens(segments)
+            yield task, part, self._prefix(liked, disliked), segments, tokens
 
-    def _scores(self, liked: list[str], disliked: list[str], segments: Sequence[str]) -> np.ndarray:
+    def _scores(self, prefix: str, segments: Sequence[str], tokens: Sequence[Sequence[int]]) -> np.ndarray:
         """float32 (C,) for C candidates of one user."""
-        model, tokens = self.language_model, [self.language_model.words(one) for one in segments]
-        if (length := max(map(len, tokens))) > self._room:
+        model = self.language_model
+        with adding(self._adds[0]):
+            read = self._read_prefix(prefix)
+            if self._answers:
+                yes, no = self._answers
+                return log_odds(model, read, tokens, [yes], [no]).cpu().numpy()
+            found = log_likelihoods(model, read, tokens)
+        return found.cpu().numpy() - self._without_history(segments, tokens)
+
+    def _tokens(self, segments: Sequence[str]) -> list[list[int]]:
+        """Token ids of each piece of a prompt."""
+        found = [self.language_model.words(one) for one in segments]
+        if (length := max(map(len, found))) > self._room:
             raise self._too_long(f"candidates of at most {self._room:,} tokens", length)
-        read = self._read_prefix(self._prefix(liked, disliked))
-        if self._answers:
-            yes, no = self._answers
-            return log_odds(model, read, tokens, [yes], [no]).cpu().numpy()
-        return log_likelihoods(model, read, tokens).cpu().numpy() - self._without_history(segments, tokens)
+        return found
 
     def _prefix(self, liked: list[str], disliked: list[str]) -> str:
         """The prompt before the candidates."""
@@ -102,12 +146,11 @@ class LLMRanker:
         )
 
     def _without_history(self, segments: Sequence[str], tokens: Sequence[Sequence[int]]) -> np.ndarray:
-        """float32 (C,): log-likelihoods behind an empty history, read where they are not known yet."""
+        """float32 (C,): log-likelihoods behind an empty history without adapter, read where they are not known yet."""
         known = {one: self._known.get(one) for one in segments}
         new = {one: ids for one, ids in zip(segments, tokens, strict=True) if known[one] is None}
         if new:
-            empty = self._read_prefix(self._prompt.prefix({}))
-            found = dict(zip(new, log_likelihoods(self.language_model, empty, list(new.values())).tolist(), strict=True))
+            found = dict(zip(new, log_likelihoods(self.language_model, self._nobody, list(new.values())).tolist(), strict=True))
             if len(self._known) + len(found) > TITLES:
                 self._known.clear()
             self._known.update(found)
@@ -119,9 +162,24 @@ class LLMRanker:
         return {}
 
     @cached_property
+    def _nobody(self) -> Prefix:
+        """The prompt with an empty history, read without adapter."""
+        return read_prefix(self.language_model, self.language_model.start(self._prompt.prefix({})))
+
+    @cached_property
+    def _adds(self) -> tuple[LoraHook | None, Tensor | None]:
+        return (None, None) if self.adapter is None else self.adapter.adds(self.language_model)
+
+    @cached_property
+    def _virtual(self) -> Prefix | None:
+        """The virtual tokens, read once; None without."""
+        virtual = self._adds[1]
+        return None if virtual is None else read_virtual(self.language_model, virtual[0])
+
+    @cached_property
     def _read_prefix(self) -> Callable[[str], Prefix]:
         model = self.language_model
-        return lru_cache(PREFIXES)(lambda text: read_prefix(model, model.start(text)))
+        return lru_cache(PREFIXES)(lambda text: read_prefix(model, model.start(text), self._virtual))
 
     @cached_property
     def _prompt(self) -> CandidatePrompt:

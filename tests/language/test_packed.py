@@ -7,7 +7,7 @@ import pytest
 import torch
 from language_models import FAMILIES, WINDOW
 
-from llmrec.language import packed
+from llmrec.language import head, packed
 from llmrec.language.model import LanguageModel
 from llmrec.language.packed import Prefix, log_likelihoods, log_odds, read_prefix
 
@@ -65,7 +65,7 @@ def test_neither_order_nor_company_nor_parts_matter(model, prefix, tokens, monke
 
 def test_a_vocabulary_in_slices_of_rows_gives_the_same(model, prefix, monkeypatch):
     whole = log_likelihoods(model, prefix, CANDIDATES)
-    monkeypatch.setattr(packed, "ROWS", 2)
+    monkeypatch.setattr(head, "ROWS", 2)
     torch.testing.assert_close(log_likelihoods(model, prefix, CANDIDATES), whole, **CLOSE)
 
 

@@ -12,7 +12,11 @@ import torch
 from language_models import tiny
 from ranker_contract import RankerContract, part_of
 
-from llmrec.errors import DataError, TemplateError
+from llmrec.adapters.lora import lora_hook
+from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.encoder.backbone import adding
+from llmrec.errors import AdapterError, DataError, TemplateError
+from llmrec.meta.title_choices import choice_scores
 from llmrec.prompts import Template, attacks, load_template
 from llmrec.prompts.candidates import CandidatePrompt
 from llmrec.ranking import llm_ranker
@@ -48,6 +52,17 @@ class TestVerbaliser(RankerContract):
         return LLMRanker(model, LIKED)
 
 
+class TestAdapted(RankerContract):
+    @pytest.fixture
+    def ranker(self, model):
+        return LLMRanker(model, max_history=3, adapter=adapter(model))
+
+
+def adapter(model) -> LanguageAdapter:
+    lora = start_lora(model, 2, 1.0, 3, torch.Generator().manual_seed(0), b_std=0.3)
+    return LanguageAdapter(lora, soft_prompt(model, " red mug", 3))
+
+
 def of_the_prompt(model, before: str, segment: str) -> float:
     """Log-likelihood of the segment by the model itself, from the whole prompt in one piece."""
     first, second = model.start(before), model.words(segment)
@@ -76,6 +91,48 @@ def test_the_score_is_what_the_history_adds_to_the_likelihood_of_the_title(model
 def test_without_a_history_likelihoods_add_nothing(model, tasks, found):
     nobody = replace(tasks, split=tasks.start)
     np.testing.assert_allclose(LLMRanker(model).score(nobody, found), 0, atol=1e-4)
+
+
+def under(model, value: LanguageAdapter, before: str, segment: str) -> float:
+    """Log-likelihood of the segment by the model itself under an adapter, from the whole prompt in one piece."""
+    first, second = model.start(before), model.words(segment)
+    words = torch.cat([value.prompt.tokens[0], model.model.get_input_embeddings()(torch.tensor(first + second))])
+    with torch.no_grad(), adding(lora_hook(value.lora)):
+        log_p = model.model(inputs_embeds=words[None]).logits[0].log_softmax(1)
+    return float(log_p[-len(second) - 1 : -1][range(len(second)), second].sum())
+
+
+def test_an_adapted_score_is_the_adapted_likelihood_less_the_base_behind_nothing(model, tasks, found):
+    value = adapter(model)
+    scores, titles = LLMRanker(model, adapter=value).score(tasks, found), tasks.dataset.catalogue.column("title")
+    plain = LLMRanker(model).score(tasks, found)
+    for place in range(0, len(scores), 9):
+        bought = tasks.dataset.item[tasks.support(found.task[place])]
+        before = prefix(NEXT, history=[titles[item] for item in bought[-10:]])
+        segment = CandidatePrompt(NEXT).segment(titles[found.item[place]])
+        wanted = under(model, value, before, segment) - of_the_prompt(model, prefix(NEXT), segment)
+        assert scores[place] == pytest.approx(wanted, abs=1e-4, rel=1e-4)
+    assert np.abs(scores - plain).max() > 0.5
+    nothing = LanguageAdapter(value.lora.map(torch.zeros_like))
+    np.testing.assert_allclose(LLMRanker(model, adapter=nothing).score(tasks, found), plain, **CLOSE)
+
+
+@pytest.mark.parametrize("template", [NEXT, LIKED], ids=["next", "like"])
+def test_choices_are_scored_as_the_ranker_scores(model, tasks, found, template):
+    value = adapter(model)
+    ranker = LLMRanker(model, template, adapter=value)
+    choices, scores = ranker.choices(tasks, found), ranker.score(tasks, found)
+    assert 0 < len(choices) < len(tasks)
+    relevant = tasks.relevant()
+    for owner, taken, mine in zip(choices.owner, choices.taken, choice_scores(model, choices, value), strict=True):
+        np.testing.assert_allclose(mine, scores[found.task == owner], **CLOSE)
+        assert set(found.of(owner)[taken]) == set(relevant[owner]) & set(found.of(owner)) != set()
+    assert {int(t) for t in range(len(tasks)) if set(relevant[t]) & set(found.of(t))} == set(choices.owner.tolist())
+
+
+def test_an_adapter_of_several_users_is_refused(model):
+    with pytest.raises(AdapterError, match="of one user or scene, got 2"):
+        LLMRanker(model, adapter=adapter(model).expand(2))
 
 
 def next_token(model, text: str, segment: str) -> torch.Tensor:
@@ -141,7 +198,7 @@ def test_what_counts_nothing_is_not_in_the_prompt(model, tasks, found, random_sh
 def test_a_history_is_read_once_and_a_title_without_history_too(model, tasks, found, monkeypatch):
     read = []
     plain = llm_ranker.read_prefix
-    monkeypatch.setattr(llm_ranker, "read_prefix", lambda model, tokens: read.append(len(tokens)) or plain(model, tokens))
+    monkeypatch.setattr(llm_ranker, "read_prefix", lambda *given: read.append(len(given[1])) or plain(*given))
     some, _ = part_of(found, np.array([3, 4]))
     ranker = LLMRanker(model)
     first = ranker.score(tasks.take(np.array([3, 4])), some)

@@ -1,0 +1,170 @@
+"""Choices among titles: which of some candidates a user took, as token ids that a language model is adapted to.
+
+The score of a candidate is that of `LLMRanker`. For a template of the task `next` it is the log-likelihood of the title behind
+the history, less that behind an empty history by the model without an adapter, a constant. That is the base's score at zero
+steps, it costs no tokens in training, and it leaves an adapter free to learn which titles sell in a scene whatever the history:
+under the same adapter behind both histories this would cancel. For a template of the task `like` it is the log odds of the
+verbaliser.
+
+Axis convention: `B` choices, `C` candidates of all of them, `U` users or scenes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmrec.adapters.soft_prompt import LanguageAdapter
+from llmrec.encoder.loss import multi_target
+from llmrec.errors import DataError
+from llmrec.language.model import LanguageModel
+from llmrec.language.rows import Row, Rows, read_below, row_log_likelihoods, row_log_odds, row_states
+from llmrec.meta.choice_gradient import Parts, loss_by_parts
+from llmrec.meta.inner import SupportLoss
+
+TOKENS = 2048  # of rows that are read side by side: what is kept for their gradient is some hundred kilobytes a token
+
+
+@dataclass(frozen=True, eq=False)
+class TitleChoices:
+    """B choices. Each has at least one candidate that was taken.
+
+    rows: the prompts. taken: bool (C_b,) of each choice's candidates. offset: float32 (C_b,), what is taken off each score.
+    owner: int64 (B,), the user or scene 0 ... U - 1 whose choice it is. answers: token ids of the words for `like` and
+        `dislike`; () where the score is a log-likelihood.
+    """
+
+    rows: tuple[Row, ...]
+    taken: tuple[np.ndarray, ...]
+    offset: tuple[np.ndarray, ...]
+    owner: np.ndarray
+    answers: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """int64 (B,): tokens of each row."""
+        return np.array([row.tokens for row in self.rows], np.int64)
+
+    def take(self, index: np.ndarray) -> TitleChoices:
+        """Some of the choices, in the order given."""
+        rows, taken, offset = (tuple(part[i] for i in index.tolist()) for part in (self.rows, self.taken, self.offset))
+        return replace(self, rows=rows, taken=taken, offset=offset, owner=self.owner[index])
+
+    def owned(self, owner: np.ndarray) -> TitleChoices:
+        """The same choices of other owners, int64 (B,)."""
+        return replace(self, owner=owner)
+
+
+def joined(parts: Sequence[TitleChoices]) -> TitleChoices:
+    """Choices by one template, at least one part: those of the first, then those of the second, and so on."""
+    rows, taken, offset = (tuple(x for part in parts for x in getattr(part, name)) for name in ("rows", "taken", "offset"))
+    return TitleChoices(rows, taken, offset, np.concatenate([part.owner for part in parts]), parts[0].answers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some choices that are read side by side.
+
+    index: int64 (b,), which of the B. offset: (c,). column: int64 (c,), place of a candidate among those of its choice.
+    taken: int64 (p,), places of what was taken; choice: int64 (p,), of which choice.
+    """
+
+    rows: Rows
+    index: np.ndarray
+    offset: Tensor
+    column: Tensor
+    taken: Tensor
+    choice: Tensor
+
+
+def choice_loss(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | None) -> SupportLoss[LanguageAdapter]:
+    """Value of U users -> loss (U,): softmax cross-entropy of what was taken among a choice's candidates, mean over each user's
+    choices; 0 for a user without. A value of U = 1 has all choices.
+
+    n_blocks: as of `LanguageAdapter.n_blocks`. States below are read once, here. Differentiable once, see `choice_gradient`.
+    Raises DataError where no choice is given.
+    """
+    parts, device = _read(language_model, choices, n_blocks), language_model.device
+
+    def loss(value: LanguageAdapter) -> Tensor:
+        users = len(value)
+        owner = torch.from_numpy(choices.owner if users > 1 else np.zeros(len(choices), np.int64)).to(device)
+        share = 1.0 / torch.bincount(owner, minlength=users).clamp(min=1)[owner]
+
+        def of(part: _Part) -> Parts:
+            index = torch.from_numpy(part.index).to(device)
+
+            def mean(value: LanguageAdapter) -> Tensor:
+                mine = owner[index]
+                table = _table(part, _scores(language_model, choices, part, value if users == 1 else value.take(mine)))
+                each = multi_target(table, part.taken, part.choice) * share[index]
+                return torch.zeros(users, device=device).index_add(0, mine, each)
+
+            return mean
+
+        return loss_by_parts(value, [of(part) for part in parts])
+
+    return loss
+
+
+def choice_scores(language_model: LanguageModel, choices: TitleChoices, value: LanguageAdapter) -> list[np.ndarray]:
+    """Scores float32 (C_b,) of each choice's candidates under the values of U owners, or of one for all."""
+    found: dict[int, np.ndarray] = {}
+    with torch.no_grad():
+        for part in _read(language_model, choices, value.n_blocks(language_model)):
+            owner = torch.from_numpy(choices.owner[part.index]).to(language_model.device)
+            scores = _scores(language_model, choices, part, value if len(value) == 1 else value.take(owner))
+            stops = np.cumsum([len(choices.taken[i]) for i in part.index])[:-1]
+            found |= dict(zip(part.index.tolist(), np.split(scores.cpu().numpy(), stops), strict=True))
+    return [found[place] for place in range(len(choices))]
+
+
+def _scores(language_model: LanguageModel, choices: TitleChoices, part: _Part, value: LanguageAdapter) -> Tensor:
+    """float32 (c,) of the candidates of a part under values of its rows, or of one for all."""
+    delta, virtual = value.adds(language_model)
+    if virtual is not None:
+        virtual = virtual.expand(len(part.index), -1, -1)
+    states = row_states(language_model, part.rows, delta, virtual)
+    if choices.answers:
+        yes, no = choices.answers
+        return row_log_odds(language_model, part.rows, states, [yes], [no]) - part.offset
+    return row_log_likelihoods(language_model, part.rows, states) - part.offset
+
+
+def _table(part: _Part, scores: Tensor) -> Tensor:
+    """Scores (c,) as a table (b, width of the longest), far below all others where a choice has fewer candidates."""
+    table = scores.new_full((len(part.index), int(part.column.max()) + 1), -1e9)
+    return table.index_put((part.rows.row, part.column), scores)
+
+
+def _read(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | None) -> list[_Part]:
+    """The choices in parts of about TOKENS tokens, alike lengths together, read up to the last `n_blocks` blocks."""
+    if not len(choices):
+        raise DataError("choices: expected at least one, got none; give tasks whose candidates hold what was taken")
+    found, device = [], language_model.device
+    for index in _alike(choices.tokens):
+        rows = read_below(language_model, [choices.rows[i] for i in index], n_blocks)
+        offset = torch.from_numpy(np.concatenate([choices.offset[i] for i in index])).to(device)
+        column = torch.from_numpy(np.concatenate([np.arange(len(choices.taken[i])) for i in index])).to(device)
+        hit = [np.flatnonzero(choices.taken[i]) for i in index]
+        choice = np.repeat(np.arange(len(index)), [len(places) for places in hit])
+        places = [torch.from_numpy(part).to(device) for part in (np.concatenate(hit), choice)]
+        found.append(_Part(rows, index, offset, column, *places))
+    return found
+
+
+def _alike(tokens: np.ndarray) -> list[np.ndarray]:
+    """Indices of rows in parts of at most TOKENS tokens with padding, or of one row; from the shortest on."""
+    order, parts, begin = np.argsort(tokens, kind="stable"), [], 0
+    for stop in range(1, len(order) + 1):
+        if stop == len(order) or (stop + 1 - begin) * tokens[order[stop]] > TOKENS:
+            parts.append(order[begin:stop])
+            begin = stop
+    return parts

@@ -1,0 +1,192 @@
+"""Adapting a language model to choices: the base at first, each owner by its own support, and learned in one loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from language_models import tiny
+
+from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.errors import ArtefactError, DataError
+from llmrec.language.packed import log_likelihoods, read_prefix
+from llmrec.language.rows import Row
+from llmrec.meta import resumable, title_choices
+from llmrec.meta.inner import adapt, initialisation
+from llmrec.meta.learn_choices import JointSettings, SceneDraw, choice_episode, fit_adapter, meta_fit_adapter
+from llmrec.meta.outer import OuterSettings, query_path
+from llmrec.meta.title_choices import TitleChoices, choice_loss, choice_scores, joined
+
+WARM, COLD = ([3], [4, 6]), ([5], [7, 9])  # titles of two kinds
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folders, tmp_path_factory):
+    return tiny("llama", tiny_folders["llama"], tmp_path_factory.mktemp("llama"))
+
+
+def start(model, kind="lora", seed=0, b_std=0.0) -> LanguageAdapter:
+    lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(seed), b_std)
+    prompt = soft_prompt(model, " red mug", 3)
+    return {"lora": LanguageAdapter(lora), "soft": LanguageAdapter(None, prompt), "both": LanguageAdapter(lora, prompt)}[kind]
+
+
+def scene(warm: bool, count: int, seed: int, owner: int = 0) -> TitleChoices:
+    """In a warm scene a title of WARM is taken, whatever came before, in a cold one a title of COLD."""
+    rng = np.random.default_rng(seed)
+    rows, taken = [], []
+    for _ in range(count):
+        titles = [WARM[int(rng.integers(2))], COLD[int(rng.integers(2))]]
+        flip = int(rng.integers(2))
+        rows.append(Row([1, *rng.integers(2, 17, int(rng.integers(1, 5))).tolist()], titles[::-1] if flip else titles))
+        taken.append(np.array([warm, not warm])[:: -1 if flip else 1])
+    return TitleChoices(tuple(rows), tuple(taken), tuple(np.zeros(2, np.float32) for _ in rows), np.full(count, owner))
+
+
+def hits(scores: list[np.ndarray], choices: TitleChoices) -> float:
+    return float(np.mean([mine[one].max() > mine[~one].max() for mine, one in zip(scores, choices.taken, strict=True)]))
+
+
+@pytest.mark.parametrize("kind", ["lora", "soft", "both"])
+def test_scores_of_a_batch_are_those_of_each_row(model, kind, monkeypatch):
+    choices = joined([scene(True, 5, 1, owner=0), scene(False, 4, 2, owner=1)])
+    value = start(model, kind, b_std=0.3)
+    value = value.with_leaves([torch.cat([leaf, leaf * 0.5 + 0.1]) for leaf in value.leaves()])
+    whole = choice_scores(model, choices, value)
+    for place in range(len(choices)):
+        one, mine = choices.take(np.array([place])), value.take(torch.from_numpy(choices.owner[[place]]))
+        np.testing.assert_allclose(choice_scores(model, one, mine)[0], whole[place], rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(title_choices, "TOKENS", 20)
+    assert len(title_choices._alike(choices.tokens)) > 2
+    for mine, wanted in zip(choice_scores(model, choices, value), whole, strict=True):
+        np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_an_adapter_that_adds_nothing_is_the_base_less_the_offset(model):
+    choices = scene(True, 3, 1)
+    choices = replace(choices, offset=tuple(np.array([1.0, 2.0], np.float32) for _ in choices.rows))
+    for mine, row in zip(choice_scores(model, choices, start(model)), choices.rows, strict=True):
+        with torch.no_grad():
+            wanted = log_likelihoods(model, read_prefix(model, row.prefix), row.segments).numpy() - [1, 2]
+        np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["lora", "both"])
+def test_the_loss_and_its_gradient_are_those_of_the_scores(model, kind, monkeypatch):
+    choices = joined([scene(True, 3, 1, owner=1), scene(False, 2, 2, owner=0)])
+    value = start(model, kind, b_std=0.3).expand(3)  # the last owns nothing
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in value.leaves()]
+    value = value.with_leaves(leaves)
+    found = choice_loss(model, choices, value.n_blocks(model))(value)
+    scores = choice_scores(model, choices, value)
+    each = [
+        -np.log(np.exp(mine[one] - mine.max()).sum() / np.exp(mine - mine.max()).sum())
+        for mine, one in zip(scores, choices.taken, strict=True)
+    ]
+    wanted = [np.mean([e for e, own in zip(each, choices.owner, strict=True) if own == user] or [0]) for user in range(3)]
+    np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-3, atol=1e-4)
+    outer = torch.tensor([1.0, 2.0, 3.0])
+    whole = torch.autograd.grad((outer * found).sum(), leaves)
+    monkeypatch.setattr(title_choices, "TOKENS", 1)
+    parts = torch.autograd.grad((outer * choice_loss(model, choices, value.n_blocks(model))(value)).sum(), leaves)
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        assert not one[2].any()
+    place = max(range(len(leaves)), key=lambda i: float(whole[i].abs().max()))
+    at = np.unravel_index(int(whole[place].abs().argmax()), whole[place].shape)
+    ends = []
+    for step in (-1e-2, 1e-2):
+        moved = [leaf.detach().clone() for leaf in leaves]
+        moved[place][at] += step
+        ends.append(float((outer * choice_loss(model, choices, value.n_blocks(model))(value.with_leaves(moved))).sum()))
+    assert (ends[1] - ends[0]) / 2e-2 == pytest.approx(float(whole[place][at]), rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["lora", "soft", "both"])
+def test_a_support_flips_the_ranking_and_another_scenes_does_not(model, kind):
+    init, both = initialisation(start(model, kind), 25, 1.0), joined([scene(True, 16, 3, 0), scene(False, 16, 4, 1)])
+    value = adapt(init, choice_loss(model, both, init.adapter.n_blocks(model)), 2)
+    for owner, truth in enumerate((True, False)):
+        query = scene(truth, 30, 9 + owner)
+        mine, other = (value.take(torch.tensor([place])) for place in (owner, 1 - owner))
+        own, swapped = (hits(choice_scores(model, query, one), query) for one in (mine, other))
+        assert own >= (0.6 if kind == "soft" else 0.85) and swapped <= (0.4 if kind == "soft" else 0.15)
+
+
+@pytest.mark.parametrize("kind", ["lora", "soft", "both"])
+def test_zero_steps_is_the_start_and_each_adapts_as_if_alone(model, kind):
+    init, parts = initialisation(start(model, kind), 3, 0.3), [scene(True, 5, 3, 0), scene(False, 7, 4, 1)]
+    n_blocks = init.adapter.n_blocks(model)
+    support = choice_loss(model, joined(parts), n_blocks)
+    still, value = adapt(init, support, 2, 0), adapt(init, support, 2)
+    assert all(torch.equal(*pair) for pair in zip(still.leaves(), init.adapter.expand(2).leaves(), strict=True))
+    for owner, part in enumerate(parts):
+        alone = adapt(init, choice_loss(model, part.owned(np.zeros(len(part), np.int64)), n_blocks), 1)
+        for one, other, begun in zip(
+            alone.leaves(), value.take(torch.tensor([owner])).leaves(), init.adapter.leaves(), strict=True
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+            assert not torch.equal(one, begun) or kind != "soft"
+
+
+def test_joint_training_learns_and_goes_on_to_the_bit(model, tmp_path):
+    choices, settings = scene(True, 20, 3), JointSettings(max_steps=12, batch_size=4, learning_rate=5e-2)
+    whole = fit_adapter(model, choices, start(model), settings, seed=1)
+    assert np.mean([loss for (loss,) in whole.losses[-3:]]) < 0.5 * np.mean([loss for (loss,) in whole.losses[:3]])
+    query = scene(True, 30, 5)
+    assert hits(choice_scores(model, query, whole.init.adapter), query) > 0.9
+    fit_adapter_killed(model, choices, settings, tmp_path)
+    again = fit_adapter(model, choices, start(model), settings, 1, tmp_path)
+    assert 0 < again.resumed < 12 and again.losses == whole.losses
+    assert all(torch.equal(*pair) for pair in zip(again.init.adapter.leaves(), whole.init.adapter.leaves(), strict=True))
+    with pytest.raises(ArtefactError):
+        fit_adapter(model, choices.take(np.arange(19)), start(model), settings, 1, tmp_path)
+
+
+def fit_adapter_killed(model, choices, settings, folder):
+    """A fit that ends after its first save."""
+
+    class Killed(Exception):
+        pass
+
+    whole = resumable._save
+
+    def then(*arguments):
+        whole(*arguments)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resumable, "_save", then)
+        with pytest.raises(Killed):
+            fit_adapter(model, choices, start(model), settings, 1, folder, save_every=5)
+
+
+@pytest.mark.slow
+def test_meta_learning_makes_a_step_worth_more(model):
+    scenes = [scene(place % 2 == 0, 16, 20 + place) for place in range(6)]
+    init = initialisation(start(model, b_std=0.02), 2, 0.1, max_grad_norm=3.0)
+    settings = OuterSettings(episodes=8, learning_rate=2e-2, inner_lr_learning_rate=0.2, anneal=0.0)
+    learned = meta_fit_adapter(model, scenes, init, SceneDraw(2, 4, 4), settings, seed=0)
+    held = choice_episode(
+        model,
+        joined([scene(True, 4, 50, 0), scene(False, 4, 51, 1)]),
+        joined([scene(True, 12, 52, 0), scene(False, 12, 53, 1)]),
+        2,
+        init.adapter.n_blocks(model),
+    )
+    before, after = ([float(loss.detach().mean()) for loss in query_path(one, held)] for one in (init, learned.init))
+    assert before[2] - after[2] > 0.1 and after[2] < after[0]
+
+
+def test_what_cannot_be_drawn_or_differentiated_is_said(model):
+    scenes, init = [scene(True, 5, 1), scene(False, 9, 2)], initialisation(start(model), 1, 0.1)
+    with pytest.raises(DataError, match="expected 1 to 1, the scenes with 8 choices, got 2"):
+        meta_fit_adapter(model, scenes, init, SceneDraw(2, 4, 4), OuterSettings(episodes=1), 0)
+    with pytest.raises(DataError, match="first_order: expected True"):
+        meta_fit_adapter(model, scenes, init, SceneDraw(1, 4, 4), OuterSettings(episodes=1, first_order=False), 0)
+    with pytest.raises(DataError, match="batch_size, choices: expected 1 or more of either, got 0"):
+        fit_adapter(model, scenes[0], start(model), JointSettings(1, 0), 0)
+    with pytest.raises(DataError, match="choices: expected at least one"):
+        choice_loss(model, scenes[0].take(np.arange(0)), 1)
