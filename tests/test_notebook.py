@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
-FILES = ("01_a_new_shopper.ipynb", "02_a_new_scene.ipynb", "03_your_own_data.ipynb")
+FILES = ("01_a_new_shopper.ipynb", "02_a_new_scene.ipynb", "03_your_own_data.ipynb", "04_meta_learning_from_scratch.ipynb")
 # What is trained for less time in the test than in the stored run; what the test compares does not depend on it.
 LESS = {
     "01_a_new_shopper.ipynb": {
@@ -23,6 +23,7 @@ LESS = {
         "queries=150, mix=MixSettings(bends=8, steps=80)": "queries=40, mix=MixSettings(bends=2, steps=10)"
     },
     "03_your_own_data.ipynb": {},
+    "04_meta_learning_from_scratch.ipynb": {},
 }
 MACHINE = re.compile(r"/(home|root|tmp|Users|work|usr|opt|var)/|[A-Z]:\\\\|site-packages|Traceback")
 
@@ -74,7 +75,7 @@ def test_the_notebook_runs_and_tells_what_is_stored(name, notebook, tmp_path, mo
     NotebookClient(again, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     told = printed(again)
     assert told.strip().endswith(sys.executable)  # it was this Python that ran
-    dict(zip(FILES, (shopper, scene, own_data), strict=True))[name](printed(notebook), told)
+    dict(zip(FILES, (shopper, scene, own_data, from_scratch), strict=True))[name](printed(notebook), told)
 
 
 # What the stories say does not depend on the machine's rounding.
@@ -116,6 +117,23 @@ def scene(stored: str, told: str) -> None:
     first = next(line for line in stored.splitlines() if "households to ask; this one took" in line)
     assert first in told
     assert len(re.findall(r"(is better than|is worse than|no difference can be seen)", told)) == 3
+
+
+def from_scratch(stored: str, told: str) -> None:
+    """Who is measured, that the gradient is the formula, and that a person's own ratings help."""
+    for line in (
+        "943 people, 1,662 films, 99,985 ratings; mean 3.56",
+        "autograd is the formula: True",
+        "first order is the gradient at the query: True",
+        "first order is the exact gradient: False",
+        "132 people are measured",
+        " 8 ratings: MAML is better than zero steps",
+        "16 ratings: MAML is better than zero steps",
+        " 8 ratings: MAML is better than somebody else's support",
+        "16 ratings: llmrec is better than plain factorisation",
+    ):
+        assert line in stored and line in told
+    assert len(re.findall(r"is (no difference from|better than|worse than) \w+", told)) == 24
 
 
 def test_a_file_of_ones_own_is_read_in_place_of_the_made_one(tmp_path, monkeypatch):
