@@ -69,8 +69,10 @@ def benchmark(report: Path) -> str:
 
 def _default(report: Path) -> list[Result]:
     """What `Recommender().fit` came to on the benchmark of a report."""
-    there = report.parent / "default" / report.name
-    return [row for row in read_rows(there) if row.method == DEFAULT and not row.versus] if there.exists() else []
+    there = RESULTS / "default" / report.name
+    if there == report or not there.exists():
+        return []
+    return [row for row in read_rows(there) if row.method == DEFAULT and not row.versus]
 
 
 def recognition(report: Path) -> str:
@@ -214,8 +216,9 @@ def written(text: str) -> str:
 
 
 def reports() -> list[Path]:
-    """The benchmarks' reports."""
-    return sorted(path for path in RESULTS.glob("*.json") if path.stem not in OTHERS)
+    """The benchmarks' reports; of the default alone where nothing else was measured."""
+    found = {path.name: path for folder in (RESULTS / "default", RESULTS) for path in folder.glob("*.json")}
+    return [found[name] for name in sorted(found) if Path(name).stem not in OTHERS]
 
 
 def readme(text: str) -> str:

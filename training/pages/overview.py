@@ -11,9 +11,11 @@ from llmrec.metrics.report import Result, read_rows
 RECIPE = "llmrec"  # in reports of 2026-11-22: what a recipe for each benchmark fitted, on a path that is gone since
 DEFAULT = "Recommender, default"  # what `Recommender().fit` reaches
 BENCHMARKS = {  # report -> what its rows are about, and in what `known` counts
-    "beauty": ("Amazon Beauty, last purchase", ""),
-    "ml1m-cold": ("MovieLens-1M, new users", "films"),
-    "journey-cold": ("Complete Journey, new users", "trips"),
+    "beauty": ("Amazon Beauty", ""),
+    "clothing": ("Amazon Clothing", ""),
+    "health": ("Amazon Health", ""),
+    "ml1m-cold": ("MovieLens-1M", "films"),
+    "journey-cold": ("Complete Journey", "trips"),
 }
 
 
@@ -64,12 +66,12 @@ def _words(setting: str, unit: str) -> str:
 def table(results: Path) -> str:
     """Markdown, a row a setting."""
     head = ["| data | known | llmrec | best control | difference [95% interval] | |", "|---|---|---|---|---|---|"]
-    body = []
+    body, before = [], ""
     for line in lines(results):
         gap = f"{line.gap.value:+.4f} [{line.gap.low:+.4f}, {line.gap.high:+.4f}]"
-        body.append(
-            f"| {line.what} | {line.setting} | {line.ours:.4f} | {line.control} {line.best:.4f} | {gap} | {line.verdict} |"
-        )
+        what = line.what if line.what != before else ""  # said once
+        body.append(f"| {what} | {line.setting} | {line.ours:.4f} | {line.control} {line.best:.4f} | {gap} | {line.verdict} |")
+        before = line.what
     return "\n".join([*head, *body])
 
 
@@ -90,7 +92,7 @@ def draw(results: Path, path: Path) -> None:
         axes.text(high + 0.8, place, f"{value:+.0f}% against {line.control}", va="center", fontsize=8, color=colour)
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set_yticks(range(len(found)), [": ".join(filter(None, (line.what, line.setting))) for line in found])
-    axes.set_xlim(left=-14, right=50)
+    axes.set_xlim(left=-14, right=70)
     axes.set_xlabel("NDCG@10, percent above the best tuned control; 95% interval, paired over users", fontsize=9)
     count = {verdict: sum(line.verdict == verdict for line in found) for verdict in colours}
     said = ", ".join(f"{verdict} in {number}" for verdict, number in count.items())
