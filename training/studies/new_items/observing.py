@@ -151,6 +151,8 @@ def rows(
     parts = [(f"{label}, {among}", among, inside(k), owner) for label, inside in bins.items() for among in (YOUNG, EVERY)]
     parts.append((ANY, ANY, np.ones(len(others), bool), others))
     for setting, among, there, users in parts:
+        if not there.any():
+            continue
         of_user = np.unique(users[there], return_inverse=True)[1]
         arms = result[among]
         wanted = [(arm, "", value) for arm, value in arms.items()]
