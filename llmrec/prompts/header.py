@@ -42,6 +42,7 @@ TASKS = (
     "like",  # whether somebody will like an item
     "choice",  # which of some candidates somebody takes
     "scene",  # what a shop, a category or a country is
+    "knowledge",  # the beginning of a sentence about one item, which a language model is about to go on with
     "explanation",  # sentences that say why an item is recommended
 )
 LONGEST = 200  # characters of one value, unless the front matter says otherwise
