@@ -2,6 +2,7 @@
 
 python training/signed_study.py --data FOLDER --validation_only
 python training/signed_study.py --data FOLDER --seeds 0,1,2 --output training/results/signed.json
+python training/signed_study.py --data FOLDER --cold_films --attributes --language_model FOLDER --output FILE
 
 A seed is a shuffle of each user's ratings. The primary cell stands in `studies.signed.protocol`.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.runs import seed_numbers
 from llmrec.data.dataset import Dataset
@@ -25,6 +27,8 @@ from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 from studies.signed import protocol, study
+
+SENTENCE = Path(__file__).parent / "studies" / "signed" / "film.jinja"  # about a film, that a language model goes on with
 
 
 def text_vectors(whole: Dataset, stages: Stages) -> np.ndarray:
@@ -37,25 +41,56 @@ def text_vectors(whole: Dataset, stages: Stages) -> np.ndarray:
         return catalogue_vectors(load_text(Weights.packaged()), whole.catalogue, "item", cache_folder())[0]
 
 
+def language_states(folder: Path, films: pa.Table, stages: Stages) -> np.ndarray:
+    """Of a language model at the end of a sentence about each film."""
+    from llmrec.language.knowledge import item_states  # here, for the same reason
+
+    with stages("language model", str(folder)):
+        return item_states(folder, films, SENTENCE)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
 @click.option("--seeds", callback=seed_numbers, default="0,1,2", show_default=True, help="Shuffles, with commas between.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 @click.option("--validation_only", is_flag=True, help="Ask validation users; no test user is measured.")
 @click.option("--no_ablations", is_flag=True, help="Leave out the variants that have to be learned again.")
-def main(data: Path, seeds: tuple[int, ...], output: Path | None, validation_only: bool, no_ablations: bool) -> None:
+@click.option("--attributes", is_flag=True, help="Describe films by year, rating board, genres and directors beside the text.")
+@click.option("--language_model", type=click.Path(path_type=Path), help="Its states of the films too; see `llmrec weights`.")
+@click.option("--cold_films", is_flag=True, help="Ask for cold films alone.")
+def main(
+    data: Path,
+    seeds: tuple[int, ...],
+    output: Path | None,
+    validation_only: bool,
+    no_ablations: bool,
+    attributes: bool,
+    language_model: Path | None,
+    cold_films: bool,
+) -> None:
     """Learn from the training users, choose constants on validation users, and ask the test users."""
     stages, began = Stages(), time.perf_counter()
     part = "validation" if validation_only else "test"
     try:
         world, whole = protocol.load(data)
-        rows, chosen = study.measure(world, text_vectors(whole, stages), seeds, part, stages, not no_ablations)
+        text = text_vectors(whole, stages)
+        told = {study.OURS: text}
+        if attributes:
+            films = protocol.films(data, whole)
+            told = {study.OURS: np.hstack([text, protocol.attributes(films, world.cold)]), study.TEXT: text}
+            if language_model is not None:
+                states = language_states(language_model, films, stages)
+                known = np.hstack([text, protocol.attributes(films, world.cold, states)])
+                told = {study.OURS: known, study.NO_STATES: told[study.OURS], study.TEXT: text}
+        rows, chosen = study.measure(world, told, seeds, part, stages, not no_ablations, not cold_films)
         click.echo(f"{protocol.NAME}, {part} users; primary cell: {protocol.PRIMARY[1]} in {protocol.PRIMARY[0]}\n")
         for metric in protocol.METRICS:
             better = metric != "log loss"
             click.echo(f"{metric}\n{table(rows, protocol.NAME, metric, versus='', higher_is_better=better)}\n")
         if output is not None:
-            extra = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "chosen on validation users": chosen}
+            extra = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "attributes": attributes}
+            extra |= {"language_model": language_model and language_model.name}
+            extra |= {"chosen on validation users": chosen}
             write_report(output, rows, study.aims(rows) | extra)
             click.echo(f"written: {output}")
     except LlmrecError as error:

@@ -42,6 +42,7 @@ TASKS = (
     "like",  # a like or a dislike of an item
     "choice",  # a choice among some options
     "scene",  # a description of a shop, a category or a country
+    "knowledge",  # the beginning of a sentence about one item, for a language model to continue
     "explanation",  # the reasons for a recommendation
 )
 LONGEST = 200  # characters of one value, unless the front matter says otherwise

@@ -8,7 +8,7 @@ from llmrec.errors import TemplateError
 from llmrec.prompts import history_words, load_template, packaged_templates
 from llmrec.recommender.sentences import KINDS
 
-TASKS = ("choice", "explanation", "history", "item", "like", "next", "scene")
+TASKS = ("choice", "explanation", "history", "item", "knowledge", "like", "next", "scene")
 PAST = ["red mug", "blue lamp"]
 GOLDEN = [
     ("item", {"title": "Mug", "category": "Kitchen", "text": "Small\ncup"}, "Mug\nKitchen\nSmall cup"),
@@ -44,6 +44,9 @@ GOLDEN = [
     ("choice_zh", {"options": ["灯"]}, "这位顾客接下来会选择哪一个？请回答选项的字母。\n选项：\nA. 灯\n回答："),
     ("scene", {"scene": "toys", "items": PAST}, "Department of a shop: toys\nSold there:\n- red mug\n- blue lamp"),
     ("scene_zh", {"scene": "玩具", "items": ["积木"]}, "商店的部门：玩具\n这里出售：\n- 积木"),
+    ("knowledge", {"title": "tent"}, '"tent" is remembered today as'),
+    ("knowledge", {"title": "tent", "category": "camping"}, '"tent" (camping) is remembered today as'),
+    ("knowledge_zh", {"title": "帐篷"}, "《帐篷》如今被人们记住的是"),
     ("explanation", {"item": "tent", "again": "tent"}, "tent is in your history already."),
     (
         "explanation",

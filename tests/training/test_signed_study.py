@@ -81,10 +81,11 @@ def test_logistic_regression_finds_planted_weights():
 @pytest.mark.slow
 def test_the_report_has_every_method_and_finds_the_planted_taste(world):
     text = np.random.default_rng(1).normal(size=(FILMS, 4))
-    rows, _ = study.measure(world, text, (0, 1), "test", Stages(verbose=False), ablations=False)
+    told = {study.OURS: text, study.TEXT: text}
+    rows, _ = study.measure(world, told, (0, 1), "test", Stages(verbose=False), ablations=False)
     cell = {row.method: row.value for row in rows if (row.setting, row.metric, row.versus) == (*protocol.PRIMARY, "")}
     assert cell[study.OURS] > 0.9 > cell["item mean"] + 0.2
-    assert cell[study.OURS] > cell[study.ZERO] and cell[study.OURS] > cell[study.SWAPPED] + 0.2
+    assert cell[study.TEXT] == cell[study.OURS] > cell[study.ZERO] and cell[study.OURS] > cell[study.SWAPPED] + 0.2
     assert {row.setting for row in rows} == {f"{o}, {s}" for o in (*protocol.ORDERS, COLD) for s in SIZES}
     found = study.aims(rows)
     assert found["primary"] == {"setting": "shuffled, 8", "metric": "auc"} and len(found["aims"]) == 2 * 9

@@ -16,9 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from scipy.stats import rankdata
 
 from benchmarks import movielens
+from benchmarks.files import read
+from llmrec.data.attributes import encode, learn_encoding
 from llmrec.data.dataset import Dataset
 from llmrec.data.splits import cold_users
 from llmrec.metrics.bootstrap import Resampled
@@ -59,6 +62,31 @@ def load(data: str | Path) -> tuple[World, Dataset]:
     order = np.random.RandomState(movielens.SPLIT).permutation(whole.n_users)
     split = cold_users(whole.n_users, 0.2, 0.1, order=order)
     return world(whole, split.train, split.validation, split.test), whole
+
+
+def films(data: str | Path, whole: Dataset) -> pa.Table:
+    """Title, year, rating board, genres, directors and the first director of the N films; lists of genres and directors."""
+    named = ("item_id", "title", "year", "mpaa", "genres", "directors")
+    items = read(data, movielens.ITEMS, named, movielens.SOURCE)
+    place = {film: row for row, film in enumerate(items.column("item_id").to_pylist())}
+    items = items.take(pa.array([place[film] for film in whole.catalogue.ids.values]))
+    lists = {name: [_names(text) for text in items.column(name).to_pylist()] for name in ("genres", "directors")}
+    first = [None if names is None else names[0] for names in lists["directors"]]
+    return pa.table({**{name: items.column(name) for name in ("title", "year", "mpaa")}, **lists, "director": first})
+
+
+def attributes(films: pa.Table, cold: np.ndarray, states: np.ndarray | None = None) -> np.ndarray:
+    """float32 (N, W): year, rating board, genres and directors, and `states` (N, d) of a language model, as
+    `fit(item_attributes=...)` reads such columns, which learns how from the films that are not `cold`, bool (N,)."""
+    table = films.select(["year", "mpaa", "genres", "directors"])
+    if states is not None:
+        table = table.append_column("states", pa.array(list(states)))
+    encoding, _ = learn_encoding(table.filter(pa.array(~cold)), "films")
+    return encode(encoding, table, "films")[0].blocks()
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text in (None, "", "N/A") else [name.strip() for name in str(text).split(",")]
 
 
 def world(whole: Dataset, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> World:

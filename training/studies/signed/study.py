@@ -37,6 +37,7 @@ from studies.signed.protocol import (
 
 OURS, ZERO, SWAPPED = "llmrec", "llmrec, zero steps", "llmrec, swapped support"
 LIKES, NO_MARKS, NO_TEXT = "llmrec, likes alone", "llmrec, without what was rated", "llmrec, without text"
+TEXT, NO_STATES = "llmrec, text alone", "llmrec, text and attributes"  # variants of what is told of the films
 RIDGES, SHRINKS, LIKENESS = (1.0, 3.0, 10.0, 30.0, 100.0), (0.3, 1.0, 3.0), (20.0, 100.0)
 FACTORISED = ((8, 10.0), (16, 20.0))  # factors and ridge of matrix factorisation; 32 factors were no better on validation
 WANTED = {"zero": 0.015, "control": 0.005, COLD: 0.01}
@@ -68,12 +69,17 @@ def ours(beliefs: Beliefs) -> Answer:
     return answer
 
 
-def methods(world: World, text: np.ndarray, size: int, stages: Stages, ablations: bool = True) -> list[Method]:
-    """All methods, fitted on the users trained on. size: of the support, which the regression on counts is learned at."""
+def methods(world: World, told: Mapping[str, np.ndarray], size: int, stages: Stages, ablations: bool = True) -> list[Method]:
+    """All methods, fitted on the users trained on.
+
+    told: descriptions (N, d) of the films; the first are those of ours, others are variants by name. size: of the support,
+        which the regression on counts is learned at.
+    """
     n, train = world.n_films, world.train
+    text, *_ = told.values()
     found = controls.effects(train, n)
     with stages("ours"):
-        beliefs = learn(train, world.scale, text)
+        beliefs, *others = (learn(train, world.scale, each) for each in told.values())
     base = beliefs.centre + beliefs.spread * np.asarray(beliefs.mean, np.float64)
     features = np.asarray(beliefs.features, np.float64)[:, :-1]
     alike = features / features.std(0) / np.sqrt(features.shape[1])
@@ -115,6 +121,7 @@ def methods(world: World, text: np.ndarray, size: int, stages: Stages, ablations
         Method(OURS, "ours", {"": ours(beliefs)}, True),
         Method(ZERO, "control", {"": lambda asked: ours(beliefs)([_without(one) for one in asked])}, True),
         Method(SWAPPED, "control", {"": lambda asked: ours(beliefs)(swapped(asked))}, True),
+        *(Method(name, "ours", {"": ours(one)}, True) for name, one in zip(list(told)[1:], others, strict=True)),
     ]
     if not ablations:
         return result
@@ -168,16 +175,23 @@ def probabilities(
 
 
 def measure(
-    world: World, text: np.ndarray, seeds: Sequence[int], part: str, stages: Stages, ablations: bool = True
+    world: World,
+    told: Mapping[str, np.ndarray],
+    seeds: Sequence[int],
+    part: str,
+    stages: Stages,
+    ablations: bool = True,
+    warm: bool = True,
 ) -> tuple[list[Result], dict]:
-    """Rows of the report, and what was chosen. part: "validation" or "test", whose users are asked."""
+    """Rows of the report, and what was chosen. told: as of `methods`. part: "validation" or "test", whose users are asked.
+    warm: False asks for cold films alone."""
     users, rows, chosen = getattr(world, part), [], {}
-    for cold in (False, True):
+    for cold in (False, True) if warm else (True,):
         here = world.without_cold if cold else world
         fitted: list[Method] = []
         for size in SIZES:
             # only the regression on counts depends on the size
-            again = methods(here, text, size, stages, ablations and not cold) if not fitted else _at_size(fitted, here, size)
+            again = methods(here, told, size, stages, ablations and not cold) if not fitted else _at_size(fitted, here, size)
             fitted = again
             for order in (COLD,) if cold else ORDERS:
                 some = seeds if order != ORDERS[1] else seeds[:1]
