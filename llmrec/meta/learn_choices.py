@@ -130,10 +130,12 @@ def meta_fit_adapter(
         query = joined([part.take(np.arange(draw.support, need)) for part in parts])
         return choice_episode(language_model, support, query, len(mine), n_blocks), len(mine) / draw.scenes
 
-    passes = init.steps + 1
-    counts = [
-        passes * sum(int(tokens[one][index].sum()) for one, index in drawn(number)) for number in range(settings.episodes)
-    ]
+    counts = []  # of the support before each step, of the query at the start and after each
+    for number in range(settings.episodes):
+        read = [
+            (tokens[one][index[: draw.support]].sum(), tokens[one][index[draw.support :]].sum()) for one, index in drawn(number)
+        ]
+        counts.append(sum(int(init.steps * support + (init.steps + 1) * query) for support, query in read))
     run = _run(language_model, rich, init.adapter, seed) | asdict(draw)
     return _learned(init, episode_at, settings, run, folder, processes, save_every, counts)
 
@@ -143,7 +145,7 @@ def choice_episode(
 ) -> Episode[LanguageAdapter]:
     """An episode of U scenes; the choices of `support` and of `query` must be others, which is the caller's to see to."""
     before, after = (choice_loss(language_model, choices, n_blocks) for choices in (support, query))
-    return Episode(scenes, lambda value: (before(value), after(value)))
+    return Episode(scenes, lambda value: (before(value), after(value)), (before, after))
 
 
 def _run(language_model: LanguageModel, scenes: Sequence[TitleChoices], start: LanguageAdapter, seed: int) -> dict[str, object]:

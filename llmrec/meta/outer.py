@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmrec.encoder.train import SINGLE_PROCESS, Shard
-from llmrec.meta.inner import Initialisation, V, trajectory
+from llmrec.meta.inner import Initialisation, SupportLoss, V, trajectory
 
 EpisodeLoss = Callable[[V], tuple[Tensor, Tensor]]
 """Value of U tasks -> support loss (U,), query loss (U,)."""
@@ -26,11 +26,13 @@ class Episode(Generic[V]):
     """A batch of tasks with the losses that belong to it. Support and query share no event.
 
     tasks: how many values are adapted side by side, U.
-    loss: both losses of every task under given values.
+    loss: both losses of every task under given values. apart: the loss of the support and that of the query, where each has a
+        forward pass of its own: the support's is then not computed after the last step. None where one pass gives both.
     """
 
     tasks: int
     loss: EpisodeLoss[V]
+    apart: tuple[SupportLoss[V], SupportLoss[V]] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,11 @@ def query_path(
 
     differentiable, first_order: as in `trajectory`.
     """
+    if episode.apart is not None:
+        before_of, query_of = episode.apart
+        for theta in trajectory(init, before_of, episode.tasks, differentiable=differentiable, first_order=first_order):
+            yield query_of(theta)
+        return
     support: list[Tensor] = []
     for theta in trajectory(
         init, lambda _: support.pop(), episode.tasks, differentiable=differentiable, first_order=first_order

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from llmrec.adapters.lora import Adapter, init_lora
+from llmrec.adapters.values import Plain
 from llmrec.meta import outer
 from llmrec.meta.inner import Initialisation, initialisation
 from llmrec.meta.outer import Episode, OuterSettings, meta_train, query_losses, step_weights
@@ -190,3 +192,22 @@ def test_meta_training_of_second_order_follows_the_slopes_of_finite_differences(
     expected = slopes / max(np.linalg.norm(slopes), 1.0)
     np.testing.assert_allclose(given(first_order=False), expected, rtol=1e-4, atol=1e-6)
     assert not np.allclose(given(first_order=True), expected, rtol=1e-2)
+
+
+def test_losses_that_stand_apart_give_the_same_and_no_support_after_the_last_step():
+    asked: list[str] = []
+
+    def loss(name: str, scale: float):
+        def of(value: Plain) -> torch.Tensor:
+            asked.append(name)
+            return (scale * value.tensors[0] - 1).square().sum(1)
+
+        return of
+
+    before, after = loss("support", 1.0), loss("query", 2.0)
+    init = initialisation(Plain((torch.zeros(1, 3),)), 2, 0.1)
+    whole = Episode(2, lambda value: (before(value), after(value)))
+    wanted = query_losses(init, whole)
+    asked.clear()
+    torch.testing.assert_close(query_losses(init, replace(whole, apart=(before, after))), wanted)
+    assert asked == ["query", "support", "query", "support", "query"]

@@ -10,6 +10,7 @@ import torch
 from language_models import tiny
 
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.encoder.train import Shard
 from llmrec.errors import ArtefactError, DataError
 from llmrec.language.packed import log_likelihoods, read_prefix
 from llmrec.language.rows import Row
@@ -18,6 +19,7 @@ from llmrec.meta.inner import adapt, initialisation
 from llmrec.meta.learn_choices import JointSettings, SceneDraw, choice_episode, fit_adapter, meta_fit_adapter
 from llmrec.meta.outer import OuterSettings, query_path
 from llmrec.meta.title_choices import TitleChoices, choice_loss, choice_scores, joined
+from llmrec.pretraining.processes import Processes
 
 WARM, COLD = ([3], [4, 6]), ([5], [7, 9])  # titles of two kinds
 
@@ -161,6 +163,25 @@ def fit_adapter_killed(model, choices, settings, folder):
         patch.setattr(resumable, "_save", then)
         with pytest.raises(Killed):
             fit_adapter(model, choices, start(model), settings, 1, folder, save_every=5)
+
+
+def test_processes_that_share_a_batch_learn_what_one_alone_learns(model):
+    """The gradients of two, summed, are those of one."""
+    sent: list[torch.Tensor] = []
+
+    def keep(flat: torch.Tensor) -> torch.Tensor:
+        sent.append(flat.clone())
+        return flat
+
+    choices, settings = scene(True, 10, 3), JointSettings(1, 5, 1e-2)
+    whole, *halves = (
+        fit_adapter(model, choices, start(model), settings, 1, processes=Processes(Shard(rank, world, keep)))
+        for rank, world in ((0, 1), (0, 2), (1, 2))
+    )
+    torch.testing.assert_close(sent[1] + sent[2], sent[0], rtol=1e-3, atol=1e-5)
+    assert len(whole.losses) == len(halves[0].losses) == 1
+    with pytest.raises(DataError, match="expected 2 or more of either, got 1"):
+        fit_adapter(model, choices, start(model), JointSettings(1, 1), 1, processes=Processes(Shard(0, 2, keep)))
 
 
 @pytest.mark.slow

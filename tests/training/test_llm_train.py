@@ -1,0 +1,78 @@
+"""training/llm_train.py: an adapter of a language model, trained on choices, in PEFT's folders."""
+
+from __future__ import annotations
+
+import csv
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from language_models import write_tiny
+
+from llmrec.adapters.peft_format import load_adapter
+from llmrec.adapters.peft_prompt import load_soft_prompt
+from llmrec.language.model import load_language_model
+from llmrec.metrics.report import read_rows
+from llmrec.store import load_json
+
+SCRIPT = Path(__file__).resolve().parents[2] / "training" / "llm_train.py"
+
+
+@pytest.fixture(scope="module")
+def given(tiny_folders, tmp_path_factory) -> list[str]:
+    folder, rng = tmp_path_factory.mktemp("given"), np.random.default_rng(0)
+    rows = [(f"u{u:02}", f"i{i}", 86_400 * day) for u in range(12) for day, i in enumerate(rng.permutation(15)[:5])]
+    tables = {
+        "events": [("user_id", "item_id", "timestamp"), *rows],
+        "items": [("item_id", "title"), *((f"i{i}", f"{('red', 'blue')[i % 2]} mug") for i in range(15))],
+    }
+    for name, lines in tables.items():
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as out:
+            csv.writer(out).writerows(lines)
+    (folder / "model").mkdir()
+    write_tiny("llama", tiny_folders["llama"], folder / "model")
+    options = ["--model", folder / "model", "--events", folder / "events.csv", "--items", folder / "items.csv"]
+    return [str(one) for one in options]
+
+
+def call(*options: object) -> tuple[int, str]:
+    main = runpy.run_path(str(SCRIPT))["main"]
+    done = CliRunner().invoke(main, ["--cpu", *map(str, options)], catch_exceptions=False)
+    return done.exit_code, done.output
+
+
+def test_an_adapter_is_left_in_pefts_folders_with_a_report(given, tmp_path):
+    options = [
+        *given,
+        "--r",
+        2,
+        "--n_blocks",
+        2,
+        "--n_tokens",
+        3,
+        "--negatives",
+        3,
+        "--batch_size",
+        4,
+        "--output_dir",
+        tmp_path,
+    ]
+    code, said = call(*options, "--max_steps", 3, "--learning_rate", 0.05)
+    assert code == 0, said
+    model = load_language_model(given[1])
+    assert load_adapter(tmp_path / "lora", model).rank == 2
+    assert load_soft_prompt(tmp_path / "soft_prompt", model).tokens.shape == (1, 3, 32)
+    assert [row.setting for row in read_rows(tmp_path / "report.json")] == ["first 10 steps", "last 10 steps"]
+    assert load_json(tmp_path / "report.json")["plan"]["negatives"] == 3
+    kept = (tmp_path / "lora" / "adapter_model.safetensors").read_bytes()
+    assert call(*options, "--max_steps", 3, "--learning_rate", 0.05)[0] == 0  # all steps are found done
+    assert (tmp_path / "lora" / "adapter_model.safetensors").read_bytes() == kept
+    code, said = call(*options, "--max_steps", 4, "--learning_rate", 0.05)
+    assert code == 2 and "Error: " in said  # another run
+
+
+def test_nothing_to_adapt_is_said(given, tmp_path):
+    code, said = call(*given, "--r", 0, "--negatives", 3, "--output_dir", tmp_path)
+    assert code == 2 and "Error: lora, prompt: expected one of them" in said

@@ -1,0 +1,152 @@
+"""Train a language model's adapter on choices among titles, in one process or several, resumable after a kill.
+
+llmrec weights smollm2 --out smollm2/
+python training/llm_train.py --model smollm2/ --events events.csv --items items.csv --output_dir runs/llm
+torchrun --nproc_per_node 2 training/llm_train.py --model smollm2/ --events events.csv --items items.csv --output_dir runs/llm
+"""
+
+from __future__ import annotations
+
+import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
+
+# isort: split
+import io
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from llmrec.adapters.peft_format import save_adapter
+from llmrec.adapters.peft_prompt import save_soft_prompt
+from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.data.build import build
+from llmrec.data.splits import leave_last_out
+from llmrec.errors import LlmrecError
+from llmrec.index.drawn import drawn_candidates
+from llmrec.language.model import load_language_model
+from llmrec.meta.learn_choices import JointSettings, fit_adapter
+from llmrec.metrics.report import Result, write_report
+from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
+from llmrec.progress import Stages
+from llmrec.prompts import load_template
+from llmrec.ranking.llm_ranker import LLMRanker
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+MANY, SOME = click.IntRange(min=1), click.IntRange(min=0)
+WORDS = " Items that shoppers of one shop took"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is learned, and from what. r, n_blocks: of LoRA, in the last blocks; 0 for none. n_tokens: of the soft prompt; 0 for
+    none. users: how many teach, each by the last item of the training part. negatives: beside it. template: its name."""
+
+    r: int
+    n_blocks: int
+    n_tokens: int
+    users: int
+    negatives: int
+    max_history: int
+    template: str
+
+
+def run(
+    model: Path, tables: tuple[Path, Path], plan: Plan, settings: JointSettings, seed: int, out: Path, processes: Processes
+) -> None:
+    """The adapter by all processes; then, by the main one, its folders in PEFT's format and the report."""
+    stages = Stages(sys.stderr if processes.main else io.StringIO())
+    with stages("load", str(model)):
+        loaded = load_language_model(model, device=processes.device)
+    with stages("read and clean", str(tables[0])) as say:
+        dataset, _ = build(*tables, seed=seed)
+        say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
+    tasks, rng = leave_last_out(dataset).validation, np.random.default_rng(seed)  # the last item of all stays for a test
+    tasks = tasks.take(rng.permutation(len(tasks))[: plan.users])
+    found = drawn_candidates(tasks, np.bincount(dataset.item, minlength=dataset.n_items), plan.negatives, rng)
+    with stages("choices", f"{len(tasks):,} users") as say:
+        choices = LLMRanker(loaded, load_template(plan.template), plan.max_history).choices(tasks, found)
+        say(f"{len(choices):,} choices, {int(choices.tokens.sum()):,} tokens")
+    generator = torch.Generator().manual_seed(seed)
+    lora = start_lora(loaded, plan.r, 2.0, plan.n_blocks, generator) if plan.r and plan.n_blocks else None
+    start = LanguageAdapter(lora, soft_prompt(loaded, WORDS, plan.n_tokens) if plan.n_tokens else None)
+    began = time.perf_counter()
+    learned = fit_adapter(loaded, choices, start, settings, seed, out, processes)
+    seconds = time.perf_counter() - began
+    processes.close()
+    if not processes.main:
+        return
+    adapter, losses = learned.init.adapter, [loss for (loss,) in learned.losses]
+    if adapter.lora is not None:
+        save_adapter(out / "lora", adapter.lora, loaded)
+    if adapter.prompt is not None:
+        save_soft_prompt(out / "soft_prompt", adapter.prompt, loaded)
+    rows = [
+        Result("llm_train", "llm", "ours", where, "loss", float(np.mean(part)), None, None, "", len(part), seed, seconds)
+        for where, part in {"first 10 steps": losses[:10], "last 10 steps": losses[-10:]}.items()
+    ]
+    extra = {"plan": asdict(plan), "settings": asdict(settings), "processes": processes.share.world}
+    write_report(out / "report.json", rows, extra | {"threads": torch.get_num_threads(), "device": processes.device})
+    click.echo(f"{out}: the adapter in PEFT's format, report.json")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
+@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@click.option("--events", type=FILE, required=True, help="Who took what, and when.")
+@click.option("--items", type=FILE, required=True, help="Items with their titles.")
+@click.option("--output_dir", type=FOLDER, default=Path("runs/llm"), help="For checkpoints, adapter and report.")
+@click.option("--r", type=SOME, default=8, help="Rank of LoRA; 0 for none.")
+@click.option("--n_blocks", type=SOME, default=8, help="Last blocks with LoRA.")
+@click.option("--n_tokens", type=SOME, default=0, help="Virtual tokens of a soft prompt; 0 for none.")
+@click.option("--users", type=MANY, default=2000, help="Users who teach.")
+@click.option("--negatives", type=MANY, default=7, help="Items drawn by popularity beside the one that was taken.")
+@click.option("--max_history", type=MANY, default=6, help="Titles in a prompt.")
+@click.option("--template", default="next", help="Its name or file; of the task next or like.")
+@click.option("--max_steps", type=MANY, default=JointSettings().max_steps, help="Optimiser steps.")
+@click.option("--batch_size", type=MANY, default=JointSettings().batch_size, help="Choices in a step, over ALL processes.")
+@click.option("--learning_rate", type=float, default=JointSettings().learning_rate, help="Of Adam; it falls to zero.")
+@click.option("--seed", type=SOME, default=0, help="Of all draws.")
+@click.option("--report_to", type=click.Choice(["none", *TRACKERS]), default="none", help="Tracker of the loss.")
+@click.option("--cpu", is_flag=True, help="Stay on the CPU where there is a GPU.")
+def main(
+    model: Path,
+    events: Path,
+    items: Path,
+    output_dir: Path,
+    r: int,
+    n_blocks: int,
+    n_tokens: int,
+    users: int,
+    negatives: int,
+    max_history: int,
+    template: str,
+    max_steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    report_to: str,
+    cpu: bool,
+) -> None:
+    """Train LoRA, a soft prompt or both on what users took among some items, by `llmrec.meta.learn_choices.fit_adapter`.
+
+    Each user's last item but one is what was taken; the last one is read by nobody, so that it can be a test. Give the same
+    command again after a kill: it goes on from the last checkpoint.
+    """
+    plan = Plan(r, n_blocks, n_tokens, users, negatives, max_history, template)
+    settings = JointSettings(max_steps, batch_size, learning_rate)
+    try:
+        processes = launch(cpu, report_to, output_dir, {**asdict(settings), **asdict(plan), "seed": seed})
+        if processes.main:
+            click.echo("\n".join(described(processes)), err=True)
+        run(model, (events, items), plan, settings, seed, output_dir, processes)
+    except LlmrecError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
