@@ -15,6 +15,7 @@ import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -88,7 +89,7 @@ def main(
             better = metric != "log loss"
             click.echo(f"{metric}\n{table(rows, protocol.NAME, metric, versus='', higher_is_better=better)}\n")
         if output is not None:
-            extra = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "attributes": attributes}
+            extra: dict[str, Any] = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "attributes": attributes}
             extra |= {"language_model": language_model and language_model.name}
             extra |= {"chosen on validation users": chosen}
             write_report(output, rows, study.aims(rows) | extra)

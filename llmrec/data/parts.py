@@ -75,14 +75,15 @@ def read_parts(column: pa.ChunkedArray, parts: Sequence[Part], name: str, what: 
         raise SchemaError(f"{what}: column {name!r} holds {column.type}, expected lists of {wanted}, as in fit")
     if words:
         place = {one.part: at for at, one in enumerate(parts)}
-        found, new = np.full((len(column), len(parts)), np.nan, np.float32), set()
+        found = np.full((len(column), len(parts)), np.nan, np.float32)
+        new: set[str] = set()
         for row, some in enumerate(_words(column)):
             if some is not None:
                 found[row] = 0
                 found[row, [place[word] for word in some if word in place]] = 1
                 new |= some - place.keys()
-        some = ", ".join(map(repr, sorted(new)[:3]))
-        return found, (f"{what}: {name} {some} was not learned from enough rows, and is not read",) if new else ()
+        first = ", ".join(map(repr, sorted(new)[:3]))
+        return found, (f"{what}: {name} {first} was not learned from enough rows, and is not read",) if new else ()
     vectors = _vectors(column, name, what)
     if vectors.shape[1] not in (0, len(parts)):
         raise SchemaError(
