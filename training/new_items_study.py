@@ -54,7 +54,8 @@ def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool
                 )
         if output is not None:
             young = {part: len(one.young) for part, one in found.items()}
-            write_report(output, rows, study.extra(name, rows, seed) | {"part": part, "young": young, "chosen": chosen})
+            told = study.extra(name, study.BLEND_MOVED, study.AIMS, rows, seed)
+            write_report(output, rows, told | {"part": part, "young": young, "chosen": chosen})
             click.echo(f"\nwritten: {output}")
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

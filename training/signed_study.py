@@ -85,7 +85,7 @@ def main(
                 told = {study.OURS: known, study.NO_STATES: told[study.OURS], study.TEXT: text}
         rows, chosen = study.measure(world, told, seeds, part, stages, not no_ablations, not cold_films)
         click.echo(f"{protocol.NAME}, {part} users; primary cell: {protocol.PRIMARY[1]} in {protocol.PRIMARY[0]}\n")
-        for metric in protocol.METRICS:
+        for metric in (metric for metric in protocol.METRICS if any(row.metric == metric for row in rows)):
             better = metric != "log loss"
             click.echo(f"{metric}\n{table(rows, protocol.NAME, metric, versus='', higher_is_better=better)}\n")
         if output is not None:

@@ -55,12 +55,12 @@ PANELS = (
     Panel(
         "New item, buyers",
         "earlier buyers",
-        "new-items-beauty",
-        "new-items-beauty",
+        "observed-items-beauty",
+        "observed-items-beauty",
         "ndcg@10",
-        {f"k = {size}": size for size in ("1", "2-3", "4-6", "7-10")},
-        *("moved by buyers", "zero steps", "moved by another item's buyers"),
-        ("item kNN of all buyers so far", "item kNN"),
+        {f"k = {size}, among the young": size for size in ("1", "2-3", "4-6", "7-10")},
+        *("llmrec", "llmrec, first buyers unread", "llmrec, another item's buyers"),
+        ("blend of text, buyers, popularity, recent sales", "blend of counts and text"),
     ),
     Panel(
         "New department",

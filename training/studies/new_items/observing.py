@@ -32,7 +32,7 @@ OBSERVING, BEFORE = "llmrec", "llmrec, first buyers unread"
 SWAPPED = "llmrec, another item's buyers"
 BLEND = "blend of text, buyers, popularity, recent sales"
 YOUNG, EVERY, ANY = "among the young", "among all", "any purchase, among all"
-PRIMARY = f"k = 1-3, {YOUNG}"  # declared before the test period was read by this study
+AIMS = {f"{label}, {YOUNG}": least for label, least in study.AIMS.items()}  # the first is the primary cell
 
 
 @dataclass(frozen=True, eq=False)
