@@ -55,8 +55,10 @@ def benchmark(report: Path) -> str:
     missed = [aim for aim in extra["aims"] if aim["reached"] is False]
     reached = sum(aim["reached"] is True for aim in extra["aims"])
     what = f"{metric}{', lower is better' * (sign < 0)}, {seeds} seed{'s' * (seeds != 1)}"
+    model = extra.get("language_model")
+    told = f" (items described by their attributes and by states of {model} as well)" if model else ""
     lines = [
-        f"**{name}**, {what}. {_primary(rows, extra, sign, ours)} "
+        f"**{name}**{told}, {what}. {_primary(rows, extra, sign, ours)} "
         + (RECIPES if ours == RECIPE and name in NAMES else "")
         + f"Aims reached: {reached} of {len(extra['aims'])}"
         + ("." if not missed else "; missed: " + ", ".join(_missed(aim, metric) for aim in missed) + "."),
