@@ -5,7 +5,7 @@
 The user adapts z alone, as the context of Zintgraf et al. (CAVIA, arXiv 1810.03642); features and spreads are what the outer
 loop learns (`algorithms.cavia`). With few events the prior is most of what is known, so z shrinks by itself, and unlike LoRA's
 B = 0 a start at z = 0 hides nothing from the first gradient. z goes by gradient steps (`choice_loss` in the inner loop), or in
-closed form: for choices by Newton's step (Laplace's approximation; the loss is convex in z), for ratings by `head.py`, exactly.
+closed form by Newton's step (Laplace's approximation; the loss is convex in z). Ratings have an exact form: `llmrec.signed`.
 
 Axis convention: `U` users, `N` items, `D` numbers of a user, `M` readouts of several users, `P` targets.
 """
@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from llmrec.adapters.values import Shared
-from llmrec.meta.head import Prior, Rows, posterior_mean
 from llmrec.meta.losses import Loss, softmax
 from llmrec.meta.outer import Episode
 
@@ -193,18 +192,6 @@ def second_moment(weight: Tensor, reach: Tensor) -> Tensor:
         found.append(torch.cat(rows, 1))
     upper = torch.cat(found)
     return upper.triu() + upper.triu(1).mT
-
-
-def rating_posterior(core: Core, item: Tensor, rest: Tensor, weight: Tensor, noise: float) -> Core:
-    """Cores of U users after ratings, exactly.
-
-    item: int64 (U, S), padded with any item. rest: (U, S), ratings less what the base says. weight: (U, S), 0 where padded.
-    noise: standard deviation of a rating around what it should be.
-    """
-    size = core.z.shape[1]
-    flat = core.log_spread.new_zeros(1, size)
-    one = Prior(flat, flat, core.log_spread.new_full((1, 1), math.log(noise)))
-    return replace(core, z=posterior_mean(one, Rows(core.reach[item], rest, weight)))
 
 
 def choice_episode(

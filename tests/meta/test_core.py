@@ -25,7 +25,6 @@ from llmrec.meta.core import (
     core,
     newton,
     random_core,
-    rating_posterior,
 )
 from llmrec.meta.inner import adapt, initialisation
 from llmrec.meta.outer import OuterSettings, meta_train
@@ -135,22 +134,6 @@ def test_no_support_is_the_prior_and_more_support_says_more(start, choices):
 def test_a_narrow_prior_keeps_everybody_at_the_base(start, choices):
     narrow = replace(start, log_spread=torch.full((1, D), -12.0, dtype=torch.float64))
     assert choice_posterior(narrow, choices, USERS, steps=3).add().abs().max() < 1e-8
-
-
-def test_ratings_shrink_to_the_prior_without_any_and_to_least_squares_without_a_prior(start):
-    rng = np.random.default_rng(4)
-    item, rest = torch.from_numpy(rng.integers(0, N, (2, 6))), torch.from_numpy(rng.normal(size=(2, 6)))
-    weight = torch.tensor([[1.0] * 5 + [0.0], [0.0] * 6])
-    wide = replace(start, log_spread=torch.full((1, D), math.log(1e4), dtype=torch.float64))
-    found = rating_posterior(wide, item, rest, weight, 1.0)
-    x = start.features[0].numpy()[item[0, :5]]
-    np.testing.assert_allclose(
-        found.add()[0], start.features[0].numpy() @ np.linalg.lstsq(x, rest[0, :5].numpy())[0], rtol=1e-5
-    )
-    assert torch.equal(found.z[1], torch.zeros(D, dtype=torch.float64))
-    usual = rating_posterior(start, item, rest, weight, 0.7).z[0]
-    x = x * start.log_spread.exp()[0].numpy()
-    np.testing.assert_allclose(usual, np.linalg.solve(x.T @ x + 0.49 * np.eye(D), x.T @ rest[0, :5].numpy()), rtol=1e-9)
 
 
 def test_the_closed_form_is_differentiable_in_all_that_is_shared(start, choices):
