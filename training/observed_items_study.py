@@ -55,7 +55,8 @@ def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool
                 click.echo(f"{row.setting}: less {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})")
         if output is not None:
             primary = {"setting": observing.PRIMARY, "metric": study.METRIC}
-            more = {"benchmark": name, "ours": observing.OBSERVING, "primary": primary, "aims": [], "seeds": [seed]}
+            more = {"benchmark": name, "ours": observing.OBSERVING, "primary": primary, "seeds": [seed]}
+            more["aims"] = observing.aims(rows)
             cold = recommender.state.unseen_rankers.cold
             learned = None if cold is None else {"keep": cold.keep, "weights": cold.weights.round(4).tolist()}
             write_report(output, rows, more | {"part": part, "share": share, "young": len(found.young), "learned": learned})

@@ -71,7 +71,8 @@ def learn_first_buyers(
     if among is None or newest is None:
         return pairs, "too few bought newer items to learn from"
     some = np.sort(rng.permutation(len(newest.later))[: settings.ranking_tasks])
-    found, told = [], ""
+    found: list[Rankers] = []
+    told = ""
     for rankers, repeats in zip(pairs, (settings.sources.repeats, False), strict=True):
         if found and rankers is pairs[0]:
             found.append(found[0])

@@ -8,7 +8,7 @@ Axis convention: `Q` purchases of young items, `P` other purchases, `Y` young it
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 from llmrec import Recommender
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.encoder.users import PromptReading, Read
+from llmrec.encoder.users import Read, Reading
 from llmrec.metrics.report import Result
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.state import State
@@ -145,10 +145,8 @@ def rows(
     """Means by the number of earlier buyers, and the differences of the recommender to all others; users are drawn with all
     their purchases. others: int (P,), the users of `Asked.others`."""
     made, k, owner = [], found.k[asked.rows], found.user[asked.rows]
-    bins: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        f"k = {label}": lambda k, ends=ends: (k >= ends[0]) & (k <= ends[1]) for label, ends in study.BINS.items()
-    }
-    parts = [(f"{label}, {among}", among, inside(k), owner) for label, inside in bins.items() for among in (YOUNG, EVERY)]
+    inside = {label: (k >= least) & (k <= most) for label, (least, most) in study.BINS.items()}
+    parts = [(f"k = {label}, {among}", among, some, owner) for label, some in inside.items() for among in (YOUNG, EVERY)]
     parts.append((ANY, ANY, np.ones(len(others), bool), others))
     for setting, among, there, users in parts:
         if not there.any():
@@ -163,6 +161,19 @@ def rows(
             mean = float(value[there].mean())
             made.append(Result(name, arm, role, setting, study.METRIC, mean, low, high, versus, int(there.sum()), seed, None))
     return made
+
+
+def aims(made: Sequence[Result]) -> list[dict]:
+    """What the issue asks for among the young, and whether it is reached."""
+    found = []
+    for label, least in study.AIMS.items():
+        here = [row for row in made if row.setting == f"{label}, {YOUNG}" and not row.versus]
+        if here:
+            wanted = least * max(row.value for row in here if row.role == "control")
+            value = next(row.value for row in here if row.method == OBSERVING)
+            aim = {"setting": here[0].setting, "metric": study.METRIC, "least": least, "times": "best control"}
+            found.append({**aim, "wanted": wanted, "value": value, "reached": value >= wanted})
+    return found
 
 
 def among_young(found: Replay, asked: Asked, scores: np.ndarray) -> np.ndarray:
@@ -191,9 +202,9 @@ def _before(data: Dataset, events: np.ndarray) -> Tasks:
 
 def _remembering(read: Read) -> Read:
     """The same, which reads no tasks twice: what is read depends on no arm."""
-    known: dict[bytes, PromptReading] = {}
+    known: dict[bytes, Reading] = {}
 
-    def once(tasks: Tasks) -> PromptReading:
+    def once(tasks: Tasks) -> Reading:
         key = np.stack([tasks.start, tasks.split]).tobytes()
         if key not in known:
             known[key] = read(tasks)

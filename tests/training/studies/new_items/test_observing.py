@@ -64,4 +64,4 @@ def test_each_purchase_is_asked_for_by_what_was_observed_on_the_days_before(shop
     rows = observing.rows("name", found, asked, shop.whole.user[asked.others], result, 0)
     cell = next(row for row in rows if row.setting == ANY and row.method == OBSERVING and row.versus == BEFORE)
     assert cell.value == pytest.approx((result[ANY][OBSERVING] - result[ANY][BEFORE]).mean()) and cell.n == len(asked.others)
-    assert f"k = 7-10, {EVERY}" in {row.setting for row in rows if row.n > 0}
+    assert f"k = 1, {EVERY}" in {row.setting for row in rows if row.n > 0}
