@@ -48,23 +48,26 @@ class _LogProbabilities(torch.autograd.Function):
             mine = ((place >= start) & (place < start + ROWS)).nonzero()[:, 0]
             rows, tokens = place[mine] - start, target[mine]
             logits = _capped(language_model, head(states[start : start + ROWS]).float())
-            found[mine] = logits[rows, tokens] - logits.logsumexp(1)[rows]
+            whole = logits.logsumexp(1)
+            found[mine] = logits[rows, tokens] - whole[rows]
             if slope is not None:
-                change = _cap_slope(language_model, logits)
-                weight = head.weight.float()
-                expected = (logits.softmax(1) * change) @ weight
-                slope[mine] = weight[tokens] * change[rows, tokens][:, None] - expected[rows]
+                share, weight = (logits - whole[:, None]).exp(), head.weight
+                hit = weight[tokens].float()
+                if (cap := _cap(language_model)) is not None:
+                    change = 1 - (logits / cap).square()  # derivative of the cap
+                    share, hit = share * change, hit * change[rows, tokens][:, None]
+                slope[mine] = hit - (share.to(weight.dtype) @ weight).float()[rows]
         if slope is not None:
             ctx.save_for_backward(place, slope)
-            ctx.like = states
+            ctx.shape, ctx.dtype = states.shape, states.dtype
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None]:
         place, slope = ctx.saved_tensors
-        total = torch.zeros(ctx.like.shape, device=slope.device).index_add_(0, place, outer[:, None] * slope)
-        return total.to(ctx.like.dtype), None, None, None
+        total = torch.zeros(ctx.shape, device=slope.device).index_add_(0, place, outer[:, None] * slope)
+        return total.to(ctx.dtype), None, None, None
 
 
 def _cap(language_model: LanguageModel) -> float | None:
@@ -75,9 +78,3 @@ def _capped(language_model: LanguageModel, logits: Tensor) -> Tensor:
     """Logits within the bounds that some configurations of Gemma set."""
     cap = _cap(language_model)
     return logits if cap is None else cap * torch.tanh(logits / cap)
-
-
-def _cap_slope(language_model: LanguageModel, logits: Tensor) -> Tensor:
-    """Derivative of `_capped`, by its own value."""
-    cap = _cap(language_model)
-    return torch.ones_like(logits[:, :1]).expand_as(logits) if cap is None else 1 - (logits / cap).square()

@@ -137,6 +137,7 @@ def meta_fit_adapter(
         ]
         counts.append(sum(int(init.steps * support + (init.steps + 1) * query) for support, query in read))
     run = _run(language_model, rich, init.adapter, seed) | asdict(draw)
+    init = init.to(str(language_model.device))
     return _learned(init, episode_at, settings, run, folder, processes, save_every, counts)
 
 

@@ -26,7 +26,7 @@ from llmrec.language.rows import Row, Rows, read_below, row_log_likelihoods, row
 from llmrec.meta.choice_gradient import Parts, loss_by_parts
 from llmrec.meta.inner import SupportLoss
 
-TOKENS = 2048  # of rows that are read side by side: what is kept for their gradient is some hundred kilobytes a token
+TOKENS = 16_384  # read side by side, times the blocks that adapt: some 35 KB each are kept for the gradient of SmolLM2
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,11 +145,11 @@ def _table(part: _Part, scores: Tensor) -> Tensor:
 
 
 def _read(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | None) -> list[_Part]:
-    """The choices in parts of about TOKENS tokens, alike lengths together, read up to the last `n_blocks` blocks."""
+    """The choices in parts, alike lengths together, read up to the last `n_blocks` blocks."""
     if not len(choices):
         raise DataError("choices: expected at least one, got none; give tasks whose candidates hold what was taken")
     found, device = [], language_model.device
-    for index in _alike(choices.tokens):
+    for index in _alike(choices.tokens, TOKENS // max(1, language_model.n_blocks if n_blocks is None else n_blocks)):
         rows = read_below(language_model, [choices.rows[i] for i in index], n_blocks)
         offset = torch.from_numpy(np.concatenate([choices.offset[i] for i in index])).to(device)
         column = torch.from_numpy(np.concatenate([np.arange(len(choices.taken[i])) for i in index])).to(device)
@@ -160,11 +160,11 @@ def _read(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | 
     return found
 
 
-def _alike(tokens: np.ndarray) -> list[np.ndarray]:
-    """Indices of rows in parts of at most TOKENS tokens with padding, or of one row; from the shortest on."""
+def _alike(tokens: np.ndarray, most: int) -> list[np.ndarray]:
+    """Indices of rows in parts of at most so many tokens with padding, or of one row; from the shortest on."""
     order, parts, begin = np.argsort(tokens, kind="stable"), [], 0
     for stop in range(1, len(order) + 1):
-        if stop == len(order) or (stop + 1 - begin) * tokens[order[stop]] > TOKENS:
+        if stop == len(order) or (stop + 1 - begin) * tokens[order[stop]] > most:
             parts.append(order[begin:stop])
             begin = stop
     return parts

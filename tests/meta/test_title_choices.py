@@ -12,6 +12,7 @@ from language_models import tiny
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.encoder.train import Shard
 from llmrec.errors import ArtefactError, DataError
+from llmrec.language.model import load_language_model
 from llmrec.language.packed import log_likelihoods, read_prefix
 from llmrec.language.rows import Row
 from llmrec.meta import resumable, title_choices
@@ -60,8 +61,8 @@ def test_scores_of_a_batch_are_those_of_each_row(model, kind, monkeypatch):
     for place in range(len(choices)):
         one, mine = choices.take(np.array([place])), value.take(torch.from_numpy(choices.owner[[place]]))
         np.testing.assert_allclose(choice_scores(model, one, mine)[0], whole[place], rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr(title_choices, "TOKENS", 20)
-    assert len(title_choices._alike(choices.tokens)) > 2
+    monkeypatch.setattr(title_choices, "TOKENS", 40)
+    assert len(title_choices._alike(choices.tokens, 20)) > 2
     for mine, wanted in zip(choice_scores(model, choices, value), whole, strict=True):
         np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-4)
 
@@ -104,6 +105,26 @@ def test_the_loss_and_its_gradient_are_those_of_the_scores(model, kind, monkeypa
         moved[place][at] += step
         ends.append(float((outer * choice_loss(model, choices, value.n_blocks(model))(value.with_leaves(moved))).sum()))
     assert (ends[1] - ends[0]) / 2e-2 == pytest.approx(float(whole[place][at]), rel=0.05)
+
+
+def test_parts_have_at_most_so_many_tokens_with_padding_or_one_row():
+    tokens = np.array([3, 9, 1, 4, 2])
+    parts = title_choices._alike(tokens, 6)
+    assert sorted(np.concatenate(parts).tolist()) == [0, 1, 2, 3, 4]
+    assert all(len(part) * tokens[part].max() <= 6 or len(part) == 1 for part in parts) and len(parts) == 4
+
+
+def test_in_bfloat16_the_gradient_points_the_same_way(model, tmp_path):
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    choices, found = scene(True, 8, 3), []
+    for one in (model, load_language_model(tmp_path, torch.bfloat16)):
+        value = start(one, "both", b_std=0.3)
+        leaves = [leaf.detach().clone().requires_grad_() for leaf in value.leaves()]
+        loss = choice_loss(one, choices, None)(value.with_leaves(leaves))
+        found.append(torch.cat([part.flatten() for part in torch.autograd.grad(loss.sum(), leaves)]))
+        assert loss.dtype == found[-1].dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(*found, dim=0) > 0.95
 
 
 @pytest.mark.parametrize("kind", ["lora", "soft", "both"])
