@@ -13,7 +13,7 @@ import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 import io
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -29,6 +29,7 @@ from llmrec.errors import LlmrecError
 from llmrec.index.drawn import drawn_candidates
 from llmrec.language.model import load_language_model
 from llmrec.meta.learn_choices import JointSettings, fit_adapter
+from llmrec.meta.title_choices import calibrated
 from llmrec.metrics.report import Result, write_report
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages
@@ -38,6 +39,7 @@ from llmrec.ranking.llm_ranker import LLMRanker
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 MANY, SOME = click.IntRange(min=1), click.IntRange(min=0)
+CALIBRATED = 64  # choices by which the temperature of the loss is set
 WORDS = " Items that shoppers of one shop took"
 
 
@@ -74,6 +76,10 @@ def run(
     generator = torch.Generator().manual_seed(seed)
     lora = start_lora(loaded, plan.r, 2.0, plan.n_blocks, generator) if plan.r and plan.n_blocks else None
     start = LanguageAdapter(lora, soft_prompt(loaded, WORDS, plan.n_tokens) if plan.n_tokens else None)
+    with stages("temperature", f"{min(len(choices), CALIBRATED)} choices") as say:
+        temperature = calibrated(loaded, choices.take(np.arange(min(len(choices), CALIBRATED))), start).temperature
+        choices = replace(choices, temperature=temperature)
+        say(f"{temperature:.2f} nats")
     began = time.perf_counter()
     learned = fit_adapter(loaded, choices, start, settings, seed, out, processes)
     seconds = time.perf_counter() - began
@@ -89,7 +95,7 @@ def run(
         Result("llm_train", "llm", "ours", where, "loss", float(np.mean(part)), None, None, "", len(part), seed, seconds)
         for where, part in {"first 10 steps": losses[:10], "last 10 steps": losses[-10:]}.items()
     ]
-    extra = {"plan": asdict(plan), "settings": asdict(settings), "processes": processes.share.world}
+    extra = {"plan": asdict(plan), "temperature": temperature, "settings": asdict(settings), "processes": processes.share.world}
     write_report(out / "report.json", rows, extra | {"threads": torch.get_num_threads(), "device": processes.device})
     click.echo(f"{out}: the adapter in PEFT's format, report.json")
 

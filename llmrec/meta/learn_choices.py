@@ -159,6 +159,7 @@ def _run(language_model: LanguageModel, scenes: Sequence[TitleChoices], start: L
     return {
         "seed": seed,
         "choices": [len(choices) for choices in scenes],
+        "temperatures": [choices.temperature for choices in scenes],
         "data": digest(ids, np.concatenate(numbers).astype(np.float32)),
         "weights": digest(words),
         "start": digest(*leaves),

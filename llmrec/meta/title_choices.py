@@ -25,6 +25,7 @@ from llmrec.language.model import LanguageModel
 from llmrec.language.rows import Row, Rows, read_below, row_log_likelihoods, row_log_odds, row_states
 from llmrec.meta.choice_gradient import Parts, loss_by_parts
 from llmrec.meta.inner import SupportLoss
+from llmrec.meta.losses import mean_by
 
 TOKENS = 16_384  # read side by side, times the blocks that adapt: some 35 KB each are kept for the gradient of SmolLM2
 
@@ -36,6 +37,7 @@ class TitleChoices:
     rows: the prompts. taken: bool (C_b,) of each choice's candidates. offset: float32 (C_b,), what is taken off each score.
     owner: int64 (B,), the user or scene 0 ... U - 1 whose choice it is. answers: token ids of the words for `like` and
         `dislike`; () where the score is a log-likelihood.
+    temperature: nats of score that count as one in the loss, see `calibrated`. Scores themselves are not divided by it.
     """
 
     rows: tuple[Row, ...]
@@ -43,6 +45,7 @@ class TitleChoices:
     offset: tuple[np.ndarray, ...]
     owner: np.ndarray
     answers: tuple[int, ...] = ()
+    temperature: float = 1.0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,9 +66,25 @@ class TitleChoices:
 
 
 def joined(parts: Sequence[TitleChoices]) -> TitleChoices:
-    """Choices by one template, at least one part: those of the first, then those of the second, and so on."""
+    """Choices by one template, at least one part, one after the other, at the first one's temperature."""
     rows, taken, offset = (tuple(x for part in parts for x in getattr(part, name)) for name in ("rows", "taken", "offset"))
-    return TitleChoices(rows, taken, offset, np.concatenate([part.owner for part in parts]), parts[0].answers)
+    return replace(parts[0], rows=rows, taken=taken, offset=offset, owner=np.concatenate([part.owner for part in parts]))
+
+
+def calibrated(language_model: LanguageModel, choices: TitleChoices, value: LanguageAdapter) -> TitleChoices:
+    """The same choices at the temperature, between 1/4 and 256, of the least loss under `value`, where learning starts.
+
+    A title's log-likelihood adds up over its tokens, and a model is far too sure of the sum: at 1 the loss of a fresh adapter
+    is several times that of a guess, and the first thing that is learned is to be less sure.
+    """
+    scores = choice_scores(language_model, choices, value)
+    flat, taken = torch.from_numpy(np.concatenate(scores)), torch.from_numpy(np.concatenate(choices.taken))
+    row = torch.from_numpy(np.repeat(np.arange(len(scores)), [len(mine) for mine in scores]))
+    column = torch.from_numpy(np.concatenate([np.arange(len(mine)) for mine in scores]))
+    table = torch.full((len(scores), int(column.max()) + 1), -torch.inf).index_put((row, column), flat)
+    hit, grid = mean_by(flat[taken], row[taken], len(scores)), np.geomspace(0.25, 256, 61).tolist()
+    losses = [float(((table / one).logsumexp(1) - hit / one).mean()) for one in grid]
+    return replace(choices, temperature=grid[int(np.argmin(losses))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +104,8 @@ class _Part:
 
 
 def choice_loss(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | None) -> SupportLoss[LanguageAdapter]:
-    """Value of U users -> loss (U,): softmax cross-entropy of what was taken among a choice's candidates, mean over each user's
-    choices; 0 for a user without. A value of U = 1 has all choices.
+    """Value of U users -> loss (U,): softmax cross-entropy of what was taken among a choice's candidates by scores at the
+    choices' temperature, mean over each user's choices; 0 for a user without. A value of U = 1 has all choices.
 
     n_blocks: as of `LanguageAdapter.n_blocks`. States below are read once, here. Differentiable once, see `choice_gradient`.
     Raises DataError where no choice is given.
@@ -104,7 +123,7 @@ def choice_loss(language_model: LanguageModel, choices: TitleChoices, n_blocks: 
             def mean(value: LanguageAdapter) -> Tensor:
                 mine = owner[index]
                 table = _table(part, _scores(language_model, choices, part, value if users == 1 else value.take(mine)))
-                each = multi_target(table, part.taken, part.choice) * share[index]
+                each = multi_target(table / choices.temperature, part.taken, part.choice) * share[index]
                 return torch.zeros(users, device=device).index_add(0, mine, each)
 
             return mean

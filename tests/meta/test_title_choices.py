@@ -19,7 +19,7 @@ from llmrec.meta import resumable, title_choices
 from llmrec.meta.inner import adapt, initialisation
 from llmrec.meta.learn_choices import JointSettings, SceneDraw, choice_episode, fit_adapter, meta_fit_adapter
 from llmrec.meta.outer import OuterSettings, query_path
-from llmrec.meta.title_choices import TitleChoices, choice_loss, choice_scores, joined
+from llmrec.meta.title_choices import TitleChoices, calibrated, choice_loss, choice_scores, joined
 from llmrec.pretraining.processes import Processes
 
 WARM, COLD = ([3], [4, 6]), ([5], [7, 9])  # titles of two kinds
@@ -105,6 +105,18 @@ def test_the_loss_and_its_gradient_are_those_of_the_scores(model, kind, monkeypa
         moved[place][at] += step
         ends.append(float((outer * choice_loss(model, choices, value.n_blocks(model))(value.with_leaves(moved))).sum()))
     assert (ends[1] - ends[0]) / 2e-2 == pytest.approx(float(whole[place][at]), rel=0.05)
+
+
+def test_the_temperature_is_that_of_the_least_loss_and_leaves_scores_alone(model):
+    choices, value = scene(True, 40, 3), start(model)
+    warmer = calibrated(model, choices, value)
+    losses = {
+        t: float(choice_loss(model, replace(choices, temperature=t), 2)(value).detach())
+        for t in (1.0, warmer.temperature / 1.5, warmer.temperature, warmer.temperature * 1.5)
+    }
+    assert warmer.temperature != 1 and min(losses, key=losses.__getitem__) == warmer.temperature
+    for one, other in zip(choice_scores(model, warmer, value), choice_scores(model, choices, value), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_parts_have_at_most_so_many_tokens_with_padding_or_one_row():
