@@ -176,7 +176,8 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
     Raises SchemaError, which names the column, for dates and other values that are neither text, flags, numbers nor lists, for
     numbers so large that their mean or spread is infinite, and as `learn_parts`.
     """
-    columns, notes = [], []
+    columns: list[Column] = []
+    notes: list[str] = []
     for name in sorted(table.column_names):
         if is_list(table.column(name).type):
             parts, said = learn_parts(table.column(name), name, what, least, MOST_LEVELS)
@@ -221,16 +222,17 @@ def encode(encoding: Encoding, table: pa.Table, what: str) -> tuple[Attributes, 
 
     Raises SchemaError, which names the column, for values of another kind than the column had.
     """
-    found, notes = missing(encoding, len(table)), []
+    found = missing(encoding, len(table))
+    notes: list[str] = []
     for place, known in enumerate(encoding.columns):
         if known.name not in table.column_names:
             continue
         if known.part is not None:
             if place in encoding.first:
-                some = [column for column in encoding.columns if column.name == known.name]
-                parts = [Part(column.part or 0, column.mean, column.spread) for column in some]
+                same = [column for column in encoding.columns if column.name == known.name]
+                parts = [Part(column.part or 0, column.mean, column.spread) for column in same]
                 codes, said = read_parts(table.column(known.name), parts, known.name, what)
-                found.codes[:, place : place + len(some)] = codes
+                found.codes[:, place : place + len(same)] = codes
                 notes += said
             continue
         column = _plain(table.column(known.name), known.name, what)

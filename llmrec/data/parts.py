@@ -76,11 +76,11 @@ def read_parts(column: pa.ChunkedArray, parts: Sequence[Part], name: str, what: 
     if words:
         place = {one.part: at for at, one in enumerate(parts)}
         found, new = np.full((len(column), len(parts)), np.nan, np.float32), set()
-        for row, some in enumerate(_words(column)):
-            if some is not None:
+        for row, said in enumerate(_words(column)):
+            if said is not None:
                 found[row] = 0
-                found[row, [place[word] for word in some if word in place]] = 1
-                new |= some - place.keys()
+                found[row, [place[word] for word in said if word in place]] = 1
+                new |= said - place.keys()
         some = ", ".join(map(repr, sorted(new)[:3]))
         return found, (f"{what}: {name} {some} was not learned from enough rows, and is not read",) if new else ()
     vectors = _vectors(column, name, what)
