@@ -2,7 +2,7 @@
 
 python training/signed_study.py --data FOLDER --validation_only
 python training/signed_study.py --data FOLDER --seeds 0,1,2 --output training/results/signed.json
-python training/signed_study.py --data FOLDER --cold_films --attributes --language_model FOLDER --output FILE
+python training/signed_study.py --data FOLDER --attributes --language_model FOLDER --no_ablations --output FILE
 
 A seed is a shuffle of each user's ratings. The primary cell stands in `studies.signed.protocol`.
 """
@@ -14,8 +14,8 @@ import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 # isort: split
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -29,6 +29,7 @@ from llmrec.progress import Stages
 from llmrec.store import cache_folder
 from studies.signed import protocol, study
 
+DESCRIBED = "signed-films"  # the report's name where films are described by more than their texts
 SENTENCE = Path(__file__).parent / "studies" / "signed" / "film.jinja"  # about a film, that a language model goes on with
 
 
@@ -84,15 +85,17 @@ def main(
                 known = np.hstack([text, protocol.attributes(films, world.cold, states)])
                 told = {study.OURS: known, study.NO_STATES: told[study.OURS], study.TEXT: text}
         rows, chosen = study.measure(world, told, seeds, part, stages, not no_ablations, not cold_films)
-        click.echo(f"{protocol.NAME}, {part} users; primary cell: {protocol.PRIMARY[1]} in {protocol.PRIMARY[0]}\n")
-        for metric in (metric for metric in protocol.METRICS if any(row.metric == metric for row in rows)):
+        name = DESCRIBED if attributes else protocol.NAME
+        rows = [replace(row, benchmark=name) for row in rows]
+        click.echo(f"{name}, {part} users; primary cell: {protocol.PRIMARY[1]} in {protocol.PRIMARY[0]}\n")
+        for metric in dict.fromkeys(row.metric for row in rows):  # of cold films there is no NDCG
             better = metric != "log loss"
-            click.echo(f"{metric}\n{table(rows, protocol.NAME, metric, versus='', higher_is_better=better)}\n")
+            click.echo(f"{metric}\n{table(rows, name, metric, versus='', higher_is_better=better)}\n")
         if output is not None:
-            extra: dict[str, Any] = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "attributes": attributes}
-            extra |= {"language_model": language_model and language_model.name}
-            extra |= {"chosen on validation users": chosen}
-            write_report(output, rows, study.aims(rows) | extra)
+            extra: dict[str, object] = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "attributes": attributes}
+            extra["language_model"] = language_model and language_model.name
+            extra["chosen on validation users"] = chosen
+            write_report(output, rows, study.aims(rows) | {"benchmark": name} | extra)
             click.echo(f"written: {output}")
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
