@@ -70,6 +70,7 @@ class TablePath(FilePath):
 EXISTING = FilePath(exists=True, dir_okay=False, path_type=Path)
 TABLE = TablePath(exists=True, path_type=Path)  # a file, a folder, or an address on the hub
 FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
+USERS = click.option("--users", metavar="ID,ID", help="Ids of known users, separated by commas.")
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from llmrec.cli.options import FOLDER, TABLE, event_format_options, format_given, overheard, tell_of, told
+from llmrec.cli.options import FOLDER, TABLE, USERS, event_format_options, format_given, overheard, tell_of, told
 from llmrec.cli.recommending import known_ids, warn_of_strangers
 from llmrec.cli.tables import TABLES, form_of, put, table_options
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--users", metavar="ID,ID", help="Ids of known users, separated by commas.")
+@USERS
 @click.option(
     "--histories",
     type=TABLE,
@@ -63,7 +63,7 @@ def predict(
     Likes and dislikes that are event types are named in the settings of `llmrec fit`:
       signed: {positive: [purchase], negative: [return]}
 
-    A user without any gets what is expected of anybody. The rows are held in memory: name the items where there are many users.
+    A user without any gets the prediction for an average user. The rows are held in memory: with many users name the items.
     """
     if (users is None) == (histories is None):
         raise click.UsageError("give either --users, known by id, or --histories, a table of events.")
@@ -86,7 +86,7 @@ def predict(
         if users is not None:
             asked = known_ids(users, known.first.users)
             if known.first.n_users:  # else the library warns
-                warn_of_strangers(asked, known.knows(Ids(asked)), "what is expected of anybody")
+                warn_of_strangers(asked, known.knows(Ids(asked)), "the prediction for an average user")
         answer = recommender.predict(asked, about, None if reading is None else reading.table, level=level)
     shown = to_arrow(answer, "answer")
     if titles:

@@ -14,6 +14,7 @@ from llmrec.cli.options import (
     EXISTING,
     FOLDER,
     TABLE,
+    USERS,
     event_format_options,
     format_given,
     overheard,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--users", metavar="ID,ID", help="Ids of known users, separated by commas.")
+@USERS
 @click.option(
     "--histories",
     type=TABLE,

@@ -1,4 +1,4 @@
-"""Counts of pairs of items, kept up to date: adding a few takes time by how many they are, not by how many are known."""
+"""Counts of pairs of items, kept up to date: adding a few pairs takes time in proportion to these few alone."""
 
 from __future__ import annotations
 

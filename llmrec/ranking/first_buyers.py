@@ -1,4 +1,4 @@
-"""What the first buyers of a cold item say of it: what else they had, how many they are, and how lately they came.
+"""First buyers of cold items: counts of their other items, of the buyers themselves, and of recent sales.
 
 Kept up to date as events come, at the cost of the events and of their users' histories. An item is cold where nobody had it in
 training; of others nothing is kept here, for their statistics are those that the rankers were fitted with.
@@ -38,7 +38,7 @@ INPUTS = (  # 0 for every item that is not cold
 
 @dataclass(frozen=True, eq=False)
 class FirstBuyers:
-    """What was observed of cold items since training.
+    """Counts of events of cold items that were observed since training.
 
     cold: bool (N,), which items are. sold: float64 (N,), baskets that hold the item, by their weights; 0 for other items.
     recent: float64 (N,), the same with a weight of 2 ** ((time - since) / HALF_LIFE). together: for an item (row) and a cold
@@ -88,8 +88,8 @@ def with_events(known: FirstBuyers, before: Dataset, after: Dataset, fresh: Data
 
 
 def without_users(known: FirstBuyers, theirs: Dataset, observed: Dataset) -> FirstBuyers:
-    """Without what some users added. theirs: their whole histories. observed: of these the events that were observed. `latest`
-    stays, a moment that names nobody."""
+    """Without the events of some users. theirs: their whole histories. observed: the observed events among them.
+    `latest` stays, a moment that names nobody."""
     item, sold, recent = _sales(known, observed)
     nothing = theirs.take(np.zeros(0, np.int64))
     left = np.maximum(_plus(known.sold, item, -sold), 0.0)
@@ -111,7 +111,7 @@ def over_catalogue(known: FirstBuyers, place: np.ndarray) -> FirstBuyers:
 
 @dataclass(frozen=True)
 class ColdWeights:
-    """What the score of a cold item becomes: keep * score + weights @ INPUTS. weights: float64 (6,)."""
+    """The score of a cold item by its first buyers: keep * score + weights @ INPUTS. weights: float64 (6,)."""
 
     keep: float
     weights: np.ndarray

@@ -19,7 +19,7 @@ from llmrec.ranking.groups import Groups
 from llmrec.ranking.ranker import Ranker, rank
 from llmrec.ranking.statistics import ItemStatistics
 
-# what the two fitted rankers read: the transformer's score, and features; and what is told of cold items
+# inputs of the two fitted rankers: the transformer's score and features; then the inputs of cold items
 EVERY_INPUT = ("transformer", *FEATURES, *FOR_BLEND, *first_buyers.INPUTS)
 
 
@@ -66,7 +66,7 @@ class BlendRanker:
     """Ranks by both scores, and by what tells how far to trust either.
 
     weights: over `blend_inputs`. features: names from FEATURES and FOR_BLEND that it reads beside the scores of `counts` and of
-    `transformer`. cold: what the score of a cold item becomes by its first buyers; None where that was not learned.
+    `transformer`. cold: weights of first buyers in the score of a cold item; None where they were not learned.
     """
 
     weights: Ranker

@@ -71,7 +71,7 @@ class ItemStatistics:
     recent_position_popularity: float32 (DATES, len(POSITIONS), N), the same by date. dates: float64 (DATES,), the middle of
         each part, in seconds.
     groups: counts by attributes of the users; None without attributes.
-    buyers: what was observed of cold items since, the only part that `observe` changes; None where nothing was learned of it.
+    buyers: counts of first buyers of cold items, the only part that `observe` changes; None where no weights were learned.
     """
 
     popularity: np.ndarray

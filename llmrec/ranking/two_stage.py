@@ -20,7 +20,7 @@ from llmrec.ranking.ranker import Ranker, Ranking
 from llmrec.ranking.rankers import BlendRanker, CountsRanker, TransformerRanker
 from llmrec.ranking.statistics import ItemStatistics, with_baskets
 
-NOISE = 1e-9  # of a count, after what was added to it was taken off
+NOISE = 1e-9  # rounding of a count to which weights were added and subtracted
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Retrieval:
 
     @property
     def as_fitted(self) -> Retrieval:
-        """Without what was observed."""
+        """Without the events that were observed."""
         known = self.counts.buyers
         counts = self.counts if known is None else replace(self.counts, buyers=nobody_yet(known.cold, known.since))
         return replace(self, counts=counts, observed=None)
@@ -69,7 +69,7 @@ class Retrieval:
         return replace(self, counts=counts, observed=with_baskets(observed, fresh))
 
     def without(self, theirs: Dataset, observed: Dataset) -> Retrieval:
-        """Without what some users added. theirs: their histories. observed: of these the events that were observed."""
+        """Without the events of some users. theirs: their histories. observed: of these the events that were observed."""
         known, counts, left = self.counts.buyers, self.counts, self.observed
         if known is not None:
             counts = replace(counts, buyers=without_users(known, theirs, observed))
@@ -105,7 +105,7 @@ def retrieve(
 
 
 def _of_first_buyers(counts: ItemStatistics, tasks: Tasks, sources: Sources) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Cold items by what was observed of them since training: source, tasks, items."""
+    """Cold items with first buyers or recent sales, as candidates: source, tasks, items."""
     buyers, found = counts.buyers, []
     if buyers is not None and sources.knn_k:
         found.append((TOGETHER, *bought_by_the_same(buyers, counts.popularity, tasks, sources.knn_k)))
@@ -134,13 +134,13 @@ def retrieve_by_attributes(
 
 @dataclass(frozen=True)
 class Rankers:
-    """Two small rankers, one after the other, and what first buyers say of cold items.
+    """Two small rankers, one after the other, and the weights of first buyers of cold items.
 
     counts: over what a dot product does not see; learned from the training users, each half with the counts of the other half.
     blend: over the first one's score and the transformer's; learned from users whom the base was not trained on, because on its
         own training users the transformer is better than it will be on new ones, and would be trusted too much.
     blend_features: names from FEATURES and FOR_BLEND that the blend reads as well.
-    cold: what the score of a cold item becomes by its first buyers; None where that was not learned.
+    cold: weights of first buyers in the score of a cold item; None where they were not learned.
     """
 
     counts: Ranker

@@ -1,11 +1,11 @@
-"""Learning what first buyers say of cold items: training is replayed from a moment on, with the items that were new then, as if
-they had been added and their events observed.
+"""Learning the weights of first buyers of cold items: training is replayed from a moment on, with the items that were new then,
+as if they had been added and their events observed.
 
-Two steps, as for the rankers. What buyers, sales and words come to among the cold items is learned from the purchases of all
-users, since nothing of it is trained: a softmax over the items that were new in the last quarter of the events. How it joins
-the score of the rankers is learned from users whom the base was not trained on, on the newest items as cold items, beside all
-others. In both one set of weights serves items with few and with many buyers: weights for each number of buyers would be told
-the answer's.
+Two steps, as for the rankers. Weights of buyers, sales and words among cold items are learned from the purchases of all users,
+since the base is not part of these inputs: a softmax over the items that were new in the last quarter of the events. The sum
+joins the score of the rankers by weights that are learned from users whom the base was not trained on, with the newest items as
+cold items beside all others. One set of weights serves items with few and with many buyers: weights for each number of buyers
+would leak that of the purchased item.
 
 Axis convention: `T` tasks, `C` candidates of all tasks as a flat list, `F` inputs.
 """
@@ -34,7 +34,7 @@ from llmrec.recommender.cold_items import newest_items
 from llmrec.recommender.settings import Settings
 
 KNOWN = 0.75  # share of the events before the moment from which purchases of cold items are read
-MOMENTS = 20  # at which what is known is brought up to date while training is replayed
+MOMENTS = 20  # at which the counts are brought up to date while training is replayed
 MOST_TASKS, MOST_ITEMS = 3000, 300  # purchases that are learned from, and cold items that each is compared with
 LEAST_TARGETS = 30  # purchases of cold items that either step needs
 RIDGE = 1e-3
@@ -60,7 +60,7 @@ def learn_first_buyers(
     settings: Settings,
     rng: np.random.Generator,
 ) -> tuple[tuple[Rankers, Rankers], str]:
-    """Both pairs of rankers with what first buyers say of cold items, and a line about it; as they are where too few purchases
+    """Both pairs of rankers with weights of first buyers, and a line about them; as they are where too few purchases
     of cold items are there to learn from.
 
     users: int64, those whom the base was not trained on. learned, retrieval: with the newest items as cold items, see
@@ -86,14 +86,14 @@ def learn_first_buyers(
 
 
 def to_be_observed(dataset: Dataset, counts: ItemStatistics) -> ItemStatistics:
-    """The statistics that begin to keep what is observed of cold items from the end of `dataset` on."""
+    """The statistics, ready to count first buyers of cold items from the end of `dataset` on."""
     return replace(counts, buyers=nobody_yet(counts.popularity == 0, float(dataset.time.max(initial=0.0))))
 
 
 def replayed(dataset: Dataset, cold: np.ndarray, edges: np.ndarray) -> Iterator[FirstBuyers]:
     """What is known at each of the moments `edges`, float64 ascending, seconds: events before it, of those after the first.
 
-    cold: bool (N,), items that nobody had before the first moment.
+    cold: bool (N,), items without events before the first moment.
     """
     known = nobody_yet(cold, float(edges[0]))
     yield known

@@ -330,7 +330,7 @@ def gate_and_blend(
     if conditions.tasks is None:
         return gate, every, unseen
     others = np.union1d(split.meta, split.blend)
-    with stages("first buyers", "what they say of cold items") as say:
+    with stages("first buyers", "their weights in the score of cold items") as say:
         pair, told = learn_first_buyers(dataset, others, replace(learned, gate=gate), retrieval, (every, unseen), settings, rng)
         say(told)
     return gate, *pair

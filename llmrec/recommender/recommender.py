@@ -325,10 +325,10 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
         The events also count in the popularity that users without a history are answered by, and popular candidates are taken
         from, as those of `fit` do: baskets that hold the item, by sample weight. The rankers and their features stay as fitted.
-        With `Settings(cold_items=True)` an item that nobody had in `fit` is ranked by its first buyers: what else they had, how
-        many they are and how lately they came; see `llmrec.ranking.first_buyers`. An event that is known already (the same
-        user, item, time and type) is left out, so that what is delivered twice counts once; a model saved without histories
-        cannot tell which events it was fitted on. The time this takes does not grow with the events that are stored of other
+        With `Settings(cold_items=True)` a cold item, without events in `fit`, is ranked by its first buyers: co-occurrence,
+        their number and recent sales; see `llmrec.ranking.first_buyers`. An event that is known already (the same user, item,
+        time and type) is left out, so that an event delivered twice counts once; a model saved without histories cannot tell
+        which events it was fitted on. The time this takes does not grow with the events that are stored of other
         users. Returns what was cleaned or left out. Raises UnknownItemError when no event has an item of the catalogue.
         """
         with self._writing:

@@ -78,7 +78,7 @@ def test_the_ratings_of_a_file_move_a_new_user(films, tmp_path):
 
 def test_mistakes_are_told(films):
     told = run(films / "films", "--users", "3,999", "--items", "i01").stderr
-    assert told.startswith("Warning: 1 of 2 users are not known (999) and get what is expected of anybody")
+    assert told.startswith("Warning: 1 of 2 users are not known (999) and get the prediction for an average user")
     assert "give either --users" in run(films / "films", "--users", 1, "--histories", films / "ratings.csv", code=2).stderr
     assert "['i99'] are not in the catalogue" in run(films / "films", "--users", 1, "--items", "i99", code=2).stderr
     assert (

@@ -1,4 +1,4 @@
-"""What first buyers say of cold items, against loops over the events."""
+"""First buyers of cold items, against loops over the events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `observe` keeps of items that nobody had in training, and how the next answers follow their first buyers."""
+"""`observe` counts the first buyers of cold items, and the next answers follow them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figure of the README: what adapting gains over zero steps, by the number of events, out of the reports."""
+"""The figure of the README: gains of adapting over zero steps, by the number of events, out of the reports."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ PANELS = (
 
 
 def draw(results: Path, path: Path) -> None:
-    """Gains over zero steps with 95% intervals, a panel for each kind; in grey what a simple control reaches beyond them."""
+    """Gains over zero steps with 95% intervals, a panel for each kind; in grey the gain of a simple control."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -104,7 +104,7 @@ def draw(results: Path, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     lines, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(lines[::-1], names[::-1], ncols=3, fontsize=8, frameon=False, loc="outside upper right")
-    figure.suptitle("What adapting gains over zero steps", fontsize=11, x=0.01, ha="left")
+    figure.suptitle("Gains of adapting over zero steps", fontsize=11, x=0.01, ha="left")
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 

@@ -1,4 +1,4 @@
-"""The figure of what adapting gains is drawn from what the reports say."""
+"""The figure of gains is drawn from the reports."""
 
 import json
 from pathlib import Path

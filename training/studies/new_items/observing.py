@@ -1,6 +1,6 @@
 """Young items in the product: `fit` before the cut, `add_items`, then day by day a question before each purchase and `observe`.
 
-Arms are the recommender as it is, and the same one without what first buyers say, which is how it was before `observe` kept it.
+Arms are the recommender as it is, and the same one with first buyers unread, as before `observe` counted them.
 
 Axis convention: `Q` purchases of young items, `P` other purchases, `Y` young items, `N` items.
 """

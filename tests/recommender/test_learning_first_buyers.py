@@ -1,0 +1,64 @@
+"""The weights of first buyers are learned where the buyers of a new item show a taste, and its title does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from llmrec.data.build import build
+from llmrec.data.dataset import Dataset
+from llmrec.ranking.first_buyers import INPUTS
+from llmrec.ranking.statistics import fit_statistics, read_texts
+from llmrec.recommender.first_buyers import learn_among
+
+USERS, OLD, NEW, DAY = 120, 20, 30, 86_400.0
+WORDS = ("red", "blue", "green", "small", "large")
+IDS = [f"o{item:02}" for item in range(OLD)] + [f"x{item:02}" for item in range(NEW)]
+
+
+def tables(taste: bool) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Even users purchase one half of the old items, odd ones the other. Then new items come in three waves, a quarter of all
+    events: each is sold to users of one kind where there is `taste`, to anybody otherwise. Titles say
+    nothing of taste."""
+    rng, rows = np.random.default_rng(0), []
+    for user in range(USERS):
+        old = rng.choice(OLD // 2, 9, replace=False) + user % 2 * (OLD // 2)
+        rows += [(f"u{user}", f"o{item:02}", DAY * day + user) for day, item in enumerate(old)]
+        for wave in range(3):
+            item = NEW // 3 * wave + (2 * rng.integers(5) + user % 2 if taste else rng.integers(10))
+            rows.append((f"u{user}", f"x{item:02}", DAY * (30 + 5 * wave) + 3600 * user))
+    events = dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*rows, strict=True)), strict=True))
+    return events, {"item_id": IDS, "title": [f"{WORDS[place // 2 % 5]} mug" for place in range(len(IDS))]}
+
+
+def learned(dataset: Dataset) -> np.ndarray | None:
+    counts = fit_statistics(dataset, np.arange(dataset.n_users), 1, read_texts(dataset), np.random.default_rng(0))
+    return learn_among(dataset, counts, np.random.default_rng(0))
+
+
+def test_common_buyers_count_where_they_share_a_taste_and_not_where_they_do_not():
+    found = {taste: learned(build(*tables(taste))[0]) for taste in (True, False)}
+    place = INPUTS.index("buyers_knn")
+    assert found[True][place] > 1.0 > 4 * abs(found[False][place])
+
+
+def test_nothing_is_learned_where_nothing_was_new():
+    events, items = tables(True)
+    old = [row for row, item in enumerate(events["item_id"]) if item.startswith("o")]
+    dataset = build({name: [values[row] for row in old] for name, values in events.items()}, items)[0]
+    assert learned(dataset) is None
+
+
+def test_fit_learns_them_and_then_a_new_item_goes_to_those_like_its_buyers(fitting, tiny_settings):
+    settings = replace(tiny_settings, cold_items=True, blend_fraction=0.5, meta_fraction=0.2)
+    rec = fitting(*tables(True), settings=settings)
+    assert rec.state.unseen_rankers.cold is not None
+    rec.add_items({"item_id": ["for even", "for odd"], "title": ["red mug"] * 2})
+    users = [f"u{user}" for user in range(USERS)]
+    rec.observe({"user_id": users[:12], "item_id": ["for even", "for odd"] * 6, "timestamp": [DAY * 50] * 12})
+    answer = rec.recommend(users[12:], items_to_recommend=["for even", "for odd"], k=1)
+    mine = {user: ["for even", "for odd"][number % 2] for number, user in enumerate(users)}
+    right = answer["item_id"] == answer["user_id"].map(mine)
+    assert right.mean() > 0.9
