@@ -50,7 +50,8 @@ def learn_parts(column: pa.ChunkedArray, name: str, what: str, least: int, most:
         if not kept:
             return [], (f"{what}: no word of column {name!r} is in {least} rows, so the column is not read",)
         rare = len(count) - len(kept)
-        said = (f"{what}: {counted(rare, 'word')} of {name!r} in fewer than {least} rows, not read",) if rare else ()
+        why = f"in fewer than {least} rows" if len(kept) < most else f"not among the {most} most frequent"
+        said = (f"{what}: {counted(rare, 'word')} of {name!r} {why}, not read",) if rare else ()
         return [Part(word) for word in sorted(kept)], said
     vectors = _vectors(column, name, what)
     there = vectors[~np.isnan(vectors).any(1)]

@@ -280,10 +280,12 @@ def _pretrained(kind: Any, weights: Weights, options: dict | None = None) -> Any
 
 @contextmanager
 def _told(said: str, remedy: str) -> Iterator[None]:
-    """Raises WeightsError for whatever transformers raises: damaged files lead it to errors of any type."""
+    """Raises WeightsError for all errors of transformers but a lack of memory: damaged files lead it to errors of any type."""
     try:
         with _quiet():
             yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:
         raise WeightsError(f"{said}: {repr(error) if isinstance(error, KeyError) else error}; {remedy}") from error
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec.data.attributes import Encoding, encode, learn_encoding
+from llmrec.data.parts import learn_parts
 from llmrec.errors import SchemaError
 
 GENRES = [["drama", "war"], ["comedy"], ["drama"], None, [], ["drama", " drama", "comedy", "rare"]]
@@ -27,6 +28,13 @@ def test_a_list_of_words_is_a_number_for_each_word_that_enough_rows_have():
     assert found.blocks().shape[1] == encoding.width == 3
     assert "'rare', 'war' was not learned" in notes[0]
     assert encoding.groups == 0 and (found.groups() == -1).all()
+
+
+def test_of_many_words_the_most_frequent_are_read():
+    column = pa.chunked_array([[["a", "b", "c"], ["a", "b"], ["b"], ["c", "a"]]])
+    parts, notes = learn_parts(column, "tags", "items", least=1, most=2)
+    assert [part.part for part in parts] == ["a", "b"]
+    assert notes == ("items: 1 word of 'tags' not among the 2 most frequent, not read",)
 
 
 def test_a_vector_of_any_length_weighs_as_much_as_one_standardised_number():

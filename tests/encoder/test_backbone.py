@@ -270,3 +270,12 @@ def test_a_folder_is_never_looked_for_on_the_hub(tiny_weights, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", connect)
     load_body(tiny_weights)
     load_text(tiny_weights)
+
+
+def test_a_lack_of_memory_is_no_damaged_file(tiny_folders, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("llmrec.encoder.backbone.AutoModel.from_pretrained", full)
+    with pytest.raises(MemoryError):
+        load_body(Weights.folder(tiny_folders["bert"]))
