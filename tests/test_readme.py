@@ -51,7 +51,7 @@ def shop(tmp_path, tiny_folders, monkeypatch):
         ranking_tasks=20,
     )
     monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
-    monkeypatch.setattr(Recommender.__init__, "__defaults__", (None, small, 0))
+    monkeypatch.setattr(Recommender.__init__, "__defaults__", (None, small, 0, None))
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     rng, items = np.random.default_rng(0), ["mug", "tent", "lamp", "soap", "rope", "pan", "bowl", "sock", "pen", "kite"]
@@ -97,7 +97,7 @@ def test_the_quickstart_runs_from_the_wheel_outside_the_checkout(shop, wheel, tm
         *(f"from {kind.__module__} import {kind.__name__}" for kind in kinds),
         f"from llmrec import Recommender, Weights; weights = Weights.folder({Weights.packaged().location!r})",
         "Weights.packaged = staticmethod(lambda: weights)",
-        f"Recommender.__init__.__defaults__ = (None, {small!r}, 0)",
+        f"Recommender.__init__.__defaults__ = (None, {small!r}, 0, None)",
         blocks("python")[0],
     ]
     with zipfile.ZipFile(wheel) as archive:

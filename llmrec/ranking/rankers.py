@@ -154,6 +154,15 @@ def already_read(tasks: Tasks, reading: Reading) -> Read:
     return read
 
 
+def checked_ranker(ranker: CandidateRanker | None) -> CandidateRanker | None:
+    """Raises DataError for what is no object with `score`, such as a class; None passes."""
+    if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
+        raise DataError(
+            f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
+        )
+    return ranker
+
+
 def checked_scores(ranker: CandidateRanker, tasks: Tasks, candidates: Candidates) -> np.ndarray:
     """`ranker.score` as float32 (C,), not asked where there is no candidate.
 

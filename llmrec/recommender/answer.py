@@ -59,7 +59,7 @@ class Request:
 
     k: items for each user. filter_viewed: leave out items of the history. allowed: bool (N,), items that may be recommended;
     None for all. Of these an answer gives what is offered, see `State.offered`. steps: inner steps on each support, 0 for the
-    initialisation; None for as many as the gate says. ranker: orders the candidates in place of the fitted rankers. context:
+    initialisation; None for as many as the gate says. ranker: orders the candidates in place of all fitted rankers. context:
     one row, what is known of the request; None for nothing. adapter: reads every history, in place of one that is adapted to
     it; `steps` then says nothing. rules: of the shop. avoid_disliked: whether the order also goes by how likely
     candidates are liked.
@@ -248,6 +248,8 @@ def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
         value = checked_scores(fitted if request.ranker is None else request.ranker, tasks, found)
     if request.avoid_disliked:
         value = value + log_likes(state, tasks, found)
+    if state.reranker is not None and request.ranker is None:
+        value = state.reranker.rerank(tasks, found, value, request.filter_viewed)
     return _best(state, tasks, reading, found, value, request, took)
 
 

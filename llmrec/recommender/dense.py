@@ -20,11 +20,12 @@ def ranked_scores(
     over: Callable[[ItemStatistics, Read], CandidateRanker],
     tasks: Tasks,
     allowed: np.ndarray | None = None,
+    rerank: Callable[[Tasks, Candidates, np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Scores float32 (T, N) that order the catalogue as an answer does: candidates by a ranker, all other items after them.
 
     over: the ranker, from item statistics and a way to read, such as `Rankers.over`. allowed: bool (N,), items that may be
-        candidates; None for all.
+        candidates; None for all. rerank: the scores (C,) of the candidates after a third stage; None without one.
     Beside the table a batch of tasks is held at a time. Where the index is approximate, an answer that reaches beyond the
     candidates may go on with other items than this table.
     """
@@ -34,6 +35,7 @@ def ranked_scores(
         reading = read(part)
         found = retrieve(retrieval, part, reading.vectors, retrieval.sources, allowed)
         value = checked_scores(over(retrieval.counts, already_read(part, reading)), part, found)
+        value = value if rerank is None else rerank(part, found, value)
         out[first : first + len(part)] = ranked(found, value, reading.table())
         first += len(part)
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def chain_scores(
     allowed: np.ndarray | None = None,
     read: Read | None = None,
 ) -> np.ndarray:
-    """Scores float32 (T, N) of the whole chain, as `recommend` ranks: adapters, candidates, rankers.
+    """Scores float32 (T, N) of the whole chain, as `recommend` ranks: adapters, candidates, rankers, reranker.
 
     steps: inner steps for everybody; None for as many as the gate says. filter_viewed: items of the history are no candidates;
         they still have a score, which the caller must mask. allowed: bool (N,), items that may be candidates; None for all.
@@ -92,7 +93,8 @@ def chain_scores(
     """
     retrieval = replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=not filter_viewed))
     over, may = state.rankers_for(filter_viewed).over, state.allowing(allowed)
-    return ranked_scores(read or state.adapting.reader(steps), retrieval, over, tasks, may)
+    rerank = None if state.reranker is None else partial(state.reranker.rerank, filter_viewed=filter_viewed)
+    return ranked_scores(read or state.adapting.reader(steps), retrieval, over, tasks, may, rerank)
 
 
 def scores_by_attributes(state: State, tasks: Tasks, allowed: np.ndarray | None = None) -> np.ndarray:

@@ -22,7 +22,7 @@ from llmrec.meta.inner import Initialisation
 from llmrec.pretraining.loop import Pretrained, pretrain
 from llmrec.progress import Stages
 from llmrec.ranking.ranker import Ranker
-from llmrec.ranking.rankers import already_read
+from llmrec.ranking.rankers import CandidateRanker, already_read
 from llmrec.ranking.statistics import extent, fit_statistics
 from llmrec.ranking.two_stage import Rankers
 from llmrec.recommender.adapting import adapting
@@ -54,6 +54,7 @@ from llmrec.recommender.pipeline import (
     with_long_supports,
 )
 from llmrec.recommender.predicting import learn_signed
+from llmrec.recommender.reranking import learn_reranker
 from llmrec.recommender.run import BASE, Run, found_done, planned
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
@@ -104,15 +105,17 @@ def fit(
     cache: Path | None,
     minutes: float | None = None,
     run: Run = Run(),  # noqa: B008  (frozen)
+    ranker: CandidateRanker | None = None,
 ) -> State:
     """Train everything on all users of `dataset`.
 
-    minutes: shorten training so that it takes about so long here; None for no limit. run: where it leaves checkpoints.
+    minutes: shorten training so that it takes about so long here; None for no limit. run: where it leaves checkpoints. ranker:
+    of one's own, beside the chain; see `learn_reranker`.
     Raises DataError when no history is long enough to learn from, and for a device that is not here; ArtefactError for
     checkpoints of another run.
     """
     base = fit_base(dataset, weights, settings, seed, stages, cache, minutes, run)
-    return fit_rest(dataset, base, seed, stages, run)
+    return fit_rest(dataset, base, seed, stages, run, ranker)
 
 
 def fit_base(
@@ -227,8 +230,10 @@ def fit_rest(
     seed: int,
     stages: Stages,
     run: Run = Run(),  # noqa: B008  (frozen)
+    ranker: CandidateRanker | None = None,
 ) -> State:
-    """Everything above a trained base: counts, index, initialisation, rankers. run: where meta-learning leaves checkpoints."""
+    """Everything above a trained base: counts, index, initialisation, rankers. run: where meta-learning leaves checkpoints.
+    ranker: as in `fit`."""
     model, settings, split, rng = trained.model, trained.settings, trained.split, trained.rng
     newest = newest_items(dataset, split.blend) if settings.cold_items else None
     if settings.cold_items:
@@ -250,6 +255,12 @@ def fit_rest(
     conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
     rest = counted[0], counted[-1], settings
     gate, rankers, unseen = gate_and_blend(dataset, split, conditions, *rest, seed, rng, stages)
+    reranker = None
+    if ranker is not None:
+        drawn = np.random.default_rng([seed, 1])  # of its own, so that all else is as without a ranker
+        tasks = ranking_tasks(dataset, split.blend, settings, drawn) if conditions.tasks is None else conditions.tasks
+        read, pair = replace(conditions.learned, gate=gate).reader(), (rankers, unseen)
+        reranker = learn_reranker(ranker, tasks, read, conditions.retrieval, pair, settings.sources.repeats, seed, stages)
     by_attributes = None
     if dataset.user_attributes is not None:
         with stages("attributes", f"how to rank by them: {', '.join(dataset.user_attributes.encoding.names)}"):
@@ -266,6 +277,7 @@ def fit_rest(
     parts = model, items, init, retrieval, rankers, unseen, dataset.catalogue, known
     signed = learn_signed(dataset, model.text.cpu().numpy(), settings, seed, stages)
     state = State(settings, *parts, gate, seed=seed, core=core, signed=signed, templates=fitted_templates(settings))
+    state = replace(state, reranker=reranker)
     if dataset.user_attributes is None:
         return state
     return replace(state, people=UserTable(dataset.users, dataset.user_attributes), by_attributes=by_attributes)
@@ -288,6 +300,7 @@ def with_initialisation(
     conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
     parts = conditions, state.rankers.counts, state.unseen_rankers.counts, settings
     gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.seed, rng, stages)
+    state = replace(state, reranker=None)  # its weight was learned beside the old ones
     return replace(state, settings=settings, init=init, core=None, gate=gate, rankers=rankers, unseen_rankers=unseen)
 
 

@@ -15,11 +15,14 @@ from llmrec.data.clean import Cleaning, CleaningReport
 from llmrec.data.context import request_context
 from llmrec.data.dataset import Dataset
 from llmrec.data.ids import Ids
+from llmrec.data.numbers import check_seed
 from llmrec.data.report import losses
 from llmrec.data.requests import as_ids, check_users
 from llmrec.data.user_tables import UserTable, is_table, read_user_table
+from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, DataLossWarning, IgnoredInputWarning, MissingHistoriesWarning, TrainedUsersWarning
 from llmrec.progress import LOGGER
+from llmrec.recommender.settings import Settings
 from llmrec.recommender.state import State
 
 
@@ -192,3 +195,15 @@ def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None, st
             MissingHistoriesWarning,
             stacklevel=stacklevel,
         )
+
+
+def check_parts(weights: Any, settings: Any, seed: Any) -> None:
+    """Raises DataError for what a `Recommender` cannot be made with."""
+    if weights is not None and not isinstance(weights, Weights):
+        raise DataError(
+            f"weights is {weights!r}, expected a Weights; say Weights.folder(path) for a folder on this machine, "
+            "Weights.hub(name) for a name on the Hugging Face hub, or leave it out for the packaged MiniLM"
+        )
+    if not isinstance(settings, Settings):
+        raise DataError(f"settings is {settings!r}, expected a Settings, such as Settings(); leave it out for the default")
+    check_seed(seed)

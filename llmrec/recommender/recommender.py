@@ -20,27 +20,30 @@ from llmrec.data.known import as_observed
 from llmrec.data.merge import check_kinds
 from llmrec.data.numbers import check_number, check_seed, check_whole
 from llmrec.data.report import losses
-from llmrec.data.requests import (
-    allowed_items,
-    check_count,
-    checked_steps,
-    warn_if_short,
-)
+from llmrec.data.requests import allowed_items, check_count, checked_steps, warn_if_short
 from llmrec.data.user_tables import UserTable, fit_user_table
 from llmrec.encoder.threads import spinning_note
 from llmrec.encoder.weights import Weights
-from llmrec.errors import AdapterError, DataError, ShortHistoriesError
+from llmrec.errors import DataError, ShortHistoriesError
 from llmrec.hub import fetched
 from llmrec.index.forks import check_process
 from llmrec.metrics.report import Result
 from llmrec.pretraining.callbacks import TrainerCallback, checked_callbacks
 from llmrec.progress import Stages
-from llmrec.ranking.rankers import CandidateRanker
+from llmrec.ranking.rankers import CandidateRanker, checked_ranker
 from llmrec.recommender.answer import Request, answer_under_rules, as_table
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
 from llmrec.recommender.fit import fit
-from llmrec.recommender.given import asked_by, attributes_of, context_of, events_of, events_to_evaluate, user_table
+from llmrec.recommender.given import (
+    asked_by,
+    attributes_of,
+    check_parts,
+    context_of,
+    events_of,
+    events_to_evaluate,
+    user_table,
+)
 from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.portable import Portable
 from llmrec.recommender.predicting import Predicting
@@ -53,7 +56,7 @@ from llmrec.recommender.shared import Shared
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
 from llmrec.recommender.upkeep import Upkeep
-from llmrec.recommender.user_adapter import UserAdapter
+from llmrec.recommender.user_adapter import UserAdapter, check_adapter
 from llmrec.rules.answers import pins_shown, shortage, warn_of_rules
 from llmrec.rules.rules import Rules, checked_rules
 from llmrec.store import cache_folder
@@ -62,7 +65,9 @@ from llmrec.store import cache_folder
 class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
     """Learns from events, recommends to users it knows, and to histories it has never seen.
 
-    weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random.
+    weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random. ranker:
+    any object with `score(tasks, candidates)`, such as `LLMRanker`, which moves the first 20 items of each answer; `fit` learns
+    its weight on held-out users, 0 where it does not help.
     report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. held_out: the users whom the last `fit` was
     told not to train on; None without any, and after loading. Copies, also deep ones, are independent.
 
@@ -71,18 +76,15 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
     >>> recommender.recommend(histories=clicks_of_new_people)     # doctest: +SKIP
     """
 
-    def __init__(self, weights: Weights | None = None, settings: Settings = Settings(), seed: int = 0):  # noqa: B008 (frozen)
-        if weights is not None and not isinstance(weights, Weights):
-            raise DataError(
-                f"weights is {weights!r}, expected a Weights; say Weights.folder(path) for a folder on this machine, "
-                "Weights.hub(name) for a name on the Hugging Face hub, or leave it out for the packaged MiniLM"
-            )
-        if not isinstance(settings, Settings):
-            raise DataError(f"settings is {settings!r}, expected a Settings, such as Settings(); leave it out for the default")
-        check_seed(seed)
-        self.weights = weights
-        self.settings = settings
-        self.seed = seed
+    def __init__(
+        self,
+        weights: Weights | None = None,
+        settings: Settings = Settings(),  # noqa: B008 (frozen)
+        seed: int = 0,
+        ranker: CandidateRanker | None = None,
+    ):
+        check_parts(weights, settings, seed)
+        self.weights, self.settings, self.seed, self.ranker = weights, settings, seed, checked_ranker(ranker)
         self.report: CleaningReport | None = None
         self.held_out: Dataset | None = None
         self._state: State | None = None
@@ -194,7 +196,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         stages.say(f"settings: {said or 'the defaults'}; seed {self.seed}; threads: {torch.get_num_threads()}")
         try:
             weights, cache = self.weights or Weights.packaged(), cache_folder()
-            state = fit(dataset, weights, self.settings, self.seed, stages, cache, minutes, run)
+            state = fit(dataset, weights, self.settings, self.seed, stages, cache, minutes, run, self.ranker)
         except ShortHistoriesError as error:
             lost = losses(report.steps) if report else ()
             raise ShortHistoriesError(". ".join([str(error), *lost])) from error
@@ -244,7 +246,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         columns: names in `histories`, as in `fit`. steps: of the adapter on each history: "auto" takes as many as the gate
             found worth taking, a number so many for everybody, 0 none. With `Settings(adapter="auto")` a number is of LoRA's
             gradient steps, unless the gate chose nothing but the core. titles: add the column `title` of the items.
-        ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of the fitted rankers; see
+        ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of all that were fitted; see
             docs/write_your_own_ranker.md.
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
             them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
@@ -264,18 +266,8 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         """
         check_count(k)
         how = checked_steps(steps)
-        if adapter is not None and how is not None:
-            raise DataError("steps: expected none beside adapter, which has taken its own; leave one of the two out")
-        if adapter is not None and not isinstance(adapter, UserAdapter):
-            raise AdapterError(
-                f"adapter is {adapter!r}, expected what adapt gives; load a saved one by UserAdapter.from_pretrained(folder, "
-                "recommender)"
-            )
-        if ranker is not None and (isinstance(ranker, type) or not callable(getattr(ranker, "score", None))):
-            raise DataError(
-                f"ranker is {ranker!r}; expected an object with score(tasks, candidates), see docs/write_your_own_ranker.md"
-            )
-        state = self.state
+        check_adapter(adapter, how)
+        ranker, state = checked_ranker(ranker), self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
         asked = asked_by(state, users, histories, columns, self._frame, "recommend")
         here = context_of(state, context)
@@ -378,18 +370,26 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, seed: int = 0, device: str = "cpu", revision: str | None = None, token: str | None = None
+        cls,
+        folder: str | Path,
+        seed: int = 0,
+        device: str = "cpu",
+        revision: str | None = None,
+        token: str | None = None,
+        ranker: CandidateRanker | str | Path | None = None,
     ) -> Recommender:
         """Load what `save_pretrained` saved onto a device, wherever it was made; the index too, where faiss can use that one.
 
         folder: on this machine, or where there is none, a name on the Hugging Face hub such as "name/shop", with its revision;
-            see `llmrec.hub.fetched`.
-        Answers come in the type of frame that they came in before saving, or as pyarrow tables without that library.
-        Raises ArtefactError when a byte of it has changed since, DataError for a device that is not available.
+            see `llmrec.hub.fetched`. ranker: the object that it was fitted with, or the path of the weights of its language
+            model, a folder or a GGUF file; None for the place that they had.
+        Answers come in the type of frame that they came in before saving, or as pyarrow tables without that library. Raises
+        ArtefactError when a byte of it has changed since, DataError for a device that is not available, and for another ranker
+        WeightsError, TemplateError or ArtefactError.
         """
         check_process()
         here = fetched(folder, revision, token)
-        state = load_state(here, device)
-        recommender = cls(settings=state.settings, seed=seed)
+        state = load_state(here, device, ranker)
+        recommender = cls(None, state.settings, seed, None if state.reranker is None else state.reranker.ranker)
         recommender._state, recommender._frame, recommender._folder = state, empty_frame(state.frame), here
         return recommender

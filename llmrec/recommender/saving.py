@@ -39,10 +39,12 @@ from llmrec.models.text_match import Vocabulary
 from llmrec.ranking.first_buyers import ColdWeights, from_arrays, to_arrays
 from llmrec.ranking.groups import Groups
 from llmrec.ranking.ranker import Ranker
+from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import ItemStatistics
 from llmrec.ranking.text_cca import Flow
 from llmrec.ranking.two_stage import Rankers
 from llmrec.recommender.pipeline import check_settings, frozen_items, new_retrieval
+from llmrec.recommender.saved_reranker import loaded_reranker, saved_reranker
 from llmrec.recommender.settings import Settings
 from llmrec.recommender.settings_file import filled
 from llmrec.recommender.shop_format import loaded_format, saved_format
@@ -148,14 +150,17 @@ def save_state(folder: Path, state: State, histories: bool, also: Callable[[Path
         meta["item_attributes"] = asdict(state.catalogue.attributes.encoding)
     if state.signed is not None:
         meta["signed"] = to_parts(state.signed)[1]
+    if state.reranker is not None:
+        meta["reranker"] = saved_reranker(state.reranker)
     write_folder(folder, write, KIND, meta)
 
 
-def load_state(folder: Path, device: str) -> State:
+def load_state(folder: Path, device: str, ranker: CandidateRanker | str | Path | None = None) -> State:
     """Read a state back; the index is built anew from the vectors, and searched as it was tuned before.
 
     Raises ArtefactError for any byte that has changed and for a folder that a newer llmrec saved, DataError for a device that
-    is not available, TemplateError where a template is another one than it was fitted with.
+    is not available, TemplateError where a template is another one than it was fitted with; `ranker` is for `loaded_reranker`
+    and raises as there.
 
     Where it was made does not matter: everything goes to `device`, the index too if faiss can use that, unless it was kept
     on the CPU on purpose.
@@ -250,6 +255,7 @@ def load_state(folder: Path, device: str) -> State:
         table_format=loaded_format(meta.get("table_format")),  # nor this
         signed=from_parts(_under(arrays, "signed."), meta["signed"]) if "signed" in meta else None,
         templates=templates,  # nor these
+        reranker=loaded_reranker(meta.get("reranker"), folder, device, ranker),
     )
 
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from pathlib import Path
 
 from llmrec.hub import push
+from llmrec.recommender.saved_reranker import warn_if_own
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
 from llmrec.store import located
@@ -27,7 +28,10 @@ class Shared:
         histories: also the users' events. Left out by default: one person's trained base and initialisation serve another.
             Users asked by id are then not known after loading; how popular items are, also by events observed since `fit`, is
             saved all the same, as counts over all users. Texts beside an older save, such as README.md, stay.
+        Of an `LLMRanker` place and hash of the weights are saved, not the weights. An IgnoredInputWarning names a ranker of
+        another kind, which is passed again to `from_pretrained`.
         """
+        warn_if_own(self.state.reranker)
         save_state(Path(folder), self.state, histories)
         self._folder = located(folder)
 
@@ -45,4 +49,5 @@ class Shared:
         for. private, token, revision and errors: see `llmrec.hub.push`. Returns the address of the commit.
         """
         state, folder = self.state, self._folder
+        warn_if_own(state.reranker)
         return push(lambda to: save_state(to, state, histories), repo_id, folder, private, token, revision)

@@ -20,6 +20,7 @@ from llmrec.meta.user_core import UserCore
 from llmrec.models.text_match import Vocabulary
 from llmrec.prompts import Template, load_template
 from llmrec.ranking.ranker import Ranker
+from llmrec.ranking.reranker import Reranker
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.pipeline import new_index
@@ -49,6 +50,7 @@ class State:
     table_format: how the shop writes its files, as far as `saved_format` keeps it; None where that is not known.
     signed: what was learned of likes and dislikes; None where the events had too few of them.
     templates: of item texts and of histories, as it was fitted with; None where it was saved before they were kept.
+    reranker: orders the first candidates of an answer anew; None where there is none, or no weight of it helped.
     """
 
     settings: Settings
@@ -74,6 +76,7 @@ class State:
     table_format: TableFormat | None = None
     signed: Beliefs | None = None
     templates: tuple[Template, Template] | None = None
+    reranker: Reranker | None = None
 
     @property
     def histories(self) -> Dataset:

@@ -25,10 +25,12 @@ def saved_templates(templates: tuple[Template, Template] | None) -> dict[str, di
     """As JSON values: name, version, SHA-256 and text of each."""
     if templates is None:
         return None
-    return {
-        part: {"name": one.name, "version": one.version, "sha256": one.sha256, "text": one.text}
-        for part, one in zip(PARTS, templates, strict=True)
-    }
+    return {part: template_facts(one) for part, one in zip(PARTS, templates, strict=True)}
+
+
+def template_facts(template: Template) -> dict[str, Any]:
+    """As JSON values: name, version, SHA-256 and text."""
+    return {"name": template.name, "version": template.version, "sha256": template.sha256, "text": template.text}
 
 
 def loaded_templates(
@@ -41,14 +43,21 @@ def loaded_templates(
     """
     if saved is None:
         return None
-    found = []
-    for part, name in zip(PARTS, (settings.item_template, settings.history_template), strict=True):
-        kept = saved[part]
-        now = load_template(name) if is_there(name) else Template(kept["text"], f"{folder}, {part}_template")
-        if now.sha256 != kept["sha256"]:
-            raise TemplateError(_different(kept, now, part, folder))
-        found.append(now)
-    return found[0], found[1]
+    item, history = PARTS
+    return (
+        loaded_template(saved[item], settings.item_template, item, folder),
+        loaded_template(saved[history], settings.history_template, history, folder),
+    )
+
+
+def loaded_template(kept: Mapping[str, Any], now: Template | str, part: str, folder: Path) -> Template:
+    """The template that `template_facts` kept. now: what stands for it today, or its name or path. Raises TemplateError as
+    `loaded_templates`."""
+    if isinstance(now, str):
+        now = load_template(now) if is_there(now) else Template(kept["text"], f"{folder}, {part}_template")
+    if now.sha256 != kept["sha256"]:
+        raise TemplateError(_different(kept, now, part, folder))
+    return now
 
 
 def _different(kept: Mapping[str, Any], now: Template, part: str, folder: Path) -> str:

@@ -145,3 +145,14 @@ def _check_base(base: str, adapting: Adapting, what: str) -> None:
             f"{what}: belongs to the base {base[:12]}…, this one is {own[:12]}…; use it with the recommender that it was "
             "adapted by"
         )
+
+
+def check_adapter(adapter: Any, steps: int | None) -> None:
+    """Raises AdapterError for what is no adapter, and DataError where `steps` are asked for beside one."""
+    if adapter is not None and steps is not None:
+        raise DataError("steps: expected none beside adapter, which has taken its own; leave one of the two out")
+    if adapter is not None and not isinstance(adapter, UserAdapter):
+        raise AdapterError(
+            f"adapter is {adapter!r}, expected what adapt gives; load a saved one by UserAdapter.from_pretrained(folder, "
+            "recommender)"
+        )

