@@ -45,7 +45,7 @@ WORDS = " Items that shoppers of one shop took"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is learned, and from what. r, n_blocks: of LoRA, in the last blocks; 0 for none. n_tokens: of the soft prompt; 0 for
+    """Size and data of the adapter. r, n_blocks: of LoRA, in the last blocks; 0 for none. n_tokens: of the soft prompt; 0 for
     none. users: how many teach, each by the last item of the training part. negatives: beside it. template: its name."""
 
     r: int
@@ -67,9 +67,10 @@ def run(
     with stages("read and clean", str(tables[0])) as say:
         dataset, _ = build(*tables, seed=seed)
         say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
-    tasks, rng = leave_last_out(dataset).validation, np.random.default_rng(seed)  # the last item of all stays for a test
-    tasks = tasks.take(rng.permutation(len(tasks))[: plan.users])
-    found = drawn_candidates(tasks, np.bincount(dataset.item, minlength=dataset.n_items), plan.negatives, rng)
+    cut, rng = leave_last_out(dataset), np.random.default_rng(seed)  # the last item of each user stays for a test
+    tasks = cut.validation.take(rng.permutation(len(cut.validation))[: plan.users])
+    popularity = np.bincount(cut.train.item, minlength=dataset.n_items)
+    found = drawn_candidates(tasks, popularity, plan.negatives, rng)
     with stages("choices", f"{len(tasks):,} users") as say:
         choices = LLMRanker(loaded, load_template(plan.template), plan.max_history).choices(tasks, found)
         say(f"{len(choices):,} choices, {int(choices.tokens.sum()):,} tokens")
@@ -137,10 +138,10 @@ def main(
     report_to: str,
     cpu: bool,
 ) -> None:
-    """Train LoRA, a soft prompt or both on what users took among some items, by `llmrec.meta.learn_choices.fit_adapter`.
+    """Train LoRA, a soft prompt or both on choices of users among some items, by `llmrec.meta.learn_choices.fit_adapter`.
 
-    Each user's last item but one is what was taken; the last one is read by nobody, so that it can be a test. Give the same
-    command again after a kill: it goes on from the last checkpoint.
+    Each user's last item but one is the one taken. The last one is not read, also not in popularity, so it can be a test.
+    Give the same command again after a kill: it goes on from the last checkpoint.
     """
     plan = Plan(r, n_blocks, n_tokens, users, negatives, max_history, template)
     settings = JointSettings(max_steps, batch_size, learning_rate)
