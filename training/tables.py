@@ -16,7 +16,7 @@ from llmrec.demo import story
 from llmrec.metrics.report import Result, read_rows, table
 from pages import gains, overview
 from pages.demonstration import tables
-from pages.overview import DEFAULT, RECIPE
+from pages.overview import RECIPE
 from pages.tree import tree
 from studies.adaptation.readme import readme as adaptation
 
@@ -45,8 +45,8 @@ def demo(report: Path) -> str:
 
 
 def benchmark(report: Path) -> str:
-    """The lines for a benchmark: the table of its primary metric, in which the default stands where it was measured, and its
-    primary cell in words."""
+    """The lines for a benchmark: the table of its primary metric, in which the default and `Settings.best()` stand where they
+    were measured, and its primary cell in words."""
     extra, rows = json.loads(report.read_text(encoding="utf-8")), read_rows(report)
     name, metric = extra["benchmark"], extra["primary"]["metric"]
     sign = -1 if metric in ERRORS else 1
@@ -64,17 +64,16 @@ def benchmark(report: Path) -> str:
         + ("." if not missed else "; missed: " + ", ".join(_missed(aim, metric) for aim in missed) + "."),
         *(["Under 500 users, exploratory: " + ", ".join(extra["exploratory"]) + "."] if extra.get("exploratory") else []),
         "",
-        table([*rows, *_default(report)], name, metric, higher_is_better=sign > 0),
+        table([*rows, *_by_settings(report)], name, metric, higher_is_better=sign > 0),
     ]
     return "\n".join(lines)
 
 
-def _default(report: Path) -> list[Result]:
-    """What `Recommender().fit` came to on the benchmark of a report."""
-    there = RESULTS / "default" / report.name
-    if there == report or not there.exists():
-        return []
-    return [row for row in read_rows(there) if row.method == DEFAULT and not row.versus]
+def _by_settings(report: Path) -> list[Result]:
+    """What `Recommender(settings).fit` came to on the benchmark of a report, by default and by `Settings.best()`."""
+    there = [RESULTS / folder / report.name for folder in ("default", "best")]
+    found = [row for one in there if one != report and one.exists() for row in read_rows(one)]
+    return [row for row in found if row.method.startswith("Recommender, ") and not row.versus]
 
 
 def recognition(report: Path) -> str:

@@ -11,7 +11,7 @@ Axis convention: `B` choices, `C` candidates of all of them, `U` users or scenes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,7 +110,7 @@ def choice_loss(language_model: LanguageModel, choices: TitleChoices, n_blocks: 
     n_blocks: as of `LanguageAdapter.n_blocks`. States below are read once, here. Differentiable once, see `choice_gradient`.
     Raises DataError where no choice is given.
     """
-    parts, device = _read(language_model, choices, n_blocks), language_model.device
+    parts, device = list(_read(language_model, choices, n_blocks)), language_model.device
 
     def loss(value: LanguageAdapter) -> Tensor:
         users = len(value)
@@ -135,14 +135,24 @@ def choice_loss(language_model: LanguageModel, choices: TitleChoices, n_blocks: 
 
 def choice_scores(language_model: LanguageModel, choices: TitleChoices, value: LanguageAdapter) -> list[np.ndarray]:
     """Scores float32 (C_b,) of each choice's candidates under the values of U owners, or of one for all."""
-    found: dict[int, np.ndarray] = {}
+    return scores_of_each(language_model, choices, [value])[0]
+
+
+def scores_of_each(
+    language_model: LanguageModel, choices: TitleChoices, values: Sequence[LanguageAdapter]
+) -> list[list[np.ndarray]]:
+    """`choice_scores` under each of several values, at least one; states below the blocks that they adapt are read once."""
+    depths = [value.n_blocks(language_model) for value in values]
+    n_blocks = None if None in depths else max(depth for depth in depths if depth is not None)
+    found: list[dict[int, np.ndarray]] = [{} for _ in values]
     with torch.no_grad():
-        for part in _read(language_model, choices, value.n_blocks(language_model)):
+        for part in _read(language_model, choices, n_blocks):
             owner = torch.from_numpy(choices.owner[part.index]).to(language_model.device)
-            scores = _scores(language_model, choices, part, value if len(value) == 1 else value.take(owner))
             stops = np.cumsum([len(choices.taken[i]) for i in part.index])[:-1]
-            found |= dict(zip(part.index.tolist(), np.split(scores.cpu().numpy(), stops), strict=True))
-    return [found[place] for place in range(len(choices))]
+            for value, mine in zip(values, found, strict=True):
+                scores = _scores(language_model, choices, part, value if len(value) == 1 else value.take(owner))
+                mine |= dict(zip(part.index.tolist(), np.split(scores.cpu().numpy(), stops), strict=True))
+    return [[mine[place] for place in range(len(choices))] for mine in found]
 
 
 def _scores(language_model: LanguageModel, choices: TitleChoices, part: _Part, value: LanguageAdapter) -> Tensor:
@@ -163,11 +173,11 @@ def _table(part: _Part, scores: Tensor) -> Tensor:
     return table.index_put((part.rows.row, part.column), scores)
 
 
-def _read(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | None) -> list[_Part]:
+def _read(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | None) -> Iterator[_Part]:
     """The choices in parts, alike lengths together, read up to the last `n_blocks` blocks."""
     if not len(choices):
         raise DataError("choices: expected at least one, got none; give tasks whose candidates hold what was taken")
-    found, device = [], language_model.device
+    device = language_model.device
     for index in _alike(choices.tokens, TOKENS // max(1, language_model.n_blocks if n_blocks is None else n_blocks)):
         rows = read_below(language_model, [choices.rows[i] for i in index], n_blocks)
         offset = torch.from_numpy(np.concatenate([choices.offset[i] for i in index])).to(device)
@@ -175,8 +185,7 @@ def _read(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | 
         hit = [np.flatnonzero(choices.taken[i]) for i in index]
         choice = np.repeat(np.arange(len(index)), [len(places) for places in hit])
         places = [torch.from_numpy(part).to(device) for part in (np.concatenate(hit), choice)]
-        found.append(_Part(rows, index, offset, column, *places))
-    return found
+        yield _Part(rows, index, offset, column, *places)
 
 
 def _alike(tokens: np.ndarray, most: int) -> list[np.ndarray]:

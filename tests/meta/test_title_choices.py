@@ -19,7 +19,7 @@ from llmrec.meta import resumable, title_choices
 from llmrec.meta.inner import adapt, initialisation
 from llmrec.meta.learn_choices import JointSettings, SceneDraw, choice_episode, fit_adapter, meta_fit_adapter
 from llmrec.meta.outer import OuterSettings, query_path
-from llmrec.meta.title_choices import TitleChoices, calibrated, choice_loss, choice_scores, joined
+from llmrec.meta.title_choices import TitleChoices, calibrated, choice_loss, choice_scores, joined, scores_of_each
 from llmrec.pretraining.processes import Processes
 
 WARM, COLD = ([3], [4, 6]), ([5], [7, 9])  # titles of two kinds
@@ -50,6 +50,14 @@ def scene(warm: bool, count: int, seed: int, owner: int = 0) -> TitleChoices:
 
 def hits(scores: list[np.ndarray], choices: TitleChoices) -> float:
     return float(np.mean([mine[one].max() > mine[~one].max() for mine, one in zip(scores, choices.taken, strict=True)]))
+
+
+def test_several_adapters_side_by_side_score_as_each_alone(model):
+    choices = joined([scene(True, 3, 1), scene(False, 2, 2)])
+    values = [start(model, "lora", b_std=0.3), start(model, "soft"), start(model, "both", seed=1, b_std=0.3)]
+    for value, together in zip(values, scores_of_each(model, choices, values), strict=True):
+        for mine, wanted in zip(together, choice_scores(model, choices, value), strict=True):
+            np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["lora", "soft", "both"])
