@@ -4,8 +4,9 @@ Axis convention: `N` rows (users, requests), `B` columns, `W` floats of all bloc
 
 A column of text, of flags or of a few whole numbers becomes levels: a block of 0/1 columns. Other numbers become their
 standardised value and their quarter. A row belongs to one group of each column that is known of it: its level, or its quarter.
-A column of lists becomes a number for each of their parts, see `llmrec.data.parts`, and puts no row into a group. What is
-missing is 0 in every block and 0 in the mask, and so is a level that too few rows had, or that came later.
+A column of lists, or of cells with several values, becomes a number for each of their parts, see `llmrec.data.parts`, and puts
+no row into a group. What is missing is 0 in every block and 0 in the mask, and so is a level that too few rows had, or that
+came later.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pyarrow as pa
 from llmrec.data.files import FLAGS, levels_or_numbers, without_markers
 from llmrec.data.frames import coded, is_number, is_text
 from llmrec.data.ids import tidy
-from llmrec.data.parts import Part, is_list, learn_parts, read_parts
+from llmrec.data.parts import Part, is_list, learn_parts, read_parts, split_cells
 from llmrec.data.report import counted
 from llmrec.data.values import numbers
 from llmrec.errors import SchemaError
@@ -173,19 +174,26 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
     what: the table in messages, such as "users". least: rows that a level needs.
     A column that holds nothing, or no level of enough rows, is left out and noted.
     A column of text is read as `files.levels_or_numbers` does: "NULL", "-" and the like are missing, and numbers are numbers.
+    Cells with several values, such as "Comedy|Drama", are split, see `parts.split_cells`.
     Raises SchemaError, which names the column, for dates and other values that are neither text, flags, numbers nor lists, for
     numbers so large that their mean or spread is infinite, and as `learn_parts`.
     """
     columns: list[Column] = []
     notes: list[str] = []
     for name in sorted(table.column_names):
-        if is_list(table.column(name).type):
-            parts, said = learn_parts(table.column(name), name, what, least, MOST_LEVELS)
+        lists = table.column(name)
+        if not is_list(lists.type):
+            column = _plain(lists, name, what)
+            column = column if is_number(column.type) else levels_or_numbers(column)
+            split = split_cells(column) if is_text(column.type) else None
+            if split is not None:
+                lists = split[0]
+                notes.append(f"{what}: cells of {name!r} hold several values, and are split at {split[1]!r}")
+        if is_list(lists.type):
+            parts, said = learn_parts(lists, name, what, least, MOST_LEVELS)
             columns += [Column(name, (), one.mean, one.spread, part=one.part) for one in parts]
             notes += said
             continue
-        column = _plain(table.column(name), name, what)
-        column = column if is_number(column.type) else levels_or_numbers(column)
         texts, whole = _texts(column)
         distinct, count = np.unique([text for text in texts if text is not None], return_counts=True)
         if not len(distinct):

@@ -1,8 +1,8 @@
 """Columns of lists as numbers: lists of words, such as the genres of a film, and vectors, such as an embedding.
 
-A list of words becomes one number for each word that enough rows have: 1 where the list has it, 0 where not. A vector becomes
-one number for each of its places, standardised and divided by the root of their count, so that a vector of any length weighs
-as much as one standardised number.
+A cell of text with several values, such as "Comedy|Drama", is read as the list of them. A list of words becomes one number for
+each word that enough rows have: 1 where the list has it, 0 where not. A vector becomes one number for each of its places,
+standardised and divided by the root of their count, so that a vector of any length weighs as much as one standardised number.
 
 Axis convention: `N` rows, `P` parts.
 """
@@ -10,17 +10,21 @@ Axis convention: `N` rows, `P` parts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.data.files import without_markers
 from llmrec.data.frames import is_number, is_text
 from llmrec.data.ids import tidy
 from llmrec.data.report import counted
 from llmrec.errors import SchemaError
+
+SEPARATORS = ("|", ";", ",")  # between the values of a cell, the surest first
+SEVERAL = 0.1  # of the cells that hold something: so many hold several values, or the column has one value a cell
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,34 @@ class Part:
 def is_list(kind: pa.DataType) -> bool:
     """Whether a column holds lists, of any length or of one."""
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def split_cells(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str] | None:
+    """A column of text whose cells hold several values as a column of lists, and the separator; None where they do not.
+
+    They do where a tenth of the cells has the separator and the cells are made of few values: at most half as many as there are
+    different cells. So "Comedy|Drama" is two values, and "Clothing, Shoes & Jewelry" and "Berlin, Germany" are one.
+    """
+    cells = [cell for cell in column.drop_null().to_pylist() if cell.strip()]
+    distinct = len(set(cells))
+    for separator in SEPARATORS:
+        several = sum(separator in cell for cell in cells)
+        words = {tidy(word) for cell in set(cells) for word in cell.split(separator)} - {""}
+        if cells and several >= SEVERAL * len(cells) and 2 * len(words) <= distinct:
+            return _split(column, separator), separator
+    return None
+
+
+def split_like(column: pa.ChunkedArray, words: Collection[str]) -> pa.ChunkedArray:
+    """A column of text as lists, by the separator that finds most of some words."""
+    found = [_split(column, separator) for separator in SEPARATORS]
+    return max(found, key=lambda lists: sum(len((row or set()) & set(words)) for row in _words(lists)))
+
+
+def _split(column: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
+    """The lists; a blank cell is missing."""
+    text = column.cast(pa.large_string())
+    return pc.split_pattern(pc.if_else(pc.equal(pc.utf8_trim_whitespace(text), ""), None, text), separator)
 
 
 def learn_parts(column: pa.ChunkedArray, name: str, what: str, least: int, most: int) -> tuple[list[Part], tuple[str, ...]]:
@@ -66,9 +98,11 @@ def read_parts(column: pa.ChunkedArray, parts: Sequence[Part], name: str, what: 
 
     Raises SchemaError as `learn_parts`, and for lists of another kind or length.
     """
+    words = isinstance(parts[0].part, str)
+    if words and is_text(column.type):
+        column = split_like(without_markers(column.cast(pa.large_string())), {str(one.part) for one in parts})
     if not is_list(column.type):
         raise SchemaError(f"{what}: column {name!r} holds {column.type}, expected lists, as in fit; convert it first")
-    words = isinstance(parts[0].part, str)
     if pa.types.is_null(column.type.value_type):
         column = column.cast(pa.list_(pa.large_string() if words else pa.float64()))
     if words != is_text(column.type.value_type):

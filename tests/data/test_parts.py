@@ -102,3 +102,25 @@ def test_what_cannot_be_read_is_named():
     ):
         with pytest.raises(SchemaError, match=said):
             encode(encoding, wrong, "items")
+
+
+@pytest.mark.parametrize("separator", ["|", ", ", ";"])
+def test_cells_of_several_values_are_read_as_lists_of_them(separator):
+    rng = np.random.default_rng(0)
+    words = ["comedy", "drama", "war", "crime"]
+    lists = [None, *(list(rng.permutation(words)[: rng.integers(1, 4)]) for _ in range(40))]
+    cells = ["NULL" if row is None else separator.join(row) for row in lists]
+    encoding, notes = learn_encoding(table(genres=cells), "items")
+    assert encoding == learn_encoding(table(genres=lists), "items")[0]
+    assert notes == (f"items: cells of 'genres' hold several values, and are split at {separator.strip()!r}",)
+    np.testing.assert_array_equal(
+        encode(encoding, table(genres=cells), "items")[0].codes, encode(encoding, table(genres=lists), "items")[0].codes
+    )
+    one = encode(encoding, table(genres=[separator.join(["war", "drama"]), "crime", " "]), "items")[0].codes
+    np.testing.assert_array_equal(one, [[0, 0, 1, 1], [0, 1, 0, 0], [np.nan] * 4])
+
+
+def test_cells_with_a_comma_that_are_one_value_stay_one():
+    cells = [f"Town {number % 8}, Germany" for number in range(80)] + ["Clothing, Shoes & Jewelry"] * 20
+    encoding, notes = learn_encoding(table(place=cells), "users")
+    assert len(encoding.columns) == 1 and len(encoding.columns[0].levels) == 9 and not notes
