@@ -20,8 +20,7 @@ import click
 import numpy as np
 import torch
 
-from llmrec.adapters.peft_format import save_adapter
-from llmrec.adapters.peft_prompt import save_soft_prompt
+from llmrec.adapters.language_folder import save_language_adapter
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.data.build import build
 from llmrec.data.splits import leave_last_out
@@ -88,10 +87,7 @@ def run(
     if not processes.main:
         return
     adapter, losses = learned.init.adapter, [loss for (loss,) in learned.losses]
-    if adapter.lora is not None:
-        save_adapter(out / "lora", adapter.lora, loaded)
-    if adapter.prompt is not None:
-        save_soft_prompt(out / "soft_prompt", adapter.prompt, loaded)
+    save_language_adapter(out, adapter, loaded)
     rows = [
         Result("llm_train", "llm", "ours", where, "loss", float(np.mean(part)), None, None, "", len(part), seed, seconds)
         for where, part in {"first 10 steps": losses[:10], "last 10 steps": losses[-10:]}.items()

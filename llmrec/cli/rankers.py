@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,11 +11,14 @@ if TYPE_CHECKING:
     from llmrec.ranking.llm_ranker import LLMRanker
 
 
-def ranker_of(typed: str | None) -> LLMRanker | None:
-    """The ranker that was asked for; None for none. Of a packaged model and a GGUF file the weights are turned into float32
-    once and kept in the cache folder."""
+def ranker_of(typed: str | None, adapter: Path | None = None) -> LLMRanker | None:
+    """The ranker that was asked for, under the adapter of a folder; None for none. Of a packaged model and a GGUF file the
+    weights are turned into float32 once and kept in the cache folder."""
     if typed is None:
+        if adapter is not None:
+            raise click.UsageError("--ranker-adapter is for --ranker: say which language model it belongs to, or leave it out.")
         return None
+    from llmrec.adapters.language_folder import load_language_adapter
     from llmrec.language.model import load_language_model
     from llmrec.language.weights import PACKAGED, packaged_weights
     from llmrec.ranking.llm_ranker import LLMRanker
@@ -26,4 +30,5 @@ def ranker_of(typed: str | None) -> LLMRanker | None:
             f"--ranker is {typed!r}: expected {', '.join(packaged)}, a folder as `llmrec weights` writes it, or a file *.gguf"
         )
     source = path if path.exists() else packaged_weights(packaged[typed])
-    return LLMRanker(load_language_model(source))
+    model = load_language_model(source)
+    return LLMRanker(model, adapter=None if adapter is None else load_language_adapter(adapter, model))

@@ -1,15 +1,19 @@
-"""A reranker in a saved folder: its weights and its template by name and hash. A language model is referred to, not copied."""
+"""A reranker in a saved folder: its weights, its adapter, and its template by name and hash. A language model is referred to,
+not copied."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from llmrec.adapters.language_folder import load_language_adapter, save_language_adapter
 from llmrec.adapters.peft_format import fingerprint
+from llmrec.adapters.soft_prompt import LanguageAdapter
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, IgnoredInputWarning, WeightsError
 from llmrec.language.model import LanguageModel, load_language_model
@@ -40,18 +44,26 @@ def saved_reranker(reranker: Reranker) -> dict[str, Any]:
     template, model = ranker.template, ranker.language_model
     return facts | {
         "max_history": ranker.max_history,
+        "adapter": ranker.adapter is not None,
         "language_model": {**_place(model), "dtype": str(model.dtype).removeprefix("torch."), "sha256": fingerprint(model)},
         "template": {**template_facts(template), "place": _template_place(template)},
     }
+
+
+def save_adapter_of(reranker: Reranker | None, folder: Path) -> None:
+    """Write the adapter of a language model's ranker into a saved folder, where it has one."""
+    ranker = None if reranker is None else reranker.ranker
+    if isinstance(ranker, LLMRanker) and _plain(ranker) and ranker.adapter is not None:
+        save_language_adapter(folder / PART, ranker.adapter, ranker.language_model)
 
 
 def warn_if_own(reranker: Reranker | None) -> None:
     """An IgnoredInputWarning, at the line that called the caller, for a ranker that is not in the folder."""
     if reranker is not None and not _plain(reranker.ranker):
         name = type(reranker.ranker).__name__
-        what = "because of its adapter" if name == "LLMRanker" else "an object of your own"
         warnings.warn(
-            f"the ranker {name} is not saved, {what}: pass Recommender.from_pretrained(folder, ranker={name}(...)) on loading",
+            f"the ranker {name} is not saved, an object of your own: pass "
+            f"Recommender.from_pretrained(folder, ranker={name}(...)) on loading",
             IgnoredInputWarning,
             stacklevel=3,
         )
@@ -67,7 +79,7 @@ def loaded_reranker(
 
     Raises WeightsError for weights that are missing or are others than those of `fit`, TemplateError, with the lines that
     differ, for another template, ArtefactError for a ranker of one's own that is not given or is of another class, and for
-    another `max_history`.
+    another `max_history` or adapter, AdapterError for an adapter that is damaged.
     """
     if saved is None:
         return None
@@ -81,8 +93,8 @@ def loaded_reranker(
 
 
 def _plain(ranker: CandidateRanker) -> bool:
-    """Whether it can be made again from weights and a template; one with an adapter and one of a subclass cannot."""
-    return type(ranker) is LLMRanker and ranker.adapter is None
+    """Whether it can be made again from weights, a template and an adapter; one of a subclass cannot."""
+    return type(ranker) is LLMRanker
 
 
 def _own(saved: Mapping[str, Any], folder: Path, given: CandidateRanker | str | Path | None) -> CandidateRanker:
@@ -111,14 +123,15 @@ def _read(saved: Mapping[str, Any], folder: Path, device: str, given: str | Path
         ) from error
     _check_weights(facts, model, folder, where)
     kept = saved["template"]
-    return LLMRanker(model, loaded_template(kept, kept["place"], PART, folder), saved["max_history"])
+    adapter = load_language_adapter(folder / PART, model) if saved.get("adapter") else None
+    return LLMRanker(model, loaded_template(kept, kept["place"], PART, folder), saved["max_history"], adapter)
 
 
 def _checked(saved: Mapping[str, Any], folder: Path, given: CandidateRanker) -> LLMRanker:
     if not isinstance(given, LLMRanker) or not _plain(given):
         raise ArtefactError(
-            f"{folder}: {PART}: expected an LLMRanker without an adapter, as it was fitted with, got {type(given).__name__}; "
-            "pass such a one, the path of its weights, or fit again"
+            f"{folder}: {PART}: expected an LLMRanker, as it was fitted with, got {type(given).__name__}; pass such a one, the "
+            "path of its weights, or fit again"
         )
     if given.max_history != saved["max_history"]:
         raise ArtefactError(
@@ -127,7 +140,20 @@ def _checked(saved: Mapping[str, Any], folder: Path, given: CandidateRanker) -> 
         )
     _check_weights(saved["language_model"], given.language_model, folder, "the given ranker")
     loaded_template(saved["template"], given.template, PART, folder)
-    return given
+    adapter = load_language_adapter(folder / PART, given.language_model) if saved.get("adapter") else None
+    if given.adapter is not None and not _equal(given.adapter, adapter):
+        raise ArtefactError(
+            f"{folder}: {PART}: expected {'another adapter' if adapter else 'no adapter'}, as it was fitted with; pass "
+            "LLMRanker(...) without one, and the saved one is taken, or fit again"
+        )
+    return replace(given, adapter=adapter)
+
+
+def _equal(one: LanguageAdapter, other: LanguageAdapter | None) -> bool:
+    if other is None or (one.lora is None, one.prompt is None) != (other.lora is None, other.prompt is None):
+        return False
+    pairs = zip(one.leaves(), other.leaves(), strict=False)
+    return len(one.leaves()) == len(other.leaves()) and all(torch.equal(mine.cpu(), its.cpu()) for mine, its in pairs)
 
 
 def _check_weights(facts: Mapping[str, Any], model: LanguageModel, folder: Path, where: str) -> None:

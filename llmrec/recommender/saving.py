@@ -44,7 +44,7 @@ from llmrec.ranking.statistics import ItemStatistics
 from llmrec.ranking.text_cca import Flow
 from llmrec.ranking.two_stage import Rankers
 from llmrec.recommender.pipeline import check_settings, frozen_items, new_retrieval
-from llmrec.recommender.saved_reranker import loaded_reranker, saved_reranker
+from llmrec.recommender.saved_reranker import loaded_reranker, save_adapter_of, saved_reranker
 from llmrec.recommender.settings import Settings
 from llmrec.recommender.settings_file import filled
 from llmrec.recommender.shop_format import loaded_format, saved_format
@@ -108,6 +108,7 @@ def save_state(folder: Path, state: State, histories: bool, also: Callable[[Path
         save_model(state.model.body.model, to / "body")
         if init is not None:
             save_adapter(to / "adapter", init.adapter, state.model.body)
+        save_adapter_of(state.reranker, to)
         save_arrays(to / "arrays.safetensors", _arrays(state))
         save_table(to / "items.arrow", _plain(state.catalogue.table))
         save_ids(to / "items.json", state.catalogue.ids.values)

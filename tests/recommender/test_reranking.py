@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from language_models import tiny, write_tiny
 
 from llmrec import Recommender, Weights
+from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.data.tasks import first_baskets
 from llmrec.errors import ArtefactError, DataError, IgnoredInputWarning, TemplateError, WeightsError
 from llmrec.index.candidates import Candidates, Sources
@@ -251,8 +253,33 @@ def test_weights_that_moved_changed_or_are_gone_are_named(plain, tiny_folders, t
         Recommender.from_pretrained(tmp_path / "shop", ranker=LLMRanker(load_language_model(other)))
     with pytest.raises(ArtefactError, match="expected max_history 10, got 3; pass LLMRanker"):
         Recommender.from_pretrained(tmp_path / "shop", ranker=LLMRanker(language_model, max_history=3))
-    with pytest.raises(ArtefactError, match="expected an LLMRanker without an adapter, .* got Noise"):
+    with pytest.raises(ArtefactError, match="expected an LLMRanker, .* got Noise"):
         Recommender.from_pretrained(tmp_path / "shop", ranker=Noise(0))
+
+
+@pytest.mark.parametrize("kind", ["lora", "soft_prompt", "both"])
+def test_an_adapter_is_saved_with_the_recommender(plain, model, kind, tmp_path):
+    lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5)
+    prompt = soft_prompt(model, "red mug", 3)
+    adapter = LanguageAdapter(None if kind == "soft_prompt" else lora, None if kind == "lora" else prompt)
+    adapted = with_ranker(plain, LLMRanker(model, max_history=3, adapter=adapter))
+    adapted.save_pretrained(tmp_path / "shop", histories=True)
+    loaded = Recommender.from_pretrained(tmp_path / "shop")
+    mine, others = adapted.recommend(PEOPLE), with_ranker(plain, LLMRanker(model, max_history=3)).recommend(PEOPLE)
+    assert list(loaded.recommend(PEOPLE)["item_id"]) == list(mine["item_id"])
+    assert not np.allclose(mine["score"], others["score"])
+    taken = Recommender.from_pretrained(tmp_path / "shop", ranker=LLMRanker(model, max_history=3))
+    np.testing.assert_allclose(taken.recommend(PEOPLE)["score"], mine["score"], atol=1e-5)
+    other = adapter.map(lambda leaf: leaf + 0.1)
+    with pytest.raises(ArtefactError, match="ranker: expected another adapter, as it was fitted with; pass"):
+        Recommender.from_pretrained(tmp_path / "shop", ranker=LLMRanker(model, max_history=3, adapter=other))
+    with_ranker(plain, LLMRanker(model, max_history=3)).save_pretrained(tmp_path / "bare")
+    with pytest.raises(ArtefactError, match="ranker: expected no adapter"):
+        Recommender.from_pretrained(tmp_path / "bare", ranker=LLMRanker(model, max_history=3, adapter=other))
+    file = next((tmp_path / "shop" / "ranker").rglob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ArtefactError, match=re.escape(file.name)):
+        Recommender.from_pretrained(tmp_path / "shop")
 
 
 def test_a_template_of_other_words_is_an_error_that_shows_them(plain, model, tmp_path):
