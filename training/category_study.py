@@ -1,0 +1,97 @@
+"""A language model in a category that it was not trained on: zero steps, and steps on the choices of 16 and 64 of its users.
+
+python training/category_study.py --data FOLDER --model smollm2/ --validation_only
+python training/category_study.py --data FOLDER --model smollm2/ --episodes 30 --output training/results/categories.json
+
+LoRA is learned from choices in the known categories, jointly, or jointly and then meta-learned over sub-catalogues. In the new
+category, none of whose users or items is in training, users take one of 20 titles; figures are NDCG@10 of that one. Everything
+that takes minutes is kept under --runs.
+"""
+
+from __future__ import annotations
+
+import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
+
+# isort: split
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+
+from benchmarks.amazon import PUBLISHED
+from llmrec.errors import LlmrecError
+from llmrec.language.model import load_language_model
+from llmrec.metrics.report import table, write_report
+from llmrec.prompts import load_template
+from llmrec.ranking.llm_ranker import LLMRanker
+from studies.categories import study
+from studies.categories.learning import Plan, learn
+from studies.categories.shops import category
+
+TEMPLATE = Path(__file__).parent / "studies" / "categories" / "next.jinja"
+HISTORY = 6  # titles in the prompt
+WHOLE = click.IntRange(min=0)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
+@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@click.option("--new", "new", type=click.Choice(list(PUBLISHED)), default="electronic", help="The category left out.")
+@click.option("--choices", type=WHOLE, default=2_400, help="That teach jointly, of all known categories together.")
+@click.option("--joint_steps", type=WHOLE, default=300, help="Of 8 choices.")
+@click.option("--episodes", type=WHOLE, default=0, help="Of meta-learning after joint training; 0 for none.")
+@click.option("--more_steps", type=WHOLE, default=0, help="Joint steps of the control that is trained for as long.")
+@click.option("--twin_steps", type=WHOLE, default=0, help="Joint steps in the new category itself, to see the headroom.")
+@click.option("--rate", type=float, default=0.3, help="Of the inner steps after joint training, and at first of others.")
+@click.option("--users", type=click.IntRange(min=1), default=120, help="Who are asked, of 500 on validation, 1,000 on test.")
+@click.option("--draws", type=click.IntRange(min=1), default=1, help="Of supports and negatives.")
+@click.option("--seed", type=WHOLE, default=0)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "categories", help="Where much is kept.")
+@click.option("--validation_only", is_flag=True, help="Measure on validation users; nothing is read of test users.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+def main(
+    data: Path,
+    model: Path,
+    new: str,
+    choices: int,
+    joint_steps: int,
+    episodes: int,
+    more_steps: int,
+    twin_steps: int,
+    rate: float,
+    users: int,
+    draws: int,
+    seed: int,
+    runs: Path,
+    validation_only: bool,
+    output: Path | None,
+) -> None:
+    """Learn LoRA of a language model in known categories, and measure it in a new one."""
+    plan = Plan(
+        choices=choices, joint_steps=joint_steps, episodes=episodes, more_steps=more_steps, twin_steps=twin_steps, rate=rate
+    )
+    try:
+        here, known = category(data, new, seed), [category(data, one, seed) for one in PUBLISHED if one != new]
+        ranker = LLMRanker(load_language_model(model), load_template(TEMPLATE), HISTORY)
+        learned = learn(ranker, known, here, plan, seed, runs)
+        asked_for = (here.validation if validation_only else here.test)[:users]
+        each = [study.measured(ranker, here, known[0], learned, plan, asked_for, draw, runs) for draw in range(draws)]
+        setting, found = (
+            "validation" if validation_only else "test",
+            {name: np.stack([one[name] for one in each]) for name in each[0]},
+        )
+        rows = study.rows("categories", setting, found, learned.based, seed)
+        click.echo(table(rows, "categories", study.METRIC, versus=""))
+        for row in rows:
+            if row.versus:
+                click.echo(f"{row.method} - {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})")
+        if output is not None:
+            told = {"plan": asdict(plan), "temperature": learned.temperature, "new": new, "draws": draws, "users": users}
+            write_report(output, rows, told)
+    except LlmrecError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

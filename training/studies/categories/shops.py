@@ -1,0 +1,87 @@
+"""Categories of one shop, and choices of their users: what each took last, among items drawn by popularity.
+
+Axis convention: `N` items of a category, `T` users who choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import amazon
+from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks
+from llmrec.index.candidates import Candidates
+from llmrec.index.drawn import drawn_candidates
+
+DECLARED = 1_000  # users of the new category who are asked on test
+LOOKED_AT = 500  # users of each category by whom constants are chosen
+NEGATIVES = 4  # items drawn beside what was taken, in choices that teach
+
+
+@dataclass(frozen=True, eq=False)
+class Category:
+    """name: of the category. dataset: all its events. test, validation, teaching: int64, its users by a fixed permutation, in
+    parts that share nobody."""
+
+    name: str
+    dataset: Dataset
+    test: np.ndarray
+    validation: np.ndarray
+    teaching: np.ndarray
+
+    @property
+    def popularity(self) -> np.ndarray:
+        """int64 (N,): events of the users who are not asked on test or validation."""
+        asked = np.concatenate([self.test, self.validation])
+        return np.bincount(self.dataset.item[~np.isin(self.dataset.user, asked)], minlength=self.dataset.n_items)
+
+
+def category(data: str | Path, name: str, seed: int) -> Category:
+    """A category and its users' parts."""
+    dataset = amazon.dataset(data, name)
+    order = np.random.default_rng((seed, len(name), dataset.n_users)).permutation(dataset.n_users)
+    return Category(name, dataset, *np.split(order, [DECLARED, DECLARED + LOOKED_AT]))
+
+
+def last_of(dataset: Dataset, users: np.ndarray) -> Tasks:
+    """The last event of each user is asked for, all others are known."""
+    stop = dataset.start[users + 1]
+    return Tasks(dataset, dataset.start[users], stop - 1, stop)
+
+
+def asked(here: Category, users: np.ndarray, negatives: int, seed: int) -> tuple[Tasks, Candidates]:
+    """What each of the users took last beside `negatives` other items of the category, drawn by popularity."""
+    tasks = last_of(here.dataset, users)
+    return tasks, drawn_candidates(tasks, here.popularity, negatives, np.random.default_rng((seed, len(users), negatives)))
+
+
+def asked_within(
+    here: Category, users: np.ndarray, part: np.ndarray, negatives: int, seed: int
+) -> list[tuple[Tasks, Candidates]]:
+    """The same within parts of the catalogue, each a scene: what each of the users took last beside other items of its part.
+
+    part: int64 (N,), the part of each item. Parts without enough items are left out.
+    """
+    tasks, popularity, found = last_of(here.dataset, users), here.popularity, []
+    taken = part[here.dataset.item[tasks.split]]
+    for one in np.unique(taken):
+        mine = np.where(part == one, popularity, 0)
+        if np.count_nonzero(mine) < 20 * negatives:
+            continue
+        some = tasks.take(np.flatnonzero(taken == one))
+        found.append((some, drawn_candidates(some, mine, negatives, np.random.default_rng((seed, int(one))))))
+    return found
+
+
+def ndcg(scores: Sequence[np.ndarray], taken: Sequence[np.ndarray], k: int = 10) -> np.ndarray:
+    """float64 (T,): NDCG@k where one of the candidates was taken; equals count half."""
+    found = []
+    for mine, hit in zip(scores, taken, strict=True):
+        best = mine[hit].max()
+        rank = float((mine > best).sum()) + 0.5 * float((mine == best).sum() - 1)
+        found.append(1 / np.log2(2 + rank) if rank < k else 0.0)
+    return np.array(found)

@@ -1,0 +1,93 @@
+"""NDCG@10 among 20 in a category that the language model was not trained on: arms, controls and paired differences.
+
+Axis convention: `T` users who choose, `S` draws of supports and negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from llmrec.adapters.soft_prompt import LanguageAdapter
+from llmrec.meta.inner import Initialisation, adapt, initialisation
+from llmrec.meta.title_choices import TitleChoices, choice_loss, scores_of_each
+from llmrec.metrics.bootstrap import Resampled, resampled
+from llmrec.metrics.report import Result
+from llmrec.progress import Stages
+from llmrec.ranking.llm_ranker import LLMRanker
+from studies.categories.controls import FROZEN_TEXT, controls, text_vectors
+from studies.categories.kept import kept
+from studies.categories.learning import JOINT, META, TWIN, UNTRAINED, Adapters, Plan
+from studies.categories.shops import NEGATIVES, Category, asked, ndcg
+
+AMONG = 19  # items drawn beside what was taken, where it is measured
+SUPPORTS = (16, 64)  # users whose choices are adapted to
+RATES = (0.03, 0.1, 0.3, 1.0)  # of the steps after joint training, looked at on validation users of the new category
+METRIC = "ndcg@10"
+
+
+def measured(
+    ranker: LLMRanker, new: Category, other: Category, learned: Adapters, plan: Plan, users: np.ndarray, draw: int, runs: Path
+) -> dict[str, np.ndarray]:
+    """Arm -> NDCG@10 (T,) of some users of the new category. other: whose choices are adapted to as a control.
+
+    The rates of RATES are tried where `users` are validation users; else that of `plan` is taken.
+    """
+    model, stages, looking = ranker.language_model, Stages(), bool(np.isin(users, new.validation).all())
+    pair = asked(new, users, AMONG, draw)
+    name = f"asked-{new.name}-{'validation' if looking else 'test'}-{len(users)}-{draw}.safetensors"
+    ready = kept(runs / name, lambda: [ranker.choices(*pair)])[0]
+    arms = dict(learned.fixed)
+    supports = {"": asked(new, new.teaching[64 * draw :][:64], NEGATIVES, draw)}
+    supports[", another's"] = asked(other, other.validation[:64], NEGATIVES, draw)
+    with stages("adapt", f"draw {draw}"):
+        for whose, support in supports.items():
+            given = replace(ranker.choices(*support), temperature=learned.temperature)
+            for count in SUPPORTS:
+                mine = given.take(np.arange(count))
+                if learned.init is not None:
+                    arms[f"{META}, {count}{whose}"] = _adapted(ranker, learned.init, mine)
+                for rate in RATES if looking and not whose else (plan.rate,):
+                    init = initialisation(arms[learned.based], plan.steps, rate)
+                    label = f"{learned.based}, {count}{whose}" + (f", rate {rate:g}" if rate != plan.rate else "")
+                    arms[label] = _adapted(ranker, init, mine)
+    with stages("measure", f"{len(users):,} users, {len(arms)} adapters"):
+        scores = dict(zip(arms, scores_of_each(model, ready, list(arms.values())), strict=True))
+        validation = asked(new, new.validation, AMONG, draw)
+        beside = controls(new, text_vectors(new.dataset.catalogue), validation, pair)
+    found = {arm: ndcg(each, ready.taken) for arm, each in (scores | beside).items()}
+    for arm, each in scores.items():
+        both = [standardised(a) + standardised(b) for a, b in zip(each, beside[FROZEN_TEXT], strict=True)]
+        found[f"{arm} + text"] = ndcg(both, ready.taken)
+    return found
+
+
+def _adapted(ranker: LLMRanker, init: Initialisation[LanguageAdapter], support: TitleChoices) -> LanguageAdapter:
+    """The adapter after the inner steps on the choices of some users, as of one scene."""
+    model, mine = ranker.language_model, support.owned(np.zeros(len(support), np.int64))
+    return adapt(init, choice_loss(model, mine, init.adapter.n_blocks(model)), 1)
+
+
+def standardised(scores: np.ndarray) -> np.ndarray:
+    """Less their mean, over their standard deviation."""
+    around = scores.astype(np.float64) - scores.mean()
+    return around / max(float(around.std()), 1e-6)
+
+
+def rows(name: str, setting: str, found: Mapping[str, np.ndarray], based: str, seed: int) -> list[Result]:
+    """Means, and paired differences, with intervals. found: arm -> NDCG@10 (S, T), the same users in all; S draws. based: the
+    joint arm that adapting is compared with."""
+    drawn = resampled(found, np.random.default_rng(seed), 2_000)
+    pairs = [(method, UNTRAINED) for method in (JOINT, TWIN)] + [(f"{JOINT} + text", FROZEN_TEXT), (TWIN, based)]
+    pairs += [(method, method.split(",")[0]) for method in drawn if "," in method and "+" not in method]
+    pairs += [(method, method.replace(META, based)) for method in drawn if method.startswith(META)]
+
+    def row(method: str, one: Resampled, other: str) -> Result:
+        at, role = one.interval(), "ours" if method.startswith((UNTRAINED, META, JOINT)) else "control"
+        return Result(name, method, role, setting, METRIC, at.value, at.low, at.high, other, at.n, seed, None)
+
+    there = [(a, b) for a, b in dict.fromkeys(pairs) if a in drawn and b in drawn and a != b]
+    return [row(a, one, "") for a, one in drawn.items()] + [row(a, drawn[a].minus(drawn[b]), b) for a, b in there]
