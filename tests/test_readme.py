@@ -113,7 +113,7 @@ def test_the_quickstart_runs_from_the_wheel_outside_the_checkout(shop, wheel, tm
 def shops(shop, monkeypatch):
     """Beside them two known shops and a new one, whose few customers all like a half of it."""
     small = LearnSettings(sizes=(8,), draws=1, queries=40, mix=MixSettings(bends=2, steps=10))
-    monkeypatch.setattr(Scenes.__init__, "__defaults__", (None, small, 0, None))
+    monkeypatch.setattr(Scenes.__init__, "__defaults__", (None, small, 0, None, None))
     rng = np.random.default_rng(1)
     for name, letter, users in (("beauty", "b", 70), ("health", "h", 70), ("new", "n", 16)):
         titles = [f"{'red' if item % 2 else 'blue'} {'mug' if item % 3 else 'lamp'}" for item in range(24)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from llmrec.adapters.peft_format import CONFIG, load_adapter, save_adapter
@@ -36,3 +37,13 @@ def load_language_adapter(folder: Path, language_model: LanguageModel) -> Langua
         load_adapter(folder / LORA, language_model) if lora else None,
         load_soft_prompt(folder / SOFT_PROMPT, language_model) if prompt else None,
     )
+
+
+def adapter_hash(adapter: LanguageAdapter) -> str:
+    """SHA-256 of its numbers."""
+    digest = hashlib.sha256()
+    for kind, part in ((LORA, adapter.lora), (SOFT_PROMPT, adapter.prompt)):
+        for leaf in part.leaves() if part is not None else ():
+            digest.update(f"{kind}{tuple(leaf.shape)}".encode())
+            digest.update(leaf.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -63,8 +63,8 @@ SETTINGS = ("quick", "default", "best")
     "--ranker",
     metavar="smollm2|FOLDER|FILE.gguf",
     help="A language model that moves the first 20 items of each answer by their titles. On users who were held out it is "
-    "measured how far to trust it; where it does not help, it is left out and costs nothing later. Needs llmrec[llm] for a "
-    "packaged model or a GGUF file; see `llmrec weights`.",
+    "measured how far to trust it, and with --scene once more in new scenes; where it does not help, it is left out and costs "
+    "nothing later. Needs llmrec[llm] for a packaged model or a GGUF file; see `llmrec weights`.",
 )
 @click.option(
     "--ranker-adapter",

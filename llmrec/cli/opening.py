@@ -45,6 +45,12 @@ _COMPARISON = tuple(map(Column, ("method", "NDCG@10", "adapted minus it", "")))
 @click.option("--items", type=TABLE, help="File of the scene's items; without it, those of the recommender.")
 @click.option("--scene", metavar="VALUE", help="The new value of the column that tells scenes apart.  [default: found]")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the scene.")
+@click.option(
+    "--ranker",
+    type=FilePath(path_type=Path),
+    metavar="FOLDER|FILE.gguf",
+    help="Where the language model of `llmrec fit --ranker` is now, if it was moved.  [default: where it was]",
+)
 @click.option("--no-comparison", is_flag=True, help="Skip the comparison with zero steps and popularity, which takes longest.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 @format_options
@@ -56,6 +62,7 @@ def open_scene(
     items: Path | str | None,
     scene: str | None,
     out: Path,
+    ranker: Path | None,
     no_comparison: bool,
     seed: int,
     as_json: bool,
@@ -81,7 +88,7 @@ def open_scene(
     first, second = (written.read_one(path, what, folder) for path, what in ((events, "events"), (items, "items")))
     tell_of(first, second, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
-        known = Scenes.from_pretrained(folder, seed=seed)
+        known = Scenes.from_pretrained(folder, seed=seed, ranker=ranker)
         value = scene if scene is not None else new_value(known.known, first, second)
         cleaning = Cleaning(on_duplicate=written.on_duplicate)
         opened = known.open(None if second is None else second.table, value, cleaning=cleaning)
@@ -146,11 +153,12 @@ def learn_scenes(
     written: FormatOptions,
     verbose: bool,
 ) -> None:
-    """Learn from the values of the column `scene`, and save the recommender with what was learned."""
+    """Learn from the values of the column `scene`, and save the recommender with what was learned. A ranker that it was fitted
+    with is weighed for new scenes also where it is left out of its own answers."""
     from llmrec.data.clean import Cleaning
     from llmrec.scenes.api import Scenes
 
-    known = Scenes(seed=recommender.seed, recommender=recommender)
+    known = Scenes(seed=recommender.seed, recommender=recommender, ranker=recommender.ranker)
     known.fit(
         events.table,
         None if items is None else items.table,
@@ -166,7 +174,9 @@ def _told(out: Path, opened: SceneRecommender, compared: Any, screen: Screen) ->
     from llmrec.data.frames import to_arrow
 
     among = counted(int(opened.scene.shelf.among.sum()), "item")
-    lines = [f"{out}: {among}, {counted(opened.customers, 'first customer')}, adapted by: {opened.name}"]
+    moved = opened.scene.reranker
+    by = "" if moved is None else f"; {type(moved.ranker).__name__} moves the first {moved.top} items"
+    lines = [f"{out}: {among}, {counted(opened.customers, 'first customer')}, adapted by: {opened.name}{by}"]
     if opened.evidence is not None:
         report = to_arrow(opened.selection_report, "report")
         head = (

@@ -37,6 +37,10 @@ _TYPED = (  # what the library says in the words of Python, and what is typed in
         "fit some with it, and save them with save_pretrained(folder, recommender=True)",
         "train with `llmrec fit --scene COLUMN`",
     ),
+    (
+        "pass from_pretrained(folder, ranker=PATH), a folder or a GGUF file",
+        "bring it back, or for a scene give its place, a folder or a GGUF file, by `llmrec open --ranker`",
+    ),
     ("see fit(..., users=table)", "see `llmrec fit --users`"),
     ("pass users=table", "give a file that has some by --users"),
     ("pass a table that has some as histories", "give a file that has some by --histories"),

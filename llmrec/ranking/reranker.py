@@ -61,11 +61,15 @@ def standardised(first: Candidates, scores: np.ndarray) -> np.ndarray:
 
 def moved(value: np.ndarray, place: np.ndarray, first: Candidates, standard: np.ndarray, weight: float) -> np.ndarray:
     """float32 (C,): the scores `value` (C,) with those of the first candidates moved by `weight` times `standard` (F,), and
-    lifted together where the last of them would fall below what it was."""
-    old = value[place].astype(np.float64)
-    new, floor, lowest = old + weight * standard, np.full(len(first), np.inf), np.full(len(first), np.inf)
+    lifted together where the last of them would fall below what it was; above it where any moves, for what is not asked about
+    may have the same score."""
+    old = value[place].astype(np.float32)
+    new = old + weight * standard
+    floor, lowest, moves = np.full(len(first), np.inf, np.float32), np.full(len(first), np.inf), np.zeros(len(first), bool)
     np.minimum.at(floor, first.task, old)
     np.minimum.at(lowest, first.task, new)
+    np.logical_or.at(moves, first.task, new != old)
+    floor = np.where(moves, np.nextafter(floor, np.float32(np.inf)), floor)
     out = value.astype(np.float32)
     lift = np.maximum(floor[first.task] - lowest[first.task], 0.0)
     out[place] = new + lift

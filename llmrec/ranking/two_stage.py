@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,13 +11,20 @@ from scipy import sparse
 
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.encoder.users import Read
+from llmrec.encoder.users import Read, Reading
 from llmrec.index.candidates import POPULAR, TOGETHER, Candidates, Sources, by_popularity, candidates
 from llmrec.index.faiss_index import Index
 from llmrec.models.counts import support_counts
 from llmrec.ranking.first_buyers import ColdWeights, bought_by_the_same, nobody_yet, with_events, without_users
 from llmrec.ranking.ranker import Ranker, Ranking
-from llmrec.ranking.rankers import BlendRanker, CountsRanker, TransformerRanker
+from llmrec.ranking.rankers import (
+    BlendRanker,
+    CandidateRanker,
+    CountsRanker,
+    TransformerRanker,
+    already_read,
+    checked_scores,
+)
 from llmrec.ranking.statistics import ItemStatistics, with_baskets
 
 NOISE = 1e-9  # rounding of a count to which weights were added and subtracted
@@ -152,6 +159,19 @@ class Rankers:
         """The ranker that answers are ranked by: both, with item statistics and a way to read histories."""
         parts = CountsRanker(self.counts, counts), TransformerRanker(read), self.blend_features
         return BlendRanker(self.blend, *parts, self.cold)
+
+
+Over = Callable[[ItemStatistics, Read], CandidateRanker]
+"""Item statistics and a way to read -> a ranker, such as `Rankers.over`."""
+
+
+def ranked_candidates(
+    read: Read, retrieval: Retrieval, over: Over, tasks: Tasks, allowed: np.ndarray | None = None
+) -> tuple[Reading, Candidates, np.ndarray]:
+    """What is read of a batch of tasks, their candidates, and the scores float32 (C,) of these; arguments as in `retrieve`."""
+    reading = read(tasks)
+    found = retrieve(retrieval, tasks, reading.vectors, retrieval.sources, allowed)
+    return reading, found, checked_scores(over(retrieval.counts, already_read(tasks, reading)), tasks, found)
 
 
 def ranking(tasks: Tasks, found: Candidates, inputs: np.ndarray) -> Ranking:

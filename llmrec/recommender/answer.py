@@ -21,6 +21,7 @@ from llmrec.index.candidates import Candidates, first_allowed, names
 from llmrec.index.faiss_index import Index, search
 from llmrec.meta.gate import Choice
 from llmrec.ranking.rankers import AttributeRanker, CandidateRanker, TransformerRanker, already_read, checked_scores
+from llmrec.ranking.reranker import Reranker
 from llmrec.ranking.two_stage import retrieve, retrieve_by_attributes, search_queries
 from llmrec.recommender import ruled
 from llmrec.recommender.predicting import beliefs_of, log_likes
@@ -62,7 +63,8 @@ class Request:
     initialisation; None for as many as the gate says. ranker: orders the candidates in place of all fitted rankers. context:
     one row, what is known of the request; None for nothing. adapter: reads every history, in place of one that is adapted to
     it; `steps` then says nothing. rules: of the shop. avoid_disliked: whether the order also goes by how likely
-    candidates are liked.
+    candidates are liked. reranker: moves the first candidates then, in place of that of the state; None for that, and beside
+    `ranker` for none.
     `answer_everybody` fills in the rest. applied: the rules over the catalogue; a scene gives them, applied to its own table of
     items. barred: csr bool (A, N), items that single askers must not get; None for none.
     """
@@ -78,6 +80,7 @@ class Request:
     barred: sparse.csr_array | None = None
     adapter: UserAdapter | None = None
     avoid_disliked: bool = False
+    reranker: Reranker | None = None
 
     def of(self, askers: np.ndarray) -> Request:
         """The request of some of the askers, in the order given."""
@@ -248,8 +251,9 @@ def _answer(state: State, tasks: Tasks, request: Request) -> Answer:
         value = checked_scores(fitted if request.ranker is None else request.ranker, tasks, found)
     if request.avoid_disliked:
         value = value + log_likes(state, tasks, found)
-    if state.reranker is not None and request.ranker is None:
-        value = state.reranker.rerank(tasks, found, value, request.filter_viewed)
+    reranker = request.reranker or (state.reranker if request.ranker is None else None)
+    if reranker is not None:
+        value = reranker.rerank(tasks, found, value, request.filter_viewed)
     return _best(state, tasks, reading, found, value, request, took)
 
 

@@ -9,15 +9,13 @@ import numpy as np
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import Read, batches
 from llmrec.index.candidates import Candidates
-from llmrec.ranking.rankers import CandidateRanker, already_read, checked_scores
-from llmrec.ranking.statistics import ItemStatistics
-from llmrec.ranking.two_stage import Retrieval, retrieve
+from llmrec.ranking.two_stage import Over, Retrieval, ranked_candidates
 
 
 def ranked_scores(
     read: Read,
     retrieval: Retrieval,
-    over: Callable[[ItemStatistics, Read], CandidateRanker],
+    over: Over,
     tasks: Tasks,
     allowed: np.ndarray | None = None,
     rerank: Callable[[Tasks, Candidates, np.ndarray], np.ndarray] | None = None,
@@ -32,9 +30,7 @@ def ranked_scores(
     out = np.empty((len(tasks), tasks.dataset.n_items), np.float32)
     first = 0
     for part in batches(tasks):
-        reading = read(part)
-        found = retrieve(retrieval, part, reading.vectors, retrieval.sources, allowed)
-        value = checked_scores(over(retrieval.counts, already_read(part, reading)), part, found)
+        reading, found, value = ranked_candidates(read, retrieval, over, part, allowed)
         value = value if rerank is None else rerank(part, found, value)
         out[first : first + len(part)] = ranked(found, value, reading.table())
         first += len(part)

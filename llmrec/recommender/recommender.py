@@ -390,6 +390,6 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         check_process()
         here = fetched(folder, revision, token)
         state = load_state(here, device, ranker)
-        recommender = cls(None, state.settings, seed, None if state.reranker is None else state.reranker.ranker)
+        recommender = cls(None, state.settings, seed, state.own_ranker)
         recommender._state, recommender._frame, recommender._folder = state, empty_frame(state.frame), here
         return recommender

@@ -11,9 +11,10 @@ too small rather than too large.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,9 @@ from llmrec.meta.fit_gate import fit_gate
 from llmrec.meta.gate import Bin, Choice
 from llmrec.progress import Stages, bar
 from llmrec.ranking.llm_ranker import LLMRanker
-from llmrec.ranking.rankers import CandidateRanker, already_read, checked_scores
+from llmrec.ranking.rankers import CandidateRanker, checked_scores
 from llmrec.ranking.reranker import TOP, Reranker, first_candidates, moved, standardised
-from llmrec.ranking.two_stage import Rankers, Retrieval, retrieve
+from llmrec.ranking.two_stage import Over, Rankers, Retrieval, ranked_candidates
 
 ASKED = 300  # histories that the ranker is asked about, at most, for each kind of answers: with items of the history, without
 WINDOWS = 4  # histories of one user, at most, which count as one
@@ -59,6 +60,27 @@ class Learned:
         return f"weight {self.weight:.3g}, {figures}"
 
 
+Scored = Callable[[Tasks], tuple[Candidates, np.ndarray]]
+"""A batch of tasks -> their candidates, and the scores float32 (C,) that answers order these by without the ranker."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Histories to ask a ranker about, out of T that were looked at, which all have a right item.
+
+    users: T ids, whose they are. kept: int64, which of the T are to be asked about: where there is no right item among the
+    first candidates, or no wrong one, no order of these is worth more than another, and the gain is 0. tasks, relevant: those
+    that are kept, and the right items of each. found, value: their candidates, and the scores float32 (C,) of these.
+    """
+
+    users: Sequence[Any]
+    kept: np.ndarray
+    tasks: Tasks
+    relevant: Sequence[np.ndarray]
+    found: Candidates
+    value: np.ndarray
+
+
 def learn_reranker(
     ranker: CandidateRanker,
     tasks: Tasks,
@@ -75,16 +97,22 @@ def learn_reranker(
     rankers: of answers with the items of the history, and without. both: whether these have weights of their own; otherwise
     one serves for both.
     """
-    name, learned, users = type(ranker).__name__, [], len(np.unique(tasks.user))
-    kinds = (True, False) if both else (False,)
-    what = f"{name} about {TOP} items each, at most {ASKED * len(kinds)} times, from {users:,} users"
-    with stages("reranker", what) as say:
-        began = time.perf_counter()
+    users, kinds = len(np.unique(tasks.user)), (True, False) if both else (False,)
+    with stages("reranker", telling(ranker, len(kinds), f"{users:,} users")) as say:
+        began, learned = time.perf_counter(), {}
         for repeats in kinds:
             asked = replace(retrieval, sources=replace(retrieval.sources, repeats=repeats))
-            learned.append(_search(ranker, _windows(tasks, repeats), read, asked, rankers[not repeats], repeats, seed))
-        say(_told(name, kinds, learned, time.perf_counter() - began))
-    first, last = learned[0].weight, learned[-1].weight
+            over = rankers[not repeats].over
+
+            def scored(part: Tasks, asked: Retrieval = asked, over: Over = over) -> tuple[Candidates, np.ndarray]:
+                return ranked_candidates(read, asked, over, part)[1:]
+
+            mine = _windows(tasks, repeats)
+            part = to_ask(mine, mine.relevant(new_only=not repeats), scored, ASKED)
+            learned["all items" if repeats else "new items"] = weigh(ranker, [part], seed)
+        say(told(ranker, learned, time.perf_counter() - began))
+    weights = [one.weight for one in learned.values()]
+    first, last = weights[0], weights[-1]
     return Reranker(ranker, first, last) if first or last else None
 
 
@@ -121,57 +149,75 @@ def _windows(tasks: Tasks, repeats: bool) -> Tasks:
     return tasks.take(np.argsort(turn, kind="stable")[: np.count_nonzero(turn < WINDOWS)])
 
 
-def _search(
-    ranker: CandidateRanker, tasks: Tasks, read: Read, retrieval: Retrieval, rankers: Rankers, repeats: bool, seed: int
-) -> Learned:
-    """The weight for one kind of answers."""
-    looked, kept, found, value = _by_the_chain(tasks, read, retrieval, rankers, repeats)
-    asked, users = tasks.take(kept), tasks.user[:looked]
-    if len(np.unique(asked.user)) < LEAST:
-        return Learned(0.0, None, len(kept), len(np.unique(asked.user)), 0, 0)
-    relevant = asked.relevant(new_only=not repeats)
-    place, first = first_candidates(found, value, TOP)
-    spread = float(np.mean([value[place[start:stop]].std() for start, stop in pairwise(first.start)]))
-    weights = [share * spread if spread else share for share in SHARES]
-    standard = standardised(first, _scores(ranker, asked, first))
-    ways = [value, *(moved(value, place, first, standard, weight) for weight in weights)]
-    worth = np.zeros((looked, len(ways)))
-    worth[kept] = np.stack([ndcg(found, way, relevant) for way in ways], 1)
-    who, of = np.unique(users, return_inverse=True)
-    total = np.zeros((len(who), len(ways)))
-    np.add.at(total, of, worth)
-    weight, about = choose_weight(weights, total / np.bincount(of)[:, None], seed)
-    return Learned(weight, about, len(kept), len(who), len(first.item), _tokens(ranker, asked, first))
-
-
-def _by_the_chain(
-    tasks: Tasks, read: Read, retrieval: Retrieval, rankers: Rankers, repeats: bool
-) -> tuple[int, np.ndarray, Candidates, np.ndarray]:
-    """How many tasks were looked at, which of them to ask about, int64, and the candidates and scores of these.
-
-    Where there is no right item among the first candidates, or no wrong one, nothing need be asked: no order of them is worth
-    more than another, and the gain is 0.
-    """
+def to_ask(tasks: Tasks, relevant: Sequence[np.ndarray], scored: Scored, most: int) -> Asked:
+    """The first `most` of the tasks for which the order of their first candidates matters, see `Asked`. relevant: the right
+    items of every task, at least one."""
     looked, begin = 0, 0
     kept: list[int] = []
     parts, values = [], [np.zeros(0, np.float32)]
     for part in batches(tasks):
-        reading = read(part)
-        found = retrieve(retrieval, part, reading.vectors, retrieval.sources, None)
-        value = checked_scores(rankers.over(retrieval.counts, already_read(part, reading)), part, found)
+        found, value = scored(part)
         top = first_candidates(found, value, TOP)[1]
-        right = np.bincount(top.task, _right(top, part.relevant(new_only=not repeats)), len(top))
-        matters = np.flatnonzero((right > 0) & (right < np.diff(top.start)))[: ASKED - len(kept)]
+        right = np.bincount(top.task, _right(top, relevant[begin : begin + len(part)]), len(top))
+        matters = np.flatnonzero((right > 0) & (right < np.diff(top.start)))[: most - len(kept)]
         kept += (begin + matters).tolist()
         rows = np.isin(found.task, matters)
         start = np.concatenate([[0], np.cumsum(np.diff(found.start)[matters])])
         parts.append(Candidates(start, found.item[rows], found.source[rows]))
         values.append(value[rows])
         begin += len(part)
-        looked = kept[-1] + 1 if len(kept) == ASKED else begin
-        if len(kept) == ASKED:
+        looked = kept[-1] + 1 if len(kept) == most else begin
+        if len(kept) == most:
             break
-    return looked, np.array(kept, np.int64), _joined(parts), np.concatenate(values)
+    place, ids = np.array(kept, np.int64), tasks.dataset.users
+    users = [ids[user] for user in tasks.user[:looked].tolist()]
+    return Asked(users, place, tasks.take(place), [relevant[at] for at in kept], _joined(parts), np.concatenate(values))
+
+
+def weigh(ranker: CandidateRanker, parts: Sequence[Asked], seed: int) -> Learned:
+    """The weight for one kind of answers, from histories over one catalogue or several. Histories of one id count as one user,
+    also in several parts."""
+    asked = sum(len(part.kept) for part in parts)
+    known = {part.users[at] for part in parts for at in part.kept.tolist()}
+    if len(known) < LEAST:
+        return Learned(0.0, None, asked, len(known), 0, 0)
+    tops = [first_candidates(part.found, part.value, TOP) for part in parts]
+    spreads = [
+        part.value[place[start:stop]].std()
+        for part, (place, first) in zip(parts, tops, strict=True)
+        for start, stop in pairwise(first.start)
+    ]
+    spread = float(np.mean(spreads))
+    weights = [share * spread if spread else share for share in SHARES]
+    who: dict[Any, int] = {}
+    of = np.array([who.setdefault(user, len(who)) for part in parts for user in part.users], np.int64)
+    with bar(total=asked, unit=" lists") as drawn:
+        worth = np.concatenate(
+            [_worth(ranker, part, *top, weights, drawn.update) for part, top in zip(parts, tops, strict=True)]
+        )
+    total = np.zeros((len(who), worth.shape[1]))
+    np.add.at(total, of, worth)
+    weight, about = choose_weight(weights, total / np.bincount(of)[:, None], seed)
+    tokens = sum(_tokens(ranker, part.tasks, first) for part, (_, first) in zip(parts, tops, strict=True))
+    return Learned(weight, about, asked, len(who), sum(len(first.item) for _, first in tops), tokens)
+
+
+def _worth(
+    ranker: CandidateRanker,
+    part: Asked,
+    place: np.ndarray,
+    first: Candidates,
+    weights: Sequence[float],
+    asked: Callable[[int], Any],
+) -> np.ndarray:
+    """float64 (T, 1 + W): NDCG@10 of every history of a part, less what is the same by all weights, with weight 0 and with each
+    of W. asked: is told how many lists were scored."""
+    standard = standardised(first, _scores(ranker, part.tasks, first, asked))
+    ways = [part.value, *(moved(part.value, place, first, standard, weight) for weight in weights)]
+    worth = np.zeros((len(part.users), len(ways)))
+    if len(part.kept):
+        worth[part.kept] = np.stack([ndcg(part.found, way, part.relevant) for way in ways], 1)
+    return worth
 
 
 def _joined(parts: Sequence[Candidates]) -> Candidates:
@@ -181,17 +227,16 @@ def _joined(parts: Sequence[Candidates]) -> Candidates:
     return Candidates(np.cumsum(count), item, np.concatenate([np.zeros(0, np.uint8), *(part.source for part in parts)]))
 
 
-def _scores(ranker: CandidateRanker, tasks: Tasks, first: Candidates) -> np.ndarray:
-    """float32 (F,): the ranker's scores of each task's first candidates, with a bar. It is given no queries."""
-    hidden, found = replace(tasks, stop=tasks.split), []
-    with bar(total=len(tasks), unit=" lists") as drawn:
-        for begin in range(0, len(tasks), AT_ONCE):
-            some = np.arange(begin, min(begin + AT_ONCE, len(tasks)))
-            start = first.start[begin : begin + len(some) + 1]
-            mine = slice(int(start[0]), int(start[-1]))
-            own = Candidates(start - start[0], first.item[mine], first.source[mine])
-            found.append(checked_scores(ranker, hidden.take(some), own))
-            drawn.update(len(some))
+def _scores(ranker: CandidateRanker, tasks: Tasks, first: Candidates, asked: Callable[[int], Any]) -> np.ndarray:
+    """float32 (F,): the ranker's scores of each task's first candidates. It is given no queries."""
+    hidden, found = replace(tasks, stop=tasks.split), [np.zeros(0, np.float32)]
+    for begin in range(0, len(tasks), AT_ONCE):
+        some = np.arange(begin, min(begin + AT_ONCE, len(tasks)))
+        start = first.start[begin : begin + len(some) + 1]
+        mine = slice(int(start[0]), int(start[-1]))
+        own = Candidates(start - start[0], first.item[mine], first.source[mine])
+        found.append(checked_scores(ranker, hidden.take(some), own))
+        asked(len(some))
     return np.concatenate(found)
 
 
@@ -213,10 +258,16 @@ def _tokens(ranker: CandidateRanker, tasks: Tasks, first: Candidates) -> int:
     return int(sum(n * len(ranker.language_model.words(title or "")) for n, title in zip(times, titles, strict=True)))
 
 
-def _told(name: str, kinds: Sequence[bool], learned: Sequence[Learned], seconds: float) -> str:
-    asked, items = sum(one.asked for one in learned if one.found), sum(one.items for one in learned)
-    tokens = sum(one.tokens for one in learned)
-    said = [f"{'all' if repeats else 'new'} items: {one}" for repeats, one in zip(kinds, learned, strict=True)]
+def telling(ranker: CandidateRanker, kinds: int, whose: str) -> str:
+    """What is going to be asked, at most. kinds: of answers that have weights of their own."""
+    return f"{type(ranker).__name__} about {TOP} items each, at most {ASKED * kinds} times, from {whose}"
+
+
+def told(ranker: CandidateRanker, learned: Mapping[str, Learned], seconds: float) -> str:
+    """What came of it, by the name of the kind of answers."""
+    asked, items = sum(one.asked for one in learned.values() if one.found), sum(one.items for one in learned.values())
+    tokens = sum(one.tokens for one in learned.values())
     read = f", {tokens:,} tokens of titles" if tokens else ""
     pace = f", {1000 * seconds / asked:,.0f} ms for {TOP} items" if asked else ""
-    return f"{name}: {'; '.join(said)}; {items:,} items scored{read}{pace}"
+    said = "; ".join(f"{kind}: {one}" for kind, one in learned.items())
+    return f"{type(ranker).__name__}: {said}; {items:,} items scored{read}{pace}"

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from llmrec.adapters.language_folder import load_language_adapter, save_language_adapter
+from llmrec.adapters.language_folder import adapter_hash, load_language_adapter, save_language_adapter
 from llmrec.adapters.peft_format import fingerprint
-from llmrec.adapters.soft_prompt import LanguageAdapter
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, IgnoredInputWarning, WeightsError
 from llmrec.language.model import LanguageModel, load_language_model
@@ -31,39 +30,38 @@ NUMBERS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def saved_reranker(reranker: Reranker) -> dict[str, Any]:
+    """As JSON values."""
+    weights = {"weight": reranker.weight, "unseen_weight": reranker.unseen_weight, "top": reranker.top}
+    return weights | saved_ranker(reranker.ranker)
+
+
+def saved_ranker(ranker: CandidateRanker) -> dict[str, Any]:
     """As JSON values. Of a ranker of one's own the name of its class is kept: it is given again on loading."""
-    ranker = reranker.ranker
-    facts: dict[str, Any] = {
-        "class": type(ranker).__name__,
-        "weight": reranker.weight,
-        "unseen_weight": reranker.unseen_weight,
-        "top": reranker.top,
-    }
+    facts: dict[str, Any] = {"class": type(ranker).__name__}
     if not isinstance(ranker, LLMRanker) or not _plain(ranker):
         return facts
     template, model = ranker.template, ranker.language_model
     return facts | {
         "max_history": ranker.max_history,
-        "adapter": ranker.adapter is not None,
+        "adapter": None if ranker.adapter is None else adapter_hash(ranker.adapter),
         "language_model": {**_place(model), "dtype": str(model.dtype).removeprefix("torch."), "sha256": fingerprint(model)},
         "template": {**template_facts(template), "place": _template_place(template)},
     }
 
 
-def save_adapter_of(reranker: Reranker | None, folder: Path) -> None:
+def save_adapter_of(ranker: CandidateRanker | None, folder: Path) -> None:
     """Write the adapter of a language model's ranker into a saved folder, where it has one."""
-    ranker = None if reranker is None else reranker.ranker
     if isinstance(ranker, LLMRanker) and _plain(ranker) and ranker.adapter is not None:
         save_language_adapter(folder / PART, ranker.adapter, ranker.language_model)
 
 
-def warn_if_own(reranker: Reranker | None) -> None:
+def warn_if_own(ranker: CandidateRanker | None) -> None:
     """An IgnoredInputWarning, at the line that called the caller, for a ranker that is not in the folder."""
-    if reranker is not None and not _plain(reranker.ranker):
-        name = type(reranker.ranker).__name__
+    if ranker is not None and not _plain(ranker):
+        name = type(ranker).__name__
         warnings.warn(
-            f"the ranker {name} is not saved, an object of your own: pass "
-            f"Recommender.from_pretrained(folder, ranker={name}(...)) on loading",
+            f"the ranker {name} is not saved, an object of your own: pass from_pretrained(folder, ranker={name}(...)) on "
+            "loading",
             IgnoredInputWarning,
             stacklevel=3,
         )
@@ -72,7 +70,17 @@ def warn_if_own(reranker: Reranker | None) -> None:
 def loaded_reranker(
     saved: Mapping[str, Any] | None, folder: Path, device: str, given: CandidateRanker | str | Path | None
 ) -> Reranker | None:
-    """The reranker of a saved folder; None where the folder has none, whatever is given.
+    """The reranker of a saved folder; None where the folder has none, whatever is given. The rest as of `loaded_ranker`."""
+    if saved is None:
+        return None
+    ranker = loaded_ranker(saved, folder, device, given)
+    return Reranker(ranker, saved["weight"], saved["unseen_weight"], saved["top"])
+
+
+def loaded_ranker(
+    saved: Mapping[str, Any], folder: Path, device: str, given: CandidateRanker | str | Path | None
+) -> CandidateRanker:
+    """The inverse of `saved_ranker`.
 
     given: a ranker as it was fitted with, or where the weights of its language model are now: a folder or a file `*.gguf`.
     None looks where they were.
@@ -81,15 +89,21 @@ def loaded_reranker(
     differ, for another template, ArtefactError for a ranker of one's own that is not given or is of another class, and for
     another `max_history` or adapter, AdapterError for an adapter that is damaged.
     """
-    if saved is None:
-        return None
     if "language_model" not in saved:
-        ranker = _own(saved, folder, given)
-    elif given is None or isinstance(given, str | Path):
-        ranker = _read(saved, folder, device, given)
-    else:
-        ranker = _checked(saved, folder, given)
-    return Reranker(ranker, saved["weight"], saved["unseen_weight"], saved["top"])
+        return _own(saved, folder, given)
+    if given is None or isinstance(given, str | Path):
+        return _read(saved, folder, device, given)
+    return _checked(saved, folder, given)
+
+
+def is_saved(saved: Mapping[str, Any], ranker: CandidateRanker) -> bool:
+    """Whether a ranker is the one that was saved, wherever the weights of its language model were found."""
+    mine = saved_ranker(ranker)
+    if "language_model" not in saved or "language_model" not in mine:
+        return saved["class"] == mine["class"] and ("language_model" in saved) == ("language_model" in mine)
+    same = [("language_model", "sha256"), ("template", "sha256")]
+    numbers = saved["max_history"], saved.get("adapter")
+    return numbers == (mine["max_history"], mine["adapter"]) and all(saved[part][key] == mine[part][key] for part, key in same)
 
 
 def _plain(ranker: CandidateRanker) -> bool:
@@ -103,7 +117,7 @@ def _own(saved: Mapping[str, Any], folder: Path, given: CandidateRanker | str | 
         found = "none" if given is None else repr(given) if isinstance(given, str | Path) else f"a {type(given).__name__}"
         raise ArtefactError(
             f"{folder}: it was fitted with a ranker {name}, which is an object of your own and is not in the folder: expected "
-            f"it, got {found}; pass Recommender.from_pretrained(folder, ranker={name}(...))"
+            f"it, got {found}; pass from_pretrained(folder, ranker={name}(...))"
         )
     return given
 
@@ -119,7 +133,7 @@ def _read(saved: Mapping[str, Any], folder: Path, device: str, given: str | Path
     except WeightsError as error:
         raise WeightsError(
             f"{folder}: {PART}: expected the language model {where!r} with SHA-256 {facts['sha256'][:12]}…, got: {error}; "
-            "where it is elsewhere now, pass Recommender.from_pretrained(folder, ranker=PATH), a folder or a GGUF file"
+            "where it is elsewhere now, pass from_pretrained(folder, ranker=PATH), a folder or a GGUF file"
         ) from error
     _check_weights(facts, model, folder, where)
     kept = saved["template"]
@@ -140,20 +154,15 @@ def _checked(saved: Mapping[str, Any], folder: Path, given: CandidateRanker) -> 
         )
     _check_weights(saved["language_model"], given.language_model, folder, "the given ranker")
     loaded_template(saved["template"], given.template, PART, folder)
-    adapter = load_language_adapter(folder / PART, given.language_model) if saved.get("adapter") else None
-    if given.adapter is not None and not _equal(given.adapter, adapter):
+    wanted = saved.get("adapter")
+    if given.adapter is None and wanted:
+        return replace(given, adapter=load_language_adapter(folder / PART, given.language_model))
+    if given.adapter is not None and adapter_hash(given.adapter) != wanted:
         raise ArtefactError(
-            f"{folder}: {PART}: expected {'another adapter' if adapter else 'no adapter'}, as it was fitted with; pass "
+            f"{folder}: {PART}: expected {'another adapter' if wanted else 'no adapter'}, as it was fitted with; pass "
             "LLMRanker(...) without one, and the saved one is taken, or fit again"
         )
-    return replace(given, adapter=adapter)
-
-
-def _equal(one: LanguageAdapter, other: LanguageAdapter | None) -> bool:
-    if other is None or (one.lora is None, one.prompt is None) != (other.lora is None, other.prompt is None):
-        return False
-    pairs = zip(one.leaves(), other.leaves(), strict=False)
-    return len(one.leaves()) == len(other.leaves()) and all(torch.equal(mine.cpu(), its.cpu()) for mine, its in pairs)
+    return given
 
 
 def _check_weights(facts: Mapping[str, Any], model: LanguageModel, folder: Path, where: str) -> None:
@@ -161,7 +170,7 @@ def _check_weights(facts: Mapping[str, Any], model: LanguageModel, folder: Path,
         raise WeightsError(
             f"{folder}: {PART}: expected weights with SHA-256 {facts['sha256'][:12]}…, as it was fitted with, got "
             f"{found[:12]}… ({str(model.dtype).removeprefix('torch.')}) in {where}; pass "
-            "Recommender.from_pretrained(folder, ranker=PATH) of the right ones, or fit again"
+            "from_pretrained(folder, ranker=PATH) of the right ones, or fit again"
         )
 
 

@@ -108,7 +108,7 @@ def save_state(folder: Path, state: State, histories: bool, also: Callable[[Path
         save_model(state.model.body.model, to / "body")
         if init is not None:
             save_adapter(to / "adapter", init.adapter, state.model.body)
-        save_adapter_of(state.reranker, to)
+        save_adapter_of(state.own_ranker, to)
         save_arrays(to / "arrays.safetensors", _arrays(state))
         save_table(to / "items.arrow", _plain(state.catalogue.table))
         save_ids(to / "items.json", state.catalogue.ids.values)

@@ -31,7 +31,7 @@ class Shared:
         Of an `LLMRanker` place and hash of the weights are saved, not the weights. An IgnoredInputWarning names a ranker of
         another kind, which is passed again to `from_pretrained`.
         """
-        warn_if_own(self.state.reranker)
+        warn_if_own(self.state.own_ranker)
         save_state(Path(folder), self.state, histories)
         self._folder = located(folder)
 
@@ -49,5 +49,5 @@ class Shared:
         for. private, token, revision and errors: see `llmrec.hub.push`. Returns the address of the commit.
         """
         state, folder = self.state, self._folder
-        warn_if_own(state.reranker)
+        warn_if_own(state.own_ranker)
         return push(lambda to: save_state(to, state, histories), repo_id, folder, private, token, revision)

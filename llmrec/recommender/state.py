@@ -20,6 +20,7 @@ from llmrec.meta.user_core import UserCore
 from llmrec.models.text_match import Vocabulary
 from llmrec.prompts import Template, load_template
 from llmrec.ranking.ranker import Ranker
+from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.reranker import Reranker
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.adapting import Adapting, adapting
@@ -88,6 +89,11 @@ class State:
     def item_template(self) -> Template:
         """What item texts are written by."""
         return load_template(self.settings.item_template) if self.templates is None else self.templates[0]
+
+    @property
+    def own_ranker(self) -> CandidateRanker | None:
+        """What `reranker` asks; None without."""
+        return None if self.reranker is None else self.reranker.ranker
 
     @cached_property
     def adapting(self) -> Adapting:

@@ -26,20 +26,23 @@ from llmrec.hub import fetched, push
 from llmrec.index.forks import check_process
 from llmrec.layouts import saved_kind
 from llmrec.progress import Stages
+from llmrec.ranking.rankers import CandidateRanker, checked_ranker
 from llmrec.recommender.recommender import Recommender
+from llmrec.recommender.saved_reranker import is_saved, warn_if_own
 from llmrec.recommender.saving import KIND as RECOMMENDER
 from llmrec.recommender.saving import save_state
 from llmrec.scenes.columns import check_column, event_names, is_of_events, with_scene
 from llmrec.scenes.learned import Learned
-from llmrec.scenes.learning import LearnSettings, check_ranges, learn
+from llmrec.scenes.learning import LearnSettings, check_ranges, learn, learn_with_left_out
 from llmrec.scenes.new import SceneRecommender
 from llmrec.scenes.opening import zero_shot as open_scene
 from llmrec.scenes.ranked import RankedShelf
+from llmrec.scenes.ranker_weights import learn_weights
 from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
-from llmrec.scenes.saving import ARRAYS, learned_arrays, learned_from, opened
+from llmrec.scenes.saving import learned_arrays, learned_from, opened, ranker_facts, ranker_from, write_learned
 from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.tables import check_enough, fitting_sizes, known_worlds, labels, named_tables, shown
-from llmrec.store import save_arrays, write_folder
+from llmrec.store import write_folder
 
 KIND = "known scenes"
 SCENES = "scenes"  # in the folder of a recommender
@@ -53,7 +56,8 @@ class Known:
     learned: what known scenes teach. names: theirs. repeat_purchases: whether users buy the same items again.
     encoder: hash of the text encoder's weights, or of the recommender that reads for the scenes.
     column: of the items or the events, which tells the scenes of one catalogue apart; None for catalogues.
-    catalogue, shelf: that catalogue; None after loading. of_events: whether `column` is of the events.
+    catalogue, shelf: that catalogue; None after loading. of_events: whether `column` is of the events. ranker: of one's own,
+    that `learned` has weights of; None where it is left out.
     """
 
     learned: Learned
@@ -64,6 +68,7 @@ class Known:
     catalogue: Catalogue | None = None
     shelf: SceneItems | None = None
     of_events: bool = False
+    ranker: CandidateRanker | None = None
 
 
 class Scenes:
@@ -77,6 +82,9 @@ class Scenes:
     until first customers are known; an item that it does not know has its text alone. In learning, a known category is met as
     if the recommender did not know its items, and a known country with all that it knows. To try a scene as a new one, hold its
     events out of the recommender's `fit` too. None reads histories by the texts of their items.
+    ranker: any object with `score(tasks, candidates)`, such as `LLMRanker`, which moves the first 20 items of each answer; None
+    for that of the recommender, where its answers have one. `fit` learns weights for new scenes, without and with first
+    customers, 0 where it does not help.
 
     >>> known = Scenes().fit({"beauty": (events, items), "health": (events_2, items_2)})      # doctest: +SKIP
     >>> shop = known.open(items_of_a_new_shop)                                                # doctest: +SKIP
@@ -90,6 +98,7 @@ class Scenes:
         settings: LearnSettings | None = None,
         seed: int = 0,
         recommender: Recommender | None = None,
+        ranker: CandidateRanker | None = None,
     ):
         if weights is not None and not isinstance(weights, Weights):
             raise DataError(
@@ -106,6 +115,7 @@ class Scenes:
         self.weights = weights
         self.settings = settings
         self.recommender = recommender
+        self.ranker = checked_ranker(ranker)
         self.seed = seed
         self.reports: dict[str, CleaningReport] = {}
         self._known: Known | None = None
@@ -174,9 +184,17 @@ class Scenes:
         settings = replace(settings, sizes=fitting_sizes(worlds, settings))
         told = f"{len(worlds)} scenes ({', '.join(worlds)}), supports of {', '.join(map(str, settings.sizes))} customers"
         told += f"; too small to learn from: {', '.join(small)}" if small else ""
+        ranker, drawn = self.ranker, np.random.default_rng(self.seed)
+        ranker = self.recommender.state.own_ranker if ranker is None and self.recommender is not None else ranker
         with stages("learn", told):
-            learned = learn(list(worlds.values()), np.random.default_rng(self.seed), settings)
-        known = Known(learned, tuple(worlds), repeat_purchases, reads.encoder, scene, of_events=of_events)
+            every = list(worlds.values())
+            learned, left_out = (
+                (learn(every, drawn, settings), ()) if ranker is None else learn_with_left_out(every, drawn, settings)
+            )
+        if ranker is not None:
+            weights = learn_weights(ranker, every, left_out, settings, self.seed, stages)
+            learned, ranker = replace(learned, ranker_weights=weights), ranker if any(weights) else None
+        known = Known(learned, tuple(worlds), repeat_purchases, reads.encoder, scene, of_events=of_events, ranker=ranker)
         if scene is not None:
             known = replace(known, catalogue=datasets[scene].catalogue, shelf=shelves[scene])
         first = next(iter(tables.values()))[0]
@@ -254,16 +272,18 @@ class Scenes:
             if str(scene) not in label:
                 raise DataError(f"scene: expected one of {shown(label)}, got {scene!r}; the items' {known.column!r} says which")
             shelf = shelf.part(label == str(scene))
-        opened_scene = open_scene(known.learned, shelf)
+        opened_scene = open_scene(known.learned, shelf, known.ranker)
         return SceneRecommender(opened_scene, catalogue, known.repeat_purchases, self.seed, None, frame, value)
 
     def save_pretrained(self, folder: str | Path, recommender: bool = False, histories: bool = False) -> None:
         """Save what was learned, atomically and with a hash of every file; no catalogue and no events are kept.
 
         recommender: save the one that reads for the scenes too, as its `save_pretrained(folder, histories)` does; the folder is
-            then that of a recommender, with the scenes in it, and `from_pretrained` needs nothing else.
+            then that of a recommender, with the scenes in it, and `from_pretrained` needs nothing else. A ranker is kept as by
+            `Recommender.save_pretrained`.
         """
         known = self.known
+        warn_if_own(known.ranker)
         arrays, meta = learned_arrays(known.learned)
         meta |= {
             "names": known.names,
@@ -271,11 +291,12 @@ class Scenes:
             "encoder": known.encoder,
             "column": known.column,
             "of_events": known.of_events,
+            "ranker": ranker_facts(known.ranker),
         }
         meta |= {"frame": frame_kind(self._frame)}
 
         def save(place: Path) -> None:
-            write_folder(place, lambda to: save_arrays(to / ARRAYS, arrays), KIND, meta)
+            write_folder(place, lambda to: write_learned(to, arrays, known.ranker), KIND, meta)
 
         if not recommender:
             save(Path(folder))
@@ -302,12 +323,13 @@ class Scenes:
         recommender: Recommender | None = None,
         revision: str | None = None,
         token: str | None = None,
+        ranker: CandidateRanker | str | Path | None = None,
     ) -> Scenes:
         """Load what `save_pretrained` saved, from a folder or a name on the Hugging Face hub; see `llmrec.hub.fetched`.
 
         weights, recommender: the same as were learned with, to read new items; None for the recommender of the folder, where it
-        was saved with one. Raises ArtefactError when a byte of it has changed since, and for a recommender that was saved
-        without scenes.
+        was saved with one. ranker: as of `Recommender.from_pretrained`. Raises ArtefactError when a byte of it has changed
+        since, and for a recommender that was saved without scenes; for another ranker as there.
         """
         folder = fetched(folder, revision, token)
         if saved_kind(folder) == RECOMMENDER:
@@ -317,13 +339,18 @@ class Scenes:
                     f"{folder}: expected known scenes, got a recommender that was saved without any; fit some with it, and "
                     "save them with save_pretrained(folder, recommender=True)"
                 )
-            recommender = recommender or Recommender.from_pretrained(folder)
+            recommender = recommender or Recommender.from_pretrained(folder, ranker=ranker)
             folder = place
         arrays, meta = opened(folder, KIND)
         learned = learned_from(arrays, meta)
-        scenes = cls(weights, seed=seed, recommender=recommender)
-        names, column, of_events = tuple(meta["names"]), meta["column"], meta["of_events"]
-        scenes._known = Known(learned, names, meta["repeat_purchases"], meta["encoder"], column, of_events=of_events)
+        saved = meta.get("ranker")  # not in folders that were saved before it was kept
+        theirs = None if recommender is None else recommender.state.own_ranker
+        if saved is not None and theirs is not None and is_saved(saved, theirs) and not hasattr(ranker, "score"):
+            ranker = theirs  # a language model is not read twice
+        found = ranker_from(saved, folder, ranker)
+        scenes = cls(weights, seed=seed, recommender=recommender, ranker=found)
+        facts = tuple(meta["names"]), meta["repeat_purchases"], meta["encoder"], meta["column"]
+        scenes._known = Known(learned, *facts, of_events=meta["of_events"], ranker=found)
         scenes._frame = empty_frame(meta.get("frame", "pyarrow"))
         return scenes
 

@@ -20,6 +20,7 @@ from llmrec.metrics.ranking import ndcg
 from llmrec.models.popularity import fit_popularity
 from llmrec.scenes.choosing import FOLDS, choose
 from llmrec.scenes.opening import Scene, zero_steps
+from llmrec.scenes.reranked import answered
 from llmrec.scenes.worlds import last_steps
 
 ADAPTED, ZERO, POPULARITY = "adapted", "zero steps", "popularity"
@@ -29,7 +30,8 @@ K = 10
 def held_ndcg(
     scene: Scene, dataset: Dataset, users: np.ndarray, rng: np.random.Generator, again: bool, folds: int = FOLDS
 ) -> dict[str, np.ndarray]:
-    """NDCG@10 float64 (T,) by method. users: int, the first customers. again: whether a purchased item may be recommended."""
+    """NDCG@10 float64 (T,) of answers, by method. users: int, the first customers. again: whether what was bought may be
+    recommended again."""
     users, among, day_one = rng.permutation(np.asarray(users, np.int64)), scene.shelf.among, zero_steps(scene)
     found: dict[str, list[np.ndarray]] = {ADAPTED: [], ZERO: [], POPULARITY: []}
     for fold in range(min(folds, len(users)) if len(users) > 1 else 0):
@@ -38,8 +40,8 @@ def held_ndcg(
             continue
         rest = np.delete(users, np.s_[fold::folds])
         chosen = choose(day_one, dataset, rest, rng, again).scene
-        scores = {ZERO: day_one.scores(tasks.counted), POPULARITY: fit_popularity(dataset, rest).scores(tasks)}
-        scores[ADAPTED] = scores[ZERO] if chosen.design is None else chosen.scores(tasks.counted)
+        scores = {ZERO: answered(day_one, tasks, not again), POPULARITY: fit_popularity(dataset, rest).scores(tasks)}
+        scores[ADAPTED] = scores[ZERO] if chosen.design is None else answered(chosen, tasks, not again)
         relevant, allowed = [items[among[items]] for items in tasks.relevant()], _allowed(tasks, among, again)
         for name, score in scores.items():
             found[name].append(ndcg(score, relevant, K, allowed))

@@ -59,6 +59,8 @@ class Learned:
     later: mixes for users who bought something of the scene before. first: for users who did not; None where no such history
     was seen, as in shops with a catalogue of their own. gain: float64 (S, D), nats an event over zero steps, mean over scenes
     of meta-validation. spread: float64 (S, D), deviation of a scene's gain from that mean, its own noise included.
+    ranker_weights: of a ranker of one's own, see `ranking.reranker`, in a scene without first customers and in one that is
+    adapted to some; 0 leaves it out.
     """
 
     ground: Ground
@@ -68,6 +70,7 @@ class Learned:
     first: Mixes | None
     gain: np.ndarray
     spread: np.ndarray
+    ranker_weights: tuple[float, float] = (0.0, 0.0)
 
     def size(self, users: int) -> int:
         """Place of the support size nearest to `users`, as a ratio. Many more than were learned at are no longer a few, and are

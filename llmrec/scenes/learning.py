@@ -69,11 +69,24 @@ def learn(worlds: Sequence[World], rng: np.random.Generator, settings: LearnSett
 
     In its own episodes a scene is met on the ground of all others. Meta-validation fits the mixes without the scene as well.
     """
+    return _learn(worlds, rng, settings, left_out=False)[0]
+
+
+def learn_with_left_out(
+    worlds: Sequence[World], rng: np.random.Generator, settings: LearnSettings = LearnSettings()
+) -> tuple[Learned, tuple[Learned, ...]]:
+    """The same, and for each of the W scenes what all others teach, as meta-validation had it."""
+    return _learn(worlds, rng, settings, left_out=True)
+
+
+def _learn(
+    worlds: Sequence[World], rng: np.random.Generator, settings: LearnSettings, left_out: bool
+) -> tuple[Learned, tuple[Learned, ...]]:
     if len(worlds) < 2:
         raise DataError(f"worlds: expected two known scenes or more, got {len(worlds)}; cut one into parts with `parts`")
     known, shelf = [moments(world) for world in worlds], worlds[0].shelf
     played = [play(worlds, known, place, rng, settings) for place in range(len(worlds))]
-    return learn_from(known, played, rng, settings, zero_over(shelf.zero), designs_over(shelf.base))
+    return _learn_from(known, played, rng, settings, zero_over(shelf.zero), designs_over(shelf.base), left_out)
 
 
 def play(
@@ -100,6 +113,19 @@ def learn_from(
     designs: tuple[Design, ...] = DESIGNS,
 ) -> Learned:
     """The same from the scenes' moments and episodes, W of each. nobody: zero steps. designs: D."""
+    return _learn_from(known, played, rng, settings, nobody, designs, left_out=False)[0]
+
+
+def _learn_from(
+    known: Sequence[Moments],
+    played: Sequence[list[list[Episode]]],
+    rng: np.random.Generator,
+    settings: LearnSettings,
+    nobody: Design,
+    designs: tuple[Design, ...],
+    left_out: bool,
+) -> tuple[Learned, tuple[Learned, ...]]:
+    """What all scenes teach, and if `left_out` for each of the W scenes what the others do; () if not."""
     seed, sizes = int(rng.integers(1 << 31)), settings.sizes
 
     def fitted(scenes: Sequence[list[list[Episode]]], some: tuple[Design, ...] = designs) -> Mixes:
@@ -115,21 +141,30 @@ def learn_from(
     gains, errors = np.zeros((2, len(played), len(sizes), len(designs)))
     visits = [[[one.first for one in size if one.first is not None] for size in scene] for scene in played]
     asked = [place for place, scene in enumerate(visits) if all(scene)]
-    better = []
+    better, without = [], []
     for left in bar(range(len(played)), desc="meta-validation"):
         mixes = fitted([scene for place, scene in enumerate(played) if place != left])
+        without.append(mixes)
         for s in range(len(sizes)):
             whole = played[left][s][: settings.draws]  # parts teach; a few users say more of a part than of a whole scene
             for d, (design, mix) in enumerate(zip(designs, mixes.by_size[s], strict=True)):
                 gained = adapted_worth(design, mix, whole) - worth(mixes.zero, whole)
                 gains[left, s, d], errors[left, s, d] = gained.mean(), gained.std() / np.sqrt(len(gained))
         if left in asked and len(asked) > 1:
-            others = fitted([visits[place] for place in asked if place != left], designs[:1])
-            better.append(first_gains(others, mixes, visits[left]))
-    later, first = fitted(played), None
-    if better and (np.mean(better, 0) > 0).any():
-        first = first_or_later(fitted([visits[place] for place in asked]), later, np.mean(better, 0) > 0)
-    return Learned(ground(known), designs, sizes, later, first, gains.mean(0), spread_of(gains, errors))
+            newcomers = fitted([visits[place] for place in asked if place != left], designs[:1])
+            better.append(first_gains(newcomers, mixes, visits[left]))
+    gains_first = np.mean(better, 0) > 0 if better else np.zeros(0, bool)
+
+    def learned(later: Mixes, left: int | None) -> Learned:
+        some = [place for place in range(len(played)) if place != left]
+        first, there = None, [visits[place] for place in asked if place != left]
+        if gains_first.any() and there:
+            first = first_or_later(fitted(there), later, gains_first)
+        found = gains[some].mean(0), spread_of(gains[some], errors[some])
+        return Learned(ground([known[place] for place in some]), designs, sizes, later, first, *found)
+
+    others = tuple(learned(mixes, left) for left, mixes in enumerate(without if left_out else ()))
+    return learned(fitted(played), None), others
 
 
 def first_gains(first: Mixes, later: Mixes, visits: list[list[Episode]]) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,10 +40,14 @@ from llmrec.scenes.columns import event_names, with_scene
 from llmrec.scenes.comparing import comparison, held_ndcg
 from llmrec.scenes.learned import ZERO
 from llmrec.scenes.opening import Scene, zero_steps
+from llmrec.scenes.reranked import reranked
 from llmrec.scenes.ruled import filled
 from llmrec.scenes.saving import opened, scene_arrays, scene_from, write_scene
 from llmrec.scenes.shelf import Shelf
 from llmrec.store import load_ids, load_table, save_ids, save_table, write_folder
+
+if TYPE_CHECKING:
+    from llmrec.ranking.rankers import CandidateRanker
 
 KIND = "new scene"
 STRANGER = "(no history)"
@@ -216,7 +220,12 @@ class SceneRecommender:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save everything needed to recommend and to adapt again, atomically, with a hash of every file: where a recommender
-        reads for it, this too, over the scene's catalogue. Of its customers counts are kept, no events and no ids."""
+        reads for it, this too, over the scene's catalogue. Of its customers counts are kept, no events and no ids. A ranker is
+        kept as by `Recommender.save_pretrained`."""
+        if self.scene.ranker is not None:
+            from llmrec.recommender.saved_reranker import warn_if_own  # brings in torch
+
+            warn_if_own(self.scene.ranker)
         (arrays, meta), table = scene_arrays(self.scene), self.catalogue.table
         if self.evidence is not None:
             arrays["evidence"] = self.evidence
@@ -240,19 +249,27 @@ class SceneRecommender:
         return push(self.save_pretrained, repo_id, None, private, token, revision)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, revision: str | None = None, token: str | None = None) -> SceneRecommender:
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        revision: str | None = None,
+        token: str | None = None,
+        ranker: CandidateRanker | str | Path | None = None,
+    ) -> SceneRecommender:
         """Load what `save_pretrained` saved, from a folder or a name on the Hugging Face hub; see `llmrec.hub.fetched`.
 
-        It needs no weights, and unless a recommender reads for it, no torch. Frames that are not made like `histories` are of
-        the type that they were before saving. Raises ArtefactError when a byte of it has changed since.
+        ranker: as of `Recommender.from_pretrained`. Without one it needs no weights, and unless a recommender reads for it, no
+        torch. Frames that are not made like `histories` are of the type that they were before saving. Raises ArtefactError when
+        a byte of it has changed since, and for another ranker WeightsError, TemplateError or ArtefactError.
         """
         folder = fetched(folder, revision, token)
         arrays, meta = opened(folder, KIND)
+        scene = scene_from(arrays, meta, folder, ranker)
         catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
         frame = empty_frame(meta.get("frame", "pyarrow"))
         value = None if meta["value"] is None else (meta["value"][0], meta["value"][1])
         again, seed, evidence = meta["repeat_purchases"], meta["seed"], arrays.get("evidence")
-        return cls(scene_from(arrays, meta, folder), catalogue, again, seed, evidence, frame, value)
+        return cls(scene, catalogue, again, seed, evidence, frame, value)
 
     def _first_customers(self, events: Any, columns: dict[str, str] | None) -> tuple[Dataset, np.ndarray]:
         """The events that count, and int64 users who had something of the scene. Raises as `adapt`."""
@@ -320,6 +337,7 @@ class SceneRecommender:
             score[task, row_of(wanted.barred, asker)] = -np.inf
             if wanted.filter_viewed:
                 score[task, known.item[tasks.support(task)]] = -np.inf
+        score = reranked(self.scene.reranker, tasks, score, wanted.filter_viewed)
         if wanted.rules is not None and wanted.rules.reranks:
             row, item, value, rank, source = flat(filled(score, self.scene.shelf.vectors, wanted.rules, wanted.k, self.name))
             return who[row], item, value, rank, np.array(source, object) == PINNED

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,10 @@ from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.stepping import stepped
 from llmrec.scenes.worlds import World, own_events
 
+if TYPE_CHECKING:
+    from llmrec.ranking.rankers import CandidateRanker
+    from llmrec.ranking.reranker import Reranker
+
 _TASKS = 128  # read at once
 
 
@@ -31,13 +36,25 @@ _TASKS = 128  # read at once
 class Scene:
     """A scene that can be asked. few: what its support users said; None for zero steps. design: which of the learned ones.
     own: the mix after steps on its own events, of a design with steps; users who never bought there are scored without these
-    steps."""
+    steps. ranker: of one's own, such as a language model, which moves the first items of an answer by the learned weight; None
+    without."""
 
     learned: Learned
     shelf: SceneItems
     few: Few | None = None
     design: int | None = None
     own: Mix | None = None
+    ranker: CandidateRanker | None = None
+
+    @property
+    def reranker(self) -> Reranker | None:
+        """What moves the first items of an answer; None where nothing does."""
+        weight = self.learned.ranker_weights[self.design is not None]
+        if self.ranker is None or not weight:
+            return None
+        from llmrec.ranking.reranker import Reranker  # brings in torch, which a scene read by its texts does without
+
+        return Reranker(self.ranker, weight, weight)
 
     @property
     def name(self) -> str:
@@ -45,7 +62,7 @@ class Scene:
         return "zero steps" if self.design is None else self.learned.designs[self.design].name
 
     def scores(self, tasks: Tasks) -> np.ndarray:
-        """float32 (T, N): log probability up to a constant a row; -inf for items outside the scene."""
+        """float32 (T, N): log probability up to a constant a row, without `ranker`; -inf for items outside the scene."""
         found = np.full((len(tasks), len(self.shelf.among)), -np.inf, np.float32)
         for first in range(0, len(tasks), _TASKS):
             part = tasks.take(np.arange(first, min(first + _TASKS, len(tasks))))
@@ -92,15 +109,15 @@ def bought_before(columns: dict[str, np.ndarray]) -> np.ndarray:
     return np.max(columns["own"], axis=1, keepdims=True) > 0
 
 
-def zero_shot(learned: Learned, shelf: SceneItems) -> Scene:
-    """A scene of which nothing is known but the texts of its items: zero steps.
+def zero_shot(learned: Learned, shelf: SceneItems, ranker: CandidateRanker | None = None) -> Scene:
+    """A scene of which nothing is known but the texts of its items: zero steps. ranker: that `learned` has weights of.
 
     Raises DataError where the text vectors are not as wide as those that were learned from.
     """
     width = learned.ground.map.shape[0]
     if shelf.vectors.shape[1] != width:
         raise DataError(f"shelf: expected text vectors of width {width}, got {shelf.vectors.shape[1]}; encode the texts alike")
-    return Scene(learned, shelf)
+    return Scene(learned, shelf, ranker=ranker)
 
 
 def adapt(

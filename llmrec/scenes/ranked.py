@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,8 +24,10 @@ from llmrec.encoder.model import Items
 from llmrec.encoder.weights import Weights
 from llmrec.index.candidates import Candidates
 from llmrec.index.forks import check_process
+from llmrec.ranking.two_stage import Over, Retrieval, ranked_candidates
 from llmrec.recommender.answer import Answer, Request, answer_everybody
 from llmrec.recommender.catalogues import as_new, offering, over_catalogue
+from llmrec.recommender.dense import ranked_scores
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.state import State
@@ -134,8 +137,10 @@ class SceneRanker:
 
 def ranked_shelf(state: State, catalogue: Catalogue, weights: Weights, again: bool) -> RankedShelf:
     """All items of a catalogue as the recommender reads them; one that it does not know has its text alone, by the same
-    encoder. Raises WeightsError for weights of another text encoder than it was fitted with."""
+    encoder. A ranker of one's own is left out: its weight was learned on the recommender's known items. Raises WeightsError for
+    weights of another text encoder than it was fitted with."""
     state = over_catalogue(state, catalogue, weights, cache_folder())
+    state = state if state.reranker is None else replace(state, reranker=None)
     return RankedShelf(state, item_vectors(state.items), np.ones(len(catalogue), bool), again)
 
 
@@ -162,19 +167,51 @@ def answer_scene(
     without history.
     """
     check_process()
-    shelf = scene.shelf
-    assert isinstance(shelf, RankedShelf)
-    state, ranker = shelf.state, None
-    if scene.few is not None:
-        ranker, few, retrieval = SceneRanker(scene, shelf, filter_viewed), scene.few, state.retrieval
-        together = (retrieval.counts.cooccurrence + few.alike).tocsr().astype(np.float32)
-        observed = few.bought + (0.0 if retrieval.observed is None else retrieval.observed)
-        counts = replace(retrieval.counts, cooccurrence=together)  # for candidates alone: the ranker has its own
-        state = replace(state, retrieval=replace(retrieval, counts=counts, observed=observed))
-    found = answer_everybody(state, known, asked, None, Request(k, filter_viewed, allowed, ranker=ranker, applied=rules))
+    state, ranker = _heard(scene, filter_viewed)
+    request = Request(k, filter_viewed, allowed, ranker=ranker, reranker=scene.reranker, applied=rules)
+    found = answer_everybody(state, known, asked, None, request)
     order = np.lexsort((found.rank, found.asker))
     parts = {name: getattr(found, name)[order] for name in ("asker", "item", "score", "rank", "steps")}
     return Answer(**parts, source=[found.source[row] for row in order])
+
+
+def answered_scores(scene: Scene, tasks: Tasks, filter_viewed: bool) -> np.ndarray:
+    """Scores float32 (T, N) that order the scene's items as `answer_scene` does, candidates first. Items of the history and
+    outside the scene have a score, too, which the caller must mask."""
+    (state, ranker), reranker = _heard(scene, filter_viewed), scene.reranker
+    rerank = None if reranker is None else partial(reranker.rerank, filter_viewed=filter_viewed)
+    parts = _retrieval(state, filter_viewed), _over(state, ranker, filter_viewed)
+    return ranked_scores(state.adapting.reader(), *parts, tasks, state.allowing(scene.shelf.among), rerank)
+
+
+def scored_candidates(scene: Scene, tasks: Tasks, filter_viewed: bool) -> tuple[Candidates, np.ndarray]:
+    """The candidates of a batch of tasks and their scores float32 (C,), as `answer_scene` has them before `scene.ranker`."""
+    state, ranker = _heard(scene, filter_viewed)
+    parts = _retrieval(state, filter_viewed), _over(state, ranker, filter_viewed)
+    return ranked_candidates(state.adapting.reader(), *parts, tasks, state.allowing(scene.shelf.among))[1:]
+
+
+def _heard(scene: Scene, filter_viewed: bool) -> tuple[State, SceneRanker | None]:
+    """The recommender with what first customers said of candidates, and what ranks these; None for its own rankers."""
+    shelf = scene.shelf
+    assert isinstance(shelf, RankedShelf)
+    state, few = shelf.state, scene.few
+    if few is None:
+        return state, None
+    retrieval = state.retrieval
+    together = (retrieval.counts.cooccurrence + few.alike).tocsr().astype(np.float32)
+    observed = few.bought + (0.0 if retrieval.observed is None else retrieval.observed)
+    counts = replace(retrieval.counts, cooccurrence=together)  # for candidates alone: the ranker has its own
+    state = replace(state, retrieval=replace(retrieval, counts=counts, observed=observed))
+    return state, SceneRanker(scene, shelf, filter_viewed)
+
+
+def _retrieval(state: State, filter_viewed: bool) -> Retrieval:
+    return replace(state.retrieval, sources=replace(state.retrieval.sources, repeats=not filter_viewed))
+
+
+def _over(state: State, ranker: SceneRanker | None, filter_viewed: bool) -> Over:
+    return state.rankers_for(filter_viewed).over if ranker is None else lambda counts, read: ranker
 
 
 def load_shelf(folder: Path, vectors: np.ndarray, among: np.ndarray) -> RankedShelf:

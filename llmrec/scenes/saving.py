@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -17,6 +17,9 @@ from llmrec.scenes.mix import Mix
 from llmrec.scenes.opening import Scene
 from llmrec.scenes.shelf import SceneItems, Shelf
 from llmrec.store import load_arrays, located, open_folder, save_arrays, write_folder
+
+if TYPE_CHECKING:
+    from llmrec.ranking.rankers import CandidateRanker
 
 KIND = "scene"
 
@@ -46,14 +49,15 @@ def save_scene(folder: str | Path, scene: Scene) -> None:
     write_folder(folder, lambda to: write_scene(to, scene, arrays), KIND, meta)
 
 
-def load_scene(folder: str | Path) -> Scene:
-    """Read a scene back. Raises ArtefactError for any byte that has changed, and where a newer llmrec saved it."""
-    return scene_from(*opened(folder, KIND), located(folder))
+def load_scene(folder: str | Path, ranker: CandidateRanker | str | Path | None = None) -> Scene:
+    """Read a scene back. ranker: for `loaded_ranker`, and raises as there. Raises ArtefactError for any byte that has changed,
+    and where a newer llmrec saved it."""
+    return scene_from(*opened(folder, KIND), located(folder), ranker)
 
 
 def write_scene(to: Path, scene: Scene, arrays: dict[str, np.ndarray]) -> None:
     """Arrays into an open folder, and where a recommender reads for the scene, that too."""
-    save_arrays(to / ARRAYS, arrays)
+    write_learned(to, arrays, scene.ranker)
     scene.shelf.save(to)
 
 
@@ -76,6 +80,7 @@ def learned_arrays(learned: Learned) -> tuple[dict[str, np.ndarray], dict[str, A
         "sizes": learned.sizes,
         "zero": learned.later.zero.names,
         "first": learned.first is not None,
+        "ranker_weights": learned.ranker_weights,
         "designs": [{"name": one.name, "columns": one.columns, "steps": one.steps} for one in learned.designs],
     }
     return arrays, meta
@@ -94,7 +99,37 @@ def learned_from(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Learned
         return Mixes(_mix(arrays, f"{prefix}zero", meta["zero"]), tuple(every))
 
     first, of_all = mixes("first.") if meta["first"] else None, Ground(arrays["map"], arrays["lean"])
-    return Learned(of_all, designs, sizes, mixes(""), first, arrays["gain"], arrays["spread"])
+    without, adapted = meta.get("ranker_weights", (0.0, 0.0))  # not in folders that were saved before they were kept
+    return Learned(of_all, designs, sizes, mixes(""), first, arrays["gain"], arrays["spread"], (without, adapted))
+
+
+def ranker_facts(ranker: CandidateRanker | None) -> dict[str, Any] | None:
+    """A ranker of one's own as JSON values, see `saved_ranker`; None without."""
+    if ranker is None:
+        return None
+    from llmrec.recommender.saved_reranker import saved_ranker  # brings in torch, which a scene read by its texts does without
+
+    return saved_ranker(ranker)
+
+
+def write_learned(to: Path, arrays: dict[str, np.ndarray], ranker: CandidateRanker | None) -> None:
+    """Arrays into an open folder, and the adapter of a language model's ranker, where it has one."""
+    save_arrays(to / ARRAYS, arrays)
+    if ranker is not None:
+        from llmrec.recommender.saved_reranker import save_adapter_of  # as above
+
+        save_adapter_of(ranker, to)
+
+
+def ranker_from(
+    saved: dict[str, Any] | None, folder: Path, given: CandidateRanker | str | Path | None
+) -> CandidateRanker | None:
+    """The inverse of `ranker_facts`; given and errors: as of `loaded_ranker`."""
+    if saved is None:
+        return None
+    from llmrec.recommender.saved_reranker import loaded_ranker  # as above
+
+    return loaded_ranker(saved, folder, "cpu", given)
 
 
 def scene_arrays(scene: Scene) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -118,18 +153,22 @@ def scene_arrays(scene: Scene) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "users": None if few is None else few.users,
         "design": scene.design,
         "own": None if scene.own is None else scene.own.names,
+        "ranker": ranker_facts(scene.ranker),
     }
 
 
-def scene_from(arrays: dict[str, np.ndarray], meta: dict[str, Any], folder: Path) -> Scene:
-    """The inverse of `scene_arrays`. folder: where they were read."""
+def scene_from(
+    arrays: dict[str, np.ndarray], meta: dict[str, Any], folder: Path, ranker: CandidateRanker | str | Path | None = None
+) -> Scene:
+    """The inverse of `scene_arrays`. folder: where they were read. ranker: as of `load_scene`."""
     items, shelf = len(arrays["among"]), _shelf(arrays, meta, folder)
     few = None
     if meta["users"] is not None:
         together, alike = (_csr(arrays, name, (items, items)) for name in ("together", "alike"))
         few = Few(meta["users"], arrays["bought"], together, alike, arrays["down"], arrays["up"])
     own = None if meta["own"] is None else _mix(arrays, "own_mix", meta["own"])
-    return Scene(learned_from(arrays, meta), shelf, few, meta["design"], own)
+    there = ranker_from(meta.get("ranker"), folder, ranker)
+    return Scene(learned_from(arrays, meta), shelf, few, meta["design"], own, there)
 
 
 def _shelf(arrays: dict[str, np.ndarray], meta: dict[str, Any], folder: Path) -> SceneItems:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from departments import EVENTS, FEW, TITLES, with_ranker
 from language_models import write_tiny
 
-from llmrec import Recommender, Weights
+from llmrec import Recommender, SceneRecommender, Scenes, Weights
 from llmrec.adapters.language_folder import save_language_adapter
 from llmrec.adapters.soft_prompt import LanguageAdapter, start_lora
 from llmrec.cli import main
@@ -113,6 +114,32 @@ def test_a_folder_of_weights_is_measured_and_the_line_says_what_it_cost(files, t
     assert done.exit_code == 0, done.output
     assert re.search(r"new items: .*NDCG@10 .* items scored, [\d,]+ tokens of titles, [\d,]+ ms for 20", done.output)
     assert Recommender.from_pretrained(files / "shop").state.version == 0
+
+
+@pytest.mark.slow
+def test_new_scenes_have_weights_of_their_own_and_a_model_that_moved_is_given(files, tiny_folders, monkeypatch):
+    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
+    events, items = EVENTS[~EVENTS["item_id"].str.startswith("new ")], TITLES[TITLES["aisle"] != "new"]
+    for name, table in (("orders", events), ("products", items), ("new", TITLES[TITLES["aisle"] == "new"]), ("first", FEW)):
+        table.to_csv(files / f"{name}.csv", index=False)
+    (files / "tiny").mkdir()
+    write_tiny("llama", tiny_folders["llama"], files / "tiny")
+    flags = ("--scene", "aisle", "--settings", "little.yaml", "--ranker", "tiny/", "--no-evaluate", "--out", "shop")
+    done = run("fit", "orders.csv", "--items", "products.csv", *flags)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"no customers: .*; first customers: .*NDCG@10 .* items scored, [\d,]+ tokens of titles", done.output)
+    known = Scenes.from_pretrained(files / "shop")  # a random model is worth nothing; so it is given weights
+    ranker = LLMRanker(load_language_model(files / "tiny"))
+    with_ranker(known, ranker).save_pretrained(files / "shop", recommender=True, histories=True)
+    (files / "tiny").rename(files / "there")
+    new = ("open", "shop", "--items", "new.csv", "--events", "first.csv", "--no-comparison", "--out", "scene")
+    done = run(*new)
+    assert done.exit_code == 2 and "by `llmrec open --ranker`" in done.output and "from_pretrained" not in done.output
+    done = run(*new, "--ranker", "there")
+    assert done.exit_code == 0 and "LLMRanker moves the first 20 items" in done.output, done.output
+    assert SceneRecommender.from_pretrained(files / "scene").scene.reranker is not None
+    answer = run("recommend", "scene", "--histories", "first.csv", "--k", "3", "--titles")
+    assert answer.exit_code == 0, answer.output
 
 
 @pytest.mark.slow

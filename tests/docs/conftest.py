@@ -80,7 +80,7 @@ class Tiny:
         patch.setenv("LLMREC_CACHE", str(self.cache))
         patch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(self.weights)))
         patch.setattr(Recommender.__init__, "__defaults__", (None, self.settings, 0, None))
-        patch.setattr(Scenes.__init__, "__defaults__", (None, self.scenes, 0, None))
+        patch.setattr(Scenes.__init__, "__defaults__", (None, self.scenes, 0, None, None))
         for way in ("quick", "best"):
             patch.setattr(Settings, way, staticmethod(lambda: self.settings))
 

@@ -378,3 +378,12 @@ def test_a_weight_is_taken_only_where_its_gain_is_beyond_chance():
     worth[:, 3] += 0.3
     weight, about = choose_weight(SHARES, worth, 0)
     assert weight == SHARES[2] and about.low > 0 and about.users == 80
+
+
+def test_an_item_that_falls_to_the_last_place_stays_ahead_of_those_with_the_same_score_outside():
+    found = Candidates(np.array([0, 3]), np.arange(3, dtype=np.int32), np.ones(3, np.uint8))
+    value = np.array([0.5, 0.5, 0.9], np.float32)
+    place, first = first_candidates(found, value, 2)
+    assert first.item.tolist() == [0, 2]
+    new = moved(value, place, first, np.array([1.0, -1.0]), 3.0)
+    assert np.lexsort((found.item, -new)).tolist() == [0, 2, 1]
