@@ -66,7 +66,8 @@ def asked_by(
         known = state.known.of(asked)
     attributes = attributes_of(state, asked, told, stacklevel=stacklevel + 1)
     if histories is None:
-        warn_if_left_out(state, asked, attributes, stacklevel=stacklevel + 1)
+        gets = "what most users like" if call == "predict" else "what is popular"
+        warn_if_left_out(state, asked, attributes, gets, stacklevel=stacklevel + 1)
     return Asked(asked, known, attributes, frame)
 
 
@@ -179,9 +180,9 @@ def warn_if_lost(report: CleaningReport, stacklevel: int = 3) -> None:
         warnings.warn(text, DataLossWarning, stacklevel=stacklevel)
 
 
-def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None, stacklevel: int = 3) -> None:
+def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None, instead: str, stacklevel: int = 3) -> None:
     """A MissingHistoriesWarning, at the line that called the caller, where users are asked for whose histories were not saved
-    with the model. attributes: of `asked`, row by row; who has some is not missing."""
+    with the model. attributes: of `asked`, row by row; who has some is not missing. instead: what the others get."""
     if not state.left_out:
         return
     told = state.known.knows(asked) if attributes is None else state.known.knows(asked) | attributes.known.any(1)
@@ -190,7 +191,7 @@ def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None, st
         who = f"user {unknown[0]!r} is" if len(unknown) == 1 else f"{len(unknown):,} users, such as {unknown[0]!r}, are"
         gets = "gets" if len(unknown) == 1 else "get"
         warnings.warn(
-            f"{who} not known here and {gets} what is popular: the model was saved without histories; save it "
+            f"{who} not known here and {gets} {instead}: the model was saved without histories; save it "
             "with histories=True, pass histories=..., or observe their events first",
             MissingHistoriesWarning,
             stacklevel=stacklevel,

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from llmrec import Recommender
-from llmrec.errors import ArtefactError, DataError, UnknownItemError
+from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning, UnknownItemError
 from llmrec.recommender.predicting import LEAST
 from llmrec.signed import SignedFeedback
 
@@ -114,6 +114,9 @@ def test_ratings_change_no_answer_that_does_not_ask_for_them(with_ratings, world
 
 
 def test_a_saved_recommender_predicts_alike_and_a_changed_byte_is_noticed(with_ratings, world, tmp_path):
+    with_ratings.save_pretrained(tmp_path / "bare")
+    with pytest.warns(MissingHistoriesWarning, match="'u000' is not known here and gets what most users like: "):
+        Recommender.from_pretrained(tmp_path / "bare").predict(["u000"], world.ids[:1])
     with_ratings.save_pretrained(tmp_path / "shop", histories=True)
     loaded = Recommender.from_pretrained(tmp_path / "shop")
     pd.testing.assert_frame_equal(loaded.predict(["u000", "nobody"]), with_ratings.predict(["u000", "nobody"]))
