@@ -1,4 +1,5 @@
-"""Choose the faster number type by measuring: bf16 is fast on AMX and on GPUs, and slow on CPUs without AMX."""
+"""Devices and their number types. The faster type is chosen by measuring: bf16 is fast on AMX and on GPUs, and slow on CPUs
+without AMX."""
 
 from __future__ import annotations
 
@@ -7,6 +8,16 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 
 import torch
+
+from llmrec.errors import DataError
+
+
+def check_device(device: str | torch.device) -> None:
+    """Raises DataError for a device, in torch's terms, that is not available."""
+    try:
+        torch.zeros(1, device=device)
+    except (AssertionError, RuntimeError) as error:  # torch's two ways to say so
+        raise DataError(f"device: {str(device)!r} cannot be used here ({error}); `llmrec doctor` lists what can") from error
 
 
 @lru_cache(maxsize=4)

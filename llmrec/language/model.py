@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from llmrec.encoder.backbone import load_causal
+from llmrec.encoder.precision import check_device
 from llmrec.encoder.weights import Weights
 from llmrec.language.families import MODEL_TYPES, Family, family_of, lora_targets
 from llmrec.language.weights import dequantized
@@ -77,8 +78,9 @@ def load_language_model(
     dtype: of the weights and of the computation; float32, or bfloat16 where the device is fast in it.
 
     Raises WeightsError for what is not there, is damaged or is of another family; MissingExtraError for a GGUF file without the
-    package gguf.
+    package gguf; DataError for a device that is not available.
     """
+    check_device(device)
     if not isinstance(source, Weights):
         path = Path(source).expanduser()
         source = dequantized(path) if path.suffix.lower() == ".gguf" else Weights.folder(path)

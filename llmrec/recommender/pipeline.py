@@ -16,6 +16,7 @@ from llmrec.encoder.backbone import Backbone, TextModel
 from llmrec.encoder.dates import moments
 from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.precision import check_device
 from llmrec.encoder.users import Read
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
@@ -105,10 +106,7 @@ def check_settings(settings: Settings) -> None:
     GPU with the faiss for CPUs.
     """
     columns_of(settings.blend_features)
-    try:
-        torch.zeros(1, device=settings.device)
-    except (AssertionError, RuntimeError) as error:  # torch's two ways to say so
-        raise DataError(f"device: {settings.device!r} cannot be used here ({error}); `llmrec doctor` lists what can") from error
+    check_device(settings.device)
     gpu_number(settings.index.device)
 
 
