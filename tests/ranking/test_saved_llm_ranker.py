@@ -1,0 +1,55 @@
+"""An adapted ranker in a folder: the same scores after loading, and what is missing is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from language_models import tiny
+
+from llmrec.adapters.peft_format import load_adapter
+from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.data.splits import leave_last_out
+from llmrec.errors import AdapterError
+from llmrec.index.candidates import POPULAR, Candidates
+from llmrec.prompts import load_template
+from llmrec.ranking.llm_ranker import LLMRanker
+from llmrec.ranking.saved_llm_ranker import load_llm_ranker, save_llm_ranker
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folders, tmp_path_factory):
+    return tiny("llama", tiny_folders["llama"], tmp_path_factory.mktemp("llama"))
+
+
+@pytest.mark.parametrize("kind", ["lora", "soft prompt", "both"])
+def test_scores_are_the_same_after_loading(model, random_shop, kind, tmp_path):
+    lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5)
+    prompt = soft_prompt(model, "red mug", 3)
+    adapter = LanguageAdapter(None if kind == "soft prompt" else lora, None if kind == "lora" else prompt)
+    ranker = LLMRanker(model, load_template("next_zh"), 2, adapter)
+    save_llm_ranker(tmp_path, ranker)
+    loaded = load_llm_ranker(tmp_path, model)
+    tasks = leave_last_out(random_shop).test
+    count, items = len(tasks), random_shop.n_items
+    everything = np.tile(np.arange(items, dtype=np.int32), count)
+    found = Candidates(np.arange(count + 1) * items, everything, np.full(count * items, POPULAR, np.uint8))
+    np.testing.assert_array_equal(loaded.score(tasks, found), ranker.score(tasks, found))
+    assert (loaded.template.text, loaded.max_history) == (ranker.template.text, 2)
+    if kind != "soft prompt":
+        assert all(map(torch.equal, load_adapter(tmp_path / "lora", model).leaves(), lora.leaves()))
+
+
+def test_what_is_missing_is_named(model, tmp_path):
+    with pytest.raises(AdapterError, match="expected an adapter, got none"):
+        save_llm_ranker(tmp_path, LLMRanker(model))
+    with pytest.raises(AdapterError, match="expected a folder lora or soft_prompt in it, got neither"):
+        load_llm_ranker(tmp_path, model)
+    save_llm_ranker(tmp_path, LLMRanker(model, adapter=LanguageAdapter(None, soft_prompt(model, "red mug", 3))))
+    (tmp_path / "prompts" / "next.jinja").rename(tmp_path / "next.jinja")
+    with pytest.raises(AdapterError, match="prompts: expected the template .* got 0 files; save it with save_llm_ranker"):
+        load_llm_ranker(tmp_path, model)
+    (tmp_path / "next.jinja").rename(tmp_path / "prompts" / "next.jinja")
+    (tmp_path / "ranker.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(AdapterError, match="ranker.json: expected max_history"):
+        load_llm_ranker(tmp_path, model)
