@@ -16,7 +16,9 @@ def ranker_of(typed: str | None, adapter: Path | None = None) -> LLMRanker | Non
     model and a GGUF file the weights are turned into float32 once and kept in the cache folder."""
     if typed is None:
         if adapter is not None:
-            raise click.UsageError("--ranker-adapter is for --ranker: say which language model it belongs to, or leave it out.")
+            raise click.UsageError(
+                "--ranker-adapter needs --ranker: name the language model that it was trained on, or leave it out."
+            )
         return None
     from llmrec.language.model import load_language_model
     from llmrec.language.weights import PACKAGED, packaged_weights

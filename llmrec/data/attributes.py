@@ -23,7 +23,7 @@ import pyarrow as pa
 from llmrec.data.files import FLAGS, levels_or_numbers, without_markers
 from llmrec.data.frames import coded, is_number, is_text
 from llmrec.data.ids import tidy
-from llmrec.data.parts import Part, is_list, learn_parts, read_parts, split_cells
+from llmrec.data.parts import Part, is_list, learn_parts, read_parts, separator_of, split_cells
 from llmrec.data.report import counted
 from llmrec.data.values import numbers
 from llmrec.errors import SchemaError
@@ -41,6 +41,7 @@ class Column:
     levels: its values that enough rows had, ascending as text; () for numbers. mean, spread: of the numbers.
     cuts: quartiles of the standardised numbers, ascending and distinct. derived: whether the values were taken from the
     timestamp, see `llmrec.data.context`. part: of a column of lists, the word or the place whose number this is.
+    separator: between the values of a cell, where these were text; None for lists.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Column:
     cuts: tuple[float, ...] = ()
     derived: bool = False
     part: str | int | None = None
+    separator: str | None = None
 
     @property
     def groups(self) -> int:
@@ -174,24 +176,24 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
     what: the table in messages, such as "users". least: rows that a level needs.
     A column that holds nothing, or no level of enough rows, is left out and noted.
     A column of text is read as `files.levels_or_numbers` does: "NULL", "-" and the like are missing, and numbers are numbers.
-    Cells with several values, such as "Comedy|Drama", are split, see `parts.split_cells`.
+    Cells with several values, such as "Comedy|Drama", are split, see `parts.separator_of`.
     Raises SchemaError, which names the column, for dates and other values that are neither text, flags, numbers nor lists, for
     numbers so large that their mean or spread is infinite, and as `learn_parts`.
     """
     columns: list[Column] = []
     notes: list[str] = []
     for name in sorted(table.column_names):
-        lists = table.column(name)
+        lists, separator = table.column(name), None
         if not is_list(lists.type):
             column = _plain(lists, name, what)
             column = column if is_number(column.type) else levels_or_numbers(column)
-            split = split_cells(column) if is_text(column.type) else None
-            if split is not None:
-                lists = split[0]
-                notes.append(f"{what}: cells of {name!r} hold several values, and are split at {split[1]!r}")
+            separator = separator_of(column) if is_text(column.type) else None
+            if separator is not None:
+                lists = split_cells(_texts(column)[0], separator)
+                notes.append(f"{what}: cells of {name!r} hold several values, and are split at {separator.strip()!r}")
         if is_list(lists.type):
             parts, said = learn_parts(lists, name, what, least, MOST_LEVELS)
-            columns += [Column(name, (), one.mean, one.spread, part=one.part) for one in parts]
+            columns += [Column(name, (), one.mean, one.spread, part=one.part, separator=separator) for one in parts]
             notes += said
             continue
         texts, whole = _texts(column)
@@ -239,7 +241,14 @@ def encode(encoding: Encoding, table: pa.Table, what: str) -> tuple[Attributes, 
             if place in encoding.first:
                 same = [column for column in encoding.columns if column.name == known.name]
                 parts = [Part(column.part or 0, column.mean, column.spread) for column in same]
-                codes, said = read_parts(table.column(known.name), parts, known.name, what)
+                lists = table.column(known.name)
+                if known.separator is not None and not is_list(lists.type):
+                    column = _plain(lists, known.name, what)
+                    column = column if is_number(column.type) else without_markers(column)
+                    lists = split_cells(_texts(column)[0], known.separator)
+                if pa.types.is_null(lists.type):
+                    continue
+                codes, said = read_parts(lists, parts, known.name, what)
                 found.codes[:, place : place + len(same)] = codes
                 notes += said
             continue

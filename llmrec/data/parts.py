@@ -10,21 +10,21 @@ Axis convention: `N` rows, `P` parts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.data.files import without_markers
 from llmrec.data.frames import is_number, is_text
 from llmrec.data.ids import tidy
 from llmrec.data.report import counted
 from llmrec.errors import SchemaError
 
-SEPARATORS = ("|", ";", ",")  # between the values of a cell, the surest first
+SEPARATORS = ("|", ";", ", ")  # between the values of a cell, the surest first
 SEVERAL = 0.1  # of the cells that hold something: so many hold several values, or the column has one value a cell
+MANY = 0.05  # of the cells with a comma: so many hold a second one, or it is a part of one value, as in "Smith, John"
 
 
 @dataclass(frozen=True)
@@ -41,32 +41,32 @@ def is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def split_cells(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str] | None:
-    """A column of text whose cells hold several values as a column of lists, and the separator; None where they do not.
+def separator_of(column: pa.ChunkedArray) -> str | None:
+    """What stands between the values of a cell of text; None where a cell holds one value.
 
-    They do where a tenth of the cells has the separator and the cells are made of few values: at most half as many as there are
-    different cells. So "Comedy|Drama" is two values, and "Clothing, Shoes & Jewelry" and "Berlin, Germany" are one.
+    Cells hold several values where a tenth of them has the separator, and they are made of few values: at most half as many as
+    there are different cells. Commas count where some cells have two, and before a blank alone. So "Comedy|Drama" is two
+    values, and "Clothing, Shoes & Jewelry", "Berlin, Germany", "12,49" and '["red", "blue"]' are one.
     """
     cells = [cell for cell in column.drop_null().to_pylist() if cell.strip()]
-    distinct = len(set(cells))
+    if not cells or all(cell.strip()[0] in "[{" for cell in cells):
+        return None
     for separator in SEPARATORS:
-        several = sum(separator in cell for cell in cells)
-        words = {tidy(word) for cell in set(cells) for word in cell.split(separator)} - {""}
-        if cells and several >= SEVERAL * len(cells) and 2 * len(words) <= distinct:
-            return _split(column, separator), separator
+        count = [cell.count(separator) for cell in cells]
+        several = sum(one > 0 for one in count)
+        if several < SEVERAL * len(cells) or (separator == ", " and sum(one > 1 for one in count) < MANY * several):
+            continue
+        distinct = set(cells)
+        if 2 * len({tidy(word) for cell in distinct for word in cell.split(separator)} - {""}) <= len(distinct):
+            return separator
     return None
 
 
-def split_like(column: pa.ChunkedArray, words: Collection[str]) -> pa.ChunkedArray:
-    """A column of text as lists, by the separator that finds most of some words."""
-    found = [_split(column, separator) for separator in SEPARATORS]
-    return max(found, key=lambda lists: sum(len((row or set()) & set(words)) for row in _words(lists)))
-
-
-def _split(column: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
-    """The lists; a blank cell is missing."""
-    text = column.cast(pa.large_string())
-    return pc.split_pattern(pc.if_else(pc.equal(pc.utf8_trim_whitespace(text), ""), None, text), separator)
+def split_cells(texts: Sequence[str | None], separator: str) -> pa.ChunkedArray:
+    """Texts as a column of lists; a blank one is missing."""
+    return pa.chunked_array(
+        [pa.array([None if not text else text.split(separator) for text in texts], pa.large_list(pa.large_string()))]
+    )
 
 
 def learn_parts(column: pa.ChunkedArray, name: str, what: str, least: int, most: int) -> tuple[list[Part], tuple[str, ...]]:
@@ -99,8 +99,6 @@ def read_parts(column: pa.ChunkedArray, parts: Sequence[Part], name: str, what: 
     Raises SchemaError as `learn_parts`, and for lists of another kind or length.
     """
     words = isinstance(parts[0].part, str)
-    if words and is_text(column.type):
-        column = split_like(without_markers(column.cast(pa.large_string())), {str(one.part) for one in parts})
     if not is_list(column.type):
         raise SchemaError(f"{what}: column {name!r} holds {column.type}, expected lists, as in fit; convert it first")
     if pa.types.is_null(column.type.value_type):

@@ -7,7 +7,7 @@ from pathlib import Path
 from llmrec.adapters.language_folder import load_language_adapter, save_language_adapter
 from llmrec.errors import AdapterError, ArtefactError
 from llmrec.language.model import LanguageModel
-from llmrec.prompts import load_template
+from llmrec.prompts import Template, load_template
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.store import load_json, save_json
 
@@ -23,9 +23,7 @@ def save_llm_ranker(folder: Path, ranker: LLMRanker) -> None:
     prompts.mkdir(exist_ok=True)
     for older in prompts.glob("*.jinja"):
         older.unlink()
-    (prompts / f"{ranker.template.header.name}.jinja").write_text(
-        ranker.template.text, encoding="utf-8"
-    )
+    (prompts / f"{ranker.template.header.name}.jinja").write_text(ranker.template.text, encoding="utf-8")
     save_json(folder / NUMBERS, {"max_history": ranker.max_history})
 
 
@@ -44,7 +42,11 @@ def load_llm_ranker(folder: Path, language_model: LanguageModel) -> LLMRanker:
                 f"{folder / PROMPTS}: expected the template that the adapter was trained with, got {len(templates)} files"
             )
     except ArtefactError as error:
-        raise AdapterError(f"{error}; save it with save_llm_ranker, or give LLMRanker(..., adapter=...) in Python") from error
+        raise AdapterError(
+            f"{folder}: expected {NUMBERS} and a template beside the adapter ({error}); write both with save_llm_ranker, or "
+            "give LLMRanker(..., adapter=...) in Python"
+        ) from error
     if not isinstance(numbers, dict) or not isinstance(numbers.get("max_history"), int):
         raise AdapterError(f"{folder / NUMBERS}: expected max_history, a whole number, got {numbers!r}; save the ranker again")
-    return LLMRanker(language_model, load_template(templates[0]), numbers["max_history"], adapter)
+    text = load_template(templates[0]).text  # no path: the folder may be trained into again
+    return LLMRanker(language_model, Template(text, f"the template of {folder}"), numbers["max_history"], adapter)

@@ -160,7 +160,7 @@ def _checked(saved: Mapping[str, Any], folder: Path, given: CandidateRanker) -> 
     if given.adapter is not None and adapter_hash(given.adapter) != wanted:
         raise ArtefactError(
             f"{folder}: {PART}: expected {'another adapter' if wanted else 'no adapter'}, as it was fitted with; pass "
-            "LLMRanker(...) without one, and the saved one is taken, or fit again"
+            f"LLMRanker(...) without one{', and the saved one is taken' if wanted else ''}, or fit again"
         )
     return given
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from language_models import tiny
 
+from llmrec.adapters.language_folder import adapter_hash
+from llmrec.adapters.lora import Adapter
 from llmrec.adapters.peft_format import load_adapter
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.data.splits import leave_last_out
@@ -40,6 +44,25 @@ def test_scores_are_the_same_after_loading(model, random_shop, kind, tmp_path):
         assert all(map(torch.equal, load_adapter(tmp_path / "lora", model).leaves(), lora.leaves()))
 
 
+def test_an_older_adapter_in_the_folder_goes(model, tmp_path):
+    lora, prompt = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5), soft_prompt(model, "red mug", 3)
+    save_llm_ranker(tmp_path, LLMRanker(model, load_template("like"), adapter=LanguageAdapter(lora)))
+    save_llm_ranker(tmp_path, LLMRanker(model, adapter=LanguageAdapter(None, prompt)))
+    loaded = load_llm_ranker(tmp_path, model)
+    assert loaded.adapter.lora is None and loaded.template.header.name == "next"
+
+
+def test_adapters_of_other_numbers_scale_or_layers_have_another_hash(model):
+    lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5)
+    back = Adapter(*({path: one[path] for path in reversed(one)} for one in (lora.a, lora.b)), lora.scale)
+    same = [adapter_hash(LanguageAdapter(one)) for one in (lora, back)]
+    assert same[0] == same[1]
+    path, *others = lora.a
+    renamed = ({f"{path}x": one[path], **{name: one[name] for name in others}} for one in (lora.a, lora.b))
+    changed = [replace(lora, scale=20.0), lora.map(lambda leaf: leaf * 1.01), Adapter(*renamed, lora.scale)]
+    assert len({adapter_hash(LanguageAdapter(one)) for one in (lora, *changed)}) == 4
+
+
 def test_what_is_missing_is_named(model, tmp_path):
     with pytest.raises(AdapterError, match="expected an adapter, got none"):
         save_llm_ranker(tmp_path, LLMRanker(model))
@@ -47,7 +70,7 @@ def test_what_is_missing_is_named(model, tmp_path):
         load_llm_ranker(tmp_path, model)
     save_llm_ranker(tmp_path, LLMRanker(model, adapter=LanguageAdapter(None, soft_prompt(model, "red mug", 3))))
     (tmp_path / "prompts" / "next.jinja").rename(tmp_path / "next.jinja")
-    with pytest.raises(AdapterError, match="prompts: expected the template .* got 0 files; save it with save_llm_ranker"):
+    with pytest.raises(AdapterError, match="prompts: expected the template .* got 0 files.*write both with save_llm_ranker"):
         load_llm_ranker(tmp_path, model)
     (tmp_path / "next.jinja").rename(tmp_path / "prompts" / "next.jinja")
     (tmp_path / "ranker.json").write_text("{}", encoding="utf-8")
