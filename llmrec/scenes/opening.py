@@ -49,8 +49,10 @@ class Scene:
     @property
     def reranker(self) -> Reranker | None:
         """What moves the first items of an answer; None where nothing does."""
+        if self.ranker is None:
+            return None
         weight = self.learned.ranker_weights[self.design is not None]
-        if self.ranker is None or not weight:
+        if not weight:
             return None
         from llmrec.ranking.reranker import Reranker  # brings in torch, which a scene read by its texts does without
 
