@@ -87,14 +87,14 @@ def run(
     if not processes.main:
         return
     adapter, losses = learned.init.adapter, [loss for (loss,) in learned.losses]
-    save_llm_ranker(out, LLMRanker(loaded, load_template(plan.template), plan.max_history, adapter))
+    save_llm_ranker(out / "ranker", LLMRanker(loaded, load_template(plan.template), plan.max_history, adapter))
     rows = [
         Result("llm_train", "llm", "ours", where, "loss", float(np.mean(part)), None, None, "", len(part), seed, seconds)
         for where, part in {"first 10 steps": losses[:10], "last 10 steps": losses[-10:]}.items()
     ]
     extra = {"plan": asdict(plan), "temperature": temperature, "settings": asdict(settings), "processes": processes.share.world}
     write_report(out / "report.json", rows, extra | {"threads": torch.get_num_threads(), "device": processes.device})
-    click.echo(f"{out}: the adapter in PEFT's format, its template, report.json")
+    click.echo(f"{out}: the adapter in PEFT's format and its template in ranker/, report.json")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})

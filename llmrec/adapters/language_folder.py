@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 from llmrec.adapters.peft_format import CONFIG, load_adapter, save_adapter
@@ -16,9 +15,7 @@ LORA, SOFT_PROMPT = "lora", "soft_prompt"
 
 
 def save_language_adapter(folder: Path, adapter: LanguageAdapter, language_model: LanguageModel) -> None:
-    """Write the parts of one user's adapter (U = 1); those of an older one go. Raises AdapterError when U is not 1."""
-    for name in (LORA, SOFT_PROMPT):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    """Write the parts of one user's adapter (U = 1) into an open folder. Raises AdapterError when U is not 1."""
     if adapter.lora is not None:
         save_adapter(folder / LORA, adapter.lora, language_model)
     if adapter.prompt is not None:
@@ -33,8 +30,7 @@ def load_language_adapter(folder: Path, language_model: LanguageModel) -> Langua
     lora, prompt = ((folder / name / CONFIG).exists() for name in (LORA, SOFT_PROMPT))
     if not lora and not prompt:
         raise AdapterError(
-            f"{folder}: expected a folder {LORA} or {SOFT_PROMPT} in it, got neither; copy it again, or give the --output_dir "
-            "of training/llm_train.py"
+            f"{folder}: expected a folder {LORA} or {SOFT_PROMPT} in it, got neither; copy it again, or save the adapter again"
         )
     return LanguageAdapter(
         load_adapter(folder / LORA, language_model) if lora else None,
@@ -43,13 +39,14 @@ def load_language_adapter(folder: Path, language_model: LanguageModel) -> Langua
 
 
 def adapter_hash(adapter: LanguageAdapter) -> str:
-    """SHA-256 of all that its answers depend on."""
-    digest, lora, prompt = hashlib.sha256(), adapter.lora, adapter.prompt
-    named = (
-        {} if lora is None else {f"{path}.{side}": one[path] for side, one in (("A", lora.a), ("B", lora.b)) for path in one}
-    )
-    digest.update(b"" if lora is None else f"scale {lora.scale!r}".encode())
-    for name, leaf in [*sorted(named.items()), *([] if prompt is None else [(SOFT_PROMPT, prompt.tokens)])]:
+    """SHA-256 of its numbers by their names, and of LoRA's scale."""
+    digest, lora = hashlib.sha256(), adapter.lora
+    named = {} if adapter.prompt is None else {SOFT_PROMPT: adapter.prompt.tokens}
+    if lora is not None:
+        digest.update(f"scale {lora.scale!r}".encode())
+        for side, leaves in (("A", lora.a), ("B", lora.b)):
+            named |= {f"{path}.{side}": leaf for path, leaf in leaves.items()}
+    for name, leaf in sorted(named.items()):
         digest.update(f"{name}{tuple(leaf.shape)}".encode())
         digest.update(leaf.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()

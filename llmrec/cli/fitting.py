@@ -69,8 +69,8 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--ranker-adapter",
     type=FilePath(exists=True, file_okay=False, path_type=Path),
-    help="With --ranker: a folder with LoRA, a soft prompt or both and their template, as training/llm_train.py writes it. "
-    "They are saved with the recommender.",
+    help="With --ranker: LoRA, a soft prompt or both, with their template: the folder ranker/ that training/llm_train.py "
+    "leaves. It is saved with the recommender.",
 )
 @click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")

@@ -193,9 +193,9 @@ def _weights(facts: Mapping[str, Any]) -> Weights:
     return Weights.hub(facts["location"], facts["revision"]) if facts["hub"] else Weights.folder(facts["location"])
 
 
-def _template_place(template: Template) -> str:
-    """The name of a packaged template, or the whole path of a file."""
-    name = Path(template.source).stem
+def _template_place(template: Template) -> str | None:
+    """The name of a packaged template, or the whole path of a file; None where it is neither, and the saved text stands."""
+    name, file = Path(template.source).stem, Path(template.source)
     if name in packaged_templates() and template.source.startswith("prompts/"):
         return name
-    return str(Path(template.source).absolute())
+    return str(file.absolute()) if file.is_file() else None

@@ -50,11 +50,12 @@ def loaded_templates(
     )
 
 
-def loaded_template(kept: Mapping[str, Any], now: Template | str, part: str, folder: Path) -> Template:
-    """The template that `template_facts` kept. now: what stands for it today, or its name or path. Raises TemplateError as
-    `loaded_templates`."""
-    if isinstance(now, str):
-        now = load_template(now) if is_there(now) else Template(kept["text"], f"{folder}, {part}_template")
+def loaded_template(kept: Mapping[str, Any], now: Template | str | None, part: str, folder: Path) -> Template:
+    """The template that `template_facts` kept. now: the template of today, its name or its path; where there is none, the saved
+    text is taken. Raises TemplateError as `loaded_templates`."""
+    if not isinstance(now, Template):
+        there = now is not None and is_there(now)
+        now = load_template(now) if now is not None and there else Template(kept["text"], f"{folder}, {part}_template")
     if now.sha256 != kept["sha256"]:
         raise TemplateError(_different(kept, now, part, folder))
     return now

@@ -14,7 +14,7 @@ from llmrec.adapters.lora import Adapter
 from llmrec.adapters.peft_format import load_adapter
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.data.splits import leave_last_out
-from llmrec.errors import AdapterError
+from llmrec.errors import AdapterError, ArtefactError
 from llmrec.index.candidates import POPULAR, Candidates
 from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
@@ -32,8 +32,8 @@ def test_scores_are_the_same_after_loading(model, random_shop, kind, tmp_path):
     prompt = soft_prompt(model, "red mug", 3)
     adapter = LanguageAdapter(None if kind == "soft prompt" else lora, None if kind == "lora" else prompt)
     ranker = LLMRanker(model, load_template("next_zh"), 2, adapter)
-    save_llm_ranker(tmp_path, ranker)
-    loaded = load_llm_ranker(tmp_path, model)
+    save_llm_ranker(tmp_path / "ranker", ranker)
+    loaded = load_llm_ranker(tmp_path / "ranker", model)
     tasks = leave_last_out(random_shop).test
     count, items = len(tasks), random_shop.n_items
     everything = np.tile(np.arange(items, dtype=np.int32), count)
@@ -41,14 +41,14 @@ def test_scores_are_the_same_after_loading(model, random_shop, kind, tmp_path):
     np.testing.assert_array_equal(loaded.score(tasks, found), ranker.score(tasks, found))
     assert (loaded.template.text, loaded.max_history) == (ranker.template.text, 2)
     if kind != "soft prompt":
-        assert all(map(torch.equal, load_adapter(tmp_path / "lora", model).leaves(), lora.leaves()))
+        assert all(map(torch.equal, load_adapter(tmp_path / "ranker" / "lora", model).leaves(), lora.leaves()))
 
 
 def test_an_older_adapter_in_the_folder_goes(model, tmp_path):
     lora, prompt = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5), soft_prompt(model, "red mug", 3)
-    save_llm_ranker(tmp_path, LLMRanker(model, load_template("like"), adapter=LanguageAdapter(lora)))
-    save_llm_ranker(tmp_path, LLMRanker(model, adapter=LanguageAdapter(None, prompt)))
-    loaded = load_llm_ranker(tmp_path, model)
+    save_llm_ranker(tmp_path / "ranker", LLMRanker(model, load_template("like"), adapter=LanguageAdapter(lora)))
+    save_llm_ranker(tmp_path / "ranker", LLMRanker(model, adapter=LanguageAdapter(None, prompt)))
+    loaded = load_llm_ranker(tmp_path / "ranker", model)
     assert loaded.adapter.lora is None and loaded.template.header.name == "next"
 
 
@@ -63,16 +63,17 @@ def test_adapters_of_other_numbers_scale_or_layers_have_another_hash(model):
     assert len({adapter_hash(LanguageAdapter(one)) for one in (lora, *changed)}) == 4
 
 
-def test_what_is_missing_is_named(model, tmp_path):
+def test_what_is_missing_or_changed_is_named(model, tmp_path):
     with pytest.raises(AdapterError, match="expected an adapter, got none"):
-        save_llm_ranker(tmp_path, LLMRanker(model))
-    with pytest.raises(AdapterError, match="expected a folder lora or soft_prompt in it, got neither"):
-        load_llm_ranker(tmp_path, model)
-    save_llm_ranker(tmp_path, LLMRanker(model, adapter=LanguageAdapter(None, soft_prompt(model, "red mug", 3))))
-    (tmp_path / "prompts" / "next.jinja").rename(tmp_path / "next.jinja")
-    with pytest.raises(AdapterError, match="prompts: expected the template .* got 0 files.*write both with save_llm_ranker"):
-        load_llm_ranker(tmp_path, model)
-    (tmp_path / "next.jinja").rename(tmp_path / "prompts" / "next.jinja")
-    (tmp_path / "ranker.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(AdapterError, match="ranker.json: expected max_history"):
-        load_llm_ranker(tmp_path, model)
+        save_llm_ranker(tmp_path / "ranker", LLMRanker(model))
+    with pytest.raises(ArtefactError, match="ranker"):
+        load_llm_ranker(tmp_path / "ranker", model)
+    save_llm_ranker(tmp_path / "ranker", LLMRanker(model, adapter=LanguageAdapter(None, soft_prompt(model, "red mug", 3))))
+    for name in ("manifest.json", "soft_prompt/adapter_config.json", "soft_prompt/adapter_model.safetensors"):
+        file = tmp_path / "ranker" / name
+        before = file.read_bytes()
+        file.write_bytes(before.replace(b"next", b"text").replace(b"mean", b"maen")[:-1] + b" ")
+        with pytest.raises(ArtefactError):
+            load_llm_ranker(tmp_path / "ranker", model)
+        file.write_bytes(before)
+    load_llm_ranker(tmp_path / "ranker", model)

@@ -15,6 +15,8 @@ from llmrec.adapters.peft_format import load_adapter
 from llmrec.adapters.peft_prompt import load_soft_prompt
 from llmrec.language.model import load_language_model
 from llmrec.metrics.report import read_rows
+from llmrec.prompts import load_template
+from llmrec.ranking.saved_llm_ranker import load_llm_ranker
 from llmrec.store import load_json
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "llm_train.py"
@@ -62,13 +64,15 @@ def test_an_adapter_is_left_in_pefts_folders_with_a_report(given, tmp_path):
     code, said = call(*options, "--max_steps", 3, "--learning_rate", 0.05)
     assert code == 0, said
     model = load_language_model(given[1])
-    assert load_adapter(tmp_path / "lora", model).rank == 2
-    assert load_soft_prompt(tmp_path / "soft_prompt", model).tokens.shape == (1, 3, 32)
+    assert load_adapter(tmp_path / "ranker" / "lora", model).rank == 2
+    assert load_soft_prompt(tmp_path / "ranker" / "soft_prompt", model).tokens.shape == (1, 3, 32)
+    ranker = load_llm_ranker(tmp_path / "ranker", model)
+    assert ranker.template.text == load_template("next").text and ranker.max_history == 6
     assert [row.setting for row in read_rows(tmp_path / "report.json")] == ["first 10 steps", "last 10 steps"]
     assert load_json(tmp_path / "report.json")["plan"]["negatives"] == 3
-    kept = (tmp_path / "lora" / "adapter_model.safetensors").read_bytes()
+    kept = (tmp_path / "ranker" / "lora" / "adapter_model.safetensors").read_bytes()
     assert call(*options, "--max_steps", 3, "--learning_rate", 0.05)[0] == 0  # all steps are found done
-    assert (tmp_path / "lora" / "adapter_model.safetensors").read_bytes() == kept
+    assert (tmp_path / "ranker" / "lora" / "adapter_model.safetensors").read_bytes() == kept
     code, said = call(*options, "--max_steps", 4, "--learning_rate", 0.05)
     assert code == 2 and "Error: " in said  # another run
 
