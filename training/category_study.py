@@ -13,6 +13,7 @@ from __future__ import annotations
 import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 
 # isort: split
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import click
 import numpy as np
 
 from benchmarks.amazon import PUBLISHED
+from llmrec.adapters.peft_format import fingerprint
 from llmrec.errors import LlmrecError
 from llmrec.language.model import load_language_model
 from llmrec.metrics.report import table, write_report
@@ -34,20 +36,33 @@ HISTORY = 6  # titles in the prompt
 WHOLE = click.IntRange(min=0)
 
 
+def prompts_of(ranker: LLMRanker) -> str:
+    """SHA-256 of all that prepared choices depend on beside the data: the model, the template and the length of histories."""
+    parts = fingerprint(ranker.language_model), ranker.template.sha256, str(ranker.max_history)
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
 @click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
 @click.option("--new", "new", type=click.Choice(list(PUBLISHED)), default="electronic", help="The category left out.")
-@click.option("--choices", type=WHOLE, default=2_400, help="That teach jointly, of all known categories together.")
-@click.option("--joint_steps", type=WHOLE, default=300, help="Of 8 choices.")
-@click.option("--episodes", type=WHOLE, default=0, help="Of meta-learning after joint training; 0 for none.")
-@click.option("--more_steps", type=WHOLE, default=0, help="Joint steps of the control that is trained for as long.")
-@click.option("--twin_steps", type=WHOLE, default=0, help="Joint steps in the new category itself, to see the headroom.")
-@click.option("--rate", type=float, default=0.3, help="Of the inner steps after joint training, and at first of others.")
-@click.option("--users", type=click.IntRange(min=1), default=120, help="Who are asked, of 500 on validation, 1,000 on test.")
-@click.option("--draws", type=click.IntRange(min=1), default=1, help="Of supports and negatives.")
+@click.option("--choices", type=WHOLE, default=2_400, help="Choices for joint training, over all known categories.")
+@click.option("--joint_steps", type=WHOLE, default=300, help="Optimiser steps of joint training, 8 choices each.")
+@click.option("--episodes", type=WHOLE, default=0, help="Episodes of meta-learning after joint training; 0 for none.")
+@click.option("--more_steps", type=WHOLE, default=0, help="More joint steps, for a control of equal training time.")
+@click.option("--twin_steps", type=WHOLE, default=0, help="Joint steps in the new category: the headroom.")
+@click.option("--rate", type=float, default=0.3, help="Of the inner steps; meta-learning starts from it.")
+@click.option(
+    "--users", type=click.IntRange(min=1), default=120, help="Users to measure on: of 500 on validation, of 1,000 on test."
+)
+@click.option("--draws", type=click.IntRange(min=1), default=1, help="Draws of supports and negatives.")
 @click.option("--seed", type=WHOLE, default=0)
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "categories", help="Where much is kept.")
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs") / "categories",
+    help="For checkpoints, prepared choices.",
+)
 @click.option("--validation_only", is_flag=True, help="Measure on validation users; nothing is read of test users.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 def main(
@@ -74,14 +89,13 @@ def main(
     try:
         here, known = category(data, new, seed), [category(data, one, seed) for one in PUBLISHED if one != new]
         ranker = LLMRanker(load_language_model(model), load_template(TEMPLATE), HISTORY)
+        runs = runs / f"{new}-{seed}-{prompts_of(ranker)[:12]}"
         learned = learn(ranker, known, here, plan, seed, runs)
         asked_for = (here.validation if validation_only else here.test)[:users]
         each = [study.measured(ranker, here, known[0], learned, plan, asked_for, draw, runs) for draw in range(draws)]
-        setting, found = (
-            "validation" if validation_only else "test",
-            {name: np.stack([one[name] for one in each]) for name in each[0]},
-        )
-        rows = study.rows("categories", setting, found, learned.based, seed)
+        found = {arm: np.stack([one[arm] for one in each]) for arm in each[0]}
+        part = "validation" if validation_only else "test"
+        rows = study.rows("categories", part, found, learned.based, seed)
         click.echo(table(rows, "categories", study.METRIC, versus=""))
         for row in rows:
             if row.versus:

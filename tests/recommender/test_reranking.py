@@ -298,6 +298,13 @@ def test_a_template_of_other_words_is_an_error_that_shows_them(plain, model, tmp
     assert Recommender.from_pretrained(tmp_path / "shop").ranker.template.text == load_template("next").text
 
 
+def test_a_template_that_is_no_file_is_that_of_the_saved_folder(plain, model, tmp_path):
+    words = Template(load_template("next").text.replace("took", "bought"), "the template of runs/llm/ranker")
+    with_ranker(plain, LLMRanker(model, words)).save_pretrained(tmp_path / "shop")
+    assert open_folder(tmp_path / "shop", KIND)["reranker"]["template"]["place"] is None
+    assert Recommender.from_pretrained(tmp_path / "shop").ranker.template.text == words.text
+
+
 def test_a_ranker_of_ones_own_is_passed_again_after_loading(knowing, tmp_path):
     with pytest.warns(IgnoredInputWarning, match=r"the ranker Truth is not saved.*from_pretrained\(folder, ranker=Truth"):
         knowing.save_pretrained(tmp_path / "shop", histories=True)

@@ -41,7 +41,7 @@ def controls(here: Category, vectors: np.ndarray, validation: Asked, asked: Aske
         FROZEN_TEXT: [FrozenText(vectors, decay, last) for last, decay in product((10, 50), DECAYS)],
         BM25: [replace(words, decay=decay) for decay in DECAYS],
     }
-    found = {POPULARITY: [here.popularity[items].astype(np.float32) for items in items_of(asked[1])]}
+    found = {POPULARITY: [here.popularity[asked[1].of(task)].astype(np.float32) for task in range(len(asked[0]))]}
     hits = taken(*validation)
     for name, family in families.items():
         best = max(family, key=lambda one: float(ndcg(_of_candidates(one.scores(validation[0]), validation[1]), hits).mean()))
@@ -51,17 +51,12 @@ def controls(here: Category, vectors: np.ndarray, validation: Asked, asked: Aske
 
 def taken(tasks: Tasks, found: Candidates) -> list[np.ndarray]:
     """bool (C,) of each user's candidates: the one that was taken."""
-    return [np.isin(items, mine) for items, mine in zip(items_of(found), tasks.relevant(), strict=True)]
-
-
-def items_of(found: Candidates) -> list[np.ndarray]:
-    """int32 (C,) of each user: the candidates."""
-    return np.split(found.item, found.start[1:-1])
+    return [np.isin(found.of(task), mine) for task, mine in enumerate(tasks.relevant())]
 
 
 def _of_candidates(table: np.ndarray, found: Candidates) -> Scores:
     """Scores (T, N) of all items -> (C,) of each user's candidates."""
-    return [row[items] for row, items in zip(table, items_of(found), strict=True)]
+    return [row[found.of(task)] for task, row in enumerate(table)]
 
 
 def _titles(catalogue: Catalogue) -> list[str]:

@@ -26,6 +26,7 @@ from studies.categories.shops import NEGATIVES, Category, asked, asked_within
 
 PARTS = 25  # sub-catalogues of each known category
 CALIBRATED = 64  # choices by which the temperature of the loss is set
+RESERVED = 1_000  # users of the new category, for supports; others train the mark for the headroom
 DRAW = SceneDraw(scenes=4, support=16, query=8)
 UNTRAINED, JOINT, META, LONGER, TWIN = (
     "untrained",
@@ -99,7 +100,7 @@ def learn(ranker: LLMRanker, known: Sequence[Category], new: Category, plan: Pla
     if plan.twin_steps:
         own = kept(
             runs / f"twin-{new.name}-{plan.twin_steps}.safetensors",
-            lambda: [ranker.choices(*asked(new, new.teaching[1_000:][: 8 * plan.twin_steps], NEGATIVES, seed))],
+            lambda: [ranker.choices(*asked(new, new.teaching[RESERVED:][: 8 * plan.twin_steps], NEGATIVES, seed))],
         )
         fixed[TWIN] = joint(own[0], fixed[JOINT], plan.twin_steps, "twin")
     return Adapters(fixed, init, temperature)

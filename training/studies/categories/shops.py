@@ -13,9 +13,11 @@ import numpy as np
 
 from benchmarks import amazon
 from llmrec.data.dataset import Dataset
+from llmrec.data.splits import leave_last_out
 from llmrec.data.tasks import Tasks
 from llmrec.index.candidates import Candidates
 from llmrec.index.drawn import drawn_candidates
+from llmrec.metrics.ranking import rank_targets
 
 DECLARED = 1_000  # users of the new category who are asked on test
 LOOKED_AT = 500  # users of each category by whom constants are chosen
@@ -48,9 +50,9 @@ def category(data: str | Path, name: str, seed: int) -> Category:
 
 
 def last_of(dataset: Dataset, users: np.ndarray) -> Tasks:
-    """The last event of each user is asked for, all others are known."""
-    stop = dataset.start[users + 1]
-    return Tasks(dataset, dataset.start[users], stop - 1, stop)
+    """The last event of each of the users, int64 (T,), is asked for; all others are known."""
+    tasks = leave_last_out(dataset).test
+    return tasks.take(np.searchsorted(tasks.user, users))
 
 
 def asked(here: Category, users: np.ndarray, negatives: int, seed: int) -> tuple[Tasks, Candidates]:
@@ -77,11 +79,6 @@ def asked_within(
     return found
 
 
-def ndcg(scores: Sequence[np.ndarray], taken: Sequence[np.ndarray], k: int = 10) -> np.ndarray:
-    """float64 (T,): NDCG@k where one of the candidates was taken; equals count half."""
-    found = []
-    for mine, hit in zip(scores, taken, strict=True):
-        best = mine[hit].max()
-        rank = float((mine > best).sum()) + 0.5 * float((mine == best).sum() - 1)
-        found.append(1 / np.log2(2 + rank) if rank < k else 0.0)
-    return np.array(found)
+def ndcg(scores: Sequence[np.ndarray], taken: Sequence[np.ndarray]) -> np.ndarray:
+    """float64 (T,): NDCG@10 of the candidate that was taken. scores, taken: (C,) of each user's candidates, as many for all."""
+    return rank_targets(np.stack(scores), [np.flatnonzero(hit) for hit in taken]).ndcg(10)

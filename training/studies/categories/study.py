@@ -18,6 +18,7 @@ from llmrec.metrics.bootstrap import Resampled, resampled
 from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from llmrec.ranking.llm_ranker import LLMRanker
+from llmrec.ranking.reranker import standardised
 from studies.categories.controls import FROZEN_TEXT, controls, text_vectors
 from studies.categories.kept import kept
 from studies.categories.learning import JOINT, META, TWIN, UNTRAINED, Adapters, Plan
@@ -59,9 +60,10 @@ def measured(
         validation = asked(new, new.validation, AMONG, draw)
         beside = controls(new, text_vectors(new.dataset.catalogue), validation, pair)
     found = {arm: ndcg(each, ready.taken) for arm, each in (scores | beside).items()}
+    text = standardised(pair[1], np.concatenate(beside[FROZEN_TEXT]))
     for arm, each in scores.items():
-        both = [standardised(a) + standardised(b) for a, b in zip(each, beside[FROZEN_TEXT], strict=True)]
-        found[f"{arm} + text"] = ndcg(both, ready.taken)
+        both = standardised(pair[1], np.concatenate(each)) + text
+        found[f"{arm} + text"] = ndcg(np.split(both, pair[1].start[1:-1]), ready.taken)
     return found
 
 
@@ -71,17 +73,12 @@ def _adapted(ranker: LLMRanker, init: Initialisation[LanguageAdapter], support: 
     return adapt(init, choice_loss(model, mine, init.adapter.n_blocks(model)), 1)
 
 
-def standardised(scores: np.ndarray) -> np.ndarray:
-    """Less their mean, over their standard deviation."""
-    around = scores.astype(np.float64) - scores.mean()
-    return around / max(float(around.std()), 1e-6)
-
-
 def rows(name: str, setting: str, found: Mapping[str, np.ndarray], based: str, seed: int) -> list[Result]:
     """Means, and paired differences, with intervals. found: arm -> NDCG@10 (S, T), the same users in all; S draws. based: the
     joint arm that adapting is compared with."""
     drawn = resampled(found, np.random.default_rng(seed), 2_000)
-    pairs = [(method, UNTRAINED) for method in (JOINT, TWIN)] + [(f"{JOINT} + text", FROZEN_TEXT), (TWIN, based)]
+    pairs = [(JOINT, UNTRAINED), (TWIN, based), (f"{TWIN} + text", f"{based} + text")]
+    pairs += [(method, FROZEN_TEXT) for method in (JOINT, f"{JOINT} + text", META, f"{META} + text")]
     pairs += [(method, method.split(",")[0]) for method in drawn if "," in method and "+" not in method]
     pairs += [(method, method.replace(META, based)) for method in drawn if method.startswith(META)]
 

@@ -14,6 +14,8 @@ from llmrec.meta.title_choices import TitleChoices
 from studies.categories.kept import kept
 from studies.categories.shops import Category, asked, asked_within, ndcg
 
+SECOND = 1 / np.log2(3)
+
 
 @pytest.fixture(scope="module")
 def here() -> Category:
@@ -65,6 +67,8 @@ def test_choices_come_back_from_disk_as_they_were(tmp_path):
     assert len(made) == 1
 
 
-@pytest.mark.parametrize(("scores", "wanted"), [([3, 1, 2], 1.0), ([1, 2, 0], 1 / np.log2(3)), ([1, 1, 0], 1 / np.log2(2.5))])
+@pytest.mark.parametrize(
+    ("scores", "wanted"), [([3, 1, 2], 1.0), ([1, 2, 0], SECOND), ([1, 1, 0], (1 + SECOND) / 2)], ids=["first", "second", "tie"]
+)
 def test_ndcg_is_that_by_hand(scores, wanted):
     assert ndcg([np.array(scores, float)], [np.array([True, False, False])])[0] == pytest.approx(wanted)

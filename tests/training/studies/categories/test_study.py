@@ -1,0 +1,64 @@
+"""The study of a new category with a tiny model: all arms, and nothing of the new category in joint training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from language_models import tiny
+
+from llmrec import Weights
+from llmrec.data.build import build
+from llmrec.ranking.llm_ranker import LLMRanker
+from studies.categories import learning, study
+from studies.categories.controls import BM25, FROZEN_TEXT, POPULARITY
+from studies.categories.learning import JOINT, LONGER, META, TWIN, UNTRAINED, Plan, learn
+from studies.categories.shops import Category
+
+WORDS = ("red", "blue", "green", "small", "mug", "lamp", "rope", "tent")
+
+
+def shop(name: str, seed: int) -> Category:
+    rng = np.random.default_rng(seed)
+    user, item = np.repeat(np.arange(160), 5), np.concatenate([rng.permutation(100)[:5] for _ in range(160)])
+    events = pa.table({"user_id": user, "item_id": item, "timestamp": 86_400.0 * np.arange(len(user))})
+    titles = [f"{WORDS[n % 4]} {WORDS[4 + n // 4 % 4]} {WORDS[n // 16 % 8]}" for n in range(100)]
+    users = np.arange(160)
+    data, _ = build(events, pa.table({"item_id": np.arange(100), "title": titles}))
+    return Category(name, data, users[:10], users[10:80], users[80:])
+
+
+@pytest.fixture
+def ranker(tiny_folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
+    monkeypatch.setattr(learning, "PARTS", 1)
+    monkeypatch.setattr(learning, "RESERVED", 64)
+    (tmp_path / "model").mkdir()
+    return LLMRanker(tiny("llama", tiny_folders["llama"], tmp_path / "model"), max_history=2)
+
+
+def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path):
+    known, new = [shop("mugs", 1), shop("lamps", 2), shop("ropes", 3), shop("tents", 4)], shop("boats", 5)
+    plan = Plan(r=2, n_blocks=1, choices=120, joint_steps=2, episodes=1, more_steps=1, twin_steps=1, rate=0.1)
+    learned = learn(ranker, known, new, plan, 0, tmp_path / "runs")
+    assert set(learned.fixed) == {UNTRAINED, JOINT, META, LONGER, TWIN} and learned.based == LONGER
+    found = study.measured(ranker, new, known[0], learned, plan, new.test, 0, tmp_path / "runs")
+    arms = {
+        *learned.fixed,
+        *(f"{one}, {count}{whose}" for one in (META, LONGER) for count in (16, 64) for whose in ("", ", another's")),
+    }
+    assert set(found) == {FROZEN_TEXT, BM25, POPULARITY, *arms, *(f"{arm} + text" for arm in arms)}
+    assert all(len(values) == 10 and ((values >= 0) & (values <= 1)).all() for values in found.values())
+    rows = study.rows("categories", "test", {arm: values[None] for arm, values in found.items()}, learned.based, 0)
+    compared = {(row.method, row.versus) for row in rows if row.versus}
+    assert {(JOINT, UNTRAINED), (META, LONGER), (f"{META}, 16", META), (f"{TWIN} + text", f"{LONGER} + text")} <= compared
+    again = learn(ranker, known, new, plan, 0, tmp_path / "runs")  # all is found done
+    for arm, adapter in learned.fixed.items():
+        assert all((a == b).all() for a, b in zip(adapter.leaves(), again.fixed[arm].leaves(), strict=True))
+
+
+def test_joint_training_reads_nothing_of_the_new_category(ranker, tmp_path):
+    known, plan = [shop("mugs", 1), shop("lamps", 2)], Plan(r=2, n_blocks=1, choices=20, joint_steps=1)
+    first, second = (learn(ranker, known, shop("boats", seed), plan, 0, tmp_path / str(seed)).fixed[JOINT] for seed in (5, 6))
+    assert all((a == b).all() for a, b in zip(first.leaves(), second.leaves(), strict=True))
