@@ -1,7 +1,7 @@
 """A third stage: another ranker, such as a language model, moves the first candidates of an answer among themselves.
 
 Their new score is that of the chain plus a learned weight times the other ranker's, standardised over them. They stay ahead of
-all other candidates, so that what is not asked about never passes them.
+all other candidates.
 
 Axis convention: `T` tasks, `C` candidates of all tasks one after another, `F` first candidates of all tasks.
 """
@@ -16,14 +16,14 @@ from llmrec.data.tasks import Tasks
 from llmrec.index.candidates import Candidates
 from llmrec.ranking.rankers import CandidateRanker, checked_scores
 
-TOP = 20  # candidates of an answer that are asked about
+TOP = 20  # candidates of an answer that it scores
 ALIKE = 1e-6  # standard deviation below which scores say nothing
 
 
 @dataclass(frozen=True, eq=False)
 class Reranker:
-    """ranker: what is asked. weight: of its standardised scores; unseen_weight: the same in answers that leave out the items of
-    the history. With 0 it is not asked. top: how many candidates of each task it is asked about."""
+    """ranker: the other ranker. weight: of its standardised scores; unseen_weight: the same in answers that leave out the items
+    of the history. With 0 it is not asked. top: how many candidates of each task it scores."""
 
     ranker: CandidateRanker
     weight: float
@@ -36,7 +36,7 @@ class Reranker:
         if not weight:
             return value
         place, first = first_candidates(found, value, self.top)
-        scores = checked_scores(self.ranker, replace(tasks, stop=tasks.split), first)  # whatever is measured, it is not shown
+        scores = checked_scores(self.ranker, replace(tasks, stop=tasks.split), first)  # it never sees the query
         return moved(value, place, first, standardised(first, scores), weight)
 
 

@@ -92,7 +92,7 @@ class State:
 
     @property
     def own_ranker(self) -> CandidateRanker | None:
-        """What `reranker` asks; None without."""
+        """The ranker of `reranker`; None without one."""
         return None if self.reranker is None else self.reranker.ranker
 
     @cached_property

@@ -21,7 +21,9 @@ from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.reranker import TOP
 from llmrec.recommender.reranking import ASKED
 from llmrec.rules import Rules
+from llmrec.scenes import ranker_weights
 from llmrec.scenes.learning import learn, learn_with_left_out
+from llmrec.scenes.opening import zero_shot
 from llmrec.scenes.reranked import answered, first_items
 from llmrec.scenes.worlds import ground, last_steps, moments
 
@@ -142,6 +144,21 @@ def test_rules_hold_after_a_ranker(knowing):
     plainly = replace(shop, scene=replace(shop.scene, ranker=None)).recommend(histories=LATER, k=1, titles=True)
     others = plainly.set_index("user_id")["title"].map(kind_of)
     assert (kinds == kinds.index % KINDS).mean() > (others == others.index % KINDS).mean()
+
+
+def test_weights_are_learned_on_what_the_other_scenes_taught(by_texts, monkeypatch):
+    ranked = []
+
+    def recorded(learned, shelf, ranker=None):
+        ranked.append((learned, shelf))
+        return zero_shot(learned, shelf, ranker)
+
+    monkeypatch.setattr(ranker_weights, "zero_shot", recorded)
+    whole = by_texts(Truth()).known.learned
+    assert len({id(shelf) for _, shelf in ranked}) == len(KNOWN)
+    for learned, shelf in ranked:  # the ground is one of the others' moments: it is another for every scene
+        same = {id(other) for one, other in ranked if np.array_equal(one.ground.map, learned.ground.map)}
+        assert same == {id(shelf)} and not np.array_equal(learned.ground.map, whole.ground.map)
 
 
 @pytest.mark.slow
