@@ -13,7 +13,7 @@ import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 import io
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -77,9 +77,8 @@ def run(
     lora = start_lora(loaded, plan.r, 2.0, plan.n_blocks, generator) if plan.r and plan.n_blocks else None
     start = LanguageAdapter(lora, soft_prompt(loaded, WORDS, plan.n_tokens) if plan.n_tokens else None)
     with stages("temperature", f"{min(len(choices), CALIBRATED)} choices") as say:
-        temperature = calibrated(loaded, choices.take(np.arange(min(len(choices), CALIBRATED))), start).temperature
-        choices = replace(choices, temperature=temperature)
-        say(f"{temperature:.2f} nats")
+        choices = calibrated(loaded, choices, start, np.arange(min(len(choices), CALIBRATED)))
+        say(f"{choices.temperature:.2f} nats")
     began = time.perf_counter()
     learned = fit_adapter(loaded, choices, start, settings, seed, out, processes)
     seconds = time.perf_counter() - began
@@ -92,7 +91,12 @@ def run(
         Result("llm_train", "llm", "ours", where, "loss", float(np.mean(part)), None, None, "", len(part), seed, seconds)
         for where, part in {"first 10 steps": losses[:10], "last 10 steps": losses[-10:]}.items()
     ]
-    extra = {"plan": asdict(plan), "temperature": temperature, "settings": asdict(settings), "processes": processes.share.world}
+    extra = {
+        "plan": asdict(plan),
+        "temperature": choices.temperature,
+        "settings": asdict(settings),
+        "processes": processes.share.world,
+    }
     write_report(out / "report.json", rows, extra | {"threads": torch.get_num_threads(), "device": processes.device})
     click.echo(f"{out}: the adapter in PEFT's format and its template in ranker/, report.json")
 

@@ -71,14 +71,18 @@ def joined(parts: Sequence[TitleChoices]) -> TitleChoices:
     return replace(parts[0], rows=rows, taken=taken, offset=offset, owner=np.concatenate([part.owner for part in parts]))
 
 
-def calibrated(language_model: LanguageModel, choices: TitleChoices, value: LanguageAdapter) -> TitleChoices:
+def calibrated(
+    language_model: LanguageModel, choices: TitleChoices, value: LanguageAdapter, sample: np.ndarray | None = None
+) -> TitleChoices:
     """The same choices at the temperature, between 1/4 and 256, of the least loss under `value`, where learning starts.
 
+    sample: int, places of the choices that the loss is computed on; None for all.
     A title's log-likelihood adds up over its tokens, and a model is far too sure of the sum: at 1 the loss of a fresh adapter
     is several times that of a guess, and the first thing that is learned is to be less sure.
     """
-    scores = choice_scores(language_model, choices, value)
-    flat, taken = torch.from_numpy(np.concatenate(scores)), torch.from_numpy(np.concatenate(choices.taken))
+    some = choices if sample is None else choices.take(sample)
+    scores = choice_scores(language_model, some, value)
+    flat, taken = torch.from_numpy(np.concatenate(scores)), torch.from_numpy(np.concatenate(some.taken))
     row = torch.from_numpy(np.repeat(np.arange(len(scores)), [len(mine) for mine in scores]))
     column = torch.from_numpy(np.concatenate([np.arange(len(mine)) for mine in scores]))
     table = torch.full((len(scores), int(column.max()) + 1), -torch.inf).index_put((row, column), flat)

@@ -125,6 +125,9 @@ def test_the_temperature_is_that_of_the_least_loss_and_leaves_scores_alone(model
     assert warmer.temperature != 1 and min(losses, key=losses.__getitem__) == warmer.temperature
     for one, other in zip(choice_scores(model, warmer, value), choice_scores(model, choices, value), strict=True):
         np.testing.assert_array_equal(one, other)
+    some = np.array([3, 8])
+    part = calibrated(model, choices, value, some)
+    assert len(part) == 40 and part.temperature == calibrated(model, choices.take(some), value).temperature
 
 
 def test_parts_have_at_most_so_many_tokens_with_padding_or_one_row():

@@ -77,8 +77,8 @@ def learn(ranker: LLMRanker, known: Sequence[Category], new: Category, plan: Pla
     with stages("choices", f"{plan.choices:,} users"):
         pool = kept(runs / f"pool-{new.name}-{plan.choices}.safetensors", lambda: [_pool(ranker, known, plan.choices, seed)])[0]
     start = LanguageAdapter(start_lora(model, plan.r, 2.0, plan.n_blocks, torch.Generator().manual_seed(seed)))
-    some = pool.take(np.random.default_rng(seed).permutation(len(pool))[:CALIBRATED])
-    temperature = calibrated(model, some, start).temperature
+    some = np.random.default_rng(seed).permutation(len(pool))[:CALIBRATED]
+    temperature = calibrated(model, pool, start, some).temperature
 
     def joint(choices: TitleChoices, begin: LanguageAdapter, steps: int, name: str) -> LanguageAdapter:
         with stages(name, f"{steps} steps of 8 of {len(choices):,} choices, at {temperature:.2f} nats"):
