@@ -256,6 +256,7 @@ def tiny_settings() -> Any:
         blend=RankerSettings(hidden=2, max_steps=20),
         sources=Sources(text_k=6, knn_k=4, popular_k=3),
         blend_features=(),
+        leave_last_out=0,
         ranking_tasks=60,
     )
 

@@ -31,11 +31,12 @@ from llmrec.meta.resumable import Learned
 from llmrec.metrics.report import Result, write_report
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages
-from llmrec.recommender.fit import split_users, with_initialisation
+from llmrec.recommender.fit import with_initialisation
 from llmrec.recommender.meta_learning import learn_to_adapt
 from llmrec.recommender.run import Run
 from llmrec.recommender.saving import load_state, save_state
 from llmrec.recommender.settings import LoraSettings
+from llmrec.recommender.splitting import split_users
 from llmrec.recommender.state import State
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

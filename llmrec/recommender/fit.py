@@ -11,11 +11,11 @@ import numpy as np
 from llmrec.adapters.lora import Adapter
 from llmrec.data.dataset import Dataset
 from llmrec.data.known import KnownUsers
+from llmrec.data.tasks import joined
 from llmrec.data.user_tables import UserTable
 from llmrec.encoder.backbone import Backbone, load_body, load_text, small_body
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
-from llmrec.errors import ShortHistoriesError
 from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
@@ -58,28 +58,12 @@ from llmrec.recommender.reranking import learn_reranker
 from llmrec.recommender.run import BASE, Run, found_done, planned
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
+from llmrec.recommender.splitting import MOST_HELD_OUT, UserSplit, last_tasks, split_users, trained_on
 from llmrec.recommender.state import State
 from llmrec.recommender.templates import fitted_templates
 from llmrec.signed.labels import scale_of
 
 SMALL_WIDTH, SMALL_BLOCKS, SMALL_HEADS = 128, 2, 4
-MOST_HELD_OUT = 2000  # users for the initialisation, and as many for gate and blend; the base learns from all others
-
-
-@dataclass(frozen=True)
-class UserSplit:
-    """A split of the users (int indices). base: trains transformer and statistics. meta: the initialisation. blend: gate and
-    blend.
-
-    Three groups, because whatever is learned on top of a score must meet it as it will be on new users, and on its own users a
-    score is better than that. The base knows its own users' future: there a step on the support gains nothing, and an
-    initialisation learned on them does not learn to use one. Learned on others it does: validation loss 6.313 -> 6.306 in three
-    steps, against 6.321 -> 6.319.
-    """
-
-    base: np.ndarray
-    meta: np.ndarray
-    blend: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -132,6 +116,7 @@ def fit_base(
     settings = chosen(settings, dataset, stages)
     rng = np.random.default_rng(seed)
     split = split_users(dataset, np.arange(dataset.n_users), settings, rng)
+    dataset = trained_on(dataset, split, settings)
     with run.processes.main_first():  # the others find the text vectors in the cache, and the plan
         model = new_base(dataset, split.base, weights, settings, seed, stages, cache)
         settings = planned(
@@ -151,24 +136,6 @@ def chosen(settings: Settings, dataset: Dataset, stages: Stages) -> Settings:
     if new := changed(complete, settings):
         stages.say(f"chosen from the data ({found}): {', '.join(f'{name}={value!r}' for name, value in new.items())}")
     return complete
-
-
-def split_users(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator) -> UserSplit:
-    """Divide `users` at random. With fewer than twenty long enough in a share, all users serve for everything (and it is said
-    in `fit_rest`)."""
-    long = users[dataset.n_baskets[users] >= settings.train.known[0] + settings.train.horizon]
-    if not len(long):
-        raise ShortHistoriesError(
-            f"no user has {settings.train.known[0] + settings.train.horizon} baskets, which training needs; bring longer "
-            "histories, or set a shorter `horizon` in TrainSettings"
-        )
-    mixed = rng.permutation(users)
-    first = min(int(len(mixed) * settings.blend_fraction), MOST_HELD_OUT)
-    second = first + min(int(len(mixed) * settings.meta_fraction), MOST_HELD_OUT)
-    ranking, adapting, base = (np.sort(part) for part in np.split(mixed, [first, second]))
-    if min(np.isin(part, long).sum() for part in (ranking, adapting, base)) < 20:
-        return UserSplit(users, users, users)
-    return UserSplit(base, adapting, ranking)
 
 
 def new_base(
@@ -235,6 +202,7 @@ def fit_rest(
     """Everything above a trained base: counts, index, initialisation, rankers. run: where meta-learning leaves checkpoints.
     ranker: as in `fit`."""
     model, settings, split, rng = trained.model, trained.settings, trained.split, trained.rng
+    taught = trained_on(dataset, split, settings)
     newest = newest_items(dataset, split.blend) if settings.cold_items else None
     if settings.cold_items:
         value_cold_items(model, newest, settings, stages)
@@ -242,7 +210,7 @@ def fit_rest(
     plain = reader(model, items, settings, None)
     with stages("count and index", extent(dataset)) as say:
         texts = texts_of(dataset, model, settings, rng)
-        counts = fit_statistics(dataset, split.base, settings.train.horizon, texts, rng)
+        counts = fit_statistics(taught, split.base, settings.train.horizon, texts, rng)
         asked = tuning_users(dataset, split.blend, plain, settings, np.random.default_rng(seed))
         retrieval = new_retrieval(model, items, counts, settings, users=asked)
         if retrieval.index.tuned is not None:
@@ -251,7 +219,7 @@ def fit_rest(
     learned = learn_adapters(base, dataset, split.meta, settings, rng, seed, stages, run)
     with stages("rank", f"over counts, learned on {len(split.base):,} users"):
         kinds = (True, False) if settings.sources.repeats else (False,)
-        counted = learn_counts_rankers(plain, retrieval, texts, dataset, split.base, settings, rng, seed, kinds)
+        counted = learn_counts_rankers(plain, retrieval, texts, taught, split.base, settings, rng, seed, kinds)
     conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
     rest = counted[0], counted[-1], settings
     gate, rankers, unseen = gate_and_blend(dataset, split, conditions, *rest, seed, rng, stages)
@@ -266,7 +234,7 @@ def fit_rest(
         with stages("attributes", f"how to rank by them: {', '.join(dataset.user_attributes.encoding.names)}"):
             others = split.base if split.blend is split.base else np.concatenate([split.meta, split.blend])
             by_attributes = learn_attribute_ranker(plain, retrieval, dataset, split.base, others, settings, rng, seed)
-    if split.blend is not split.base:  # everything is learned: the held-out users count now, too
+    if split.blend is not split.base:  # everything is learned: what was held out counts now, too
         with stages("count", "over all users"):
             counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
             retrieval = replace(retrieval, counts=counts)
@@ -292,7 +260,7 @@ def with_initialisation(
     They are learned beside counts over the base's users alone, as in `fit`: the state's own hold the future of all users.
     """
     texts = texts_of(dataset, state.model, state.settings, rng)
-    counts = fit_statistics(dataset, split.base, state.settings.train.horizon, texts, rng)
+    counts = fit_statistics(trained_on(dataset, split, state.settings), split.base, state.settings.train.horizon, texts, rng)
     retrieval = replace(state.retrieval, counts=counts, observed=None)
     settings = replace(state.settings, adapter="lora")
     learned = adapting(Base(state.model, state.items, settings.episode), init)
@@ -315,8 +283,8 @@ def gate_and_blend(
     rng: np.random.Generator,
     stages: Stages,
 ) -> tuple[Gate | None, Rankers, Rankers]:
-    """When to adapt, and how far to trust what comes of it, both from users who taught neither base nor adapters; of histories
-    longer than the prompt, too, where a core reads those.
+    """When to adapt, and how far to trust what comes of it, from users who taught neither base nor adapters; of histories
+    longer than the prompt, too, where a core reads those. The blend also learns from the last baskets that were left out.
 
     conditions: what they are learned over.
     Returns the gate, the rankers of all items, and those of items that the history does not hold.
@@ -333,8 +301,11 @@ def gate_and_blend(
         if own
         else f"{len(split.blend):,} other users"
     )
-    with stages("blend", f"learned on {same}"):
+    last = last_tasks(dataset, split, settings)
+    more = "" if last is None else f" and the last baskets of {len(last):,} users"
+    with stages("blend", f"learned on {same}{more}"):
         tasks = ranking_tasks(dataset, split.blend, long, rng) if conditions.tasks is None else conditions.tasks
+        tasks = tasks if last is None else joined(tasks, last)
         read = already_read(tasks, replace(learned, gate=gate).reader()(tasks))
         every = unseen = learn_blend(read, retrieval, counted, tasks, settings, seed)
         if settings.sources.repeats:

@@ -86,7 +86,9 @@ class Settings:
     counts_ranker, blend: the two small rankers, see `Rankers`. blend_features: what the blend reads in addition to the two
         scores: names from FEATURES and FOR_BLEND of `llmrec.ranking.features`. With only hundreds of users to learn from, fewer
         features and fewer steps do better.
-    ranking_tasks: how many tasks each ranker learns from, at most.
+    leave_last_out: of how many users the last baskets are left out of training, so that the blend learns from them as well;
+        they count once it is learned. None: chosen from the data. With `cold_items` of none.
+    ranking_tasks: how many tasks each ranker learns from, at most, beside those last baskets.
     cold_items: whether cold items, which have no events yet, are to be found by their texts. Then features of texts are made,
         and what such an item is worth and how far its text is to be trusted is learned on the newest items, taken as cold; also
         what its first buyers say, which `observe` keeps. See also `text_only_rate` in `TrainSettings`.
@@ -112,6 +114,7 @@ class Settings:
     index: IndexSettings = field(default_factory=IndexSettings)
     meta_fraction: float = 0.15
     blend_fraction: float = 0.1
+    leave_last_out: int = AUTO
     ranking_tasks: int = 3000
     cold_items: bool = False
     device: str = "cpu"
@@ -178,6 +181,8 @@ def check_ranges(settings: Settings) -> None:
     if settings.layers is not None:
         check_whole("Settings.layers", settings.layers, 1)
     check_whole("Settings.ranking_tasks", settings.ranking_tasks, 1)
+    if settings.leave_last_out is not None:
+        check_whole("Settings.leave_last_out", settings.leave_last_out, 0)
     check_number("Settings.meta_fraction", settings.meta_fraction, 0, 1)
     check_number("Settings.blend_fraction", settings.blend_fraction, 0, 1)
     if settings.meta_fraction + settings.blend_fraction >= 1:

@@ -7,7 +7,16 @@ import pytest
 
 from llmrec.data.build import build
 from llmrec.data.dataset import Dataset, EventWeights
-from llmrec.data.tasks import Tasks, expand_ranges, first_baskets, full_histories, sample_windows
+from llmrec.data.tasks import (
+    Tasks,
+    expand_ranges,
+    first_baskets,
+    full_histories,
+    joined,
+    last_baskets,
+    sample_windows,
+    without_queries,
+)
 
 
 def shop(rows: int = 500) -> Dataset:
@@ -39,6 +48,34 @@ def test_first_baskets_by_a_plain_loop():
     hold_the_laws(tasks, range(3, 4), 2)
     assert tasks.user.tolist() == [user for user in everyone if len(set(dataset.basket[dataset.user == user])) >= 5]
     assert tasks.start.tolist() == dataset.start[tasks.user].tolist()
+
+
+def test_last_baskets_leave_all_before_them():
+    dataset = shop()
+    users = np.flatnonzero(dataset.n_baskets > 2)[::3]
+    tasks = last_baskets(dataset, users, horizon=2)
+    assert tasks.user.tolist() == users.tolist()
+    assert tasks.start.tolist() == dataset.start[users].tolist() and tasks.stop.tolist() == dataset.start[users + 1].tolist()
+    hold_the_laws(tasks, range(1, 100), 2)
+    left = without_queries(tasks)
+    assert left.users is dataset.users and left.n_events == dataset.n_events - (tasks.stop - tasks.split).sum()
+    for user in range(dataset.n_users):
+        mine, kept = dataset.item[dataset.user == user], left.item[left.user == user]
+        assert kept.tolist() == mine[: len(kept)].tolist()
+        assert left.n_baskets[user] == dataset.n_baskets[user] - 2 * (user in users)
+
+
+def test_joined_tasks_are_those_of_both():
+    dataset = shop()
+    first, second = first_baskets(dataset, np.arange(20), 2, 1), last_baskets(dataset, np.flatnonzero(dataset.n_baskets > 2), 2)
+    both = joined(first, second)
+    for part, rows in ((first, np.arange(len(first))), (second, len(first) + np.arange(len(second)))):
+        there = both.take(rows)
+        assert [there.start.tolist(), there.split.tolist(), there.stop.tolist()] == [
+            part.start.tolist(),
+            part.split.tolist(),
+            part.stop.tolist(),
+        ]
 
 
 def test_sampled_windows_keep_the_laws_and_repeat_with_their_generator():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -13,11 +14,13 @@ from llmrec import Recommender, Settings, TrainSettings, Weights
 from llmrec.data.build import build
 from llmrec.data.clean import Cleaning
 from llmrec.data.dataset import Dataset
+from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.progress import Stages
 from llmrec.recommender import fit as fitting_module
-from llmrec.recommender.auto import BLEND_FEATURES, LEARNING_RATES, LEAST_STEPS, Facts, facts, max_steps, resolve
-from llmrec.recommender.fit import fit, split_users, with_initialisation
+from llmrec.recommender.auto import BLEND_FEATURES, LEARNING_RATES, LEAST_STEPS, MOST_LAST, Facts, facts, max_steps, resolve
+from llmrec.recommender.fit import fit, with_initialisation
+from llmrec.recommender.splitting import split_users
 
 SMALL_SHOP = Facts(users=500, histories=500, baskets=4, basket_size=1.0, long_history=9, item_events=16, blend_users=50)
 LARGE_SHOP = replace(SMALL_SHOP, users=100_000, histories=100_000, blend_users=2000)
@@ -26,6 +29,7 @@ NEVER_CHOSEN = {"index.probes", "layers", "index.device", "index.lists", "signed
 GIVEN: dict[str, Any] = {
     "user_encoder": "pretrained",
     "blend_features": ("age",),
+    "leave_last_out": 5,
     "train.max_steps": 7,
     "train.known": (2, 5),
     "train.horizon": 6,
@@ -112,6 +116,14 @@ def test_the_blend_reads_counts_where_many_users_teach_it():
     dataset = planted(4, 1)
     assert resolve(Settings(), facts(dataset, 399)).blend_features == ()
     assert resolve(Settings(), facts(dataset, 400)).blend_features == BLEND_FEATURES
+
+
+def test_last_baskets_are_left_out_in_shops_of_many_users_with_short_histories():
+    assert resolve(Settings(), LARGE_SHOP).leave_last_out == MOST_LAST
+    assert resolve(Settings(), replace(LARGE_SHOP, users=12_000)).leave_last_out == 4_000
+    for other in (SMALL_SHOP, replace(LARGE_SHOP, users=9_999), replace(LARGE_SHOP, baskets=20)):
+        assert resolve(Settings(), other).leave_last_out == 0
+    assert resolve(Settings(leave_last_out=7), LARGE_SHOP).leave_last_out == 7
 
 
 def test_steps_grow_with_the_users_and_the_average_with_the_steps():
@@ -209,6 +221,64 @@ def test_another_user_encoder_is_refused(fitting, tiny_settings, world):
         fitting(world.events(world.users, world.ids), settings=replace(tiny_settings, user_encoder="large"))
 
 
+def test_last_baskets_count_in_the_end_but_not_before_the_blend_is_learned(tiny_folders, tiny_settings, world, monkeypatch):
+    """They alone hold one item: nothing that the blend learns from may know it."""
+    users = [f"u{number:03}" for number in range(160)]
+    settings = replace(tiny_settings, meta_fraction=0.2, blend_fraction=0.2, leave_last_out=50)
+    events, items = world.events(users, world.ids), world.items([*world.ids, "rare"])
+    before = build(events, items)[0]
+    split = split_users(before, np.arange(160), settings, np.random.default_rng(0))
+    assert len(split.last) == 50
+    dataset = build(with_rare(events, [before.users.values[number] for number in split.last]), items)[0]
+    rare, seen = dataset.catalogue.ids.values.index("rare"), []
+
+    def spied(name: str, what: Callable[..., object]) -> None:
+        real = getattr(fitting_module, name)
+
+        def spy(*given, **options):
+            seen.append((name, what(*given)))
+            return real(*given, **options)
+
+        monkeypatch.setattr(fitting_module, name, spy)
+
+    spied("pretrain", lambda model, data, *_: (rare in data.item[np.isin(data.user, split.base)], bool(model.trained[rare])))
+    spied("learn_counts_rankers", lambda _, retrieval, texts, data, *__: (float(retrieval.popularity[rare]), rare in data.item))
+    spied("learn_blend", lambda _, retrieval, __, tasks, *___: (float(retrieval.popularity[rare]), asked(tasks)))
+
+    def asked(tasks: Tasks) -> int:
+        return sum(rare in wanted for wanted in tasks.relevant())
+
+    state = fit(dataset, Weights.folder(tiny_folders["bert"]), settings, 0, Stages(verbose=False), None)
+    blend = ("learn_blend", (0.0, 50))
+    assert seen == [("pretrain", (False, False)), ("learn_counts_rankers", (0.0, False)), blend, blend]
+    assert state.retrieval.counts.popularity[rare] == 50
+    seen.clear()
+    with_initialisation(state, dataset, split, state.init, np.random.default_rng(0), Stages(verbose=False))
+    assert seen == [blend, blend]  # the blend of another initialisation, too
+
+
+def test_cold_items_are_learned_without_last_baskets(tiny_settings, world):
+    dataset = build(world.events([f"u{number:03}" for number in range(160)], world.ids), world.items(world.ids))[0]
+    split = {}
+    for cold in (False, True):
+        settings = replace(tiny_settings, meta_fraction=0.2, blend_fraction=0.2, leave_last_out=50, cold_items=cold)
+        split[cold] = split_users(dataset, np.arange(160), settings, np.random.default_rng(0))
+    assert (len(split[False].last), len(split[True].last)) == (50, 0)
+    for name in ("base", "meta", "blend"):
+        assert np.array_equal(getattr(split[False], name), getattr(split[True], name))
+
+
+def with_rare(events: dict[str, list], users: list[str]) -> dict[str, list]:
+    """The events, and the item "rare" as the last basket of each of the users."""
+    last = dict(zip(events["user_id"], events["timestamp"], strict=True))
+    added = {name: list(values) for name, values in events.items()}
+    for user in users:
+        row = {"user_id": user, "item_id": "rare", "timestamp": last[user] + 1e5, "price": 1.0, "basket_id": f"{user}-rare"}
+        for name, value in row.items():
+            added[name].append(value)
+    return added
+
+
 def test_held_out_users_count_in_the_end_but_not_while_the_blend_is_learned(tiny_folders, tiny_settings, world, monkeypatch):
     """They alone buy one item; had it counted in what the blend learns from, it would have been their own future."""
     users = [f"u{number:03}" for number in range(160)]
@@ -216,12 +286,7 @@ def test_held_out_users_count_in_the_end_but_not_while_the_blend_is_learned(tiny
     events, items = world.events(users, world.ids), world.items([*world.ids, "rare"])
     before = build(events, items)[0]
     split = split_users(before, np.arange(160), settings, np.random.default_rng(0))
-    last = dict(zip(events["user_id"], events["timestamp"], strict=True))
-    for user in (before.users.values[number] for number in split.blend):
-        for name, value in {"user_id": user, "item_id": "rare", "timestamp": last[user] + 1e5, "price": 1.0}.items():
-            events[name].append(value)
-        events["basket_id"].append(f"{user}-rare")
-    dataset = build(events, items)[0]
+    dataset = build(with_rare(events, [before.users.values[number] for number in split.blend]), items)[0]
     rare = dataset.catalogue.ids.values.index("rare")
     seen: list[tuple[str, float]] = []
 

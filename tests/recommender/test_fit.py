@@ -12,8 +12,9 @@ from llmrec.index.faiss_index import IndexSettings
 from llmrec.index.tuning import QUERIES
 from llmrec.progress import Stages
 from llmrec.recommender import pipeline
-from llmrec.recommender.fit import UserSplit, fit, split_users
+from llmrec.recommender.fit import fit
 from llmrec.recommender.pipeline import ranking_tasks
+from llmrec.recommender.splitting import UserSplit, split_users
 
 
 @pytest.fixture(scope="module")

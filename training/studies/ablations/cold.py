@@ -26,7 +26,6 @@ from llmrec.ranking.rankers import CountsRanker
 from llmrec.ranking.statistics import Texts, fit_statistics, read_texts
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.dense import ranked_scores
-from llmrec.recommender.fit import split_users
 from llmrec.recommender.pipeline import (
     frozen_items,
     learn_blend,
@@ -35,6 +34,7 @@ from llmrec.recommender.pipeline import (
     reader,
     start_adapter,
 )
+from llmrec.recommender.splitting import split_users
 from studies.ablations.plan import Plan
 
 RANDOM_RATES = (0.1, 1.0, 10.0)
