@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmrec.data.dataset import Dataset
-from llmrec.recommender.settings import Settings
+from llmrec.recommender.settings import BlendSettings, Settings
 
 LEAST_STEPS = 300  # of base training: fewer leave even a small catalogue unlearned
 LONGEST_PROMPT = 128  # slots
 SHORT_HISTORY, LONG_HISTORY = 20, 40  # baskets
 MANY_USERS = 10_000
-MOST_LAST = 10_000  # users
+ENOUGH_LAST, MOST_LAST = 3_000, 10_000  # users
 LEARNING_RATES = {"small": 1e-3, "pretrained": 4e-4}
 FOR_COLD_ITEMS = ("text_knn",)
 BLEND_FEATURES = (
@@ -137,14 +137,24 @@ def blend_features(facts: Facts, cold_items: bool = False) -> tuple[str, ...]:
 
 
 def leave_last_out(facts: Facts) -> int:
-    """Of how many users the last baskets are left out of training, for the blend to learn from: of MOST_LAST in shops of many
-    users with short histories, at most a third of all users; else of none.
+    """Of how many users the last baskets are left out of training, for the blend to learn from: in shops of many users with
+    short histories of MOST_LAST, and at most of a third of all users; elsewhere of none.
 
-    So had the recipes, which learned the blend of beauty from the last events of 10,000 users. TODO
+    Beauty, validation, NDCG@10: .0760 without, .0782 with 10,000 of them and the larger blend, +.0022 [.0008, .0037]. From
+    2,000 such tasks the larger blend learns no more than the small one. MovieLens and the Complete Journey, where it was tried
+    once, were level or ahead; they keep what their figures were measured with.
     """
     if facts.baskets >= SHORT_HISTORY or facts.users < MANY_USERS:
         return 0
     return min(MOST_LAST, facts.users // 3)
+
+
+def blend(leave_last_out: int) -> BlendSettings:
+    """The ranker that blends: a larger one, which learns for longer, where thousands of last baskets teach it, as in the recipe
+    of beauty."""
+    if leave_last_out < ENOUGH_LAST:
+        return BlendSettings(hidden=4, max_steps=300, learning_rate=2e-2)
+    return BlendSettings(hidden=16, max_steps=1200, learning_rate=1e-2)
 
 
 def user_encoder(facts: Facts) -> str:
@@ -176,4 +186,13 @@ def resolve(settings: Settings, found: Facts) -> Settings:
     )
     features = blend_features(found, settings.cold_items) if settings.blend_features is None else settings.blend_features
     last = leave_last_out(found) if settings.leave_last_out is None else settings.leave_last_out
-    return replace(settings, user_encoder=encoder, train=chosen, blend_features=features, leave_last_out=last)
+    ranker, sized = settings.blend, blend(last)
+    ranker = BlendSettings(
+        hidden=sized.hidden if ranker.hidden is None else ranker.hidden,
+        max_steps=sized.max_steps if ranker.max_steps is None else ranker.max_steps,
+        learning_rate=sized.learning_rate if ranker.learning_rate is None else ranker.learning_rate,
+        weight_decay=ranker.weight_decay,
+        batch_size=ranker.batch_size,
+    )
+    whole = replace(settings, user_encoder=encoder, train=chosen, leave_last_out=last)
+    return replace(whole, blend=ranker, blend_features=features)

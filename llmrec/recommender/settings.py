@@ -62,6 +62,16 @@ class CoreSettings:
 
 
 @dataclass(frozen=True)
+class BlendSettings(RankerSettings):
+    """How the blend is fitted; what is None is chosen from the data."""
+
+    hidden: int = AUTO
+    max_steps: int = AUTO
+    learning_rate: float = AUTO
+    weight_decay: float = 0.1
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a recommender is built and trained: `Settings()` to begin with, `Settings.quick()` to try the flow in a minute,
     `Settings.best()` for the best recommendations that it can give.
@@ -85,7 +95,7 @@ class Settings:
     blend_fraction: fraction of the users held out of both, on whom the gate and the blend of the two scores are learned.
     counts_ranker, blend: the two small rankers, see `Rankers`. blend_features: what the blend reads in addition to the two
         scores: names from FEATURES and FOR_BLEND of `llmrec.ranking.features`. With only hundreds of users to learn from, fewer
-        features and fewer steps do better.
+        features and fewer steps do better. blend_features None: chosen from the data.
     leave_last_out: of how many users the last baskets are left out of training, so that the blend learns from them as well;
         they count once it is learned. None: chosen from the data. With `cold_items` of none.
     ranking_tasks: how many tasks each ranker learns from, at most, beside those last baskets.
@@ -107,7 +117,7 @@ class Settings:
     outer: OuterSettings = field(default_factory=OuterSettings)
     core: CoreSettings = field(default_factory=CoreSettings)
     counts_ranker: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=16, max_steps=400, weight_decay=1.0))
-    blend: RankerSettings = field(default_factory=lambda: RankerSettings(hidden=4, max_steps=300, weight_decay=0.1))
+    blend: RankerSettings = field(default_factory=BlendSettings)
     blend_features: tuple[str, ...] = AUTO
     sources: Sources = field(default_factory=lambda: Sources(text_k=300, knn_k=300, popular_k=300))
     signed: SignedFeedback = field(default_factory=SignedFeedback)
@@ -129,6 +139,7 @@ class Settings:
             train=TrainSettings(max_steps=30, batch_size=32, max_slots=32, known=(1, 6)),
             outer=OuterSettings(episodes=3),
             core=CoreSettings(episodes=3),
+            leave_last_out=0,
             ranking_tasks=200,
         )
 
@@ -203,10 +214,14 @@ def check_ranges(settings: Settings) -> None:
         if not isinstance(flag, bool):
             raise DataError(f"{name} is {flag!r}; expected True or False")
     for name, ranker in (("counts_ranker", settings.counts_ranker), ("blend", settings.blend)):
-        check_whole(f"Settings.{name}.hidden", ranker.hidden, 1)
-        check_whole(f"Settings.{name}.max_steps", ranker.max_steps, 0)
+        left_open = isinstance(ranker, BlendSettings)
+        if not (left_open and ranker.hidden is None):
+            check_whole(f"Settings.{name}.hidden", ranker.hidden, 1)
+        if not (left_open and ranker.max_steps is None):
+            check_whole(f"Settings.{name}.max_steps", ranker.max_steps, 0)
+        if not (left_open and ranker.learning_rate is None):
+            check_number(f"Settings.{name}.learning_rate", ranker.learning_rate, 0, above=True)
         check_whole(f"Settings.{name}.batch_size", ranker.batch_size, 1)
-        check_number(f"Settings.{name}.learning_rate", ranker.learning_rate, 0, above=True)
         check_number(f"Settings.{name}.weight_decay", ranker.weight_decay, 0)
     check_whole("Sources.text_k", settings.sources.text_k, 0)
     check_whole("Sources.knn_k", settings.sources.knn_k, 0)

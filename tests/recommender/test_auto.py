@@ -18,7 +18,17 @@ from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.progress import Stages
 from llmrec.recommender import fit as fitting_module
-from llmrec.recommender.auto import BLEND_FEATURES, LEARNING_RATES, LEAST_STEPS, MOST_LAST, Facts, facts, max_steps, resolve
+from llmrec.recommender.auto import (
+    BLEND_FEATURES,
+    ENOUGH_LAST,
+    LEARNING_RATES,
+    LEAST_STEPS,
+    MOST_LAST,
+    Facts,
+    facts,
+    max_steps,
+    resolve,
+)
 from llmrec.recommender.fit import fit, with_initialisation
 from llmrec.recommender.splitting import split_users
 
@@ -30,6 +40,9 @@ GIVEN: dict[str, Any] = {
     "user_encoder": "pretrained",
     "blend_features": ("age",),
     "leave_last_out": 5,
+    "blend.hidden": 3,
+    "blend.max_steps": 9,
+    "blend.learning_rate": 0.03,
     "train.max_steps": 7,
     "train.known": (2, 5),
     "train.horizon": 6,
@@ -62,9 +75,11 @@ def leaves(settings: Any, name: str = "") -> dict[str, Any]:
 
 
 def with_values(settings: Settings, values: dict[str, Any]) -> Settings:
-    train = {name.removeprefix("train."): value for name, value in values.items() if name.startswith("train.")}
-    rest = {name: value for name, value in values.items() if "." not in name}
-    return replace(settings, train=replace(settings.train, **train), **rest)
+    rest: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
+    for part in ("train", "blend"):
+        below = {name.removeprefix(f"{part}."): value for name, value in values.items() if name.startswith(f"{part}.")}
+        rest[part] = replace(getattr(settings, part), **below)
+    return replace(settings, **rest)
 
 
 # ---------------------------------------------------------------------------------------- the facts and the rules
@@ -124,6 +139,12 @@ def test_last_baskets_are_left_out_in_shops_of_many_users_with_short_histories()
     for other in (SMALL_SHOP, replace(LARGE_SHOP, users=9_999), replace(LARGE_SHOP, baskets=20)):
         assert resolve(Settings(), other).leave_last_out == 0
     assert resolve(Settings(leave_last_out=7), LARGE_SHOP).leave_last_out == 7
+
+
+def test_the_blend_is_larger_where_thousands_of_last_baskets_teach_it():
+    small, large = (resolve(Settings(leave_last_out=number), SMALL_SHOP).blend for number in (ENOUGH_LAST - 1, ENOUGH_LAST))
+    assert small.hidden < large.hidden and small.max_steps < large.max_steps
+    assert resolve(Settings(), SMALL_SHOP).blend == small and resolve(Settings(), LARGE_SHOP).blend == large
 
 
 def test_steps_grow_with_the_users_and_the_average_with_the_steps():

@@ -24,7 +24,7 @@ def trained(benchmark: Benchmark, users: np.ndarray, settings: Settings, seed: i
 
 def base_alone(settings: Settings) -> Settings:
     """The settings by which a recommender trains its base on all users that it is given, and nothing above the base."""
-    nothing = replace(settings.blend, max_steps=0)
+    nothing = replace(settings.counts_ranker, max_steps=0)
     return replace(
         settings,
         adapter="lora",
