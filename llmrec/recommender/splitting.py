@@ -12,7 +12,7 @@ from llmrec.errors import ShortHistoriesError
 from llmrec.recommender.settings import Settings
 
 NOBODY = np.zeros(0, np.int64)
-MOST_HELD_OUT = 2000  # users for the initialisation, and as many for gate and blend; the base learns from all others
+MOST_HELD_OUT = 1000  # users for the initialisation, and as many for gate and blend; the base learns from all others
 
 
 @dataclass(frozen=True)
