@@ -187,12 +187,11 @@ def resolve(settings: Settings, found: Facts) -> Settings:
     features = blend_features(found, settings.cold_items) if settings.blend_features is None else settings.blend_features
     last = leave_last_out(found) if settings.leave_last_out is None else settings.leave_last_out
     ranker, sized = settings.blend, blend(last)
-    ranker = BlendSettings(
+    ranker = replace(
+        ranker,
         hidden=sized.hidden if ranker.hidden is None else ranker.hidden,
         max_steps=sized.max_steps if ranker.max_steps is None else ranker.max_steps,
         learning_rate=sized.learning_rate if ranker.learning_rate is None else ranker.learning_rate,
-        weight_decay=ranker.weight_decay,
-        batch_size=ranker.batch_size,
     )
     whole = replace(settings, user_encoder=encoder, train=chosen, leave_last_out=last)
     return replace(whole, blend=ranker, blend_features=features)

@@ -129,6 +129,10 @@ class Settings:
     cold_items: bool = False
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        if type(self.blend) is RankerSettings:  # so that settings are equal to those that are read from a file
+            object.__setattr__(self, "blend", BlendSettings(**vars(self.blend)))
+
     @classmethod
     def quick(cls) -> Settings:
         """Everything once, in about a minute on two cores for a shop of some thousand users.
