@@ -48,7 +48,7 @@ from llmrec.recommender.gating import named
 from llmrec.recommender.meta_learning import learn_core
 from llmrec.recommender.pipeline import with_long_supports
 from llmrec.recommender.settings import Settings
-from llmrec.recommender.splitting import split_users, trained_on
+from llmrec.recommender.splitting import split_users, training_dataset
 from llmrec.recommender.state import State
 from llmrec.store import cache_folder
 
@@ -90,8 +90,8 @@ def arms(state: State, dataset: Dataset, train: np.ndarray, seed: int, stages: S
     rng, settings, learned = np.random.default_rng(seed), state.settings, state.adapting
     mine = dataset.take(train)
     split = split_users(mine, np.arange(mine.n_users), settings, rng)
-    left, draw = trained_on(mine, split, settings), np.random.default_rng(seed)
-    counts = fit_statistics(left, split.base, settings.train.horizon, read_texts(mine), draw)
+    training, draw = training_dataset(mine, split, settings), np.random.default_rng(seed)
+    counts = fit_statistics(training, split.base, settings.train.horizon, read_texts(mine), draw)
     retrieval = replace(state.retrieval, counts=counts)
     with stages("core", "on the plain base"):
         long = with_long_supports(settings, mine)

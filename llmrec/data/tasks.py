@@ -104,20 +104,21 @@ def first_baskets(dataset: Dataset, users: np.ndarray, known: int, horizon: int)
 
 
 def last_baskets(dataset: Dataset, users: np.ndarray, horizon: int) -> Tasks:
-    """One task per user: the last `horizon` baskets are the query, all before them the support. Every user has more baskets."""
+    """One task per user: the last `horizon` baskets are the query, all before them the support. Every user must have
+    more baskets than that."""
     first, stop = dataset.first_basket[users], dataset.first_basket[np.asarray(users) + 1]
     return _cut(dataset, first, stop - horizon, stop)
 
 
 def without_queries(tasks: Tasks) -> Dataset:
-    """The dataset of the tasks, without the events of their queries; its users stay in their places."""
+    """The dataset of the tasks, without the events of their queries; user indices do not change."""
     kept = np.ones(tasks.dataset.n_events, bool)
     kept[expand_ranges(tasks.split, tasks.stop)[1]] = False
     return tasks.dataset.keep(kept)
 
 
 def joined(first: Tasks, second: Tasks) -> Tasks:
-    """The tasks of both, which are over one dataset, with all that it knows beside the events."""
+    """The tasks of both, which must be over the same dataset; user attributes and context are read from it again."""
     start, split, stop = (np.concatenate([getattr(first, cut), getattr(second, cut)]) for cut in ("start", "split", "stop"))
     return with_attributes(Tasks(first.dataset, start, split, stop))
 

@@ -81,6 +81,28 @@ Read = Callable[[Tasks], Reading]
 
 
 @dataclass(frozen=True, eq=False)
+class PartOfReading:
+    """The histories `first ... stop - 1` of a `Reading`, as one."""
+
+    whole: Reading
+    first: int
+    stop: int
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """As `Reading.vectors`."""
+        return self.whole.vectors[self.first : self.stop]
+
+    def scores(self, task: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """As `Reading.scores`."""
+        return self.whole.scores(task + self.first, item)
+
+    def table(self) -> np.ndarray:
+        """As `Reading.table`."""
+        return self.whole.table()[self.first : self.stop]
+
+
+@dataclass(frozen=True, eq=False)
 class PromptReading:
     """A `Reading` of prompts by a slot model. It holds no scores: those of pairs are computed when they are asked for.
 

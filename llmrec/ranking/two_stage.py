@@ -144,8 +144,8 @@ class Rankers:
     """Two small rankers, one after the other, and the weights of first buyers of cold items.
 
     counts: over what a dot product does not see; learned from the training users, each half with the counts of the other half.
-    blend: over the first one's score and the transformer's; learned from users whom the base was not trained on, because on its
-        own training users the transformer is better than it will be on new ones, and would be trusted too much.
+    blend: over the first one's score and the transformer's; learned from events that the base was not trained on, because on
+        its own training events the transformer is better than it will be on new ones, and would be trusted too much.
     blend_features: names from FEATURES and FOR_BLEND that the blend reads as well.
     cold: weights of first buyers in the score of a cold item; None where they were not learned.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ from llmrec.recommender.reranking import learn_reranker
 from llmrec.recommender.run import BASE, Run, found_done, planned
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
-from llmrec.recommender.splitting import MOST_HELD_OUT, UserSplit, last_tasks, split_users, trained_on
+from llmrec.recommender.splitting import MOST_HELD_OUT, UserSplit, last_tasks, split_users, training_dataset
 from llmrec.recommender.state import State
 from llmrec.recommender.templates import fitted_templates
 from llmrec.signed.labels import scale_of
@@ -116,13 +117,12 @@ def fit_base(
     settings = chosen(settings, dataset, stages)
     rng = np.random.default_rng(seed)
     split = split_users(dataset, np.arange(dataset.n_users), settings, rng)
-    dataset = trained_on(dataset, split, settings)
+    training = training_dataset(dataset, split, settings)
     with run.processes.main_first():  # the others find the text vectors in the cache, and the plan
-        model = new_base(dataset, split.base, weights, settings, seed, stages, cache)
-        settings = planned(
-            run, model, dataset, settings, seed, minutes, lambda: in_time(minutes, model, dataset, split.base, settings, stages)
-        )
-    done = train_base(model, dataset, split.base, settings, rng, stages, run)
+        model = new_base(training, split.base, weights, settings, seed, stages, cache)
+        shorter = partial(in_time, minutes, model, training, split.base, settings, stages)
+        settings = planned(run, model, dataset, settings, seed, minutes, shorter)
+    done = train_base(model, training, split.base, settings, rng, stages, run)
     return TrainedBase(model, settings, split, done, rng)
 
 
@@ -202,7 +202,7 @@ def fit_rest(
     """Everything above a trained base: counts, index, initialisation, rankers. run: where meta-learning leaves checkpoints.
     ranker: as in `fit`."""
     model, settings, split, rng = trained.model, trained.settings, trained.split, trained.rng
-    taught = trained_on(dataset, split, settings)
+    training = training_dataset(dataset, split, settings)
     newest = newest_items(dataset, split.blend) if settings.cold_items else None
     if settings.cold_items:
         value_cold_items(model, newest, settings, stages)
@@ -210,7 +210,7 @@ def fit_rest(
     plain = reader(model, items, settings, None)
     with stages("count and index", extent(dataset)) as say:
         texts = texts_of(dataset, model, settings, rng)
-        counts = fit_statistics(taught, split.base, settings.train.horizon, texts, rng)
+        counts = fit_statistics(training, split.base, settings.train.horizon, texts, rng)
         asked = tuning_users(dataset, split.blend, plain, settings, np.random.default_rng(seed))
         retrieval = new_retrieval(model, items, counts, settings, users=asked)
         if retrieval.index.tuned is not None:
@@ -219,7 +219,7 @@ def fit_rest(
     learned = learn_adapters(base, dataset, split.meta, settings, rng, seed, stages, run)
     with stages("rank", f"over counts, learned on {len(split.base):,} users"):
         kinds = (True, False) if settings.sources.repeats else (False,)
-        counted = learn_counts_rankers(plain, retrieval, texts, taught, split.base, settings, rng, seed, kinds)
+        counted = learn_counts_rankers(plain, retrieval, texts, training, split.base, settings, rng, seed, kinds)
     conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
     rest = counted[0], counted[-1], settings
     gate, rankers, unseen = gate_and_blend(dataset, split, conditions, *rest, seed, rng, stages)
@@ -233,8 +233,8 @@ def fit_rest(
     if dataset.user_attributes is not None:
         with stages("attributes", f"how to rank by them: {', '.join(dataset.user_attributes.encoding.names)}"):
             others = split.base if split.blend is split.base else np.concatenate([split.meta, split.blend])
-            by_attributes = learn_attribute_ranker(plain, retrieval, dataset, split.base, others, settings, rng, seed)
-    if split.blend is not split.base:  # everything is learned: what was held out counts now, too
+            by_attributes = learn_attribute_ranker(plain, retrieval, training, split.base, others, settings, rng, seed)
+    if split.blend is not split.base:  # everything is learned: held-out users and left-out baskets count now, too
         with stages("count", "over all users"):
             counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
             retrieval = replace(retrieval, counts=counts)
@@ -260,7 +260,8 @@ def with_initialisation(
     They are learned beside counts over the base's users alone, as in `fit`: the state's own hold the future of all users.
     """
     texts = texts_of(dataset, state.model, state.settings, rng)
-    counts = fit_statistics(trained_on(dataset, split, state.settings), split.base, state.settings.train.horizon, texts, rng)
+    training = training_dataset(dataset, split, state.settings)
+    counts = fit_statistics(training, split.base, state.settings.train.horizon, texts, rng)
     retrieval = replace(state.retrieval, counts=counts, observed=None)
     settings = replace(state.settings, adapter="lora")
     learned = adapting(Base(state.model, state.items, settings.episode), init)
@@ -283,8 +284,8 @@ def gate_and_blend(
     rng: np.random.Generator,
     stages: Stages,
 ) -> tuple[Gate | None, Rankers, Rankers]:
-    """When to adapt, and how far to trust what comes of it, from users who taught neither base nor adapters; of histories
-    longer than the prompt, too, where a core reads those. The blend also learns from the last baskets that were left out.
+    """When to adapt, and how far to trust what comes of it. Both are learned from users held out of base and adapters, where
+    there is a core also from histories longer than the prompt; the blend also learns from the left-out baskets.
 
     conditions: what they are learned over.
     Returns the gate, the rankers of all items, and those of items that the history does not hold.
@@ -296,14 +297,14 @@ def gate_and_blend(
         with stages("gate", f"from {len(split.blend):,} other users") as say:
             gate = learn_gate(learned, dataset, split.blend, long, rng)
             say(f"steps to take: {describe(gate)}")
-    same = (
+    of_users = (
         "the base's users (too few users to hold any out, so no gate is learned)"
         if own
         else f"{len(split.blend):,} other users"
     )
     last = last_tasks(dataset, split, settings)
-    more = "" if last is None else f" and the last baskets of {len(last):,} users"
-    with stages("blend", f"learned on {same}{more}"):
+    and_last = "" if last is None else f" and the last baskets of {len(last):,} users"
+    with stages("blend", f"learned on {of_users}{and_last}"):
         tasks = ranking_tasks(dataset, split.blend, long, rng) if conditions.tasks is None else conditions.tasks
         tasks = tasks if last is None else joined(tasks, last)
         read = already_read(tasks, replace(learned, gate=gate).reader()(tasks))

@@ -17,7 +17,7 @@ from llmrec.encoder.dates import moments
 from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.precision import check_device
-from llmrec.encoder.users import Read
+from llmrec.encoder.users import PartOfReading, Read
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
 from llmrec.index.faiss_index import build as build_index
@@ -51,6 +51,7 @@ from llmrec.recommender.adapting import adapting
 from llmrec.recommender.settings import Settings
 
 LONG = 0.95  # quantile of the users' baskets that a long support has
+AT_ONCE = 1000  # tasks whose features are made together
 LEAST_TARGETS = 30  # right items that rankers of unseen items need: with none a ranker stays as it begins
 
 
@@ -276,13 +277,18 @@ def learn_blend(
     allowed: np.ndarray | None = None,
     instead: Rankers | None = None,
 ) -> Rankers:
-    """Both rankers for one way of reading histories, from tasks of users whom the base was not trained on; `instead` where they
-    have fewer than LEAST_TARGETS right items to learn from."""
-    reading = read(tasks)
-    found = retrieve(retrieval, tasks, reading.vectors, retrieval.sources, allowed)
-    transformer = TransformerRanker(already_read(tasks, reading))
-    inputs = blend_inputs(CountsRanker(counts, retrieval.counts), transformer, settings.blend_features, tasks, found)
-    learned = ranking(tasks, found, inputs)
+    """Both rankers for one way of reading histories, from tasks whose queries neither the base nor `retrieval` has seen;
+    `instead` where they have fewer than LEAST_TARGETS right items to learn from. Features of AT_ONCE tasks are made at a time.
+    """
+    reading, parts = read(tasks), []
+    for first in range(0, len(tasks), AT_ONCE):
+        stop = min(first + AT_ONCE, len(tasks))
+        some, mine = tasks.take(np.arange(first, stop)), PartOfReading(reading, first, stop)
+        found = retrieve(retrieval, some, mine.vectors, retrieval.sources, allowed)
+        transformer = TransformerRanker(already_read(some, mine))
+        inputs = blend_inputs(CountsRanker(counts, retrieval.counts), transformer, settings.blend_features, some, found)
+        parts.append(ranking(some, found, inputs))
+    learned = concatenate_rankings(parts)
     if instead is not None and len(learned.target) < LEAST_TARGETS:
         return instead
     return Rankers(counts, fit_ranker(learned, settings.blend, seed), settings.blend_features)

@@ -63,7 +63,7 @@ class CoreSettings:
 
 @dataclass(frozen=True)
 class BlendSettings(RankerSettings):
-    """How the blend is fitted; what is None is chosen from the data."""
+    """How the blend is fitted. Fields that are None are chosen from the data."""
 
     hidden: int = AUTO
     max_steps: int = AUTO
@@ -94,11 +94,11 @@ class Settings:
     meta_fraction: fraction of the users held out of base training, on whom the initialisation is meta-learned.
     blend_fraction: fraction of the users held out of both, on whom the gate and the blend of the two scores are learned.
     counts_ranker, blend: the two small rankers, see `Rankers`. blend_features: what the blend reads in addition to the two
-        scores: names from FEATURES and FOR_BLEND of `llmrec.ranking.features`. With only hundreds of users to learn from, fewer
-        features and fewer steps do better. blend_features None: chosen from the data.
-    leave_last_out: of how many users the last baskets are left out of training, so that the blend learns from them as well;
-        they count once it is learned. None: chosen from the data. With `cold_items` of none.
-    ranking_tasks: how many tasks each ranker learns from, at most, beside those last baskets.
+        scores: names from FEATURES and FOR_BLEND of `llmrec.ranking.features`. None: chosen from the data. With only hundreds
+        of users to learn from, fewer features and fewer steps do better.
+    leave_last_out: how many users have their last baskets left out of training, so that the blend can learn to predict them;
+        they are counted after that. None: chosen from the data. Ignored with `cold_items`.
+    ranking_tasks: how many tasks each ranker learns from, at most; the blend learns from left-out baskets in addition.
     cold_items: whether cold items, which have no events yet, are to be found by their texts. Then features of texts are made,
         and what such an item is worth and how far its text is to be trusted is learned on the newest items, taken as cold; also
         what its first buyers say, which `observe` keeps. See also `text_only_rate` in `TrainSettings`.
@@ -130,7 +130,7 @@ class Settings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if type(self.blend) is RankerSettings:  # so that settings are equal to those that are read from a file
+        if type(self.blend) is RankerSettings:  # settings read from a file hold BlendSettings, and must compare equal
             object.__setattr__(self, "blend", BlendSettings(**vars(self.blend)))
 
     @classmethod
@@ -218,12 +218,12 @@ def check_ranges(settings: Settings) -> None:
         if not isinstance(flag, bool):
             raise DataError(f"{name} is {flag!r}; expected True or False")
     for name, ranker in (("counts_ranker", settings.counts_ranker), ("blend", settings.blend)):
-        left_open = isinstance(ranker, BlendSettings)
-        if not (left_open and ranker.hidden is None):
+        may_be_none = name == "blend"
+        if not (may_be_none and ranker.hidden is None):
             check_whole(f"Settings.{name}.hidden", ranker.hidden, 1)
-        if not (left_open and ranker.max_steps is None):
+        if not (may_be_none and ranker.max_steps is None):
             check_whole(f"Settings.{name}.max_steps", ranker.max_steps, 0)
-        if not (left_open and ranker.learning_rate is None):
+        if not (may_be_none and ranker.learning_rate is None):
             check_number(f"Settings.{name}.learning_rate", ranker.learning_rate, 0, above=True)
         check_whole(f"Settings.{name}.batch_size", ranker.batch_size, 1)
         check_number(f"Settings.{name}.weight_decay", ranker.weight_decay, 0)

@@ -1,4 +1,4 @@
-"""Which users and which of their events each part of a fit is learned from."""
+"""Which users, and which of their events, each part of a fit learns from."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ MOST_HELD_OUT = 1000  # users for the initialisation, and as many for gate and b
 @dataclass(frozen=True)
 class UserSplit:
     """A split of the users (int indices). base: trains transformer and statistics. meta: the initialisation. blend: gate and
-    blend. last: those of the base whose last baskets are left out of training, for the blend; see `last_tasks`.
+    blend. last: users of `base` whose last baskets are left out of training, and used to fit the blend; see `last_tasks`.
 
-    Three groups, because whatever is learned on top of a score must meet it as it will be on new users, and on its own users a
-    score is better than that. The base knows its own users' future: there a step on the support gains nothing, and an
+    Three groups of users, because whatever is learned on top of a score must meet it as it will be on new users, and on its own
+    users a score is better than that. The base knows its own users' future: there a step on the support gains nothing, and an
     initialisation learned on them does not learn to use one. Learned on others it does: validation loss 6.313 -> 6.306 in three
-    steps, against 6.321 -> 6.319.
+    steps, against 6.321 -> 6.319. The blend alone may learn from users of the base as well: it needs scores of events that
+    nothing was trained on, and learns no step.
     """
 
     base: np.ndarray
@@ -34,7 +35,7 @@ class UserSplit:
 
 def split_users(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np.random.Generator) -> UserSplit:
     """Divide `users` at random. With fewer than twenty long enough in a share, all users serve for everything (and it is said
-    in `fit_rest`)."""
+    in `fit_rest`). `last` is drawn from users of the base who keep a window to train on."""
     long = users[dataset.n_baskets[users] >= settings.train.known[0] + settings.train.horizon]
     if not len(long):
         raise ShortHistoriesError(
@@ -49,18 +50,18 @@ def split_users(dataset: Dataset, users: np.ndarray, settings: Settings, rng: np
         return UserSplit(users, users, users)
     if not settings.leave_last_out or settings.cold_items:
         return UserSplit(base, adapting, ranking)
-    window = settings.train.known[0] + settings.train.horizon  # is left to train on
+    window = settings.train.known[0] + settings.train.horizon  # must remain when the last baskets are removed
     longer = base[dataset.n_baskets[base] >= window + settings.train.horizon]
     return UserSplit(base, adapting, ranking, np.sort(rng.permutation(longer)[: settings.leave_last_out]))
 
 
 def last_tasks(dataset: Dataset, split: UserSplit, settings: Settings) -> Tasks | None:
-    """The last baskets of the users `split.last`, as many as the horizon, each to be foreseen from all before; None without
-    such users."""
+    """One task for each user of `split.last`: predict the last `horizon` baskets from all earlier ones. None without such
+    users."""
     return last_baskets(dataset, split.last, settings.train.horizon) if len(split.last) else None
 
 
-def trained_on(dataset: Dataset, split: UserSplit, settings: Settings) -> Dataset:
-    """The dataset that the users `split.base` train the base on: without the queries of `last_tasks`."""
+def training_dataset(dataset: Dataset, split: UserSplit, settings: Settings) -> Dataset:
+    """The dataset without the left-out baskets: for base training and for counts."""
     last = last_tasks(dataset, split, settings)
     return dataset if last is None else without_queries(last)

@@ -65,7 +65,7 @@ def test_last_baskets_leave_all_before_them():
         assert left.n_baskets[user] == dataset.n_baskets[user] - 2 * (user in users)
 
 
-def test_joined_tasks_are_those_of_both():
+def test_joined_tasks_are_the_first_then_the_second():
     dataset = shop()
     first, second = first_baskets(dataset, np.arange(20), 2, 1), last_baskets(dataset, np.flatnonzero(dataset.n_baskets > 2), 2)
     both = joined(first, second)

@@ -20,10 +20,10 @@ from llmrec.progress import Stages
 from llmrec.recommender import fit as fitting_module
 from llmrec.recommender.auto import (
     BLEND_FEATURES,
-    ENOUGH_LAST,
+    LARGE_BLEND_FROM,
     LEARNING_RATES,
     LEAST_STEPS,
-    MOST_LAST,
+    MOST_LEFT_OUT,
     Facts,
     facts,
     max_steps,
@@ -32,8 +32,10 @@ from llmrec.recommender.auto import (
 from llmrec.recommender.fit import fit, with_initialisation
 from llmrec.recommender.splitting import split_users
 
-SMALL_SHOP = Facts(users=500, histories=500, baskets=4, basket_size=1.0, long_history=9, item_events=16, blend_users=50)
-LARGE_SHOP = replace(SMALL_SHOP, users=100_000, histories=100_000, blend_users=2000)
+SMALL_SHOP = Facts(
+    users=500, histories=500, baskets=4, basket_size=1.0, long_history=9, item_events=16, longer=450, blend_users=50
+)
+LARGE_SHOP = replace(SMALL_SHOP, users=100_000, histories=100_000, longer=90_000, blend_users=1000)
 # Where None is a value, such as all blocks.
 NEVER_CHOSEN = {"index.probes", "layers", "index.device", "index.lists", "signed.liked_from"}
 GIVEN: dict[str, Any] = {
@@ -94,6 +96,7 @@ def test_the_facts_are_those_of_users_and_items_with_events(shop):
         basket_size=10 / 8,
         long_history=pytest.approx(3.85),
         item_events=10 / 3,
+        longer=1,
         blend_users=7,
     )
     assert facts(dataset, 7) == facts(dataset, 7)
@@ -134,17 +137,22 @@ def test_the_blend_reads_counts_where_many_users_teach_it():
 
 
 def test_last_baskets_are_left_out_in_shops_of_many_users_with_short_histories():
-    assert resolve(Settings(), LARGE_SHOP).leave_last_out == MOST_LAST
-    assert resolve(Settings(), replace(LARGE_SHOP, users=12_000)).leave_last_out == 4_000
+    assert resolve(Settings(), LARGE_SHOP).leave_last_out == MOST_LEFT_OUT
+    assert resolve(Settings(), replace(LARGE_SHOP, users=12_000, longer=12_000)).leave_last_out == 4_000
+    assert resolve(Settings(), replace(LARGE_SHOP, longer=500)).leave_last_out == 250
+    assert resolve(Settings(cold_items=True), LARGE_SHOP).leave_last_out == 0
     for other in (SMALL_SHOP, replace(LARGE_SHOP, users=9_999), replace(LARGE_SHOP, baskets=20)):
         assert resolve(Settings(), other).leave_last_out == 0
     assert resolve(Settings(leave_last_out=7), LARGE_SHOP).leave_last_out == 7
 
 
 def test_the_blend_is_larger_where_thousands_of_last_baskets_teach_it():
-    small, large = (resolve(Settings(leave_last_out=number), SMALL_SHOP).blend for number in (ENOUGH_LAST - 1, ENOUGH_LAST))
+    numbers = LARGE_BLEND_FROM - 1, LARGE_BLEND_FROM
+    small, large = (resolve(Settings(leave_last_out=number), LARGE_SHOP).blend for number in numbers)
     assert small.hidden < large.hidden and small.max_steps < large.max_steps
-    assert resolve(Settings(), SMALL_SHOP).blend == small and resolve(Settings(), LARGE_SHOP).blend == large
+    assert resolve(Settings(), LARGE_SHOP).blend == large
+    for last in (Settings(), Settings(leave_last_out=100_000), Settings(leave_last_out=100_000, cold_items=True)):
+        assert resolve(last, SMALL_SHOP).blend == small  # nobody, or few, have last baskets to learn from
 
 
 def test_steps_grow_with_the_users_and_the_average_with_the_steps():
@@ -243,7 +251,7 @@ def test_another_user_encoder_is_refused(fitting, tiny_settings, world):
 
 
 def test_last_baskets_count_in_the_end_but_not_before_the_blend_is_learned(tiny_folders, tiny_settings, world, monkeypatch):
-    """They alone hold one item: nothing that the blend learns from may know it."""
+    """One item is only in the left-out baskets: no input of the blend may be computed from it."""
     users = [f"u{number:03}" for number in range(160)]
     settings = replace(tiny_settings, meta_fraction=0.2, blend_fraction=0.2, leave_last_out=50)
     events, items = world.events(users, world.ids), world.items([*world.ids, "rare"])

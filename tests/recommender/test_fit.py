@@ -11,6 +11,7 @@ from llmrec.index import faiss_index
 from llmrec.index.faiss_index import IndexSettings
 from llmrec.index.tuning import QUERIES
 from llmrec.progress import Stages
+from llmrec.ranking.ranker import rank
 from llmrec.recommender import pipeline
 from llmrec.recommender.fit import fit
 from llmrec.recommender.pipeline import ranking_tasks
@@ -53,6 +54,19 @@ def test_ranking_tasks_are_of_the_users_given_and_at_most_as_many_as_asked(datas
     assert len(tasks) == 30  # ten a user
     assert set(tasks.user.tolist()) == set(users.tolist())
     assert len(ranking_tasks(dataset, np.arange(200), tiny_settings, np.random.default_rng(0))) == tiny_settings.ranking_tasks
+
+
+def test_a_blend_learns_the_same_from_tasks_in_any_number_of_batches(fitted, tiny_settings, monkeypatch):
+    state, settings = fitted.state, replace(tiny_settings, blend_features=("popularity", "item_knn"))
+    tasks = ranking_tasks(state.histories, np.arange(24), replace(settings, ranking_tasks=40), np.random.default_rng(0))
+    learned = []
+    for at_once in (1000, 7):
+        monkeypatch.setattr(pipeline, "AT_ONCE", at_once)
+        given = state.adapting.reader(0), state.retrieval, state.rankers.counts, tasks, settings, 0
+        learned.append(pipeline.learn_blend(*given).blend)
+    candidates = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32)
+    one, other = (rank(ranker, candidates) for ranker in learned)
+    np.testing.assert_allclose(other - other.mean(), one - one.mean(), atol=1e-4)  # a bias is the same for all
 
 
 @pytest.mark.slow

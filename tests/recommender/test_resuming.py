@@ -153,6 +153,15 @@ def test_another_fit_does_not_go_on_in_the_folder(call, plain, world, tmp_path, 
             call(tmp_path, **given)
 
 
+def test_another_number_of_left_out_baskets_is_named(call, plain, world, tmp_path):
+    events = world.events([f"u{number:03}" for number in range(160)], world.ids)
+    settings = replace(plain, train=replace(plain.train, max_steps=2), outer=replace(plain.outer, episodes=1))
+    settings = replace(settings, meta_fraction=0.2, blend_fraction=0.2, leave_last_out=50)
+    call(tmp_path / "run", settings, events=events)
+    with pytest.raises(ArtefactError, match="begun with leave_last_out = 50 cannot go on with leave_last_out = 5;"):
+        call(tmp_path / "run", replace(settings, leave_last_out=5), events=events)
+
+
 def test_other_weights_that_only_encode_texts_are_another_fit(call, plain, tmp_path, monkeypatch):
     """The small transformer begins at the same numbers whatever reads the texts."""
     small = replace(plain, user_encoder="small")
