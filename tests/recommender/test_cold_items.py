@@ -165,7 +165,7 @@ def test_the_projection_that_keeps_likeness_keeps_as_much_as_any_of_its_rank(bod
 
 
 def test_the_blend_is_told_what_is_said_of_cold_items_where_it_can_learn_it():
-    many, few = (Facts(1000, 1000.0, 5.0, 1.0, 9.0, 20.0, users) for users in (400, 399))
+    many, few = (Facts(1000, 1000.0, 5.0, 1.0, 9.0, 20.0, 900, users) for users in (400, 399))
     assert blend_features(many, True) == (*BLEND_FEATURES, "text_knn") and blend_features(many) == BLEND_FEATURES
     assert blend_features(few, True) == ()
 
