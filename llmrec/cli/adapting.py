@@ -12,6 +12,7 @@ import click
 
 from llmrec.cli.options import (
     FOLDER,
+    MOVED_RANKER,
     TABLE,
     FilePath,
     event_format_options,
@@ -30,11 +31,19 @@ from llmrec.data.report import counted
 @click.option("--histories", type=TABLE, help="File of events; those of the user count beside the known ones.")
 @click.option("--steps", type=click.IntRange(min=0), help="Steps to take.  [default: as many as the gate found worth taking]")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the adapter.")
+@MOVED_RANKER
 @event_format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Print the command that recommends by it, and nothing else.")
 def adapt(
-    folder: Path, user: str, histories: Path | str | None, steps: int | None, out: Path, as_json: bool, quiet: bool
+    folder: Path,
+    user: str,
+    histories: Path | str | None,
+    steps: int | None,
+    out: Path,
+    ranker: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Adapt to one user's history, and write the adapter: LoRA as PEFT loads it over FOLDER/body, or a core as safetensors.
 
@@ -53,7 +62,7 @@ def adapt(
     reading = format_given().read_one(histories, "events", folder)
     tell_of(reading, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
-        recommender = Recommender.from_pretrained(folder)
+        recommender = Recommender.from_pretrained(folder, ranker=ranker)
         table = None if reading is None else reading.table
         known = (
             recommender.state.known.first.users if table is None else Ids(table.column("user_id").drop_null()[:1].to_pylist())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmrec.cli.options import (
+    MOVED_RANKER,
     TABLE,
     FilePath,
     event_format_options,
@@ -40,6 +41,7 @@ LEGEND = "▲ better and ▼ worse than that method beyond noise, = neither. In 
     "--users", type=TABLE, help="File of user_id and attributes, for a model that was fitted with some; see --user-columns."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the intervals.")
+@MOVED_RANKER
 @table_options
 @event_format_options
 @user_format_options
@@ -49,6 +51,7 @@ def evaluate(
     known: int,
     users: Path | str | None,
     seed: int,
+    ranker: Path | None,
     form: str | None,
     out: Path | None,
     quiet: bool,
@@ -74,7 +77,7 @@ def evaluate(
     assert reading is not None  # EVENTS is required
     tell_of(reading, people, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
-        recommender = Recommender.from_pretrained(folder)
+        recommender = Recommender.from_pretrained(folder, ranker=ranker)
         found = recommender.evaluate(reading.table, known, seed=seed, users=None if people is None else people.table)
     if form == "table" and out is None:
         click.echo(readable(found, known, recommender.state.settings.train.horizon, screen_of(sys.stdout)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from llmrec.cli.options import FOLDER, FilePath, overheard, told
+from llmrec.cli.options import FOLDER, MOVED_RANKER, FilePath, overheard, told
 from llmrec.data.report import counted
 
 
@@ -19,9 +19,20 @@ from llmrec.data.report import counted
 @click.option("--lists", is_flag=True, help="The most similar items of each item, as Parquet.")
 @click.option("--encoder", is_flag=True, help="The text encoder, for sentence_transformers, and the items' text vectors.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Length of the lists.")
+@MOVED_RANKER
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Print nothing.")
-def export(folder: Path, out: Path, vectors: bool, lists: bool, encoder: bool, k: int, as_json: bool, quiet: bool) -> None:
+def export(
+    folder: Path,
+    out: Path,
+    vectors: bool,
+    lists: bool,
+    encoder: bool,
+    k: int,
+    ranker: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Write what other programs search and encode with. Without --vectors, --lists and --encoder all three are written.
 
     \b
@@ -38,7 +49,7 @@ def export(folder: Path, out: Path, vectors: bool, lists: bool, encoder: bool, k
     if not (vectors or lists or encoder):
         vectors = lists = encoder = True
     with told(), overheard() if not quiet and not as_json else nullcontext():
-        recommender = Recommender.from_pretrained(folder)
+        recommender = Recommender.from_pretrained(folder, ranker=ranker)
         recommender.export(out, vectors, lists, encoder, k)
     items = counted(recommender.state.n_offered, "item")
     files = {VECTORS: f"vectors of {items}"} if vectors else {}

@@ -14,6 +14,7 @@ import click
 
 from llmrec.cli.options import (
     FOLDER,
+    MOVED_RANKER,
     TABLE,
     FilePath,
     FormatOptions,
@@ -45,12 +46,7 @@ _COMPARISON = tuple(map(Column, ("method", "NDCG@10", "adapted minus it", "")))
 @click.option("--items", type=TABLE, help="File of the scene's items; without it, those of the recommender.")
 @click.option("--scene", metavar="VALUE", help="The new value of the column that tells scenes apart.  [default: found]")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the scene.")
-@click.option(
-    "--ranker",
-    type=FilePath(path_type=Path),
-    metavar="FOLDER|FILE.gguf",
-    help="Where the language model of `llmrec fit --ranker` is now, if it was moved.  [default: where it was]",
-)
+@MOVED_RANKER
 @click.option("--no-comparison", is_flag=True, help="Skip the comparison with zero steps and popularity, which takes longest.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 @format_options

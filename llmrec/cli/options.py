@@ -39,7 +39,7 @@ _TYPED = (  # what the library says in the words of Python, and what is typed in
     ),
     (
         "pass from_pretrained(folder, ranker=PATH), a folder or a GGUF file",
-        "bring it back, or for a scene give its place, a folder or a GGUF file, by `llmrec open --ranker`",
+        "give its place, a folder or a GGUF file, by --ranker",
     ),
     ("see fit(..., users=table)", "see `llmrec fit --users`"),
     ("pass users=table", "give a file that has some by --users"),
@@ -75,6 +75,12 @@ EXISTING = FilePath(exists=True, dir_okay=False, path_type=Path)
 TABLE = TablePath(exists=True, path_type=Path)  # a file, a folder, or an address on the hub
 FOLDER = FilePath(exists=True, file_okay=False, path_type=Path)
 USERS = click.option("--users", metavar="ID,ID", help="Ids of known users, separated by commas.")
+MOVED_RANKER = click.option(
+    "--ranker",
+    type=FilePath(path_type=Path),
+    metavar="FOLDER|FILE.gguf",
+    help="Where the language model of `llmrec fit --ranker` is now, if it was moved.  [default: where it was]",
+)
 
 
 @dataclass(frozen=True)

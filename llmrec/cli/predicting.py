@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from llmrec.cli.options import FOLDER, TABLE, USERS, event_format_options, format_given, overheard, tell_of, told
+from llmrec.cli.options import FOLDER, MOVED_RANKER, TABLE, USERS, event_format_options, format_given, overheard, tell_of, told
 from llmrec.cli.recommending import known_ids, warn_of_strangers
 from llmrec.cli.tables import TABLES, form_of, put, table_options
 
@@ -30,6 +30,7 @@ from llmrec.cli.tables import TABLES, form_of, put, table_options
     help="Probability that the rating lies between low and high.",
 )
 @click.option("--titles", is_flag=True, help="Add the items' titles.")
+@MOVED_RANKER
 @table_options
 @event_format_options
 def predict(
@@ -39,6 +40,7 @@ def predict(
     items: str | None,
     level: float,
     titles: bool,
+    ranker: Path | None,
     form: str | None,
     out: Path | None,
     quiet: bool,
@@ -79,7 +81,7 @@ def predict(
     reading = format_given().read_one(histories, "events", folder)
     tell_of(reading, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
-        recommender = Recommender.from_pretrained(folder)
+        recommender = Recommender.from_pretrained(folder, ranker=ranker)
         catalogue, known = recommender.state.catalogue, recommender.state.known
         about = None if items is None else known_ids(items, catalogue.ids, "--items")
         asked: Any = None

@@ -13,6 +13,7 @@ import click
 from llmrec.cli.options import (
     EXISTING,
     FOLDER,
+    MOVED_RANKER,
     TABLE,
     USERS,
     event_format_options,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 @click.option("--rules", type=EXISTING, help="YAML file of the shop's rules: filters, at_most, boost, pin, ...")
 @click.option("--titles", is_flag=True, help="Add the items' titles.")
 @click.option("--explain", is_flag=True, help="Add why: the past item that raises each item most, and a sentence.")
+@MOVED_RANKER
 @output_options
 @event_format_options
 @user_format_options
@@ -70,6 +72,7 @@ def recommend(
     rules: Path | None,
     titles: bool,
     explain: bool,
+    ranker: Path | None,
     form: str | None,
     out: Path | None,
     quiet: bool,
@@ -132,9 +135,9 @@ def recommend(
         if saved_kind(folder) == SCENE:
             if everybody or attributes or context or adapter or explain:
                 raise click.UsageError(f"'{folder}' is a scene, which is asked by --users or --histories alone.")
-            put(to_arrow(_of_scene(folder, users, table, k, titles, ruled), "answer"), form, out)
+            put(to_arrow(_of_scene(folder, users, table, k, titles, ruled, ranker), "answer"), form, out)
             return
-        recommender = Recommender.from_pretrained(folder)
+        recommender = Recommender.from_pretrained(folder, ranker=ranker)
         if batched and out is not None:
             recommender.recommend_all(out, k, histories=table, titles=titles, verbose=not quiet, rules=ruled, context=here)
             return
@@ -154,11 +157,13 @@ def recommend(
     put(shown, form, out)
 
 
-def _of_scene(folder: Path, users: str | None, histories: Any, k: int, titles: bool, rules: Rules | None) -> Any:
+def _of_scene(
+    folder: Path, users: str | None, histories: Any, k: int, titles: bool, rules: Rules | None, ranker: Path | None
+) -> Any:
     from llmrec.data.ids import Ids
     from llmrec.scenes.new import SceneRecommender
 
-    scene = SceneRecommender.from_pretrained(folder)
+    scene = SceneRecommender.from_pretrained(folder, ranker=ranker)
     asked = None if users is None else known_ids(users, Ids([]))
     return scene.recommend(asked, k, histories=histories, titles=titles, rules=rules)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from llmrec.cli.options import EXISTING, FOLDER, overheard, told
+from llmrec.cli.options import EXISTING, FOLDER, MOVED_RANKER, overheard, told
 from llmrec.cli.recommending import known_ids
 from llmrec.cli.tables import TABLES, form_of, put, table_options
 
@@ -18,9 +18,18 @@ from llmrec.cli.tables import TABLES, form_of, put, table_options
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Similar items for each.")
 @click.option("--rules", type=EXISTING, help="YAML file of the shop's rules, as for recommend; block is not used.")
 @click.option("--titles", is_flag=True, help="Add the titles of the similar items.")
+@MOVED_RANKER
 @table_options
 def similar(
-    folder: Path, items: str, k: int, rules: Path | None, titles: bool, form: str | None, out: Path | None, quiet: bool
+    folder: Path,
+    items: str,
+    k: int,
+    rules: Path | None,
+    titles: bool,
+    ranker: Path | None,
+    form: str | None,
+    out: Path | None,
+    quiet: bool,
 ) -> None:
     """Show the items nearest to some items, by the cosine of the vectors that a recommender has of them.
 
@@ -40,7 +49,7 @@ def similar(
         check_parent(out)
     with told(), nullcontext() if quiet else overheard("Note: "):
         ruled = None if rules is None else Rules.from_yaml(rules)
-        recommender = Recommender.from_pretrained(folder)
+        recommender = Recommender.from_pretrained(folder, ranker=ranker)
         asked = known_ids(items, recommender.state.catalogue.ids, "--items")
         answer = recommender.similar_items(asked, k, titles=titles, rules=ruled)
     put(to_arrow(answer, "answer"), form, out)

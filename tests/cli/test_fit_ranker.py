@@ -18,7 +18,7 @@ from llmrec import Recommender, SceneRecommender, Scenes, Weights
 from llmrec.adapters.soft_prompt import LanguageAdapter, start_lora
 from llmrec.cli import main
 from llmrec.cli.rankers import ranker_of
-from llmrec.errors import MissingExtraError
+from llmrec.errors import MissingExtraError, WeightsError
 from llmrec.language import weights as packages
 from llmrec.language.model import load_language_model
 from llmrec.prompts import load_template
@@ -136,12 +136,42 @@ def test_new_scenes_have_weights_of_their_own_and_a_model_that_moved_is_given(fi
     (files / "tiny").rename(files / "there")
     new = ("open", "shop", "--items", "new.csv", "--events", "first.csv", "--no-comparison", "--out", "scene")
     done = run(*new)
-    assert done.exit_code == 2 and "by `llmrec open --ranker`" in done.output and "from_pretrained" not in done.output
+    assert done.exit_code == 2 and "by --ranker" in done.output and "from_pretrained" not in done.output
     done = run(*new, "--ranker", "there")
     assert done.exit_code == 0 and "LLMRanker moves the first 20 items" in done.output, done.output
     assert SceneRecommender.from_pretrained(files / "scene").scene.reranker is not None
-    answer = run("recommend", "scene", "--histories", "first.csv", "--k", "3", "--titles")
+    (files / "there").rename(files / "elsewhere")
+    ask = ("recommend", "scene", "--histories", "first.csv", "--k", "3", "--titles")
+    answer = run(*ask)
+    assert answer.exit_code == 2 and "by --ranker" in answer.output
+    answer = run(*ask, "--ranker", "elsewhere")
     assert answer.exit_code == 0, answer.output
+
+
+COMMANDS = (
+    ("recommend", "shop", "--users", "u000"),
+    ("evaluate", "shop", "orders.csv"),
+    ("predict", "shop", "--users", "u000"),
+    ("similar", "shop", "--items", "new 1"),
+    ("adapt", "shop", "--user", "u000", "--out", "out"),
+    ("export", "shop", "--out", "out"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_every_command_that_loads_a_recommender_takes_the_place_of_its_ranker(files, monkeypatch, command):
+    given = []
+
+    def spy(folder, **more):
+        given.append(more["ranker"])
+        raise WeightsError("not there either")
+
+    monkeypatch.setattr(Recommender, "from_pretrained", spy)
+    monkeypatch.setattr("llmrec.layouts.saved_kind", lambda _: "recommender")
+    (files / "shop").mkdir()
+    EVENTS.to_csv(files / "orders.csv", index=False)
+    assert "not there either" in run(*command, "--ranker", "there").output
+    assert given == [Path("there")]
 
 
 @pytest.mark.slow

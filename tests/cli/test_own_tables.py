@@ -294,7 +294,7 @@ class Answering:
 
 
 def test_every_event_of_histories_that_is_lost_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(Recommender, "from_pretrained", lambda folder: Answering())
+    monkeypatch.setattr(Recommender, "from_pretrained", lambda folder, ranker: Answering())
     (tmp_path / "manifest.json").write_text('{"kind": "recommender"}')
     path = tmp_path / "clicks.csv"
     path.write_text("Kunde;Artikel;Datum;Preis\na;1;13.04.2026;1,50\na;2;14.04.2026;2,50;more\nb;2;never;2,50\n")
