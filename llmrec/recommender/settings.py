@@ -150,7 +150,8 @@ class Settings:
     @classmethod
     def best(cls) -> Settings:
         """Trained to the end: longer than `Settings()`, and several times as long in shops of 10,000 users and more with short
-        histories, where the pretrained transformer reads them."""
+        histories, where the pretrained transformer reads them. It does not pay everywhere: NDCG@10 on test is .2717 for .2629
+        by default on MovieLens-1M with 10 films known, but .0683 for .0691 on Amazon beauty."""
         return cls(user_encoder=AUTO, train=TrainSettings(epochs=10), outer=OuterSettings(episodes=200), ranking_tasks=6000)
 
     @classmethod
