@@ -59,6 +59,7 @@ def fit_ranker(ranking: Ranking, settings: RankerSettings, seed: int) -> Ranker:
     if not len(flat):  # no task has a candidate
         flat = np.zeros((1, flat.shape[1]), np.float32)
     mean, spread = flat.mean(0), np.maximum(flat.std(0), 1e-3)
+    del flat  # as large as all inputs
     draw = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):  # made on the CPU: no GPU's generator is touched
         torch.default_generator.manual_seed(seed)

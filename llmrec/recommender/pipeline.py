@@ -280,6 +280,16 @@ def learn_blend(
     """Both rankers for one way of reading histories, from tasks whose queries neither the base nor `retrieval` has seen;
     `instead` where they have fewer than LEAST_TARGETS right items to learn from. Features of AT_ONCE tasks are made at a time.
     """
+    learned = _blend_ranking(read, retrieval, counts, tasks, settings, allowed)
+    if instead is not None and len(learned.target) < LEAST_TARGETS:
+        return instead
+    return Rankers(counts, fit_ranker(learned, settings.blend, seed), settings.blend_features)
+
+
+def _blend_ranking(
+    read: Read, retrieval: Retrieval, counts: Ranker, tasks: Tasks, settings: Settings, allowed: np.ndarray | None
+) -> Ranking:
+    """What a blend learns from; the parts are freed before it does."""
     reading, parts = read(tasks), []
     for first in range(0, len(tasks), AT_ONCE):
         stop = min(first + AT_ONCE, len(tasks))
@@ -288,7 +298,4 @@ def learn_blend(
         transformer = TransformerRanker(already_read(some, mine))
         inputs = blend_inputs(CountsRanker(counts, retrieval.counts), transformer, settings.blend_features, some, found)
         parts.append(ranking(some, found, inputs))
-    learned = concatenate_rankings(parts)
-    if instead is not None and len(learned.target) < LEAST_TARGETS:
-        return instead
-    return Rankers(counts, fit_ranker(learned, settings.blend, seed), settings.blend_features)
+    return concatenate_rankings(parts)
