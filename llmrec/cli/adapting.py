@@ -21,6 +21,7 @@ from llmrec.cli.options import (
     tell_of,
     told,
 )
+from llmrec.cli.rankers import recommender_of
 from llmrec.cli.recommending import known_id
 from llmrec.data.report import counted
 
@@ -55,14 +56,13 @@ def adapt(
     """
     from llmrec.data.ids import Ids
     from llmrec.layouts import check_place
-    from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.user_adapter import KIND
 
     check_place(out, KIND)
     reading = format_given().read_one(histories, "events", folder)
     tell_of(reading, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
-        recommender = Recommender.from_pretrained(folder, ranker=ranker)
+        recommender = recommender_of(folder, ranker)
         table = None if reading is None else reading.table
         known = (
             recommender.state.known.first.users if table is None else Ids(table.column("user_id").drop_null()[:1].to_pylist())

@@ -22,6 +22,7 @@ from llmrec.cli.options import (
     told,
     user_format_options,
 )
+from llmrec.cli.rankers import recommender_of
 from llmrec.cli.tables import TABLES, form_of, put, table_options
 from llmrec.data.report import counted
 from llmrec.screen import PLAIN, Column, Screen, paragraph, screen_of, text_table
@@ -67,7 +68,6 @@ def evaluate(
       llmrec evaluate shop/ held_out.csv --known 3 --out report.json
     """
     form = form_of(form, out, TABLES)
-    from llmrec.recommender.recommender import Recommender
     from llmrec.store import check_parent
 
     if out is not None:
@@ -77,7 +77,7 @@ def evaluate(
     assert reading is not None  # EVENTS is required
     tell_of(reading, people, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
-        recommender = Recommender.from_pretrained(folder, ranker=ranker)
+        recommender = recommender_of(folder, ranker)
         found = recommender.evaluate(reading.table, known, seed=seed, users=None if people is None else people.table)
     if form == "table" and out is None:
         click.echo(readable(found, known, recommender.state.settings.train.horizon, screen_of(sys.stdout)))

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from llmrec.cli.options import FOLDER, MOVED_RANKER, FilePath, overheard, told
+from llmrec.cli.rankers import recommender_of
 from llmrec.data.report import counted
 
 
@@ -43,13 +44,12 @@ def export(
     """
     from llmrec.layouts import check_place
     from llmrec.recommender.exporting import ENCODER, KIND, SIMILAR, TEXTS, VECTORS
-    from llmrec.recommender.recommender import Recommender
 
     check_place(out, KIND)
     if not (vectors or lists or encoder):
         vectors = lists = encoder = True
     with told(), overheard() if not quiet and not as_json else nullcontext():
-        recommender = Recommender.from_pretrained(folder, ranker=ranker)
+        recommender = recommender_of(folder, ranker)
         recommender.export(out, vectors, lists, encoder, k)
     items = counted(recommender.state.n_offered, "item")
     files = {VECTORS: f"vectors of {items}"} if vectors else {}

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from llmrec.cli.options import FOLDER, MOVED_RANKER, TABLE, USERS, event_format_options, format_given, overheard, tell_of, told
+from llmrec.cli.rankers import recommender_of
 from llmrec.cli.recommending import known_ids, warn_of_strangers
 from llmrec.cli.tables import TABLES, form_of, put, table_options
 
@@ -73,7 +74,6 @@ def predict(
     from llmrec.data.frames import to_arrow
     from llmrec.data.ids import Ids
     from llmrec.data.requests import with_titles
-    from llmrec.recommender.recommender import Recommender
     from llmrec.store import check_parent
 
     if out is not None:
@@ -81,7 +81,7 @@ def predict(
     reading = format_given().read_one(histories, "events", folder)
     tell_of(reading, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):
-        recommender = Recommender.from_pretrained(folder, ranker=ranker)
+        recommender = recommender_of(folder, ranker)
         catalogue, known = recommender.state.catalogue, recommender.state.known
         about = None if items is None else known_ids(items, catalogue.ids, "--items")
         asked: Any = None

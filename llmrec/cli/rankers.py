@@ -1,4 +1,4 @@
-"""`llmrec fit --ranker`: a language model by the name of a packaged one, a folder or a GGUF file."""
+"""`--ranker`: a language model by the name of a packaged one, a folder or a GGUF file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llmrec.cli.options import warn
+
 if TYPE_CHECKING:
     from llmrec.ranking.llm_ranker import LLMRanker
+    from llmrec.recommender.recommender import Recommender
 
 
 def ranker_of(typed: str | None, adapter: Path | None = None) -> LLMRanker | None:
@@ -34,3 +37,18 @@ def ranker_of(typed: str | None, adapter: Path | None = None) -> LLMRanker | Non
     source = path if path.exists() else packaged_weights(packaged[typed])
     model = load_language_model(source)
     return LLMRanker(model) if adapter is None else load_llm_ranker(adapter, model)
+
+
+def recommender_of(folder: Path, ranker: Path | None) -> Recommender:
+    """The recommender of a folder. ranker: where its language model is now; a line on stderr where it has none."""
+    from llmrec.recommender.recommender import Recommender
+
+    recommender = Recommender.from_pretrained(folder, ranker=ranker)
+    if ranker is not None and recommender.state.own_ranker is None:
+        warn_of_unused(ranker, folder)
+    return recommender
+
+
+def warn_of_unused(ranker: Path, folder: Path) -> None:
+    """A line on stderr: the folder has no language model whose place could be given."""
+    warn(f"--ranker {ranker} is not used: '{folder}' has no language model; `fit` was given none, or left it out")

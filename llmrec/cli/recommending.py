@@ -24,6 +24,7 @@ from llmrec.cli.options import (
     user_format_options,
     warn,
 )
+from llmrec.cli.rankers import recommender_of, warn_of_unused
 from llmrec.cli.tables import IN_PARTS, SENTENCE, form_of, output_options, put
 
 if TYPE_CHECKING:
@@ -117,7 +118,6 @@ def recommend(
     from llmrec.data.frames import to_arrow
     from llmrec.data.ids import Ids
     from llmrec.layouts import saved_kind
-    from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.user_adapter import UserAdapter
     from llmrec.rules.rules import Rules
     from llmrec.scenes.new import KIND as SCENE
@@ -137,7 +137,7 @@ def recommend(
                 raise click.UsageError(f"'{folder}' is a scene, which is asked by --users or --histories alone.")
             put(to_arrow(_of_scene(folder, users, table, k, titles, ruled, ranker), "answer"), form, out)
             return
-        recommender = Recommender.from_pretrained(folder, ranker=ranker)
+        recommender = recommender_of(folder, ranker)
         if batched and out is not None:
             recommender.recommend_all(out, k, histories=table, titles=titles, verbose=not quiet, rules=ruled, context=here)
             return
@@ -164,6 +164,8 @@ def _of_scene(
     from llmrec.scenes.new import SceneRecommender
 
     scene = SceneRecommender.from_pretrained(folder, ranker=ranker)
+    if ranker is not None and scene.scene.reranker is None:
+        warn_of_unused(ranker, folder)
     asked = None if users is None else known_ids(users, Ids([]))
     return scene.recommend(asked, k, histories=histories, titles=titles, rules=rules)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from llmrec.cli.options import EXISTING, FOLDER, MOVED_RANKER, overheard, told
+from llmrec.cli.rankers import recommender_of
 from llmrec.cli.recommending import known_ids
 from llmrec.cli.tables import TABLES, form_of, put, table_options
 
@@ -41,7 +42,6 @@ def similar(
     """
     form = form_of(form, out, TABLES)
     from llmrec.data.frames import to_arrow
-    from llmrec.recommender.recommender import Recommender
     from llmrec.rules.rules import Rules
     from llmrec.store import check_parent
 
@@ -49,7 +49,7 @@ def similar(
         check_parent(out)
     with told(), nullcontext() if quiet else overheard("Note: "):
         ruled = None if rules is None else Rules.from_yaml(rules)
-        recommender = Recommender.from_pretrained(folder, ranker=ranker)
+        recommender = recommender_of(folder, ranker)
         asked = known_ids(items, recommender.state.catalogue.ids, "--items")
         answer = recommender.similar_items(asked, k, titles=titles, rules=ruled)
     put(to_arrow(answer, "answer"), form, out)

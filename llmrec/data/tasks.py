@@ -104,8 +104,8 @@ def first_baskets(dataset: Dataset, users: np.ndarray, known: int, horizon: int)
 
 
 def last_baskets(dataset: Dataset, users: np.ndarray, horizon: int) -> Tasks:
-    """One task per user: the last `horizon` baskets are the query, all before them the support. Every user must have
-    more baskets than that."""
+    """One task for each of the users, int (T,): the last `horizon` baskets are the query, all before them the support. Each
+    must have more baskets than that."""
     first, stop = dataset.first_basket[users], dataset.first_basket[np.asarray(users) + 1]
     return _cut(dataset, first, stop - horizon, stop)
 

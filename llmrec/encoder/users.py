@@ -75,31 +75,12 @@ class Reading(Protocol):
     def table(self) -> np.ndarray:
         """Scores float32 (T, N) of all items: for evaluation, never for an answer."""
 
+    def take(self, index: np.ndarray) -> Reading:
+        """Some of the histories, in the order given."""
+
 
 Read = Callable[[Tasks], Reading]
 """Tasks -> what was read of their supports: one way to read a history."""
-
-
-@dataclass(frozen=True, eq=False)
-class PartOfReading:
-    """The histories `first ... stop - 1` of a `Reading`, as one."""
-
-    whole: Reading
-    first: int
-    stop: int
-
-    @property
-    def vectors(self) -> np.ndarray:
-        """As `Reading.vectors`."""
-        return self.whole.vectors[self.first : self.stop]
-
-    def scores(self, task: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """As `Reading.scores`."""
-        return self.whole.scores(task + self.first, item)
-
-    def table(self) -> np.ndarray:
-        """As `Reading.table`."""
-        return self.whole.table()[self.first : self.stop]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +117,7 @@ class PromptReading:
         return found
 
     def take(self, index: np.ndarray) -> PromptReading:
-        """Some of the histories, in the order given."""
+        """As `Reading.take`."""
         return replace(self, vectors=self.vectors[index], repeats=self.repeats[index])
 
     def _users(self) -> Tensor:

@@ -71,12 +71,14 @@ SMALL_WIDTH, SMALL_BLOCKS, SMALL_HEADS = 128, 2, 4
 class TrainedBase:
     """A base as training left it, and what the rest of a fit goes on with.
 
-    settings: with a value for everything. done: what training took. rng: the generator, where training left it.
+    settings: with a value for everything. training: the dataset that it was trained on, see `training_dataset`. done: what
+    training took. rng: the generator, where training left it.
     """
 
     model: SlotModel
     settings: Settings
     split: UserSplit
+    training: Dataset
     done: Pretrained
     rng: np.random.Generator
 
@@ -123,7 +125,7 @@ def fit_base(
         shorter = partial(in_time, minutes, model, training, split.base, settings, stages)
         settings = planned(run, model, dataset, settings, seed, minutes, shorter)
     done = train_base(model, training, split.base, settings, rng, stages, run)
-    return TrainedBase(model, settings, split, done, rng)
+    return TrainedBase(model, settings, split, training, done, rng)
 
 
 def chosen(settings: Settings, dataset: Dataset, stages: Stages) -> Settings:
@@ -202,7 +204,7 @@ def fit_rest(
     """Everything above a trained base: counts, index, initialisation, rankers. run: where meta-learning leaves checkpoints.
     ranker: as in `fit`."""
     model, settings, split, rng = trained.model, trained.settings, trained.split, trained.rng
-    training = training_dataset(dataset, split, settings)
+    training = trained.training
     newest = newest_items(dataset, split.blend) if settings.cold_items else None
     if settings.cold_items:
         value_cold_items(model, newest, settings, stages)

@@ -17,7 +17,7 @@ from llmrec.encoder.dates import moments
 from llmrec.encoder.items import Centring, catalogue_vectors
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.precision import check_device
-from llmrec.encoder.users import PartOfReading, Read
+from llmrec.encoder.users import Read
 from llmrec.errors import DataError
 from llmrec.index.faiss_index import Index, gpu_number, usable
 from llmrec.index.faiss_index import build as build_index
@@ -289,11 +289,11 @@ def learn_blend(
 def _blend_ranking(
     read: Read, retrieval: Retrieval, counts: Ranker, tasks: Tasks, settings: Settings, allowed: np.ndarray | None
 ) -> Ranking:
-    """What a blend learns from; the parts are freed before it does."""
+    """What a blend learns from. The parts are freed before it learns."""
     reading, parts = read(tasks), []
     for first in range(0, len(tasks), AT_ONCE):
-        stop = min(first + AT_ONCE, len(tasks))
-        some, mine = tasks.take(np.arange(first, stop)), PartOfReading(reading, first, stop)
+        rows = np.arange(first, min(first + AT_ONCE, len(tasks)))
+        some, mine = tasks.take(rows), reading.take(rows)
         found = retrieve(retrieval, some, mine.vectors, retrieval.sources, allowed)
         transformer = TransformerRanker(already_read(some, mine))
         inputs = blend_inputs(CountsRanker(counts, retrieval.counts), transformer, settings.blend_features, some, found)

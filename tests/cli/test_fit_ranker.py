@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from language_models import write_tiny
 from llmrec import Recommender, SceneRecommender, Scenes, Weights
 from llmrec.adapters.soft_prompt import LanguageAdapter, start_lora
 from llmrec.cli import main
-from llmrec.cli.rankers import ranker_of
+from llmrec.cli.rankers import ranker_of, recommender_of
 from llmrec.errors import MissingExtraError, WeightsError
 from llmrec.language import weights as packages
 from llmrec.language.model import load_language_model
@@ -172,6 +173,16 @@ def test_every_command_that_loads_a_recommender_takes_the_place_of_its_ranker(fi
     EVENTS.to_csv(files / "orders.csv", index=False)
     assert "not there either" in run(*command, "--ranker", "there").output
     assert given == [Path("there")]
+
+
+@pytest.mark.parametrize("there", [None, object()])
+def test_a_place_that_is_of_no_use_is_said(monkeypatch, capsys, there):
+    loaded = SimpleNamespace(state=SimpleNamespace(own_ranker=there))
+    monkeypatch.setattr(Recommender, "from_pretrained", lambda folder, ranker: loaded)
+    for given in (None, Path("there")):
+        assert recommender_of(Path("shop"), given) is loaded
+        told = capsys.readouterr().err
+        assert ("--ranker there is not used: 'shop' has no language model" in told) == (there is None and given is not None)
 
 
 @pytest.mark.slow

@@ -13,8 +13,7 @@ import numpy as np
 
 from benchmarks import amazon
 from llmrec.data.dataset import Dataset
-from llmrec.data.splits import leave_last_out
-from llmrec.data.tasks import Tasks
+from llmrec.data.tasks import Tasks, last_baskets
 from llmrec.index.candidates import Candidates
 from llmrec.index.drawn import drawn_candidates
 from llmrec.metrics.ranking import rank_targets
@@ -49,15 +48,9 @@ def category(data: str | Path, name: str, seed: int) -> Category:
     return Category(name, dataset, *np.split(order, [DECLARED, DECLARED + LOOKED_AT]))
 
 
-def last_of(dataset: Dataset, users: np.ndarray) -> Tasks:
-    """The last event of each of the users, int64 (T,), is asked for; all others are known."""
-    tasks = leave_last_out(dataset).test
-    return tasks.take(np.searchsorted(tasks.user, users))
-
-
 def asked(here: Category, users: np.ndarray, negatives: int, seed: int) -> tuple[Tasks, Candidates]:
     """What each of the users took last beside `negatives` other items of the category, drawn by popularity."""
-    tasks = last_of(here.dataset, users)
+    tasks = last_baskets(here.dataset, users, 1)
     return tasks, drawn_candidates(tasks, here.popularity, negatives, np.random.default_rng((seed, len(users), negatives)))
 
 
@@ -68,7 +61,7 @@ def asked_within(
 
     part: int64 (N,), the part of each item. Parts without enough items are left out.
     """
-    tasks, popularity, found = last_of(here.dataset, users), here.popularity, []
+    tasks, popularity, found = last_baskets(here.dataset, users, 1), here.popularity, []
     taken = part[here.dataset.item[tasks.split]]
     for one in np.unique(taken):
         mine = np.where(part == one, popularity, 0)
