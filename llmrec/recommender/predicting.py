@@ -22,7 +22,7 @@ from llmrec.recommender.given import asked_by
 from llmrec.recommender.settings import Settings
 from llmrec.recommender.state import State
 from llmrec.signed.beliefs import Beliefs, Weights, described, posterior, predict
-from llmrec.signed.labels import labels_of, scale_of, signed_rows
+from llmrec.signed.labels import in_order, labels_of, scale_of, signed_rows
 from llmrec.signed.learning import learn, too_few
 
 LEAST = 1e-4  # probability of a like below which no item falls further
@@ -103,7 +103,7 @@ def learn_signed(dataset: Dataset, text: np.ndarray, settings: Settings, seed: i
         if missing := too_few(labels, scale):
             say(f"nothing is learned of them: {missing}")
             return None
-        beliefs = learn(labels, scale, descriptions(dataset.catalogue, text), seed)
+        beliefs = learn(labels, scale, descriptions(dataset.catalogue, text), seed, ordered=in_order(dataset))
         liked = (labels.value >= scale.liked_from).mean()
         say(f"{beliefs.labels:,} signed events of {beliefs.users:,} users, {liked:.0%} likes (from {scale.liked_from:g})")
         return beliefs

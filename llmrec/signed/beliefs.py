@@ -1,10 +1,11 @@
 """What is believed of a user's taste before any label, and after some: Bayesian linear regression in closed form.
 
-    label(u, i) = mean_i + <features_i, w_u> + e,    w_u ~ N(prior' z_u, I),    e ~ N(0, noise + variance_i)
+    label(u, i) = mean_i + <features_i, w_u> + s + e,    w_u ~ N(prior' z_u, I),    e ~ N(0, noise + variance_i)
 
 features_i are the factors of an item, and a 1 for the user's offset, in units in which the prior's covariance is the identity.
 z_u is a 1 and the shrunk mean of the marks of the items that the user labelled: which items somebody has rated at all says
 something of the taste (Salakhutdinov, Mnih and Hinton, 2007; Koren's SVD++, 2008). Without a label it is what all users share.
+s is what a label has in common with those just before it (`llmrec.signed.serial`): the mood of a day, a stricter scale.
 The posterior is ridge regression towards the prior mean: no steps, no step size (Bishop, 2006, section 3.3).
 
 Axis convention: `N` items that were fitted, `D` weights of a user, `Z` numbers that the prior mean depends on, `S` labels of a
@@ -13,13 +14,14 @@ user, `Q` items asked about. Labels here are standardised: less `centre`, by `sp
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from llmrec.signed.labels import Scale
+from llmrec.signed.serial import Serial, solve, with_next
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,8 @@ class Beliefs:
     marks: (N, Z - 1). prior: (Z, D). shrink: labels' worth of pull of the mean of marks to zero. noise: variance of a label.
     centre, spread: of labels. threshold, slope: a like has the probability Phi(slope * (m - threshold) / sd), where m and sd
     are those of the label. text: (1 + d, 1 + D), mean and features of an item from a 1 and its description; text_variance: the
-    variance then. scale: how events are read. users, labels: how many were learned from.
+    variance then. scale: how events are read. users, labels: how many were learned from. serial: what neighbouring labels of a
+    user have in common.
     """
 
     mean: np.ndarray
@@ -49,6 +52,7 @@ class Beliefs:
     scale: Scale
     users: int
     labels: int
+    serial: Serial = field(default_factory=Serial)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +67,8 @@ class Described:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What is believed of one user's weights: mean (D,) and covariance (D, D)."""
+    """What is believed of one user's weights and, as the last number, of s at the next label: mean (D + 1,), covariance
+    (D + 1, D + 1)."""
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -113,19 +118,25 @@ def prior_weights(beliefs: Beliefs) -> Weights:
     """What is believed of a user without labels."""
     z = np.zeros(len(beliefs.prior))
     z[0] = 1.0
-    return Weights(z @ beliefs.prior, np.eye(beliefs.features.shape[1]))
+    variance = np.append(np.ones(beliefs.prior.shape[1]), beliefs.serial.variance)
+    return Weights(np.append(z @ beliefs.prior, 0.0), np.diag(variance))
 
 
 def posterior(beliefs: Beliefs, items: Described, value: np.ndarray) -> Weights:
-    """Weights of a user after labels `value` (S,) of items; the prior's where S = 0."""
+    """Weights of a user after labels `value` (S,) of items, in the order of time; the prior's where S = 0."""
     if not len(value):
         return prior_weights(beliefs)
-    x, precision = items.features, 1 / (beliefs.noise + items.variance)
+    x, near = items.features, with_next(beliefs.serial, len(value))
     start = inputs(beliefs, items) @ beliefs.prior
     rest = (np.asarray(value, np.float64) - beliefs.centre) / beliefs.spread - items.mean - x @ start
-    weighed = x.T * precision
-    covariance = np.linalg.inv(np.eye(x.shape[1]) + weighed @ x)
-    return Weights(start + covariance @ (weighed @ rest), covariance)
+    solved = solve(beliefs.serial, beliefs.noise + items.variance, np.column_stack([rest, near, x]))
+    covariance = np.linalg.inv(np.eye(x.shape[1]) + x.T @ solved[:, 2:])
+    moved, reach = covariance @ (x.T @ solved[:, 0]), covariance @ (x.T @ solved[:, 1])
+    ahead = solved[:, 1] @ (rest - x @ moved)
+    variance = beliefs.serial.variance - near @ solved[:, 1] + solved[:, 1] @ x @ reach
+    return Weights(
+        np.append(start + moved, ahead), np.block([[covariance, -reach[:, None]], [-reach[None], np.array([[variance]])]])
+    )
 
 
 def predict(beliefs: Beliefs, weights: Weights, items: Described) -> Prediction:
@@ -138,8 +149,13 @@ def predict(beliefs: Beliefs, weights: Weights, items: Described) -> Prediction:
 
 def standardised(beliefs: Beliefs, weights: Weights, items: Described) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance (Q,) of a label, standardised."""
-    x = items.features
+    x = with_serial(items)
     return items.mean + x @ weights.mean, ((x @ weights.covariance) * x).sum(1) + items.variance + beliefs.noise
+
+
+def with_serial(items: Described) -> np.ndarray:
+    """float64 (n, D + 1): features, and the 1 that meets s."""
+    return np.column_stack([items.features, np.ones(len(items.features))])
 
 
 ARRAYS = ("mean", "features", "variance", "marks", "prior", "text")
@@ -147,12 +163,14 @@ ARRAYS = ("mean", "features", "variance", "marks", "prior", "text")
 
 def to_parts(beliefs: Beliefs) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays, and everything else as JSON has it."""
-    rest = {one.name: getattr(beliefs, one.name) for one in fields(Beliefs) if one.name not in (*ARRAYS, "scale")}
-    return {name: np.asarray(getattr(beliefs, name)) for name in ARRAYS}, {**rest, "scale": asdict(beliefs.scale)}
+    rest = {one.name: getattr(beliefs, one.name) for one in fields(Beliefs) if one.name not in (*ARRAYS, "scale", "serial")}
+    nested = {"scale": asdict(beliefs.scale), "serial": asdict(beliefs.serial)}
+    return {name: np.asarray(getattr(beliefs, name)) for name in ARRAYS}, {**rest, **nested}
 
 
 def from_parts(arrays: dict[str, np.ndarray], rest: dict[str, Any]) -> Beliefs:
     """What `to_parts` gave."""
     told: dict[str, Any] = {**arrays, **rest}
     scale: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in rest["scale"].items()}
-    return Beliefs(**{**told, "scale": Scale(**scale)})
+    serial = Serial(**rest.get("serial", {}))  # recommenders saved before there was one have none
+    return Beliefs(**{**told, "scale": Scale(**scale), "serial": serial})

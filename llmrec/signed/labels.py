@@ -132,6 +132,12 @@ def labels_of(dataset: Dataset, scale: Scale) -> Labels:
     return Labels(dataset.user[rows].astype(np.int64), dataset.item[rows].astype(np.int64), value)
 
 
+def in_order(dataset: Dataset) -> bool:
+    """Whether the order of a user's events says something: at least half of the neighbours differ in time."""
+    same = np.diff(dataset.user) == 0
+    return bool(same.any() and (np.diff(dataset.time)[same] > 0).mean() >= 0.5)
+
+
 def as_likes(labels: Labels, scale: Scale) -> Labels:
     """The same labels with 1 for a like and 0 for a dislike."""
     return replace(labels, value=(labels.value >= scale.liked_from).astype(np.float64))

@@ -3,7 +3,9 @@
 Everything is a closed form but the factors, which take rounds of them. The prior mean is meta-learned: on episodes of training
 users, a support and a query each, the posterior mean of the query is linear in `Beliefs.prior`, so the outer loss, the squared
 error over the predictive variance, has its minimum at one linear solve. The noise and what makes a probability of a number are
-learned on a tenth of the users, whom the factors have not seen: of their own users factors say too much.
+learned on a tenth of the users, whom the factors have not seen: of their own users factors say too much. So is the serial
+correlation, by the marginal likelihood of labels in the order of time. All else is learned on episodes in random order: in the
+order of time it ranked the next 30 films of a user worse.
 
 Axis convention: as in `beliefs.py`; `R` items with labels, `k` factors.
 """
@@ -19,9 +21,19 @@ from scipy.optimize import minimize
 from scipy.sparse.linalg import svds
 from scipy.special import log_ndtr
 
-from llmrec.signed.beliefs import Beliefs, described, foretold, inputs, posterior, prior_weights, standardised
+from llmrec.signed.beliefs import (
+    Beliefs,
+    described,
+    foretold,
+    inputs,
+    posterior,
+    prior_weights,
+    standardised,
+    with_serial,
+)
 from llmrec.signed.factors import FLOOR, Factors, factorise
 from llmrec.signed.labels import Labels, Scale
+from llmrec.signed.serial import Serial, covariance
 
 FACTORS, MANY_ITEMS = 16, 50_000  # factors; half as many from so many items on, whose covariances have to be held
 ROUNDS = 12  # 24 are no better on those validation users
@@ -30,6 +42,8 @@ LONGEST, QUERY = 40, 30  # labels of a support and a query of an episode, at mos
 MOST_LABELS, EPISODES = 2_000_000, 4000  # that are learned from, at most
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # share of the users whom the factors do not see, and the most of them
 NOISES = 1.15 ** np.arange(-1, 12)  # that the factors' own noise is multiplied by, to choose from
+SHARES, CORRELATIONS = (0.05, 0.1, 0.2, 0.3), (0.8, 0.9, 0.95, 0.98)  # of the noise that lasts, and for how long; or none
+RUNS = 300  # of labels, from which these two are chosen
 SLOPES = (0.5, 2.0)  # ends of the slope of probabilities: few labels may be told apart without a fault
 FEWEST = 20  # users with two labels and more, below which nothing is learned
 FEW_LABELS = 20.0  # labels at which an item weighs half in what text says; chosen on the same validation users
@@ -46,11 +60,12 @@ def too_few(labels: Labels, scale: Scale) -> str:
     return "" if liked.any() and not liked.all() else f"all {len(labels):,} labels are {'likes' if liked.all() else 'dislikes'}"
 
 
-def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: int = MARKS) -> Beliefs:
-    """Beliefs from the labels of training users.
+def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: int = MARKS, ordered: bool = True) -> Beliefs:
+    """Beliefs from the labels of training users, which stand in the order of time.
 
     text: (N, d), descriptions of the catalogue's items: text vectors, and attributes beside them; the result is over its N
-        items. marks: how many numbers of an item the prior mean may depend on; with 0 it is one for all users.
+        items. marks: how many numbers of an item the prior mean may depend on; with 0 it is one for all users. ordered: False
+        where the order of labels says nothing, as after a shuffle; then there is no serial correlation.
 
     Needs labels for which `too_few` is "".
     """
@@ -94,10 +109,13 @@ def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: 
         labels=len(labels),
     )
     beliefs.text[0, 0] += found.level
-    others = list(_episodes(outside, rng))
+    others = list(_episodes(outside, rng, False))
     beliefs = replace(beliefs, noise=_noise(beliefs, others))
-    beliefs = replace(beliefs, prior=_prior_mean(beliefs, _episodes(labels, rng)))
-    return _rounded(_calibrated(beliefs, others))
+    beliefs = replace(beliefs, prior=_prior_mean(beliefs, _episodes(labels, rng, False)))
+    if not ordered:
+        return _rounded(_calibrated(beliefs, others))
+    beliefs = _with_serial_correlation(beliefs, outside)
+    return _rounded(_calibrated(beliefs, list(_episodes(outside, rng, True))))
 
 
 def text_weights(values: np.ndarray, text: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -154,15 +172,56 @@ def _marks(labels: Labels, item: np.ndarray, n: int, most: int) -> np.ndarray:
     return marks
 
 
-def _episodes(labels: Labels, rng: np.random.Generator) -> Iterator[tuple[Labels, Labels]]:
-    """A support of 0 to `LONGEST` labels and a query of 1 to `QUERY` of each of some users."""
-    order = np.lexsort((labels.item, labels.user))
+def _episodes(labels: Labels, rng: np.random.Generator, ordered: bool) -> Iterator[tuple[Labels, Labels]]:
+    """A support of 0 to `LONGEST` labels and a query of 1 to `QUERY` of each of some users, at random or, where they are
+    ordered, one after the other."""
+    order = np.lexsort((np.arange(len(labels)) if ordered else labels.item, labels.user))
     start = np.append(np.flatnonzero(np.diff(labels.user[order], prepend=-1)), len(order))
     able = np.flatnonzero(np.diff(start) >= 2)
     for user in np.sort(rng.permutation(able)[:EPISODES]):
-        mine = rng.permutation(order[start[user] : start[user + 1]])[: LONGEST + QUERY]
+        mine = order[start[user] : start[user + 1]]
+        if ordered:
+            first = int(rng.integers(0, max(len(mine) - LONGEST - QUERY, 0) + 1))
+            mine = mine[first : first + LONGEST + QUERY]
+        else:
+            mine = rng.permutation(mine)[: LONGEST + QUERY]
         size = int(rng.integers(0, min(LONGEST, len(mine) - 1) + 1))
         yield labels.take(mine[:size]), labels.take(mine[size : size + QUERY])
+
+
+def _with_serial_correlation(beliefs: Beliefs, labels: Labels) -> Beliefs:
+    """With the share of the noise that neighbouring labels have in common, and its correlation, that make runs of the users'
+    labels most likely; none where the log likelihood gains no more than two, one for each number (Akaike, 1974). The noise as a
+    whole stays."""
+    rest, at = [], []
+    for run in _runs(labels):
+        items = described(beliefs, run.item)
+        start = inputs(beliefs, items) @ beliefs.prior
+        rest.append((run.value - beliefs.centre) / beliefs.spread - items.mean - items.features @ start)
+        at.append(items.features @ items.features.T + np.diag(items.variance))
+
+    def loss(share: float, correlation: float) -> float:
+        serial, white = Serial(share * beliefs.noise, correlation), (1 - share) * beliefs.noise
+        total = 0.0
+        for value, alike in zip(rest, at, strict=True):
+            whole = alike + white * np.eye(len(value)) + covariance(serial, len(value))
+            lower = np.linalg.cholesky(whole)
+            total += np.log(np.diag(lower)).sum() + (np.linalg.solve(lower, value) ** 2).sum() / 2
+        return total
+
+    share, correlation = min(((share, correlation) for share in SHARES for correlation in CORRELATIONS), key=lambda p: loss(*p))
+    if loss(0.0, 0.0) - loss(share, correlation) <= 2:
+        return beliefs
+    return replace(beliefs, noise=(1 - share) * beliefs.noise, serial=Serial(share * beliefs.noise, correlation))
+
+
+def _runs(labels: Labels) -> list[Labels]:
+    """Up to RUNS pieces of at most LONGEST + QUERY labels of one user each, in their order."""
+    order, found = np.argsort(labels.user, kind="stable"), []
+    for mine in np.split(order, np.flatnonzero(np.diff(labels.user[order])) + 1):
+        found += [mine[first : first + LONGEST + QUERY] for first in range(0, len(mine), LONGEST + QUERY)]
+    kept = np.linspace(0, len(found) - 1, min(RUNS, len(found))).astype(int)
+    return [labels.take(found[one]) for one in kept]
 
 
 def _prior_mean(beliefs: Beliefs, episodes: Iterable[tuple[Labels, Labels]]) -> np.ndarray:
@@ -174,7 +233,7 @@ def _prior_mean(beliefs: Beliefs, episodes: Iterable[tuple[Labels, Labels]]) -> 
         weights = posterior(beliefs, known, support.value) if len(support) else prior_weights(beliefs)
         middle, variance = standardised(beliefs, weights, asked)
         rest = (query.value - beliefs.centre) / beliefs.spread - middle
-        reach = asked.features @ weights.covariance  # what the prior mean, once the labels are seen, still adds
+        reach = with_serial(asked) @ weights.covariance[:, :d]  # what the prior mean, once the labels are seen, still adds
         at = inputs(beliefs, known)
         normal += np.kron(np.outer(at, at), (reach / variance[:, None]).T @ reach)
         right += np.kron(at, reach.T @ (rest / variance))

@@ -11,6 +11,7 @@ from scipy.stats import norm
 from llmrec.signed.beliefs import described, from_parts, posterior, predict, prior_weights, to_parts
 from llmrec.signed.labels import Labels, as_likes
 from llmrec.signed.learning import learn, too_few
+from llmrec.signed.serial import Serial
 
 SUPPORT, QUERY = np.arange(0, 10), np.arange(20, 60)
 
@@ -27,19 +28,24 @@ def error(beliefs, world, supports) -> float:
     return float(((expected - world.whole[:, QUERY]) ** 2).mean())
 
 
-def test_the_prediction_is_the_exact_posterior_of_one_large_gaussian(beliefs, world):
-    """Independent of the code: condition the joint Gaussian of all labels of a user on the first ten."""
+@pytest.mark.parametrize("serial", [Serial(), Serial(0.3, 0.8)])
+def test_the_prediction_is_the_exact_posterior_of_one_large_gaussian(beliefs, world, serial):
+    """Independent of the code: condition the joint Gaussian of all labels of a user on the first ten. Each item asked about may
+    be the next label."""
+    beliefs = replace(beliefs, serial=serial)
     both = np.concatenate([SUPPORT, QUERY])
     x = beliefs.features[both].astype(np.float64)
     marks = np.concatenate([[1.0], beliefs.marks[SUPPORT].astype(np.float64).sum(0) / (len(SUPPORT) + beliefs.shrink)])
     mean = beliefs.centre + beliefs.spread * (beliefs.mean[both] + x @ (marks @ beliefs.prior))
     noise = np.diag(beliefs.noise + beliefs.variance[both].astype(np.float64))
-    covariance = beliefs.spread**2 * (x @ x.T + noise)
+    place = np.r_[np.arange(len(SUPPORT)), np.full(len(QUERY), len(SUPPORT))]
+    common = serial.variance * serial.correlation ** np.abs(place[:, None] - place)
+    joint = beliefs.spread**2 * (x @ x.T + noise + common)
     known, asked = slice(0, len(SUPPORT)), slice(len(SUPPORT), None)
     value = world.whole[0, SUPPORT]
-    gain = covariance[asked, known] @ np.linalg.inv(covariance[known, known])
+    gain = joint[asked, known] @ np.linalg.inv(joint[known, known])
     wanted = mean[asked] + gain @ (value - mean[known])
-    variance = covariance[asked, asked] - gain @ covariance[known, asked]
+    variance = joint[asked, asked] - gain @ joint[known, asked]
 
     found = predict(beliefs, after(beliefs, value), described(beliefs, QUERY))
     np.testing.assert_allclose(found.expected, wanted, atol=1e-6)
@@ -50,9 +56,46 @@ def test_the_prediction_is_the_exact_posterior_of_one_large_gaussian(beliefs, wo
 
 
 def test_no_labels_give_the_prior(beliefs):
+    beliefs = replace(beliefs, serial=Serial(0.3, 0.8))
     none = posterior(beliefs, described(beliefs, SUPPORT[:0]), np.zeros(0))
-    np.testing.assert_array_equal(none.mean, beliefs.prior[0])
-    np.testing.assert_array_equal(none.covariance, np.eye(len(none.mean)))
+    np.testing.assert_array_equal(none.mean, [*beliefs.prior[0], 0])
+    np.testing.assert_array_equal(none.covariance, np.diag([*np.ones(beliefs.prior.shape[1]), 0.3]))
+
+
+def moody(world, rng, lasts=0.9):
+    """Labels of training users in the order of time, each with what a mood adds; and runs of 40 of new users."""
+    order = rng.permuted(np.tile(np.arange(70), (200, 1)), axis=1)[:, :40]
+    mood = rng.normal(size=order.shape)
+    for t in range(1, order.shape[1]):
+        mood[:, t] = lasts * mood[:, t - 1] + np.sqrt(1 - lasts**2) * mood[:, t]
+    value = np.take_along_axis(world.whole, order, 1) + 0.7 * mood
+    user = np.repeat(np.arange(len(order)), order.shape[1])
+    known = len(order) // 2 * order.shape[1]
+    return Labels(user, order.ravel(), value.ravel()).take(slice(known)), order[100:], value[100:]
+
+
+def test_what_neighbouring_labels_have_in_common_is_learned_and_carried_on(world):
+    labels, items, values = moody(world, np.random.default_rng(3))
+    found = learn(labels, world.scale, world.text)
+    plain = learn(labels, world.scale, world.text, ordered=False)
+    errors = {"serial": [], "plain": [], "shuffled": []}
+    for item, value in zip(items, values, strict=True):
+        order = np.random.default_rng(0).permutation(30)
+        for name, beliefs, place in (
+            ("serial", found, np.arange(30)),
+            ("plain", plain, np.arange(30)),
+            ("shuffled", found, order),
+        ):
+            weights = posterior(beliefs, described(beliefs, item[place]), value[place])
+            expected = predict(beliefs, weights, described(beliefs, item[30:31])).expected
+            errors[name].append((expected[0] - value[30]) ** 2)
+    assert found.serial.correlation >= 0.8 and plain.serial == Serial()
+    assert np.mean(errors["serial"]) < 0.8 * np.mean(errors["plain"])
+    assert np.mean(errors["serial"]) < 0.8 * np.mean(errors["shuffled"])
+
+
+def test_labels_without_serial_correlation_get_none(beliefs):
+    assert beliefs.serial == Serial()
 
 
 def test_ones_own_labels_help_and_anothers_harm(beliefs, world):
@@ -134,11 +177,17 @@ def test_likes_and_dislikes_are_enough(world):
 
 def test_the_same_labels_and_seed_give_the_same_beliefs_and_parts_give_them_back(beliefs, world):
     again = learn(world.labels, world.scale, world.text)
+    beliefs = replace(beliefs, serial=Serial(0.1, 0.9))
+    again = replace(again, serial=beliefs.serial)
     loaded = from_parts(*to_parts(beliefs))
     for other in (again, loaded):
         for name in ("mean", "features", "variance", "marks", "prior", "text"):
             np.testing.assert_array_equal(getattr(other, name), getattr(beliefs, name))
         assert (other.threshold, other.slope, other.scale) == (beliefs.threshold, beliefs.slope, beliefs.scale)
+        assert other.serial == beliefs.serial
+    arrays, rest = to_parts(beliefs)
+    del rest["serial"]  # as earlier versions saved it
+    assert from_parts(arrays, rest).serial == Serial()
 
 
 def test_what_is_missing_is_said(world):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llmrec.errors import DataError
 from llmrec.signed import SignedFeedback
-from llmrec.signed.labels import Scale, labels_of, scale_of
+from llmrec.signed.labels import Scale, in_order, labels_of, scale_of
 
 BY_RATING = SignedFeedback()
 HISTORY = [[[0], [1], [2]], [[0], [1], [0]]]
@@ -83,3 +85,10 @@ def test_reading_some_rows_is_reading_all_of_one_user(shop):
     rows, value = signed_rows(dataset, scale, slice(3, 6))
     np.testing.assert_array_equal(rows, [4, 5])
     np.testing.assert_array_equal(value, [2.0, 3.0])
+
+
+def test_events_are_in_order_where_most_neighbours_differ_in_time(shop):
+    dataset = shop(HISTORY, 3, {"rating": [5, 1, None, 4, 2, 3]})
+    assert in_order(dataset)
+    assert not in_order(replace(dataset, time=np.zeros(dataset.n_events)))
+    assert not in_order(dataset.take(np.arange(0)))

@@ -8,7 +8,7 @@ Axis convention: `N` films, `k` factors, `S` labels of a support, `Q` films aske
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,24 +58,27 @@ def user_and_item_mean(found: Effects) -> Score:
     return lambda one: found.mean[one.asked] + _offset(one.value - found.mean[one.item])
 
 
-def counts_regression(found: Effects, labels: Labels, size: int, seed: int = 0) -> Score:
+def counts_regression(found: Effects, examples: Sequence[Episode]) -> Score:
     """Logistic regression on nine counts: liked share and mean residual over the last 30 labels at three decays, length of the
-    history, mean and count of the film; learned from the users trained on, at this size."""
-    rng, rows, liked = np.random.default_rng(seed), [], []
+    history, mean and count of the film; learned from `examples`."""
+    if not examples:
+        return item_mean(found)
+    x = np.concatenate([_counts(found, one) for one in examples])
+    shift, spread = x.mean(0), np.maximum(x.std(0), 1e-9)
+    weights = logistic((x - shift) / spread, np.concatenate([one.answer >= LIKED for one in examples]))
+    return lambda one: weights[0] + (_counts(found, one) - shift) / spread @ weights[1:]
+
+
+def examples(labels: Labels, size: int, seed: int = 0) -> list[Episode]:
+    """`size` shuffled labels of each user trained on who has enough, and the next ones as query."""
+    rng, found = np.random.default_rng(seed), []
     order = np.argsort(labels.user, kind="stable")
     for mine in np.split(order, np.flatnonzero(np.diff(labels.user[order])) + 1):
         if len(mine) < LEAST:
             continue
         chosen = labels.take(rng.permutation(mine)[: size + QUERY])
-        one = Episode(0, chosen.item[:size], chosen.value[:size], chosen.item[size:], chosen.value[size:])
-        rows.append(_counts(found, one))
-        liked.append(one.answer >= LIKED)
-    if not rows:
-        return item_mean(found)
-    x = np.concatenate(rows)
-    shift, spread = x.mean(0), np.maximum(x.std(0), 1e-9)
-    weights = logistic((x - shift) / spread, np.concatenate(liked))
-    return lambda one: weights[0] + (_counts(found, one) - shift) / spread @ weights[1:]
+        found.append(Episode(0, chosen.item[:size], chosen.value[:size], chosen.item[size:], chosen.value[size:]))
+    return found
 
 
 def _counts(found: Effects, one: Episode) -> np.ndarray:
@@ -83,7 +86,8 @@ def _counts(found: Effects, one: Episode) -> np.ndarray:
     user = []
     for decay in DECAYS:
         weight = decay ** np.arange(len(item))[::-1]
-        user += [weight @ (value >= LIKED) / weight.sum(), weight @ (value - found.mean[item]) / weight.sum()]
+        whole = max(weight.sum(), 1e-9)
+        user += [weight @ (value >= LIKED) / whole, weight @ (value - found.mean[item]) / whole]
     film = np.column_stack([found.mean[one.asked], np.log1p(found.count[one.asked])])
     return np.column_stack([np.tile([*user, np.log1p(len(one.item))], (len(film), 1)), film])
 
@@ -106,7 +110,7 @@ def ridge(base: np.ndarray, features: np.ndarray, strength: float) -> Score:
     def score(one: Episode) -> np.ndarray:
         rest = one.value - base[one.item]
         offset, x = _offset(rest), features[one.item]
-        weights = x.T @ np.linalg.solve(x @ x.T + strength * np.eye(len(x)), rest - offset)
+        weights = np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T @ (rest - offset))
         return base[one.asked] + offset + features[one.asked] @ weights
 
     return score

@@ -128,9 +128,12 @@ def _ordered(users: Sequence[Labels], order: str, seed: int) -> list[Labels]:
 
 
 def swapped(asked: Sequence[Episode]) -> list[Episode]:
-    """Each user with the next one's support, less the films that are asked for."""
+    """Each user with the next one's (last) support, less the films that are asked for."""
+    last = {one.user: one for one in asked}
+    after = dict(zip(last, [*list(last)[1:], next(iter(last))], strict=True))
     found = []
-    for one, other in zip(asked, [*asked[1:], asked[0]], strict=True):
+    for one in asked:
+        other = last[after[one.user]]
         keep = ~np.isin(other.item, one.asked)
         found.append(Episode(one.user, other.item[keep], other.value[keep], one.asked, one.answer))
     return found
@@ -153,17 +156,18 @@ def pooled_auc(
     scores: Mapping[str, Sequence[np.ndarray]], asked: Sequence[Episode], draws: int, seed: int
 ) -> dict[str, Resampled]:
     """AUC over all labels of all users together; users are drawn, the same ones for all methods, and their labels with them."""
-    user = np.repeat(np.arange(len(asked)), [len(one.asked) for one in asked])
+    users, of = np.unique([one.user for one in asked], return_inverse=True)
+    user = np.repeat(of, [len(one.asked) for one in asked])
     liked = np.concatenate([one.answer for one in asked]) >= LIKED
-    rng = np.random.default_rng(seed)
-    times = np.stack([np.bincount(rng.integers(0, len(asked), len(asked)), minlength=len(asked)) for _ in range(draws)])
+    rng, n = np.random.default_rng(seed), len(users)
+    times = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(draws)])
     found = {}
     for name, values in scores.items():
         flat = np.concatenate(values)
         order = np.argsort(flat, kind="stable")
         rank = rankdata(flat[order], "dense") - 1
         drawn = [_weighted_auc(rank, liked[order], one[user[order]]) for one in times]
-        found[name] = Resampled(_weighted_auc(rank, liked[order], np.ones(len(flat))), np.array(drawn), len(asked))
+        found[name] = Resampled(_weighted_auc(rank, liked[order], np.ones(len(flat))), np.array(drawn), n)
     return found
 
 

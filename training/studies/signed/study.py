@@ -14,7 +14,7 @@ from llmrec.metrics.bootstrap import Resampled, resampled
 from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from llmrec.signed.beliefs import Beliefs, described, posterior, predict
-from llmrec.signed.labels import Scale, as_likes
+from llmrec.signed.labels import Labels, Scale, as_likes
 from llmrec.signed.learning import learn
 from studies.ratings.melu import Episode
 from studies.signed import controls
@@ -69,24 +69,32 @@ def ours(beliefs: Beliefs) -> Answer:
     return answer
 
 
-def methods(world: World, told: Mapping[str, np.ndarray], size: int, stages: Stages, ablations: bool = True) -> list[Method]:
+def methods(
+    train: Labels,
+    scale: Scale,
+    told: Mapping[str, np.ndarray],
+    examples: Sequence[Episode],
+    ordered: bool,
+    stages: Stages,
+    ablations: bool = True,
+) -> list[Method]:
     """All methods, fitted on the users trained on.
 
-    told: descriptions (N, d) of the films; the first are those of ours, others are variants by name. size: of the support,
-        which the regression on counts is learned at.
+    told: descriptions (N, d) of the films; the first are those of ours, others are variants by name. examples: what the
+        regression on counts is learned from. ordered: whether ours reads the order of labels.
     """
-    n, train = world.n_films, world.train
     text, *_ = told.values()
+    n = len(text)
     found = controls.effects(train, n)
     with stages("ours"):
-        beliefs, *others = (learn(train, world.scale, each) for each in told.values())
+        beliefs, *others = (learn(train, scale, each, ordered=ordered) for each in told.values())
     base = beliefs.centre + beliefs.spread * np.asarray(beliefs.mean, np.float64)
     features = np.asarray(beliefs.features, np.float64)[:, :-1]
     alike = features / features.std(0) / np.sqrt(features.shape[1])
     with stages("controls"):
         knn = {f"{shrink:g}": controls.item_likeness(found, n, shrink) for shrink in LIKENESS}
         films = {f"{k}": controls.alternating_least_squares(found, n, k, strength) for k, strength in FACTORISED}
-        counts = controls.counts_regression(found, train, size)
+        counts = controls.counts_regression(found, examples)
     result = [
         Method("item mean", "control", {"": _each(controls.item_mean(found))}),
         Method("user mean and item mean", "control", {"": _each(controls.user_and_item_mean(found))}),
@@ -126,9 +134,9 @@ def methods(world: World, told: Mapping[str, np.ndarray], size: int, stages: Sta
     if not ablations:
         return result
     with stages("ablations"):
-        likes = learn(as_likes(train, world.scale), Scale((), (), False, 0.5, 1.0, 0.0), text)
-        unmarked = learn(train, world.scale, text, marks=0)
-        untold = learn(train, world.scale, np.zeros((n, 1)))
+        likes = learn(as_likes(train, scale), Scale((), (), False, 0.5, 1.0, 0.0), text, ordered=ordered)
+        unmarked = learn(train, scale, text, marks=0, ordered=ordered)
+        untold = learn(train, scale, np.zeros((n, 1)), ordered=ordered)
     return [
         *result,
         Method(
@@ -188,12 +196,10 @@ def measure(
     users, rows, chosen = getattr(world, part), [], {}
     for cold in (False, True) if warm else (True,):
         here = world.without_cold if cold else world
-        fitted: list[Method] = []
-        for size in SIZES:
-            # only the regression on counts depends on the size
-            again = methods(here, told, size, stages, ablations and not cold) if not fitted else _at_size(fitted, here, size)
-            fitted = again
-            for order in (COLD,) if cold else ORDERS:
+        for order in (COLD,) if cold else ORDERS:
+            whole = methods(here.train, here.scale, told, (), order == ORDERS[1], stages, ablations and not cold)
+            for size in SIZES:
+                fitted = _at_size(whole, here, size)  # only the regression on counts depends on the size
                 some = seeds if order != ORDERS[1] else seeds[:1]
                 setting = f"{order}, {size}"
                 if cold:
@@ -213,7 +219,7 @@ def measure(
 
 def _at_size(fitted: Sequence[Method], world: World, size: int) -> list[Method]:
     found = controls.effects(world.train, world.n_films)
-    counts = _each(controls.counts_regression(found, world.train, size))
+    counts = _each(controls.counts_regression(found, controls.examples(world.train, size)))
     return [replace(one, candidates={"": counts}) if one.name.startswith("nine counts") else one for one in fitted]
 
 

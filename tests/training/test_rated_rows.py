@@ -1,0 +1,92 @@
+"""The protocols of rows: what is trained on, what a support holds, and one report on made ratings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from llmrec.progress import Stages
+from llmrec.signed.labels import Labels
+from studies.signed import row_study
+from studies.signed.rows import FIRST, LAST, Parts, each_with_earlier, in_time
+from studies.signed.study import OURS, SWAPPED, ZERO
+
+USERS, FILMS, EACH = 60, 90, 50
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Ratings in a mixed order: labels, times with ties, film ids. Half of the users like even films, the others odd ones."""
+    rng = np.random.default_rng(0)
+    film = np.concatenate([rng.permutation(FILMS)[:EACH] for _ in range(USERS)])
+    user = np.repeat(np.arange(USERS), EACH)
+    value = np.where(film % 2 == user % 2, 5.0, 2.0) - (rng.random(len(film)) < 0.3)
+    time = rng.integers(0, 400, len(film))
+    mixed = rng.permutation(len(film))
+    return Labels(user, film, value).take(mixed), time[mixed], film[mixed]
+
+
+def test_a_support_is_all_that_the_user_rated_before(made):
+    labels, time, film = made
+    rows = in_time(labels, time, film)
+    moment = dict(zip(zip(labels.user.tolist(), labels.item.tolist(), strict=True), time.tolist(), strict=True))
+    for row in np.concatenate([rows.train, rows.validation, rows.test]).tolist():
+        one = rows.episode(row)
+        asked = one.asked.item()
+        mine = labels.item[labels.user == one.user].tolist()
+        wanted = {other for other in mine if (moment[one.user, other], other) < (moment[one.user, asked], asked)}
+        assert set(one.item.tolist()) == wanted and len(one.item) >= FIRST
+        assert one.answer == labels.value[(labels.user == one.user) & (labels.item == asked)]
+
+
+def test_rows_are_cut_by_time(made):
+    labels, time, film = made
+    rows = in_time(labels, time, film)
+    moment = dict(zip(zip(labels.user.tolist(), labels.item.tolist(), strict=True), time.tolist(), strict=True))
+    when = [
+        [moment[int(rows.labels.user[row]), int(rows.labels.item[row])] for row in part]
+        for part in (rows.train, rows.validation, rows.test)
+    ]
+    assert max(when[0]) <= min(when[1]) and max(when[1]) <= min(when[2])
+    assert sum(map(len, when)) == USERS * (EACH - FIRST)
+
+
+def test_training_rows_show_themselves_and_the_last_films_before(made):
+    rows = in_time(*made)
+    some = np.random.default_rng(1).permutation(rows.train)[:40]
+    wanted = set()
+    for row in some.tolist():
+        one = rows.episode(row)
+        wanted |= {(one.user, film) for film in [*one.item[-LAST:].tolist(), one.asked.item()]}
+    found = rows.shown(some)
+    assert len(found) == len(wanted)
+    assert set(zip(found.user.tolist(), found.item.tolist(), strict=True)) == wanted
+
+
+def test_supports_of_parts_hold_no_row_that_is_asked(made):
+    labels, time, film = made
+    ordered = in_time(labels, time, film).labels
+    third = np.arange(len(ordered)) % 3
+    parts = Parts(*(ordered.take(third == part) for part in range(3)))
+    for known in ([parts.train], [parts.train, parts.validation]):
+        for one in parts.episodes(parts.test, known):
+            size = sum(int((part.user == one.user).sum()) for part in known)
+            assert len(one.item) == size and not np.intersect1d(one.item, one.asked).size
+
+
+def test_examples_have_earlier_ratings_as_support(made):
+    ordered = in_time(*made).labels.take(np.arange(3 * EACH))
+    found = each_with_earlier(ordered)
+    assert [len(one.item) for one in found] == [*range(1, EACH)] * 3
+    assert all(not np.intersect1d(one.item, one.asked).size for one in found)
+
+
+@pytest.mark.slow
+def test_the_report_finds_the_planted_taste(made):
+    rows = in_time(*made)
+    told = np.random.default_rng(1).normal(size=(FILMS, 4))
+    found, _ = row_study.rella(rows, told, (900,), (0, 1), "test", Stages(verbose=False))
+    cell = {row.method: row.value for row in found if (row.metric, row.versus) == ("auc", "")}
+    assert cell[OURS] > 0.9 > cell[ZERO] + 0.2 and cell[SWAPPED] < cell[OURS] - 0.3
+    assert {row.metric for row in found} == {"auc", "user auc", "log loss"}
+    assert row_study.aims(found, row_study.RELLA)["primary"] == {"setting": "8,192 rows", "metric": "auc"}
