@@ -5,7 +5,7 @@
 features_i are the factors of an item, and a 1 for the user's offset, in units in which the prior's covariance is the identity.
 z_u is a 1 and the shrunk mean of the marks of the items that the user labelled: which items somebody has rated at all says
 something of the taste (Salakhutdinov, Mnih and Hinton, 2007; Koren's SVD++, 2008). Without a label it is what all users share.
-s is what a label has in common with those just before it (`llmrec.signed.serial`): the mood of a day, a stricter scale.
+s is what a label has in common with those just before it (`llmrec.signed.serial`), such as the mood of a day.
 The posterior is ridge regression towards the prior mean: no steps, no step size (Bishop, 2006, section 3.3).
 
 Axis convention: `N` items that were fitted, `D` weights of a user, `Z` numbers that the prior mean depends on, `S` labels of a
@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from llmrec.signed.labels import Scale
-from llmrec.signed.serial import Serial, solve, with_next
+from llmrec.signed.serial import Serial, solve, steps, with_next
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Described:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What is believed of one user's weights and, as the last number, of s at the next label: mean (D + 1,), covariance
+    """What is believed of one user's weights and, as the last number, of s at a label to come: mean (D + 1,), covariance
     (D + 1, D + 1)."""
 
     mean: np.ndarray
@@ -122,14 +122,21 @@ def prior_weights(beliefs: Beliefs) -> Weights:
     return Weights(np.append(z @ beliefs.prior, 0.0), np.diag(variance))
 
 
-def posterior(beliefs: Beliefs, items: Described, value: np.ndarray) -> Weights:
-    """Weights of a user after labels `value` (S,) of items, in the order of time; the prior's where S = 0."""
+def posterior(
+    beliefs: Beliefs, items: Described, value: np.ndarray, time: np.ndarray | None = None, now: float | None = None
+) -> Weights:
+    """Weights of a user after labels `value` (S,) of items; the prior's where S = 0.
+
+    time: (S,), seconds, ascending; None where the order of labels is not known. now: when the next label is foretold for; None
+    for the time of the last one.
+    """
     if not len(value):
         return prior_weights(beliefs)
-    x, near = items.features, with_next(beliefs.serial, len(value))
+    step = steps(beliefs.serial, time, len(value), now)
+    x, near = items.features, with_next(beliefs.serial, step)
     start = inputs(beliefs, items) @ beliefs.prior
     rest = (np.asarray(value, np.float64) - beliefs.centre) / beliefs.spread - items.mean - x @ start
-    solved = solve(beliefs.serial, beliefs.noise + items.variance, np.column_stack([rest, near, x]))
+    solved = solve(beliefs.serial, step, beliefs.noise + items.variance, np.column_stack([rest, near, x]))
     covariance = np.linalg.inv(np.eye(x.shape[1]) + x.T @ solved[:, 2:])
     moved, reach = covariance @ (x.T @ solved[:, 0]), covariance @ (x.T @ solved[:, 1])
     ahead = solved[:, 1] @ (rest - x @ moved)

@@ -16,18 +16,21 @@ from llmrec.errors import DataError
 
 @dataclass(frozen=True)
 class Labels:
-    """Ratings, or likes and dislikes as numbers, as columns. user: int64 (L,). item: int64 (L,). value: float64 (L,)."""
+    """Ratings, or likes and dislikes as numbers, as columns. user: int64 (L,). item: int64 (L,). value: float64 (L,). time:
+    float64 (L,), seconds, ascending for each user; None where their order says nothing."""
 
     user: np.ndarray
     item: np.ndarray
     value: np.ndarray
+    time: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.user)
 
-    def take(self, chosen: np.ndarray) -> Labels:
-        """Some of the labels, by mask or index."""
-        return Labels(self.user[chosen], self.item[chosen], self.value[chosen])
+    def take(self, chosen: np.ndarray | slice) -> Labels:
+        """Some of the labels, by mask, index or slice."""
+        time = None if self.time is None else self.time[chosen]
+        return Labels(self.user[chosen], self.item[chosen], self.value[chosen], time)
 
 
 @dataclass(frozen=True)
@@ -129,13 +132,7 @@ def signed_rows(dataset: Dataset, scale: Scale, rows: slice = slice(None)) -> tu
 def labels_of(dataset: Dataset, scale: Scale) -> Labels:
     """All labels of a dataset; users and items are its indices."""
     rows, value = signed_rows(dataset, scale)
-    return Labels(dataset.user[rows].astype(np.int64), dataset.item[rows].astype(np.int64), value)
-
-
-def in_order(dataset: Dataset) -> bool:
-    """Whether the order of a user's events says something: at least half of the neighbours differ in time."""
-    same = np.diff(dataset.user) == 0
-    return bool(same.any() and (np.diff(dataset.time)[same] > 0).mean() >= 0.5)
+    return Labels(dataset.user[rows].astype(np.int64), dataset.item[rows].astype(np.int64), value, dataset.time[rows])
 
 
 def as_likes(labels: Labels, scale: Scale) -> Labels:

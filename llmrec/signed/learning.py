@@ -4,8 +4,7 @@ Everything is a closed form but the factors, which take rounds of them. The prio
 users, a support and a query each, the posterior mean of the query is linear in `Beliefs.prior`, so the outer loss, the squared
 error over the predictive variance, has its minimum at one linear solve. The noise and what makes a probability of a number are
 learned on a tenth of the users, whom the factors have not seen: of their own users factors say too much. So is the serial
-correlation, by the marginal likelihood of labels in the order of time. All else is learned on episodes in random order: in the
-order of time it ranked the next 30 films of a user worse.
+correlation, by the marginal likelihood of labels in the order of time; all else is learned on episodes in random order.
 
 Axis convention: as in `beliefs.py`; `R` items with labels, `k` factors.
 """
@@ -33,7 +32,7 @@ from llmrec.signed.beliefs import (
 )
 from llmrec.signed.factors import FLOOR, Factors, factorise
 from llmrec.signed.labels import Labels, Scale
-from llmrec.signed.serial import Serial, covariance
+from llmrec.signed.serial import DAY, Serial, covariance, steps
 
 FACTORS, MANY_ITEMS = 16, 50_000  # factors; half as many from so many items on, whose covariances have to be held
 ROUNDS = 12  # 24 are no better on those validation users
@@ -42,7 +41,8 @@ LONGEST, QUERY = 40, 30  # labels of a support and a query of an episode, at mos
 MOST_LABELS, EPISODES = 2_000_000, 4000  # that are learned from, at most
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # share of the users whom the factors do not see, and the most of them
 NOISES = 1.15 ** np.arange(-1, 12)  # that the factors' own noise is multiplied by, to choose from
-SHARES, CORRELATIONS = (0.05, 0.1, 0.2, 0.3), (0.8, 0.9, 0.95, 0.98)  # of the noise that lasts, and for how long; or none
+SHARES, CORRELATIONS = (0.05, 0.1, 0.2, 0.3), (0.8, 0.9, 0.95, 0.98)  # of the noise that lasts, and from label to label
+HALF_LIVES = (DAY, DAY / 24, 7 * DAY, 60 * DAY)
 RUNS = 300  # of labels, from which these two are chosen
 SLOPES = (0.5, 2.0)  # ends of the slope of probabilities: few labels may be told apart without a fault
 FEWEST = 20  # users with two labels and more, below which nothing is learned
@@ -60,12 +60,11 @@ def too_few(labels: Labels, scale: Scale) -> str:
     return "" if liked.any() and not liked.all() else f"all {len(labels):,} labels are {'likes' if liked.all() else 'dislikes'}"
 
 
-def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: int = MARKS, ordered: bool = True) -> Beliefs:
-    """Beliefs from the labels of training users, which stand in the order of time.
+def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: int = MARKS) -> Beliefs:
+    """Beliefs from the labels of training users. Without their times no serial correlation is learned.
 
     text: (N, d), descriptions of the catalogue's items: text vectors, and attributes beside them; the result is over its N
-        items. marks: how many numbers of an item the prior mean may depend on; with 0 it is one for all users. ordered: False
-        where the order of labels says nothing, as after a shuffle; then there is no serial correlation.
+        items. marks: how many numbers of an item the prior mean may depend on; with 0 it is one for all users.
 
     Needs labels for which `too_few` is "".
     """
@@ -109,13 +108,10 @@ def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: 
         labels=len(labels),
     )
     beliefs.text[0, 0] += found.level
-    others = list(_episodes(outside, rng, False))
+    others = list(_episodes(outside, rng))
     beliefs = replace(beliefs, noise=_noise(beliefs, others))
-    beliefs = replace(beliefs, prior=_prior_mean(beliefs, _episodes(labels, rng, False)))
-    if not ordered:
-        return _rounded(_calibrated(beliefs, others))
-    beliefs = _with_serial_correlation(beliefs, outside)
-    return _rounded(_calibrated(beliefs, list(_episodes(outside, rng, True))))
+    beliefs = replace(beliefs, prior=_prior_mean(beliefs, _episodes(labels, rng)))
+    return _rounded(_with_serial_correlation(_calibrated(beliefs, others), outside))
 
 
 def text_weights(values: np.ndarray, text: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,47 +168,45 @@ def _marks(labels: Labels, item: np.ndarray, n: int, most: int) -> np.ndarray:
     return marks
 
 
-def _episodes(labels: Labels, rng: np.random.Generator, ordered: bool) -> Iterator[tuple[Labels, Labels]]:
-    """A support of 0 to `LONGEST` labels and a query of 1 to `QUERY` of each of some users, at random or, where they are
-    ordered, one after the other."""
-    order = np.lexsort((np.arange(len(labels)) if ordered else labels.item, labels.user))
+def _episodes(labels: Labels, rng: np.random.Generator) -> Iterator[tuple[Labels, Labels]]:
+    """A support of 0 to `LONGEST` labels and a query of 1 to `QUERY` of each of some users, in random order."""
+    order = np.lexsort((labels.item, labels.user))
     start = np.append(np.flatnonzero(np.diff(labels.user[order], prepend=-1)), len(order))
     able = np.flatnonzero(np.diff(start) >= 2)
     for user in np.sort(rng.permutation(able)[:EPISODES]):
-        mine = order[start[user] : start[user + 1]]
-        if ordered:
-            first = int(rng.integers(0, max(len(mine) - LONGEST - QUERY, 0) + 1))
-            mine = mine[first : first + LONGEST + QUERY]
-        else:
-            mine = rng.permutation(mine)[: LONGEST + QUERY]
+        mine = rng.permutation(order[start[user] : start[user + 1]])[: LONGEST + QUERY]
         size = int(rng.integers(0, min(LONGEST, len(mine) - 1) + 1))
         yield labels.take(mine[:size]), labels.take(mine[size : size + QUERY])
 
 
 def _with_serial_correlation(beliefs: Beliefs, labels: Labels) -> Beliefs:
-    """With the share of the noise that neighbouring labels have in common, and its correlation, that make runs of the users'
-    labels most likely; none where the log likelihood gains no more than two, one for each number (Akaike, 1974). The noise as a
-    whole stays."""
-    rest, at = [], []
+    """With the share of the noise that neighbouring labels have in common, its correlation and its half-life that make runs of
+    the users' labels most likely; none where the log likelihood gains no more than one for each of the three (Akaike, 1974).
+    The noise as a whole stays."""
+    if labels.time is None:
+        return beliefs
+    rest, alike, times = [], [], []
     for run in _runs(labels):
         items = described(beliefs, run.item)
         start = inputs(beliefs, items) @ beliefs.prior
         rest.append((run.value - beliefs.centre) / beliefs.spread - items.mean - items.features @ start)
-        at.append(items.features @ items.features.T + np.diag(items.variance))
+        alike.append(items.features @ items.features.T + np.diag(items.variance + beliefs.noise))
+        times.append(run.time)
 
-    def loss(share: float, correlation: float) -> float:
-        serial, white = Serial(share * beliefs.noise, correlation), (1 - share) * beliefs.noise
+    def loss(serial: Serial) -> float:
         total = 0.0
-        for value, alike in zip(rest, at, strict=True):
-            whole = alike + white * np.eye(len(value)) + covariance(serial, len(value))
-            lower = np.linalg.cholesky(whole)
+        for value, whole, time in zip(rest, alike, times, strict=True):
+            n = len(value)
+            common = covariance(serial, steps(serial, time, n)) - serial.variance * np.eye(n)
+            lower = np.linalg.cholesky(whole + common)
             total += np.log(np.diag(lower)).sum() + (np.linalg.solve(lower, value) ** 2).sum() / 2
         return total
 
-    share, correlation = min(((share, correlation) for share in SHARES for correlation in CORRELATIONS), key=lambda p: loss(*p))
-    if loss(0.0, 0.0) - loss(share, correlation) <= 2:
+    found = min((Serial(share * beliefs.noise, one) for share in SHARES for one in CORRELATIONS), key=loss)
+    found = min((replace(found, half_life=one) for one in HALF_LIVES), key=loss)
+    if loss(Serial()) - loss(found) <= 3:
         return beliefs
-    return replace(beliefs, noise=(1 - share) * beliefs.noise, serial=Serial(share * beliefs.noise, correlation))
+    return replace(beliefs, noise=beliefs.noise - found.variance, serial=found)
 
 
 def _runs(labels: Labels) -> list[Labels]:

@@ -15,6 +15,7 @@ from llmrec import Recommender
 from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning, UnknownItemError
 from llmrec.recommender.predicting import LEAST
 from llmrec.signed import SignedFeedback
+from llmrec.signed.serial import DAY, Serial
 
 PREDICTED = ["user_id", "item_id", "probability", "expected", "low", "high", "labels"]
 
@@ -87,6 +88,20 @@ def test_what_is_observed_counts_in_the_next_prediction(with_ratings, world):
     rec.observe(later)
     after = rec.predict(["u000"], [world.ids[0]])
     assert after.expected[0] < before.expected[0] and after.labels[0] >= before.labels[0]
+
+
+def test_the_last_labels_tell_more_of_what_is_said_soon_than_of_what_is_said_late(with_ratings, world):
+    """Three low ratings of items that the user likes: right after them ratings are expected to be lower than a year later."""
+    rec = copy.copy(with_ratings)
+    signed = rec.state.signed
+    serial = Serial(0.5 * signed.noise, 0.9)
+    rec._state = replace(rec.state, signed=replace(signed, noise=signed.noise - serial.variance, serial=serial))
+    liked = [item for item in world.ids if likes("new0", item)]
+    low = history("new0", liked[:3], rating=[1.0] * 3)
+    soon = rec.predict(histories=low, items=liked[3:])
+    rec.observe(history("u001", liked[:1], rating=[5.0]).assign(timestamp=1.8e9 + 365 * DAY))
+    late = rec.predict(histories=low, items=liked[3:])
+    assert (soon.expected < late.expected).all()
 
 
 def test_avoid_disliked_multiplies_the_odds_by_the_probability_of_a_like(with_ratings, world):

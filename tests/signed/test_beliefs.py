@@ -11,7 +11,7 @@ from scipy.stats import norm
 from llmrec.signed.beliefs import described, from_parts, posterior, predict, prior_weights, to_parts
 from llmrec.signed.labels import Labels, as_likes
 from llmrec.signed.learning import learn, too_few
-from llmrec.signed.serial import Serial
+from llmrec.signed.serial import DAY, Serial
 
 SUPPORT, QUERY = np.arange(0, 10), np.arange(20, 60)
 
@@ -28,10 +28,11 @@ def error(beliefs, world, supports) -> float:
     return float(((expected - world.whole[:, QUERY]) ** 2).mean())
 
 
-@pytest.mark.parametrize("serial", [Serial(), Serial(0.3, 0.8)])
-def test_the_prediction_is_the_exact_posterior_of_one_large_gaussian(beliefs, world, serial):
+@pytest.mark.parametrize("later", [None, 0.0, DAY])
+def test_the_prediction_is_the_exact_posterior_of_one_large_gaussian(beliefs, world, later):
     """Independent of the code: condition the joint Gaussian of all labels of a user on the first ten. Each item asked about may
-    be the next label."""
+    be the next label, so long after the tenth; None: times are not known."""
+    serial = Serial(0.3, 0.8)
     beliefs = replace(beliefs, serial=serial)
     both = np.concatenate([SUPPORT, QUERY])
     x = beliefs.features[both].astype(np.float64)
@@ -39,7 +40,11 @@ def test_the_prediction_is_the_exact_posterior_of_one_large_gaussian(beliefs, wo
     mean = beliefs.centre + beliefs.spread * (beliefs.mean[both] + x @ (marks @ beliefs.prior))
     noise = np.diag(beliefs.noise + beliefs.variance[both].astype(np.float64))
     place = np.r_[np.arange(len(SUPPORT)), np.full(len(QUERY), len(SUPPORT))]
-    common = serial.variance * serial.correlation ** np.abs(place[:, None] - place)
+    common = serial.variance * np.eye(len(both))
+    if later is not None:
+        common = serial.variance * serial.correlation ** np.abs(place[:, None] - place)
+        common[len(SUPPORT) :, : len(SUPPORT)] *= 0.5 ** (later / DAY)
+        common[: len(SUPPORT), len(SUPPORT) :] *= 0.5 ** (later / DAY)
     joint = beliefs.spread**2 * (x @ x.T + noise + common)
     known, asked = slice(0, len(SUPPORT)), slice(len(SUPPORT), None)
     value = world.whole[0, SUPPORT]
@@ -47,7 +52,9 @@ def test_the_prediction_is_the_exact_posterior_of_one_large_gaussian(beliefs, wo
     wanted = mean[asked] + gain @ (value - mean[known])
     variance = joint[asked, asked] - gain @ joint[known, asked]
 
-    found = predict(beliefs, after(beliefs, value), described(beliefs, QUERY))
+    time = None if later is None else np.full(len(SUPPORT), 7.0)
+    weights = posterior(beliefs, described(beliefs, SUPPORT), value, time, None if later is None else 7.0 + later)
+    found = predict(beliefs, weights, described(beliefs, QUERY))
     np.testing.assert_allclose(found.expected, wanted, atol=1e-6)
     np.testing.assert_allclose(found.deviation, np.sqrt(np.diag(variance)), atol=1e-6)
     at = (wanted - beliefs.centre) / beliefs.spread - beliefs.threshold
@@ -63,39 +70,36 @@ def test_no_labels_give_the_prior(beliefs):
 
 
 def moody(world, rng, lasts=0.9):
-    """Labels of training users in the order of time, each with what a mood adds; and runs of 40 of new users."""
+    """Labels of training users one minute apart, each with what a mood adds; and runs of 40 of new users."""
     order = rng.permuted(np.tile(np.arange(70), (200, 1)), axis=1)[:, :40]
     mood = rng.normal(size=order.shape)
     for t in range(1, order.shape[1]):
         mood[:, t] = lasts * mood[:, t - 1] + np.sqrt(1 - lasts**2) * mood[:, t]
     value = np.take_along_axis(world.whole, order, 1) + 0.7 * mood
-    user = np.repeat(np.arange(len(order)), order.shape[1])
-    known = len(order) // 2 * order.shape[1]
-    return Labels(user, order.ravel(), value.ravel()).take(slice(known)), order[100:], value[100:]
+    user, time = np.repeat(np.arange(200), 40), np.tile(60.0 * np.arange(40), 200)
+    return Labels(user, order.ravel(), value.ravel(), time).take(slice(100 * 40)), order[100:], value[100:]
 
 
 def test_what_neighbouring_labels_have_in_common_is_learned_and_carried_on(world):
     labels, items, values = moody(world, np.random.default_rng(3))
     found = learn(labels, world.scale, world.text)
-    plain = learn(labels, world.scale, world.text, ordered=False)
-    errors = {"serial": [], "plain": [], "shuffled": []}
+    assert found.serial.correlation >= 0.8 and found.noise + found.serial.variance == pytest.approx(
+        learn(replace(labels, time=None), world.scale, world.text).noise
+    )
+    time, errors = 60.0 * np.arange(30), {"soon": [], "late": [], "unread": []}
     for item, value in zip(items, values, strict=True):
-        order = np.random.default_rng(0).permutation(30)
-        for name, beliefs, place in (
-            ("serial", found, np.arange(30)),
-            ("plain", plain, np.arange(30)),
-            ("shuffled", found, order),
-        ):
-            weights = posterior(beliefs, described(beliefs, item[place]), value[place])
-            expected = predict(beliefs, weights, described(beliefs, item[30:31])).expected
-            errors[name].append((expected[0] - value[30]) ** 2)
-    assert found.serial.correlation >= 0.8 and plain.serial == Serial()
-    assert np.mean(errors["serial"]) < 0.8 * np.mean(errors["plain"])
-    assert np.mean(errors["serial"]) < 0.8 * np.mean(errors["shuffled"])
+        known, asked = described(found, item[:30]), described(found, item[30:31])
+        for name, when, now in (("soon", time, time[-1] + 60), ("late", time, time[-1] + 1e9), ("unread", None, None)):
+            weights = posterior(found, known, value[:30], when, now)
+            errors[name].append((predict(found, weights, asked).expected[0] - value[30]) ** 2)
+    soon, late, unread = (np.mean(errors[name]) for name in ("soon", "late", "unread"))
+    assert soon < 0.9 * late and soon < 0.9 * unread
 
 
-def test_labels_without_serial_correlation_get_none(beliefs):
-    assert beliefs.serial == Serial()
+def test_labels_without_serial_correlation_get_none(world):
+    order = np.random.default_rng(0).permutation(len(world.labels))
+    timed = replace(world.labels.take(order), time=60.0 * np.arange(len(order)))
+    assert learn(timed, world.scale, world.text).serial == Serial()
 
 
 def test_ones_own_labels_help_and_anothers_harm(beliefs, world):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from llmrec.errors import DataError
 from llmrec.signed import SignedFeedback
-from llmrec.signed.labels import Scale, in_order, labels_of, scale_of
+from llmrec.signed.labels import Scale, labels_of, scale_of
 
 BY_RATING = SignedFeedback()
 HISTORY = [[[0], [1], [2]], [[0], [1], [0]]]
@@ -19,7 +17,9 @@ def told(shop, feedback=BY_RATING, **more):
     dataset = shop(HISTORY, 3, more)
     scale = scale_of(dataset, feedback)
     assert isinstance(scale, Scale), scale
-    return [(int(u), int(i), v) for u, i, v in zip(*vars(labels_of(dataset, scale)).values(), strict=True)], scale
+    found = labels_of(dataset, scale)
+    assert (np.diff(found.time)[np.diff(found.user) == 0] > 0).all()
+    return [(int(u), int(i), v) for u, i, v in zip(found.user, found.item, found.value, strict=True)], scale
 
 
 def test_ratings_are_labels_and_the_last_one_of_an_item_counts(shop):
@@ -85,10 +85,3 @@ def test_reading_some_rows_is_reading_all_of_one_user(shop):
     rows, value = signed_rows(dataset, scale, slice(3, 6))
     np.testing.assert_array_equal(rows, [4, 5])
     np.testing.assert_array_equal(value, [2.0, 3.0])
-
-
-def test_events_are_in_order_where_most_neighbours_differ_in_time(shop):
-    dataset = shop(HISTORY, 3, {"rating": [5, 1, None, 4, 2, 3]})
-    assert in_order(dataset)
-    assert not in_order(replace(dataset, time=np.zeros(dataset.n_events)))
-    assert not in_order(dataset.take(np.arange(0)))

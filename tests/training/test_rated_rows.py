@@ -16,33 +16,34 @@ USERS, FILMS, EACH = 60, 90, 50
 
 @pytest.fixture(scope="module")
 def made():
-    """Ratings in a mixed order: labels, times with ties, film ids. Half of the users like even films, the others odd ones."""
+    """Ratings in a mixed order, times with ties, and film ids. Half of the users like even films, the others odd ones."""
     rng = np.random.default_rng(0)
     film = np.concatenate([rng.permutation(FILMS)[:EACH] for _ in range(USERS)])
     user = np.repeat(np.arange(USERS), EACH)
     value = np.where(film % 2 == user % 2, 5.0, 2.0) - (rng.random(len(film)) < 0.3)
     time = rng.integers(0, 400, len(film))
     mixed = rng.permutation(len(film))
-    return Labels(user, film, value).take(mixed), time[mixed], film[mixed]
+    return Labels(user, film, value, time.astype(float)).take(mixed), film[mixed]
 
 
 def test_a_support_is_all_that_the_user_rated_before(made):
-    labels, time, film = made
-    rows = in_time(labels, time, film)
-    moment = dict(zip(zip(labels.user.tolist(), labels.item.tolist(), strict=True), time.tolist(), strict=True))
+    labels, film = made
+    rows = in_time(labels, film)
+    moment = dict(zip(zip(labels.user.tolist(), labels.item.tolist(), strict=True), labels.time.tolist(), strict=True))
     for row in np.concatenate([rows.train, rows.validation, rows.test]).tolist():
         one = rows.episode(row)
         asked = one.asked.item()
         mine = labels.item[labels.user == one.user].tolist()
         wanted = {other for other in mine if (moment[one.user, other], other) < (moment[one.user, asked], asked)}
         assert set(one.item.tolist()) == wanted and len(one.item) >= FIRST
+        assert (np.diff(one.time) >= 0).all() and one.time[-1] <= one.now == moment[one.user, asked]
         assert one.answer == labels.value[(labels.user == one.user) & (labels.item == asked)]
 
 
 def test_rows_are_cut_by_time(made):
-    labels, time, film = made
-    rows = in_time(labels, time, film)
-    moment = dict(zip(zip(labels.user.tolist(), labels.item.tolist(), strict=True), time.tolist(), strict=True))
+    labels, film = made
+    rows = in_time(labels, film)
+    moment = dict(zip(zip(labels.user.tolist(), labels.item.tolist(), strict=True), labels.time.tolist(), strict=True))
     when = [
         [moment[int(rows.labels.user[row]), int(rows.labels.item[row])] for row in part]
         for part in (rows.train, rows.validation, rows.test)
@@ -64,8 +65,7 @@ def test_training_rows_show_themselves_and_the_last_films_before(made):
 
 
 def test_supports_of_parts_hold_no_row_that_is_asked(made):
-    labels, time, film = made
-    ordered = in_time(labels, time, film).labels
+    ordered = in_time(*made).labels
     third = np.arange(len(ordered)) % 3
     parts = Parts(*(ordered.take(third == part) for part in range(3)))
     for known in ([parts.train], [parts.train, parts.validation]):

@@ -43,13 +43,16 @@ Ratings = Labels  # users are ids of the file, items rows of the films
 
 @dataclass(frozen=True)
 class Episode:
-    """One user that is asked: films and values of the support, (S,) each, and of the query, (Q,) each."""
+    """One user that is asked: films and values of the support, (S,) each, and of the query, (Q,) each. time: (S,) of the
+    support, in seconds, and now: when the query begins; None where there is no order of time."""
 
     user: int
     item: np.ndarray
     value: np.ndarray
     asked: np.ndarray
     answer: np.ndarray
+    time: np.ndarray | None = None
+    now: float | None = None
 
 
 @dataclass(frozen=True)

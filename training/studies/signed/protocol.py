@@ -106,8 +106,9 @@ def episodes(users: Sequence[Labels], order: str, size: int, seed: int) -> list[
     """One of each user with `LEAST` labels or more; seed: of the shuffle, which the order of the file does without."""
     found = []
     for one in _ordered(users, order, seed):
-        asked = slice(size, size + QUERY)
-        found.append(Episode(int(one.user[0]), one.item[:size], one.value[:size], one.item[asked], one.value[asked]))
+        known, asked = one.take(slice(size)), one.take(slice(size, size + QUERY))
+        now = None if asked.time is None else float(asked.time[0])
+        found.append(Episode(int(one.user[0]), known.item, known.value, asked.item, asked.value, known.time, now))
     return found
 
 
@@ -124,7 +125,7 @@ def cold_episodes(users: Sequence[Labels], cold: np.ndarray, size: int, seed: in
 def _ordered(users: Sequence[Labels], order: str, seed: int) -> list[Labels]:
     rng = np.random.default_rng(seed)
     long = [one for one in users if len(one) >= LEAST]
-    return long if order == "file order" else [one.take(rng.permutation(len(one))) for one in long]
+    return long if order == ORDERS[1] else [replace(one.take(rng.permutation(len(one))), time=None) for one in long]
 
 
 def swapped(asked: Sequence[Episode]) -> list[Episode]:
@@ -135,7 +136,8 @@ def swapped(asked: Sequence[Episode]) -> list[Episode]:
     for one in asked:
         other = last[after[one.user]]
         keep = ~np.isin(other.item, one.asked)
-        found.append(Episode(one.user, other.item[keep], other.value[keep], one.asked, one.answer))
+        time = None if other.time is None else other.time[keep]
+        found.append(Episode(one.user, other.item[keep], other.value[keep], one.asked, one.answer, time, other.now))
     return found
 
 

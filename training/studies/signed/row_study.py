@@ -6,6 +6,7 @@ Axis convention: `S` seeds, `Q` rows that are asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,16 +22,16 @@ from studies.signed.rows import HISTORY, PRIMARY, PUBLISHED, SCALE, TRAIN, WANTE
 from studies.signed.study import DRAWS, OURS, SWAPPED, ZERO, Method, methods, ours, probabilities
 
 RELLA, COLLM = "rella", "collm"
-UNORDERED = "llmrec, order unread"
+UNORDERED = "llmrec, times unread"
 CHOOSING = 10_000  # validation rows that constants are chosen on
 Likely = Mapping[str, Sequence[np.ndarray]]
 Measure = Callable[[np.ndarray, np.ndarray], float]
 
 
 def fitted(shown: Labels, told: np.ndarray, examples: Sequence[Episode], stages: Stages) -> list[Method]:
-    """All methods on the ratings shown, and ours without the order of labels. told: (N, d), descriptions of the films."""
-    unordered = ours(learn(shown, SCALE, told, ordered=False))
-    whole = methods(shown, SCALE, {OURS: told}, examples, True, stages, False)
+    """All methods on the ratings shown, and ours without their times. told: (N, d), descriptions of the films."""
+    unordered = ours(learn(replace(shown, time=None), SCALE, told))
+    whole = methods(shown, SCALE, {OURS: told}, examples, stages, False)
     return [*whole, Method(UNORDERED, "control", {"": unordered}, True)]
 
 
@@ -68,7 +69,7 @@ def collm(parts: Parts, told: np.ndarray, part: str, stages: Stages) -> tuple[li
         }
     found, chosen = [], {}
     for setting, some in asked.items():
-        with stages(setting, f"{len(some):,} users"):
+        with stages(setting, f"{len(some):,} rows"):
             chosen[setting], likely = _answers(each, valid, some)
         found += _rows(COLLM, setting, [likely], some, (0,))
     return found, chosen

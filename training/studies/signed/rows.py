@@ -58,10 +58,8 @@ class Rows:
 
     def episode(self, row: int) -> Episode:
         """A row with all that its user rated before it as support."""
-        user = int(self.labels.user[row])
-        before, here = slice(int(self.start[user]), row), slice(row, row + 1)
-        item, value = self.labels.item, self.labels.value
-        return Episode(user, item[before], value[before], item[here], value[here])
+        user = self.labels.user[row]
+        return _episode(self.labels.take(slice(int(self.start[user]), row)), self.labels.take(slice(row, row + 1)))
 
     def shown(self, rows: np.ndarray) -> Labels:
         """The ratings that training rows show: their own, and of the last films before them; each once."""
@@ -78,12 +76,14 @@ def rella(data: str | Path) -> tuple[Rows, Dataset]:
     table = read(data, movielens.EVENTS, ("user_id", "item_id", "rating", "timestamp"), movielens.SOURCE)
     user, film, time = (table.column(name).to_numpy() for name in ("user_id", "item_id", "timestamp"))
     item = whole.catalogue.ids.find(film.tolist())
-    labels = Labels(np.unique(user, return_inverse=True)[1], item, table.column("rating").to_numpy().astype(np.float64))
-    return in_time(labels, time, film), whole
+    rating = table.column("rating").to_numpy().astype(np.float64)
+    return in_time(Labels(np.unique(user, return_inverse=True)[1], item, rating, time.astype(np.float64)), film), whole
 
 
-def in_time(labels: Labels, time: np.ndarray, film: np.ndarray) -> Rows:
-    """The rows of ratings at `time` (E,), where `film` (E,) settles ties within a user."""
+def in_time(labels: Labels, film: np.ndarray) -> Rows:
+    """The rows of ratings with times, where `film` (E,) settles ties within a user."""
+    time = labels.time
+    assert time is not None
     order = np.lexsort((film, time, labels.user))
     ordered = labels.take(order)
     start = np.searchsorted(ordered.user, np.arange(ordered.user.max() + 2))
@@ -101,12 +101,12 @@ class Parts:
     test: Labels
 
     def episodes(self, asked: Labels, known: Sequence[Labels]) -> list[Episode]:
-        """One of each user of `asked`, with their ratings in `known` as support."""
+        """One of each row of `asked`, with what its user rated in `known` as support."""
         found = []
         for user in np.unique(asked.user):
-            support, query = [one.take(one.user == user) for one in known], asked.take(asked.user == user)
-            item, value = (np.concatenate([getattr(one, name) for one in support]) for name in ("item", "value"))
-            found.append(Episode(int(user), item, value, query.item, query.value))
+            some = [one.take(one.user == user) for one in known]
+            support = Labels(*(np.concatenate([vars(one)[name] for one in some]) for name in vars(some[0])))
+            found += [_episode(support, asked.take(slice(row, row + 1))) for row in np.flatnonzero(asked.user == user).tolist()]
         return found
 
 
@@ -119,9 +119,15 @@ def collm(data: str | Path) -> tuple[Parts, Dataset]:
     whole = build_whole(events, films.take(pa.array(np.sort(first))), None, "collm", seed=0)
     item = whole.catalogue.ids.find(table.column("item_id").to_pylist())
     user, time = table.column("user_id").to_numpy(), table.column("timestamp").to_numpy()
-    labels = Labels(user, item, table.column("label").to_numpy() + LIKED - 1)
+    labels = Labels(user, item, table.column("label").to_numpy() + LIKED - 1, time.astype(np.float64))
     part, order = np.array(table.column("split").to_pylist()), np.lexsort((item, time, user))
     return Parts(*(labels.take(order[part[order] == name]) for name in ("train", "valid", "test"))), whole
+
+
+def _episode(support: Labels, row: Labels) -> Episode:
+    """One row of one rating."""
+    now = None if row.time is None else float(row.time[0])
+    return Episode(int(row.user[0]), support.item, support.value, row.item, row.value, support.time, now)
 
 
 def each_with_earlier(labels: Labels) -> list[Episode]:

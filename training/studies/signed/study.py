@@ -62,7 +62,7 @@ def ours(beliefs: Beliefs) -> Answer:
     def answer(asked: Sequence[Episode]) -> list[np.ndarray]:
         found = []
         for one in asked:
-            weights = posterior(beliefs, described(beliefs, one.item), one.value)
+            weights = posterior(beliefs, described(beliefs, one.item), one.value, one.time, one.now)
             found.append(predict(beliefs, weights, described(beliefs, one.asked)).probability)
         return found
 
@@ -74,20 +74,19 @@ def methods(
     scale: Scale,
     told: Mapping[str, np.ndarray],
     examples: Sequence[Episode],
-    ordered: bool,
     stages: Stages,
     ablations: bool = True,
 ) -> list[Method]:
     """All methods, fitted on the users trained on.
 
     told: descriptions (N, d) of the films; the first are those of ours, others are variants by name. examples: what the
-        regression on counts is learned from. ordered: whether ours reads the order of labels.
+        regression on counts is learned from.
     """
     text, *_ = told.values()
     n = len(text)
     found = controls.effects(train, n)
     with stages("ours"):
-        beliefs, *others = (learn(train, scale, each, ordered=ordered) for each in told.values())
+        beliefs, *others = (learn(train, scale, each) for each in told.values())
     base = beliefs.centre + beliefs.spread * np.asarray(beliefs.mean, np.float64)
     features = np.asarray(beliefs.features, np.float64)[:, :-1]
     alike = features / features.std(0) / np.sqrt(features.shape[1])
@@ -134,9 +133,9 @@ def methods(
     if not ablations:
         return result
     with stages("ablations"):
-        likes = learn(as_likes(train, scale), Scale((), (), False, 0.5, 1.0, 0.0), text, ordered=ordered)
-        unmarked = learn(train, scale, text, marks=0, ordered=ordered)
-        untold = learn(train, scale, np.zeros((n, 1)), ordered=ordered)
+        likes = learn(as_likes(train, scale), Scale((), (), False, 0.5, 1.0, 0.0), text)
+        unmarked = learn(train, scale, text, marks=0)
+        untold = learn(train, scale, np.zeros((n, 1)))
     return [
         *result,
         Method(
@@ -151,7 +150,7 @@ def methods(
 
 
 def _without(one: Episode) -> Episode:
-    return replace(one, item=one.item[:0], value=one.value[:0])
+    return replace(one, item=one.item[:0], value=one.value[:0], time=None)
 
 
 def _each(score: controls.Score) -> Answer:
@@ -197,7 +196,8 @@ def measure(
     for cold in (False, True) if warm else (True,):
         here = world.without_cold if cold else world
         for order in (COLD,) if cold else ORDERS:
-            whole = methods(here.train, here.scale, told, (), order == ORDERS[1], stages, ablations and not cold)
+            train = here.train if order == ORDERS[1] else replace(here.train, time=None)
+            whole = methods(train, here.scale, told, (), stages, ablations and not cold)
             for size in SIZES:
                 fitted = _at_size(whole, here, size)  # only the regression on counts depends on the size
                 some = seeds if order != ORDERS[1] else seeds[:1]
