@@ -30,10 +30,8 @@ from studies.signed import row_study, rows
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
 @click.option("--protocol", type=click.Choice([row_study.RELLA, row_study.COLLM]), required=True)
-@click.option(
-    "--sizes", "sizes", multiple=True, type=int, default=rows.SIZES, help="Rows trained on, of ReLLa; may be repeated."
-)
-@click.option("--seeds", callback=seed_numbers, default="0,1,2", help="Draws of these rows, with commas between.")
+@click.option("--sizes", callback=seed_numbers, default="256,1024,8192,65536", help="Of ReLLa: rows trained on, with commas.")
+@click.option("--seeds", callback=seed_numbers, default="0,1,2", help="Of ReLLa: draws of these rows, with commas between.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 @click.option("--validation_only", is_flag=True, help="Ask validation rows; no test row is measured.")
 def main(
@@ -47,10 +45,11 @@ def main(
             world, whole = rows.rella(data)
             found, chosen = row_study.rella(world, text_vectors(whole, stages), sizes, seeds, part, stages)
         else:
+            seeds = (0,)  # nothing is drawn
             parts, whole = rows.collm(data)
             found, chosen = row_study.collm(parts, text_vectors(whole, stages), part, stages)
         for metric in dict.fromkeys(row.metric for row in found):
-            click.echo(f"{metric}\n{table(found, protocol, metric, versus='', higher_is_better=metric != 'log loss')}\n")
+            click.echo(f"{metric}\n{table(found, protocol, metric, versus='', higher_is_better=metric != 'user log loss')}\n")
         if output is not None:
             extra = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "chosen on validation rows": chosen}
             write_report(output, found, row_study.aims(found, protocol) | extra)

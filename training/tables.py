@@ -61,7 +61,8 @@ def benchmark(report: Path) -> str:
         f"**{name}**{told}, {what}. {_primary(rows, extra, sign, ours)} "
         + (RECIPES if ours == RECIPE and name in NAMES else "")
         + f"Aims reached: {reached} of {len(extra['aims'])}"
-        + ("." if not missed else "; missed: " + ", ".join(_missed(aim, metric) for aim in missed) + "."),
+        + ("." if not missed else "; missed: " + ", ".join(_missed(aim, metric) for aim in missed) + ".")
+        + _published(extra.get("published", {})),
         *(["Under 500 users, exploratory: " + ", ".join(extra["exploratory"]) + "."] if extra.get("exploratory") else []),
         "",
         table([*rows, *_by_settings(report)], name, metric, higher_is_better=sign > 0),
@@ -197,6 +198,14 @@ def _primary(rows: list[Result], extra: dict, sign: int, ours: str) -> str:
 
 def _missed(aim: dict, metric: str) -> str:
     return f"{aim['setting']} {aim.get('metric', metric)} {aim['value']:.4f} of {aim['wanted']:.4f}"
+
+
+def _published(found: dict[str, dict[str, float]]) -> str:
+    """What others published in the same settings, on all rows of the test part."""
+    said = [
+        f"{setting}: " + ", ".join(f"{name} {value:.4f}" for name, value in each.items()) for setting, each in found.items()
+    ]
+    return f" Published, {'; '.join(said)}." if said else ""
 
 
 def put(text: str, place: str, block: str) -> str:

@@ -37,11 +37,6 @@ class KnownUsers:
         return self.layers[0]
 
     @cached_property
-    def latest(self) -> float:
-        """Time of the newest event, seconds; minus infinity where there is none."""
-        return max(layer.latest for layer in self.layers)
-
-    @cached_property
     def dataset(self) -> Dataset:
         """All users with all their events: those that were fitted, then the others in the order they were added. Made when it
         is first asked for, in time that grows with the number of all events."""

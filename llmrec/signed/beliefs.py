@@ -6,7 +6,8 @@ features_i are the factors of an item, and a 1 for the user's offset, in units i
 z_u is a 1 and the shrunk mean of the marks of the items that the user labelled: which items somebody has rated at all says
 something of the taste (Salakhutdinov, Mnih and Hinton, 2007; Koren's SVD++, 2008). Without a label it is what all users share.
 s is what a label has in common with those just before it (`llmrec.signed.serial`), such as the mood of a day.
-The posterior is ridge regression towards the prior mean: no steps, no step size (Bishop, 2006, section 3.3).
+The posterior is generalised least squares with a ridge towards the prior mean: no steps, no step size (Bishop, 2006, section
+3.3). s adds the same to all items of a user: it moves the level, hardly the order.
 
 Axis convention: `N` items that were fitted, `D` weights of a user, `Z` numbers that the prior mean depends on, `S` labels of a
 user, `Q` items asked about. Labels here are standardised: less `centre`, by `spread`.
@@ -21,7 +22,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from llmrec.signed.labels import Scale
-from llmrec.signed.serial import Serial, solve, steps, with_next
+from llmrec.signed.serial import Serial, moments, solve, with_next
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +30,11 @@ class Beliefs:
     """All that was learned from training users.
 
     mean: (N,), label of an item that is expected of any user. features: (N, D). variance: (N,), how unsure both are together.
-    marks: (N, Z - 1). prior: (Z, D). shrink: labels' worth of pull of the mean of marks to zero. noise: variance of a label.
+    marks: (N, Z - 1). prior: (Z, D). shrink: labels' worth of pull of the mean of marks to zero. noise: variance of e.
     centre, spread: of labels. threshold, slope: a like has the probability Phi(slope * (m - threshold) / sd), where m and sd
     are those of the label. text: (1 + d, 1 + D), mean and features of an item from a 1 and its description; text_variance: the
-    variance then. scale: how events are read. users, labels: how many were learned from. serial: what neighbouring labels of a
-    user have in common.
+    variance then. scale: how events are read. users, labels: how many were learned from. serial: what labels of a user have
+    in common that follow each other. until: time of the newest label that was learned from, seconds.
     """
 
     mean: np.ndarray
@@ -53,6 +54,7 @@ class Beliefs:
     users: int
     labels: int
     serial: Serial = field(default_factory=Serial)
+    until: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,16 +129,18 @@ def posterior(
 ) -> Weights:
     """Weights of a user after labels `value` (S,) of items; the prior's where S = 0.
 
-    time: (S,), seconds, ascending; None where the order of labels is not known. now: when the next label is foretold for; None
-    for the time of the last one.
+    time: (S,), seconds, ascending; None where it is not known. now: when the next label is foretold for; None for the time of
+    the last one, or of the newest label that was learned from if that is later.
     """
     if not len(value):
         return prior_weights(beliefs)
-    step = steps(beliefs.serial, time, len(value), now)
-    x, near = items.features, with_next(beliefs.serial, step)
+    if time is not None and now is None:
+        now = max(float(time[-1]), beliefs.until)
+    at = moments(beliefs.serial, time, len(value), now)
+    x, near = items.features, with_next(beliefs.serial, at)
     start = inputs(beliefs, items) @ beliefs.prior
     rest = (np.asarray(value, np.float64) - beliefs.centre) / beliefs.spread - items.mean - x @ start
-    solved = solve(beliefs.serial, step, beliefs.noise + items.variance, np.column_stack([rest, near, x]))
+    solved = solve(beliefs.serial, at, beliefs.noise + items.variance, np.column_stack([rest, near, x]))
     covariance = np.linalg.inv(np.eye(x.shape[1]) + x.T @ solved[:, 2:])
     moved, reach = covariance @ (x.T @ solved[:, 0]), covariance @ (x.T @ solved[:, 1])
     ahead = solved[:, 1] @ (rest - x @ moved)
@@ -156,13 +160,8 @@ def predict(beliefs: Beliefs, weights: Weights, items: Described) -> Prediction:
 
 def standardised(beliefs: Beliefs, weights: Weights, items: Described) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance (Q,) of a label, standardised."""
-    x = with_serial(items)
+    x = np.column_stack([items.features, np.ones(len(items.features))])  # the 1 meets s
     return items.mean + x @ weights.mean, ((x @ weights.covariance) * x).sum(1) + items.variance + beliefs.noise
-
-
-def with_serial(items: Described) -> np.ndarray:
-    """float64 (n, D + 1): features, and the 1 that meets s."""
-    return np.column_stack([items.features, np.ones(len(items.features))])
 
 
 ARRAYS = ("mean", "features", "variance", "marks", "prior", "text")

@@ -3,8 +3,9 @@
 Everything is a closed form but the factors, which take rounds of them. The prior mean is meta-learned: on episodes of training
 users, a support and a query each, the posterior mean of the query is linear in `Beliefs.prior`, so the outer loss, the squared
 error over the predictive variance, has its minimum at one linear solve. The noise and what makes a probability of a number are
-learned on a tenth of the users, whom the factors have not seen: of their own users factors say too much. So is the serial
-correlation, by the marginal likelihood of labels in the order of time; all else is learned on episodes in random order.
+learned on a tenth of the users, whom the factors have not seen: of their own users factors say too much. The serial
+correlation is learned on them too, by the marginal likelihood of their labels in the order of time. Episodes are in random
+order.
 
 Axis convention: as in `beliefs.py`; `R` items with labels, `k` factors.
 """
@@ -16,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.sparse.linalg import svds
 from scipy.special import log_ndtr
@@ -28,11 +30,10 @@ from llmrec.signed.beliefs import (
     posterior,
     prior_weights,
     standardised,
-    with_serial,
 )
 from llmrec.signed.factors import FLOOR, Factors, factorise
 from llmrec.signed.labels import Labels, Scale
-from llmrec.signed.serial import DAY, Serial, covariance, steps
+from llmrec.signed.serial import DAY, Serial, covariance, moments
 
 FACTORS, MANY_ITEMS = 16, 50_000  # factors; half as many from so many items on, whose covariances have to be held
 ROUNDS = 12  # 24 are no better on those validation users
@@ -41,9 +42,9 @@ LONGEST, QUERY = 40, 30  # labels of a support and a query of an episode, at mos
 MOST_LABELS, EPISODES = 2_000_000, 4000  # that are learned from, at most
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # share of the users whom the factors do not see, and the most of them
 NOISES = 1.15 ** np.arange(-1, 12)  # that the factors' own noise is multiplied by, to choose from
-SHARES, CORRELATIONS = (0.05, 0.1, 0.2, 0.3), (0.8, 0.9, 0.95, 0.98)  # of the noise that lasts, and from label to label
-HALF_LIVES = (DAY, DAY / 24, 7 * DAY, 60 * DAY)
-RUNS = 300  # of labels, from which these two are chosen
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the noise that labels following each other have in common
+CORRELATIONS, HALF_LIVES = (0.5, 0.8, 0.9, 0.95, 0.98), (600.0, DAY / 24, DAY, 7 * DAY, 60 * DAY)
+RUNS = 300  # of labels, from which these three are chosen
 SLOPES = (0.5, 2.0)  # ends of the slope of probabilities: few labels may be told apart without a fault
 FEWEST = 20  # users with two labels and more, below which nothing is learned
 FEW_LABELS = 20.0  # labels at which an item weighs half in what text says; chosen on the same validation users
@@ -111,7 +112,8 @@ def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: 
     others = list(_episodes(outside, rng))
     beliefs = replace(beliefs, noise=_noise(beliefs, others))
     beliefs = replace(beliefs, prior=_prior_mean(beliefs, _episodes(labels, rng)))
-    return _rounded(_with_serial_correlation(_calibrated(beliefs, others), outside))
+    beliefs = _with_serial_correlation(_calibrated(beliefs, others), outside)
+    return _rounded(beliefs if labels.time is None else replace(beliefs, until=float(labels.time.max())))
 
 
 def text_weights(values: np.ndarray, text: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -197,14 +199,21 @@ def _with_serial_correlation(beliefs: Beliefs, labels: Labels) -> Beliefs:
         total = 0.0
         for value, whole, time in zip(rest, alike, times, strict=True):
             n = len(value)
-            common = covariance(serial, steps(serial, time, n)) - serial.variance * np.eye(n)
+            common = covariance(serial, moments(serial, time, n)) - serial.variance * np.eye(n)
             lower = np.linalg.cholesky(whole + common)
-            total += np.log(np.diag(lower)).sum() + (np.linalg.solve(lower, value) ** 2).sum() / 2
+            total += np.log(np.diag(lower)).sum() + (solve_triangular(lower, value, lower=True) ** 2).sum() / 2
         return total
 
-    found = min((Serial(share * beliefs.noise, one) for share in SHARES for one in CORRELATIONS), key=loss)
-    found = min((replace(found, half_life=one) for one in HALF_LIVES), key=loss)
-    if loss(Serial()) - loss(found) <= 3:
+    def better(tried: Iterable[Serial]) -> tuple[float, Serial]:
+        return min(((loss(one), one) for one in tried), key=lambda pair: pair[0])
+
+    half_life = HALF_LIVES[0]
+    for _ in range(2):
+        grid = [Serial(share * beliefs.noise, one, half_life) for share in SHARES for one in CORRELATIONS]
+        _, found = better(grid)
+        best, found = better(replace(found, half_life=one) for one in HALF_LIVES)
+        half_life = found.half_life
+    if loss(Serial()) - best <= 3:
         return beliefs
     return replace(beliefs, noise=beliefs.noise - found.variance, serial=found)
 
@@ -227,7 +236,7 @@ def _prior_mean(beliefs: Beliefs, episodes: Iterable[tuple[Labels, Labels]]) -> 
         weights = posterior(beliefs, known, support.value) if len(support) else prior_weights(beliefs)
         middle, variance = standardised(beliefs, weights, asked)
         rest = (query.value - beliefs.centre) / beliefs.spread - middle
-        reach = with_serial(asked) @ weights.covariance[:, :d]  # what the prior mean, once the labels are seen, still adds
+        reach = asked.features @ weights.covariance[:d, :d]  # what the prior mean, once the labels are seen, still adds
         at = inputs(beliefs, known)
         normal += np.kron(np.outer(at, at), (reach / variance[:, None]).T @ reach)
         right += np.kron(at, reach.T @ (rest / variance))

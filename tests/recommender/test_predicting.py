@@ -90,21 +90,36 @@ def test_what_is_observed_counts_in_the_next_prediction(with_ratings, world):
     assert after.expected[0] < before.expected[0] and after.labels[0] >= before.labels[0]
 
 
-def test_the_last_labels_tell_more_of_what_is_said_soon_than_of_what_is_said_late(with_ratings, world):
-    """Three low ratings of items that the user likes: right after them ratings are expected to be lower than a year later."""
-    rec = copy.copy(with_ratings)
-    signed = rec.state.signed
+@pytest.fixture()
+def moody(with_ratings) -> Recommender:
+    """Half of the noise is what labels that follow each other have in common."""
+    rec, signed = copy.copy(with_ratings), with_ratings.state.signed
     serial = Serial(0.5 * signed.noise, 0.9)
     rec._state = replace(rec.state, signed=replace(signed, noise=signed.noise - serial.variance, serial=serial))
+    return rec
+
+
+def test_labels_of_now_tell_more_than_labels_of_long_ago(moody, world):
+    """Three low ratings of items that the user likes, before and after the newest rating of `fit`."""
     liked = [item for item in world.ids if likes("new0", item)]
     low = history("new0", liked[:3], rating=[1.0] * 3)
-    soon = rec.predict(histories=low, items=liked[3:])
-    rec.observe(history("u001", liked[:1], rating=[5.0]).assign(timestamp=1.8e9 + 365 * DAY))
-    late = rec.predict(histories=low, items=liked[3:])
-    assert (soon.expected < late.expected).all()
+    now, until = moody.predict(histories=low, items=liked[3:]), moody.state.signed.until
+    ago = moody.predict(histories=low.assign(timestamp=until - 365 * DAY), items=liked[3:])
+    assert low.timestamp.min() > until and (now.expected < ago.expected).all()
 
 
-def test_avoid_disliked_multiplies_the_odds_by_the_probability_of_a_like(with_ratings, world):
+def test_who_else_is_asked_for_and_what_was_saved_change_no_prediction(moody, world, tmp_path):
+    low = history("new0", world.ids[:3], rating=[1.0] * 3)
+    later = history("new1", world.ids[:1], rating=[5.0]).assign(timestamp=1.8e9 + 365 * DAY)
+    alone = moody.predict(histories=low)
+    both = moody.predict(histories=pd.concat([low, later]))
+    pd.testing.assert_frame_equal(both[both.user_id == "new0"].reset_index(drop=True), alone)
+    moody.save_pretrained(tmp_path / "shop")
+    pd.testing.assert_frame_equal(Recommender.from_pretrained(tmp_path / "shop").predict(histories=low), alone)
+
+
+def test_avoid_disliked_multiplies_the_odds_by_the_probability_of_a_like(moody, world):
+    with_ratings = moody
     plain = with_ratings.recommend(["u002", "u003"], k=6)
     found = with_ratings.recommend(["u002", "u003"], k=6, avoid_disliked=True)
     assert not found.item_id.equals(plain.item_id)

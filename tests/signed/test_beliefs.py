@@ -52,8 +52,8 @@ def test_the_prediction_is_the_exact_posterior_of_one_large_gaussian(beliefs, wo
     wanted = mean[asked] + gain @ (value - mean[known])
     variance = joint[asked, asked] - gain @ joint[known, asked]
 
-    time = None if later is None else np.full(len(SUPPORT), 7.0)
-    weights = posterior(beliefs, described(beliefs, SUPPORT), value, time, None if later is None else 7.0 + later)
+    time = None if later is None else 7.0 + 1e-6 * np.arange(len(SUPPORT))
+    weights = posterior(beliefs, described(beliefs, SUPPORT), value, time, None if later is None else 7.00001 + later)
     found = predict(beliefs, weights, described(beliefs, QUERY))
     np.testing.assert_allclose(found.expected, wanted, atol=1e-6)
     np.testing.assert_allclose(found.deviation, np.sqrt(np.diag(variance)), atol=1e-6)
@@ -83,6 +83,8 @@ def moody(world, rng, lasts=0.9):
 def test_what_neighbouring_labels_have_in_common_is_learned_and_carried_on(world):
     labels, items, values = moody(world, np.random.default_rng(3))
     found = learn(labels, world.scale, world.text)
+    same = learn(labels, world.scale, world.text)
+    assert (same.serial, same.noise, same.until) == (found.serial, found.noise, labels.time.max())
     assert found.serial.correlation >= 0.8 and found.noise + found.serial.variance == pytest.approx(
         learn(replace(labels, time=None), world.scale, world.text).noise
     )
@@ -94,6 +96,29 @@ def test_what_neighbouring_labels_have_in_common_is_learned_and_carried_on(world
             errors[name].append((predict(found, weights, asked).expected[0] - value[30]) ** 2)
     soon, late, unread = (np.mean(errors[name]) for name in ("soon", "late", "unread"))
     assert soon < 0.9 * late and soon < 0.9 * unread
+
+
+def test_a_mood_that_ends_over_night_has_a_short_half_life(world):
+    """Eight labels a minute apart, then a night; the mood of the next day is another."""
+    rng = np.random.default_rng(4)
+    order = rng.permuted(np.tile(np.arange(70), (400, 1)), axis=1)[:, :40]
+    mood = np.repeat(rng.normal(size=(400, 5)), 8, axis=1)
+    value = np.take_along_axis(np.tile(world.whole, (2, 1)), order, 1) + 0.7 * mood
+    time = np.repeat(DAY * np.arange(5), 8) + np.tile(60.0 * np.arange(8), 5)
+    labels = Labels(np.repeat(np.arange(400), 40), order.ravel(), value.ravel(), np.tile(time, 400))
+    found = learn(labels, world.scale, world.text)
+    assert found.serial.correlation > 0.9 and found.serial.half_life <= DAY / 4
+
+
+def test_how_recent_labels_are_is_counted_back_from_the_newest_that_was_learned_from(beliefs, world):
+    beliefs = replace(beliefs, serial=Serial(0.3, 0.9), until=10 * DAY)
+    items, value, time = described(beliefs, SUPPORT), world.whole[0, SUPPORT], DAY * np.arange(10)
+
+    def shift(later: float, now: float | None = None) -> float:
+        return float(posterior(beliefs, items, value, time + later, now).mean[-1])
+
+    assert shift(0.0) == shift(0.0, 10 * DAY) != shift(0.0, 9 * DAY)
+    assert shift(30 * DAY) == shift(30 * DAY, 39 * DAY) == pytest.approx(shift(0.0, 9 * DAY))
 
 
 def test_labels_without_serial_correlation_get_none(world):
@@ -181,16 +206,15 @@ def test_likes_and_dislikes_are_enough(world):
 
 def test_the_same_labels_and_seed_give_the_same_beliefs_and_parts_give_them_back(beliefs, world):
     again = learn(world.labels, world.scale, world.text)
-    beliefs = replace(beliefs, serial=Serial(0.1, 0.9))
-    again = replace(again, serial=beliefs.serial)
+    beliefs, again = (replace(one, serial=Serial(0.1, 0.9), until=5.0) for one in (beliefs, again))
     loaded = from_parts(*to_parts(beliefs))
     for other in (again, loaded):
         for name in ("mean", "features", "variance", "marks", "prior", "text"):
             np.testing.assert_array_equal(getattr(other, name), getattr(beliefs, name))
         assert (other.threshold, other.slope, other.scale) == (beliefs.threshold, beliefs.slope, beliefs.scale)
-        assert other.serial == beliefs.serial
+    assert (loaded.serial, loaded.until) == (beliefs.serial, beliefs.until)
     arrays, rest = to_parts(beliefs)
-    del rest["serial"]  # as earlier versions saved it
+    del rest["serial"], rest["until"]  # as earlier versions saved them
     assert from_parts(arrays, rest).serial == Serial()
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from llmrec.progress import Stages
 from llmrec.signed.labels import Labels
-from studies.signed import row_study
-from studies.signed.rows import FIRST, LAST, Parts, each_with_earlier, in_time
+from studies.ratings.melu import Episode
+from studies.signed import controls, row_study
+from studies.signed.protocol import pooled_auc
+from studies.signed.rows import FIRST, HISTORY, LAST, TRAIN, Parts, each_with_earlier, in_time
 from studies.signed.study import OURS, SWAPPED, ZERO
 
 USERS, FILMS, EACH = 60, 90, 50
@@ -66,12 +68,13 @@ def test_training_rows_show_themselves_and_the_last_films_before(made):
 
 def test_supports_of_parts_hold_no_row_that_is_asked(made):
     ordered = in_time(*made).labels
-    third = np.arange(len(ordered)) % 3
+    third = np.arange(len(ordered)) % EACH // 17
     parts = Parts(*(ordered.take(third == part) for part in range(3)))
     for known in ([parts.train], [parts.train, parts.validation]):
         for one in parts.episodes(parts.test, known):
             size = sum(int((part.user == one.user).sum()) for part in known)
             assert len(one.item) == size and not np.intersect1d(one.item, one.asked).size
+            assert (np.diff(one.time) >= 0).all() and one.time[-1] <= one.now
 
 
 def test_examples_have_earlier_ratings_as_support(made):
@@ -81,6 +84,25 @@ def test_examples_have_earlier_ratings_as_support(made):
     assert all(not np.intersect1d(one.item, one.asked).size for one in found)
 
 
+def test_a_control_does_not_learn_from_the_label_that_it_foretells(made):
+    """Its example has the film's mean and count without the label."""
+    labels = made[0]
+    one = each_with_earlier(in_time(*made).labels)[7]
+    film = one.asked.item()
+    fewer = controls.effects(labels.take((labels.user != one.user) | (labels.item != film)), FILMS)
+    mean, count = controls._counts(controls.effects(labels, FILMS), one, among=True)[0, -2:]
+    assert count == pytest.approx(np.log1p(fewer.count[film]))
+    assert mean == pytest.approx(fewer.mean[film], abs=1e-3)  # but for the level of all, which holds the label
+
+
+def test_rows_of_a_user_are_drawn_together():
+    """Two users: either both are drawn, or one twice, so the AUC has three values at most."""
+    rng, none = np.random.default_rng(0), np.zeros(0)
+    asked = [Episode(row % 2, none, none, np.array([row]), np.array([5.0 if row % 3 else 1.0])) for row in range(30)]
+    found = pooled_auc({"a": [rng.random(1) for _ in asked]}, asked, 200, 0)["a"]
+    assert found.n == 2 and len(np.unique(found.draws.round(9))) == 3
+
+
 @pytest.mark.slow
 def test_the_report_finds_the_planted_taste(made):
     rows = in_time(*made)
@@ -88,5 +110,19 @@ def test_the_report_finds_the_planted_taste(made):
     found, _ = row_study.rella(rows, told, (900,), (0, 1), "test", Stages(verbose=False))
     cell = {row.method: row.value for row in found if (row.metric, row.versus) == ("auc", "")}
     assert cell[OURS] > 0.9 > cell[ZERO] + 0.2 and cell[SWAPPED] < cell[OURS] - 0.3
-    assert {row.metric for row in found} == {"auc", "user auc", "log loss"}
+    assert {row.metric for row in found} == {"auc", "user auc", "user log loss"}
     assert row_study.aims(found, row_study.RELLA)["primary"] == {"setting": "8,192 rows", "metric": "auc"}
+
+
+@pytest.mark.slow
+def test_parts_are_asked_with_training_rows_and_with_validation_rows_as_well(made):
+    ordered = in_time(*made).labels
+    third = np.arange(len(ordered)) % EACH // 17
+    parts = Parts(*(ordered.take(third == part) for part in range(3)))
+    told = np.random.default_rng(1).normal(size=(FILMS, 4))
+    found, _ = row_study.collm(parts, told, "test", Stages(verbose=False))
+    cell = {(row.setting, row.method): row.value for row in found if (row.metric, row.versus) == ("auc", "")}
+    assert cell[HISTORY, OURS] >= cell[TRAIN, OURS] - 0.02 > cell[TRAIN, ZERO] + 0.2
+    assert row_study.aims(found, row_study.COLLM)["primary"] == {"setting": TRAIN, "metric": "auc"}
+    looked, _ = row_study.collm(parts, told, "validation", Stages(verbose=False))
+    assert {row.setting for row in looked} == {TRAIN} and {row.n for row in looked if row.metric == "auc"} == {USERS // 2}

@@ -27,9 +27,10 @@ LAST = 30
 
 @dataclass(frozen=True)
 class Effects:
-    """mean: (N,), shrunk mean of each film. base: (N,), its level without who rated it. rest: labels less base and offset of
-    their user. count: (N,)."""
+    """level: mean of all labels. mean: (N,), shrunk mean of each film. base: (N,), its level without who rated it. rest: labels
+    less base and offset of their user. count: (N,)."""
 
+    level: float
     mean: np.ndarray
     base: np.ndarray
     rest: Labels
@@ -45,7 +46,9 @@ def effects(labels: Labels, n_films: int, rounds: int = 8) -> Effects:
     for _ in range(rounds):
         effect = np.bincount(labels.item, above - offset[user], n_films) / (count + FILMS)
         offset = np.bincount(user, above - effect[labels.item]) / (by_user + USERS)
-    return Effects(mean, level + effect, Labels(user, labels.item, above - effect[labels.item] - offset[user]), count)
+    return Effects(
+        float(level), mean, level + effect, Labels(user, labels.item, above - effect[labels.item] - offset[user]), count
+    )
 
 
 def item_mean(found: Effects) -> Score:
@@ -58,14 +61,15 @@ def user_and_item_mean(found: Effects) -> Score:
     return lambda one: found.mean[one.asked] + _offset(one.value - found.mean[one.item])
 
 
-def counts_regression(found: Effects, examples: Sequence[Episode]) -> Score:
+def counts_regression(found: Effects, learned_from: Sequence[Episode]) -> Score:
     """Logistic regression on nine counts: liked share and mean residual over the last 30 labels at three decays, length of the
-    history, mean and count of the film; learned from `examples`."""
-    if not examples:
+    history, mean and count of the film. What it is learned from is among the labels of `found`, and left out of the film's mean
+    and count there."""
+    if not learned_from:
         return item_mean(found)
-    x = np.concatenate([_counts(found, one) for one in examples])
+    x = np.concatenate([_counts(found, one, among=True) for one in learned_from])
     shift, spread = x.mean(0), np.maximum(x.std(0), 1e-9)
-    weights = logistic((x - shift) / spread, np.concatenate([one.answer >= LIKED for one in examples]))
+    weights = logistic((x - shift) / spread, np.concatenate([one.answer >= LIKED for one in learned_from]))
     return lambda one: weights[0] + (_counts(found, one) - shift) / spread @ weights[1:]
 
 
@@ -81,14 +85,19 @@ def examples(labels: Labels, size: int, seed: int = 0) -> list[Episode]:
     return found
 
 
-def _counts(found: Effects, one: Episode) -> np.ndarray:
+def _counts(found: Effects, one: Episode, among: bool = False) -> np.ndarray:
     item, value = one.item[-LAST:], one.value[-LAST:]
     user = []
     for decay in DECAYS:
         weight = decay ** np.arange(len(item))[::-1]
         whole = max(weight.sum(), 1e-9)
         user += [weight @ (value >= LIKED) / whole, weight @ (value - found.mean[item]) / whole]
-    film = np.column_stack([found.mean[one.asked], np.log1p(found.count[one.asked])])
+    mean, count = found.mean[one.asked], found.count[one.asked]
+    if among:  # the film without this label
+        count = count - 1
+        above = (mean - found.level) * (count + 1 + FILMS) - (one.answer - found.level)
+        mean = found.level + above / (count + FILMS)
+    film = np.column_stack([mean, np.log1p(count)])
     return np.column_stack([np.tile([*user, np.log1p(len(one.item))], (len(film), 1)), film])
 
 

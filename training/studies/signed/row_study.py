@@ -1,6 +1,6 @@
 """The studies of rows: all methods after training on some rows, and the rows of the report.
 
-Axis convention: `S` seeds, `Q` rows that are asked.
+Axis convention: `T` users that are asked.
 """
 
 from __future__ import annotations
@@ -15,24 +15,27 @@ from llmrec.metrics.ranking import auc
 from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from llmrec.signed.labels import Labels
-from llmrec.signed.learning import learn
 from studies.ratings.melu import Episode
 from studies.signed.protocol import LIKED, log_loss, pooled_auc
 from studies.signed.rows import HISTORY, PRIMARY, PUBLISHED, SCALE, TRAIN, WANTED, Parts, Rows, each_with_earlier
-from studies.signed.study import DRAWS, OURS, SWAPPED, ZERO, Method, methods, ours, probabilities
+from studies.signed.study import DRAWS, OURS, SWAPPED, ZERO, Method, methods, probabilities
 
 RELLA, COLLM = "rella", "collm"
-UNORDERED = "llmrec, times unread"
+UNTIMED = "llmrec, times unread"
 CHOOSING = 10_000  # validation rows that constants are chosen on
 Likely = Mapping[str, Sequence[np.ndarray]]
 Measure = Callable[[np.ndarray, np.ndarray], float]
 
 
-def fitted(shown: Labels, told: np.ndarray, examples: Sequence[Episode], stages: Stages) -> list[Method]:
-    """All methods on the ratings shown, and ours without their times. told: (N, d), descriptions of the films."""
-    unordered = ours(learn(replace(shown, time=None), SCALE, told))
-    whole = methods(shown, SCALE, {OURS: told}, examples, stages, False)
-    return [*whole, Method(UNORDERED, "control", {"": unordered}, True)]
+def fitted(shown: Labels, told: np.ndarray, learned_from: Sequence[Episode], stages: Stages) -> list[Method]:
+    """All methods on the ratings shown, and ours without the times of a support. told: (N, d), descriptions of the films."""
+    whole = methods(shown, SCALE, {OURS: told}, learned_from, stages, False)
+    (mine,) = [one.candidates[""] for one in whole if one.name == OURS]
+
+    def untimed(asked: Sequence[Episode]) -> list[np.ndarray]:
+        return mine([replace(one, time=None) for one in asked])
+
+    return [*whole, Method(UNTIMED, "control", {"": untimed}, True)]
 
 
 def rella(
@@ -58,15 +61,19 @@ def rella(
 
 
 def collm(parts: Parts, told: np.ndarray, part: str, stages: Stages) -> tuple[list[Result], dict]:
-    """The same for CoLLM's parts; validation rows are asked with the training rows as support alone."""
+    """The same for CoLLM's parts. Validation asks half of the validation users, with the training rows as support; constants
+    are then chosen on the others."""
     each = fitted(parts.train, told, each_with_earlier(parts.train), stages)
     valid = parts.episodes(parts.validation, [parts.train])
-    asked = {TRAIN: valid}
     if part == "test":
         asked = {
             TRAIN: parts.episodes(parts.test, [parts.train]),
             HISTORY: parts.episodes(parts.test, [parts.train, parts.validation]),
         }
+    else:
+        half = set(np.random.default_rng(0).permutation(np.unique(parts.validation.user))[::2].tolist())
+        asked = {TRAIN: [one for one in valid if one.user in half]}
+        valid = [one for one in valid if one.user not in half]
     found, chosen = [], {}
     for setting, some in asked.items():
         with stages(setting, f"{len(some):,} rows"):
@@ -83,12 +90,12 @@ def _answers(each: Sequence[Method], valid: Sequence[Episode], asked: Sequence[E
 
 
 def _rows(name: str, setting: str, likely: Sequence[Likely], asked: Sequence[Episode], seeds: Sequence[int]) -> list[Result]:
-    """Of three metrics: AUC over all rows, its mean over users who have both labels, and log loss over all rows; means over
-    seeds, intervals over users."""
+    """AUC over all rows, and means over users of their AUC, where they have both labels, and of their log loss. Means over
+    seeds; intervals over users, for these seeds."""
     tables = {
         "auc": _mean([pooled_auc(one, asked, DRAWS, 0) for one in likely]),
         "user auc": resampled(_by_user(likely, asked, _auc), np.random.default_rng(0), DRAWS),
-        "log loss": resampled(_by_user(likely, asked, _loss), np.random.default_rng(0), DRAWS),
+        "user log loss": resampled(_by_user(likely, asked, _loss), np.random.default_rng(0), DRAWS),
     }
     seed = seeds[0] if len(seeds) == 1 else None
     found = []
@@ -115,20 +122,16 @@ def _mean(each: Sequence[Mapping[str, Resampled]]) -> dict[str, Resampled]:
 
 
 def _by_user(likely: Sequence[Likely], asked: Sequence[Episode], measure: Measure) -> dict[str, np.ndarray]:
-    """Method -> float64 (S, T), of all rows of a user together; NaN where there is none."""
+    """Method -> float64 (T,), of all rows of each user together, means over seeds; NaN where there is none."""
     _, of = np.unique([one.user for one in asked], return_inverse=True)
     order = np.argsort(of, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(of[order])) + 1)
     liked = [np.concatenate([asked[row].answer for row in rows]) >= LIKED for rows in groups]
-    return {
-        name: np.array(
-            [
-                [measure(np.concatenate([one[name][row] for row in rows]), y) for rows, y in zip(groups, liked, strict=True)]
-                for one in likely
-            ]
-        )
-        for name in likely[0]
-    }
+
+    def each(values: Sequence[np.ndarray]) -> list[float]:
+        return [measure(np.concatenate([values[row] for row in rows]), y) for rows, y in zip(groups, liked, strict=True)]
+
+    return {name: np.mean([each(one[name]) for one in likely], 0) for name in likely[0]}
 
 
 def _auc(scores: np.ndarray, liked: np.ndarray) -> float:

@@ -2,9 +2,10 @@
 
 ReLLa (Lin et al., WWW 2024): ratings sorted by time, user and film; the first 5 of a user are history only; the others are
 rows, of which the first 80% in time may be trained on, the next 10% are validation and the last 10% test. What was rated before
-a row is its history. Trained on are `n` rows drawn at random, each with the last 30 films of its history *and their ratings*,
-which is what the prompts of the paper hold: 8,192 rows show about 203,000 ratings. A test row's support is its whole history,
-which holds ratings that are later than the rows trained on, and earlier test rows.
+a row is its history, also what has the time of the row itself and a smaller number: a third of the test rows have such.
+Trained on are `n` rows drawn at random, each with the last 30 films of its history *and their ratings*, which is what the
+prompts of the paper hold: 8,192 rows show about 203,000 ratings. A test row's support is its whole history, which holds ratings
+that are later than the rows trained on, and earlier test rows.
 
 CoLLM (Zhang et al., TKDE 2025): a table that is cut by time. A test row's support are the user's rows of the training part, or
 of the training and the validation part: never another test row, although the histories in the table hold those.
@@ -31,7 +32,6 @@ from studies.ratings.melu import Episode
 from studies.signed.protocol import LIKED
 
 FIRST, LAST = 5, 30  # ratings of a user that are history only; films of a history that a training row shows
-SIZES = (256, 1024, 8192, 65_536)
 PRIMARY = ("8,192 rows", "auc")  # declared before any test row was read
 COLLM = "collm-ml1m.parquet"
 COLLM_SOURCE = "data/ml-1m of github.com/zyang1580/CoLLM, its three parts as one table; ratings by GroupLens, MovieLens 1M"
@@ -62,7 +62,7 @@ class Rows:
         return _episode(self.labels.take(slice(int(self.start[user]), row)), self.labels.take(slice(row, row + 1)))
 
     def shown(self, rows: np.ndarray) -> Labels:
-        """The ratings that training rows show: their own, and of the last films before them; each once."""
+        """The ratings that training rows show, without repetition: their own, and those of the last films before them."""
         first = np.maximum(self.start[self.labels.user[rows]], rows - LAST)
         seen = np.zeros(len(self.labels) + 1, np.int64)
         np.add.at(seen, first, 1)

@@ -73,14 +73,14 @@ def methods(
     train: Labels,
     scale: Scale,
     told: Mapping[str, np.ndarray],
-    examples: Sequence[Episode],
+    learned_from: Sequence[Episode],
     stages: Stages,
     ablations: bool = True,
 ) -> list[Method]:
     """All methods, fitted on the users trained on.
 
-    told: descriptions (N, d) of the films; the first are those of ours, others are variants by name. examples: what the
-        regression on counts is learned from.
+    told: descriptions (N, d) of the films; the first are those of ours, others are variants by name. learned_from:
+        by the regression on counts.
     """
     text, *_ = told.values()
     n = len(text)
@@ -93,7 +93,7 @@ def methods(
     with stages("controls"):
         knn = {f"{shrink:g}": controls.item_likeness(found, n, shrink) for shrink in LIKENESS}
         films = {f"{k}": controls.alternating_least_squares(found, n, k, strength) for k, strength in FACTORISED}
-        counts = controls.counts_regression(found, examples)
+        counts = controls.counts_regression(found, learned_from)
     result = [
         Method("item mean", "control", {"": _each(controls.item_mean(found))}),
         Method("user mean and item mean", "control", {"": _each(controls.user_and_item_mean(found))}),
@@ -163,6 +163,9 @@ def probabilities(
     """The candidate that is best on validation users, and its probabilities for each shuffle of the users asked."""
     liked = np.concatenate([one.answer for one in validation]) >= LIKED
     best, name, scores = -np.inf, "", []
+    if method.fitted and len(method.candidates) == 1:  # nothing is chosen
+        ((name, answer),) = method.candidates.items()
+        return name, [answer(some) for some in asked]
     for candidate, answer in method.candidates.items():
         values = answer(validation)
         worth = 0.0
@@ -195,11 +198,10 @@ def measure(
     users, rows, chosen = getattr(world, part), [], {}
     for cold in (False, True) if warm else (True,):
         here = world.without_cold if cold else world
-        for order in (COLD,) if cold else ORDERS:
-            train = here.train if order == ORDERS[1] else replace(here.train, time=None)
-            whole = methods(train, here.scale, told, (), stages, ablations and not cold)
-            for size in SIZES:
-                fitted = _at_size(whole, here, size)  # only the regression on counts depends on the size
+        whole = methods(here.train, here.scale, told, (), stages, ablations and not cold)
+        for size in SIZES:
+            fitted = _at_size(whole, here, size)  # only the regression on counts depends on the size
+            for order in (COLD,) if cold else ORDERS:
                 some = seeds if order != ORDERS[1] else seeds[:1]
                 setting = f"{order}, {size}"
                 if cold:
