@@ -1,9 +1,8 @@
 """Settings chosen from the data: facts in, one setting out, each with what it rests on.
 
-The rules were written on Amazon beauty, MovieLens-1M and the Complete Journey, on validation users; figures of test users
-stand beside that of `user_encoder` too. They replace recipes, settings that were tuned on validation for each of these data
-sets and chosen by its name; commit 42d4fb1 is the last that has them. `training/LOG.md` has the figures that the rules reach
-together.
+The rules were written on Amazon beauty, MovieLens-1M and the Complete Journey, on validation users. They replace recipes,
+settings that were tuned on validation for each of these data sets and chosen by its name; commit 42d4fb1 is the last that has
+them. `training/LOG.md` has the figures that the rules reach together.
 """
 
 from __future__ import annotations
@@ -161,23 +160,11 @@ def blend_settings(left_out: int) -> BlendSettings:
     return BlendSettings(hidden=16, max_steps=1200, learning_rate=1e-2)
 
 
-def user_encoder(facts: Facts) -> str:
-    """Which transformer reads histories, where time does not matter: the pretrained one in shops of many users with short
-    histories, else the small one.
-
-    Beauty, NDCG@10 on test: three blocks of MiniLM .0734, of the same shape from random weights .0743, small .0722 (.0022
-    [.0011, .0032] below the random ones). MovieLens: MiniLM is below the small one at 5 known films (-.0076 [-.0125, -.0025])
-    and above it at 20 (+.0088 [.0034, .0139]). The Complete Journey: the small one was ahead, by base alone.
-    """
-    return "pretrained" if facts.users >= MANY_USERS and facts.baskets < SHORT_HISTORY else "small"
-
-
 def resolve(settings: Settings, found: Facts) -> Settings:
     """The same settings with a value, chosen from the facts, for everything that is None."""
     train = settings.train
     slots = max_slots(found) if train.max_slots is None else train.max_slots
     steps = max_steps(found, train.epochs, train.batch_size) if train.max_steps is None else train.max_steps
-    encoder = user_encoder(found) if settings.user_encoder is None else settings.user_encoder
     chosen = replace(
         train,
         max_slots=slots,
@@ -186,7 +173,7 @@ def resolve(settings: Settings, found: Facts) -> Settings:
         known=known(found, slots) if train.known is None else train.known,
         dropout=dropout(found) if train.dropout is None else train.dropout,
         ema_decay=max(0.0, 1 - 1.6 / steps) if train.ema_decay is None else train.ema_decay,
-        learning_rate=LEARNING_RATES[encoder] if train.learning_rate is None else train.learning_rate,
+        learning_rate=LEARNING_RATES[settings.user_encoder] if train.learning_rate is None else train.learning_rate,
     )
     features = blend_features(found, settings.cold_items) if settings.blend_features is None else settings.blend_features
     last = leave_last_out(found, settings.cold_items) if settings.leave_last_out is None else settings.leave_last_out
@@ -197,7 +184,7 @@ def resolve(settings: Settings, found: Facts) -> Settings:
         max_steps=sized.max_steps if given.max_steps is None else given.max_steps,
         learning_rate=sized.learning_rate if given.learning_rate is None else given.learning_rate,
     )
-    return replace(settings, user_encoder=encoder, train=chosen, leave_last_out=last, blend=blend, blend_features=features)
+    return replace(settings, train=chosen, leave_last_out=last, blend=blend, blend_features=features)
 
 
 def _ahead(baskets: float) -> int:

@@ -39,7 +39,6 @@ LARGE_SHOP = replace(SMALL_SHOP, users=100_000, histories=100_000, longer=90_000
 # Where None is a value, such as all blocks.
 NEVER_CHOSEN = {"index.probes", "layers", "index.device", "index.lists", "signed.liked_from"}
 GIVEN: dict[str, Any] = {
-    "user_encoder": "pretrained",
     "blend_features": ("age",),
     "leave_last_out": 5,
     "blend.hidden": 3,
@@ -164,12 +163,7 @@ def test_steps_grow_with_the_users_and_the_average_with_the_steps():
     assert resolve(Settings(train=TrainSettings(max_steps=1)), SMALL_SHOP).train.ema_decay == 0.0
 
 
-def test_the_pretrained_transformer_is_chosen_for_many_users_with_short_histories_where_it_is_asked_for():
-    best = Settings.best()
-    assert resolve(best, LARGE_SHOP).user_encoder == "pretrained"
-    assert resolve(best, replace(LARGE_SHOP, users=9_999)).user_encoder == "small"
-    assert resolve(best, replace(LARGE_SHOP, baskets=20)).user_encoder == "small"
-    assert resolve(Settings(), LARGE_SHOP).user_encoder == "small"
+def test_each_transformer_has_a_learning_rate_of_its_own():
     for encoder, rate in LEARNING_RATES.items():
         assert resolve(Settings(user_encoder=encoder), SMALL_SHOP).train.learning_rate == rate
     assert len(set(LEARNING_RATES.values())) == 2

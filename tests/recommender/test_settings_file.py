@@ -154,13 +154,13 @@ def test_numbers_are_read_where_yaml_leaves_them_as_text(read):
 
 
 def test_null_is_read_exactly_where_none_is_the_default_or_a_value(read):
-    """`layers` may be None, which means all blocks, and so may `user_encoder`, as in `Settings.best()`."""
+    """`layers` may be None, which means all blocks."""
     for name, default in leaves(asdict(Settings())).items():
         *sections, last = name.strip(".").split(".")
         text = "".join(f"{'  ' * depth}{key}:\n" for depth, key in enumerate(sections)) + f"{'  ' * len(sections)}{last}: null"
         if default is None:
             assert read(text) == Settings()
-        elif last in ("layers", "user_encoder"):
+        elif last == "layers":
             assert read(text) == replace(Settings(), **{last: None})
         else:
             with pytest.raises(DataError, match=rf"for {name.strip('.')}.*, got None"):
