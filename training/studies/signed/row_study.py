@@ -18,7 +18,7 @@ from llmrec.signed.labels import Labels
 from studies.ratings.melu import Episode
 from studies.signed.protocol import LIKED, log_loss, pooled_auc
 from studies.signed.rows import HISTORY, PRIMARY, PUBLISHED, SCALE, TRAIN, WANTED, Parts, Rows, each_with_earlier
-from studies.signed.study import DRAWS, OURS, SWAPPED, ZERO, Method, methods, probabilities
+from studies.signed.study import DRAWS, OURS, Method, methods, probabilities, results
 
 RELLA, COLLM = "rella", "collm"
 UNTIMED = "llmrec, times unread"
@@ -97,18 +97,8 @@ def _rows(name: str, setting: str, likely: Sequence[Likely], asked: Sequence[Epi
         "user auc": resampled(_by_user(likely, asked, _auc), np.random.default_rng(0), DRAWS),
         "user log loss": resampled(_by_user(likely, asked, _loss), np.random.default_rng(0), DRAWS),
     }
-    seed = seeds[0] if len(seeds) == 1 else None
-    found = []
-    for metric, means in tables.items():
-        pairs = [(OURS, other) for other in means if other != OURS] + [(SWAPPED, ZERO)]
-        for method, mean, versus in [
-            *((method, mean, "") for method, mean in means.items()),
-            *((method, means[method].minus(means[other]), other) for method, other in pairs),
-        ]:
-            at = mean.interval()
-            role = "ours" if method == OURS else "control"
-            found.append(Result(name, method, role, setting, metric, at.value, at.low, at.high, versus, at.n, seed, None))
-    return found
+    role = {method: "ours" if method == OURS else "control" for method in likely[0]}
+    return results(name, setting, tables, role, seeds[0] if len(seeds) == 1 else None)
 
 
 def _mean(each: Sequence[Mapping[str, Resampled]]) -> dict[str, Resampled]:

@@ -242,23 +242,32 @@ def _rows(
         for metric in METRICS:
             stacked = {name: np.stack([one[metric] for one in values]) for name, values in each.items()}
             tables[metric] = resampled(stacked, np.random.default_rng(0), DRAWS)
+    return results(NAME, setting, tables, role, None)
+
+
+def results(
+    name: str, setting: str, tables: Mapping[str, Mapping[str, Resampled]], role: Mapping[str, str], seed: int | None
+) -> list[Result]:
+    """Rows of one setting of a study: means, ours less each other method, and swapped supports less zero steps.
+
+    tables: metric -> method -> mean. role: of each method.
+    """
     found = []
     for metric, means in tables.items():
-        for name, mean in means.items():
-            found.append(_row(name, role[name], setting, metric, mean, ""))
-        for mine in (OURS, SWAPPED):
-            others = [name for name in means if name != mine] if mine == OURS else [ZERO]
-            found += [_row(mine, role[mine], setting, metric, means[mine].minus(means[name]), name) for name in others]
+        pairs = [*((OURS, other) for other in means if other != OURS), (SWAPPED, ZERO)]
+        for method, mean, versus in [
+            *((method, mean, "") for method, mean in means.items()),
+            *((mine, means[mine].minus(means[other]), other) for mine, other in pairs),
+        ]:
+            at = mean.interval()
+            found.append(
+                Result(name, method, role[method], setting, metric, at.value, at.low, at.high, versus, at.n, seed, None)
+            )
     return found
 
 
 def _loss(likely: np.ndarray, one: Episode) -> float:
     return float(log_loss(likely, one.answer >= LIKED).mean())
-
-
-def _row(name: str, role: str, setting: str, metric: str, mean: Resampled, versus: str) -> Result:
-    found = mean.interval()
-    return Result(NAME, name, role, setting, metric, found.value, found.low, found.high, versus, found.n, None, None)
 
 
 def aims(rows: Sequence[Result]) -> dict:
