@@ -21,10 +21,10 @@ import click
 
 from benchmarks.runs import seed_numbers
 from llmrec.errors import LlmrecError
-from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
-from signed_study import text_vectors
+from studies.reporting import print_tables, save_report
 from studies.signed import row_study, rows
+from studies.signed.texts import text_vectors
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -48,12 +48,9 @@ def main(
             seeds = (0,)  # nothing is drawn
             parts, whole = rows.collm(data)
             found, chosen = row_study.collm(parts, text_vectors(whole, stages), part, stages)
-        for metric in dict.fromkeys(row.metric for row in found):
-            click.echo(f"{metric}\n{table(found, protocol, metric, versus='', higher_is_better=metric != 'user log loss')}\n")
-        if output is not None:
-            extra = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "chosen on validation rows": chosen}
-            write_report(output, found, row_study.aims(found, protocol) | extra)
-            click.echo(f"written: {output}")
+        print_tables(found, protocol, dict.fromkeys(row.metric for row in found), ("user log loss",))
+        extra = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "chosen on validation rows": chosen}
+        save_report(output, found, row_study.aims(found, protocol) | extra)
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{time.perf_counter() - began:.0f} s in all", err=True)

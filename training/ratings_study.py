@@ -31,12 +31,12 @@ import torch
 
 from benchmarks.runs import seed_numbers
 from llmrec.errors import LlmrecError
-from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from llmrec.store import cache_folder
 from studies.ratings import melu
 from studies.ratings import study as ratings
 from studies.ratings.films import descriptions, recollections
+from studies.reporting import print_tables, save_report
 
 DRAWS_SEED = 0  # of the bootstrap: the same values give the same intervals
 
@@ -85,18 +85,16 @@ def main(
         methods = ratings.raters(world, texts, remembered, stages)
         found = ratings.rows(methods, ratings.measure(methods, world, seeds), np.random.default_rng(DRAWS_SEED))
         click.echo(f"{melu.NAME}, {part} states; primary cell: {melu.PRIMARY[1]} in {melu.PRIMARY[0]}\n")
-        for metric in (melu.DECODED, melu.RAW, "rmse"):
-            click.echo(f"{metric}\n{table(found, melu.NAME, metric, versus='', higher_is_better=False)}\n")
-        if output is not None:
-            machine: dict[str, object] = {
-                "part": part,
-                "seeds": list(seeds),
-                "threads": torch.get_num_threads(),
-                "cpus": os.cpu_count(),
-            }
-            machine |= {"text": not no_text, "language_model": language_model and language_model.name}
-            write_report(output, found, ratings.extra(found) | machine)
-            click.echo(f"written: {output}")
+        errors = melu.DECODED, melu.RAW, "rmse"
+        print_tables(found, melu.NAME, errors, errors)
+        machine: dict[str, object] = {
+            "part": part,
+            "seeds": list(seeds),
+            "threads": torch.get_num_threads(),
+            "cpus": os.cpu_count(),
+        }
+        machine |= {"text": not no_text, "language_model": language_model and language_model.name}
+        save_report(output, found, ratings.extra(found) | machine)
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{time.perf_counter() - began:.0f} s in all", err=True)

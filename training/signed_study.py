@@ -19,36 +19,15 @@ from pathlib import Path
 
 import click
 import numpy as np
-import pyarrow as pa
 
 from benchmarks.runs import seed_numbers
-from llmrec.data.dataset import Dataset
 from llmrec.errors import LlmrecError
-from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
-from llmrec.store import cache_folder
+from studies.reporting import print_tables, save_report
 from studies.signed import protocol, study
+from studies.signed.texts import language_states, text_vectors
 
 DESCRIBED = "signed-films"  # the report's name where films are described by more than their texts
-SENTENCE = Path(__file__).parent / "studies" / "signed" / "film.jinja"  # about a film, that a language model goes on with
-
-
-def text_vectors(whole: Dataset, stages: Stages) -> np.ndarray:
-    """Centred vectors of the films' texts by the packaged encoder, as `fit` makes them."""
-    from llmrec.encoder.backbone import load_text  # here, for tests do without transformers
-    from llmrec.encoder.items import catalogue_vectors
-    from llmrec.encoder.weights import Weights
-
-    with stages("item texts"):
-        return catalogue_vectors(load_text(Weights.packaged()), whole.catalogue, "item", cache_folder())[0]
-
-
-def language_states(folder: Path, films: pa.Table, stages: Stages) -> np.ndarray:
-    """Of a language model at the end of a sentence about each film."""
-    from llmrec.language.knowledge import item_states  # here, for the same reason
-
-    with stages("language model", str(folder)):
-        return item_states(folder, films, SENTENCE)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,15 +67,11 @@ def main(
         name = DESCRIBED if attributes else protocol.NAME
         rows = [replace(row, benchmark=name) for row in rows]
         click.echo(f"{name}, {part} users; primary cell: {protocol.PRIMARY[1]} in {protocol.PRIMARY[0]}\n")
-        for metric in dict.fromkeys(row.metric for row in rows):  # of cold films there is no NDCG
-            better = metric != "log loss"
-            click.echo(f"{metric}\n{table(rows, name, metric, versus='', higher_is_better=better)}\n")
-        if output is not None:
-            extra: dict[str, object] = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "attributes": attributes}
-            extra["language_model"] = language_model and language_model.name
-            extra["chosen on validation users"] = chosen
-            write_report(output, rows, study.aims(rows) | {"benchmark": name} | extra)
-            click.echo(f"written: {output}")
+        print_tables(rows, name, dict.fromkeys(row.metric for row in rows), ("log loss",))  # of cold films there is no NDCG
+        extra: dict[str, object] = {"part": part, "seeds": list(seeds), "cpus": os.cpu_count(), "attributes": attributes}
+        extra["language_model"] = language_model and language_model.name
+        extra["chosen on validation users"] = chosen
+        save_report(output, rows, study.aims(rows) | {"benchmark": name} | extra)
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{time.perf_counter() - began:.0f} s in all", err=True)

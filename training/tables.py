@@ -201,7 +201,7 @@ def _missed(aim: dict, metric: str) -> str:
 
 
 def _published(found: dict[str, dict[str, float]]) -> str:
-    """What others published in the same settings, on all rows of the test part."""
+    """What others published of the same protocol."""
     said = [
         f"{setting}: " + ", ".join(f"{name} {value:.4f}" for name, value in each.items()) for setting, each in found.items()
     ]

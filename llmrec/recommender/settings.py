@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmrec.data.numbers import check_number, check_whole
@@ -219,16 +219,12 @@ def check_ranges(settings: Settings) -> None:
         if not isinstance(flag, bool):
             raise DataError(f"{name} is {flag!r}; expected True or False")
     for name, ranker in (("counts_ranker", settings.counts_ranker), ("blend", settings.blend)):
-        if name == "blend":  # what is left open may be anything
-            ranker = replace(
-                ranker,
-                hidden=1 if ranker.hidden is None else ranker.hidden,
-                max_steps=0 if ranker.max_steps is None else ranker.max_steps,
-                learning_rate=1.0 if ranker.learning_rate is None else ranker.learning_rate,
-            )
-        check_whole(f"Settings.{name}.hidden", ranker.hidden, 1)
-        check_whole(f"Settings.{name}.max_steps", ranker.max_steps, 0)
-        check_number(f"Settings.{name}.learning_rate", ranker.learning_rate, 0, above=True)
+        given = vars(ranker)  # of the blend, what is None is chosen from the data
+        for count, least in (("hidden", 1), ("max_steps", 0)):
+            if given[count] is not None or name != "blend":
+                check_whole(f"Settings.{name}.{count}", given[count], least)
+        if given["learning_rate"] is not None or name != "blend":
+            check_number(f"Settings.{name}.learning_rate", given["learning_rate"], 0, above=True)
         check_whole(f"Settings.{name}.batch_size", ranker.batch_size, 1)
         check_number(f"Settings.{name}.weight_decay", ranker.weight_decay, 0)
     check_whole("Sources.text_k", settings.sources.text_k, 0)

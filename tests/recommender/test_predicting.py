@@ -119,11 +119,10 @@ def test_who_else_is_asked_for_and_what_was_saved_change_no_prediction(moody, wo
 
 
 def test_avoid_disliked_multiplies_the_odds_by_the_probability_of_a_like(moody, world):
-    with_ratings = moody
-    plain = with_ratings.recommend(["u002", "u003"], k=6)
-    found = with_ratings.recommend(["u002", "u003"], k=6, avoid_disliked=True)
+    plain = moody.recommend(["u002", "u003"], k=6)
+    found = moody.recommend(["u002", "u003"], k=6, avoid_disliked=True)
     assert not found.item_id.equals(plain.item_id)
-    likely = with_ratings.predict(["u002", "u003"]).set_index(["user_id", "item_id"]).probability
+    likely = moody.predict(["u002", "u003"]).set_index(["user_id", "item_id"]).probability
     both = found.merge(plain, on=["user_id", "item_id"]).query("source_x != 'rest of the catalogue'")
     both = both.query("source_y != 'rest of the catalogue'")
     assert len(both)

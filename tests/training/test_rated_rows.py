@@ -9,7 +9,7 @@ from llmrec.progress import Stages
 from llmrec.signed.labels import Labels
 from studies.ratings.melu import Episode
 from studies.signed import controls, row_study
-from studies.signed.protocol import pooled_auc
+from studies.signed.protocol import pooled_auc, swapped
 from studies.signed.rows import FIRST, HISTORY, LAST, TRAIN, Parts, each_with_earlier, in_time
 from studies.signed.study import OURS, SWAPPED, ZERO
 
@@ -90,9 +90,19 @@ def test_a_control_does_not_learn_from_the_label_that_it_foretells(made):
     one = each_with_earlier(in_time(*made).labels)[7]
     film = one.asked.item()
     fewer = controls.effects(labels.take((labels.user != one.user) | (labels.item != film)), FILMS)
-    mean, count = controls._counts(controls.effects(labels, FILMS), one, among=True)[0, -2:]
+    mean, count = controls.nine_counts(controls.effects(labels, FILMS), one, among=True)[0, -2:]
     assert count == pytest.approx(np.log1p(fewer.count[film]))
     assert mean == pytest.approx(fewer.mean[film], abs=1e-3)  # but for the level of all, which holds the label
+
+
+def test_a_swapped_support_is_the_next_users_last_one(made):
+    rows = in_time(*made)
+    asked = [rows.episode(row) for row in np.sort(rows.test)]
+    users, last = list(dict.fromkeys(one.user for one in asked)), {one.user: one for one in asked}
+    for one, other in zip(asked, swapped(asked), strict=True):
+        wanted = last[users[(users.index(one.user) + 1) % len(users)]]
+        assert other.user == one.user and other.asked is one.asked and other.now == wanted.now
+        assert other.item.tolist() == [film for film in wanted.item.tolist() if film != one.asked.item()]
 
 
 def test_rows_of_a_user_are_drawn_together():

@@ -67,10 +67,10 @@ def counts_regression(found: Effects, learned_from: Sequence[Episode]) -> Score:
     and count there."""
     if not learned_from:
         return item_mean(found)
-    x = np.concatenate([_counts(found, one, among=True) for one in learned_from])
+    x = np.concatenate([nine_counts(found, one, among=True) for one in learned_from])
     shift, spread = x.mean(0), np.maximum(x.std(0), 1e-9)
     weights = logistic((x - shift) / spread, np.concatenate([one.answer >= LIKED for one in learned_from]))
-    return lambda one: weights[0] + (_counts(found, one) - shift) / spread @ weights[1:]
+    return lambda one: weights[0] + (nine_counts(found, one) - shift) / spread @ weights[1:]
 
 
 def examples(labels: Labels, size: int, seed: int = 0) -> list[Episode]:
@@ -85,7 +85,9 @@ def examples(labels: Labels, size: int, seed: int = 0) -> list[Episode]:
     return found
 
 
-def _counts(found: Effects, one: Episode, among: bool = False) -> np.ndarray:
+def nine_counts(found: Effects, one: Episode, among: bool = False) -> np.ndarray:
+    """float64 (Q, 9), of each film asked for. among: its label is among those of `found`, and taken out of the film's mean and
+    count."""
     item, value = one.item[-LAST:], one.value[-LAST:]
     user = []
     for decay in DECAYS:
@@ -93,7 +95,7 @@ def _counts(found: Effects, one: Episode, among: bool = False) -> np.ndarray:
         whole = max(weight.sum(), 1e-9)
         user += [weight @ (value >= LIKED) / whole, weight @ (value - found.mean[item]) / whole]
     mean, count = found.mean[one.asked], found.count[one.asked]
-    if among:  # the film without this label
+    if among:
         count = count - 1
         above = (mean - found.level) * (count + 1 + FILMS) - (one.answer - found.level)
         mean = found.level + above / (count + FILMS)

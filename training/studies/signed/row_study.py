@@ -21,21 +21,28 @@ from studies.signed.rows import HISTORY, PRIMARY, PUBLISHED, SCALE, TRAIN, WANTE
 from studies.signed.study import DRAWS, OURS, Method, methods, probabilities, results
 
 RELLA, COLLM = "rella", "collm"
-UNTIMED = "llmrec, times unread"
+UNTIMED, AT_ONCE = "llmrec, times unread", "llmrec, the row's time unread"
 CHOOSING = 10_000  # validation rows that constants are chosen on
 Likely = Mapping[str, Sequence[np.ndarray]]
 Measure = Callable[[np.ndarray, np.ndarray], float]
 
 
 def fitted(shown: Labels, told: np.ndarray, learned_from: Sequence[Episode], stages: Stages) -> list[Method]:
-    """All methods on the ratings shown, and ours without the times of a support. told: (N, d), descriptions of the films."""
+    """All methods on the ratings shown, and two variants of ours: without the times of a support, and without the time of the
+    row, as `Recommender.predict` counts time: from the newest rating shown, or the user's own newest one if that is later.
+
+    told: (N, d), descriptions of the films.
+    """
     whole = methods(shown, SCALE, {OURS: told}, learned_from, stages, False)
     (mine,) = [one.candidates[""] for one in whole if one.name == OURS]
 
     def untimed(asked: Sequence[Episode]) -> list[np.ndarray]:
         return mine([replace(one, time=None) for one in asked])
 
-    return [*whole, Method(UNTIMED, "control", {"": untimed}, True)]
+    def at_once(asked: Sequence[Episode]) -> list[np.ndarray]:
+        return mine([replace(one, now=None) for one in asked])
+
+    return [*whole, *(Method(name, "control", {"": one}, True) for name, one in ((UNTIMED, untimed), (AT_ONCE, at_once)))]
 
 
 def rella(

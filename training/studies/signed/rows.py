@@ -10,7 +10,8 @@ that are later than the rows trained on, and earlier test rows.
 CoLLM (Zhang et al., TKDE 2025): a table that is cut by time. A test row's support are the user's rows of the training part, or
 of the training and the validation part: never another test row, although the histories in the table hold those.
 
-A rating of 4 or 5 is a like; where the table has likes alone, they stand as 4 and 3.
+Ours reads the time of the row that is asked; a variant does not. A rating of 4 or 5 is a like; where the table has likes alone,
+they stand as 4 and 3.
 
 Axis convention: `E` ratings, `N` films.
 """
