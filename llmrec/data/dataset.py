@@ -100,6 +100,11 @@ class Dataset:
         return len(self.item)
 
     @cached_property
+    def latest(self) -> float:
+        """Time of the newest event, seconds; minus infinity without events."""
+        return float(self.time.max(initial=-np.inf))
+
+    @cached_property
     def sample_weight(self) -> np.ndarray | None:
         """float32 (E,), at least 0: the weight of every event as a target of a loss, in base training and in the supports of
         the inner loop, and in counts over training users, see `models.counts`; None where all weigh 1. A missing weight counts

@@ -36,6 +36,11 @@ class KnownUsers:
         """The lowest layer. Users that were fitted keep their places in it; it may lack events that were added since."""
         return self.layers[0]
 
+    @property
+    def latest(self) -> float:
+        """Time of the newest event, seconds; minus infinity without events. A layer is searched once."""
+        return max(layer.latest for layer in self.layers)
+
     @cached_property
     def dataset(self) -> Dataset:
         """All users with all their events: those that were fitted, then the others in the order they were added. Made when it

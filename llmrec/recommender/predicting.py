@@ -51,8 +51,8 @@ class Predicting:
         It needs a recommender that was fitted on signed events: such with a `rating`, or of event types that
         `Settings(signed=SignedFeedback(positive=..., negative=...))` names. A new user's labels adapt the prediction in closed
         form, in a millisecond; who has none gets what is expected of anybody. Of several labels for one item the last counts.
-        Recent labels weigh more; how recent they are is counted back from the newest label in `fit`, or from the user's own
-        newest one if that is later.
+        Recent labels weigh more. How recent they are is counted back from the newest event that is known, so tell `observe` of
+        all events, or from the user's own newest one if that is later.
         An item without labels is told by its text and by the columns that were fitted as `item_attributes`.
 
         users: a list of known ids. items: ids of the catalogue; None for all that are offered. histories, columns: a table of
@@ -113,12 +113,12 @@ def learn_signed(dataset: Dataset, text: np.ndarray, settings: Settings, seed: i
 
 def predictions(state: State, beliefs: Beliefs, known: Dataset, asked: Ids, items: np.ndarray, level: float) -> pa.Table:
     """Rows of `Recommender.predict`. known: histories of some of those asked for. items: int64 (n,)."""
-    new = new_descriptions(state, beliefs)
+    new, now = new_descriptions(state, beliefs), what_time(state, beliefs)
     about, place = described(beliefs, items, new), known.users.find(asked.values)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("probability", "expected", "low", "high", "labels")}
     for user in place.tolist():
         events = slice(0, 0) if user < 0 else slice(int(known.start[user]), int(known.start[user + 1]))
-        weights, n = adapted(beliefs, known, events, new)
+        weights, n = adapted(beliefs, known, events, new, now)
         found = predict(beliefs, weights, about)
         low, high = found.interval(level)
         rows = found.probability, found.expected, low, high, np.full(len(items), n)
@@ -134,22 +134,28 @@ def predictions(state: State, beliefs: Beliefs, known: Dataset, asked: Ids, item
     )
 
 
-def adapted(beliefs: Beliefs, known: Dataset, events: slice, new: np.ndarray) -> tuple[Weights, int]:
-    """Weights of a user after some of the events of a dataset, and how many labels are among them. new: see `described`."""
+def what_time(state: State, beliefs: Beliefs) -> float:
+    """Seconds: that of the newest event that is known. Other users of a request do not count."""
+    return max(beliefs.until, state.known.latest)
+
+
+def adapted(beliefs: Beliefs, known: Dataset, events: slice, new: np.ndarray, now: float) -> tuple[Weights, int]:
+    """Weights of a user after some of the events of a dataset, and how many labels are among them. new: see `described`. now:
+    seconds, what time it is."""
     rows, value = signed_rows(known, beliefs.scale, events)
     items = described(beliefs, known.item[rows].astype(np.int64), new)
-    return posterior(beliefs, items, value, known.time[rows]), len(rows)
+    return posterior(beliefs, items, value, known.time[rows], now), len(rows)
 
 
 def log_likes(state: State, tasks: Tasks, found: Candidates) -> np.ndarray:
     """float32 (C,): the log of the probability that each candidate is liked. Added to a score, it multiplies the odds that the
     item is taken next by the probability that it is then liked, so that it needs no weight of its own."""
     beliefs = beliefs_of(state, "avoid_disliked")
-    new = new_descriptions(state, beliefs)
+    new, now = new_descriptions(state, beliefs), what_time(state, beliefs)
     added = np.zeros(len(found.item), np.float32)
     for task in range(len(tasks)):
         here = slice(int(found.start[task]), int(found.start[task + 1]))
-        weights, _ = adapted(beliefs, tasks.dataset, tasks.support(task), new)
+        weights, _ = adapted(beliefs, tasks.dataset, tasks.support(task), new, now)
         likely = predict(beliefs, weights, described(beliefs, found.item[here].astype(np.int64), new)).probability
         added[here] = np.log(np.maximum(likely, LEAST))
     return added

@@ -129,14 +129,12 @@ def posterior(
 ) -> Weights:
     """Weights of a user after labels `value` (S,) of items; the prior's where S = 0.
 
-    time: (S,), seconds, ascending; None where it is not known. now: when the next label is foretold for; None for the time of
-    the last one, or of the newest label that was learned from if that is later.
+    time: (S,), seconds, ascending; None where it is not known. now: what time it is; None for that of the newest label that was
+    learned from. It is never before the last of these labels.
     """
     if not len(value):
         return prior_weights(beliefs)
-    if time is not None and now is None:
-        now = max(float(time[-1]), beliefs.until)
-    at = moments(beliefs.serial, time, len(value), now)
+    at = moments(beliefs.serial, time, len(value), beliefs.until if now is None else now)
     x, near = items.features, with_next(beliefs.serial, at)
     start = inputs(beliefs, items) @ beliefs.prior
     rest = (np.asarray(value, np.float64) - beliefs.centre) / beliefs.spread - items.mean - x @ start

@@ -62,6 +62,7 @@ def test_layers_hold_what_one_merge_of_everything_holds(more):
         known, whole = added(known, events), merge(whole, events)
     assert len(known.layers) > 1
     same(known.dataset, whole)
+    assert known.latest == whole.latest == whole.time.max()
     for users in ([3, 40, 3, 7], [999], [], list(range(44, -1, -1))):
         found, place = known.of(Ids(users)), whole.users.find(users)
         assert known.knows(Ids(users)).tolist() == (place >= 0).tolist()

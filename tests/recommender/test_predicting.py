@@ -104,8 +104,11 @@ def test_labels_of_now_tell_more_than_labels_of_long_ago(moody, world):
     liked = [item for item in world.ids if likes("new0", item)]
     low = history("new0", liked[:3], rating=[1.0] * 3)
     now, until = moody.predict(histories=low, items=liked[3:]), moody.state.signed.until
-    ago = moody.predict(histories=low.assign(timestamp=until - 365 * DAY), items=liked[3:])
+    ago = moody.predict(histories=low.assign(timestamp=low.timestamp - 1.8e9 + until - 365 * DAY), items=liked[3:])
     assert low.timestamp.min() > until and (now.expected < ago.expected).all()
+    moody.observe(history("u001", liked[:1], rating=[5.0]).assign(timestamp=1.8e9 + 365 * DAY))
+    later = moody.predict(histories=low, items=liked[3:])
+    np.testing.assert_allclose(later.expected, ago.expected, atol=1e-9)
 
 
 def test_who_else_is_asked_for_and_what_was_saved_change_no_prediction(moody, world, tmp_path):

@@ -110,7 +110,7 @@ def test_a_mood_that_ends_over_night_has_a_short_half_life(world):
     assert found.serial.correlation > 0.9 and found.serial.half_life <= DAY / 4
 
 
-def test_how_recent_labels_are_is_counted_back_from_the_newest_that_was_learned_from(beliefs, world):
+def test_how_recent_labels_are_is_counted_back_from_now_or_from_the_newest_that_was_learned_from(beliefs, world):
     beliefs = replace(beliefs, serial=Serial(0.3, 0.9), until=10 * DAY)
     items, value, time = described(beliefs, SUPPORT), world.whole[0, SUPPORT], DAY * np.arange(10)
 

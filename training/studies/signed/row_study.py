@@ -29,7 +29,8 @@ Measure = Callable[[np.ndarray, np.ndarray], float]
 
 def fitted(shown: Labels, told: np.ndarray, learned_from: Sequence[Episode], stages: Stages) -> list[Method]:
     """All methods on the ratings shown, and two variants of ours: without the times of a support, and without the time of the
-    row, as `Recommender.predict` counts time: from the newest rating shown, or the user's own newest one if that is later.
+    row, which is then that of the newest rating shown, or of the user's own newest one if that is later. So counts
+    `Recommender.predict` in a shop that observes nobody since `fit`; where all events are observed, it knows the row's time.
 
     told: (N, d), descriptions of the films.
     """
