@@ -98,16 +98,21 @@ def features_for_blend(tasks: Tasks, found: Candidates, counts: ItemStatistics) 
 
     The first is 0 for purchased items, and where `ItemStatistics.text_knn` is empty, the second where no attribute is known.
 
-    text_knn(i) = log(1 + 100 sum_j carry(j, i) (held(j) + sum_h held(h) cooccurrence(h, j))), where held(h) decays by .8 a
-    basket back: as the control `attribute kNN` of the benchmarks does with similarities of its own.
+    text_knn(i) = log(1 + 100 s(i)), see `text_similarity`.
     """
     value = np.zeros(len(found.item))
     if counts.text_knn.nnz:
-        held = support_counts(tasks, DECAY)
-        value = cells(product(held + product(held, counts.cooccurrence), counts.text_knn), found.task, found.item)
+        value = cells(text_similarity(tasks, counts), found.task, found.item)
     groups = counts.groups
     lift = np.zeros(len(found.item)) if groups is None else groups.lift_at(tasks, found, groups.lift)
     return np.stack([np.log1p(value / LEAST_TEXT_KNN), lift], 1).astype(np.float32)
+
+
+def text_similarity(tasks: Tasks, counts: ItemStatistics) -> sparse.csr_array:
+    """csr (T, N), of cold items: s(i) = sum_j carry(j, i) (held(j) + sum_h held(h) cooccurrence(h, j)), where held(h) decays by
+    .8 a basket back: as the control `attribute kNN` of the benchmarks does with similarities of its own."""
+    held = support_counts(tasks, DECAY)
+    return product(held + product(held, counts.cooccurrence), counts.text_knn)
 
 
 def _pair_of(held: Purchases, owner: np.ndarray, found: Candidates) -> tuple[np.ndarray, np.ndarray]:

@@ -24,6 +24,7 @@ DECAY = 0.8  # weight of a basket of the history against the one after it
 SHRINK = 1.0  # buyers that are added to those of an item
 FURTHEST = 500.0  # half-lives from the end of training that are told apart
 RECENT = 100  # cold items with the most recent sales that are candidates of everybody
+ALIKE = 100  # cold items with the most similar texts that are candidates
 NO_SALES = 0.3  # in the log of recent sales
 
 INPUTS = (  # 0 for every item that is not cold
@@ -166,9 +167,13 @@ def bought_by_the_same(known: FirstBuyers, popularity: np.ndarray, tasks: Tasks,
     owner, item, value = similarity(known, popularity, tasks)
     n = len(known.cold)
     key, place = np.unique(owner * n + item, return_inverse=True)
-    total = np.bincount(place, value, len(key))
-    task, item = np.divmod(key, n)
-    order = np.lexsort((item, -total, task))
+    return best_of(*np.divmod(key, n), np.bincount(place, value, len(key)), k)
+
+
+def best_of(task: np.ndarray, item: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tasks and items, int64 each: the k items of the largest value of each task, the lower item among equals. value: float64
+    (P,), of P different pairs of task and item."""
+    order = np.lexsort((item, -value, task))
     task, item = task[order], item[order]
     rank = np.arange(len(task)) - np.searchsorted(task, task)
     return task[rank < k], item[rank < k]

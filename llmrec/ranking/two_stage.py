@@ -12,10 +12,11 @@ from scipy import sparse
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import Read, Reading
-from llmrec.index.candidates import POPULAR, TOGETHER, Candidates, Sources, by_popularity, candidates
+from llmrec.index.candidates import POPULAR, TEXT, TOGETHER, Candidates, Sources, by_popularity, candidates
 from llmrec.index.faiss_index import Index
 from llmrec.models.counts import support_counts
-from llmrec.ranking.first_buyers import ColdWeights, bought_by_the_same, nobody_yet, with_events, without_users
+from llmrec.ranking.features import text_similarity
+from llmrec.ranking.first_buyers import ALIKE, ColdWeights, best_of, bought_by_the_same, nobody_yet, with_events, without_users
 from llmrec.ranking.ranker import Ranker, Ranking
 from llmrec.ranking.rankers import (
     BlendRanker,
@@ -105,20 +106,23 @@ def retrieve(
     query, counts, support = search_queries(vectors), retrieval.counts, support_counts(tasks)
     dislikes = not sources.repeats and tasks.counted is not tasks
     seen = support_counts(tasks, every=True) if dislikes else None  # not offered again either
-    more = _of_first_buyers(counts, tasks, sources)
+    more = _cold_items(counts, tasks, sources)
     return candidates(
         query, retrieval.index, support, counts.cooccurrence, retrieval.popular, sources, allowed, seen, more, barred
     )
 
 
-def _of_first_buyers(counts: ItemStatistics, tasks: Tasks, sources: Sources) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Cold items with first buyers or recent sales, as candidates: source, tasks, items."""
+def _cold_items(counts: ItemStatistics, tasks: Tasks, sources: Sources) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Cold items with first buyers, recent sales or similar texts, as candidates: source, tasks, items."""
     buyers, found = counts.buyers, []
     if buyers is not None and sources.knn_k:
         found.append((TOGETHER, *bought_by_the_same(buyers, counts.popularity, tasks, sources.knn_k)))
     if buyers is not None and sources.popular_k:
         best = buyers.most_recent[: sources.popular_k]
         found.append((POPULAR, np.repeat(np.arange(len(tasks)), len(best)), np.tile(best, len(tasks))))
+    if buyers is not None and sources.text_k and counts.text_knn.nnz:
+        alike = text_similarity(tasks, counts).tocoo()
+        found.append((TEXT, *best_of(alike.row, alike.col, alike.data, min(sources.text_k, ALIKE))))
     return found
 
 

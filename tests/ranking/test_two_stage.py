@@ -12,9 +12,10 @@ from llmrec.index.candidates import Candidates, Sources
 from llmrec.index.faiss_index import build
 from llmrec.models.counts import support_counts
 from llmrec.ranking.features import FEATURES, FOR_BLEND, features, features_for_blend
+from llmrec.ranking.first_buyers import nobody_yet
 from llmrec.ranking.ranker import RankerSettings, fit_ranker, rank
 from llmrec.ranking.rankers import CountsRanker, blend_inputs
-from llmrec.ranking.statistics import fit_statistics, read_texts, with_vectors
+from llmrec.ranking.statistics import DECAY, fit_statistics, read_texts, with_vectors
 from llmrec.ranking.two_stage import Retrieval, concatenate_rankings, ranking, retrieve
 
 
@@ -84,6 +85,28 @@ def test_retrieved_by_text_are_the_nearest_to_the_vector_and_one(random_shop, ta
         assert found.of(t).tolist() == sorted(best.tolist())
     allowed = np.arange(10) < 4
     assert set(retrieve(retrieval, tasks, vectors, retrieval.sources, allowed).item) <= {0, 1, 2, 3}
+
+
+def test_cold_items_are_retrieved_by_the_texts_of_warm_ones_unless_that_source_is_off(random_shop, tasks):
+    """Beside a dense product. The index finds the first item alone."""
+    rng, cold = np.random.default_rng(0), np.arange(10) >= 5
+    counts = fit_statistics(random_shop, np.arange(20), 2, read_texts(random_shop), rng)
+    carry = np.where(cold, rng.random((10, 10)), 0).astype(np.float32)
+    counts = replace(counts, text_knn=sparse.csr_array(carry), buyers=nobody_yet(cold, 0.0))
+    matrix, vectors = np.zeros((10, 5), np.float32), np.zeros((len(tasks), 4), np.float32)
+    matrix[:, 4] = np.arange(10, 0, -1)
+    held = support_counts(tasks, DECAY).toarray()
+    value = (held + held @ counts.cooccurrence.toarray()) @ carry
+    for k, of_texts in ((2, 2), (0, 0)):
+        retrieval = Retrieval(build(matrix), counts, Sources(k, 0, 0, repeats=False))
+        found, bare = (
+            retrieve(replace(retrieval, counts=here), tasks, vectors, retrieval.sources, None)
+            for here in (counts, replace(counts, buyers=None))
+        )
+        for t, seen in enumerate(support_counts(tasks).toarray() > 0):
+            best = set(np.argsort(-value[t], kind="stable")[:of_texts].tolist()) - set(np.flatnonzero(seen).tolist())
+            assert set(found.of(t).tolist()) == set(bare.of(t).tolist()) | best
+        assert (set(found.item.tolist()) > set(bare.item.tolist())) == (k > 0)
 
 
 def test_the_blend_sees_both_scores_and_the_features_that_are_named_in_their_order(random_shop, tasks):
