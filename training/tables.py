@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers", "path", "explanations")
 ERRORS = ("mae", "rmse")  # metrics of which less is better
 RESULTS = ROOT / "training" / "results"
+SETTINGS = ("default", "best", "cold_items")  # folders of RESULTS with reports of `Recommender`
 RECIPES = "Methods called llmrec are of the recipe of 2026-11-22, see above. "
 
 
@@ -45,8 +46,8 @@ def demo(report: Path) -> str:
 
 
 def benchmark(report: Path) -> str:
-    """The lines for a benchmark: the table of its primary metric, in which the default and `Settings.best()` stand where they
-    were measured, and its primary cell in words."""
+    """The lines for a benchmark: the table of its primary metric, in which `Recommender` with the settings of SETTINGS stands
+    where it was measured, and its primary cell in words."""
     extra, rows = json.loads(report.read_text(encoding="utf-8")), read_rows(report)
     name, metric = extra["benchmark"], extra["primary"]["metric"]
     sign = -1 if metric in ERRORS else 1
@@ -71,8 +72,8 @@ def benchmark(report: Path) -> str:
 
 
 def _by_settings(report: Path) -> list[Result]:
-    """What `Recommender(settings).fit` came to on the benchmark of a report, by default and by `Settings.best()`."""
-    there = [RESULTS / folder / report.name for folder in ("default", "best")]
+    """What `Recommender(settings).fit` came to on the benchmark of a report."""
+    there = [RESULTS / folder / report.name for folder in SETTINGS]
     found = [row for one in there if one != report and one.exists() for row in read_rows(one)]
     return [row for row in found if row.method.startswith("Recommender, ") and not row.versus]
 
