@@ -171,8 +171,8 @@ def bought_by_the_same(known: FirstBuyers, popularity: np.ndarray, tasks: Tasks,
 
 
 def best_of(task: np.ndarray, item: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tasks and items, int64 each: the k items of the largest value of each task, the lower item among equals. value: float64
-    (P,), of P different pairs of task and item."""
+    """Tasks and items, int each: the k items of the largest value of each task, the lower item among equals. All are (P,), of P
+    different pairs of task and item."""
     order = np.lexsort((item, -value, task))
     task, item = task[order], item[order]
     rank = np.arange(len(task)) - np.searchsorted(task, task)
