@@ -30,8 +30,8 @@ ROWS = 1024  # items whose neighbours are counted at a time
 class Sources:
     """How many candidates each source brings at most; 0 turns it off.
 
-    text_k: items nearest to the user vector; where weights of first buyers were learned, also the cold items with the most similar
-        texts, at most 100.
+    text_k: items nearest to the user vector; where weights of first buyers were learned, also the cold items with the most
+        similar texts, at most 100.
     knn_k: items bought by those who bought what is in the support.
     popular_k: items with the highest popularity.
     repeats: True brings every item of the support; False asks for new items only, so no source brings an item of the support.
