@@ -48,6 +48,7 @@ def build(
     event_weights: Mapping[str, float] | None = None,
     context: Sequence[str] = (),
     item_attributes: Sequence[str] = (),
+    negative: Sequence[str] = (),
 ) -> tuple[Dataset, CleaningReport]:
     """A Dataset from a table of events and, if there is one, a table of items.
 
@@ -62,6 +63,8 @@ def build(
     context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday", which
         the timestamp gives in UTC where no column has that name.
     item_attributes: columns of the items that the model reads beside their text, such as brand, category and price.
+    negative: event types that say that a user does not like the item, as in `SignedFeedback`. An event of such a type counts 0
+        unless `event_weights` names the type.
 
     Without `items` the catalogue is made of the events' own title, text, category and price: the most frequent, and the
     median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
@@ -115,7 +118,7 @@ def build(
         encoding, codes, told_of_context = fit_context(table, context)
         notes += told_of_context
     dataset = replace(_assemble(table, item, catalogue, None, None, seed, codes), context=encoding)
-    dataset = replace(dataset, event_weights=_worth(dataset, event_weights or {}))
+    dataset = replace(dataset, event_weights=_worth(dataset, event_weights or {}, negative))
     if item_attributes:
         dataset, told_of_items = with_item_attributes(dataset, item_attributes)
         notes += told_of_items
@@ -203,9 +206,9 @@ def _cleaned(items: pa.Table, cleaning: Cleaning) -> tuple[Catalogue, tuple[Step
     return Catalogue(Ids(table.column("item_id").to_pylist()), table), steps
 
 
-def _worth(dataset: Dataset, event_weights: Mapping[str, float]) -> EventWeights:
-    """What events count, with the mean weight of the table as the unit. Raises DataError for a type that is not there, for a
-    factor that is no number from 0 on, and where nothing counts."""
+def _worth(dataset: Dataset, event_weights: Mapping[str, float], negative: Sequence[str]) -> EventWeights:
+    """What events count, with the mean weight of the table as the unit; negative types that are not named count 0. Raises
+    DataError for a type that is not there, for a factor that is no number from 0 on, and where nothing counts."""
     known = dataset.event_types
     if missing := sorted(set(event_weights) - set(known)):
         there = f"event_type holds {', '.join(map(repr, known))}" if known else "events have no column event_type"
@@ -214,7 +217,8 @@ def _worth(dataset: Dataset, event_weights: Mapping[str, float]) -> EventWeights
         number: object = factor  # a table of settings may hold anything
         if not (isinstance(number, (int, float)) and 0 <= number < np.inf):
             raise DataError(f"event_weights[{name!r}]: expected a number from 0 on, got {factor!r}; 1 is what others count")
-    types = tuple(float(event_weights.get(name, 1)) for name in known) if event_weights else ()
+    factors = {**{name: 0.0 for name in known if name in negative}, **event_weights}
+    types = tuple(float(factors.get(name, 1)) for name in known) if factors else ()
     weight = dataset.attributes.get("weight")
     given = weight[~np.isnan(weight)] if weight is not None else np.ones(1)
     worth = EventWeights(types, float(given.mean()) if given.any() else 1.0)

@@ -126,9 +126,10 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
         columns, item_columns: the tables' names -> the library's, where the known aliases do not cover them.
         event_weights: event type -> how much such an event counts as a target, such as `{"view": 0.1, "cart": 0.5}`;
-            1 for types not named. It applies in training and in the counts over training users: popularity, co-occurrence,
-            repurchases, EASE and Markov. As history every event is read all the same. 0, or a column `weight` of 0 or below, is
-            for dislikes: such an event never speaks for its item, which `filter_viewed` leaves out for that user.
+            1 for types not named, 0 for those that `Settings(signed=...)` calls negative. It applies in training and in the
+            counts over training users: popularity, co-occurrence, repurchases, EASE and Markov. As history every event is read
+            all the same. 0, or a column `weight` of 0 or below, is for dislikes: such an event never speaks for its item, which
+            `filter_viewed` leaves out for that user.
         minutes: shorten training so that it takes about so many minutes here, after a few steps have been timed; the line
             `estimate` says what was shortened. Preparing, counting and ranking come on top. None for all of the training.
         users: a table of `user_id` and attributes, such as age band, country or segment: text, flags and few whole numbers are
@@ -175,7 +176,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         else:
             with stages("clean") as say:
                 read = columns, item_columns, cleaning, self.seed, event_weights, context, item_attributes
-                dataset, report = build(data, items, *read)
+                dataset, report = build(data, items, *read, negative=self.settings.signed.negative)
                 say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
             for note in report.notes:
                 stages.say(note)

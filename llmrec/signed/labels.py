@@ -38,7 +38,8 @@ class SignedFeedback:
     """Which events are signed: those with a rating, and those of the event types that are named.
 
     positive, negative: event types that say that a user likes an item, such as ("like", "purchase"), or does not, such as
-        ("dislike", "return", "skip"). An event that has a rating is read by its rating, whatever its type.
+        ("dislike", "return", "skip"). An event that has a rating is read by its rating, whatever its type. Negative types count
+        0 in training and in counts, unless `event_weights` names them; a `Dataset` has weights of its own, see `build`.
     liked_from: the least rating that is a like; None for those above the mean of all ratings in `fit`.
     """
 

@@ -21,6 +21,7 @@ from llmrec.encoder.slots import slots
 from llmrec.encoder.users import PromptReading
 from llmrec.errors import DataError
 from llmrec.ranking.features import FEATURES, features
+from llmrec.ranking.first_buyers import INPUTS, ColdWeights, nobody_yet, with_events
 from llmrec.ranking.ranker import RankerSettings, fit_ranker
 from llmrec.ranking.rankers import (
     BlendRanker,
@@ -85,6 +86,23 @@ class TestBlend(RankerContract):
     @pytest.fixture
     def ranker(self, blend_ranker):
         return blend_ranker
+
+
+class TestBlendWithFirstBuyers(RankerContract):
+    """Items 6 to 9 are cold, and all events were observed."""
+
+    @pytest.fixture
+    def ranker(self, blend_ranker, random_shop):
+        nobody = nobody_yet(np.arange(10) > 5, float(random_shop.time.min()))
+        nothing = random_shop.take(np.zeros(0, np.int64))
+        buyers = with_events(nobody, nothing, random_shop, random_shop)
+        counts = replace(blend_ranker.counts, counts=replace(blend_ranker.counts.counts, buyers=buyers))
+        return replace(blend_ranker, counts=counts, cold=ColdWeights(0.5, np.arange(1.0, 1 + len(INPUTS))))
+
+    def test_first_buyers_move_the_scores(self, given, blend_ranker):
+        ranker, tasks, found = given
+        moved = ranker.score(tasks, found) != blend_ranker.score(tasks, found)
+        assert moved[found.item > 5].all() and not moved[found.item < 6].any()
 
 
 class Wrong:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ranker_contract import RankerContract, asked, some_candidates
 
 from llmrec import Recommender, Settings
 from llmrec.data.tasks import full_histories
@@ -39,6 +40,19 @@ def with_both(with_core, fitted) -> Recommender:
     both._state = replace(with_core.state, init=fitted.state.init, settings=both.settings)
     both._frame = with_core._frame
     return both
+
+
+class TestRankerAfterTheCore(RankerContract):
+    """The ranker of answers, whose histories are read after two steps of the core."""
+
+    @pytest.fixture
+    def given(self, with_core):
+        state, tasks = with_core.state, asked(with_core.state.histories)
+        ranker = state.rankers_for(True).over(state.retrieval.counts, state.adapting.reader(2))
+        still = state.rankers_for(True).over(state.retrieval.counts, state.adapting.reader(0))
+        found = some_candidates(len(tasks), state.histories.n_items)
+        assert (ranker.score(tasks, found) != still.score(tasks, found)).any()
+        return ranker, tasks, found
 
 
 def gated(recommender: Recommender, *bins: tuple[int, Choice]) -> Recommender:

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from ranker_contract import RankerContract, some_candidates
 
 from llmrec import Recommender
 from llmrec.data.context import request_context
 from llmrec.data.ids import Ids
-from llmrec.data.tasks import without_history
+from llmrec.data.tasks import Tasks, without_history
 from llmrec.errors import DataError, IgnoredInputWarning, MissingHistoriesWarning, SchemaError
-from llmrec.index.candidates import Sources
+from llmrec.index.candidates import Candidates, Sources
 from llmrec.ranking.ranker import RankerSettings
+from llmrec.ranking.rankers import AttributeRanker, CandidateRanker, TransformerRanker
 from llmrec.recommender.answer import BACKFILL, BY_ATTRIBUTES, FALLBACK
 from llmrec.recommender.catalogues import as_new
 from llmrec.recommender.saving import load_state, save_state
@@ -52,6 +54,19 @@ def told(fitting: Any, world: Any, plan: Any) -> Recommender:
     ids = [f"i{number:03}" for number in range(ITEMS)]
     strangers = pd.DataFrame({"user_id": ["visitor"], "country": ["south"], "age": [30.0]})  # known by attributes alone
     return fitting(EVENTS, world.items(ids), plan, users=pd.concat([PEOPLE, strangers]))
+
+
+class TestAttributeRanker(RankerContract):
+    """The ranker of users without events, for eight users of the table."""
+
+    @pytest.fixture
+    def given(self, told: Recommender) -> tuple[CandidateRanker, Tasks, Candidates]:
+        state, people = told.state, Ids([f"u{number:03}" for number in range(8)])
+        assert state.by_attributes is not None and state.people is not None and state.retrieval.counts.groups is not None
+        tasks = without_history(state.histories, state.people.of(people))
+        transformer = TransformerRanker(state.adapting.reader(0))
+        ranker = AttributeRanker(state.by_attributes, state.retrieval.counts.groups, transformer)
+        return ranker, tasks, some_candidates(8, ITEMS)
 
 
 @pytest.fixture

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from llmrec.metrics.ranking import rank_targets
+from llmrec.signed import SignedFeedback
 
 LATER = 1.7e9  # after everything else
-SIGNS = ["type", "zero", "negative"]
+SIGNS = ["type", "signed", "zero", "negative"]
 
 
 def with_dislikes(world: Any, sign: str, users: list[str], item: str) -> tuple[dict[str, list[Any]], dict[str, float] | None]:
-    """The shop's events without `item`, and a dislike of it by each of `users`, which is an event type of factor 0, a weight of
-    0 or one below 0; and the factors."""
+    """The shop's events without `item`, and a dislike of it by each of `users`, which is an event type of factor 0, one that
+    the settings call negative, a weight of 0 or one below 0; and the factors."""
     events = world.events(world.users, world.ids)
     rows = [row for row in zip(*events.values(), strict=True) if row[1] != item]
     rows += [(user, item, LATER + number, f"dislike {number}", 5.0) for number, user in enumerate(users)]
     table = {name: [row[column] for row in rows] for column, name in enumerate(events)}
     disliked = [who == item for who in table["item_id"]]
-    if sign == "type":
-        return table | {"event_type": ["dislike" if one else "buy" for one in disliked]}, {"dislike": 0.0}
+    if sign in ("type", "signed"):
+        types = {"event_type": ["dislike" if one else "buy" for one in disliked]}
+        return table | types, {"dislike": 0.0} if sign == "type" else None
     return table | {"weight": [({"zero": 0.0, "negative": -2.0}[sign]) if one else 1.0 for one in disliked]}, None
 
 
 @pytest.fixture(scope="module", params=SIGNS)
-def disliked(request: pytest.FixtureRequest, fitting: Callable[..., Any], world: Any) -> Any:
+def disliked(request: pytest.FixtureRequest, fitting: Callable[..., Any], world: Any, tiny_settings: Any) -> Any:
     """A recommender of a shop whose item `i007` was disliked by 20 of 24 users and bought by nobody."""
     events, weights = with_dislikes(world, request.param, world.users[:20], "i007")
-    return fitting(events, world.items(world.ids), event_weights=weights)
+    signed = SignedFeedback(positive=("buy",), negative=("dislike",)) if request.param == "signed" else SignedFeedback()
+    return fitting(events, world.items(world.ids), replace(tiny_settings, signed=signed), event_weights=weights)
 
 
 def offered(answer: Any) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from ranker_contract import RankerContract, asked, some_candidates
 from shops import SETTINGS, make_tables
 
 from llmrec import OuterSettings, Recommender, SceneRecommender, Scenes, Weights
@@ -21,7 +22,7 @@ from llmrec.recommender.catalogues import as_new, over_catalogue, places
 from llmrec.rules import Rules
 from llmrec.rules.filling import PINNED
 from llmrec.scenes.opening import zero_shot
-from llmrec.scenes.ranked import ranked_shelf
+from llmrec.scenes.ranked import SceneRanker, ranked_shelf
 from llmrec.scenes.readers import ByRecommender, check_reader
 from llmrec.scenes.saving import load_scene, save_scene
 from llmrec.scenes.tables import parts_by, parts_by_events
@@ -192,6 +193,22 @@ def test_known_departments_are_met_as_new_ones_and_countries_with_all_that_is_kn
 
 
 # ---------------------------------------------------------------------------------------- first customers
+
+
+class TestSceneRanker(RankerContract):
+    """The ranker of an adapted scene, for twelve users and the items of the scene."""
+
+    @pytest.fixture
+    def given(self, backed, departments):
+        adapted = backed.open(scene="new").adapt(of(departments[0], 0, 64))
+        shelf = adapted.scene.shelf
+        tasks = asked(shelf.state.histories.take(np.arange(12)))
+        found = some_candidates(len(tasks), len(shelf.items))
+        found = replace(found, item=shelf.items[found.item].astype(np.int32))
+        ranker = SceneRanker(adapted.scene, shelf, True)
+        still = SceneRanker(backed.open(scene="new").scene, shelf, True)
+        assert (ranker.score(tasks, found) != still.score(tasks, found)).any()
+        return ranker, tasks, found
 
 
 def test_first_customers_tell_what_the_recommender_cannot_know(backed, departments):
