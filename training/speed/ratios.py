@@ -1,6 +1,6 @@
 """How many times faster users are adapted than by a loop of PEFT, and texts encoded than in plain batches, over real titles.
 
-python training/speed/ratios.py --data ../shared/data --output training/results/answers.json
+python training/speed/ratios.py --data ../shared/data --output training/results/ratios.json
 
 Adaptation: pretrained MiniLM reads the histories of USERS users; each takes STEPS gradient steps on the same support loss. We
 adapt all side by side, and prompts pass the lower blocks once. The loop has one LoRA adapter of PEFT on the same layers: for
@@ -10,7 +10,7 @@ vectors.
 Encoding: the loop encodes as sentence-transformers does by default: texts by length, 32 a batch, padded, float32.
 
 Both run in turn, and a ratio is the median over rounds; of processor time too, which other processes on the machine lengthen
-less. The figures are added to a JSON file as `ratios`.
+less.
 """
 
 from __future__ import annotations
@@ -180,17 +180,17 @@ def measure(file: Path, rounds: int) -> dict[str, object]:
 @click.option("--data", type=click.Path(path_type=Path), default="../shared/data", help="Folder with the tables of items.")
 @click.option("--titles", default="amazon2014-beauty.items.parquet", help="Table with item_id and title in it.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, help="How often both are timed, in turn.")
-@click.option("--output", type=click.Path(path_type=Path), help="JSON file that they are added to as `ratios`.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON file.")
 def main(data: Path, titles: str, rounds: int, output: Path | None) -> None:
     """Time adaptation against a loop of PEFT, and encoding against plain batches."""
     if not (data / titles).is_file():
         raise DataError(f"{data / titles}: no such file; expected a Parquet table with item_id and title")
     found = measure(data / titles, rounds)
-    click.echo(json.dumps(found, indent=1))
+    text = json.dumps(found, indent=1)
+    click.echo(text)
     if output is not None:
-        told = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
         with whole_file(output) as fresh:
-            fresh.write_text(json.dumps({**told, "ratios": found}, indent=1) + "\n", encoding="utf-8")
+            fresh.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
