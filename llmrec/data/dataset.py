@@ -105,6 +105,11 @@ class Dataset:
         return float(self.time.max(initial=-np.inf))
 
     @cached_property
+    def item_events(self) -> np.ndarray:
+        """int64 (N,): number of events of each item."""
+        return np.bincount(self.item, minlength=self.n_items)
+
+    @cached_property
     def sample_weight(self) -> np.ndarray | None:
         """float32 (E,), at least 0: the weight of every event as a target of a loss, in base training and in the supports of
         the inner loop, and in counts over training users, see `models.counts`; None where all weigh 1. A missing weight counts

