@@ -13,88 +13,62 @@ import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 import io
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 
-from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.data.build import build
 from llmrec.data.splits import leave_last_out
 from llmrec.errors import LlmrecError
-from llmrec.index.drawn import drawn_candidates
 from llmrec.language.model import load_language_model
-from llmrec.meta.learn_choices import JointSettings, fit_adapter
-from llmrec.meta.title_choices import calibrated
 from llmrec.metrics.report import Result, write_report
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages
 from llmrec.prompts import load_template
+from llmrec.ranking.adapter_plan import AdapterPlan
+from llmrec.ranking.learn_adapter import learn_adapter
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.saved_llm_ranker import save_llm_ranker
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 MANY, SOME = click.IntRange(min=1), click.IntRange(min=0)
-CALIBRATED = 64  # choices by which the temperature of the loss is set
-WORDS = " Items that shoppers of one shop took"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Size and data of the adapter. r, n_blocks: of LoRA, in the last blocks; 0 for none. n_tokens: of the soft prompt; 0 for
-    none. users: how many teach, each by the last item of the training part. negatives: beside it. template: its name."""
-
-    r: int
-    n_blocks: int
-    n_tokens: int
-    users: int
-    negatives: int
-    max_history: int
-    template: str
+STEPS = 200
 
 
 def run(
-    model: Path, tables: tuple[Path, Path], plan: Plan, settings: JointSettings, seed: int, out: Path, processes: Processes
+    ranker: LLMRanker,
+    tables: tuple[Path, Path],
+    plan: AdapterPlan,
+    seed: int,
+    out: Path,
+    processes: Processes,
+    stages: Stages,
 ) -> None:
     """The adapter by all processes; then, by the main one, its folders in PEFT's format and the report."""
-    stages = Stages(sys.stderr if processes.main else io.StringIO())
-    with stages("load", str(model)):
-        loaded = load_language_model(model, device=processes.device)
     with stages("read and clean", str(tables[0])) as say:
         dataset, _ = build(*tables, seed=seed)
         say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
     cut, rng = leave_last_out(dataset), np.random.default_rng(seed)  # the last item of each user stays for a test
     tasks = cut.validation.take(rng.permutation(len(cut.validation))[: plan.users])
     popularity = np.bincount(cut.train.item, minlength=dataset.n_items)
-    found = drawn_candidates(tasks, popularity, plan.negatives, rng)
-    with stages("choices", f"{len(tasks):,} users") as say:
-        choices = LLMRanker(loaded, load_template(plan.template), plan.max_history).choices(tasks, found)
-        say(f"{len(choices):,} choices, {int(choices.tokens.sum()):,} tokens")
-    generator = torch.Generator().manual_seed(seed)
-    lora = start_lora(loaded, plan.r, 2.0, plan.n_blocks, generator) if plan.r and plan.n_blocks else None
-    start = LanguageAdapter(lora, soft_prompt(loaded, WORDS, plan.n_tokens) if plan.n_tokens else None)
-    with stages("temperature", f"{min(len(choices), CALIBRATED)} choices") as say:
-        choices = calibrated(loaded, choices, start, np.arange(min(len(choices), CALIBRATED)))
-        say(f"{choices.temperature:.2f} nats")
     began = time.perf_counter()
-    learned = fit_adapter(loaded, choices, start, settings, seed, out, processes)
+    found = learn_adapter(ranker, tasks, popularity, plan, seed, stages, out, processes)
     seconds = time.perf_counter() - began
     processes.close()
     if not processes.main:
         return
-    adapter, losses = learned.init.adapter, [loss for (loss,) in learned.losses]
-    save_llm_ranker(out / "ranker", LLMRanker(loaded, load_template(plan.template), plan.max_history, adapter))
+    save_llm_ranker(out / "ranker", found.ranker)
     rows = [
         Result("llm_train", "llm", "ours", where, "loss", float(np.mean(part)), None, None, "", len(part), seed, seconds)
-        for where, part in {"first 10 steps": losses[:10], "last 10 steps": losses[-10:]}.items()
+        for where, part in {"first 10 steps": found.losses[:10], "last 10 steps": found.losses[-10:]}.items()
     ]
     extra = {
-        "plan": asdict(plan),
-        "temperature": choices.temperature,
-        "settings": asdict(settings),
+        "plan": asdict(plan) | {"max_history": ranker.max_history, "template": ranker.template.header.name},
+        "temperature": found.temperature,
         "processes": processes.share.world,
     }
     write_report(out / "report.json", rows, extra | {"threads": torch.get_num_threads(), "device": processes.device})
@@ -113,9 +87,9 @@ def run(
 @click.option("--negatives", type=MANY, default=7, help="Items drawn by popularity beside the one that was taken.")
 @click.option("--max_history", type=MANY, default=6, help="Titles in a prompt.")
 @click.option("--template", default="next", help="Its name or file; of the task next or like.")
-@click.option("--max_steps", type=MANY, default=JointSettings().max_steps, help="Optimiser steps.")
-@click.option("--batch_size", type=MANY, default=JointSettings().batch_size, help="Choices in a step, over ALL processes.")
-@click.option("--learning_rate", type=float, default=JointSettings().learning_rate, help="Of Adam; it falls to zero.")
+@click.option("--max_steps", type=MANY, default=STEPS, help="Optimiser steps.")
+@click.option("--batch_size", type=MANY, default=AdapterPlan().batch_size, help="Choices in a step, over ALL processes.")
+@click.option("--learning_rate", type=float, default=AdapterPlan().learning_rate, help="Of Adam; it falls to zero.")
 @click.option("--seed", type=SOME, default=0, help="Of all draws.")
 @click.option("--report_to", type=click.Choice(["none", *TRACKERS]), default="none", help="Tracker of the loss.")
 @click.option("--cpu", is_flag=True, help="Stay on the CPU where there is a GPU.")
@@ -138,18 +112,22 @@ def main(
     report_to: str,
     cpu: bool,
 ) -> None:
-    """Train LoRA, a soft prompt or both on choices of users among some items, by `llmrec.meta.learn_choices.fit_adapter`.
+    """Train LoRA, a soft prompt or both on choices of users among some items, by `llmrec.ranking.learn_adapter`, as
+    `Recommender.fit` does for an `LLMRanker` with a plan.
 
     Each user's last item but one is the one taken. The last one is not read, also not in popularity, so it can be a test.
     Give the same command again after a kill: it goes on from the last checkpoint.
     """
-    plan = Plan(r, n_blocks, n_tokens, users, negatives, max_history, template)
-    settings = JointSettings(max_steps, batch_size, learning_rate)
     try:
-        processes = launch(cpu, report_to, output_dir, {**asdict(settings), **asdict(plan), "seed": seed})
+        plan = AdapterPlan(r, n_blocks, n_tokens, users, negatives, max_steps, batch_size, learning_rate)
+        processes = launch(cpu, report_to, output_dir, asdict(plan) | {"seed": seed})
         if processes.main:
             click.echo("\n".join(described(processes)), err=True)
-        run(model, (events, items), plan, settings, seed, output_dir, processes)
+        stages = Stages(sys.stderr if processes.main else io.StringIO())
+        with stages("load", str(model)):
+            loaded = load_language_model(model, device=processes.device)
+        ranker = LLMRanker(loaded, load_template(template), max_history)
+        run(ranker, (events, items), plan, seed, output_dir, processes, stages)
     except LlmrecError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)

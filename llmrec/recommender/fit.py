@@ -22,10 +22,12 @@ from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
 from llmrec.pretraining.loop import Pretrained, pretrain
 from llmrec.progress import Stages
+from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import CandidateRanker, already_read
 from llmrec.ranking.statistics import extent, fit_statistics
 from llmrec.ranking.two_stage import Rankers
+from llmrec.recommender.adapted_ranker import adapted_to
 from llmrec.recommender.adapting import adapting
 from llmrec.recommender.auto import facts, resolve
 from llmrec.recommender.budget import within
@@ -229,6 +231,9 @@ def fit_rest(
     if ranker is not None:
         drawn = np.random.default_rng([seed, 1])  # of its own, so that all else is as without a ranker
         tasks = ranking_tasks(dataset, split.blend, settings, drawn) if conditions.tasks is None else conditions.tasks
+        if isinstance(ranker, LLMRanker) and ranker.plan is not None:
+            ranker, taught = adapted_to(ranker, training, split, settings, seed, stages, run)
+            tasks = tasks.take(np.flatnonzero(~np.isin(tasks.user, taught)))
         read, pair = replace(conditions.learned, gate=gate).reader(), (rankers, unseen)
         reranker = learn_reranker(ranker, tasks, read, conditions.retrieval, pair, settings.sources.repeats, seed, stages)
     by_attributes = None

@@ -4,6 +4,7 @@ plan/              what was asked for, and how many steps and episodes were deci
 base/checkpoint/   base training
 meta/checkpoint/   meta-learning of LoRA's initialisation
 core/checkpoint/   meta-learning of what cores share
+llm/checkpoint/    the adapter of a language model
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from llmrec.recommender.settings import Settings
 from llmrec.store import MANIFEST, located, open_folder, write_folder
 
 KIND = "plan"
-PLAN, BASE, META, CORE = "plan", "base", "meta", "core"
+PLAN, BASE, META, CORE, LLM = "plan", "base", "meta", "core", "llm"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Run:
     callbacks: tuple[TrainerCallback, ...] = ()
 
     def part(self, name: str) -> Path | None:
-        """The folder of a part, `BASE`, `META` or `CORE`; None without checkpoints."""
+        """The folder of a part, such as `BASE`; None without checkpoints."""
         return None if self.folder is None else self.folder / name
 
 

@@ -15,8 +15,10 @@ from functools import partial
 import numpy as np
 
 from llmrec.data.tasks import Tasks
+from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates
 from llmrec.progress import Stages
+from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.reranker import TOP
 from llmrec.recommender.reranking import ASKED, Asked, telling, to_ask, told, weigh
@@ -28,6 +30,16 @@ from llmrec.scenes.reranked import first_items, shown_scores
 from llmrec.scenes.worlds import World, last_steps
 
 KINDS = ("no customers", "first customers")  # of scenes that have weights of their own
+
+
+def without_plan(ranker: CandidateRanker | None) -> CandidateRanker | None:
+    """The same ranker. Raises DataError for a language model with the plan of an adapter, which scenes do not learn."""
+    if isinstance(ranker, LLMRanker) and ranker.plan is not None:
+        raise DataError(
+            "ranker: expected one without plan, for Scenes learns no adapter of a language model; give the plan to "
+            "Recommender(ranker=...), whose adapted ranker Scenes(recommender=...) takes over"
+        )
+    return ranker
 
 
 def learn_weights(

@@ -108,6 +108,37 @@ def test_an_adapter_belongs_to_a_ranker_and_is_read_before_training(files, tiny_
     assert ranker.template.text == load_template("next_zh").text and ranker.max_history == 3
 
 
+def test_what_fit_learns_of_the_model_is_named_and_stands_alone(files, tiny_folders):
+    (files / "tiny").mkdir()
+    write_tiny("llama", tiny_folders["llama"], files / "tiny")
+    plans = {name: ranker_of("tiny/", adapter=name).plan for name in ("lora", "soft-prompt", "both")}
+    assert {name: (plan.lora, plan.n_tokens) for name, plan in plans.items()} == {
+        "lora": (True, 0),
+        "soft-prompt": (False, 16),
+        "both": (True, 16),
+    }
+    assert ranker_of("tiny/").plan is None
+    shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop", "--adapter", "lora")
+    for more, said in {
+        (): "--adapter needs --ranker",
+        ("--ranker", "tiny/", "--ranker-adapter", "tiny/"): "leave out one",
+    }.items():
+        done = run(*shop, *more)
+        assert done.exit_code == 2 and said in done.output and "base:" not in done.output
+
+
+@pytest.mark.slow
+def test_an_adapter_is_learned_in_fit(files, tiny_folders, monkeypatch):
+    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
+    (files / "tiny").mkdir()
+    write_tiny("llama", tiny_folders["llama"], files / "tiny")
+    flags = ("--settings", "little.yaml", "--ranker", "tiny/", "--adapter", "soft-prompt", "--no-evaluate", "--out", "shop")
+    done = run("fit", "orders.csv", *flags)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"adapter: a soft prompt of 16 tokens, 64 steps, loss [\d.]+ -> [\d.]+", done.output), done.output
+    assert re.search(r"reranker: LLMRanker: .*NDCG@10", done.output)
+
+
 @pytest.mark.slow
 def test_a_folder_of_weights_is_measured_and_the_line_says_what_it_cost(files, tiny_folders, monkeypatch):
     monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))

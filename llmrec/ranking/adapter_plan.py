@@ -1,0 +1,45 @@
+"""What an adapter of a language model is, and what it is learned from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmrec.data.numbers import check_whole
+from llmrec.errors import DataError
+
+
+@dataclass(frozen=True)
+class AdapterPlan:
+    """An adapter of a language model that `Recommender.fit` learns, see `LLMRanker.plan`.
+
+    r, n_blocks: rank of LoRA, in the last blocks; 0 for none. n_tokens: virtual tokens of a soft prompt; 0 for none.
+    users: how many teach at most, by one choice each. negatives: items drawn by popularity beside the one that was taken.
+    max_steps, batch_size: optimiser steps, and choices in each. learning_rate: of Adam, which falls to zero.
+    Raises DataError for a negative number, and for a plan without LoRA and without a soft prompt.
+    """
+
+    r: int = 8
+    n_blocks: int = 8
+    n_tokens: int = 0
+    users: int = 256
+    negatives: int = 7
+    max_steps: int = 64
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("r", "n_blocks", "n_tokens"):
+            check_whole(f"AdapterPlan.{name}", getattr(self, name), 0)
+        for name in ("users", "negatives", "max_steps", "batch_size"):
+            check_whole(f"AdapterPlan.{name}", getattr(self, name), 1)
+        if not self.lora and not self.n_tokens:
+            raise DataError("AdapterPlan: expected LoRA (r and n_blocks), a soft prompt (n_tokens) or both, got neither")
+
+    @property
+    def lora(self) -> bool:
+        """Whether there is LoRA."""
+        return self.r > 0 and self.n_blocks > 0
+
+    def __str__(self) -> str:
+        lora = [f"LoRA of rank {self.r} in the last {self.n_blocks} blocks"] if self.lora else []
+        return " and ".join([*lora, *([f"a soft prompt of {self.n_tokens} tokens"] if self.n_tokens else [])])

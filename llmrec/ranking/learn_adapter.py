@@ -1,0 +1,69 @@
+"""An adapter of a language model's ranker learned from choices: what users took, among items drawn by popularity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.data.tasks import Tasks
+from llmrec.index.drawn import drawn_candidates
+from llmrec.meta.learn_choices import JointSettings, fit_adapter
+from llmrec.meta.title_choices import calibrated
+from llmrec.pretraining.processes import Processes
+from llmrec.progress import Stages
+from llmrec.ranking.adapter_plan import AdapterPlan
+from llmrec.ranking.llm_ranker import LLMRanker
+
+CALIBRATED = 64  # choices by which the temperature of the loss is set
+WORDS = " Items that shoppers of one shop took"  # that a soft prompt begins as
+SCALE = 2.0  # of LoRA
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """ranker: under the adapter that was learned. temperature: of the loss. losses: of every step."""
+
+    ranker: LLMRanker
+    temperature: float
+    losses: list[float]
+
+
+def learn_adapter(
+    ranker: LLMRanker,
+    tasks: Tasks,
+    popularity: np.ndarray,
+    plan: AdapterPlan,
+    seed: int,
+    stages: Stages,
+    folder: Path | None = None,
+    processes: Processes = Processes(),  # noqa: B008  (frozen)
+) -> Adapted:
+    """Learn from one choice of each task, by all processes together.
+
+    popularity: float (N,), in proportion to which the other items are drawn. folder: where checkpoints are left, and gone on
+    from. Raises DataError where too few items can be drawn and where no task has a choice, AdapterError for a plan that does
+    not fit the model, ArtefactError for checkpoints of another run.
+    """
+    model, rng = ranker.language_model, np.random.default_rng(seed)
+    found = drawn_candidates(tasks, popularity, plan.negatives, rng)
+    with stages("choices", f"{len(tasks):,} users") as say:
+        choices = replace(ranker, plan=None).choices(tasks, found)
+        say(f"{len(choices):,} choices, {int(choices.tokens.sum()):,} tokens")
+    generator = torch.Generator().manual_seed(seed)
+    lora = start_lora(model, plan.r, SCALE, plan.n_blocks, generator) if plan.lora else None
+    start = LanguageAdapter(lora, soft_prompt(model, WORDS, plan.n_tokens) if plan.n_tokens else None)
+    some = np.arange(min(len(choices), CALIBRATED))
+    with stages("temperature", f"{len(some)} choices") as say:
+        choices = calibrated(model, choices, start, some)
+        say(f"{choices.temperature:.2f} nats")
+    settings = JointSettings(plan.max_steps, plan.batch_size, plan.learning_rate)
+    with stages("adapter", str(plan)) as say:
+        learned = fit_adapter(model, choices, start, settings, seed, folder, processes)
+        losses = [loss for (loss,) in learned.losses]
+        first, last = (float(np.mean(part)) for part in (losses[:10], losses[-10:]))
+        say(f"{plan}, {len(losses)} steps, loss {first:.3f} -> {last:.3f}")
+    return Adapted(replace(ranker, adapter=learned.init.adapter, plan=None), choices.temperature, losses)
