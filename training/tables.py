@@ -6,6 +6,7 @@ llmrec demo && cp runs/demo/report.json training/results/demo.json && python tra
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,10 @@ from studies.adaptation.readme import readme as adaptation
 
 ROOT = Path(__file__).resolve().parents[1]
 # Reports that are no benchmark's.
-OTHERS = ("demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers", "path", "explanations")
+OTHERS = frozenset(
+    {"demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers", "path", "ratios"}
+    | {"explanations", "attacks"}
+)
 ERRORS = ("mae", "rmse")  # metrics of which less is better
 RESULTS = ROOT / "training" / "results"
 SETTINGS = ("default", "best", "cold_items")  # folders of RESULTS with reports of `Recommender`
@@ -67,8 +71,32 @@ def benchmark(report: Path) -> str:
         *(["Under 500 users, exploratory: " + ", ".join(extra["exploratory"]) + "."] if extra.get("exploratory") else []),
         "",
         table([*rows, *_by_settings(report)], name, metric, higher_is_better=sign > 0),
+        *_within_users(rows, name, metric),
     ]
     return "\n".join(lines)
+
+
+def _within_users(rows: Sequence[Result], name: str, metric: str) -> list[str]:
+    """Where rows of all users are ranked together, a second table: the order within each user."""
+    within = f"user {metric}"
+    if all(row.metric != within for row in rows):
+        return []
+    return ["", f"**{name}**, the mean of each user's own {metric}:", "", table(rows, name, within)]
+
+
+def attacks(report: Path) -> str:
+    """The lines for attacks in titles."""
+    extra, rows = json.loads(report.read_text(encoding="utf-8")), read_rows(report)
+    head = (
+        f"**attacks** in the title of one of {extra['among']} candidates ({extra['category']}, {rows[0].n} validation users, "
+        f"{extra['model']}): places that the attacked item gains over its own title, above 0 where the attack pays."
+    )
+    kinds = list(dict.fromkeys(row.setting for row in rows))
+    methods = list(dict.fromkeys(row.method for row in rows))
+    cells = {(row.method, row.setting): f"{row.value:+.1f} [{row.low:+.1f}, {row.high:+.1f}]" for row in rows}
+    lines = [f"| attack | {' | '.join(methods)} |", "|---" * (1 + len(methods)) + "|"]
+    lines += [f"| {kind} | {' | '.join(cells[method, kind] for method in methods)} |" for kind in kinds]
+    return "\n".join([head, "", *lines])
 
 
 def _by_settings(report: Path) -> list[Result]:
@@ -223,7 +251,8 @@ def written(text: str) -> str:
     text = put(text, "ablations", demo(RESULTS / "ablations.json"))
     blocks = [benchmark(path) for path in reports()]
     blocks = [adaptation(RESULTS / "adaptation.json"), *blocks, recognition(RESULTS / "recognition.json")]
-    return put(text, "benchmarks", "\n\n".join([*blocks, scenes(RESULTS / "scenes.json")]))
+    blocks += [scenes(RESULTS / "scenes.json"), attacks(RESULTS / "attacks.json")]
+    return put(text, "benchmarks", "\n\n".join(blocks))
 
 
 def reports() -> list[Path]:
