@@ -67,16 +67,17 @@ def results(
     roles: Mapping[str, str],
     seed: int,
     rng: np.random.Generator,
+    metric: str = METRIC,
 ) -> list[Result]:
-    """Rows of NDCG@10 of one setting: differences of `ours` from all others, then the means."""
+    """Rows of a metric of one setting: differences of `ours` from all others, then the means."""
     rows = []
     for name, one in values.items():
         if name != ours:
             found = paired_bootstrap(values[ours], one, rng)
             numbers = found.value, found.low, found.high, name, found.n, seed, None
-            rows.append(Result(benchmark, ours, "ours", setting, METRIC, *numbers))
+            rows.append(Result(benchmark, ours, "ours", setting, metric, *numbers))
     for name, one in values.items():
         mean = bootstrap_mean(one, rng)
         numbers = mean.value, mean.low, mean.high, "", mean.n, seed, None
-        rows.append(Result(benchmark, name, roles.get(name, "control"), setting, METRIC, *numbers))
+        rows.append(Result(benchmark, name, roles.get(name, "control"), setting, metric, *numbers))
     return rows

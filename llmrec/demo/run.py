@@ -106,7 +106,7 @@ def histories(films: tuple[pa.Table, pa.Table] | None, own: Dataset | None, seed
     if own is None and films is None:
         return None
     if own is None and films is not None:
-        own = build(films[0].drop_columns(["rating"]), films[1])[0]
+        own = build(*films)[0]
     assert own is not None
     return act_steps.shuffled(own, seed)
 

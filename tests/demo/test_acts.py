@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from llmrec import Recommender
 from llmrec.data.build import build
 from llmrec.data.tasks import Tasks
-from llmrec.demo import act_department, act_films, act_steps, act_trips
+from llmrec.demo import act_department, act_films, act_steps, act_trips, likes
 from llmrec.demo.act import LINE, Act, cut, show, wrapped
 from llmrec.demo.films import read_films
 from llmrec.demo.measuring import all_events, listed_scores, results
@@ -300,3 +301,24 @@ def test_the_figure_has_a_panel_an_act(tmp_path):
         plot([Panel("a title", "trips known", (one, other))] * panels, tmp_path / f"{panels}.png")
         assert (tmp_path / f"{panels}.png").read_bytes()[:4] == b"\x89PNG"
     assert len((tmp_path / "3.png").read_bytes()) > len((tmp_path / "1.png").read_bytes())
+
+
+def test_ratings_tell_what_a_person_likes_and_those_of_another_taste_the_contrary(films_files, tiny_plan):
+    """Of the two tastes each likes what the other does not."""
+    dataset = act_steps.shuffled(build(*read_films(*films_files))[0], 0)
+    people = act_steps.people(dataset, 0)
+    known = Recommender(settings=tiny_plan.steps, seed=0).fit(dataset.take(people.train), verbose=False)
+    tasks = {count: act_steps.last_known(dataset, people.asked, count) for count in (10, 100)}
+    found = likes.measured(known, tasks)
+    assert len(found[likes.OWN][100]) == len(people.asked)  # all of them have likes and others among 20
+    taste = np.array([int(dataset.users[user]) % 2 for user in people.asked])
+    same = taste == np.roll(taste, -1)
+    assert same.any() and not same.all()
+    assert found[likes.OWN][100].min() > 0.9 and found[likes.OTHER][100][same].min() > 0.9
+    assert found[likes.OTHER][100][~same].max() < 0.1
+    assert (found[likes.NONE][10] == found[likes.NONE][100]).all()
+    part = likes.play(known, tasks, 0, "films-likes")
+    assert part.lines[-1].startswith("100 own ratings are ahead of another's, +0.") and max(map(len, part.lines)) <= LINE
+    (gap,) = [row for row in part.rows if row.setting == "known=100" and row.versus == likes.OTHER]
+    assert (gap.metric, gap.benchmark, gap.method) == ("auc", "films-likes", likes.OWN)
+    assert gap.value == pytest.approx((found[likes.OWN][100] - found[likes.OTHER][100]).mean())

@@ -9,14 +9,17 @@ from llmrec.metrics.report import Result, table
 
 
 def tables(rows: Sequence[Result]) -> str:
-    """The tables of a report in Markdown: NDCG@10 of every benchmark, each method marked against the one whose differences
+    """The tables of a report in Markdown: the metric of every benchmark, each method marked against the one whose differences
     from the others are reported there."""
     marked = [_turned(row) if row.versus else row for row in rows]
     parts = []
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         ours = next(row.method for row in rows if row.benchmark == benchmark and row.versus)
-        parts.append(f"{benchmark}, NDCG@10 [95% interval]; ▲ better, ▼ worse, = level with {ours}, paired over users:")
-        parts.append(table(marked, benchmark, "ndcg@10", versus=ours))
+        metrics = {row.metric for row in rows if row.benchmark == benchmark}
+        metric = "ndcg@10" if "ndcg@10" in metrics else metrics.pop()
+        shown = metric.upper()
+        parts.append(f"{benchmark}, {shown} [95% interval]; ▲ better, ▼ worse, = level with {ours}, paired over users:")
+        parts.append(table(marked, benchmark, metric, versus=ours))
     return "\n\n".join(parts)
 
 

@@ -1,0 +1,107 @@
+"""Part of act 3: what ratings tell of a person. Films of later ratings are ordered by the probability of a like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.data.tasks import Tasks, expand_ranges
+from llmrec.demo.act import LINE, wrapped
+from llmrec.demo.measuring import results
+from llmrec.evaluation.verdict import beside, gain, standing
+from llmrec.metrics.bootstrap import paired_bootstrap
+from llmrec.metrics.ranking import auc
+from llmrec.metrics.report import Result
+from llmrec.recommender.recommender import Recommender
+from llmrec.screen import Column, Screen, text_table
+
+LIKED = 4.0  # stars from which on a rating is a like
+METRIC = "auc"
+NONE, OWN, OTHER = "no ratings", "own ratings", "another's ratings"
+Values = Mapping[str, Mapping[int, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Likes:
+    """lines: what is printed. rows: of the report."""
+
+    lines: tuple[str, ...]
+    rows: tuple[Result, ...]
+
+
+def play(known: Recommender, tasks: Mapping[int, Tasks], seed: int, benchmark: str) -> Likes:
+    """What `predict` says of the later ratings of everybody, after each number of known ratings.
+
+    tasks: by the number of ratings known, the later ones the same in all; each user has one.
+    """
+    values, rng = measured(known, tasks), np.random.default_rng(seed)
+    rows: list[Result] = []
+    for count in tasks:
+        here = {name: one[count] for name, one in values.items()}
+        rows += results(benchmark, f"known={count}", OWN, here, {OWN: "ours"}, seed, rng, METRIC)
+    return Likes(tuple(said(values, rng)), tuple(rows))
+
+
+def measured(known: Recommender, tasks: Mapping[int, Tasks]) -> dict[str, dict[int, np.ndarray]]:
+    """AUC of every person whose later ratings hold likes and others, by whose ratings are known and how many of them."""
+    last = tasks[max(tasks)]
+    item, value = last.dataset.item, last.dataset.attributes["rating"]
+    later = [slice(*pair) for pair in zip(last.split, last.stop, strict=True)]
+    liked = [value[part] >= LIKED for part in later]
+    both = [task for task, one in enumerate(liked) if one.any() and not one.all()]
+    items = np.unique(np.concatenate([item[part] for part in later]))
+    found: dict[str, dict[int, np.ndarray]] = {NONE: {}, OWN: {}, OTHER: {}}
+    for count, part in tasks.items():
+        nothing, other = replace(part, start=part.split), part.take(np.roll(np.arange(len(part)), -1))
+        for name, supports in ((NONE, nothing), (OWN, part), (OTHER, other)):
+            table = probabilities(known, supports, items)
+            scores = [table[task, item[later[task]]] for task in both]
+            each = [auc(one[None], [np.flatnonzero(liked[task])]) for one, task in zip(scores, both, strict=True)]
+            found[name][count] = np.concatenate(each).astype(np.float64)
+    return found
+
+
+def probabilities(known: Recommender, supports: Tasks, items: np.ndarray) -> np.ndarray:
+    """float64 (T, N): how likely the user of each task likes some items, int64, by the ratings of its support; without any it
+    is what is expected of anybody. NaN for other items."""
+    ids = supports.dataset.catalogue.ids
+    table, asked = np.full((len(supports), len(ids)), np.nan), ids.take(items).values
+    if (supports.split == supports.start).all():
+        table[:, items] = known.predict(["nobody"], items=asked).column("probability").to_numpy()
+        return table
+    owner, row = expand_ranges(supports.start, supports.split)
+    dataset, names = supports.dataset, [f"person {task}" for task in range(len(supports))]
+    histories = {
+        "user_id": [names[task] for task in owner],
+        "item_id": ids.take(dataset.item[row]).values,
+        "timestamp": dataset.time[row],
+        "rating": dataset.attributes["rating"][row],
+    }
+    answer = known.predict(histories=pa.table(histories), items=asked)
+    place = {name: task for task, name in enumerate(names)}
+    task = [place[name] for name in answer.column("user_id").to_pylist()]
+    table[task, ids.find(answer.column("item_id").to_pylist())] = answer.column("probability").to_numpy()
+    return table
+
+
+def said(values: Values, rng: np.random.Generator) -> list[str]:
+    """A table of how many ratings of whom are known, and what they are worth."""
+    counts = list(values[OWN])
+    zero = values[NONE][counts[0]]
+    head = (
+        f"Ratings tell what a person likes: `predict` orders the later films by how likely {LIKED:g} stars or more are. "
+        f"AUC of {len(zero)} people, {zero.mean():.3f} with no ratings known; marks and intervals beside that:"
+    )
+    cells = {
+        name: [f"{one.mean():.3f} {beside(paired_bootstrap(zero, one, rng))}" for one in values[name].values()]
+        for name in (OWN, OTHER)
+    }
+    columns = [Column(""), *(Column(f"{count} known") for count in counts)]
+    rows = [[name, *found] for name, found in cells.items()]
+    own, other = (values[name][counts[-1]] for name in (OWN, OTHER))
+    gap = paired_bootstrap(own, other, rng)
+    last = f"{counts[-1]} own ratings are {standing(gap)} another's, {gain(gap)}."
+    return [*wrapped([head]), *text_table(columns, rows, Screen(LINE)).split("\n"), *wrapped([last])]
