@@ -120,7 +120,8 @@ def main(
     """
     try:
         plan = AdapterPlan(r, n_blocks, n_tokens, users, negatives, max_steps, batch_size, learning_rate)
-        processes = launch(cpu, report_to, output_dir, asdict(plan) | {"seed": seed})
+        told = asdict(plan) | {"max_history": max_history, "template": template, "seed": seed}
+        processes = launch(cpu, report_to, output_dir, told)
         if processes.main:
             click.echo("\n".join(described(processes)), err=True)
         stages = Stages(sys.stderr if processes.main else io.StringIO())

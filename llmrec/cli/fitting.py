@@ -70,7 +70,7 @@ SETTINGS = ("quick", "default", "best")
     "--adapter",
     type=click.Choice(ADAPTERS),
     help="With --ranker: also adapt the language model to the shop, by LoRA, a soft prompt or both, on choices of up to 256 "
-    "users of the training part. SmolLM2 takes about ten minutes for it on one core.",
+    "training users. With SmolLM2 this takes about ten minutes on one core.",
 )
 @click.option(
     "--ranker-adapter",

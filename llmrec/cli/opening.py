@@ -150,11 +150,13 @@ def learn_scenes(
     verbose: bool,
 ) -> None:
     """Learn from the values of the column `scene`, and save the recommender with what was learned. A ranker that it was fitted
-    with is weighed for new scenes also where it is left out of its own answers."""
+    with is weighed for new scenes also where it is left out of its own answers, then without the adapter that `fit` learned."""
     from llmrec.data.clean import Cleaning
     from llmrec.scenes.api import Scenes
+    from llmrec.scenes.ranker_weights import unplanned
 
-    known = Scenes(seed=recommender.seed, recommender=recommender, ranker=recommender.ranker)
+    ranker = recommender.state.own_ranker or unplanned(recommender.ranker)
+    known = Scenes(seed=recommender.seed, recommender=recommender, ranker=ranker)
     known.fit(
         events.table,
         None if items is None else items.table,

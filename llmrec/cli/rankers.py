@@ -25,9 +25,9 @@ def ranker_of(typed: str | None, folder: Path | None = None, adapter: str | None
     folder: of an adapter with its template and `max_history`. adapter: of ADAPTERS, one that `fit` is to learn."""
     for option, given in (("--ranker-adapter", folder), ("--adapter", adapter)):
         if typed is None and given is not None:
-            raise click.UsageError(f"{option} needs --ranker: name the language model that it is of, or leave it out.")
+            raise click.UsageError(f"{option} needs --ranker: name the language model to adapt, or leave it out.")
     if folder is not None and adapter is not None:
-        raise click.UsageError("--adapter learns an adapter and --ranker-adapter brings one: leave out one of them.")
+        raise click.UsageError("--adapter trains an adapter, --ranker-adapter loads one: give only one of them.")
     if typed is None:
         return None
     from llmrec.language.model import load_language_model

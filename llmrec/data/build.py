@@ -224,7 +224,8 @@ def _worth(dataset: Dataset, event_weights: Mapping[str, float], negative: Seque
     worth = EventWeights(types, float(given.mean()) if given.any() else 1.0)
     counted = replace(dataset, event_weights=worth).sample_weight
     if counted is not None and not counted.any():
-        raise DataError("events: expected some that count, got none: every event has weight 0; give one of them more")
+        named = ", or leave a type out of SignedFeedback.negative" if set(negative) & set(known) else ""
+        raise DataError(f"events: expected some that count, got none: every event has weight 0; give one of them more{named}")
     return worth
 
 

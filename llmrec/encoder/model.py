@@ -27,8 +27,8 @@ from llmrec.encoder.dates import DATE_FEATURES, KNOTS, date_features
 from llmrec.encoder.slots import SLOT_ATTRIBUTES, Readouts, Slots
 from llmrec.encoder.softmax import catalogue_loss
 
-MOST_COMPARED = 50_000  # items, up to which a loss is a softmax over the whole catalogue
-SAMPLE = 8_192  # items of a larger one that it is taken over
+MOST_COMPARED = 50_000  # items of the largest catalogue that a loss is a full softmax over
+SAMPLE = 8_192  # items that stand for a larger one
 HIDE_CONTEXT = 0.3  # share of the places at which training hides the context
 HIDE_ITEM = 0.2  # share of the items whose attributes a step of training hides
 ITEM_LENGTH = 0.3  # of what attributes first add to an item vector, where its text has length 1

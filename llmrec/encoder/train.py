@@ -1,5 +1,5 @@
-"""Base training: the whole model learns to predict each user's next items, by full softmax over the catalogue, or from
-MOST_COMPARED items on over a sample of it.
+"""Base training: the whole model learns to predict each user's next items, by full softmax over the catalogue. Above
+MOST_COMPARED items the softmax is over a sample.
 
 A step is a pure function of the state, the seed and the step's number: its windows are drawn by `default_rng((seed, step))`, so
 going on needs no generator's state, and every process of several draws the same batch and takes its share of it.

@@ -84,7 +84,7 @@ def fit_adapter(
     counts = [int(tokens[drawn(number)].sum()) for number in range(settings.max_steps)]
     outer = OuterSettings(settings.max_steps, settings.learning_rate, inner_lr_learning_rate=0.0, anneal=0.0)
     init = initialisation(start, 0, 1.0).to(str(language_model.device))
-    run = _run(language_model, [choices], start, seed)
+    run = _run(language_model, [choices], start, seed) | {"batch_size": settings.batch_size}
     return _learned(init, episode_at, outer, run, folder, processes, save_every, counts)
 
 

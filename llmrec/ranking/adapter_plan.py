@@ -1,10 +1,10 @@
-"""What an adapter of a language model is, and what it is learned from."""
+"""Settings of a language model's adapter: its size and training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmrec.data.numbers import check_whole
+from llmrec.data.numbers import check_number, check_whole
 from llmrec.errors import DataError
 
 
@@ -13,9 +13,10 @@ class AdapterPlan:
     """An adapter of a language model that `Recommender.fit` learns, see `LLMRanker.plan`.
 
     r, n_blocks: rank of LoRA, in the last blocks; 0 for none. n_tokens: virtual tokens of a soft prompt; 0 for none.
-    users: how many teach at most, by one choice each. negatives: items drawn by popularity beside the one that was taken.
+    users: number of training users at most, with one choice each. negatives: items drawn by popularity beside the one that was
+        taken; fewer where a small shop has not so many.
     max_steps, batch_size: optimiser steps, and choices in each. learning_rate: of Adam, which falls to zero.
-    Raises DataError for a negative number, and for a plan without LoRA and without a soft prompt.
+    Raises DataError for a number out of range, and for a plan without LoRA and without a soft prompt.
     """
 
     r: int = 8
@@ -32,6 +33,7 @@ class AdapterPlan:
             check_whole(f"AdapterPlan.{name}", getattr(self, name), 0)
         for name in ("users", "negatives", "max_steps", "batch_size"):
             check_whole(f"AdapterPlan.{name}", getattr(self, name), 1)
+        check_number("AdapterPlan.learning_rate", self.learning_rate, 0, above=True)
         if not self.lora and not self.n_tokens:
             raise DataError("AdapterPlan: expected LoRA (r and n_blocks), a soft prompt (n_tokens) or both, got neither")
 
@@ -41,5 +43,6 @@ class AdapterPlan:
         return self.r > 0 and self.n_blocks > 0
 
     def __str__(self) -> str:
-        lora = [f"LoRA of rank {self.r} in the last {self.n_blocks} blocks"] if self.lora else []
+        blocks = "the last block" if self.n_blocks == 1 else f"the last {self.n_blocks} blocks"
+        lora = [f"LoRA of rank {self.r} in {blocks}"] if self.lora else []
         return " and ".join([*lora, *([f"a soft prompt of {self.n_tokens} tokens"] if self.n_tokens else [])])

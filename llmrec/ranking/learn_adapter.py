@@ -10,6 +10,7 @@ import torch
 
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.data.tasks import Tasks
+from llmrec.errors import DataError
 from llmrec.index.drawn import drawn_candidates
 from llmrec.meta.learn_choices import JointSettings, fit_adapter
 from llmrec.meta.title_choices import calibrated
@@ -44,12 +45,14 @@ def learn_adapter(
 ) -> Adapted:
     """Learn from one choice of each task, by all processes together.
 
-    popularity: float (N,), in proportion to which the other items are drawn. folder: where checkpoints are left, and gone on
-    from. Raises DataError where too few items can be drawn and where no task has a choice, AdapterError for a plan that does
-    not fit the model, ArtefactError for checkpoints of another run.
+    popularity: float (N,), in proportion to which the other items are drawn. Tasks of users who had nearly everything are left
+    out, and where nobody has `plan.negatives` other items fewer are drawn. folder: of checkpoints, from which a killed run is
+    resumed. Raises DataError where there is nothing to choose from, AdapterError for a plan that does not fit the model,
+    ArtefactError for checkpoints of another run.
     """
     model, rng = ranker.language_model, np.random.default_rng(seed)
-    found = drawn_candidates(tasks, popularity, plan.negatives, rng)
+    tasks, negatives = with_others(tasks, popularity, plan.negatives)
+    found = drawn_candidates(tasks, popularity, negatives, rng)
     with stages("choices", f"{len(tasks):,} users") as say:
         choices = replace(ranker, plan=None).choices(tasks, found)
         say(f"{len(choices):,} choices, {int(choices.tokens.sum()):,} tokens")
@@ -67,3 +70,20 @@ def learn_adapter(
         first, last = (float(np.mean(part)) for part in (losses[:10], losses[-10:]))
         say(f"{plan}, {len(losses)} steps, loss {first:.3f} -> {last:.3f}")
     return Adapted(replace(ranker, adapter=learned.init.adapter, plan=None), choices.temperature, losses)
+
+
+def with_others(tasks: Tasks, popularity: np.ndarray, negatives: int) -> tuple[Tasks, int]:
+    """The tasks whose users have `negatives` popular items left to draw, or as many as anybody has, and that number.
+
+    Raises DataError where nobody has any.
+    """
+    own = [np.unique(tasks.dataset.item[first:last]) for first, last in zip(tasks.start, tasks.stop, strict=True)]
+    there = int(np.count_nonzero(popularity))
+    left = np.array([there - int(np.count_nonzero(popularity[items])) for items in own], np.int64)
+    most = min(negatives, int(left.max(initial=0)))
+    if not most:
+        raise DataError(
+            f"AdapterPlan: expected users who have not had every item, got {len(tasks):,} with no other item to choose; leave "
+            "the plan out"
+        )
+    return tasks.take(np.flatnonzero(left >= most)), most

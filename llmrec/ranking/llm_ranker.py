@@ -16,7 +16,7 @@ from llmrec.data.numbers import check_whole
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import adding
 from llmrec.encoder.bert import LoraHook
-from llmrec.errors import AdapterError, TemplateError
+from llmrec.errors import AdapterError, DataError, TemplateError
 from llmrec.index.candidates import Candidates
 from llmrec.language.model import LanguageModel
 from llmrec.language.packed import Prefix, log_likelihoods, log_odds, read_prefix, read_virtual
@@ -47,8 +47,8 @@ class LLMRanker:
     ones; half of them, and half again, where they take more than half of the model's `max_length`. Events that count 0, such as
     dislikes, are not among them; for the task `like` as many of those are what was disliked. Items without title are left out.
     adapter: LoRA, a soft prompt or both, of U = 1, that prompts are read under; None for the model alone. Log-likelihoods
-    behind an empty history are read without it, see `llmrec.meta.title_choices`. plan: of an adapter that `Recommender.fit`
-    learns from the users it trains on; None for none. Nothing else reads it.
+    behind an empty history are read without it, see `llmrec.meta.title_choices`. plan: of the adapter that `Recommender.fit`
+    trains; None: no adapter is trained. `recommend(ranker=...)` ignores it.
 
     Raises DataError for a negative max_history; AdapterError for an adapter of several users, and for one beside a plan;
     TemplateError for a template that
@@ -69,6 +69,8 @@ class LLMRanker:
             raise AdapterError(
                 f"adapter: expected that of one user or scene, got {len(self.adapter)}; give `adapter.take(...)`"
             )
+        if self.plan is not None and not isinstance(self.plan, AdapterPlan):
+            raise DataError(f"LLMRanker.plan is {self.plan!r}; expected an AdapterPlan or None")
         if self.adapter is not None and self.plan is not None:
             raise AdapterError("adapter, plan: expected one of them, got both; an adapter that was learned needs no plan")
 

@@ -156,13 +156,13 @@ def _checked(saved: Mapping[str, Any], folder: Path, given: CandidateRanker) -> 
     loaded_template(saved["template"], given.template, PART, folder)
     wanted = saved.get("adapter")
     if given.adapter is None and wanted:
-        return replace(given, adapter=load_language_adapter(folder / PART, given.language_model))
+        return replace(given, adapter=load_language_adapter(folder / PART, given.language_model), plan=None)
     if given.adapter is not None and adapter_hash(given.adapter) != wanted:
         raise ArtefactError(
             f"{folder}: {PART}: expected {'another adapter' if wanted else 'no adapter'}, as it was fitted with; pass "
             f"LLMRanker(...) without one{', and the saved one is taken' if wanted else ''}, or fit again"
         )
-    return given
+    return replace(given, plan=None) if given.plan is not None else given
 
 
 def _check_weights(facts: Mapping[str, Any], model: LanguageModel, folder: Path, where: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -36,10 +37,15 @@ def without_plan(ranker: CandidateRanker | None) -> CandidateRanker | None:
     """The same ranker. Raises DataError for a language model with the plan of an adapter, which scenes do not learn."""
     if isinstance(ranker, LLMRanker) and ranker.plan is not None:
         raise DataError(
-            "ranker: expected one without plan, for Scenes learns no adapter of a language model; give the plan to "
-            "Recommender(ranker=...), whose adapted ranker Scenes(recommender=...) takes over"
+            "ranker: expected one without plan, for Scenes cannot train an adapter; fit "
+            "Recommender(ranker=LLMRanker(..., plan=...)) and pass Scenes(recommender=...)"
         )
     return ranker
+
+
+def unplanned(ranker: CandidateRanker | None) -> CandidateRanker | None:
+    """The same ranker; that of a language model without the plan of an adapter."""
+    return replace(ranker, plan=None) if isinstance(ranker, LLMRanker) else ranker
 
 
 def learn_weights(

@@ -121,7 +121,7 @@ def test_what_fit_learns_of_the_model_is_named_and_stands_alone(files, tiny_fold
     shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop", "--adapter", "lora")
     for more, said in {
         (): "--adapter needs --ranker",
-        ("--ranker", "tiny/", "--ranker-adapter", "tiny/"): "leave out one",
+        ("--ranker", "tiny/", "--ranker-adapter", "tiny/"): "give only one of them",
     }.items():
         done = run(*shop, *more)
         assert done.exit_code == 2 and said in done.output and "base:" not in done.output
@@ -158,7 +158,19 @@ def test_new_scenes_have_weights_of_their_own_and_a_model_that_moved_is_given(fi
         table.to_csv(files / f"{name}.csv", index=False)
     (files / "tiny").mkdir()
     write_tiny("llama", tiny_folders["llama"], files / "tiny")
-    flags = ("--scene", "aisle", "--settings", "little.yaml", "--ranker", "tiny/", "--no-evaluate", "--out", "shop")
+    flags = (
+        "--scene",
+        "aisle",
+        "--settings",
+        "little.yaml",
+        "--ranker",
+        "tiny/",
+        "--adapter",
+        "lora",
+        "--no-evaluate",
+        "--out",
+        "shop",
+    )
     done = run("fit", "orders.csv", "--items", "products.csv", *flags)
     assert done.exit_code == 0, done.output
     assert re.search(r"no customers: .*; first customers: .*NDCG@10 .* items scored, [\d,]+ tokens of titles", done.output)

@@ -277,6 +277,19 @@ def test_event_weights_go_by_name_and_others_count_one():
 
 
 @pytest.mark.parametrize(
+    ("weights", "expected"),
+    [(None, (1.0, 0.0)), ({"buy": 0.5}, (0.5, 0.0)), ({"view": 0.25}, (1.0, 0.25)), ({"view": 0.25, "buy": 2.0}, (2.0, 0.25))],
+)
+def test_events_of_negative_types_count_nothing_unless_they_are_named(weights, expected):
+    columns = world(np.random.default_rng(0))
+    columns["event_type"] = [("buy", "view")[row % 2] for row in range(len(columns["user_id"]))]
+    dataset, _ = build(columns, catalogue(), event_weights=weights, negative=("view", "return"))
+    assert dataset.event_types == ("buy", "view") and dataset.event_weights.types == expected
+    with pytest.raises(DataError, match=r"every event has weight 0.*or leave a type out of SignedFeedback\.negative"):
+        build(columns, catalogue(), negative=("view", "buy"))
+
+
+@pytest.mark.parametrize(
     ("weights", "said"),
     [
         ({"look": 1.0}, r"event_weights: event_type holds 'buy', 'view', got a weight for 'look'"),

@@ -12,7 +12,7 @@ import torch
 from llmrec.data.tasks import sample_windows
 from llmrec.encoder.sampling import sample_items
 from llmrec.encoder.slots import basket_readouts, slots
-from llmrec.encoder.train import Shard, init_state, train_step, trainable
+from llmrec.encoder.train import Shard, init_state, sampled, train_step, trainable, window_loss
 
 SLOTS = 5
 
@@ -50,6 +50,7 @@ def test_what_is_popular_is_drawn_more_often_and_stands_for_fewer(big_shop):
     tasks, rng = windows(big_shop), np.random.default_rng(1)
     read = zip(np.maximum(tasks.start, tasks.split - SLOTS), tasks.stop, strict=True)
     own = np.unique(np.concatenate([tasks.dataset.item[first:last] for first, last in read]))
+    np.testing.assert_array_equal(sample_items(tasks, SLOTS, 0, rng).item, own)
     drawn, size = np.zeros(big_shop.n_items), []
     for _ in range(500):
         sample = sample_items(tasks, SLOTS, 12, rng)
@@ -60,7 +61,40 @@ def test_what_is_popular_is_drawn_more_often_and_stands_for_fewer(big_shop):
     others = np.setdiff1d(np.arange(big_shop.n_items), own)
     few, many = others[np.argsort(big_shop.item_events[others])][[0, -1]]
     assert drawn[few] < drawn[many] < 500 == drawn[own].min()
+    assert abs(drawn[others][big_shop.item_events[others] == 0].mean() / 500 - 12 * 0.5 / 120) < 0.01  # half is drawn evenly
     assert len(own) < np.mean(size) < len(own) + 12
+
+
+def test_the_loss_over_a_sample_is_on_average_that_over_the_catalogue(body, new_slot_model, big_shop, plan):
+    """But for what the logarithm of a noisy sum loses, far less than the loss is lower without weights."""
+    model, tasks, rng = new_slot_model(body, big_shop).eval(), windows(big_shop), np.random.default_rng(0)
+    dropped = torch.zeros(big_shop.n_items, dtype=torch.bool)
+    with torch.no_grad():
+        whole = float(window_loss(model, model.items(), tasks, plan))
+        found, plain = [], []
+        for _ in range(200):
+            sample = sample_items(tasks, plan.max_slots, 20, rng)
+            some = model.items(dropped, only=torch.from_numpy(sample.item))
+            found.append(float(window_loss(model, sampled(model, sample, dropped), tasks, plan, sample=sample)))
+            plain.append(float(window_loss(model, some, tasks, plan, sample=sample)))
+    assert abs(np.mean(found) - whole) < 0.02 < 0.15 < whole - np.mean(plain)
+
+
+def test_each_step_draws_anew_and_a_step_that_is_repeated_draws_the_same(body, big_shop, new_slot_model, plan, monkeypatch):
+    set_sizes(monkeypatch, 1, 12)
+    seen = []
+
+    def spy(*args):
+        seen.append(sample_items(*args))
+        return seen[-1]
+
+    monkeypatch.setattr("llmrec.encoder.train.sample_items", spy)
+    for _ in range(2):
+        training = init_state(new_slot_model(copy.deepcopy(body), big_shop), plan)
+        for _ in range(2):
+            train_step(training, big_shop, np.arange(20), plan, 0)
+    first, second, *again = (one.item.tolist() for one in seen)
+    assert first != second and again == [first, second]
 
 
 def test_the_sample_holds_every_slot_and_every_target(big_shop):
