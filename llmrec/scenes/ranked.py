@@ -136,9 +136,9 @@ class SceneRanker:
 
 
 def ranked_shelf(state: State, catalogue: Catalogue, weights: Weights, again: bool) -> RankedShelf:
-    """All items of a catalogue as the recommender reads them; one that it does not know has its text alone, by the same
-    encoder. A ranker of one's own is left out: its weight was learned on the recommender's known items. Raises WeightsError for
-    weights of another text encoder than it was fitted with."""
+    """All items of a catalogue as the recommender reads them; one that it does not know has its text, by the same encoder, and
+    its attributes alone. A ranker of one's own is left out: its weight was learned on the recommender's known items. Raises
+    WeightsError for weights of another text encoder than it was fitted with."""
     state = over_catalogue(state, catalogue, weights, cache_folder())
     state = state if state.reranker is None else replace(state, reranker=None)
     return RankedShelf(state, item_vectors(state.items), np.ones(len(catalogue), bool), again)
