@@ -24,6 +24,12 @@ ROOT = Path(__file__).resolve().parents[1]
 WORDS = ("red", "blue", "green", "small", "large", "mug", "lamp", "rope", "tent", "soap", "history", "of", "category", ":", ".")
 WIDTH, HEADS, LONGEST = 32, 4, 256
 History = Sequence[Sequence[Sequence[int]]]
+LONG = ("test_notebook.py",)  # files of long tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first: of two processes none ends the run alone with one of them."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="session")
