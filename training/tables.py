@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Reports that are no benchmark's.
 OTHERS = frozenset(
     {"demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers", "path", "ratios"}
-    | {"explanations", "attacks"}
+    | {"packed", "explanations", "attacks"}
 )
 ERRORS = ("mae", "rmse")  # metrics of which less is better
 RESULTS = ROOT / "training" / "results"
@@ -100,10 +100,10 @@ def attacks(report: Path) -> str:
 
 
 def _by_settings(report: Path) -> list[Result]:
-    """What `Recommender(settings).fit` came to on the benchmark of a report."""
+    """What `Recommender(settings).fit` came to on the benchmark of a report, and `Scenes` where a shop is opened."""
     there = [RESULTS / folder / report.name for folder in SETTINGS]
     found = [row for one in there if one != report and one.exists() for row in read_rows(one)]
-    return [row for row in found if row.method.startswith("Recommender, ") and not row.versus]
+    return [row for row in found if row.method.startswith(("Recommender, ", "Scenes, ")) and not row.versus]
 
 
 def recognition(report: Path) -> str:
