@@ -11,7 +11,7 @@ import pyarrow as pa
 from llmrec.data.tasks import Tasks, expand_ranges
 from llmrec.demo.act import LINE, wrapped
 from llmrec.demo.measuring import results
-from llmrec.evaluation.verdict import beside, gain, standing
+from llmrec.evaluation.verdict import beside
 from llmrec.metrics.bootstrap import paired_bootstrap
 from llmrec.metrics.ranking import auc
 from llmrec.metrics.report import Result
@@ -88,12 +88,11 @@ def probabilities(known: Recommender, supports: Tasks, items: np.ndarray) -> np.
 
 
 def said(values: Values, rng: np.random.Generator) -> list[str]:
-    """A table of how many ratings of whom are known, and what they are worth."""
+    """A table of how many ratings are known and whose, with what they are worth."""
     counts = list(values[OWN])
     zero = values[NONE][counts[0]]
     head = (
-        f"Ratings tell what a person likes: `predict` orders the later films by how likely {LIKED:g} stars or more are. "
-        f"AUC of {len(zero)} people, {zero.mean():.3f} with no ratings known; marks and intervals beside that:"
+        f"Ratings tell more. `predict` on these films, AUC of {len(zero)} people, {zero.mean():.3f} with none of their ratings:"
     )
     cells = {
         name: [f"{one.mean():.3f} {beside(paired_bootstrap(zero, one, rng))}" for one in values[name].values()]
@@ -101,7 +100,4 @@ def said(values: Values, rng: np.random.Generator) -> list[str]:
     }
     columns = [Column(""), *(Column(f"{count} known") for count in counts)]
     rows = [[name, *found] for name, found in cells.items()]
-    own, other = (values[name][counts[-1]] for name in (OWN, OTHER))
-    gap = paired_bootstrap(own, other, rng)
-    last = f"{counts[-1]} own ratings are {standing(gap)} another's, {gain(gap)}."
-    return [*wrapped([head]), *text_table(columns, rows, Screen(LINE)).split("\n"), *wrapped([last])]
+    return [*wrapped([head]), *text_table(columns, rows, Screen(LINE)).split("\n")]

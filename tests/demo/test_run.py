@@ -64,6 +64,7 @@ def test_the_report_holds_flat_rows_of_every_act_and_what_was_done(out):
         "journey-cold",
         "journey-department",
         "films-steps",
+        "films-likes",
     }
     assert [stage["name"] for stage in report["stages"]] == ["act 0", "act 1", "act 2", "act 3"]
     assert list(report["acts"]) == ["films", "trips", "department", "steps"]
