@@ -90,8 +90,8 @@ def play(dataset: Dataset, found: People, plan: Plan, seed: int, benchmark: str,
     panel = Panel(_seen(values, rng), f"events known, the last {slots} of them in the prompt", curves)
     head = (
         f"{len(found.asked)} people with {LEAST} events or more, in shuffled order: {KNOWN[-1]} known, {slots} of them in the "
-        f'prompt. {steps_of(known.state)} steps (adapter="{plan.steps.adapter}") move a person\'s vector by all that is known. '
-        f"NDCG@10 on {LATER} other events, beside zero steps:"
+        f'prompt. {steps_of(known.state)} steps (adapter="{plan.steps.adapter}") move the user vector by all that is known. '
+        f"NDCG@10 on {LATER} more, beside zero steps:"
     )
     said = [sentence(values, whole, rng), beside_counts(whole, rng), elsewhere_sentence(elsewhere)]
     lines = [*wrapped([head]), *table(values, whole, rng), *wrapped(said)]

@@ -98,6 +98,6 @@ def said(values: Values, rng: np.random.Generator) -> list[str]:
         name: [f"{one.mean():.3f} {beside(paired_bootstrap(zero, one, rng))}" for one in values[name].values()]
         for name in (OWN, OTHER)
     }
-    columns = [Column(""), *(Column(f"{count} known") for count in counts)]
-    rows = [[name, *found] for name, found in cells.items()]
-    return [*wrapped([head]), *text_table(columns, rows, Screen(LINE)).split("\n")]
+    numbers = " / ".join(map(str, counts))
+    rows = [[f"own {numbers}", *cells[OWN]], ["another's", *cells[OTHER]]]
+    return [*wrapped([head]), *text_table([Column("")] * len(rows[0]), rows, Screen(LINE)).split("\n")]
