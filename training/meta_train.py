@@ -64,7 +64,7 @@ def run(
     state = replace(state, settings=replace(state.settings, lora=lora, outer=outer))
     with stages("read and clean", "the Complete Journey data (84.51°)" if tables is None else str(tables[0])) as say:
         events, items = tables or load_journey()
-        dataset, _ = build(events, items, seed=state.seed)
+        dataset, _ = build(events, items, seed=state.seed, negative=state.settings.signed.negative)
         say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
     if list(dataset.catalogue.ids.values) != list(state.catalogue.ids.values):
         raise DataError(

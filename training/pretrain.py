@@ -63,7 +63,7 @@ def run(
     stages = Stages(told)
     with stages("read and clean", "the Complete Journey data (84.51°)" if tables is None else str(tables[0])) as say:
         events, items = tables or load_journey()
-        dataset, _ = build(events, items, seed=seed, event_weights=event_weights)
+        dataset, _ = build(events, items, seed=seed, event_weights=event_weights, negative=settings.signed.negative)
         say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
     base = fit_base(dataset, weights, settings, seed, stages, cache_folder(), run=Run(out, processes, save_steps))
     done, settings = base.done, base.settings

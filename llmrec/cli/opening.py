@@ -153,9 +153,9 @@ def learn_scenes(
     with is weighed for new scenes also where it is left out of its own answers, then without the adapter that `fit` learned."""
     from llmrec.data.clean import Cleaning
     from llmrec.scenes.api import Scenes
-    from llmrec.scenes.ranker_weights import unplanned
+    from llmrec.scenes.ranker_weights import without_plan
 
-    ranker = recommender.state.own_ranker or unplanned(recommender.ranker)
+    ranker = recommender.state.own_ranker or without_plan(recommender.ranker)
     known = Scenes(seed=recommender.seed, recommender=recommender, ranker=ranker)
     known.fit(
         events.table,

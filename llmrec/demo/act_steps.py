@@ -96,7 +96,7 @@ def play(dataset: Dataset, found: People, plan: Plan, seed: int, benchmark: str,
     said = [sentence(values, whole, rng), beside_counts(whole, rng), elsewhere_sentence(elsewhere)]
     lines = [*wrapped([head]), *table(values, whole, rng), *wrapped(said)]
     if "rating" in dataset.attributes and known.state.signed is not None:
-        told_by_ratings = likes.play(known, tasks, seed, benchmark.replace("steps", "likes"))
+        told_by_ratings = likes.play(known, tasks, seed, benchmark.removesuffix(NAME) + "likes")
         lines, rows = [*lines, *told_by_ratings.lines], [*rows, *told_by_ratings.rows]
     told = {"people": len(found.asked), "steps": steps_of(known.state), "adapter": plan.steps.adapter}
     return Act(NAME, "Where steps for one person pay, and where they do not", tuple(lines), panel, tuple(rows), told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,6 @@ from llmrec.metrics.report import Result
 from llmrec.recommender.recommender import Recommender
 from llmrec.screen import Column, Screen, text_table
 
-LIKED = 4.0  # stars from which on a rating is a like
 METRIC = "auc"
 NONE, OWN, OTHER = "no ratings", "own ratings", "another's ratings"
 Values = Mapping[str, Mapping[int, np.ndarray]]
@@ -35,10 +34,13 @@ class Likes:
 def play(known: Recommender, tasks: Mapping[int, Tasks], seed: int, benchmark: str) -> Likes:
     """What `predict` says of the later ratings of everybody, after each number of known ratings.
 
-    tasks: by the number of ratings known, the later ones the same in all; each user has one.
+    tasks: by the number of ratings known, the later ones the same in all; each user has one. Nothing is said where nobody has
+    both likes and others among the later ones.
     """
     values, rng = measured(known, tasks), np.random.default_rng(seed)
     rows: list[Result] = []
+    if not values[OWN]:
+        return Likes((), ())
     for count in tasks:
         here = {name: one[count] for name, one in values.items()}
         rows += results(benchmark, f"known={count}", OWN, here, {OWN: "ours"}, seed, rng, METRIC)
@@ -46,42 +48,41 @@ def play(known: Recommender, tasks: Mapping[int, Tasks], seed: int, benchmark: s
 
 
 def measured(known: Recommender, tasks: Mapping[int, Tasks]) -> dict[str, dict[int, np.ndarray]]:
-    """AUC of every person whose later ratings hold likes and others, by whose ratings are known and how many of them."""
-    last = tasks[max(tasks)]
+    """AUC of every person whose later ratings hold likes and others, by whose ratings are known and how many of them. Later
+    events without a rating are left out."""
+    last, signed = tasks[max(tasks)], known.state.signed
+    assert signed is not None
     item, value = last.dataset.item, last.dataset.attributes["rating"]
-    later = [slice(*pair) for pair in zip(last.split, last.stop, strict=True)]
-    liked = [value[part] >= LIKED for part in later]
+    later = [np.arange(*pair)[np.isfinite(value[slice(*pair)])] for pair in zip(last.split, last.stop, strict=True)]
+    liked = [value[rows] >= signed.scale.liked_from for rows in later]
     both = [task for task, one in enumerate(liked) if one.any() and not one.all()]
-    items = np.unique(np.concatenate([item[part] for part in later]))
     found: dict[str, dict[int, np.ndarray]] = {NONE: {}, OWN: {}, OTHER: {}}
-    for count, part in tasks.items():
-        nothing, other = replace(part, start=part.split), part.take(np.roll(np.arange(len(part)), -1))
-        for name, supports in ((NONE, nothing), (OWN, part), (OTHER, other)):
-            table = probabilities(known, supports, items)
+    items = np.unique(np.concatenate([item[rows] for rows in later]))
+    for count, part in tasks.items() if both else ():
+        other = part.take(np.roll(np.arange(len(part)), -1))
+        for name, supports in ((NONE, part), (OWN, part), (OTHER, other)):
+            table = probabilities(known, supports, items, rated=name != NONE)
             scores = [table[task, item[later[task]]] for task in both]
             each = [auc(one[None], [np.flatnonzero(liked[task])]) for one, task in zip(scores, both, strict=True)]
             found[name][count] = np.concatenate(each).astype(np.float64)
     return found
 
 
-def probabilities(known: Recommender, supports: Tasks, items: np.ndarray) -> np.ndarray:
-    """float64 (T, N): how likely the user of each task likes some items, int64, by the ratings of its support; without any it
-    is what is expected of anybody. NaN for other items."""
-    ids = supports.dataset.catalogue.ids
-    table, asked = np.full((len(supports), len(ids)), np.nan), ids.take(items).values
-    if (supports.split == supports.start).all():
-        table[:, items] = known.predict(["nobody"], items=asked).column("probability").to_numpy()
-        return table
+def probabilities(known: Recommender, supports: Tasks, items: np.ndarray, rated: bool = True) -> np.ndarray:
+    """float64 (T, N): how likely the user of each task likes some items, int64, by the ratings of its support; without `rated`
+    it is what is expected of anybody. NaN for other items."""
+    ids, dataset = supports.dataset.catalogue.ids, supports.dataset
     owner, row = expand_ranges(supports.start, supports.split)
-    dataset, names = supports.dataset, [f"person {task}" for task in range(len(supports))]
+    names = [f"person {task}" for task in range(len(supports))]
+    rating = dataset.attributes["rating"][row]
     histories = {
         "user_id": [names[task] for task in owner],
         "item_id": ids.take(dataset.item[row]).values,
         "timestamp": dataset.time[row],
-        "rating": dataset.attributes["rating"][row],
+        "rating": rating if rated else np.full(len(rating), np.nan, np.float32),
     }
-    answer = known.predict(histories=pa.table(histories), items=asked)
-    place = {name: task for task, name in enumerate(names)}
+    answer = known.predict(histories=pa.table(histories), items=ids.take(items).values)
+    table, place = np.full((len(supports), len(ids)), np.nan), {name: task for task, name in enumerate(names)}
     task = [place[name] for name in answer.column("user_id").to_pylist()]
     table[task, ids.find(answer.column("item_id").to_pylist())] = answer.column("probability").to_numpy()
     return table

@@ -37,7 +37,7 @@ from llmrec.scenes.learning import LearnSettings, check_ranges, learn, learn_wit
 from llmrec.scenes.new import SceneRecommender
 from llmrec.scenes.opening import zero_shot as open_scene
 from llmrec.scenes.ranked import RankedShelf
-from llmrec.scenes.ranker_weights import learn_weights, without_plan
+from llmrec.scenes.ranker_weights import checked_plan, learn_weights
 from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import learned_arrays, learned_from, opened, ranker_facts, ranker_from, write_learned
 from llmrec.scenes.shelf import SceneItems
@@ -115,7 +115,7 @@ class Scenes:
         self.weights = weights
         self.settings = settings
         self.recommender = recommender
-        self.ranker = without_plan(checked_ranker(ranker))
+        self.ranker = checked_plan(checked_ranker(ranker))
         self.seed = seed
         self.reports: dict[str, CleaningReport] = {}
         self._known: Known | None = None

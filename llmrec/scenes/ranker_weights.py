@@ -33,7 +33,7 @@ from llmrec.scenes.worlds import World, last_steps
 KINDS = ("no customers", "first customers")  # of scenes that have weights of their own
 
 
-def without_plan(ranker: CandidateRanker | None) -> CandidateRanker | None:
+def checked_plan(ranker: CandidateRanker | None) -> CandidateRanker | None:
     """The same ranker. Raises DataError for a language model with the plan of an adapter, which scenes do not learn."""
     if isinstance(ranker, LLMRanker) and ranker.plan is not None:
         raise DataError(
@@ -43,7 +43,7 @@ def without_plan(ranker: CandidateRanker | None) -> CandidateRanker | None:
     return ranker
 
 
-def unplanned(ranker: CandidateRanker | None) -> CandidateRanker | None:
+def without_plan(ranker: CandidateRanker | None) -> CandidateRanker | None:
     """The same ranker; that of a language model without the plan of an adapter."""
     return replace(ranker, plan=None) if isinstance(ranker, LLMRanker) else ranker
 

@@ -303,9 +303,15 @@ def test_the_figure_has_a_panel_an_act(tmp_path):
     assert len((tmp_path / "3.png").read_bytes()) > len((tmp_path / "1.png").read_bytes())
 
 
-def test_ratings_tell_what_a_person_likes_and_those_of_another_taste_the_contrary(films_files, tiny_plan):
-    """Of the two tastes each likes what the other does not."""
-    dataset = act_steps.shuffled(build(*read_films(*films_files))[0], 0)
+@pytest.mark.parametrize("own", [False, True])
+def test_ratings_tell_what_a_person_likes_and_those_of_another_taste_the_contrary(films_files, tiny_plan, own):
+    """Of the two tastes each likes what the other does not. own: whole numbers as ids, ratings from 1 to 3, some missing."""
+    ratings, films = (table.to_pandas() for table in read_films(*films_files))
+    if own:
+        ratings = ratings.assign(user_id=ratings.user_id.astype(int), item_id=ratings.item_id.astype(int))
+        films = films.assign(item_id=films.item_id.astype(int))
+        ratings["rating"] = np.where(ratings.index % 9 == 0, np.nan, np.where(ratings.rating > 3, 3.0, 1.0))
+    dataset = act_steps.shuffled(build(ratings, films)[0], 0)
     people = act_steps.people(dataset, 0)
     known = Recommender(settings=tiny_plan.steps, seed=0).fit(dataset.take(people.train), verbose=False)
     tasks = {count: act_steps.last_known(dataset, people.asked, count) for count in (10, 100)}
@@ -324,3 +330,5 @@ def test_ratings_tell_what_a_person_likes_and_those_of_another_taste_the_contrar
     (gap,) = [row for row in part.rows if row.setting == "known=100" and row.versus == likes.OTHER]
     assert (gap.metric, gap.benchmark, gap.method) == ("auc", "films-likes", likes.OWN)
     assert gap.value == pytest.approx((found[likes.OWN][100] - found[likes.OTHER][100]).mean())
+    alone = {count: replace(part, stop=part.split + 1) for count, part in tasks.items()}  # nobody has likes and others
+    assert likes.play(known, alone, 0, "films-likes") == likes.Likes((), ())

@@ -16,7 +16,7 @@ def tables(rows: Sequence[Result]) -> str:
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         ours = next(row.method for row in rows if row.benchmark == benchmark and row.versus)
         metrics = {row.metric for row in rows if row.benchmark == benchmark}
-        metric = "ndcg@10" if "ndcg@10" in metrics else metrics.pop()
+        metric = "ndcg@10" if "ndcg@10" in metrics else min(metrics)
         shown = metric.upper()
         parts.append(f"{benchmark}, {shown} [95% interval]; ▲ better, ▼ worse, = level with {ours}, paired over users:")
         parts.append(table(marked, benchmark, metric, versus=ours))
