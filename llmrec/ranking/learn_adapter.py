@@ -56,6 +56,11 @@ def learn_adapter(
     with stages("choices", f"{len(tasks):,} users") as say:
         choices = replace(ranker, plan=None).choices(tasks, found)
         say(f"{len(choices):,} choices, {int(choices.tokens.sum()):,} tokens")
+    if not len(choices):
+        raise DataError(
+            "AdapterPlan: expected users who took an item with a sample weight above 0, got "
+            f"{len(tasks):,} who took none; leave the plan out"
+        )
     generator = torch.Generator().manual_seed(seed)
     lora = start_lora(model, plan.r, SCALE, plan.n_blocks, generator) if plan.lora else None
     start = LanguageAdapter(lora, soft_prompt(model, WORDS, plan.n_tokens) if plan.n_tokens else None)

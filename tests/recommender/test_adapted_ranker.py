@@ -182,6 +182,13 @@ def test_who_had_nearly_everything_is_left_out_and_small_shops_draw_fewer(shop):
         with_others(tasks.take(np.array([0])), popularity, 3)
 
 
+def test_users_who_took_nothing_that_counts_teach_nothing(model, shop):
+    dataset = build(*shop)[0]
+    tasks, popularity = full_histories(dataset, np.arange(4)), np.ones(dataset.n_items)
+    with pytest.raises(DataError, match="expected users who took an item with a sample weight above 0, got 4 who took none"):
+        learn_adapter(LLMRanker(model, plan=PLAN), tasks, popularity, PLAN, 0, Stages(verbose=False))
+
+
 @pytest.mark.parametrize(
     ("plan", "lora", "prompt"),
     [(PLAN, True, False), (replace(PLAN, r=0, n_tokens=2), False, True), (replace(PLAN, n_tokens=2), True, True)],
