@@ -27,6 +27,7 @@ from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import CandidateRanker, already_read
 from llmrec.ranking.statistics import extent, fit_statistics
 from llmrec.ranking.two_stage import Rankers
+from llmrec.ranking.vector_prior import fit_vector_prior
 from llmrec.recommender.adapted_ranker import adapted_to
 from llmrec.recommender.adapting import adapting
 from llmrec.recommender.auto import facts, resolve
@@ -62,7 +63,7 @@ from llmrec.recommender.run import BASE, Run, found_done, planned
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.splitting import MOST_HELD_OUT, UserSplit, last_tasks, split_users, training_dataset
-from llmrec.recommender.state import State
+from llmrec.recommender.state import State, unit_vectors
 from llmrec.recommender.templates import fitted_templates
 from llmrec.signed.labels import scale_of
 
@@ -245,14 +246,17 @@ def fit_rest(
         with stages("count", "over all users"):
             counts = fit_statistics(dataset, np.arange(dataset.n_users), settings.train.horizon, texts, rng)
             retrieval = replace(retrieval, counts=counts)
-    if unseen.cold is not None:
+    prior = None
+    if unseen.cold is not None and newest is not None:
         retrieval = replace(retrieval, counts=to_be_observed(dataset, retrieval.counts))
+        told, now = (unit_vectors(some) for some in (frozen_items(model, newest.new), items))
+        prior = fit_vector_prior(dataset, newest.new, told, now, retrieval.counts.popularity)
     known = KnownUsers((replace(dataset, user_attributes=None),))
     init, core = (None if learned.lora is None else learned.lora.init), (None if learned.core is None else learned.core.start)
     parts = model, items, init, retrieval, rankers, unseen, dataset.catalogue, known
     signed = learn_signed(dataset, model.text.cpu().numpy(), settings, seed, stages)
     state = State(settings, *parts, gate, seed=seed, core=core, signed=signed, templates=fitted_templates(settings))
-    state = replace(state, reranker=reranker)
+    state = replace(state, reranker=reranker, vector_prior=prior)
     if dataset.user_attributes is None:
         return state
     return replace(state, people=UserTable(dataset.users, dataset.user_attributes), by_attributes=by_attributes)

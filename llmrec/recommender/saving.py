@@ -30,7 +30,7 @@ from llmrec.encoder.model import SlotModel
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, DataError
 from llmrec.index.tuning import Tuned
-from llmrec.layouts import Migration, Saved, check_layout, migrated
+from llmrec.layouts import Saved, check_layout, migrated
 from llmrec.meta.gate import from_dict
 from llmrec.meta.inner import Initialisation
 from llmrec.meta.user_core import UserCore
@@ -43,7 +43,9 @@ from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.statistics import ItemStatistics
 from llmrec.ranking.text_cca import Flow
 from llmrec.ranking.two_stage import Rankers
+from llmrec.ranking.vector_prior import VectorPrior
 from llmrec.recommender.pipeline import check_settings, frozen_items, new_retrieval
+from llmrec.recommender.saved_layouts import LAYOUT, MIGRATIONS
 from llmrec.recommender.saved_reranker import loaded_reranker, save_adapter_of, saved_reranker
 from llmrec.recommender.settings import Settings
 from llmrec.recommender.settings_file import filled
@@ -69,26 +71,6 @@ from llmrec.store import (
 KIND, WORDS = "recommender", "words.json"
 CORE = ("z", "axes", "log_spread", "log_count")
 COUNTED = ("popularity", "repurchase", "log_price", "position_popularity", "recent_position_popularity", "dates")
-
-
-def _one_pair_of_rankers(saved: Saved) -> Saved:
-    """Layout 1 had one pair of rankers for all answers, and the pretrained transformer always read the histories."""
-    pair = {f"unseen_{name}": values for name, values in saved.arrays.items() if name.startswith(("ranker.", "blend."))}
-    return replace(saved, arrays=saved.arrays | pair, settings={**saved.settings, "user_encoder": "pretrained"})
-
-
-def _lora_alone_without_attributes(saved: Saved) -> Saved:
-    """Layout 2 had LoRA's initialisation always and no core, and knew nothing of users and requests beside the events. Its
-    approximate index was tuned on lists with other centres, so it is tuned anew."""
-    more = {"user_attributes": None, "context": None, "tuned": None}
-    return replace(saved, meta=saved.meta | more, settings={**saved.settings, "adapter": "lora"})
-
-
-LAYOUT = 3  # one more whenever what is saved changes its names or its meaning; then MIGRATIONS leads up to it
-MIGRATIONS: dict[int, Migration] = {
-    1: _one_pair_of_rankers,
-    2: _lora_alone_without_attributes,
-}  # layout k -> what makes layout k + 1 out of it
 
 
 def save_state(folder: Path, state: State, histories: bool, also: Callable[[Path], None] | None = None) -> None:
@@ -257,6 +239,7 @@ def load_state(folder: Path, device: str, ranker: CandidateRanker | str | Path |
         signed=from_parts(_under(arrays, "signed."), meta["signed"]) if "signed" in meta else None,
         templates=templates,  # nor these
         reranker=loaded_reranker(meta.get("reranker"), folder, device, ranker),
+        vector_prior=_prior(arrays),
     )
 
 
@@ -298,6 +281,9 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         arrays["observed"] = state.retrieval.observed
     if counts.buyers is not None:  # likewise
         arrays |= {f"buyers.{name}": values for name, values in to_arrays(counts.buyers).items()}
+    if state.vector_prior is not None:
+        prior = state.vector_prior
+        arrays |= {"prior.centre": prior.centre, "prior.numbers": np.array([prior.slope, prior.precision])}
     for name, pair in (("blend", state.rankers), ("unseen_blend", state.unseen_rankers)):
         if pair.cold is not None:
             arrays[f"cold.{name}"] = np.append(pair.cold.keep, pair.cold.weights)
@@ -328,6 +314,10 @@ def _ranker(arrays: dict[str, np.ndarray]) -> Ranker:
 
 def _cold(saved: np.ndarray | None) -> ColdWeights | None:
     return None if saved is None else ColdWeights(float(saved[0]), saved[1:])
+
+
+def _prior(arrays: dict[str, np.ndarray]) -> VectorPrior | None:
+    return VectorPrior(arrays["prior.centre"], *arrays["prior.numbers"].tolist()) if "prior.centre" in arrays else None
 
 
 def _csr(arrays: dict[str, np.ndarray], n: int, columns: int | None = None) -> sparse.csr_array:

@@ -12,7 +12,7 @@ from llmrec.data.known import KnownUsers
 from llmrec.data.table_format import TableFormat
 from llmrec.data.user_tables import UserTable
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.index.faiss_index import Index
+from llmrec.index.faiss_index import Index, replaced
 from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
@@ -23,6 +23,7 @@ from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.reranker import Reranker
 from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.ranking.vector_prior import VectorPrior, moved_vectors
 from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.pipeline import new_index
 from llmrec.recommender.remembered import Remembered
@@ -52,6 +53,7 @@ class State:
     signed: what was learned of likes and dislikes; None where the events had too few of them.
     templates: of item texts and of histories, as it was fitted with; None where it was saved before they were kept.
     reranker: orders the first candidates of an answer anew; None where there is none, or no weight of it helped.
+    vector_prior: where first buyers move the vector of a cold item, for similar items; None where it was not learned.
     """
 
     settings: Settings
@@ -78,6 +80,7 @@ class State:
     signed: Beliefs | None = None
     templates: tuple[Template, Template] | None = None
     reranker: Reranker | None = None
+    vector_prior: VectorPrior | None = None
 
     @property
     def histories(self) -> Dataset:
@@ -150,8 +153,12 @@ class State:
 
     def after(self, known: KnownUsers, retrieval: Retrieval) -> State:
         """With other known users and what is counted of them: the next version. An index of similar items that was made already
-        and rules that were applied are kept, since they depend on neither."""
+        and rules that were applied are kept, since they depend on neither, unless a cold item was sold."""
         found = self.next_version(replace(self, known=known, retrieval=retrieval))
+        buyers, now = self.retrieval.counts.buyers, retrieval.counts.buyers
+        same = buyers is now or (buyers is not None and now is not None and buyers.sold is now.sold)
+        if same and "similar_index" in self.__dict__:
+            found.__dict__["similar_index"] = self.similar_index
         if "known_rules" in self.__dict__:
             found.__dict__["known_rules"] = self.known_rules
         return found
@@ -165,8 +172,17 @@ class State:
         return found
 
     @cached_property
+    def similar_index(self) -> Index:
+        """Index of unit vectors, for similar items: those of `similarity_index`, cold items where their first buyers say."""
+        known, index = self.retrieval.counts.buyers, self.similarity_index
+        if self.vector_prior is None or known is None or not known.sold.any():
+            return index
+        rows, vectors = moved_vectors(self.vector_prior, known, self.retrieval.counts.popularity, index.vectors)
+        return replaced(index, vectors, rows) if len(rows) else index
+
+    @cached_property
     def similarity_index(self) -> Index:
-        """Index of the items' unit vectors, for similar items."""
+        """Index of the items' unit vectors, before anything is observed."""
         return new_index(unit_vectors(self.items), self.settings)
 
     @property

@@ -13,6 +13,7 @@ import pytest
 
 from llmrec import Recommender
 from llmrec.ranking.first_buyers import INPUTS, ColdWeights
+from llmrec.ranking.vector_prior import VectorPrior
 from llmrec.recommender.first_buyers import LEAST_TARGETS, Choices, softmax_weights, to_be_observed
 
 NEW = {"item_id": ["n0", "n1"], "title": ["red mug", "red mug"]}
@@ -29,7 +30,8 @@ def shop(fitted: Any) -> Recommender:
     rec, state = copy.copy(fitted), fitted.state
     retrieval = replace(state.retrieval, counts=to_be_observed(state.histories, state.retrieval.counts))
     pairs = {name: replace(getattr(state, name), cold=COLD) for name in ("rankers", "unseen_rankers")}
-    rec._state = replace(state, retrieval=retrieval, **pairs)
+    prior = VectorPrior(np.zeros(state.items.vectors.shape[1]), 1.0, 0.5)
+    rec._state = replace(state, retrieval=retrieval, vector_prior=prior, **pairs)
     rec.add_items(NEW)
     return rec
 
@@ -141,6 +143,34 @@ def test_measuring_and_a_fit_without_cold_items_read_nothing_of_it(shop, fitted)
     bare.add_items(NEW)
     bare.observe(bought("n0", ODD))
     assert bare.state.retrieval.counts.buyers is None and bare.state.unseen_rankers.cold is None
+
+
+def test_similar_items_follow_the_buyers_and_go_back_when_these_are_forgotten(shop, tmp_path):
+    odd, even, before = ODD[:3], EVEN[:3], shop.similar_items(["n0", "n1"], k=32)
+
+    def rank_of(rec: Recommender, users: list[str]) -> float:
+        """The mean rank of what some users had, beside the item that they bought."""
+        table = rec.state.histories
+        had = {table.catalogue.ids[item] for user in table.users.find(users) for item in table.item[table.start[user] :][:9]}
+        near = rec.similar_items(["n0"], k=32)
+        return float(near[near["similar_item_id"].isin(had)]["rank"].mean())
+
+    first = {kind: rank_of(shop, users) for kind, users in (("odd", odd), ("even", even))}
+    shop.observe(bought("i004", ["somebody"]))
+    index = shop.state.similar_index
+    shop.observe(bought("i002", ["somebody"]))
+    assert shop.state.similar_index is index  # nothing is indexed again for what moves nothing
+    pd.testing.assert_frame_equal(shop.similar_items(["n0", "n1"], k=32), before)
+    own, swapped = copy.copy(shop), copy.copy(shop)
+    own.observe(bought("n0", odd))
+    swapped.observe(bought("n0", even))
+    assert rank_of(own, odd) < min(first["odd"], rank_of(swapped, odd)) - 2
+    assert rank_of(swapped, even) < min(first["even"], rank_of(own, even)) - 2
+    own.save_pretrained(tmp_path)
+    loaded = Recommender.from_pretrained(tmp_path)
+    pd.testing.assert_frame_equal(loaded.similar_items(["n0"], k=8), own.similar_items(["n0"], k=8), atol=1e-5)
+    own.forget(odd)
+    pd.testing.assert_frame_equal(own.similar_items(["n0", "n1"], k=32), before, atol=1e-5)
 
 
 def test_an_explanation_follows_the_buyers(shop):

@@ -11,6 +11,7 @@ from llmrec.data.build import build
 from llmrec.data.dataset import Dataset
 from llmrec.ranking.first_buyers import INPUTS
 from llmrec.ranking.statistics import fit_statistics, read_texts
+from llmrec.ranking.vector_prior import fit_vector_prior
 from llmrec.recommender.first_buyers import learn_among
 
 USERS, OLD, NEW, DAY = 120, 20, 30, 86_400.0
@@ -62,3 +63,21 @@ def test_fit_learns_them_and_then_a_new_item_goes_to_those_like_its_buyers(fitti
     mine = {user: ["for even", "for odd"][number % 2] for number, user in enumerate(users)}
     right = answer["item_id"] == answer["user_id"].map(mine)
     assert right.mean() > 0.9
+
+
+def test_fit_learns_from_its_newest_items_how_far_vectors_follow_buyers(fitting, tiny_settings, monkeypatch):
+    """Their texts alone are held against what their buyers had."""
+    learned = []
+
+    def spy(*given):
+        learned.append((given, fit_vector_prior(*given)))
+        return learned[-1][1]
+
+    monkeypatch.setattr("llmrec.recommender.fit.fit_vector_prior", spy)
+    settings = replace(tiny_settings, cold_items=True, blend_fraction=0.5, meta_fraction=0.2)
+    rec = fitting(*tables(True), settings=settings)
+    (dataset, new, text, vectors, popularity), prior = learned[0]
+    last = [place for place, item in enumerate(IDS) if item >= "x20"]  # of the last wave
+    assert np.flatnonzero(new).tolist() == last and dataset.n_events == 1440 and (popularity > 0).all()
+    assert (text[~new] == vectors[~new]).all() and (text[new] != vectors[new]).any(1).all()
+    assert rec.state.vector_prior is prior

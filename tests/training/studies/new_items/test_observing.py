@@ -14,7 +14,7 @@ from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.first_buyers import INPUTS, ColdWeights
 from llmrec.recommender.first_buyers import to_be_observed
 from llmrec.recommender.settings import CoreSettings
-from studies.new_items import observing
+from studies.new_items import observing, similar
 from studies.new_items.observing import ANY, BEFORE, EVERY, OBSERVING, SWAPPED, YOUNG
 from studies.new_items.replay import World, replay
 
@@ -54,6 +54,11 @@ def test_each_purchase_is_asked_for_by_what_was_observed_on_the_days_before(shop
     pair = {name: replace(getattr(state, name), cold=ColdWeights(0.0, by_count)) for name in ("rankers", "unseen_rankers")}
     counts = to_be_observed(state.histories, state.retrieval.counts)
     recommender._state = replace(state, retrieval=replace(state.retrieval, counts=counts), **pair)
+    beside = similar.questions(shop, found, 3)
+    lists = similar.answered(shop, beside, recommender, 0)
+    assert set(lists) == {similar.OURS, similar.SWAPPED, similar.TEXT, similar.KNN, similar.POPULARITY}
+    assert all(values.shape == (len(beside),) and (values >= 0).all() and (values <= 1).all() for values in lists.values())
+    assert (lists[similar.TEXT] == lists[similar.OURS]).all() == (state.vector_prior is None)
     asked = observing.questions(shop, found, 0, 1.0)
     assert (found.k[asked.rows] <= observing.MOST).all() and len(asked.others) > len(asked.rows) > 10
     result = observing.answered(shop, found, asked, recommender, place, 0)
@@ -65,3 +70,21 @@ def test_each_purchase_is_asked_for_by_what_was_observed_on_the_days_before(shop
     cell = next(row for row in rows if row.setting == ANY and row.method == OBSERVING and row.versus == BEFORE)
     assert cell.value == pytest.approx((result[ANY][OBSERVING] - result[ANY][BEFORE]).mean()) and cell.n == len(asked.others)
     assert f"k = 1, {EVERY}" in {row.setting for row in rows if row.n > 0}
+
+
+def test_lists_are_held_against_what_buyers_of_later_days_had(shop):
+    whole, found = shop.whole, replay(shop)
+    questions = similar.questions(shop, found, 2)
+    assert {one.item for one in questions} <= set(found.young.tolist()) and questions
+    for one in questions:
+        events = sorted(np.flatnonzero(whole.item == one.item).tolist(), key=lambda row: (whole.time[row], row))
+        buyers = list({whole.user[row]: row for row in reversed(events)}.items())
+        buyers.sort(key=lambda pair: (whole.time[pair[1]], pair[1]))
+        assert one.first.tolist() == [row for _, row in buyers[:2]]
+        had = np.zeros(12)
+        for user, row in buyers[2:]:
+            if whole.time[row] > whole.time[buyers[1][1]]:
+                had[list({item for item in whole.item[whole.start[user] : row].tolist() if item < 8})] += 1
+        assert one.had.tolist() == had.tolist()
+    assert similar.gain(np.argsort(-had)[:10], had) == 1.0
+    assert similar.gain(np.array([11, 10, int(had.argmax())]), had) < 0.5
