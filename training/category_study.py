@@ -38,7 +38,7 @@ WHOLE = click.IntRange(min=0)
 
 def prompts_of(ranker: LLMRanker) -> str:
     """SHA-256 of all that prepared choices depend on beside the data: the model, the template and the length of histories."""
-    parts = fingerprint(ranker.language_model), ranker.template.sha256, str(ranker.max_history)
+    parts = fingerprint(ranker.language_model), ranker.template.sha256, f"{ranker.max_history} {ranker.chat}"
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 

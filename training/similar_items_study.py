@@ -39,11 +39,15 @@ def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool
         recommender = observing.fitted(here, seed, runs / f"{category}-{part}-{seed}")[0]
         for k in similar.BUYERS:
             asked = similar.questions(here, found, k)
-            rows += similar.rows(name, k, similar.answered(here, asked, recommender, seed), seed)
-        click.echo(table(rows, name, study.METRIC, versus=""))
+            for metric, result in similar.answered(here, asked, recommender, seed).items():
+                rows += similar.rows(name, k, metric, result, seed)
+        for metric in (study.METRIC, similar.WEIGHED):
+            click.echo(f"{metric}\n{table(rows, name, metric, versus='')}\n")
         for row in rows:
             if row.versus:
-                click.echo(f"{row.setting}: less {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})")
+                click.echo(
+                    f"{row.setting}, {row.metric}: less {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})"
+                )
         if output is not None:
             prior = recommender.state.vector_prior
             learned = None if prior is None else {"slope": prior.slope, "precision": prior.precision}

@@ -46,13 +46,15 @@ class LLMRanker:
     language_model: from `load_language_model`. template: from `load_template`. max_history: titles in the prompt, the latest
     ones; half of them, and half again, where they take more than half of the model's `max_length`. Events that count 0, such as
     dislikes, are not among them; for the task `like` as many of those are what was disliked. Items without title are left out.
+    chat: the prompt is what a user of a chat says, and the title or the word of the verbaliser the model's answer, by the chat
+    template of its tokenizer.
     adapter: LoRA, a soft prompt or both, of U = 1, that prompts are read under; None for the model alone. Log-likelihoods
     behind an empty history are read without it, see `llmrec.meta.title_choices`. plan: of the adapter that `Recommender.fit`
     trains; None: no adapter is trained. `recommend(ranker=...)` ignores it.
 
     Raises DataError for a negative max_history; AdapterError for an adapter of several users, and for one beside a plan;
-    TemplateError for a template that
-    does not ask about candidates, see `CandidatePrompt`, for a word of the verbaliser that is not one token of the model, and,
+    WeightsError for a chat with a model that was not made for chats; TemplateError for a template that does not ask about
+    candidates, see `CandidatePrompt`, for a word of the verbaliser that is not one token of the model, and,
     in `score`, for a candidate that takes more than half of `max_length`.
     """
 
@@ -61,10 +63,11 @@ class LLMRanker:
     max_history: int = 10
     adapter: LanguageAdapter | None = None
     plan: AdapterPlan | None = None
+    chat: bool = False
 
     def __post_init__(self) -> None:
         check_whole("LLMRanker.max_history", self.max_history, 0)
-        _ = self._answers
+        _ = self._answers, self.chat and self.language_model.turns
         if self.adapter is not None and len(self.adapter) != 1:
             raise AdapterError(
                 f"adapter: expected that of one user or scene, got {len(self.adapter)}; give `adapter.take(...)`"
@@ -85,7 +88,7 @@ class LLMRanker:
     def choices(self, tasks: Tasks, candidates: Candidates) -> TitleChoices:
         """What an adapter is learned from: the candidates of each task, and which of them its query took; a task whose query
         took none is left out. The owner of a choice is its task, int64 in 0 ... T - 1; `TitleChoices.owned` gives another."""
-        relevant, model = tasks.relevant(), self.language_model
+        relevant = tasks.relevant()
         rows, hits, offsets, owner = [], [], [], []
         for task, part, prefix, segments, tokens in self._asked(tasks, candidates):
             taken = np.isin(candidates.item[part], relevant[task])
@@ -93,7 +96,7 @@ class LLMRanker:
                 continue
             with torch.no_grad():
                 offset = np.zeros(len(tokens), np.float32) if self._answers else self._without_history(segments, tokens)
-            rows.append(Row(model.start(prefix), tokens))
+            rows.append(Row(self._start(prefix), tokens))
             hits.append(taken)
             offsets.append(offset)
             owner.append(task)
@@ -125,7 +128,13 @@ class LLMRanker:
 
     def _tokens(self, segments: Sequence[str]) -> list[list[int]]:
         """Token ids of each piece of a prompt."""
-        found = [self.language_model.words(one) for one in segments]
+        model = self.language_model
+        if not self.chat:
+            found = [model.words(one) for one in segments]
+        elif self._answers:
+            found = [model.words(one) + model.turns[1] for one in segments]
+        else:  # no space before the first word of an answer
+            found = [model.words(one.lstrip(" ")) for one in segments]
         if (length := max(map(len, found))) > self._room:
             raise self._too_long(f"candidates of at most {self._room:,} tokens", length)
         return found
@@ -136,11 +145,19 @@ class LLMRanker:
         while True:
             some, others = (titles[max(0, len(titles) - kept) :] for titles in (liked, disliked))
             prefix = self._prompt.prefix({"history": some, "liked": some, "disliked": others})
-            if (length := len(self.language_model.start(prefix))) <= self._room:
+            if (length := len(self._start(prefix))) <= self._room:
                 return prefix
             if not kept:
                 raise self._too_long(f"words of at most {self._room:,} tokens before the candidates", length)
             kept //= 2
+
+    def _start(self, prefix: str) -> list[int]:
+        """Token ids of the prompt before the candidates."""
+        model = self.language_model
+        if not self.chat:
+            return model.start(prefix)
+        begin, end = model.turns
+        return begin + model.words(prefix) + ([] if self._answers else end)
 
     @property
     def _room(self) -> int:
@@ -172,7 +189,7 @@ class LLMRanker:
     @cached_property
     def _nobody(self) -> Prefix:
         """The prompt with an empty history, read without adapter."""
-        return read_prefix(self.language_model, self.language_model.start(self._prompt.prefix({})))
+        return read_prefix(self.language_model, self._start(self._prompt.prefix({})))
 
     @cached_property
     def _adds(self) -> tuple[LoraHook | None, Tensor | None]:
@@ -187,7 +204,7 @@ class LLMRanker:
     @cached_property
     def _read_prefix(self) -> Callable[[str], Prefix]:
         model = self.language_model
-        return lru_cache(PREFIXES)(lambda text: read_prefix(model, model.start(text), self._virtual))
+        return lru_cache(PREFIXES)(lambda text: read_prefix(model, self._start(text), self._virtual))
 
     @cached_property
     def _prompt(self) -> CandidatePrompt:
@@ -196,7 +213,8 @@ class LLMRanker:
     @cached_property
     def _answers(self) -> tuple[int, ...]:
         """Token ids of the words for `like` and `dislike`; () for the task `next`."""
-        found = {word: self.language_model.words(word) for word in self._prompt.answers}
+        answers = self._prompt.answers
+        found = {word: self.language_model.words(word.strip() if self.chat else word) for word in answers}
         for word, tokens in found.items():
             if len(tokens) != 1:
                 raise TemplateError(

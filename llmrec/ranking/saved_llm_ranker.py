@@ -1,4 +1,4 @@
-"""An adapted language model's ranker as a folder: its adapter in PEFT's formats, its template and `max_history`."""
+"""An adapted language model's ranker as a folder: its adapter in PEFT's formats, its template, `max_history` and `chat`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save_llm_ranker(folder: str | Path, ranker: LLMRanker) -> None:
     adapter = ranker.adapter
     if adapter is None:
         raise AdapterError("ranker: expected an adapter, got none; a template and `max_history` alone need no folder")
-    meta = {"max_history": ranker.max_history, "template": ranker.template.text}
+    meta = {"max_history": ranker.max_history, "template": ranker.template.text, "chat": ranker.chat}
     write_folder(folder, lambda to: save_language_adapter(to, adapter, ranker.language_model), KIND, meta)
 
 
@@ -35,4 +35,5 @@ def load_llm_ranker(folder: str | Path, language_model: LanguageModel) -> LLMRan
     """
     meta = open_folder(Path(folder), KIND)
     adapter = load_language_adapter(Path(folder), language_model)
-    return LLMRanker(language_model, Template(meta["template"], f"the template of {folder}"), meta["max_history"], adapter)
+    template, chat = Template(meta["template"], f"the template of {folder}"), meta.get("chat", False)
+    return LLMRanker(language_model, template, meta["max_history"], adapter, chat=chat)

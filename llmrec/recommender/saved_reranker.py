@@ -43,6 +43,7 @@ def saved_ranker(ranker: CandidateRanker) -> dict[str, Any]:
     template, model = ranker.template, ranker.language_model
     return facts | {
         "max_history": ranker.max_history,
+        "chat": ranker.chat,
         "adapter": None if ranker.adapter is None else adapter_hash(ranker.adapter),
         "language_model": {**_place(model), "dtype": str(model.dtype).removeprefix("torch."), "sha256": fingerprint(model)},
         "template": {**template_facts(template), "place": _template_place(template)},
@@ -87,7 +88,7 @@ def loaded_ranker(
 
     Raises WeightsError for weights that are missing or are others than those of `fit`, TemplateError, with the lines that
     differ, for another template, ArtefactError for a ranker of one's own that is not given or is of another class, and for
-    another `max_history` or adapter, AdapterError for an adapter that is damaged.
+    another `max_history`, `chat` or adapter, AdapterError for an adapter that is damaged.
     """
     if "language_model" not in saved:
         return _own(saved, folder, given)
@@ -102,8 +103,10 @@ def is_saved(saved: Mapping[str, Any], ranker: CandidateRanker) -> bool:
     if "language_model" not in saved or "language_model" not in mine:
         return saved["class"] == mine["class"] and ("language_model" in saved) == ("language_model" in mine)
     same = [("language_model", "sha256"), ("template", "sha256")]
-    numbers = saved["max_history"], saved.get("adapter")
-    return numbers == (mine["max_history"], mine["adapter"]) and all(saved[part][key] == mine[part][key] for part, key in same)
+    numbers = saved["max_history"], saved.get("adapter"), saved.get("chat", False)
+    return numbers == (mine["max_history"], mine["adapter"], mine["chat"]) and all(
+        saved[part][key] == mine[part][key] for part, key in same
+    )
 
 
 def _plain(ranker: CandidateRanker) -> bool:
@@ -138,7 +141,8 @@ def _read(saved: Mapping[str, Any], folder: Path, device: str, given: str | Path
     _check_weights(facts, model, folder, where)
     kept = saved["template"]
     adapter = load_language_adapter(folder / PART, model) if saved.get("adapter") else None
-    return LLMRanker(model, loaded_template(kept, kept["place"], PART, folder), saved["max_history"], adapter)
+    template = loaded_template(kept, kept["place"], PART, folder)
+    return LLMRanker(model, template, saved["max_history"], adapter, chat=saved.get("chat", False))
 
 
 def _checked(saved: Mapping[str, Any], folder: Path, given: CandidateRanker) -> LLMRanker:
@@ -147,11 +151,11 @@ def _checked(saved: Mapping[str, Any], folder: Path, given: CandidateRanker) -> 
             f"{folder}: {PART}: expected an LLMRanker, as it was fitted with, got {type(given).__name__}; pass such a one, the "
             "path of its weights, or fit again"
         )
-    if given.max_history != saved["max_history"]:
-        raise ArtefactError(
-            f"{folder}: {PART}: expected max_history {saved['max_history']}, got {given.max_history}; pass "
-            f"LLMRanker(..., max_history={saved['max_history']}), or fit again"
-        )
+    for name, wanted in (("max_history", saved["max_history"]), ("chat", saved.get("chat", False))):
+        if (came := getattr(given, name)) != wanted:
+            raise ArtefactError(
+                f"{folder}: {PART}: expected {name} {wanted}, got {came}; pass LLMRanker(..., {name}={wanted}), or fit again"
+            )
     _check_weights(saved["language_model"], given.language_model, folder, "the given ranker")
     loaded_template(saved["template"], given.template, PART, folder)
     wanted = saved.get("adapter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +15,9 @@ from llmrec.adapters.lora import Adapter
 from llmrec.adapters.peft_format import load_adapter
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.data.splits import leave_last_out
-from llmrec.errors import AdapterError, ArtefactError
+from llmrec.errors import AdapterError, ArtefactError, WeightsError
 from llmrec.index.candidates import POPULAR, Candidates
+from llmrec.language.model import LanguageModel
 from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.saved_llm_ranker import load_llm_ranker, save_llm_ranker
@@ -42,6 +44,16 @@ def test_scores_are_the_same_after_loading(model, random_shop, kind, tmp_path):
     assert (loaded.template.text, loaded.max_history) == (ranker.template.text, 2)
     if kind != "soft prompt":
         assert all(map(torch.equal, load_adapter(tmp_path / "ranker" / "lora", model).leaves(), lora.leaves()))
+
+
+def test_a_chat_stays_one(model, tmp_path):
+    chatting = LanguageModel(model.model, copy.deepcopy(model.tokenizer))
+    chatting.tokenizer.chat_template = "{% for one in messages %}red {{ one['content'] }} blue {% endfor %}"
+    lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5)
+    save_llm_ranker(tmp_path / "ranker", LLMRanker(chatting, adapter=LanguageAdapter(lora), chat=True))
+    assert load_llm_ranker(tmp_path / "ranker", chatting).chat
+    with pytest.raises(WeightsError, match="chat template"):
+        load_llm_ranker(tmp_path / "ranker", model)
 
 
 def test_an_older_adapter_in_the_folder_goes(model, tmp_path):

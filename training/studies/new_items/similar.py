@@ -1,7 +1,9 @@
 """Similar items of young items: what a page shows beside one, before and after its first buyers are observed.
 
 For each young item its first k buyers are observed, and the list of similar items is held against what later buyers had before
-they bought it. Buyers of the same day as the last of the k are neither. Lists hold items that were there before the cut.
+they bought it. Buyers of the same day as the last of the k are neither. Lists hold items that were there before the cut. What
+everybody has tells little of a similar item, so a second metric weighs what was had by 1 / sqrt(users who had it before the
+cut), as an estimated propensity (Steck, KDD 2010).
 
 Axis convention: `I` young items that are asked about, `N` items.
 """
@@ -27,6 +29,7 @@ LATER = 3  # later buyers that an item needs to be asked about
 OURS, SWAPPED, TEXT = "llmrec", "llmrec, another item's buyers", "llmrec, nothing observed"
 KNN, POPULARITY = "item kNN of the same buyers", "popularity"
 PRIMARY = "3 buyers"
+WEIGHED = "ndcg@10, by propensity"
 TOP = 10
 DRAWS = 2000
 
@@ -60,14 +63,14 @@ def questions(here: World, found: Replay, k: int) -> list[Asked]:
     return asked
 
 
-def answered(here: World, asked: Sequence[Asked], recommender: Recommender, seed: int) -> dict[str, np.ndarray]:
-    """Arm -> NDCG@10 of each question, float64 (I,)."""
+def answered(here: World, asked: Sequence[Asked], recommender: Recommender, seed: int) -> dict[str, dict[str, np.ndarray]]:
+    """Metric -> arm -> its value for each question, float64 (I,)."""
     whole, ids = here.whole, here.whole.catalogue.ids
     old = np.bincount(here.train.item, minlength=whole.n_items)
     order = np.argsort(-old, kind="stable")
     other = np.random.default_rng(seed).permutation(len(asked))
     other = np.where(other == np.arange(len(asked)), (other + 1) % len(asked), other)
-    found: dict[str, list[float]] = {arm: [] for arm in (OURS, SWAPPED, TEXT, KNN, POPULARITY)}
+    lists: dict[str, list[np.ndarray]] = {arm: [] for arm in (OURS, SWAPPED, TEXT, KNN, POPULARITY)}
     back = {ids[item]: item for item in range(whole.n_items)}
 
     def listed(one: Recommender, item: int) -> np.ndarray:
@@ -80,14 +83,20 @@ def answered(here: World, asked: Sequence[Asked], recommender: Recommender, seed
             one = copy.copy(recommender)
             if buyers is not None:
                 one.observe(_purchases(here, buyers, ids[question.item]))
-            found[arm].append(gain(listed(one, question.item), question.had))
+            lists[arm].append(listed(one, question.item))
         theirs = np.zeros(whole.n_items)
         for event in question.first.tolist():
             theirs[np.unique(whole.item[whole.start[whole.user[event]] : event])] += 1
         cosine = np.where(old > 0, theirs / np.sqrt(np.maximum(old, 1)), -1.0)
-        found[KNN].append(gain(order[np.argsort(-cosine[order], kind="stable")][:TOP], question.had))
-        found[POPULARITY].append(gain(order[:TOP], question.had))
-    return {arm: np.array(values) for arm, values in found.items()}
+        lists[KNN].append(order[np.argsort(-cosine[order], kind="stable")][:TOP])
+        lists[POPULARITY].append(order[:TOP])
+    return {
+        metric: {
+            arm: np.array([gain(one, question.had * worth) for one, question in zip(each, asked, strict=True)])
+            for arm, each in lists.items()
+        }
+        for metric, worth in ((study.METRIC, np.ones(len(old))), (WEIGHED, 1 / np.sqrt(np.maximum(old, 1))))
+    }
 
 
 def gain(listed: np.ndarray, had: np.ndarray) -> float:
@@ -97,7 +106,7 @@ def gain(listed: np.ndarray, had: np.ndarray) -> float:
     return float((had[listed] * discount[: len(listed)]).sum() / (best * discount).sum())
 
 
-def rows(name: str, k: int, result: dict[str, np.ndarray], seed: int) -> list[Result]:
+def rows(name: str, k: int, metric: str, result: dict[str, np.ndarray], seed: int) -> list[Result]:
     """Means, and the differences of the recommender to all others, over items."""
     drawn, made = resampled(result, np.random.default_rng(seed), DRAWS), []
     for arm, values in result.items():
@@ -108,9 +117,7 @@ def rows(name: str, k: int, result: dict[str, np.ndarray], seed: int) -> list[Re
             role = "ours" if method.startswith("llmrec") else "control"
             setting = f"{k} buyer" + "s" * (k > 1)
             made.append(
-                Result(
-                    name, method, role, setting, study.METRIC, end.value, end.low, end.high, against, len(values), seed, None
-                )
+                Result(name, method, role, setting, metric, end.value, end.low, end.high, against, len(values), seed, None)
             )
     return made
 

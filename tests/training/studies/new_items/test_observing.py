@@ -55,7 +55,9 @@ def test_each_purchase_is_asked_for_by_what_was_observed_on_the_days_before(shop
     counts = to_be_observed(state.histories, state.retrieval.counts)
     recommender._state = replace(state, retrieval=replace(state.retrieval, counts=counts), **pair)
     beside = similar.questions(shop, found, 3)
-    lists = similar.answered(shop, beside, recommender, 0)
+    every = similar.answered(shop, beside, recommender, 0)
+    assert set(every) == {"ndcg@10", similar.WEIGHED}
+    lists = every["ndcg@10"]
     assert set(lists) == {similar.OURS, similar.SWAPPED, similar.TEXT, similar.KNN, similar.POPULARITY}
     assert all(values.shape == (len(beside),) and (values >= 0).all() and (values <= 1).all() for values in lists.values())
     assert (lists[similar.TEXT] == lists[similar.OURS]).all() == (state.vector_prior is None)
