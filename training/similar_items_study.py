@@ -45,9 +45,8 @@ def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool
             click.echo(f"{metric}\n{table(rows, name, metric, versus='')}\n")
         for row in rows:
             if row.versus:
-                click.echo(
-                    f"{row.setting}, {row.metric}: less {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})"
-                )
+                what = f"{row.setting}, {row.metric}, less {row.versus}"
+                click.echo(f"{what}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})")
         if output is not None:
             prior = recommender.state.vector_prior
             learned = None if prior is None else {"slope": prior.slope, "precision": prior.precision}
