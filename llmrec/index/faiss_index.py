@@ -225,14 +225,6 @@ def remove(index: Index, ids: np.ndarray) -> Index:
     return _index(index.ids[keep], vectors, index.settings, engine, index.tuned)
 
 
-def replaced(index: Index, vectors: np.ndarray, ids: np.ndarray) -> Index:
-    """A new index with other vectors (float32 (n, d)) for `ids` (int64 (n,)), which it holds. Raises as `remove` and `add`."""
-    if not index.exact and len(ids) < len(index):
-        return add(remove(index, ids), vectors, ids)
-    keep = ~np.isin(index.ids, ids)
-    return build(np.concatenate([index.vectors[keep], vectors]), np.append(index.ids[keep], ids), index.settings)
-
-
 def search(
     index: Index,
     queries: np.ndarray,

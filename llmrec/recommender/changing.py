@@ -26,7 +26,7 @@ from llmrec.encoder.catalogues import over
 from llmrec.encoder.items import item_texts
 from llmrec.encoder.model import Items, SlotModel
 from llmrec.encoder.weights import Weights
-from llmrec.index.faiss_index import add, replaced
+from llmrec.index.faiss_index import Index, add, build, remove
 from llmrec.ranking.catalogues import counts_over, with_likeness, words_over
 from llmrec.ranking.statistics import read_words
 from llmrec.recommender.catalogues import new_texts, vocabulary_of
@@ -88,8 +88,8 @@ def with_values(state: State, rows: np.ndarray, values: pa.Table, weights: Weigh
         model, fresh = _described(model, catalogue, vectors, moved)
         items = Items(*(_put(part, one, moved) for part, one in zip(_parts(items), _parts(fresh), strict=True)))
         counts = with_likeness(counts, model.text.cpu().numpy(), changed_texts[counts.popularity[changed_texts] == 0])
-        retrieval = replace(retrieval, index=replaced(retrieval.index, _search_rows(model, fresh), moved), counts=counts)
-        similar = replaced(state.similarity_index, unit_vectors(fresh), moved) if state.similar_made else None
+        retrieval = replace(retrieval, index=_replaced(retrieval.index, _search_rows(model, fresh), moved), counts=counts)
+        similar = _replaced(state.similarity_index, unit_vectors(fresh), moved) if state.similar_made else None
     known = state.known.over(catalogue)
     changed = replace(
         state, model=model, items=items, retrieval=retrieval, catalogue=catalogue, known=known, vocabulary=vocabulary
@@ -170,6 +170,15 @@ def _search_rows(model: SlotModel, items: Items) -> np.ndarray:
     """Rows of the index of candidates."""
     with torch.no_grad():
         return items.search_matrix(model.temperature).cpu().numpy()
+
+
+def _replaced(index: Index, vectors: np.ndarray, rows: np.ndarray) -> Index:
+    """The index with other vectors for the items `rows`, int64, of the items 0, 1, ..., N - 1 that it holds."""
+    if not index.exact and len(rows) < len(index):
+        return add(remove(index, rows), vectors, rows)
+    every = index.vectors.copy()
+    every[rows] = vectors
+    return build(every, index.ids, index.settings)
 
 
 def _differ(old: list[str], new: list[str]) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.data.requests import as_ids, find_items, warn_if_short, with_titles
-from llmrec.index.faiss_index import search
 from llmrec.index.forks import check_process
 from llmrec.recommender.ruled import CHUNK, LARGEST_LOG
 from llmrec.recommender.state import State
@@ -62,7 +61,7 @@ def _nearest(
     score, found = np.zeros((len(index), 0), np.float32), np.zeros((len(index), 0), np.int64)
     if most:
         nearest = state.similar_index
-        score, found = search(nearest, nearest.vectors[index], most, allowed, [np.array([i]) for i in index])
+        score, found = nearest.search(nearest.vectors(index), most, allowed, [np.array([i]) for i in index])
     row, place = np.nonzero(found >= 0)
     return row, found[row, place], score[row, place], place + 1
 
@@ -71,12 +70,12 @@ def _filled(state: State, index: np.ndarray, k: int, rules: CatalogueRules, allo
     """The rows of each item of `index`, within the rules: pinned items; then, by cosine and factors, the nearest items and the
     nearest ones with high factors; and where these are fewer than k, the rest of the catalogue."""
     nearest, n = state.similar_index, len(state.catalogue)
-    queries, itself = nearest.vectors[index], [np.array([item]) for item in index]
+    queries, itself = nearest.vectors(index), [np.array([item]) for item in index]
     pins = np.zeros(n, bool)
     pins[[item for place, item in rules.pins if place <= k]] = True
-    brought = search(nearest, queries, max(1, int(pins.sum())), both(pins, allowed), itself)
+    brought = nearest.search(queries, max(1, int(pins.sum())), both(pins, allowed), itself)
     masks = [allowed, *(both(tier, allowed) for tier in rules.tiers)]
-    found = [search(nearest, queries, min(NEAR, n), mask, itself) for mask in masks]
+    found = [nearest.search(queries, min(NEAR, n), mask, itself) for mask in masks]
     answers = []
     for row, item in enumerate(index.tolist()):
         filling = Filling(rules, k)
@@ -108,7 +107,7 @@ def _pools(
         last, barred = float(pool.score[-1]), np.concatenate([barred, pool.item])
         if filling.next is None:
             return
-        score, near = (part[0] for part in search(index, query, min(CHUNK, len(index)), filling.open(allowed), [barred]))
+        score, near = (part[0] for part in index.search(query, min(CHUNK, len(index)), filling.open(allowed), [barred]))
 
 
 def _pool(state: State, rules: CatalogueRules, score: np.ndarray, near: np.ndarray, most: float = np.inf) -> Pool:
@@ -119,5 +118,5 @@ def _pool(state: State, rules: CatalogueRules, score: np.ndarray, near: np.ndarr
     value = cosine * np.exp(np.minimum(np.sign(cosine) * log_factor, LARGEST_LOG))
     best = np.lexsort((item, -log_factor, -value))
     item, value = item[best], value[best]
-    vectors = state.similar_index.vectors[item] if rules.diversity else None
+    vectors = state.similar_index.vectors(item) if rules.diversity else None
     return Pool(item, np.minimum(value, most), [""] * len(item), value, vectors)

@@ -12,7 +12,8 @@ from llmrec.data.known import KnownUsers
 from llmrec.data.table_format import TableFormat
 from llmrec.data.user_tables import UserTable
 from llmrec.encoder.model import Items, SlotModel
-from llmrec.index.faiss_index import Index, replaced
+from llmrec.index.faiss_index import Index
+from llmrec.index.overlaid import Overlaid, overlaid
 from llmrec.meta.adaptable import Base
 from llmrec.meta.gate import Gate
 from llmrec.meta.inner import Initialisation
@@ -172,13 +173,13 @@ class State:
         return found
 
     @cached_property
-    def similar_index(self) -> Index:
+    def similar_index(self) -> Overlaid:
         """Index of unit vectors, for similar items: those of `similarity_index`, cold items where their first buyers say."""
         known, index = self.retrieval.counts.buyers, self.similarity_index
         if self.vector_prior is None or known is None or not known.sold.any():
-            return index
-        rows, vectors = moved_vectors(self.vector_prior, known, self.retrieval.counts.popularity, index.vectors)
-        return replaced(index, vectors, rows) if len(rows) else index
+            return Overlaid(index)
+        items, vectors = moved_vectors(self.vector_prior, known, self.retrieval.counts.popularity, index.vectors)
+        return overlaid(index, vectors, items)
 
     @cached_property
     def similarity_index(self) -> Index:
