@@ -51,7 +51,7 @@ def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool
             prior = recommender.state.vector_prior
             learned = None if prior is None else {"slope": prior.slope, "precision": prior.precision}
             primary = {"setting": similar.PRIMARY, "metric": study.METRIC}
-            told = {"benchmark": name, "ours": similar.OURS, "primary": primary, "seeds": [seed], "part": part}
+            told = {"benchmark": name, "ours": similar.OURS, "primary": primary, "seeds": [seed], "part": part, "aims": []}
             write_report(output, rows, told | {"young": len(found.young), "learned": learned})
             click.echo(f"\nwritten: {output}")
     except LlmrecError as error:

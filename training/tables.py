@@ -61,12 +61,13 @@ def benchmark(report: Path) -> str:
     reached = sum(aim["reached"] is True for aim in extra["aims"])
     what = f"{metric}{', lower is better' * (sign < 0)}, {seeds} seed{'s' * (seeds != 1)}"
     model = extra.get("language_model")
+    aims = f"Aims reached: {reached} of {len(extra['aims'])}"
+    aims += "." if not missed else "; missed: " + ", ".join(_missed(aim, metric) for aim in missed) + "."
     told = f" (items described by their attributes and by states of {model} as well)" if model else ""
     lines = [
         f"**{name}**{told}, {what}. {_primary(rows, extra, sign, ours)} "
         + (RECIPES if ours == RECIPE and name in NAMES else "")
-        + f"Aims reached: {reached} of {len(extra['aims'])}"
-        + ("." if not missed else "; missed: " + ", ".join(_missed(aim, metric) for aim in missed) + ".")
+        + (aims if extra["aims"] else "")
         + _published(extra.get("published", {})),
         *(["Under 500 users, exploratory: " + ", ".join(extra["exploratory"]) + "."] if extra.get("exploratory") else []),
         "",
