@@ -1,4 +1,4 @@
-"""Settings chosen from the data: facts in, one setting out, each with what it rests on.
+"""Settings chosen from the data by six rules: facts in, one setting out, each with what it rests on.
 
 The rules were written on Amazon beauty, MovieLens-1M and the Complete Journey, on validation users. They replace recipes,
 settings that were tuned on validation for each of these data sets and chosen by its name; commit 42d4fb1 is the last that has
@@ -103,11 +103,6 @@ def max_slots(facts: Facts) -> int:
     return int(np.clip(16 * np.ceil(facts.long_history / 16), 16, LONGEST_PROMPT))
 
 
-def known(facts: Facts, max_slots: int) -> tuple[int, int]:
-    """Shortest and longest support in training: from one basket to as many as fill the prompt, as in the recipes."""
-    return 1, max(2, int(max_slots / max(facts.basket_size, 1)))
-
-
 def max_steps(facts: Facts, epochs: float, batch_size: int) -> int:
     """Steps of base training: `epochs` windows for each user, more for long histories, LEAST_STEPS at least.
 
@@ -152,16 +147,9 @@ def leave_last_out(facts: Facts, cold_items: bool = False) -> int:
     return min(MOST_LEFT_OUT, facts.users // 3, facts.longer // 2)
 
 
-def blend_settings(left_out: int) -> BlendSettings:
-    """Sizes of the blend: larger and trained for longer where it learns from at least LARGE_BLEND_FROM left-out users, as in
-    the recipe of beauty."""
-    if left_out < LARGE_BLEND_FROM:
-        return BlendSettings(hidden=4, max_steps=300, learning_rate=2e-2)
-    return BlendSettings(hidden=16, max_steps=1200, learning_rate=1e-2)
-
-
 def resolve(settings: Settings, found: Facts) -> Settings:
-    """The same settings with a value, chosen from the facts, for everything that is None."""
+    """The same settings with a value, chosen from the facts, for everything that is None. What has no rule of its own follows
+    from another setting: supports in training have as many baskets as fill the prompt, and the blend grows with its tasks."""
     train = settings.train
     slots = max_slots(found) if train.max_slots is None else train.max_slots
     steps = max_steps(found, train.epochs, train.batch_size) if train.max_steps is None else train.max_steps
@@ -170,14 +158,14 @@ def resolve(settings: Settings, found: Facts) -> Settings:
         max_slots=slots,
         max_steps=steps,
         horizon=horizon(found) if train.horizon is None else train.horizon,
-        known=known(found, slots) if train.known is None else train.known,
+        known=(1, max(2, int(slots / max(found.basket_size, 1)))) if train.known is None else train.known,
         dropout=dropout(found) if train.dropout is None else train.dropout,
         ema_decay=max(0.0, 1 - 1.6 / steps) if train.ema_decay is None else train.ema_decay,
         learning_rate=LEARNING_RATES[settings.user_encoder] if train.learning_rate is None else train.learning_rate,
     )
     features = blend_features(found, settings.cold_items) if settings.blend_features is None else settings.blend_features
     last = leave_last_out(found, settings.cold_items) if settings.leave_last_out is None else settings.leave_last_out
-    given, sized = settings.blend, blend_settings(0 if settings.cold_items else min(last, found.longer))
+    given, sized = settings.blend, _blend(0 if settings.cold_items else min(last, found.longer))
     blend = replace(
         given,
         hidden=sized.hidden if given.hidden is None else given.hidden,
@@ -185,6 +173,14 @@ def resolve(settings: Settings, found: Facts) -> Settings:
         learning_rate=sized.learning_rate if given.learning_rate is None else given.learning_rate,
     )
     return replace(settings, train=chosen, leave_last_out=last, blend=blend, blend_features=features)
+
+
+def _blend(left_out: int) -> BlendSettings:
+    """Sizes of the blend: larger and trained for longer where it learns from at least LARGE_BLEND_FROM left-out users, as in
+    the recipe of beauty."""
+    if left_out < LARGE_BLEND_FROM:
+        return BlendSettings(hidden=4, max_steps=300, learning_rate=2e-2)
+    return BlendSettings(hidden=16, max_steps=1200, learning_rate=1e-2)
 
 
 def _ahead(baskets: float) -> int:
