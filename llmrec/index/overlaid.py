@@ -1,4 +1,4 @@
-"""An index of which some items are elsewhere than where it has them: both are searched, and nothing is indexed again."""
+"""An index in which some vectors are replaced: these are searched in a small index of their own, and the large one is kept."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from llmrec.index.faiss_index import Index, build, search
 
 @dataclass(frozen=True, eq=False)
 class Overlaid:
-    """base: an index of the items 0, 1, ..., N - 1. moved: of those that are elsewhere; None for none. stay: bool (N,), all
-    others."""
+    """base: an index of the items 0, 1, ..., N - 1. moved: of those whose vectors are replaced; None for none. stay: bool (N,),
+    all others."""
 
     base: Index
     moved: Index | None = None

@@ -338,7 +338,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
     def similar_items(self, items: Iterable[Any], k: int = 10, titles: bool = False, rules: Rules | None = None) -> Any:
         """The k items nearest to each of `items` by the cosine of their vectors. After a fit with `cold_items` the vector of a
-        cold item moves with what its first buyers had, see `llmrec.ranking.vector_prior`.
+        cold item moves towards what its first buyers had, see `llmrec.ranking.vector_prior`.
 
         titles: add the column `title` of the similar items. rules: of the shop, see `llmrec.rules.Rules`, but for `block`.
         Returns a frame `item_id, similar_item_id, score, rank` in the type of what was fitted, without rows where the catalogue

@@ -1,4 +1,4 @@
-"""Layouts of a saved recommender, and what leads from one to the next; see `llmrec.layouts`."""
+"""Layouts of a saved recommender, and the migrations between them; see `llmrec.layouts`."""
 
 from __future__ import annotations
 

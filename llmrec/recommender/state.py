@@ -54,7 +54,7 @@ class State:
     signed: what was learned of likes and dislikes; None where the events had too few of them.
     templates: of item texts and of histories, as it was fitted with; None where it was saved before they were kept.
     reranker: orders the first candidates of an answer anew; None where there is none, or no weight of it helped.
-    vector_prior: where first buyers move the vector of a cold item, for similar items; None where it was not learned.
+    vector_prior: how far first buyers move the vector of a cold item, for similar items; None where it was not learned.
     """
 
     settings: Settings
@@ -153,11 +153,11 @@ class State:
         return KnownRules(self.catalogue)
 
     def after(self, known: KnownUsers, retrieval: Retrieval) -> State:
-        """With other known users and what is counted of them: the next version. An index of similar items that was made already
-        and rules that were applied are kept, since they depend on neither, unless a cold item was sold."""
+        """With other known users and what is counted of them: the next version. Rules that were applied are kept, and an index
+        of similar items that was made already, unless buyers of a cold item changed."""
         found = self.next_version(replace(self, known=known, retrieval=retrieval))
         buyers, now = self.retrieval.counts.buyers, retrieval.counts.buyers
-        same = buyers is now or (buyers is not None and now is not None and buyers.sold is now.sold)
+        same = buyers is now or (buyers is not None and now is not None and buyers.together is now.together)
         if same and "similar_index" in self.__dict__:
             found.__dict__["similar_index"] = self.similar_index
         if "known_rules" in self.__dict__:
@@ -174,7 +174,8 @@ class State:
 
     @cached_property
     def similar_index(self) -> Overlaid:
-        """Index of unit vectors, for similar items: those of `similarity_index`, cold items where their first buyers say."""
+        """Index of unit vectors, for similar items: those of `similarity_index`, with cold items moved towards what
+        their first buyers had."""
         known, index = self.retrieval.counts.buyers, self.similarity_index
         if self.vector_prior is None or known is None or not known.sold.any():
             return Overlaid(index)

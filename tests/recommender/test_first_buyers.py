@@ -145,7 +145,7 @@ def test_measuring_and_a_fit_without_cold_items_read_nothing_of_it(shop, fitted)
     assert bare.state.retrieval.counts.buyers is None and bare.state.unseen_rankers.cold is None
 
 
-def test_similar_items_follow_the_buyers_and_go_back_when_these_are_forgotten(shop, tmp_path):
+def test_similar_items_follow_the_buyers_and_go_back_when_these_are_forgotten(shop, world, tmp_path):
     odd, even, before = ODD[:3], EVEN[:3], shop.similar_items(["n0", "n1"], k=32)
 
     def rank_of(rec: Recommender, users: list[str]) -> float:
@@ -164,6 +164,12 @@ def test_similar_items_follow_the_buyers_and_go_back_when_these_are_forgotten(sh
     own, swapped = copy.copy(shop), copy.copy(shop)
     own.observe(bought("n0", odd))
     swapped.observe(bought("n0", even))
+    stale = copy.copy(own)
+    before_warm = stale.similar_items(["n0"], k=32)
+    table, mine = stale.state.histories, int(stale.state.histories.users.find(odd)[0])
+    had = {table.catalogue.ids[item] for item in table.item[table.start[mine] : table.start[mine + 1]]}
+    stale.observe(bought(next(item for item in world.ids if item not in had), odd[:1], 1.62e9))  # a buyer of n0 buys more
+    assert not stale.similar_items(["n0"], k=32)["score"].equals(before_warm["score"])
     assert rank_of(own, odd) < min(first["odd"], rank_of(swapped, odd)) - 2
     assert rank_of(swapped, even) < min(first["even"], rank_of(own, even)) - 2
     own.save_pretrained(tmp_path)
