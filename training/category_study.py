@@ -38,7 +38,8 @@ WHOLE = click.IntRange(min=0)
 
 def prompts_of(ranker: LLMRanker) -> str:
     """SHA-256 of all that prepared choices depend on beside the data: the model, the template and the length of histories."""
-    parts = fingerprint(ranker.language_model), ranker.template.sha256, f"{ranker.max_history} {ranker.chat}"
+    parts = [fingerprint(ranker.language_model), ranker.template.sha256, str(ranker.max_history)]
+    parts += [str(ranker.turns)] if ranker.chat else []
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 

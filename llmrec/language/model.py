@@ -12,12 +12,9 @@ import torch
 from llmrec.encoder.backbone import load_causal
 from llmrec.encoder.precision import check_device
 from llmrec.encoder.weights import Weights
-from llmrec.errors import WeightsError
 from llmrec.language.families import MODEL_TYPES, Family, family_of, lora_targets
 from llmrec.language.weights import dequantized
-from llmrec.prompts.chat import chat_text
-
-_SAID = "Blue Mug"
+from llmrec.prompts.chat import turn_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +67,8 @@ class LanguageModel:
 
     @cached_property
     def turns(self) -> tuple[list[int], list[int]]:
-        """Token ids before what a user of a chat says, and behind it up to where the model answers, by the tokenizer's chat
-        template. Raises WeightsError where it has none."""
-        if not getattr(self.tokenizer, "chat_template", None):
-            raise WeightsError(
-                f"{self.model.name_or_path}: expected a tokenizer with a chat template, got one without: the model was not "
-                "made for chats; leave out chat=True"
-            )
-        begin, end = chat_text(self.tokenizer, _SAID).split(_SAID)
-        return tuple(self.tokenizer(part, add_special_tokens=False)["input_ids"] for part in (begin, end))
+        """Token ids before the user's message of a chat, and after it up to the model's answer. Raises as `turn_tokens`."""
+        return turn_tokens(self.tokenizer)
 
     def words(self, text: str) -> list[int]:
         """Token ids of a later piece of a prompt. A piece should begin with the space before its first word."""

@@ -46,16 +46,16 @@ class LLMRanker:
     language_model: from `load_language_model`. template: from `load_template`. max_history: titles in the prompt, the latest
     ones; half of them, and half again, where they take more than half of the model's `max_length`. Events that count 0, such as
     dislikes, are not among them; for the task `like` as many of those are what was disliked. Items without title are left out.
-    chat: the prompt is what a user of a chat says, and the title or the word of the verbaliser the model's answer, by the chat
-    template of its tokenizer.
+    chat: put the prompt into the user's turn of a chat, and the title or the verbaliser's word into the model's turn, by the
+    chat template of the tokenizer; see `turn_tokens`.
     adapter: LoRA, a soft prompt or both, of U = 1, that prompts are read under; None for the model alone. Log-likelihoods
     behind an empty history are read without it, see `llmrec.meta.title_choices`. plan: of the adapter that `Recommender.fit`
     trains; None: no adapter is trained. `recommend(ranker=...)` ignores it.
 
-    Raises DataError for a negative max_history; AdapterError for an adapter of several users, and for one beside a plan;
-    WeightsError for a chat with a model that was not made for chats; TemplateError for a template that does not ask about
-    candidates, see `CandidatePrompt`, for a word of the verbaliser that is not one token of the model, and,
-    in `score`, for a candidate that takes more than half of `max_length`.
+    Raises DataError for a negative max_history and a `chat` that is no bool; AdapterError for an adapter of several users, and
+    for one beside a plan; WeightsError for a chat where the tokenizer has no chat template that fits; TemplateError for a
+    template that does not ask about candidates, see `CandidatePrompt`, for a word of the verbaliser that is not one token of
+    the model, and, in `score`, for a candidate that takes more than half of `max_length`.
     """
 
     language_model: LanguageModel
@@ -67,7 +67,9 @@ class LLMRanker:
 
     def __post_init__(self) -> None:
         check_whole("LLMRanker.max_history", self.max_history, 0)
-        _ = self._answers, self.chat and self.language_model.turns
+        if not isinstance(self.chat, bool):
+            raise DataError(f"LLMRanker.chat is {self.chat!r}; expected True or False")
+        _ = self._answers, self.turns
         if self.adapter is not None and len(self.adapter) != 1:
             raise AdapterError(
                 f"adapter: expected that of one user or scene, got {len(self.adapter)}; give `adapter.take(...)`"
@@ -76,6 +78,11 @@ class LLMRanker:
             raise DataError(f"LLMRanker.plan is {self.plan!r}; expected an AdapterPlan or None")
         if self.adapter is not None and self.plan is not None:
             raise AdapterError("adapter, plan: expected one of them, got both; an adapter that was learned needs no plan")
+
+    @property
+    def turns(self) -> list[list[int]] | None:
+        """Token ids around the user's message, see `LanguageModel.turns`; None without a chat."""
+        return list(self.language_model.turns) if self.chat else None
 
     def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
         """See `CandidateRanker`."""

@@ -23,7 +23,7 @@ def save_llm_ranker(folder: str | Path, ranker: LLMRanker) -> None:
     adapter = ranker.adapter
     if adapter is None:
         raise AdapterError("ranker: expected an adapter, got none; a template and `max_history` alone need no folder")
-    meta = {"max_history": ranker.max_history, "template": ranker.template.text, "chat": ranker.chat}
+    meta = {"max_history": ranker.max_history, "template": ranker.template.text, "turns": ranker.turns}
     write_folder(folder, lambda to: save_language_adapter(to, adapter, ranker.language_model), KIND, meta)
 
 
@@ -31,9 +31,12 @@ def load_llm_ranker(folder: str | Path, language_model: LanguageModel) -> LLMRan
     """The inverse, with the template and `max_history` that the adapter was trained with.
 
     Raises ArtefactError for a folder that was saved otherwise, or a byte of which has changed since, and AdapterError for
-    another language model than the adapter was trained on.
+    another language model than the adapter was trained on, or another chat template.
     """
     meta = open_folder(Path(folder), KIND)
     adapter = load_language_adapter(Path(folder), language_model)
-    template, chat = Template(meta["template"], f"the template of {folder}"), meta.get("chat", False)
-    return LLMRanker(language_model, template, meta["max_history"], adapter, chat=chat)
+    template, turns = Template(meta["template"], f"the template of {folder}"), meta.get("turns")
+    ranker = LLMRanker(language_model, template, meta["max_history"], adapter, chat=turns is not None)
+    if ranker.turns != turns:
+        raise AdapterError(f"{folder}: expected the chat template that it was trained with, turns {turns}, got {ranker.turns}")
+    return ranker

@@ -43,7 +43,7 @@ def saved_ranker(ranker: CandidateRanker) -> dict[str, Any]:
     template, model = ranker.template, ranker.language_model
     return facts | {
         "max_history": ranker.max_history,
-        "chat": ranker.chat,
+        "turns": ranker.turns,
         "adapter": None if ranker.adapter is None else adapter_hash(ranker.adapter),
         "language_model": {**_place(model), "dtype": str(model.dtype).removeprefix("torch."), "sha256": fingerprint(model)},
         "template": {**template_facts(template), "place": _template_place(template)},
@@ -103,8 +103,8 @@ def is_saved(saved: Mapping[str, Any], ranker: CandidateRanker) -> bool:
     if "language_model" not in saved or "language_model" not in mine:
         return saved["class"] == mine["class"] and ("language_model" in saved) == ("language_model" in mine)
     same = [("language_model", "sha256"), ("template", "sha256")]
-    numbers = saved["max_history"], saved.get("adapter"), saved.get("chat", False)
-    return numbers == (mine["max_history"], mine["adapter"], mine["chat"]) and all(
+    numbers = saved["max_history"], saved.get("adapter"), saved.get("turns")
+    return numbers == (mine["max_history"], mine["adapter"], mine["turns"]) and all(
         saved[part][key] == mine[part][key] for part, key in same
     )
 
@@ -142,7 +142,18 @@ def _read(saved: Mapping[str, Any], folder: Path, device: str, given: str | Path
     kept = saved["template"]
     adapter = load_language_adapter(folder / PART, model) if saved.get("adapter") else None
     template = loaded_template(kept, kept["place"], PART, folder)
-    return LLMRanker(model, template, saved["max_history"], adapter, chat=saved.get("chat", False))
+    ranker = LLMRanker(model, template, saved["max_history"], adapter, chat=saved.get("turns") is not None)
+    _check_turns(saved, ranker, folder)
+    return ranker
+
+
+def _check_turns(saved: Mapping[str, Any], ranker: LLMRanker, folder: Path) -> None:
+    """The chat template is a part of the prompt, and not of the weights."""
+    if ranker.turns != saved.get("turns"):
+        raise ArtefactError(
+            f"{folder}: {PART}: expected the chat template that it was fitted with, tokens {saved.get('turns')} around a "
+            f"message, got {ranker.turns}; take the tokenizer of then, or fit again"
+        )
 
 
 def _checked(saved: Mapping[str, Any], folder: Path, given: CandidateRanker) -> LLMRanker:
@@ -151,11 +162,11 @@ def _checked(saved: Mapping[str, Any], folder: Path, given: CandidateRanker) -> 
             f"{folder}: {PART}: expected an LLMRanker, as it was fitted with, got {type(given).__name__}; pass such a one, the "
             "path of its weights, or fit again"
         )
-    for name, wanted in (("max_history", saved["max_history"]), ("chat", saved.get("chat", False))):
-        if (came := getattr(given, name)) != wanted:
-            raise ArtefactError(
-                f"{folder}: {PART}: expected {name} {wanted}, got {came}; pass LLMRanker(..., {name}={wanted}), or fit again"
-            )
+    for name, expected in (("max_history", saved["max_history"]), ("chat", saved.get("turns") is not None)):
+        if (came := getattr(given, name)) != expected:
+            remedy = f"pass LLMRanker(..., {name}={expected}), or fit again"
+            raise ArtefactError(f"{folder}: {PART}: expected {name} {expected}, got {came}; {remedy}")
+    _check_turns(saved, given, folder)
     _check_weights(saved["language_model"], given.language_model, folder, "the given ranker")
     loaded_template(saved["template"], given.template, PART, folder)
     wanted = saved.get("adapter")

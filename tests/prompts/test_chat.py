@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
 
+from llmrec.errors import WeightsError
 from llmrec.prompts import attacks, chat_text, load_template
-from llmrec.prompts.chat import special_tokens, without_special
+from llmrec.prompts.chat import special_tokens, turn_tokens, without_special
 
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -39,6 +41,30 @@ def test_a_chat_template_wraps_the_prompt(tokenizer):
 def test_without_a_chat_template_the_prompt_is_plain_text(tokenizer):
     tokenizer.chat_template = None
     assert chat_text(tokenizer, "Will this shopper\nlike it?") == "Will this shopper\nlike it?"
+
+
+def test_the_tokens_of_a_turn_are_those_around_the_message(tokenizer):
+    tokenizer.chat_template = CHAT
+    begin, end = turn_tokens(tokenizer)
+    ids = [*begin, *tokenizer("red mug", add_special_tokens=False)["input_ids"], *end]
+    assert ids == tokenizer(chat_text(tokenizer, "red mug"), add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (None, "a tokenizer with a chat template, got one without"),
+        ("{% for one in messages %}[INST] {{ one['content'] }} [/INST]{% endfor %}", "ends a user's turn by a special token"),
+        ("{% for one in messages %}{{ one['content'] * 2 }}<|im_end|>{% endfor %}", "as it is, once, got 2 times"),
+        ("{% for one in messages %}{{ one['content'] | upper }}<|im_end|>{% endfor %}", "as it is, once, got 0 times"),
+        ("{% for one in messages %}{{ one['content'][0].text }}<|im_end|>{% endfor %}", "as it is, once, got 0 times"),
+        ("{{ raise_exception('a system turn comes first') }}", "takes one message of a user, got TemplateError: a system"),
+    ],
+)
+def test_a_chat_template_that_does_not_fit_is_an_error(tokenizer, template, expected):
+    tokenizer.chat_template = template
+    with pytest.raises(WeightsError, match=f"chat: expected .*{re.escape(expected)}.*; leave out chat=True"):
+        turn_tokens(tokenizer)
 
 
 @pytest.mark.parametrize("chat", [CHAT, None])

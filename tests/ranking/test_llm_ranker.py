@@ -154,6 +154,8 @@ def test_no_title_ends_a_turn(chatting, tasks, found):
 def test_a_model_that_was_not_made_for_chats_is_an_error(model):
     with pytest.raises(WeightsError, match="expected a tokenizer with a chat template, got one without.*leave out chat=True"):
         LLMRanker(model, chat=True)
+    with pytest.raises(DataError, match="LLMRanker.chat is 'no'; expected True or False"):
+        LLMRanker(model, chat="no")
 
 
 def test_without_a_history_likelihoods_add_nothing(model, tasks, found):

@@ -46,14 +46,22 @@ def test_scores_are_the_same_after_loading(model, random_shop, kind, tmp_path):
         assert all(map(torch.equal, load_adapter(tmp_path / "ranker" / "lora", model).leaves(), lora.leaves()))
 
 
-def test_a_chat_stays_one(model, tmp_path):
-    chatting = LanguageModel(model.model, copy.deepcopy(model.tokenizer))
-    chatting.tokenizer.chat_template = "{% for one in messages %}red {{ one['content'] }} blue {% endfor %}"
-    lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5)
-    save_llm_ranker(tmp_path / "ranker", LLMRanker(chatting, adapter=LanguageAdapter(lora), chat=True))
-    assert load_llm_ranker(tmp_path / "ranker", chatting).chat
+def chatting(model, end: str) -> LanguageModel:
+    """The same model with a tokenizer of a chat."""
+    found = LanguageModel(model.model, copy.deepcopy(model.tokenizer))
+    found.tokenizer.add_special_tokens({"additional_special_tokens": ["<end>", "<model>"]})
+    found.tokenizer.chat_template = "{% for one in messages %}{{ one['content'] }}" + end + "{% endfor %}"
+    return found
+
+
+def test_a_chat_stays_the_same_one(model, tmp_path):
+    lora, end = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5), "<end>"
+    save_llm_ranker(tmp_path / "ranker", LLMRanker(chatting(model, end), adapter=LanguageAdapter(lora), chat=True))
+    assert load_llm_ranker(tmp_path / "ranker", chatting(model, end)).chat
     with pytest.raises(WeightsError, match="chat template"):
         load_llm_ranker(tmp_path / "ranker", model)
+    with pytest.raises(AdapterError, match="expected the chat template that it was trained with"):
+        load_llm_ranker(tmp_path / "ranker", chatting(model, f"{end}<model>"))
 
 
 def test_an_older_adapter_in_the_folder_goes(model, tmp_path):

@@ -21,7 +21,7 @@ from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.data.tasks import first_baskets
 from llmrec.errors import ArtefactError, DataError, IgnoredInputWarning, TemplateError, WeightsError
 from llmrec.index.candidates import Candidates, Sources
-from llmrec.language.model import LanguageModel, load_language_model
+from llmrec.language.model import load_language_model
 from llmrec.metrics import ranking as metrics
 from llmrec.prompts import Template, load_template
 from llmrec.ranking.llm_ranker import LLMRanker
@@ -253,10 +253,6 @@ def test_weights_that_moved_changed_or_are_gone_are_named(plain, tiny_folders, t
         Recommender.from_pretrained(tmp_path / "shop", ranker=LLMRanker(load_language_model(other)))
     with pytest.raises(ArtefactError, match="expected max_history 10, got 3; pass LLMRanker"):
         Recommender.from_pretrained(tmp_path / "shop", ranker=LLMRanker(language_model, max_history=3))
-    chatting = LanguageModel(language_model.model, copy.copy(language_model.tokenizer))
-    chatting.tokenizer.chat_template = "{% for one in messages %}red {{ one['content'] }} blue {% endfor %}"
-    with pytest.raises(ArtefactError, match="expected chat False, got True; pass LLMRanker"):
-        Recommender.from_pretrained(tmp_path / "shop", ranker=LLMRanker(chatting, chat=True))
     with pytest.raises(ArtefactError, match="expected an LLMRanker, .* got Noise"):
         Recommender.from_pretrained(tmp_path / "shop", ranker=Noise(0))
 
