@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from llmrec.scenes.new import SceneRecommender
 
 # Threads of GNU OpenMP, which torch and faiss use on Linux, spin for a millisecond or more while they wait for one another.
-# Beside two busy processes on two cores a quick fit took 5.0 times as long as on a quiet machine, and with brief spinning 2.3
-# times, at no cost on a quiet machine (training/results/busy.json); single training steps took 20 to 100 times as long
+# Beside two busy processes on two cores a quick fit took 5.0 and 2.6 times as long as on a quiet machine on two days, and with
+# brief spinning 2.3 and 3.2 times, at no cost on a quiet machine; single training steps took 20 to 100 times as long without it
 # (training/LOG.md). The variable is read once, when torch is imported. The user's own choice stands.
 if "torch" not in sys.modules and not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
     os.environ["GOMP_SPINCOUNT"] = "20000"
