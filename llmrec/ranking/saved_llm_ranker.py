@@ -38,5 +38,8 @@ def load_llm_ranker(folder: str | Path, language_model: LanguageModel) -> LLMRan
     template, turns = Template(meta["template"], f"the template of {folder}"), meta.get("turns")
     ranker = LLMRanker(language_model, template, meta["max_history"], adapter, chat=turns is not None)
     if ranker.turns != turns:
-        raise AdapterError(f"{folder}: expected the chat template that it was trained with, turns {turns}, got {ranker.turns}")
+        raise AdapterError(
+            f"{folder}: expected the chat template that it was trained with, tokens {turns} around a message, got "
+            f"{ranker.turns}; load the language model with the tokenizer of then"
+        )
     return ranker

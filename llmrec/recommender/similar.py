@@ -60,7 +60,7 @@ def _nearest(
     most = min(k, len(state.catalogue) - 1)
     score, found = np.zeros((len(index), 0), np.float32), np.zeros((len(index), 0), np.int64)
     if most:
-        nearest = state.similar_index
+        nearest = state.moved_index
         score, found = nearest.search(nearest.vectors(index), most, allowed, [np.array([i]) for i in index])
     row, place = np.nonzero(found >= 0)
     return row, found[row, place], score[row, place], place + 1
@@ -69,7 +69,7 @@ def _nearest(
 def _filled(state: State, index: np.ndarray, k: int, rules: CatalogueRules, allowed: np.ndarray | None) -> list[Rows]:
     """The rows of each item of `index`, within the rules: pinned items; then, by cosine and factors, the nearest items and the
     nearest ones with high factors; and where these are fewer than k, the rest of the catalogue."""
-    nearest, n = state.similar_index, len(state.catalogue)
+    nearest, n = state.moved_index, len(state.catalogue)
     queries, itself = nearest.vectors(index), [np.array([item]) for item in index]
     pins = np.zeros(n, bool)
     pins[[item for place, item in rules.pins if place <= k]] = True
@@ -100,7 +100,7 @@ def _pools(
 ) -> Iterator[Pool]:
     """The items `near` with the cosines `score`, then the rest of the catalogue while places are free; scores fall from one
     pool to the next."""
-    index, barred, last = state.similar_index, np.array([item]), np.inf
+    index, barred, last = state.moved_index, np.array([item]), np.inf
     while (near >= 0).any():
         pool = _pool(state, rules, score, near, last)
         yield pool
@@ -118,5 +118,5 @@ def _pool(state: State, rules: CatalogueRules, score: np.ndarray, near: np.ndarr
     value = cosine * np.exp(np.minimum(np.sign(cosine) * log_factor, LARGEST_LOG))
     best = np.lexsort((item, -log_factor, -value))
     item, value = item[best], value[best]
-    vectors = state.similar_index.vectors(item) if rules.diversity else None
+    vectors = state.moved_index.vectors(item) if rules.diversity else None
     return Pool(item, np.minimum(value, most), [""] * len(item), value, vectors)

@@ -158,8 +158,8 @@ class State:
         found = self.next_version(replace(self, known=known, retrieval=retrieval))
         buyers, now = self.retrieval.counts.buyers, retrieval.counts.buyers
         same = buyers is now or (buyers is not None and now is not None and buyers.together is now.together)
-        if same and "similar_index" in self.__dict__:
-            found.__dict__["similar_index"] = self.similar_index
+        if same and "moved_index" in self.__dict__:
+            found.__dict__["moved_index"] = self.moved_index
         if "known_rules" in self.__dict__:
             found.__dict__["known_rules"] = self.known_rules
         return found
@@ -173,9 +173,8 @@ class State:
         return found
 
     @cached_property
-    def similar_index(self) -> Overlaid:
-        """Index of unit vectors, for similar items: those of `similarity_index`, with cold items moved towards what
-        their first buyers had."""
+    def moved_index(self) -> Overlaid:
+        """What similar items are searched in: `similarity_index`, with cold items moved towards what their first buyers had."""
         known, index = self.retrieval.counts.buyers, self.similarity_index
         if self.vector_prior is None or known is None or not known.sold.any():
             return Overlaid(index)

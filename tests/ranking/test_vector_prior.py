@@ -53,9 +53,7 @@ def test_what_says_nothing_has_no_prior():
     assert fit_vector_prior(dataset, few, text, vectors, popularity) is None  # too few new items
     once = dataset.take(np.unique(dataset.item[dataset.start[1:] - 1], return_index=True)[1])
     assert fit_vector_prior(once, new, text, vectors, popularity) is None  # of one buyer each
-    noise = np.random.default_rng(0).normal(size=vectors.shape)  # the same of all items, but for a text that says all of it
-    alike = fit_vector_prior(dataset, new, text * 0, 0.01 * noise + 1, popularity)
-    assert alike is None or alike.precision > 30
+    assert fit_vector_prior(dataset, new, text, vectors * 0 + 1, popularity) is None  # all had the same
 
 
 def test_texts_that_point_the_other_way_are_not_followed():

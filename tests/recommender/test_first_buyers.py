@@ -157,9 +157,9 @@ def test_similar_items_follow_the_buyers_and_go_back_when_these_are_forgotten(sh
 
     first = {kind: rank_of(shop, users) for kind, users in (("odd", odd), ("even", even))}
     shop.observe(bought("i004", ["somebody"]))
-    index = shop.state.similar_index
+    index = shop.state.moved_index
     shop.observe(bought("i002", ["somebody"]))
-    assert shop.state.similar_index is index  # nothing is indexed again for what moves nothing
+    assert shop.state.moved_index is index  # nothing is indexed again for what moves nothing
     pd.testing.assert_frame_equal(shop.similar_items(["n0", "n1"], k=32), before)
     own, swapped = copy.copy(shop), copy.copy(shop)
     own.observe(bought("n0", odd))

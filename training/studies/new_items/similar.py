@@ -1,9 +1,10 @@
 """Similar items of young items: what a page shows beside one, before and after its first buyers are observed.
 
 For each young item its first k buyers are observed, and the list of similar items is held against what later buyers had before
-they bought it. Buyers of the same day as the last of the k are neither. Lists hold items that were there before the cut. What
-everybody has tells little of a similar item, so a second metric weighs what was had by 1 / sqrt(users who had it before the
-cut), as an estimated propensity (Steck, KDD 2010).
+they bought it. Buyers of the same day as the last of the k are neither. Lists hold items that were there before the cut.
+
+Popular items are in most histories and say little about similarity. So a second metric divides the gain of an item by the
+square root of its number of users before the cut, an estimated propensity (Steck, KDD 2010).
 
 Axis convention: `I` young items that are asked about, `N` items.
 """
