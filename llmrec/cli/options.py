@@ -307,7 +307,7 @@ def warn_if_few(users: int) -> None:
     """A line on stderr where there are fewer users than training pays for."""
     if users < FEW_USERS:
         warn(
-            f"{counted(users, 'user')}: below some hundred users, recommending to each what they had most often is as good, "
+            f"{counted(users, 'user')}: below a few hundred users, recommending each user's most frequent items is as good, "
             "and simpler"
         )
 

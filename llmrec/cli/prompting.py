@@ -23,7 +23,7 @@ _OPTIONS = 4  # candidates in a prompt made of rows
 _FOLDER = click.option(
     "--folder",
     type=FilePath(exists=True, file_okay=False, path_type=Path),
-    help="Templates of your own: NAME.jinja here goes before the packaged one.",
+    help="Folder of your templates; NAME.jinja replaces the packaged one.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -83,7 +83,7 @@ def show(name: str | None, folder: Path | None, as_json: bool, quiet: bool) -> N
 def check(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     """Read template files, or all of a folder, and render each once. A mistake is told with its file and line.
 
-    Those of the tasks history, next and like are also held to what their readers need, such as fixed words behind an item.
+    Templates of history, next and like must also meet their task's rules, such as only fixed words after an item.
 
     \b
     Example:
@@ -122,7 +122,7 @@ def check(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
 @click.option("--set", "values", metavar="KEY=VALUE", multiple=True, help="A variable; given again, it is a list.")
 @click.option("--events", type=TABLE, help="Events, read as `check` reads them: a prompt for each of the first users.")
 @click.option("--items", type=TABLE, help="Items. Without --events: a prompt for each of the first items, of its columns.")
-@click.option("--rows", type=click.IntRange(min=1), default=3, show_default=True, help="So many users or items.")
+@click.option("--rows", type=click.IntRange(min=1), default=3, show_default=True, help="Number of prompts.")
 @_JSON
 @click.option("--quiet", is_flag=True, help="Do not tell how the files were read.")
 def render(
@@ -135,10 +135,10 @@ def render(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Print what a template makes of values, or of rows of your tables. NAME may be a path.
+    """Print a template filled with values, or with rows of your tables. NAME may be a path.
 
     Of a user's events, `item` is the title of the last one, `history` and `liked` are those before it, and `options` are the
-    last one among others that the user has not had, in the order of the catalogue. --set goes before what the tables say.
+    last one among others that the user has not had, in the order of the catalogue. --set overrides the tables.
 
     \b
     Examples:

@@ -38,25 +38,25 @@ if TYPE_CHECKING:
 @click.option(
     "--histories",
     type=TABLE,
-    help="File of events of users, known or new; read as `check` reads it; what it leaves open, as in the files of `fit`.",
+    help="File of events of known or new users, read as by `check`; ambiguous dates or decimals as in the files of `fit`.",
 )
 @click.option(
     "--attributes",
     type=TABLE,
-    help="File of user_id and attributes, for a recommender fitted with --users; given alone, its users are answered by them.",
+    help="File of user_id and attributes, for a recommender fitted with --users; given alone, recommends to its users.",
 )
 @click.option(
     "--context",
     metavar='"NAME=VALUE"',
     multiple=True,
-    help="What is known of the request, for a recommender fitted with --context; may be repeated.",
+    help="Context of the request, for a recommender fitted with --context; may be repeated.",
 )
 @click.option("--adapter", type=FOLDER, help="Read the histories under this adapter, which `llmrec adapt` wrote.")
-@click.option("--all", "everybody", is_flag=True, help="All users who were saved, batch by batch to a file.")
+@click.option("--all", "everybody", is_flag=True, help="All saved users, written to a file in batches.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Items per user.")
 @click.option("--rules", type=EXISTING, help="YAML file of the shop's rules: filters, at_most, boost, pin, ...")
 @click.option("--titles", is_flag=True, help="Add the items' titles.")
-@click.option("--explain", is_flag=True, help="Add why: the past item that raises each item most, and a sentence.")
+@click.option("--explain", is_flag=True, help="Add the past item that raises each score most, and a sentence.")
 @MOVED_RANKER
 @output_options
 @event_format_options
@@ -170,7 +170,7 @@ def _of_scene(
     return scene.recommend(asked, k, histories=histories, titles=titles, rules=rules)
 
 
-def warn_of_strangers(asked: list[Any], known: Any, get: str = "what is popular") -> None:
+def warn_of_strangers(asked: list[Any], known: Any, get: str = "popular items") -> None:
     """A line on stderr where some of the users that were asked for by id are not known. get: their answer."""
     strangers = [str(user) for user, there in zip(asked, known, strict=True) if not there]
     if strangers:

@@ -32,7 +32,7 @@ def similar(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Show the items nearest to some items, by the cosine of the vectors that a recommender has of them.
+    """Show the items most similar to some items, by the cosine of their item vectors.
 
     \b
     Examples:

@@ -76,8 +76,8 @@ def build(
     Without `basket_id` each event is a basket of its own. Where timestamps are whole days, the order of a user's events within
     a day is therefore a shuffle by the seed, and rows of a day that are equal in every column count once; the report notes it.
 
-    Raises SchemaError and DataError, naming the column, what came and the remedy. A DataLossWarning says where more than a
-    fifth of the rows of events are left out: missing values, unreadable timestamps, items that are not in `items`.
+    Raises SchemaError and DataError that name the column, the values and the remedy. A DataLossWarning names each step that
+    leaves out more than a fifth of the events: missing values, unreadable timestamps, items that are not in `items`.
     """
     events, items = placed_or_frame(events, "events"), placed_or_frame(items, "items")
     table, notes = read_events(events, columns, with_item_text=items is None, context=context or ())
@@ -216,7 +216,7 @@ def _worth(dataset: Dataset, event_weights: Mapping[str, float], negative: Seque
     for name, factor in event_weights.items():
         number: object = factor  # a table of settings may hold anything
         if not (isinstance(number, (int, float)) and 0 <= number < np.inf):
-            raise DataError(f"event_weights[{name!r}]: expected a number from 0 on, got {factor!r}; 1 is what others count")
+            raise DataError(f"event_weights[{name!r}]: expected a number from 0 on, got {factor!r}; the default is 1")
     factors = {**{name: 0.0 for name in known if name in negative}, **event_weights}
     types = tuple(float(factors.get(name, 1)) for name in known) if factors else ()
     weight = dataset.attributes.get("weight")
@@ -225,7 +225,7 @@ def _worth(dataset: Dataset, event_weights: Mapping[str, float], negative: Seque
     counted = replace(dataset, event_weights=worth).sample_weight
     if counted is not None and not counted.any():
         named = ", or leave a type out of SignedFeedback.negative" if set(negative) & set(known) else ""
-        raise DataError(f"events: expected some that count, got none: every event has weight 0; give one of them more{named}")
+        raise DataError(f"events: every event has sample weight 0, expected some above 0; raise one{named}")
     return worth
 
 

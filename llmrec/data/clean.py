@@ -27,7 +27,7 @@ class Cleaning:
     text_cap: most characters of an item's title or text.
     drop_duplicates: rows equal in every column are one event.
     drop_cancelled_purchases: with a cancelled order, drop also the purchase that it cancels.
-    outlier_spread: a price or quantity above `median * (95th percentile / median) ** outlier_spread` becomes unknown (NaN);
+    outlier_spread: a price or quantity above `median * max(95th percentile / median, 3) ** outlier_spread` becomes NaN;
         the event stays. None keeps all values.
     drop_bots: drop users whose activity is far beyond all others'; they are reported in any case.
     on_duplicate: catalogue rows that share an id and differ: "error", or "first" to keep the first row.
@@ -83,7 +83,7 @@ def parse_times(events: pa.Table) -> tuple[pa.Table, Step]:
     if bad.all() and len(events):
         raise DataError(
             f"events: no value of 'timestamp' is a time, expected datetimes, ISO 8601 text or numbers since 1970, "
-            f"came {examples}. Convert the column first, for instance with pandas.to_datetime(column, format=...)"
+            f"got {examples}. Convert the column first, for instance with pandas.to_datetime(column, format=...)"
         )
     events = events.set_column(events.column_names.index("timestamp"), "timestamp", pa.chunked_array([time]))
     detail = f"read as {how}" + (f"; not a time: {examples}" if bad.any() else "")
@@ -155,7 +155,7 @@ def read_dislikes(events: pa.Table) -> tuple[pa.Table, Step]:
 
 
 def clip_outliers(events: pa.Table, spread: float) -> tuple[pa.Table, Step]:
-    """Prices and quantities far above all others become NaN; the limit is `median * (95th percentile / median) ** spread`."""
+    """Prices and quantities above `median * max(95th percentile / median, 3) ** spread` become NaN."""
     changed, said = np.zeros(len(events), bool), []
     for name in ("quantity", "price"):
         if name not in events.column_names:

@@ -134,5 +134,5 @@ def _as_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         ]
         return pa.chunked_array([pa.array(joined, pa.large_string())])
     if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        raise SchemaError(f"items: column {name!r} should be text, came {kind}; convert or drop it first")
+        raise SchemaError(f"items: column {name!r} should be text, got {kind}; convert or drop it first")
     return column.cast(pa.large_string())

@@ -18,7 +18,7 @@ ITEM_REQUIRED = ("item_id", "title")
 EVENT_ITEM_TEXT = ("title", "text", "category")
 
 MEANING = {
-    "user_id": "who did it",
+    "user_id": "the user",
     "item_id": "the item's id: str, int or UUID",
     "timestamp": "when it happened",
     "title": "the item's short text",
@@ -228,7 +228,7 @@ def _missing(
     hint = f" Did you mean {guess!r}?" if guess else ""
     example = guess or "your column"
     return (
-        f"{what} has no column {ours!r}{meaning}; expected {_quoted(required)}, came {_quoted(came) or 'no column'}.{hint} "
+        f"{what} has no column {ours!r}{meaning}; expected {_quoted(required)}, got {_quoted(came) or 'no column'}.{hint} "
         f"Rename it or pass {argument}={{{example!r}: {ours!r}}}"
     )
 

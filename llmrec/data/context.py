@@ -155,7 +155,7 @@ def _expected(column: Column) -> str:
         return "which counts as missing; expected a finite number"
     some, more = ", ".join(map(repr, column.levels[:_SHOWN])), len(column.levels) - _SHOWN
     known = f"{some} and {more} more" if more > 0 else some
-    return f"which was not learned from enough rows, and counts as missing; known are {known}"
+    return f"which was rare or absent in fit, and counts as missing; expected {known}"
 
 
 def _others(table: pa.Table) -> list[str]:

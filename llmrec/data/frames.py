@@ -127,9 +127,9 @@ def id_column(column: pa.ChunkedArray, name: str, what: str) -> tuple[pa.Chunked
             ints = pa.array(np.where(missing, 0, values).astype(np.int64), mask=missing)
             return pa.chunked_array([ints]), {"floats to int": int(whole.sum())}
         example = values[~(whole | missing)][0]
-        raise SchemaError(f"{what}: column {name!r} holds ids, expected str, int or UUID, came floats such as {example!r}")
+        raise SchemaError(f"{what}: column {name!r} holds ids, expected str, int or UUID, got floats such as {example!r}")
     raise SchemaError(
-        f"{what}: column {name!r} holds ids, expected str, int or UUID, came {kind}. Convert it first, for instance to str"
+        f"{what}: column {name!r} holds ids, expected str, int or UUID, got {kind}. Convert it first, for instance to str"
     )
 
 
@@ -203,7 +203,7 @@ def _columns(columns: dict, what: str) -> pa.Table:
     arrays = {str(name): _array(values, str(name), what) for name, values in columns.items()}
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        raise SchemaError(f"{what}: columns differ in length, expected one length, came {lengths}")
+        raise SchemaError(f"{what}: columns differ in length, expected one length, got {lengths}")
     return pa.table(arrays)
 
 

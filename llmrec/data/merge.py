@@ -99,7 +99,7 @@ def check_kinds(known: Ids, later: Ids) -> None:
     """Raises SchemaError where the ids of users are of two kinds (str, int, UUID), which never match."""
     if len(known) and len(later) and type(known[0]) is not type(later[0]):
         raise SchemaError(
-            f"user_id: known are {type(known[0]).__name__} such as {known[0]!r}, came {type(later[0]).__name__} such as "
+            f"user_id: known are {type(known[0]).__name__} such as {known[0]!r}, got {type(later[0]).__name__} such as "
             f"{later[0]!r}; expected one kind. Convert the column first"
         )
 

@@ -88,7 +88,7 @@ def checked_steps(steps: Any) -> int | None:
     if isinstance(steps, str) and steps == "auto":
         return None
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
-        raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of gradient steps from 0 on')
+        raise DataError(f'steps is {steps!r}; expected "auto" or a whole number of steps from 0 on')
     return int(steps)
 
 
@@ -114,7 +114,7 @@ def warn_if_short(
     if len(short):
         who = f"{len(short):,} {one}s get" if len(short) > 1 else f"1 {one} gets"
         left = "items_to_recommend leaves" if chosen else "the catalogue holds"
-        without = ", without what they have had (filter_viewed)" if filter_viewed else ""
+        without = ", excluding viewed items (filter_viewed)" if filter_viewed else ""
         if one == "item":
             without = ", without the item itself"
         if rules:
@@ -122,7 +122,7 @@ def warn_if_short(
             without = f" ({rules}){without}"
         if hidden:
             without += f"; {hidden:,} {'items are' if hidden > 1 else 'item is'} hidden, see show_items"
-        message = f"{who} fewer than k = {k} items, such as {asked[short[0]]!r} {got[short[0]]}: {left} no more{without}"
+        message = f"{who} fewer than k = {k} items, such as {asked[short[0]]!r} ({got[short[0]]}): {left} no more{without}"
         warnings.warn(message, ShortAnswerWarning, stacklevel=stacklevel)
 
 

@@ -65,7 +65,7 @@ def by_time(dataset: Dataset, fraction: float | None = None, time: float | None 
     A basket counts by its first event and stays whole. Raises DataError when one side of the cut would be empty.
     """
     if (fraction is None) == (time is None):
-        raise ValueError(f"by_time takes either fraction or time, came fraction={fraction!r}, time={time!r}")
+        raise ValueError(f"by_time takes either fraction or time, got fraction={fraction!r}, time={time!r}")
     size = np.diff(dataset.basket_start)
     begin = np.minimum.reduceat(dataset.time, dataset.basket_start[:-1]) if len(size) else np.zeros(0)
     began = np.repeat(begin, size)  # per event: when its basket began
@@ -98,7 +98,7 @@ def cold_users(
     order: a generator that draws the permutation, or the permutation itself (int (n_users,)), to repeat a published split.
     """
     if min(test, validation) < 0 or test + validation > 1:
-        raise ValueError(f"test and validation are shares that sum to at most 1, came {test} and {validation}")
+        raise ValueError(f"test and validation are shares that sum to at most 1, got {test} and {validation}")
     if isinstance(order, np.random.Generator):
         shuffled = order.permutation(n_users)
     else:
@@ -120,7 +120,7 @@ def cold_items(dataset: Dataset, time: float) -> np.ndarray:
 def _moment(began: np.ndarray, fraction: float) -> float:
     """The earliest moment before which at least `fraction` of the events' baskets began; if that is all, the last one's."""
     if not 0 < fraction < 1:
-        raise ValueError(f"fraction is a share of the events between 0 and 1, came {fraction!r}")
+        raise ValueError(f"fraction is a share of the events between 0 and 1, got {fraction!r}")
     if not len(began):
         return np.inf
     ordered = np.sort(began)

@@ -112,7 +112,7 @@ def _read(users: Any, columns: Mapping[str, str] | None, fitted: Encoding | None
     others = [name for name in table.column_names if name != "user_id"]
     if fitted is not None and not set(fitted.names) & set(others):
         raise DataError(
-            f"users: no column is an attribute that was fitted, expected one of {', '.join(map(repr, fitted.names))}, came "
+            f"users: no column is an attribute that was fitted, expected one of {', '.join(map(repr, fitted.names))}, got "
             f"{', '.join(map(repr, others)) or 'only user_id'}; a table of events goes into histories"
         )
     if not len(table):

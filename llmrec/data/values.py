@@ -67,14 +67,14 @@ def numbers(column: pa.ChunkedArray, name: str, what: str) -> tuple[np.ndarray, 
         bad = np.isnan(values) & np.array([text.strip().lower() not in ("", "nan") for text in texts] + [False])
         if bad.any() and np.isnan(values).all():
             example = texts[int(np.argmax(bad))]
-            raise SchemaError(f"{what}: column {name!r} should hold numbers, came text such as {example!r}; convert it first")
+            raise SchemaError(f"{what}: column {name!r} should hold numbers, got text such as {example!r}; convert it first")
         return values[code], bad[code], texts[int(np.argmax(bad))] if bad.any() else None
     if pa.types.is_null(kind) or is_number(kind):
         values = column.cast(pa.float64(), safe=False).to_numpy()
         return np.where(np.isnan(values), np.nan, values), none, None  # one kind of NaN: rows are compared and hashed by bits
     if pa.types.is_boolean(kind):
         return column.cast(pa.int8()).cast(pa.float64()).to_numpy(), none, None
-    raise SchemaError(f"{what}: column {name!r} should hold numbers, came {kind}; convert or drop it first")
+    raise SchemaError(f"{what}: column {name!r} should hold numbers, got {kind}; convert or drop it first")
 
 
 def _number(text: str) -> float:

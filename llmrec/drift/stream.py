@@ -32,5 +32,5 @@ def evidence(p: np.ndarray, bets: tuple[float, ...] = BETS, limit: float = np.in
 def alarms(p: np.ndarray, limit: float = LIMIT) -> np.ndarray:
     """int64: windows at which an alarm is raised; the watch begins anew after each."""
     if limit < 1:
-        raise ValueError(f"limit is a number of windows, at least 1, came {limit}")
+        raise ValueError(f"limit is a number of windows, at least 1, got {limit}")
     return np.flatnonzero(evidence(p, limit=limit) >= limit)

@@ -40,7 +40,7 @@ def cut(dataset: Dataset, group: np.ndarray, size: int) -> Windows:
     fall inside a basket: a stream is watched event by event.
     """
     if size < 1:
-        raise ValueError(f"size is a number of events, at least 1, came {size}")
+        raise ValueError(f"size is a number of events, at least 1, got {size}")
     group = np.asarray(group, np.int64)
     began = basket_times(dataset)
     rows = np.flatnonzero(group >= 0)

@@ -115,9 +115,9 @@ def _adapter(settings: Mapping[str, Any]) -> str:
 def _evaluation(report: Mapping[str, Any], rows: Sequence[Result], figure: bool) -> str:
     told = report["evaluation"]
     if told is None:
-        return "There was none: there were too few users to hold some out of training, or none was asked for."
+        return "Not evaluated: too few users to hold some out, or evaluation was switched off."
     counts = listed([f"{one['users']:,} users with {one['known']} known" for one in told["settings"]])
-    ranked = "All items are ranked, and beside that those alone that a user has not had."
+    ranked = "All items are ranked, and separately only items new to the user."
     if "all" not in told["items"]:
         ranked = (
             f"People hardly take an item twice ({told['repeat_share']:.1%} of the relevant ones), so items of the known "
@@ -133,7 +133,7 @@ def _evaluation(report: Mapping[str, Any], rows: Sequence[Result], figure: bool)
     ]
     for which in told["items"]:
         parts += [f"### {ITEMS[which]}", "NDCG@10 (0 to 1, more is better):", _means(rows, which)]
-        parts += ["What llmrec adds to each other method; below zero the other is better:", _gaps(rows, which)]
+        parts += ["llmrec minus each other method; below zero the other is better:", _gaps(rows, which)]
     parts += ["![NDCG@10 by known baskets](report.png)"] if figure else []
     return "\n\n".join([*parts, "Recall@10 and AUC are in `report.json`."])
 
@@ -171,9 +171,9 @@ def _gaps(rows: Sequence[Result], which: str) -> str:
 
 def _limits(report: Mapping[str, Any]) -> str:
     lines = [
-        "The figures are of past events, not of people who saw the lists. What people were never shown they could not take: "
-        "any such measure favours what was popular.",
-        "An interval is of these users and this one training; another seed moves the figures, too.",
+        "These figures are offline: nobody saw these lists. Users could not choose items that they were never shown, so "
+        "such figures favour popular items.",
+        "Intervals cover users, for this one training; another seed changes the figures, too.",
         f"If there is a folder `histories/` beside this card, it holds the events of {report['data']['users']:,} users: keep "
         "it as private as the tables it came from, or save again without it, by `recommender.save_pretrained(folder)`. This "
         "card and `report.json` hold only counts.",

@@ -83,15 +83,15 @@ def evaluate_held_out(
     users: Any = None,
     seed: int = 0,
 ) -> Evaluation:
-    """How well the next baskets of people whom the recommender never met are ranked, once the first `known` ones are known.
+    """Compare llmrec with tuned controls on the next baskets of held-out users, given their first `known` baskets.
 
     events: histories of people who were not trained on, as a table or a Dataset; None for `recommender.held_out`. columns,
         users: as in `Recommender.recommend`. known: one setting each; those with fewer than LEAST_USERS users whose histories
         are long enough are left out. seed: of what is drawn.
     The controls are fitted on the users that the recommender was trained on, constants chosen on a tenth of them, 300 at most:
-    no held-out user is read before the measuring. What was observed since `fit` has no part in it, nor what is hidden now;
-    removed items are ranked by no method. Where people take items again, all items are ranked, and also those alone that are
-    new to a user; where they do not, items of the known baskets are ranked by no method. For thousands of users and items most
+    held-out users are only measured. Events observed since `fit` do not count, hidden items are ranked like all others, and
+    removed ones are not ranked. Where users repeat purchases, all items are ranked, and separately only items new
+    to the user; elsewhere only new ones. For thousands of users and items most
     of the time is that of fitting the controls.
     Raises DataError without held-out users, where no setting has enough of them, and for a recommender that was saved without
     histories, since there are no users to fit controls on.
@@ -101,7 +101,7 @@ def evaluate_held_out(
         check_whole("known", number, 1)
     state = recommender.state
     if events is None and recommender.held_out is None:
-        raise DataError("nobody was held out of fit: pass the events of others, or call fit(..., held_out_users='auto')")
+        raise DataError("no users were held out of fit: pass events of others, or call fit(..., held_out_users='auto')")
     if state.left_out or not state.trained:
         raise DataError(
             "the users that were trained on are not stored here, and the controls are fitted on them: save the recommender "
@@ -171,7 +171,7 @@ def measurable(tasks: Mapping[int, Tasks], repeats: bool, offered: np.ndarray | 
     every = [_among(cell, offered) for cell in cells(BENCHMARK, tasks) if cell.new or repeats]
     found = [cell for cell in every if any(map(len, cell.relevant))]
     if not found:
-        raise DataError("events: nothing that held-out users take later counts, expected some events of weight above 0")
+        raise DataError("events: later events of held-out users all have weight 0, expected some above 0")
     return found
 
 

@@ -4,7 +4,7 @@ Axis convention: `T` users (or tasks), `N` items, `P` pairs of a user and one of
 
 Equal scores say nothing about order, so each metric is its exact mean over all orders of the tied items: a model that
 scores everything alike gets what a random order gets, and the order of the catalogue can never help. Only two numbers of
-each relevant item are needed for that, how many items lie above it and how many share its score; `place` finds them with
+each relevant item are needed for that, how many items lie above it and how many share its score; `rank_targets` finds them with
 one sort a row, and everything else is arithmetic on `P` pairs.
 
     >>> import numpy as np
@@ -171,31 +171,31 @@ def rank_targets(scores: np.ndarray, relevant: Sequence[np.ndarray], allowed: np
 def ndcg(scores: np.ndarray, relevant: Sequence[np.ndarray], k: int, allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): expected discounted gain of the first `k` places over the best possible one, which has
     min(k, number of relevant) relevant items on top. Binary relevance, discount 1 / log2(rank + 1). NaN for a user
-    without relevant items. Arguments and errors as for `place`."""
+    without relevant items. Arguments and errors as for `rank_targets`."""
     return rank_targets(scores, relevant, allowed).ndcg(k)
 
 
 def recall(scores: np.ndarray, relevant: Sequence[np.ndarray], k: int, allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): expected share of the relevant items that are in the first `k` places; the denominator is all
-    relevant items even where they are more than `k`. NaN for a user without any. Arguments and errors as for `place`."""
+    relevant items even where they are more than `k`. NaN for a user without any. Arguments and errors as for `rank_targets`."""
     return rank_targets(scores, relevant, allowed).recall(k)
 
 
 def hit_rate(scores: np.ndarray, relevant: Sequence[np.ndarray], k: int, allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): probability that the first `k` places hold at least one relevant item. NaN for a user without any.
-    Arguments and errors as for `place`."""
+    Arguments and errors as for `rank_targets`."""
     return rank_targets(scores, relevant, allowed).hit_rate(k)
 
 
 def auc(scores: np.ndarray, relevant: Sequence[np.ndarray], allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): probability that a relevant item outscores another one, a tie counting one half. NaN for a user
-    whose items are all relevant or all not. Arguments and errors as for `place`."""
+    whose items are all relevant or all not. Arguments and errors as for `rank_targets`."""
     return rank_targets(scores, relevant, allowed).auc()
 
 
 def mrr(scores: np.ndarray, relevant: Sequence[np.ndarray], allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): expected 1 / rank of the first relevant item. NaN for a user without any. Arguments and errors as
-    for `place`."""
+    for `rank_targets`."""
     return rank_targets(scores, relevant, allowed).mrr()
 
 
@@ -207,7 +207,7 @@ def mean_average_precision(
     The sum, over the relevant items in the first `k` places, of the share of relevant items among the places down to that
     item, over min(k, number of relevant). That is the best the sum can be, so that 1 can be reached where `k` places cannot
     hold all relevant items, as for `ndcg`; TREC's definition (and that of ranx) divides by all of them, and the two are one
-    where `k` is None, which means the whole ranking. NaN for a user without any. Arguments and errors as for `place`.
+    where `k` is None, which means the whole ranking. NaN for a user without any. Arguments and errors as for `rank_targets`.
     """
     return rank_targets(scores, relevant, allowed).mean_average_precision(k)
 

@@ -56,7 +56,7 @@ def _rows(answer: Any) -> list[tuple[str, str, int, float]]:
     table = to_arrow(answer, "answer")
     if missing := [name for name in _NEEDED if name not in table.column_names]:
         raise SchemaError(
-            f"answer has no column {missing[0]!r}, expected {', '.join(map(repr, _NEEDED))}, came "
+            f"answer has no column {missing[0]!r}, expected {', '.join(map(repr, _NEEDED))}, got "
             f"{', '.join(map(repr, table.column_names))}; pass what recommend() returns"
         )
     user, item = ([str(value) for value in table.column(name).to_pylist()] for name in ("user_id", "item_id"))

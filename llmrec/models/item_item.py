@@ -53,7 +53,8 @@ def fit_item_knn(
     decay: float = 1.0,
     include_self: bool = False,
 ) -> ItemKnn:
-    """Cosine between the items' columns of the users x items matrix, only the most similar `neighbours` of each item.
+    """Cosine between the items' columns of the users x items matrix, only the most similar `neighbours` of each item (Sarwar
+    et al., WWW 2001).
 
     Where events have sample weights, each entry is multiplied by the largest weight of the user's events with the item. A
     cosine knows no scale: where all users weigh an item alike, only `shrink` tells a small weight from a large one.
@@ -112,7 +113,8 @@ def fit_ease(
     repeat: float = 0.0,
     exact: bool | None = None,
 ) -> Ease:
-    """The closed form of EASE: with P the inverse of X'X + ridge I, weights -P[i, j] / P[j, j] and a zero diagonal.
+    """The closed form of EASE: with P the inverse of X'X + ridge I, weights -P[i, j] / P[j, j] and a zero diagonal (Steck, WWW
+    2019).
 
     X is the users x items matrix with sample weights, as for `fit_item_knn`; without them it holds ones.
     ridge: above zero; about 10 to 1,000. log, decay: as for `fit_item_knn`.

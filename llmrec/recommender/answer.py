@@ -88,7 +88,7 @@ class Request:
 
 
 def answer_everybody(state: State, known: Dataset, asked: Ids, attributes: Attributes | None, request: Request) -> Answer:
-    """Items for each of the users asked for: by history for who has one, else by attributes, else what is popular.
+    """Items for each of the users asked for: by history where there is one, else by attributes, else popular items.
 
     known: histories of some of them. attributes: of all of them, row by row; None of a model that was fitted without.
     """

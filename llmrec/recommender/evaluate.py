@@ -31,8 +31,8 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
     """
     if known < 1 and state.by_attributes is None:
         raise DataError(
-            f"known is {known}; expected at least 1 basket: a model without attributes of users, see fit(..., users=table), "
-            "answers who has no event with what is popular"
+            f"known is {known}; expected at least 1 basket: without user attributes, see fit(..., users=table), "
+            "users without events get popular items"
         )
     horizon = state.settings.train.horizon
     tasks = first_baskets(held, np.arange(held.n_users), known, horizon)
@@ -103,7 +103,7 @@ def scores_by_attributes(state: State, tasks: Tasks, allowed: np.ndarray | None 
     Raises DataError for tasks without attributes, and for a model that was fitted without.
     """
     if tasks.user_attributes is None:
-        raise DataError("tasks: expected attributes of the users, got none; without them the answer is what is popular")
+        raise DataError("tasks: expected attributes of the users, got none; without them the answer is popular items")
     found = []
     for part in batches(replace(without_history(tasks.dataset, tasks.user_attributes), context=tasks.context)):
         reading, chosen, value = scored_by_attributes(state, part, state.allowing(allowed))

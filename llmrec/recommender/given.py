@@ -66,7 +66,7 @@ def asked_by(
         known = state.known.of(asked)
     attributes = attributes_of(state, asked, told, stacklevel=stacklevel + 1)
     if histories is None:
-        gets = "what most users like" if call == "predict" else "what is popular"
+        gets = "the average prediction" if call == "predict" else "popular items"
         warn_if_left_out(state, asked, attributes, gets, stacklevel=stacklevel + 1)
     return Asked(asked, known, attributes, frame)
 
@@ -142,8 +142,8 @@ def events_to_evaluate(state: State, events: Any, columns: dict[str, str] | None
     place = state.known.first.users.find(held.users.values)
     if trained := int(((place >= 0) & (place < state.trained)).sum()):
         warnings.warn(
-            f"evaluate: {trained:,} of {held.n_users:,} users were trained on by fit, and are ranked better for than new "
-            "users will be; pass events of users who were held out of fit",
+            f"evaluate: {trained:,} of {held.n_users:,} users were training users, so the figures are higher than for new "
+            "users; pass events of users who were held out of fit",
             TrainedUsersWarning,
             stacklevel=3,
         )

@@ -48,12 +48,12 @@ class Predicting:
     ) -> Any:
         """How likely each of the users likes each of `items`, from the ratings, likes and dislikes in their histories.
 
-        It needs a recommender that was fitted on signed events: such with a `rating`, or of event types that
-        `Settings(signed=SignedFeedback(positive=..., negative=...))` names. A new user's labels adapt the prediction in closed
-        form, in a millisecond; who has none gets what is expected of anybody. Of several labels for one item the last counts.
-        Recent labels weigh more. How recent they are is counted back from the newest event that is known, so tell `observe` of
-        all events, or from the user's own newest one if that is later.
-        An item without labels is told by its text and by the columns that were fitted as `item_attributes`.
+        It needs a recommender fitted on labels: events with a `rating`, or of the event types in
+        `Settings(signed=SignedFeedback(positive=..., negative=...))`. A user's labels adapt the prediction in closed form, in
+        a millisecond; a user without labels gets the average user's prediction. Of several labels for one item the last counts.
+        Recent labels weigh more. Their age is counted from the newest known event, so pass all events to `observe`; or from
+        the user's own newest event, if later.
+        An item without labels is described by its text and its `item_attributes`.
 
         users: a list of known ids. items: ids of the catalogue; None for all that are offered. histories, columns: a table of
             events with a column `rating` or `event_type`, read as in `recommend`. level: of the interval.

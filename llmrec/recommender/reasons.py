@@ -53,10 +53,10 @@ class Explaining:
 
         Returns a frame `user_id, item_id, score, rank, because_item_id, contribution, signal, sentence` with the rows of
         `recommend(users, k)`, or with `items` of `recommend(users, len(items), items_to_recommend=items)`, each once for every
-        past item named. `contribution` is by how much the rankers' score is lower without `because_item_id`; `signal`, of
-        `llmrec.ranking.signals.SIGNALS`, what this comes from most. Where no single past item raises the score, none is named,
-        `contribution` is 0, and `signal` is what the item is ahead of the user's other candidates by, missing where it is not.
-        Shares of signals add up to the contribution, or to what the item is ahead. A ShortAnswerWarning says to whom some of
+        past item named. `contribution` is the drop of the rankers' score without `because_item_id`; `signal`, of
+        `llmrec.ranking.signals.SIGNALS`, causes most of it. Where no single past item raises the score, none is named,
+        `contribution` is 0, and `signal` gives most of the item's lead over the user's other candidates, missing without a
+        lead. Shares of signals add up to the contribution, or to this lead. A ShortAnswerWarning says to whom some of
         `items` are not explained. Raises as `recommend`, and TemplateError.
         """
         check_count(k)

@@ -67,7 +67,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random. ranker:
     any object with `score(tasks, candidates)`, such as `LLMRanker`, which moves the first 20 items of each answer; `fit` learns
-    its weight on held-out users, 0 where it does not help.
+    its weight on validation users, 0 where it does not help.
     report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. held_out: the users whom the last `fit` was
     told not to train on; None without any, and after loading. Copies, also deep ones, are independent.
 
@@ -140,9 +140,9 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         item_attributes: columns of `items` that are read beside the title, such as ["brand", "category", "price"], also of
             items that nobody has had and of those that `add_items` brings. They may have gaps, as those of users, and hold
             lists of words or vectors of one length. `predict` reads them, too.
-        held_out_users: how many users, drawn at random by the seed, are not trained on. They are then in `held_out`, for
-            `llmrec.evaluation.evaluate_held_out`; `observe(recommender.held_out)` makes them known. "auto": a tenth of all, at
-            most 1,000, and nobody where users are too few to measure on.
+        held_out_users: how many users, drawn from those with more than `horizon` baskets, are not trained on but kept in
+            `held_out` for `evaluate_held_out`; `observe(recommender.held_out)` makes them known. "auto": a tenth of all,
+            20 to 1,000, at most a fifth of the eligible; 0 if those are < 100.
         callbacks: told of every step of the base and every episode of meta-learning, which they may end, such as
             `EarlyStoppingCallback`; see `llmrec.pretraining.callbacks`.
         verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
@@ -153,8 +153,8 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         Without `basket_id`, timestamps that are whole days leave the order within a day to a seeded shuffle; see `build`.
         Raises SchemaError and DataError for tables, DataError for settings that cannot be trained with and for training that
         diverges, WeightsError for weights, ArtefactError for an `output_dir` with checkpoints of other data, settings, seed or
-        `minutes`, or into which another process is training. Where more than a fifth of the events are left out, a
-        DataLossWarning says why.
+        `minutes`, or into which another process is training. A DataLossWarning
+        names each step of cleaning that leaves out more than a fifth of the events.
         Returns itself.
         """
         check_ranges(self.settings)
@@ -230,13 +230,12 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         adapter: UserAdapter | None = None,
         avoid_disliked: bool = False,
     ) -> Any:
-        """The k best items for users known by id, or for the users of a table of `histories` or of attributes, who need not be
-        known.
+        """The k best items for known users, or for the users of a table of `histories` or of user attributes, who may be new.
 
-        users: a list of ids, or of a model that was fitted with attributes of users (`fit(users=...)`) a table of `user_id` and
-            attributes. Who has no event is answered by attributes, where `source` says "attributes (no history)"; who has
-            neither gets what is popular. A value that the table lacks is taken from the table that was fitted. With `histories`
-            the table says what else is known of their users, and nobody else is answered.
+        users: a list of ids or, after `fit(users=...)`, a table of `user_id` and attributes. Users without events are then
+            ranked by attributes (`source` is "attributes (no history)"); users without either get popular items. Missing
+            values are taken from the table that was fitted. With `histories` the table gives attributes of their users, and
+            its other users get no answer.
 
         Users of `histories` who are known have their stored events beside those of the table, as if the table had been
         observed first (but for popularity, which only `observe` changes); an event that is in both counts once. Nothing of the
@@ -244,9 +243,9 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
             in a scene); hidden ones among them are left out, see `hide_items`.
-        columns: names in `histories`, as in `fit`. steps: of the adapter on each history: "auto" takes as many as the gate
-            found worth taking, a number so many for everybody, 0 none. With `Settings(adapter="auto")` a number is of LoRA's
-            gradient steps, unless the gate chose nothing but the core. titles: add the column `title` of the items.
+        columns: names in `histories`, as in `fit`. steps: adapter steps on each history, 0 or more, the same for
+            all users; "auto" leaves the number to the gate. With `Settings(adapter="auto")` a number means LoRA's gradient
+            steps, or core steps if the gate chose only the core. titles: add the column `title` of the items.
         ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of all that were fitted; see
             docs/write_your_own_ranker.md.
         context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
@@ -316,8 +315,8 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
         """Add events of users known or new to their histories; the next answer takes them into account.
 
-        The events also count in the popularity that users without a history are answered by, and popular candidates are taken
-        from, as those of `fit` do: baskets that hold the item, by sample weight. The rankers and their features stay as fitted.
+        Like events of `fit`, they count in popularity (baskets that hold the item, by sample weight), which gives the answer to
+        users without a history and the popular candidates. The rankers and their features stay as fitted.
         With `Settings(cold_items=True)` a cold item, without events in `fit`, is ranked by its first buyers: co-occurrence,
         their number and recent sales; see `llmrec.ranking.first_buyers`. An event that is known already (the same user, item,
         time and type) is left out, so that an event delivered twice counts once; a model saved without histories cannot tell
@@ -351,15 +350,15 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
     def evaluate(
         self, events: Any, known: int = 1, columns: dict[str, str] | None = None, seed: int = 0, users: Any = None
     ) -> list[Result]:
-        """How well the later baskets of other users are ranked once `known` baskets are: rows of NDCG@10, Recall@10 and AUC for
-        the adapted model, for zero steps, popularity and most frequent, with paired bootstrap intervals.
+        """Rank the next `horizon` baskets of held-out users, given the first `known`: rows of NDCG@10, Recall@10 and AUC for
+        llmrec, zero steps, popularity and most frequent, with 95% bootstrap intervals, paired for differences.
 
         `llmrec.evaluation.evaluate_held_out` also compares with item kNN and EASE, which it fits on the users trained on. In
         both, what was observed since `fit` counts in no popularity, hidden items are ranked as all others, and removed ones by
         no method.
         events: histories of users who were not trained on; a TrainedUsersWarning says how many were, as far as ids are known.
-        known: 0 asks for users of whom attributes are known and no event, of a model that was fitted with attributes; they are
-            compared with popularity alone. users: a table of the users' attributes, as in `recommend`.
+        known: 0 measures by attributes alone, against popularity; needs `fit(users=...)`. seed: of the bootstrap. users: a
+            table of attributes, as in `recommend`. Raises DataError where no history is long enough.
         """
         check_whole("known", known, 0)
         check_seed(seed)
@@ -380,12 +379,12 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         token: str | None = None,
         ranker: CandidateRanker | str | Path | None = None,
     ) -> Recommender:
-        """Load what `save_pretrained` saved onto a device, wherever it was made; the index too, where faiss can use that one.
+        """Load a folder of `save_pretrained` onto `device`, and its index too where faiss supports that device.
 
         folder: on this machine, or where there is none, a name on the Hugging Face hub such as "name/shop", with its revision;
             see `llmrec.hub.fetched`. ranker: the object that it was fitted with, or the path of the weights of its language
             model, a folder or a GGUF file; None for the place that they had.
-        Answers come in the type of frame that they came in before saving, or as pyarrow tables without that library. Raises
+        Answers keep their frame type from before saving; without that library they are pyarrow tables. Raises
         ArtefactError when a byte of it has changed since, DataError for a device that is not available, and for another ranker
         WeightsError, TemplateError or ArtefactError.
         """

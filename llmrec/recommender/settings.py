@@ -74,7 +74,7 @@ class BlendSettings(RankerSettings):
 @dataclass(frozen=True)
 class Settings:
     """How a recommender is built and trained: `Settings()` to begin with, `Settings.quick()` to try the flow in a minute,
-    `Settings.best()` for the best recommendations that it can give.
+    `Settings.best()` to train longer.
 
     What is None, here and in `train`, is chosen from the data by `llmrec.recommender.auto`; `fit` prints what it chose, and a
     saved recommender holds it. `from_yaml` reads settings from a file; `to_yaml` gives the text of such a file.
@@ -150,8 +150,8 @@ class Settings:
 
     @classmethod
     def best(cls) -> Settings:
-        """Trained to the end, for longer than `Settings()`. It does not pay everywhere. NDCG@10, one fit, and that of the
-        default, on test: MovieLens-1M, 10 films known, .2717 and .2629; Amazon beauty .0686 and .0691."""
+        """Longer training than `Settings()`; not better everywhere. Test NDCG@10, one fit, `best()` and default:
+        MovieLens-1M, 10 films known, .2717 and .2629; Amazon beauty .0686 and .0691."""
         return cls(train=TrainSettings(epochs=10), outer=OuterSettings(episodes=200), ranking_tasks=6000)
 
     @classmethod

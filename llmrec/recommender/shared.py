@@ -25,7 +25,7 @@ class Shared:
     def save_pretrained(self, folder: str | Path, histories: bool = False) -> None:
         """Save everything needed to recommend, atomically and with a hash of every file.
 
-        histories: also the users' events. Left out by default: one person's trained base and initialisation serve another.
+        histories: also save the users' events. False keeps them private; the model serves new users without them.
             Users asked by id are then not known after loading; how popular items are, also by events observed since `fit`, is
             saved all the same, as counts over all users. Texts beside an older save, such as README.md, stay.
         Of an `LLMRanker` place and hash of the weights are saved, not the weights. An IgnoredInputWarning names a ranker of

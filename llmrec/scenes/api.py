@@ -146,8 +146,8 @@ class Scenes:
             each value is the scene of its items, and histories hold the whole catalogue. A column of the events, such as
             "country", "season" or "campaign" (of a `Dataset`, "scene"): each value is the scene of its events, all items may
             be recommended in it, and a customer may be in several.
-        holdout: values that are held out of learning, so that `open` can try one as new; scenes with fewer than 20 items or
-            too few customers are left out in any case. Name small ones here where they keep larger supports from being learned.
+        holdout: values held out of learning, so that `open` can try one as new. Scenes with fewer than 20 items or 66 customers
+            with two visits are left out anyway. The smallest scene limits support sizes: hold it out to learn larger ones.
         repeat_purchases: whether users buy the same items again (groceries), so that these may be recommended.
         columns, item_columns, cleaning: as in `Recommender.fit`, for all tables alike; `reports` says what was cleaned, by the
             name of the catalogue, or of the column. verbose: as in `Recommender.fit`.

@@ -100,7 +100,7 @@ def test_a_table_that_is_no_list_for_users_makes_no_run_file(name, tmp_path):
 
 def test_a_user_who_is_not_known_is_told(shop):
     told = run("recommend", shop / "shop", "--users", "3,999", "--k", "2").stderr
-    assert told.startswith("Warning: 1 of 2 users are not known (999) and get what is popular")
+    assert told.startswith("Warning: 1 of 2 users are not known (999) and get popular items")
     assert run("recommend", shop / "shop", "--users", "3", "--k", "2").stderr == ""
 
 
@@ -116,7 +116,7 @@ def test_a_user_who_is_not_known_is_told(shop):
         (["predict", "SHOP"], "give either --users, known by id, or --histories"),
         (["adapt", "SHOP", "--user", "999", "--out", "new"], "give a file that has some by --histories"),
         (["open", "SHOP", "--out", "new"], "train with `llmrec fit --scene COLUMN`"),
-        (["evaluate", "SHOP", "FILE", "--known", "0"], "attributes of users, see `llmrec fit --users`, answers"),
+        (["evaluate", "SHOP", "FILE", "--known", "0"], "without user attributes, see `llmrec fit --users`, users"),
     ],
 )
 def test_a_remedy_is_something_to_type(shop, words, said):
@@ -280,7 +280,7 @@ def test_evaluate_shows_the_figures_of_the_library(shop, tmp_path):
 def test_evaluate_says_who_was_trained_on_and_whose_histories_are_too_short(shop, tmp_path):
     events(range(4)).to_csv(tmp_path / "trained.csv", sep=";", index=False)
     said = run("evaluate", shop / "shop", tmp_path / "trained.csv").stderr
-    assert "Warning: evaluate: 4 of 4 users were trained on by fit" in said
+    assert "Warning: evaluate: 4 of 4 users were training users" in said
     said = run("evaluate", shop / "shop", tmp_path / "trained.csv", "--known", 50, code=2).stderr
     assert "no user has 50 + 3 baskets" in said
 

@@ -249,7 +249,7 @@ def test_few_users_are_told_that_most_frequent_is_as_good(tmp_path):
     path = tmp_path / "export.csv"
     for users, said in ((199, True), (200, False)):
         path.write_text("user_id,item_id,timestamp\n" + "".join(f"u{user},i,2026-04-01\n" for user in range(users)))
-        assert ("below some hundred users" in run("check", path, "--quiet").stderr) is said
+        assert ("below a few hundred users" in run("check", path, "--quiet").stderr) is said
 
 
 def test_notes_of_columns_name_the_option_and_not_python(tmp_path):

@@ -93,7 +93,7 @@ def test_a_column_that_is_none_is_named(column, message):
 
 
 def test_text_in_a_column_of_numbers_is_refused_by_name(encoding):
-    with pytest.raises(SchemaError, match="users: column 'age' should hold numbers, came text such as 'old'"):
+    with pytest.raises(SchemaError, match="users: column 'age' should hold numbers, got text such as 'old'"):
         encode(encoding, pa.table({"age": ["old"]}), "users")
 
 
@@ -131,7 +131,7 @@ def test_the_order_of_rows_never_matters_and_a_copy_of_a_row_is_no_second_one(da
     ("table", "message"),
     [
         ({"country": ["north"] * 12}, "users has no column 'user_id'"),
-        (people(user_id=list(range(12))), "user_id: known are str such as 'u0', came int"),
+        (people(user_id=list(range(12))), "user_id: known are str such as 'u0', got int"),
         (
             people(user_id=[f"x{number}" for number in range(12)]),
             "none of 12 users has an event, such as 'x0'; .* such as 'u0'",
@@ -156,7 +156,7 @@ def test_a_later_table_may_lack_columns_and_have_others_but_not_only_others(data
     later, notes = read_user_table(fitted.encoding, {"user": ["new"], "country": ["south"], "shoe": [42]}, {"user": "user_id"})
     assert later.attributes.known.tolist() == [[True, False]] and any("column 'shoe' is not read" in note for note in notes)
     with pytest.raises(
-        DataError, match="no column is an attribute that was fitted, expected one of 'country', 'plan', came 'shoe'"
+        DataError, match="no column is an attribute that was fitted, expected one of 'country', 'plan', got 'shoe'"
     ):
         read_user_table(fitted.encoding, {"user_id": ["new"], "shoe": [42]})
 

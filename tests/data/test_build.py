@@ -217,7 +217,7 @@ def test_a_history_of_100_000_events_is_kept_whole_and_fast():
         ({"user_id": [], "item_id": [], "timestamp": []}, DataError, "events is empty"),
         ({"user_id": [None], "item_id": [1], "timestamp": [1]}, DataError, "no row has user_id, item_id and timestamp"),
         ({"user_id": [1], "item_id": [1], "timestamp": [float("nan")]}, DataError, "no row has user_id, item_id and timestamp"),
-        ({"user_id": [1], "item_id": [1], "timestamp": ["soon"]}, DataError, "came 'soon'"),
+        ({"user_id": [1], "item_id": [1], "timestamp": ["soon"]}, DataError, "got 'soon'"),
         ({"user_id": [1], "item_id": [1], "timestamp": [1], "quantity": [-1]}, DataError, "no row is left after cleaning"),
         ({"user_id": [1], "item_id": ["1"], "timestamp": [1]}, DataError, "events hold large_string, items int64"),
         ({"user_id": [1], "itm_id": [1], "timestamp": [1]}, SchemaError, "Did you mean 'itm_id'?"),
@@ -285,7 +285,7 @@ def test_events_of_negative_types_count_nothing_unless_they_are_named(weights, e
     columns["event_type"] = [("buy", "view")[row % 2] for row in range(len(columns["user_id"]))]
     dataset, _ = build(columns, catalogue(), event_weights=weights, negative=("view", "return"))
     assert dataset.event_types == ("buy", "view") and dataset.event_weights.types == expected
-    with pytest.raises(DataError, match=r"every event has weight 0.*or leave a type out of SignedFeedback\.negative"):
+    with pytest.raises(DataError, match=r"every event has sample weight 0.*or leave a type out of SignedFeedback\.negative"):
         build(columns, catalogue(), negative=("view", "buy"))
 
 
@@ -296,7 +296,7 @@ def test_events_of_negative_types_count_nothing_unless_they_are_named(weights, e
         ({"view": -1.0}, r"event_weights\['view'\]: expected a number from 0 on, got -1.0"),
         ({"view": float("nan")}, r"event_weights\['view'\]: expected a number from 0 on, got nan"),
         ({"view": "0.1"}, r"event_weights\['view'\]: expected a number from 0 on, got '0.1'"),
-        ({"view": 0, "buy": 0}, r"events: expected some that count, got none"),
+        ({"view": 0, "buy": 0}, r"events: every event has sample weight 0, expected some above 0"),
     ],
 )
 def test_event_weights_that_cannot_be_are_named(weights, said):

@@ -45,7 +45,7 @@ def test_times_that_do_not_parse_are_dropped_with_examples():
 
 
 def test_no_time_at_all_is_an_error_with_examples_and_remedy():
-    with pytest.raises(DataError, match="came '13/01/2020', '14/01/2020'") as caught:
+    with pytest.raises(DataError, match="got '13/01/2020', '14/01/2020'") as caught:
         clean.parse_times(pa.table({"timestamp": ["13/01/2020", "14/01/2020"]}))
     assert "pandas.to_datetime" in str(caught.value)
 

@@ -65,7 +65,7 @@ REFUSED = {
     "no user": (
         "Kundin von;Artikelnr;Datum\n17;A1;2026-04-13\n",
         {},
-        ["user_id (who did it)", "'Kundin von'", '--columns "Kundin von=user_id"'],
+        ["user_id (the user)", "'Kundin von'", '--columns "Kundin von=user_id"'],
     ),
     "two users": (
         "Kundennr;Mitgliedsnummer;Artikelnr;Datum\n1;2;A;2026-04-13\n",

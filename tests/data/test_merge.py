@@ -126,7 +126,7 @@ def test_ids_of_two_kinds_are_refused():
     known = dataset(rows(1, range(4)))
     other = rows(2, range(4))
     other["user_id"] = [str(user) for user in other["user_id"]]
-    with pytest.raises(SchemaError, match=r"known are int such as \d, came str such as '\d'; expected one kind"):
+    with pytest.raises(SchemaError, match=r"known are int such as \d, got str such as '\d'; expected one kind"):
         merge(known, later(known, other))
 
 

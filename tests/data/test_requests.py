@@ -109,10 +109,10 @@ def test_who_gets_too_few_is_said_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         call(1)
-    with pytest.warns(ShortAnswerWarning, match="1 user gets fewer than k = 2 items, such as 'bob' 1: the catalogue") as caught:
+    with pytest.warns(ShortAnswerWarning, match="1 user gets fewer than k = 2 items, such as 'bob' .1.: the cat") as caught:
         call(2)
     assert len(caught) == 1
-    with pytest.warns(ShortAnswerWarning, match="2 users get fewer than k = 3 items, such as 'ann' 2"):
+    with pytest.warns(ShortAnswerWarning, match="2 users get fewer than k = 3 items, such as 'ann' \\(2\\)"):
         call(3)
 
 

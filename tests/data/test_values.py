@@ -54,7 +54,7 @@ def test_numbers(values, expected, lost):
 
 
 def test_text_without_any_number_is_refused():
-    with pytest.raises(SchemaError, match="column 'price' should hold numbers, came text such as '£2'"):
+    with pytest.raises(SchemaError, match="column 'price' should hold numbers, got text such as '£2'"):
         numbers(pa.chunked_array([["£2", None]]), "price", "items")
     with pytest.raises(SchemaError, match="column 'price' should hold numbers"):
         numbers(pa.chunked_array([[[1.0]]]), "price", "items")

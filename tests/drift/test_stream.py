@@ -51,5 +51,5 @@ def test_a_change_is_noticed_the_sooner_the_greater_it_is():
 
 
 def test_a_limit_below_one_is_refused():
-    with pytest.raises(ValueError, match="at least 1, came 0.5"):
+    with pytest.raises(ValueError, match="at least 1, got 0.5"):
         alarms(np.array([0.5]), 0.5)

@@ -48,7 +48,7 @@ def test_baskets_are_not_mixed(world):
 def test_too_few_events_give_no_window(world):
     assert len(cut(world, np.where(np.arange(world.n_events) < 5, 0, -1), 6)) == 0
     assert len(cut(world, np.full(world.n_events, -1), 6)) == 0
-    with pytest.raises(ValueError, match="at least 1, came 0"):
+    with pytest.raises(ValueError, match="at least 1, got 0"):
         cut(world, np.zeros(world.n_events), 0)
 
 

@@ -191,7 +191,7 @@ def test_a_recommender_without_histories_has_no_users_to_fit_controls_on(fitted,
 
     fitted.save_pretrained(tmp_path / "shop")
     loaded = Recommender.from_pretrained(tmp_path / "shop")
-    with pytest.raises(DataError, match="nobody was held out of fit"):
+    with pytest.raises(DataError, match="no users were held out of fit"):
         evaluate_held_out(loaded)
     with pytest.raises(DataError, match="histories=True"):
         evaluate_held_out(loaded, fitted.held_out)

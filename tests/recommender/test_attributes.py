@@ -226,7 +226,7 @@ def test_what_cannot_be_asked_is_said(told, fitted, clicks):
         fitted.recommend(users=ASKED)
     with pytest.raises(DataError, match="with histories, users is a table of their attributes"):
         told.recommend(["u000"], histories=clicks)
-    with pytest.raises(DataError, match="no column is an attribute that was fitted, expected one of 'age', 'country', came"):
+    with pytest.raises(DataError, match="no column is an attribute that was fitted, expected one of 'age', 'country', got"):
         told.recommend(users=EVENTS)
     with pytest.raises(SchemaError, match="users has no column 'user_id'"):
         told.recommend(users=ASKED.drop(columns="user_id"))

@@ -48,7 +48,7 @@ def test_the_hour_of_the_request_decides(told, tmp_path):
     clicks = shop("x", 12, 3)
     morning, night = (told.recommend(histories=clicks, k=8, context={"hour": hour}, filter_viewed=False) for hour in (8, 20))
     assert evening(night) > 0.6 > 0.4 > evening(morning)
-    with pytest.warns(IgnoredInputWarning, match="context: hour is 3, which was not learned"):
+    with pytest.warns(IgnoredInputWarning, match="context: hour is 3, which was rare or absent in fit"):
         unknown = told.recommend(histories=clicks, k=8, context={"hour": 3}, filter_viewed=False)
     bare = told.recommend(histories=clicks, k=8, filter_viewed=False)
     pd.testing.assert_frame_equal(unknown, bare)  # an hour that was never met is missing
@@ -73,7 +73,7 @@ def test_context_that_was_not_fitted_is_refused(told, fitted):
 
 
 def test_a_value_that_was_not_learned_is_named_at_the_line_of_the_call(told):
-    with pytest.warns(IgnoredInputWarning, match="context: hour is 25, .*; known are '20', '8'") as seen:
+    with pytest.warns(IgnoredInputWarning, match="context: hour is 25, .*; expected '20', '8'") as seen:
         told.recommend(["u000"], context={"hour": 25})
     assert [warning.filename for warning in seen] == [__file__]
 

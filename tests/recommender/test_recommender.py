@@ -106,7 +106,7 @@ def test_only_items_to_recommend_are_recommended(fitted, world):
 def test_fewer_than_k_is_said_with_the_reason(fitted, world):
     events, user = world.events(world.users, world.ids), world.users[0]
     left = len(world.ids) - len(had(events, user))
-    reason = rf"1 user gets fewer than k = 30 items, such as 'u000' {left}: the catalogue holds no more, without what they"
+    reason = rf"1 user gets fewer than k = 30 items, such as 'u000' \({left}\): the catalogue holds no more, excluding viewed"
     with pytest.warns(ShortAnswerWarning, match=reason) as caught:
         answer = fitted.recommend([user], k=30)
     assert len(answer) == left
@@ -114,7 +114,7 @@ def test_fewer_than_k_is_said_with_the_reason(fitted, world):
     with pytest.warns(ShortAnswerWarning, match="3 users get .* items_to_recommend leaves no more$"):
         answer = fitted.recommend([*world.users[:2], "nobody"], k=5, filter_viewed=False, items_to_recommend=world.ids[:2])
     assert answer.groupby("user_id").size().tolist() == [2, 2, 2]
-    with pytest.warns(ShortAnswerWarning, match="items_to_recommend leaves no more, without what they have had"):
+    with pytest.warns(ShortAnswerWarning, match="items_to_recommend leaves no more, excluding viewed items"):
         assert len(fitted.recommend([user], k=1, items_to_recommend=[])) == 0
 
 
@@ -324,7 +324,7 @@ def test_a_refused_observation_changes_nothing(recommender, world):
     state = recommender.state
     with pytest.raises(UnknownItemError):
         recommender.observe({"user_id": ["a"], "item_id": ["no such item"], "timestamp": [1.7e9]})
-    with pytest.raises(SchemaError, match="known are str such as 'u000', came int such as 7; expected one kind"):
+    with pytest.raises(SchemaError, match="known are str such as 'u000', got int such as 7; expected one kind"):
         recommender.observe({"user_id": [7], "item_id": [world.ids[0]], "timestamp": [1.7e9]})
     assert recommender.state is state
 

@@ -47,7 +47,7 @@ def test_without_histories_the_folder_knows_nobody_and_can_get_to_know_them(fitt
     with pytest.warns(MissingHistoriesWarning, match="2 users, such as 'u000', are not known here .* histories=True") as caught:
         assert set(loaded.recommend(world.users[:2], k=3)["source"]) == {FALLBACK}
     assert caught[0].filename == __file__
-    with pytest.warns(MissingHistoriesWarning, match="^user 'u000' is not known here and gets what is popular: "):
+    with pytest.warns(MissingHistoriesWarning, match="^user 'u000' is not known here and gets popular items: "):
         loaded.recommend(world.users[:1], k=3)
     loaded.observe(world.events(world.users, world.ids))
     pd.testing.assert_frame_equal(loaded.recommend(world.users, k=6), fitted.recommend(world.users, k=6))
