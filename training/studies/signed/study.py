@@ -17,7 +17,7 @@ from llmrec.signed.beliefs import Beliefs, described, posterior, predict
 from llmrec.signed.labels import Labels, Scale, as_likes
 from llmrec.signed.learning import learn
 from studies.ratings.melu import Episode
-from studies.signed import controls
+from studies.signed import controls, steps
 from studies.signed.protocol import (
     COLD,
     LIKED,
@@ -37,11 +37,13 @@ from studies.signed.protocol import (
 
 OURS, ZERO, SWAPPED = "llmrec", "llmrec, zero steps", "llmrec, swapped support"
 LIKES, NO_MARKS, NO_TEXT = "llmrec, likes alone", "llmrec, without what was rated", "llmrec, without text"
+NEWTON, DESCENT = "llmrec, one Newton step", "llmrec, gradient steps: "
 TEXT, NO_STATES = "llmrec, text alone", "llmrec, text and attributes"  # variants of what is told of the films
 RIDGES, SHRINKS, LIKENESS = (1.0, 3.0, 10.0, 30.0, 100.0), (0.3, 1.0, 3.0), (20.0, 100.0)
 FACTORISED = ((8, 10.0), (16, 20.0))  # factors and ridge of matrix factorisation; 32 factors were no better on validation
 WANTED = {"zero": 0.015, "control": 0.005, COLD: 0.01}
 DRAWS = 2000
+STEP_USERS = 1000  # that rates and cut points are learned from
 Answer = Callable[[Sequence[Episode]], list[np.ndarray]]
 
 
@@ -146,7 +148,21 @@ def methods(
         ),
         Method(NO_MARKS, "ours", {"": ours(unmarked)}, True),
         Method(NO_TEXT, "ours", {"": ours(untold)}, True),
+        *_other_steps(beliefs, train),
     ]
+
+
+def _other_steps(beliefs: Beliefs, train: Labels) -> list[Method]:
+    """The same beliefs, with weights that steps adapt. What they learn, for each size of a support, is from training users."""
+    learned_from = {size: controls.examples(train, size)[:STEP_USERS] for size in SIZES}
+    arms: dict[str, dict[int, steps.Adapt]] = {
+        NEWTON: {size: steps.newton(beliefs, steps.learned_levels(beliefs, some)) for size, some in learned_from.items()}
+    }
+    for n in steps.STEPS:
+        arms[f"{DESCENT}{n}"] = {
+            size: steps.descent(beliefs, steps.learned_rate(beliefs, some, n), n) for size, some in learned_from.items()
+        }
+    return [Method(name, "ours", {"": steps.answers(beliefs, adapt)}, True) for name, adapt in arms.items()]
 
 
 def _without(one: Episode) -> Episode:
@@ -240,8 +256,9 @@ def _rows(
     else:
         each = {name: [measures(p, some) for p, some in zip(values, asked, strict=True)] for name, values in likely.items()}
         for metric in METRICS:
-            stacked = {name: np.stack([one[metric] for one in values]) for name, values in each.items()}
-            tables[metric] = resampled(stacked, np.random.default_rng(0), DRAWS)
+            # A user's mean over the shuffles, which are the same for all methods: differences are paired over them too.
+            of_user = {name: np.mean([one[metric] for one in values], axis=0) for name, values in each.items()}
+            tables[metric] = resampled(of_user, np.random.default_rng(0), DRAWS)
     return results(NAME, setting, tables, role, None)
 
 
