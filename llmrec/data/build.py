@@ -106,10 +106,10 @@ def build(
     table, item, step = _located(table, catalogue, untyped(events) or untyped(items))
     steps += (step,)
     if not len(table):
-        came = table.schema.field("item_id").type
+        came, kind = table.schema.field("item_id").type, catalogue.table.schema.field("item_id").type
         raise DataError(
-            f"events: no item_id is in items (events hold {came}, items {catalogue.table.schema.field('item_id').type}); "
-            f"expected the same ids in both. Check that both are str or both are int.\n{CleaningReport(steps, notes)}"
+            f"events: no item_id is in items: events hold {came} ({step.detail}), items hold {kind} such as "
+            f"{', '.join(map(repr, catalogue.ids.values[:3]))}; expected the same ids in both.\n{CleaningReport(steps, notes)}"
         )
     warn_of_losses(steps)
     encoding: Encoding | None = None
@@ -158,7 +158,9 @@ def events_for(
     raised when no event is left. Limits that depend on the whole table (outliers, bots) are not applied, so that one user
     alone and among others gives the same history.
     """
-    return asked_for(catalogue, events, columns, event_types, scenes, cleaning, seed, context)[:2]
+    found, report, _ = asked_for(catalogue, events, columns, event_types, scenes, cleaning, seed, context)
+    check_some_known(found, report)
+    return found, report
 
 
 def asked_for(
@@ -171,21 +173,21 @@ def asked_for(
     seed: int = 0,
     context: Encoding | None = None,
 ) -> tuple[Dataset, CleaningReport, Ids]:
-    """As `events_for`, and the users of the table in order of appearance, also those without any event that can be used."""
+    """As `events_for`, and the users of the table in order of appearance, also those without any event that can be used.
+
+    Where no event is left the dataset is empty; UnknownItemError is raised where the item ids are also of another kind than
+    those of the catalogue.
+    """
     events = placed_or_frame(events, "events")
     table, notes = read_events(events, columns, context=context.names if context else ())
     table, ids_read = _with_ids(table)
     asked = query_users(table.column("user_id"))
     table, steps, time_said = _clean_rows(table, ids_read, cleaning)
-    everyone = coded(table.column("user_id"))[1]
+    everyone, item_kind = coded(table.column("user_id"))[1], type(coded(table.column("item_id"))[1][0])
     table, item, step = _located(table, catalogue, untyped(events))
     steps += (step,)
-    if not len(table):
-        there = len(catalogue) - len(catalogue.ids.gone)
-        raise UnknownItemError(
-            f"events: none of the item ids is in the catalogue of {counted(there, 'item')} ({step.detail}). Check the "
-            "ids; a recommender learns of new items by add_items"
-        )
+    if not len(table) and item_kind is not type(next(iter(catalogue.ids.values), None)):
+        raise _none_known(catalogue, step.detail)
     codes, said_of_context = context_codes(table, context)
     notes += said_of_context
     dataset = replace(_assemble(table, item, catalogue, event_types, scenes, seed, codes), context=context)
@@ -199,6 +201,20 @@ def asked_for(
             if new:
                 notes += (f"events: {name} {', '.join(map(repr, new[:3]))} is not among {known!r} and is left unknown",)
     return dataset, CleaningReport(steps, notes + time_said), asked
+
+
+def check_some_known(events: Dataset, report: CleaningReport) -> None:
+    """Raises UnknownItemError for events that were read and hold no item of the catalogue. report: of `asked_for`."""
+    if not events.n_events and report.steps:
+        raise _none_known(events.catalogue, report.steps[-1].detail)
+
+
+def _none_known(catalogue: Catalogue, detail: str) -> UnknownItemError:
+    there = len(catalogue) - len(catalogue.ids.gone)
+    return UnknownItemError(
+        f"events: none of the item ids is in the catalogue of {counted(there, 'item')} ({detail}). Check the ids; a "
+        "recommender learns of new items by add_items"
+    )
 
 
 def _cleaned(items: pa.Table, cleaning: Cleaning) -> tuple[Catalogue, tuple[Step, ...]]:

@@ -48,8 +48,8 @@ def fit_context(table: pa.Table, names: Sequence[str]) -> tuple[Encoding, dict[s
             raise DataError(f"context: {name!r} is read as it is in every event, expected other columns; leave it out")
         if name not in table.column_names and name not in (HOUR, WEEKDAY):
             raise DataError(
-                f"context: events have no column {name!r}, expected one of {', '.join(map(repr, _others(table)))}, "
-                f"{HOUR!r} or {WEEKDAY!r}, which the timestamp gives"
+                f"context: events have no column {name!r}, expected one of {', '.join(map(repr, (*_others(table), HOUR)))} or "
+                f"{WEEKDAY!r}; {HOUR} and {WEEKDAY} come from the timestamp"
             )
     columns = _columns(table, names)
     encoding, notes = learn_encoding(columns, "context")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ def to_arrow(table: Any, what: str) -> pa.Table:
     elif isinstance(table, dict):
         arrow = _columns(table, what)
     elif isinstance(table, list):
+        if not table:
+            raise SchemaError(f"{what} is an empty list, expected at least one row, as a dict such as {{'user_id': ...}}")
         if not all(isinstance(row, dict) for row in table):
             raise SchemaError(f"{what} is a list whose rows are not all dicts; pass [{{'user_id': ..., 'item_id': ...}}, ...]")
-        arrow = _columns({name: [row.get(name) for row in table] for name in (table[0] if table else ())}, what)
+        arrow = _columns({name: [row.get(name) for row in table] for name in table[0]}, what)
     elif _is_huggingface(table):
         arrow = table.with_format("arrow")[:]  # through the format, so that a selected or shuffled view is honoured
     else:
@@ -208,6 +211,11 @@ def _columns(columns: dict, what: str) -> pa.Table:
 
 
 def _array(values: Any, name: str, what: str) -> pa.Array:
+    if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
+        raise SchemaError(
+            f"{what}: column {name!r} is one value, {values!r}, expected a list of values; pass [{values!r}], or rows as a "
+            "list of dicts"
+        )
     try:
         return pa.array(values, from_pandas=True)
     except OverflowError as error:

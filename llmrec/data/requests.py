@@ -47,6 +47,13 @@ def check_users(asked: Ids, known: Ids, what: str = "the known ids") -> None:
         raise DataError(f"users are {kinds[0]} such as {asked[0]!r}, but {what} are {_examples(known)}; {_remedy(known)}")
 
 
+def check_new_users(asked: Ids, known: Ids) -> None:
+    """As `check_users`, for users who may be new: ids of another kind are refused where one looks like a known one."""
+    other = len(asked) and len(known) and _kind(asked[0]) != _kind(known[0])
+    if other and any(known.alike(value) is not None for value in asked.values[:1000]):
+        check_users(asked, known)
+
+
 def query_users(column: pa.ChunkedArray) -> Ids:
     """The users of a column of ids, as `clean.read_ids` gives it, in order of appearance."""
     code, ids = coded(column)
@@ -138,8 +145,8 @@ def answer_table(
     """Rows of an answer as a table `user_id, item_id, score, rank, source`, in the order given."""
     return pa.table(
         {
-            "user_id": id_column([asked[i] for i in asker]),
-            "item_id": id_column([catalogue.ids[i] for i in item]),
+            "user_id": id_column([asked[i] for i in asker], asked),
+            "item_id": id_column([catalogue.ids[i] for i in item], catalogue.ids),
             "score": score.astype(np.float64),
             "rank": rank.astype(np.int64),
             "source": pa.array(source, pa.string()),
@@ -152,10 +159,10 @@ def with_titles(table: pa.Table, catalogue: Catalogue, item: np.ndarray) -> pa.T
     return table.append_column("title", catalogue.table.column("title").take(pa.array(item, pa.int64())))
 
 
-def id_column(ids: list[Any]) -> pa.Array:
-    """Ids as a column. Raises DataError for ids of several kinds."""
+def id_column(ids: list[Any], like: Ids) -> pa.Array:
+    """Ids as a column; without any, of the type of `like`. Raises DataError for ids of several kinds."""
     try:
-        return pa.array(ids) if ids else pa.array([], pa.string())
+        return pa.array(ids) if ids else pa.array(like.values[:1] or [""])[:0]
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         kinds = sorted({type(value).__name__ for value in ids})
         raise DataError(f"users mix {' and '.join(kinds)}, expected ids of one kind: {error}") from error

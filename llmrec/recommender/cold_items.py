@@ -6,6 +6,7 @@ by their texts alone, as it does cold items, and the counts are made without the
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from llmrec.data.splits import by_time, cold_items
 from llmrec.data.tasks import Tasks, expand_ranges, with_attributes
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.users import Read, batches
-from llmrec.errors import DataError
+from llmrec.errors import DataError, IgnoredInputWarning
 from llmrec.progress import Stages
 from llmrec.ranking.statistics import Texts, fit_statistics, read_texts, with_vectors
 from llmrec.ranking.two_stage import Retrieval
@@ -119,6 +120,17 @@ def value_cold_items(model: SlotModel, newest: Newest | None, settings: Settings
         more, share, before = worth(read, newest.first, cold | newest.new)
         model.cold_bias += more
         say(f"{cold.sum():,} without events; {share:.1%} of what was taken next was new, {before:.1%} expected: {more:+.2f}")
+
+
+def warn_if_not_learned(settings: Settings, learned: bool, stacklevel: int = 3) -> None:
+    """An IgnoredInputWarning, at the line that called the caller, where `cold_items` was asked for and not `learned`."""
+    if settings.cold_items and not learned:
+        warnings.warn(
+            "Settings.cold_items: too few users bought newer items to learn from, so a cold item is ranked by its text alone "
+            "and its first buyers do not move it; fit on more events, or leave the setting out",
+            IgnoredInputWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def texts_of(dataset: Dataset, model: SlotModel, settings: Settings, rng: np.random.Generator) -> Texts:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from llmrec.data.attributes import Attributes
-from llmrec.data.build import asked_for
+from llmrec.data.build import asked_for, check_some_known
 from llmrec.data.clean import Cleaning, CleaningReport
 from llmrec.data.context import request_context
 from llmrec.data.dataset import Dataset
 from llmrec.data.ids import Ids
 from llmrec.data.numbers import check_seed
 from llmrec.data.report import losses
-from llmrec.data.requests import as_ids, check_users
+from llmrec.data.requests import as_ids, check_new_users, check_users
 from llmrec.data.user_tables import UserTable, is_table, read_user_table
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, DataLossWarning, IgnoredInputWarning, MissingHistoriesWarning, TrainedUsersWarning
@@ -62,7 +62,7 @@ def asked_by(
         frame = frame if isinstance(histories, Dataset) else histories
     else:
         asked, frame = (as_ids(users, "users"), frame) if told is None else (told.users, users)
-        check_users(asked, state.known.first.users)
+        (check_users if told is None else check_new_users)(asked, state.known.first.users)
         known = state.known.of(asked)
     attributes = attributes_of(state, asked, told, stacklevel=stacklevel + 1)
     if histories is None:
@@ -138,7 +138,8 @@ def events_of(state: State, events: Any, columns: dict[str, str] | None) -> tupl
 def events_to_evaluate(state: State, events: Any, columns: dict[str, str] | None) -> Dataset:
     """Histories to measure on. A TrainedUsersWarning, at the line that called the caller, says how many of their users were
     trained on."""
-    held, _, _ = events_of(state, events, columns)
+    held, report, _ = events_of(state, events, columns)
+    check_some_known(held, report)
     place = state.known.first.users.find(held.users.values)
     if trained := int(((place >= 0) & (place < state.trained)).sum()):
         warnings.warn(

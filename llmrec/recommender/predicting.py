@@ -127,8 +127,8 @@ def predictions(state: State, beliefs: Beliefs, known: Dataset, asked: Ids, item
     ids = state.catalogue.ids
     return pa.table(
         {
-            "user_id": id_column([user for user in asked.values for _ in items]),
-            "item_id": id_column([ids[item] for item in items.tolist()] * len(asked)),
+            "user_id": id_column([user for user in asked.values for _ in items], asked),
+            "item_id": id_column([ids[item] for item in items.tolist()] * len(asked), ids),
             **{name: np.concatenate(values) if values else np.zeros(0) for name, values in columns.items()},
         }
     )

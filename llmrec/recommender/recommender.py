@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from llmrec.data.build import build
+from llmrec.data.build import build, check_some_known
 from llmrec.data.clean import Cleaning, CleaningReport, Step
 from llmrec.data.dataset import Dataset
 from llmrec.data.frames import empty_frame, frame_kind, to_native
@@ -32,6 +32,7 @@ from llmrec.pretraining.callbacks import TrainerCallback, checked_callbacks
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker, checked_ranker
 from llmrec.recommender.answer import Request, answer_under_rules, as_table
+from llmrec.recommender.cold_items import warn_if_not_learned
 from llmrec.recommender.evaluate import evaluate
 from llmrec.recommender.everybody import BATCH_SIZE, recommend_all
 from llmrec.recommender.fit import fit
@@ -202,6 +203,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
             lost = losses(report.steps) if report else ()
             raise ShortHistoriesError(". ".join([str(error), *lost])) from error
         people = state.people if people is None else people
+        warn_if_not_learned(state.settings, state.retrieval.counts.buyers is not None)
         state = replace(state, trained=dataset.n_users, frame=frame_kind(frame), people=people)
         with self._writing:
             self.report, self._frame, self._state, self.held_out, self._folder = report, frame, state, held, None
@@ -259,10 +261,10 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         `steps` says how many steps the user's adapter took, 0 where the gate found none worth taking. Where fewer
         than k items are left, a ShortAnswerWarning says to whom and why. Of a model that was saved without histories,
         MissingHistoriesWarning says that users asked by id are not known; where more than a fifth of the events of `histories`
-        cannot be used, a DataLossWarning says why. Raises UnknownItemError for an id in
-        `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; DataError for
-        `users` of another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers,
-        one for each candidate; ForkError in a forked process, see there.
+        cannot be used, a DataLossWarning says why. Raises UnknownItemError for an id in `items_to_recommend` that is not in
+        the catalogue, and for `histories` whose item ids are all of another type than its ids; DataError for `users` of
+        another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers, one for
+        each candidate; ForkError in a forked process, see there.
         """
         check_count(k)
         how = checked_steps(steps)
@@ -326,6 +328,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         with self._writing:
             state = self.state
             later, report, _ = events_of(state, events, columns)
+            check_some_known(later, report)
             check_kinds(state.known.first.users, later.users)
             histories, fresh = state.known.joined(later.users, as_observed(later))
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.requests import as_ids, find_items, warn_if_short, with_titles
+from llmrec.data.requests import as_ids, find_items, id_column, warn_if_short, with_titles
 from llmrec.index.forks import check_process
 from llmrec.recommender.ruled import CHUNK, LARGEST_LOG
 from llmrec.recommender.state import State
@@ -42,7 +42,7 @@ def similar(state: State, items: Iterable[Any], k: int, titles: bool, rules: Rul
         short = applied.shortage(blocked=False)
         warn_if_short(row, asked, k, False, False, short, stacklevel=4, hidden=state.n_hidden, one="item")
     ids = state.catalogue.ids
-    known = pa.array(ids.take(index).values)
+    known = id_column(ids.take(index).values, ids)
     table = {
         "item_id": known.take(pa.array(row)),
         "similar_item_id": pa.array(ids.take(near).values, known.type),

@@ -106,7 +106,10 @@ class Scenes:
                 "Weights.hub(name) for a name on the Hugging Face hub, or leave it out for the packaged MiniLM"
             )
         if settings is not None and not isinstance(settings, LearnSettings):
-            raise DataError(f"settings is {settings!r}, expected a LearnSettings; leave it out for the default")
+            raise DataError(
+                f"settings is a {type(settings).__name__}, expected a llmrec.scenes.learning.LearnSettings; leave it out for "
+                "the default"
+            )
         if recommender is not None and not isinstance(recommender, Recommender):
             raise DataError(
                 f"recommender is {recommender!r}, expected a fitted Recommender; leave it out to read by texts alone"

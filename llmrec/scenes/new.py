@@ -130,8 +130,8 @@ class SceneRecommender:
         `source` is `name`, with "(no history)" where the answer is the same for everybody; scores of one user can be compared.
         Where fewer than k items are left a ShortAnswerWarning says to whom and why. Raises DataError where neither users nor
         histories are given, or users of another type than those of `histories`; UnknownItemError for an id in
-        `items_to_recommend` that is not in the catalogue, and when no event of `histories` has an item that is; SchemaError
-        for rules about a column that the table of items lacks.
+        `items_to_recommend` that is not in the catalogue, and for `histories` whose item ids are all of another type;
+        SchemaError for rules about a column that the table of items lacks.
         """
         if users is None and histories is None:
             raise DataError(

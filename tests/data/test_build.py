@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from llmrec.data.build import build, events_for, read_catalogue
+from llmrec.data.build import asked_for, build, events_for, read_catalogue
 from llmrec.data.clean import Cleaning
 from llmrec.data.dataset import Dataset
 from llmrec.errors import DataError, DataLossWarning, SchemaError, UnknownItemError
@@ -219,7 +219,11 @@ def test_a_history_of_100_000_events_is_kept_whole_and_fast():
         ({"user_id": [1], "item_id": [1], "timestamp": [float("nan")]}, DataError, "no row has user_id, item_id and timestamp"),
         ({"user_id": [1], "item_id": [1], "timestamp": ["soon"]}, DataError, "got 'soon'"),
         ({"user_id": [1], "item_id": [1], "timestamp": [1], "quantity": [-1]}, DataError, "no row is left after cleaning"),
-        ({"user_id": [1], "item_id": ["1"], "timestamp": [1]}, DataError, "events hold large_string, items int64"),
+        (
+            {"user_id": [1], "item_id": ["1"], "timestamp": [1]},
+            DataError,
+            "events hold large_string (1 item, such as '1'; '1' is not the catalogue's 1",
+        ),
         ({"user_id": [1], "itm_id": [1], "timestamp": [1]}, SchemaError, "Did you mean 'itm_id'?"),
     ],
 )
@@ -267,6 +271,8 @@ def test_histories_with_unknown_items_types_and_scenes():
     assert "event_type 'return' is not among" in report.notes[1]
     with pytest.raises(UnknownItemError, match="none of the item ids is in the catalogue"):
         events_for(whole.catalogue, events.slice(1))
+    dataset, report, asked = asked_for(whole.catalogue, events.slice(1))
+    assert dataset.n_events == 0 and asked.values == ["new", "lost"] and report.steps[-1].rows_dropped == 2
 
 
 def test_event_weights_go_by_name_and_others_count_one():

@@ -109,6 +109,11 @@ def test_what_is_no_table_is_refused(tmp_path):
         to_arrow(5, "events")
     with pytest.raises(SchemaError, match="not all dicts"):
         to_arrow([1, 2], "events")
+    with pytest.raises(SchemaError, match="events is an empty list, expected at least one row"):
+        to_arrow([], "events")
+    for one in ("cup", b"cup", 7, {"a": 1}, None):
+        with pytest.raises(SchemaError, match="items: column 'item_id' is one value, .* rows as a list of dicts"):
+            to_arrow({"item_id": one, "title": ["mug"]}, "items")
     with pytest.raises(SchemaError, match="differ in length"):
         to_arrow({"a": [1], "b": [1, 2]}, "events")
     with pytest.raises(DataError, match="there is no file"):

@@ -18,6 +18,7 @@ from llmrec.data.requests import (
     answer_table,
     as_ids,
     check_count,
+    check_new_users,
     check_users,
     find_items,
     warn_if_short,
@@ -100,6 +101,14 @@ def test_items_are_found_or_named():
         allowed_items(CATALOGUE, ["mug", "pan"])
     with pytest.raises(UnknownItemError, match=r"\['Mug'\] are not .*\. 'Mug' is not the catalogue's 'mug', but looks like it"):
         allowed_items(CATALOGUE, ["Mug"])
+
+
+def test_new_users_have_ids_of_any_kind_that_do_not_look_like_known_ones():
+    known = Ids(["7", "ann"])
+    check_new_users(Ids([8, 9]), known)
+    check_new_users(Ids(["new"]), known)
+    with pytest.raises(DataError, match="users are int such as 8, but the known ids are str such as '7', 'ann'"):
+        check_new_users(Ids([8, 7]), known)
 
 
 def test_who_gets_too_few_is_said_once():

@@ -73,7 +73,7 @@ def test_a_table_is_read_once(recommender, clicks, tmp_path, monkeypatch):
 
 def test_evaluating_on_those_who_were_trained_on_warns_with_how_many(recommender, world, clicks):
     events = world.events(world.users, world.ids)
-    with pytest.warns(TrainedUsersWarning, match="evaluate: 24 of 24 users were trained on") as caught:
+    with pytest.warns(TrainedUsersWarning, match="evaluate: 24 of 24 users were training users") as caught:
         rows = recommender.evaluate(events)
     assert rows and caught[0].filename == __file__
     mixed = {name: [*clicks[name], *events[name]] for name in clicks}

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from llmrec.data.build import build
 from llmrec.data.dataset import Dataset
+from llmrec.errors import IgnoredInputWarning
 from llmrec.ranking.first_buyers import INPUTS
 from llmrec.ranking.statistics import fit_statistics, read_texts
 from llmrec.ranking.vector_prior import VectorPrior, fit_vector_prior
@@ -63,6 +65,16 @@ def test_fit_learns_them_and_then_a_new_item_goes_to_those_like_its_buyers(fitti
     mine = {user: ["for even", "for odd"][number % 2] for number, user in enumerate(users)}
     right = answer["item_id"] == answer["user_id"].map(mine)
     assert right.mean() > 0.9
+
+
+def test_a_fit_that_cannot_learn_of_cold_items_says_so(fitting, tiny_settings):
+    """Everything was sold from the first day on, so that nothing was ever new."""
+    events, items = tables(True)
+    old = [row for row, item in enumerate(events["item_id"]) if item.startswith("o")]
+    events = {name: [values[row] for row in old] for name, values in events.items()}
+    with pytest.warns(IgnoredInputWarning, match="cold_items: too few users bought newer items") as told:
+        fitting(events, items, settings=replace(tiny_settings, cold_items=True))
+    assert len(told) == 1
 
 
 def test_fit_learns_from_its_newest_items_how_far_vectors_follow_buyers(fitting, tiny_settings, monkeypatch):

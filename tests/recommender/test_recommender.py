@@ -417,8 +417,21 @@ def test_people_without_a_known_item_get_the_fallback_and_a_table_without_any_is
     assert told[0].filename == __file__
     assert answer["user_id"].tolist() == ["b", "b", "a", "a"]
     assert (answer["source"] == FALLBACK).tolist() == [True, True, False, False]
+    alone = {name: values[:1] for name, values in table.items()}  # one visitor is answered as among others
+    with pytest.warns(DataLossWarning, match=r"^1 of 1 rows of events \(100%\) .*'elsewhere'"):
+        pd.testing.assert_frame_equal(fitted.recommend(histories=alone, k=2), answer[:2])
     with pytest.raises(UnknownItemError, match="none of the item ids is in the catalogue of 30 items"):
-        fitted.recommend(histories={name: values[:1] for name, values in table.items()})
+        fitted.recommend(histories={**alone, "item_id": [5]})  # of another type: these ids can never match
+    with pytest.raises(UnknownItemError, match="none of the item ids is in the catalogue of 30 items"):
+        fitted.evaluate(alone)
+
+
+def test_an_answer_without_rows_has_the_types_of_one_with_rows(fitted, world):
+    some = fitted.recommend(world.users[:2], k=2)
+    with pytest.warns(ShortAnswerWarning):
+        none = fitted.recommend(world.users[:2], k=2, items_to_recommend=[])
+    assert len(none) == 0 and none.dtypes.equals(some.dtypes)
+    assert fitted.similar_items([]).dtypes.equals(fitted.similar_items(world.ids[:1], k=2).dtypes)
 
 
 def test_a_small_loss_of_histories_goes_to_the_logger(fitted, world, caplog):

@@ -138,7 +138,7 @@ def test_only_items_to_recommend_are_recommended(adapted, newcomer):
     assert sorted(answer["item_id"]) == some
     with pytest.raises(UnknownItemError, match=r"items \['tent'\] are not in the catalogue of 60"):
         adapted.recommend(histories=asked, items_to_recommend=["tent"])
-    with pytest.warns(ShortAnswerWarning, match="1 user gets fewer than k = 9 items, such as 100 3: items_to") as caught:
+    with pytest.warns(ShortAnswerWarning, match="1 user gets fewer than k = 9 items, such as 100 .3.: items_to") as caught:
         adapted.recommend(histories=asked, k=9, items_to_recommend=some, filter_viewed=False)
     assert caught[0].filename == __file__
 
@@ -214,9 +214,17 @@ def test_calls_that_cannot_be_answered_are_refused(shop, newcomer):
         shop.recommend()
     with pytest.raises(DataError, match="k is 0; expected at least 1"):
         shop.recommend([1], k=0)
-    for call in (shop.adapt, lambda events: shop.recommend(histories=events)):
-        with pytest.raises(UnknownItemError, match="none of the item ids is in the catalogue of 60 items"):
-            call(strange)
+    with pytest.raises(UnknownItemError, match="none of the item ids is in the catalogue of 60 items"):
+        shop.adapt(strange)
+    numbered = strange | {"item_id": [7]}  # of another type: these ids can never match
+    with pytest.raises(UnknownItemError, match="none of the item ids is in the catalogue of 60 items"):
+        shop.recommend(histories=numbered)
+
+
+def test_a_visitor_who_had_nothing_of_the_scene_is_answered_as_a_new_one(shop):
+    strange = {"user_id": [1], "item_id": ["tent"], "timestamp": [1e9]}
+    answer, new = shop.recommend(histories=strange, k=3), shop.recommend(["new"], k=3)
+    assert list(answer["item_id"]) == list(new["item_id"]) and list(answer["source"]) == list(new["source"])
 
 
 # ---------------------------------------------------------------------------------------- as a folder
