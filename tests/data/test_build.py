@@ -203,9 +203,9 @@ def test_options_of_cleaning_are_heard():
 def test_a_history_of_100_000_events_is_kept_whole_and_fast():
     rows = 100_000
     columns = {"user_id": ["u"] * rows, "item_id": np.arange(rows) % 1000, "timestamp": np.arange(rows)}
-    started = time.perf_counter()
+    started = time.process_time()
     dataset, _ = build(columns)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     assert dataset.start.tolist() == [0, rows]
     np.testing.assert_array_equal(dataset.item, np.arange(rows) % 1000)
     np.testing.assert_array_equal(dataset.basket, np.arange(rows))
