@@ -58,7 +58,8 @@ class TrainedUsersWarning(UserWarning):
 
 
 class MissingHistoriesWarning(UserWarning):
-    """Users asked for by id have no history here, because the folder was saved without histories."""
+    """Users asked for by id have no history here, because the folder was saved without histories; or a save without histories
+    replaces one that has them."""
 
 
 class DataLossWarning(UserWarning):

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmrec.errors import ArtefactError, DataError, LlmrecError
-from llmrec.store import MANIFEST, library_version, located, may_stand_beside
+from llmrec.manifest import MANIFEST, may_stand_beside
+from llmrec.store import is_there, library_version, located
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _ADDRESS = re.compile(r"hf:/+(?=[^/])")  # a Path has lost one of the two slashes
@@ -137,8 +138,7 @@ def fetched(folder: str | Path, revision: str | None = None, token: str | None =
     reach and no copy is cached; DataError for a revision of a folder on this machine.
     """
     path = located(folder)
-    there = path.exists() or path.with_name(f".{path.name}.previous").exists()  # as a killed save leaves it
-    if there or not isinstance(folder, str) or not _NAME.fullmatch(folder):
+    if is_there(path) or not isinstance(folder, str) or not _NAME.fullmatch(folder):
         if revision is not None:
             raise DataError(
                 f"revision is {revision!r}, expected None for a folder on this machine, which {str(folder)!r} is read as; a "

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from llmrec.errors import ArtefactError
-from llmrec.store import MANIFEST, check_target, library_version, load_json, located
+from llmrec.manifest import MANIFEST
+from llmrec.store import from_one_save, library_version, load_json
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ def check_layout(
     found = meta.get("layout")
     if isinstance(found, int) and found > layout:
         raise ArtefactError(
-            f"{folder}: expected a {kind} in layout {layout} or older, got layout {found}: it was saved by a newer llmrec than "
+            f'{folder}: expected "{kind}" in layout {layout} or older, got layout {found}: it was saved by a newer llmrec than '
             f"this one ({library_version()}); install that version, or fit and save it again with this one"
         )
     if not isinstance(found, int) or any(step not in migrations for step in range(found, layout)):
         raise ArtefactError(
-            f"{folder}: expected a {kind} in layout {layout}, got layout {found}, which no release wrote; fit and save it again"
+            f'{folder}: expected "{kind}" in layout {layout}, got layout {found}, which no release wrote; fit and save it again'
         )
 
 
@@ -60,18 +61,11 @@ def migrated(saved: Saved, layout: int, migrations: Mapping[int, Migration]) -> 
 
 def saved_kind(path: str | Path) -> str:
     """What was saved in a folder, as `write_folder` was told. Raises ArtefactError where it holds nothing that was saved."""
-    file = located(path) / MANIFEST
-    if not file.is_file():
-        raise ArtefactError(f"{path}: expected a saved folder with a {MANIFEST}, got none there; check the path")
-    found = load_json(file)
-    return str(found.get("kind")) if isinstance(found, dict) else "something else"
 
+    def kind(folder: Path) -> str:
+        if not (file := folder / MANIFEST).is_file():
+            raise ArtefactError(f"{path}: expected a saved folder with a {MANIFEST}, got none there; check the path")
+        found = load_json(file)
+        return str(found.get("kind")) if isinstance(found, dict) else "something else"
 
-def check_place(path: str | Path, kind: str) -> None:
-    """As `check_target`, for a save of one kind: an older save of another kind is refused too, so that a wrong path replaces
-    nothing."""
-    if (located(path) / MANIFEST).is_file() and (there := saved_kind(path)) != kind:
-        raise ArtefactError(
-            f"{path}: expected nothing, or an older {kind} to replace, got a saved {there}; choose another path"
-        )
-    check_target(path)
+    return from_one_save(path, kind)

@@ -198,4 +198,4 @@ def test_the_chinese_quickstart_runs(shop, capsys):
     names: dict = {}
     exec(quickstart, names)
     assert re.search(r"^0 +ann +\w+ ", capsys.readouterr().out, re.MULTILINE)
-    assert Path("shop", "manifest.json").exists()
+    assert Path("mine", "manifest.json").exists()

@@ -214,7 +214,7 @@ def test_a_manifest_of_someone_elses_making_is_refused(tmp_path):
 
 def test_another_kind_or_format_says_which(tmp_path, monkeypatch):
     write(tmp_path / "a", 1)
-    with pytest.raises(ArtefactError, match="expected a saved adapter, got a saved thing"):
+    with pytest.raises(ArtefactError, match='expected "adapter", got "thing"'):
         open_folder(tmp_path / "a", "adapter")
     monkeypatch.setattr(store, "FORMAT", 2)
     with pytest.raises(ArtefactError, match="expected format 2, got 1, written by llmrec"):

@@ -55,10 +55,10 @@ def adapt(
       llmrec recommend shop/ --users 17850 --adapter adapter/
     """
     from llmrec.data.ids import Ids
-    from llmrec.layouts import check_place
     from llmrec.recommender.user_adapter import KIND
+    from llmrec.store import check_target
 
-    check_place(out, KIND)
+    check_target(out, KIND)
     reading = format_given().read_one(histories, "events", folder)
     tell_of(reading, quiet=quiet)
     with told(), nullcontext() if quiet else overheard("Note: "):

@@ -42,10 +42,10 @@ def export(
       llmrec export shop/ --out out/ --lists --k 50
       python -c "from sentence_transformers import SentenceTransformer as S; print(S('out/encoder').encode(['red mug']))"
     """
-    from llmrec.layouts import check_place
     from llmrec.recommender.exporting import ENCODER, KIND, SIMILAR, TEXTS, VECTORS
+    from llmrec.store import check_target
 
-    check_place(out, KIND)
+    check_target(out, KIND)
     if not (vectors or lists or encoder):
         vectors = lists = encoder = True
     with told(), overheard() if not quiet and not as_json else nullcontext():

@@ -143,6 +143,7 @@ def fit(
     from llmrec.evaluation.held_out import evaluation_text
     from llmrec.evaluation.report import fit_facts, remove_report, save_report
     from llmrec.recommender.recommender import Recommender
+    from llmrec.recommender.saving import KIND
     from llmrec.recommender.settings import Settings
     from llmrec.store import check_target, located
 
@@ -153,7 +154,7 @@ def fit(
     chosen = named[settings]() if settings in named else Settings.from_yaml(settings)
     if repeat_purchases and scene is None:
         raise click.UsageError("--repeat-purchases is for --scene: say --scene COLUMN, or leave it out.")
-    check_target(out)  # before hours of training, not behind them
+    check_target(out, KIND)  # before hours of training, not behind them
     written = format_given()
     first, second = written.read(events, items)
     people = written.read_one(users, "users")

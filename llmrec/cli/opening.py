@@ -75,11 +75,11 @@ def open_scene(
       llmrec recommend scene/ --histories clicks.csv
     """
     from llmrec.data.clean import Cleaning
-    from llmrec.layouts import check_place
     from llmrec.scenes.api import Scenes
     from llmrec.scenes.new import KIND
+    from llmrec.store import check_target
 
-    check_place(out, KIND)
+    check_target(out, KIND)
     written = format_given()
     first, second = (written.read_one(path, what, folder) for path, what in ((events, "events"), (items, "items")))
     tell_of(first, second, quiet=quiet)

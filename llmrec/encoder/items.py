@@ -21,7 +21,7 @@ from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.errors import ArtefactError
 from llmrec.progress import bar
 from llmrec.prompts import Template, load_template
-from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
+from llmrec.store import load_arrays, read_folder, save_arrays, write_folder
 
 TOKENS_A_BATCH = 4096  # enough to fill two cores; a batch of long texts holds fewer rows
 MAX_TOKENS = 64
@@ -65,8 +65,7 @@ def encode_texts(model: TextModel, texts: list[str], cache: Path | None = None) 
     place = None if cache is None else cache / "texts" / _key(model, rows, index)
     if place is not None and place.is_dir():
         try:
-            open_folder(place, "text vectors")
-            return load_arrays(place / "vectors.safetensors")["vectors"]
+            return read_folder(place, "text vectors", lambda folder, _: load_arrays(folder / "vectors.safetensors")["vectors"])
         except ArtefactError:
             shutil.rmtree(place)  # damaged: computed again and written anew below
     vectors = _encode(model, rows)[index]

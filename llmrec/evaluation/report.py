@@ -27,10 +27,11 @@ from llmrec.evaluation.held_out import Evaluation
 from llmrec.evaluation.plot import Panel, plot
 from llmrec.evaluation.summary import ITEMS, curves
 from llmrec.hub import is_address
+from llmrec.manifest import FIGURE, REPORT
 from llmrec.metrics.report import write_report
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.state import State
-from llmrec.store import FIGURE, REPORT, library_version, located, writing_to
+from llmrec.store import library_version, located, writing_to
 
 PACKAGED_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGES = ("torch", "transformers", "faiss-cpu", "faiss-gpu", "numpy", "scipy", "pyarrow")

@@ -27,7 +27,7 @@ from llmrec.language.model import LanguageModel, load_language_model
 from llmrec.language.weights import dequantized
 from llmrec.progress import bar
 from llmrec.prompts import Template, load_template
-from llmrec.store import cache_folder, load_arrays, load_json, open_folder, save_arrays, save_json, write_folder
+from llmrec.store import cache_folder, load_arrays, load_json, read_folder, save_arrays, save_json, write_folder
 
 DEPTH = 0.73  # of the blocks: the last ones turn what is known of an item into the next word
 MAX_TOKENS = 512  # of a sentence; of a longer one the end is read
@@ -152,11 +152,14 @@ def _read(place: Path) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for entry in sorted(place.glob("[0-9a-f]*")):  # not those that are being written
         try:
-            open_folder(entry, _KIND)
-            found |= dict(zip(load_json(entry / _TEXTS), load_arrays(entry / _STATES)["states"], strict=True))
+            found |= read_folder(entry, _KIND, _entry)
         except ArtefactError:
             shutil.rmtree(entry, ignore_errors=True)
     return found
+
+
+def _entry(folder: Path, _: dict[str, Any]) -> dict[str, np.ndarray]:
+    return dict(zip(load_json(folder / _TEXTS), load_arrays(folder / _STATES)["states"], strict=True))
 
 
 def _write(place: Path, entry: dict[str, np.ndarray]) -> None:

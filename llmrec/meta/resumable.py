@@ -18,7 +18,7 @@ from llmrec.meta.outer import Episode, MetaState, OuterSettings, finalize, init_
 from llmrec.pretraining.callbacks import Callbacks, TrainerCallback
 from llmrec.pretraining.checkpoint import MOMENTS, held, same_run, saved
 from llmrec.pretraining.processes import Processes
-from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
+from llmrec.store import load_arrays, read_folder, save_arrays, write_folder
 
 KIND = "meta-learning"
 ARRAYS = "learning.safetensors"
@@ -105,8 +105,9 @@ def _save(path: Path, learning: MetaState[V], run: Mapping[str, Any]) -> None:
 
 def _restore(path: Path, learning: MetaState[V], run: Mapping[str, Any]) -> None:
     """Put what was saved into a fresh start of the same run. Raises ArtefactError where a byte has changed, or the run."""
-    same_run(path, open_folder(path, KIND)["run"], run)
-    arrays = {name: torch.from_numpy(values) for name, values in load_arrays(path / ARRAYS).items()}
+    meta, saved = read_folder(path, KIND, lambda folder, meta: (meta, load_arrays(folder / ARRAYS)))
+    same_run(path, meta["run"], run)
+    arrays = {name: torch.from_numpy(values) for name, values in saved.items()}
     for number, tensor in enumerate(learning.tensors):
         kept = arrays[f"tensor.{number}"]
         if kept.shape != tensor.shape:

@@ -22,7 +22,7 @@ from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.encoder.model import SlotModel
 from llmrec.encoder.train import Training, TrainSettings, trainable
 from llmrec.errors import ArtefactError
-from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
+from llmrec.store import is_there, load_arrays, read_folder, save_arrays, write_folder
 
 KIND = "training"
 ARRAYS = "training.safetensors"
@@ -68,7 +68,7 @@ def identity(model: SlotModel, dataset: Dataset, users: np.ndarray, settings: Tr
 
 def saved(path: Path) -> bool:
     """Whether a training was saved at `path`, also when a crash left it under the name of the older save."""
-    return path.exists() or path.with_name(f".{path.name}.previous").exists()
+    return is_there(path)
 
 
 @contextmanager
@@ -115,9 +115,9 @@ def restore(path: Path, training: Training, run: Mapping[str, Any]) -> Effort:
 
     Raises ArtefactError when a byte has changed since, and when it is a save of another run: the message names what differs.
     """
-    meta = open_folder(path, KIND)
+    meta, kept = read_folder(path, KIND, lambda folder, meta: (meta, load_arrays(folder / ARRAYS)))
     same_run(path, meta["run"], run)
-    arrays = {name: torch.from_numpy(values) for name, values in load_arrays(path / ARRAYS).items()}
+    arrays = {name: torch.from_numpy(values) for name, values in kept.items()}
     model, weights = training.model, _under(arrays, "model.")
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from llmrec.adapters.language_folder import load_language_adapter, save_language_adapter
+from llmrec.adapters.soft_prompt import LanguageAdapter
 from llmrec.errors import AdapterError
 from llmrec.language.model import LanguageModel
 from llmrec.prompts import Template
 from llmrec.ranking.llm_ranker import LLMRanker
-from llmrec.store import open_folder, write_folder
+from llmrec.store import read_folder, write_folder
 
 KIND = "language model ranker"
 
@@ -33,8 +35,11 @@ def load_llm_ranker(folder: str | Path, language_model: LanguageModel) -> LLMRan
     Raises ArtefactError for a folder that was saved otherwise, or a byte of which has changed since, and AdapterError for
     another language model than the adapter was trained on, or another chat template.
     """
-    meta = open_folder(Path(folder), KIND)
-    adapter = load_language_adapter(Path(folder), language_model)
+
+    def read(there: Path, meta: dict[str, Any]) -> tuple[dict[str, Any], LanguageAdapter]:
+        return meta, load_language_adapter(there, language_model)
+
+    meta, adapter = read_folder(folder, KIND, read)
     template, turns = Template(meta["template"], f"the template of {folder}"), meta.get("turns")
     ranker = LLMRanker(language_model, template, meta["max_history"], adapter, chat=turns is not None)
     if ranker.turns != turns:

@@ -24,12 +24,11 @@ from llmrec.encoder.sentence_folder import save_sentence_transformer
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError
 from llmrec.index.forks import check_process
-from llmrec.layouts import check_place
 from llmrec.progress import bar
 from llmrec.recommender.catalogues import text_encoder
 from llmrec.recommender.similar import similar
 from llmrec.recommender.state import State
-from llmrec.store import cache_folder, write_folder
+from llmrec.store import cache_folder, check_target, write_folder
 
 KIND = "export"
 VECTORS, SIMILAR, TEXTS, ENCODER = "vectors.parquet", "similar_items.parquet", "text_vectors.parquet", "encoder"
@@ -45,7 +44,7 @@ def export(state: State, folder: str | Path, weights: Weights, vectors: bool, li
     check_count(k)
     if not (vectors or lists or encoder):
         raise DataError("export: expected vectors, lists or encoder, got none of them; ask for one")
-    check_place(folder, KIND)
+    check_target(folder, KIND)
     check_process()
     texts = text_encoder(state, weights, cache_folder()) if encoder else None
 

@@ -20,11 +20,12 @@ import numpy as np
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import SlotModel
 from llmrec.errors import ArtefactError, DataError
+from llmrec.manifest import MANIFEST
 from llmrec.pretraining.callbacks import TrainerCallback
 from llmrec.pretraining.checkpoint import identity, same_run, saved
 from llmrec.pretraining.processes import Processes
 from llmrec.recommender.settings import Settings
-from llmrec.store import MANIFEST, located, open_folder, write_folder
+from llmrec.store import located, open_folder, write_folder
 
 KIND = "plan"
 PLAN, BASE, META, CORE, LLM = "plan", "base", "meta", "core", "llm"

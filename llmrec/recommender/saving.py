@@ -59,8 +59,7 @@ from llmrec.store import (
     load_ids,
     load_json,
     load_table,
-    located,
-    open_folder,
+    read_folder,
     save_arrays,
     save_ids,
     save_json,
@@ -148,8 +147,10 @@ def load_state(folder: Path, device: str, ranker: CandidateRanker | str | Path |
     Where it was made does not matter: everything goes to `device`, the index too if faiss can use that, unless it was kept
     on the CPU on purpose.
     """
-    folder = located(folder)
-    meta = open_folder(folder, KIND)
+    return read_folder(folder, KIND, lambda there, meta: _state(there, meta, device, ranker))
+
+
+def _state(folder: Path, meta: dict[str, Any], device: str, ranker: CandidateRanker | str | Path | None) -> State:
     check_layout(folder, KIND, meta, LAYOUT, MIGRATIONS)
     arrays = load_arrays(folder / "arrays.safetensors")
     if (events := folder / "histories" / "events.safetensors").is_file():

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from pathlib import Path
 
+from llmrec.errors import MissingHistoriesWarning
 from llmrec.hub import push
+from llmrec.manifest import peek
 from llmrec.recommender.saved_reranker import warn_if_own
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
 from llmrec.store import located
+
+
+def warn_if_users_go(folder: str | Path, histories: bool) -> None:
+    """A MissingHistoriesWarning, at the line that called the caller, where a save with histories is replaced by one without."""
+    there = peek(located(folder)).get("meta")
+    if not histories and isinstance(there, dict) and there.get("histories"):
+        warnings.warn(
+            f"{folder}: the older save holds users' events, and the new one replaces it without them: users asked by id are "
+            "not known after loading; save with histories=True, or to another path",
+            MissingHistoriesWarning,
+            stacklevel=3,
+        )
 
 
 class Shared:
@@ -27,11 +42,16 @@ class Shared:
 
         histories: also save the users' events. False keeps them private; the model serves new users without them.
             Users asked by id are then not known after loading; how popular items are, also by events observed since `fit`, is
-            saved all the same, as counts over all users. Texts beside an older save, such as README.md, stay.
+            saved all the same, as counts over all users. A MissingHistoriesWarning says that an older save at `folder` has
+            users' events, which are lost then. Texts beside an older save, such as README.md, stay.
+        While it saves, other processes may load from the same folder and save to it: each load gives the older save or the new
+        one, as a whole, and of two saves the last one stays.
         Of an `LLMRanker` place and hash of the weights are saved, not the weights. An IgnoredInputWarning names a ranker of
-        another kind, which is passed again to `from_pretrained`.
+        another kind, which is passed again to `from_pretrained`. Raises ArtefactError where `folder` holds something else than
+        a recommender.
         """
         warn_if_own(self.state.own_ranker)
+        warn_if_users_go(folder, histories)
         save_state(Path(folder), self.state, histories)
         self._folder = located(folder)
 

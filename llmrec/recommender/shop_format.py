@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from llmrec.data.table_format import ORDERS, TableFormat
-from llmrec.store import MANIFEST, load_json, located
+from llmrec.manifest import peek
+from llmrec.store import from_one_save
 
 _PLACES = (".", "recommender")  # of a recommender in its folder; of the one that reads for a scene, in the folder of the scene
 
@@ -30,10 +31,7 @@ def loaded_format(saved: Any) -> TableFormat | None:
 def format_of(folder: str | Path) -> TableFormat | None:
     """How the shop writes its files, out of the folder of its recommender or of a scene; None where that is not known, as in
     older folders. No bytes are verified here: loading the folder does that."""
-    for place in _PLACES:
-        if (file := located(folder) / place / MANIFEST).is_file():
-            found = load_json(file)
-            meta = found.get("meta") if isinstance(found, dict) else None
-            if isinstance(meta, dict) and "table_format" in meta:
-                return loaded_format(meta["table_format"])
+    for meta in from_one_save(folder, lambda there: [peek(there / place).get("meta") for place in _PLACES]):
+        if isinstance(meta, dict) and "table_format" in meta:
+            return loaded_format(meta["table_format"])
     return None

@@ -30,7 +30,7 @@ from llmrec.meta.user_core import UserCore
 from llmrec.recommender.adapting import Adapting
 from llmrec.recommender.given import attributes_of
 from llmrec.recommender.state import State
-from llmrec.store import load_arrays, located, open_folder, save_arrays, write_folder
+from llmrec.store import load_arrays, read_folder, save_arrays, write_folder
 
 KIND = "user adapter"
 CORE_FILE = "core.safetensors"
@@ -70,16 +70,19 @@ class UserAdapter:
         """Load what `save_pretrained` saved. recommender: the one that it was adapted by. Raises AdapterError for another one,
         ArtefactError where a byte of the folder has changed since."""
         state: State = recommender.state
-        folder, meta = located(folder), open_folder(folder, KIND)
-        choice = Choice(**meta["choice"])
-        _check_base(meta["base"], state.adapting, str(folder))
-        value: Adapter | UserCore
-        if choice.adapter == "lora":
-            value = load_adapter(folder, state.model.body)
-        else:
-            value = UserCore(**{name: torch.from_numpy(array) for name, array in load_arrays(folder / CORE_FILE).items()})
-        device = state.items.vectors.device
-        return cls(value.map(lambda leaf: leaf.to(device)), choice, meta["events"], state.adapting)
+
+        def read(there: Path, meta: dict[str, Any]) -> UserAdapter:
+            choice = Choice(**meta["choice"])
+            _check_base(meta["base"], state.adapting, str(there))
+            value: Adapter | UserCore
+            if choice.adapter == "lora":
+                value = load_adapter(there, state.model.body)
+            else:
+                value = UserCore(**{name: torch.from_numpy(array) for name, array in load_arrays(there / CORE_FILE).items()})
+            device = state.items.vectors.device
+            return cls(value.map(lambda leaf: leaf.to(device)), choice, meta["events"], state.adapting)
+
+        return read_folder(folder, KIND, read)
 
     def read(self, adapting: Adapting, tasks: Tasks) -> PromptReading:
         """The supports of T tasks under this adapter, without any further step. Raises AdapterError where it belongs to another

@@ -21,17 +21,17 @@ from llmrec.data.numbers import check_seed
 from llmrec.data.requests import as_ids
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.weights import Weights
-from llmrec.errors import ArtefactError, DataError, LlmrecError
+from llmrec.errors import DataError, LlmrecError
 from llmrec.hub import fetched, push
 from llmrec.index.forks import check_process
-from llmrec.layouts import saved_kind
 from llmrec.progress import Stages
 from llmrec.ranking.rankers import CandidateRanker, checked_ranker
 from llmrec.recommender.recommender import Recommender
-from llmrec.recommender.saved_reranker import is_saved, warn_if_own
-from llmrec.recommender.saving import KIND as RECOMMENDER
+from llmrec.recommender.saved_reranker import warn_if_own
 from llmrec.recommender.saving import save_state
+from llmrec.recommender.shared import warn_if_users_go
 from llmrec.scenes.columns import check_column, event_names, is_of_events, with_scene
+from llmrec.scenes.known_folder import KIND, SCENES, read_known
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings, check_ranges, learn, learn_with_left_out
 from llmrec.scenes.new import SceneRecommender
@@ -39,13 +39,11 @@ from llmrec.scenes.opening import zero_shot as open_scene
 from llmrec.scenes.ranked import RankedShelf
 from llmrec.scenes.ranker_weights import checked_plan, learn_weights
 from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
-from llmrec.scenes.saving import learned_arrays, learned_from, opened, ranker_facts, ranker_from, write_learned
+from llmrec.scenes.saving import learned_arrays, ranker_facts, write_learned
 from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.tables import check_enough, fitting_sizes, known_worlds, labels, named_tables, shown
 from llmrec.store import write_folder
 
-KIND = "known scenes"
-SCENES = "scenes"  # in the folder of a recommender
 PARTS = 8  # scenes made within each known catalogue; a part of one is a scene already
 
 
@@ -306,6 +304,7 @@ class Scenes:
         elif self.recommender is None:
             raise DataError("recommender: expected scenes that were learned with one, got scenes learned by texts alone")
         else:
+            warn_if_users_go(folder, histories)
             save_state(Path(folder), self.recommender.state, histories, lambda to: save(to / SCENES))
 
     def push_to_hub(
@@ -334,23 +333,7 @@ class Scenes:
         was saved with one. ranker: as of `Recommender.from_pretrained`. Raises ArtefactError when a byte of it has changed
         since, and for a recommender that was saved without scenes; for another ranker as there.
         """
-        folder = fetched(folder, revision, token)
-        if saved_kind(folder) == RECOMMENDER:
-            place = folder / SCENES
-            if not place.is_dir():
-                raise ArtefactError(
-                    f"{folder}: expected known scenes, got a recommender that was saved without any; fit some with it, and "
-                    "save them with save_pretrained(folder, recommender=True)"
-                )
-            recommender = recommender or Recommender.from_pretrained(folder, ranker=ranker)
-            folder = place
-        arrays, meta = opened(folder, KIND)
-        learned = learned_from(arrays, meta)
-        saved = meta.get("ranker")  # not in folders that were saved before it was kept
-        theirs = None if recommender is None else recommender.state.own_ranker
-        if saved is not None and theirs is not None and is_saved(saved, theirs) and not hasattr(ranker, "score"):
-            ranker = theirs  # a language model is not read twice
-        found = ranker_from(saved, folder, ranker)
+        recommender, found, learned, meta = read_known(fetched(folder, revision, token), recommender, ranker)
         scenes = cls(weights, seed=seed, recommender=recommender, ranker=found)
         facts = tuple(meta["names"]), meta["repeat_purchases"], meta["encoder"], meta["column"]
         scenes._known = Known(learned, *facts, of_events=meta["of_events"], ranker=found)

@@ -44,7 +44,7 @@ from llmrec.scenes.reranked import reranked
 from llmrec.scenes.ruled import filled
 from llmrec.scenes.saving import opened, scene_arrays, scene_from, write_scene
 from llmrec.scenes.shelf import Shelf
-from llmrec.store import load_ids, load_table, save_ids, save_table, write_folder
+from llmrec.store import from_one_save, load_ids, load_table, save_ids, save_table, write_folder
 
 if TYPE_CHECKING:
     from llmrec.ranking.rankers import CandidateRanker
@@ -262,10 +262,13 @@ class SceneRecommender:
         torch. Frames that are not made like `histories` are of the type that they were before saving. Raises ArtefactError when
         a byte of it has changed since, and for another ranker WeightsError, TemplateError or ArtefactError.
         """
-        folder = fetched(folder, revision, token)
-        arrays, meta = opened(folder, KIND)
-        scene = scene_from(arrays, meta, folder, ranker)
-        catalogue = Catalogue(Ids(load_ids(folder / "items.json")), load_table(folder / "items.arrow"))
+
+        def read(there: Path) -> tuple[Scene, dict[str, np.ndarray], dict[str, Any], Catalogue]:
+            arrays, meta = opened(there, KIND)
+            catalogue = Catalogue(Ids(load_ids(there / "items.json")), load_table(there / "items.arrow"))
+            return scene_from(arrays, meta, there, ranker), arrays, meta, catalogue
+
+        scene, arrays, meta, catalogue = from_one_save(fetched(folder, revision, token), read)
         frame = empty_frame(meta.get("frame", "pyarrow"))
         value = None if meta["value"] is None else (meta["value"][0], meta["value"][1])
         again, seed, evidence = meta["repeat_purchases"], meta["seed"], arrays.get("evidence")

@@ -16,7 +16,7 @@ from llmrec.scenes.learned import Design, Learned, Mixes
 from llmrec.scenes.mix import Mix
 from llmrec.scenes.opening import Scene
 from llmrec.scenes.shelf import SceneItems, Shelf
-from llmrec.store import load_arrays, located, open_folder, save_arrays, write_folder
+from llmrec.store import from_one_save, load_arrays, read_folder, save_arrays, write_folder
 
 if TYPE_CHECKING:
     from llmrec.ranking.rankers import CandidateRanker
@@ -52,7 +52,7 @@ def save_scene(folder: str | Path, scene: Scene) -> None:
 def load_scene(folder: str | Path, ranker: CandidateRanker | str | Path | None = None) -> Scene:
     """Read a scene back. ranker: for `loaded_ranker`, and raises as there. Raises ArtefactError for any byte that has changed,
     and where a newer llmrec saved it."""
-    return scene_from(*opened(folder, KIND), located(folder), ranker)
+    return from_one_save(folder, lambda there: scene_from(*opened(there, KIND), there, ranker))
 
 
 def write_scene(to: Path, scene: Scene, arrays: dict[str, np.ndarray]) -> None:
@@ -62,11 +62,16 @@ def write_scene(to: Path, scene: Scene, arrays: dict[str, np.ndarray]) -> None:
 
 
 def opened(folder: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and meta of a folder, brought to this layout. Raises ArtefactError, see `open_folder`, and for a newer layout."""
-    meta = open_folder(folder, kind)
-    check_layout(folder, kind, meta, LAYOUT, MIGRATIONS)
-    saved = migrated(Saved(meta, load_arrays(located(folder) / ARRAYS), {}), LAYOUT, MIGRATIONS)
-    return saved.arrays, saved.meta
+    """Arrays and meta of a folder, brought to this layout. Who reads more of its files does so in `from_one_save`.
+
+    Raises ArtefactError, see `open_folder`, and for a newer layout."""
+
+    def read(there: Path, meta: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        check_layout(there, kind, meta, LAYOUT, MIGRATIONS)
+        saved = migrated(Saved(meta, load_arrays(there / ARRAYS), {}), LAYOUT, MIGRATIONS)
+        return saved.arrays, saved.meta
+
+    return read_folder(folder, kind, read)
 
 
 def learned_arrays(learned: Learned) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

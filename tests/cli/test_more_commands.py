@@ -129,8 +129,8 @@ def test_an_adapter_is_written_and_answers_as_so_many_steps_do(place):
     for user, said in (("eve", "--user holds 'eve', but the known ids are numbers"), ("999", "user 999 has no event")):
         assert said in run("adapt", "shop", "--user", user, "--out", "other", code=2).stderr
     assert not Path("other").exists()
-    assert "got a saved recommender" in run("adapt", "shop", "--user", 7, "--out", "shop", code=2).stderr
-    assert "expected a saved user adapter" in run("recommend", "shop", "--users", 1, "--adapter", "shop", code=2).stderr
+    assert 'got "recommender"' in run("adapt", "shop", "--user", 7, "--out", "shop", code=2).stderr
+    assert 'expected "user adapter"' in run("recommend", "shop", "--users", 1, "--adapter", "shop", code=2).stderr
 
 
 @pytest.mark.slow
@@ -172,7 +172,7 @@ def test_a_scene_is_opened_compared_and_asked(place):
     assert "which was learned from" in run(
         "open", "shop", "--items", "products.csv", "--scene", "Obst", "--out", "other", code=2
     ).stderr.replace("\n", " ")
-    assert "expected a saved known scenes" in run("open", "scene", "--out", "other", "--scene", "x", code=2).stderr
+    assert 'expected "known scenes"' in run("open", "scene", "--out", "other", "--scene", "x", code=2).stderr
     assert not Path("other").exists()
 
 
@@ -193,7 +193,7 @@ def test_what_is_exported_by_the_command_is_what_the_method_writes(place):
     hiding.hide_items(hiding.state.catalogue.ids.values[:20])
     hiding.save_pretrained("hiding")
     assert "vectors of 100 items" in run("export", "hiding", "--out", "out", "--vectors").stdout
-    assert "expected nothing, or an older export" in run("export", "shop", "--out", "shop", code=2).stderr
+    assert 'expected nothing, or an older "export"' in run("export", "shop", "--out", "shop", code=2).stderr
 
 
 def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
@@ -213,17 +213,18 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
         ("fit orders.csv --out new --context Geraet", "events have no column 'Geraet'"),
         ("fit orders.csv --out new --item-attributes Farbe", "items have no column 'Farbe'"),
         ("fit orders.csv --out new --repeat-purchases", "--repeat-purchases is for --scene"),
+        ("fit orders.csv --out older", 'expected nothing, or an older "recommender" to replace, got "export"'),
         ("recommend empty --users 1", "expected a saved folder"),
         ("recommend empty --users 1 --attributes people.csv", "give either --users"),
-        ("recommend older --users 1", "expected a saved recommender, got a saved export"),
+        ("recommend older --users 1", 'expected "recommender", got "export"'),
         ("adapt empty --user 1 --out new", "expected a saved folder"),
-        ("adapt older --user 1 --out older", "expected nothing, or an older user adapter to replace, got a saved export"),
-        ("adapt older --user 1 --out new", "expected a saved recommender, got a saved export"),
+        ("adapt older --user 1 --out older", 'expected nothing, or an older "user adapter" to replace, got "export"'),
+        ("adapt older --user 1 --out new", 'expected "recommender", got "export"'),
         ("adapt empty --out new", "--user"),
         ("open empty --scene x --out new", "expected a saved folder"),
-        ("open older --scene x --out new", "expected a saved known scenes, got a saved export"),
-        ("open older --scene x --out older", "expected nothing, or an older new scene to replace"),
-        ("export older --out new", "expected a saved recommender, got a saved export"),
+        ("open older --scene x --out new", 'expected "known scenes", got "export"'),
+        ("open older --scene x --out older", 'expected nothing, or an older "new scene" to replace'),
+        ("export older --out new", 'expected "recommender", got "export"'),
         ("export empty --out orders.csv", "is a file"),
     ):
         result = run(*words.split(), code=2)

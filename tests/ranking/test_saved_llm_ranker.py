@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from language_models import tiny
+from meanwhile import saves_meanwhile
 
 from llmrec.adapters.language_folder import adapter_hash
 from llmrec.adapters.lora import Adapter
@@ -19,6 +21,7 @@ from llmrec.errors import AdapterError, ArtefactError, WeightsError
 from llmrec.index.candidates import POPULAR, Candidates
 from llmrec.language.model import LanguageModel
 from llmrec.prompts import load_template
+from llmrec.ranking import saved_llm_ranker
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.saved_llm_ranker import load_llm_ranker, save_llm_ranker
 
@@ -70,6 +73,17 @@ def test_an_older_adapter_in_the_folder_goes(model, tmp_path):
     save_llm_ranker(tmp_path / "ranker", LLMRanker(model, adapter=LanguageAdapter(None, prompt)))
     loaded = load_llm_ranker(tmp_path / "ranker", model)
     assert loaded.adapter.lora is None and loaded.template.header.name == "next"
+
+
+def test_a_save_by_another_process_in_the_middle_of_loading_gives_that_one_as_a_whole(model, tmp_path, monkeypatch):
+    lora, prompt = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5), soft_prompt(model, "red mug", 3)
+    one = LLMRanker(model, load_template("like"), 5, adapter=LanguageAdapter(lora))
+    other = LLMRanker(model, load_template("next"), 3, adapter=LanguageAdapter(None, prompt))
+    save_llm_ranker(tmp_path / "ranker", one)
+    save = partial(save_llm_ranker, tmp_path / "ranker", other)
+    calls = saves_meanwhile(monkeypatch, saved_llm_ranker, "load_language_adapter", save)
+    loaded = load_llm_ranker(tmp_path / "ranker", model)
+    assert loaded.adapter.lora is None and loaded.max_history == 3 and len(calls) == 2
 
 
 def test_adapters_of_other_numbers_scale_or_layers_have_another_hash(model):

@@ -130,7 +130,7 @@ def test_lists_are_written_in_parts(fitted, world, tmp_path, monkeypatch):
 
 def test_what_cannot_be_exported_is_named(fitted, tiny_folders, world, tmp_path):
     fitted.save_pretrained(tmp_path / "shop")
-    with pytest.raises(ArtefactError, match="expected nothing, or an older export to replace, got a saved recommender"):
+    with pytest.raises(ArtefactError, match='expected nothing, or an older "export" to replace, got "recommender"'):
         fitted.export(tmp_path / "shop")
     assert len(Recommender.from_pretrained(tmp_path / "shop").state.catalogue) == len(world.ids)
     with pytest.raises(DataError, match="expected vectors, lists or encoder, got none"):

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import peft
 import pyarrow as pa
 import pytest
 import torch
+from meanwhile import saves_meanwhile
 from safetensors.numpy import load_file
 from transformers import AutoModel
 
@@ -20,7 +23,7 @@ from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning
 from llmrec.layouts import Saved
 from llmrec.recommender import saving
 from llmrec.recommender.answer import FALLBACK
-from llmrec.store import save_arrays
+from llmrec.store import open_folder, save_arrays, write_folder
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +84,11 @@ def test_the_type_of_frame_outlives_saving(recommender, world, tmp_path):
         loaded = Recommender.from_pretrained(tmp_path / kind)
         assert type(loaded.recommend(world.users[:1], k=2)) is frame
         assert type(loaded.similar_items(world.ids[:1], k=2)) is frame
-    meta = saving.open_folder(tmp_path / "polars", saving.KIND)
+    meta = open_folder(tmp_path / "polars", saving.KIND)
     for name in ("frame", "left_out", "trained", "table_format"):
         del meta[name]
     assert (
-        saving.write_folder(
+        write_folder(
             tmp_path / "older",
             lambda to: (
                 shutil.copytree(tmp_path / "polars", to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
@@ -131,7 +134,7 @@ def test_a_newer_layout_is_refused_and_so_is_one_that_no_release_wrote(fitted, t
         with monkeypatch.context() as patch:
             patch.setattr(saving, "LAYOUT", layout)
             fitted.save_pretrained(tmp_path / "other")
-        with pytest.raises(ArtefactError, match=rf"other: expected a recommender in layout {saving.LAYOUT}.* {message}"):
+        with pytest.raises(ArtefactError, match=rf'other: expected "recommender" in layout {saving.LAYOUT}.* {message}'):
             Recommender.from_pretrained(tmp_path / "other")
 
 
@@ -265,6 +268,46 @@ def test_one_changed_byte_in_any_file_is_noticed(fitted, tmp_path):
             Recommender.from_pretrained(tmp_path / "saved")
         file.write_bytes(whole)
     Recommender.from_pretrained(tmp_path / "saved")
+
+
+def test_a_save_by_another_process_in_the_middle_of_loading_gives_that_one_as_a_whole(
+    fitted, fitting, world, tmp_path, monkeypatch
+):
+    """The other one has fewer items and other weights; parts of both would not fit together, or worse, would."""
+    events = world.events(world.users, world.ids)
+    other = fitting(events, world.items(world.ids), seed=5)
+    fewer = fitting(world.events(world.users, world.ids[:-2]), world.items(world.ids[:-2]), seed=6)
+    for replacing in (other, fewer):
+        fitted.save_pretrained(tmp_path / "shop", histories=True)
+        with monkeypatch.context() as patch:
+            save = partial(replacing.save_pretrained, tmp_path / "shop", histories=True)
+            calls = saves_meanwhile(patch, saving, "load_body", save)
+            loaded = Recommender.from_pretrained(tmp_path / "shop")
+        assert len(calls) == 2
+        pd.testing.assert_frame_equal(loaded.recommend(world.users[:4], k=5), replacing.recommend(world.users[:4], k=5))
+
+
+def test_users_that_a_save_without_histories_loses_are_warned_about_before(recommender, tmp_path):
+    recommender.save_pretrained(tmp_path / "shop")
+    recommender.save_pretrained(tmp_path / "shop", histories=True)  # both without a warning
+    with (
+        warnings.catch_warnings(action="error", category=MissingHistoriesWarning),
+        pytest.raises(MissingHistoriesWarning, match="holds users' events, .* save with histories=True, or to another path"),
+    ):
+        recommender.save_pretrained(tmp_path / "shop")
+    assert Recommender.from_pretrained(tmp_path / "shop").state.histories.n_users  # nothing was replaced
+    with pytest.warns(MissingHistoriesWarning, match="shop: the older save holds users' events") as caught:
+        recommender.save_pretrained(tmp_path / "shop")
+    assert caught[0].filename == __file__
+    assert not Recommender.from_pretrained(tmp_path / "shop").state.histories.n_users
+    recommender.save_pretrained(tmp_path / "shop")  # there is nothing more to lose
+
+
+def test_a_save_of_another_kind_is_not_replaced(recommender, tmp_path):
+    write_folder(tmp_path / "scene", lambda to: None, "new scene", {})
+    with pytest.raises(ArtefactError, match='expected nothing, or an older "recommender" to replace, got "new scene"'):
+        recommender.save_pretrained(tmp_path / "scene")
+    assert open_folder(tmp_path / "scene", "new scene") == {}
 
 
 def test_another_kind_of_folder_is_refused(tiny_folders, tmp_path):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import peft
 import pytest
 import torch
+from meanwhile import saves_meanwhile
 from transformers import AutoModel
 
 from llmrec import Recommender
@@ -18,6 +20,7 @@ from llmrec.adapters.peft_format import CONFIG, TENSORS
 from llmrec.data.tasks import full_histories
 from llmrec.errors import AdapterError, ArtefactError, DataError
 from llmrec.meta.gate import Choice
+from llmrec.recommender import user_adapter
 from llmrec.recommender.settings import CoreSettings
 from llmrec.recommender.user_adapter import UserAdapter
 
@@ -78,6 +81,16 @@ def test_answers_by_a_saved_adapter_are_those_of_as_many_steps(which, steps, cli
     files = {file.name for file in (tmp_path / "adapter").iterdir()}
     assert files == {"manifest.json"} | ({"core.safetensors"} if which == "with_core" else {CONFIG, TENSORS})
     assert "new" not in (tmp_path / "adapter" / "manifest.json").read_text()  # no id is kept
+
+
+def test_a_save_by_another_process_in_the_middle_of_loading_gives_that_one_as_a_whole(fitted, tmp_path, monkeypatch):
+    one, other = (fitted.adapt(ONE, steps=steps) for steps in (1, 2))
+    one.save_pretrained(tmp_path / "adapter")
+    save = partial(other.save_pretrained, tmp_path / "adapter")
+    calls = saves_meanwhile(monkeypatch, user_adapter, "load_adapter", save)
+    loaded = UserAdapter.from_pretrained(tmp_path / "adapter", fitted)
+    assert loaded.choice == other.choice != one.choice and len(calls) == 2
+    assert all(map(torch.equal, loaded.value.leaves(), other.value.leaves()))
 
 
 def test_stored_events_of_a_known_user_count_beside_those_of_the_table(fitted, world):

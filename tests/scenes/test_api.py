@@ -165,7 +165,7 @@ def test_what_was_learned_is_saved_without_events_and_catalogue(fitted, parted, 
     with pytest.raises(DataError, match="no catalogue is kept"):
         loaded.open(scene="new")
     assert loaded.open(departments[1], scene="new").recommend([1], k=3)["item_id"].str.startswith("new ").all()
-    with pytest.raises(ArtefactError, match="expected a saved new scene, got a saved known scenes"):
+    with pytest.raises(ArtefactError, match='expected "new scene", got "known scenes"'):
         SceneRecommender.from_pretrained(tmp_path / "known")
 
 

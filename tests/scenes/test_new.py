@@ -13,12 +13,14 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from meanwhile import saves_meanwhile
 
 from llmrec import SceneRecommender
 from llmrec.data import tables
 from llmrec.data.build import events_for
 from llmrec.data.tasks import full_histories
 from llmrec.errors import ArtefactError, DataError, ShortAnswerWarning, UnknownItemError
+from llmrec.scenes import new, saving
 from llmrec.scenes.choosing import choose
 from llmrec.scenes.new import customers
 
@@ -246,6 +248,20 @@ def test_a_saved_scene_answers_and_adapts_as_before(shop, adapted, first, newcom
     pd.testing.assert_frame_equal(pd.DataFrame(again.recommend(histories=asked)), expected)
     folder = {file.name: file.read_bytes() for file in (tmp_path / "shop").iterdir()}
     assert not any(b"user_id" in raw or b"timestamp" in raw for raw in folder.values())
+
+
+def test_a_save_by_another_process_in_the_middle_of_loading_gives_that_one_as_a_whole(
+    shop, adapted, newcomer, tmp_path, monkeypatch
+):
+    asked = of(newcomer[0], [100, 101])
+    for module, name in ((new, "load_ids"), (new, "load_table"), (saving, "load_arrays")):
+        shop.save_pretrained(tmp_path / "shop")
+        with monkeypatch.context() as patch:
+            calls = saves_meanwhile(patch, module, name, lambda: adapted.save_pretrained(tmp_path / "shop"))
+            loaded = SceneRecommender.from_pretrained(tmp_path / "shop")
+        assert len(calls) >= 2
+        pd.testing.assert_frame_equal(loaded.recommend(histories=asked), adapted.recommend(histories=asked))
+        assert repr(loaded) == repr(adapted) != repr(shop)
 
 
 @pytest.mark.slow

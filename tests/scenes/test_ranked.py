@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+from meanwhile import saves_meanwhile
 from ranker_contract import RankerContract, asked, some_candidates
 from shops import SETTINGS, make_tables
 
@@ -16,11 +18,12 @@ from llmrec.data.build import build, events_for, read_catalogue
 from llmrec.data.dataset import EventWeights
 from llmrec.data.known import KnownUsers
 from llmrec.data.tasks import full_histories
-from llmrec.errors import ArtefactError, DataError, SchemaError, WeightsError
+from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning, SchemaError, WeightsError
 from llmrec.index.candidates import Sources
 from llmrec.recommender.catalogues import as_new, over_catalogue, places
 from llmrec.rules import Rules
 from llmrec.rules.filling import PINNED
+from llmrec.scenes import known_folder
 from llmrec.scenes.opening import zero_shot
 from llmrec.scenes.ranked import SceneRanker, ranked_shelf
 from llmrec.scenes.readers import ByRecommender, check_reader
@@ -337,12 +340,29 @@ def test_saved_with_its_recommender_it_opens_without_being_given_one(backed, rec
     again = Scenes.from_pretrained(tmp_path / "shop")
     found, expected = (known.open(scene="new").recommend(histories=asked, k=5) for known in (again, backed))
     pd.testing.assert_frame_equal(found, expected)
+    with pytest.warns(MissingHistoriesWarning, match="the older save holds users' events") as caught:
+        backed.save_pretrained(tmp_path / "shop", recommender=True)
+    assert caught[0].filename == __file__
     rec.save_pretrained(tmp_path / "alone")
     with pytest.raises(ArtefactError, match="expected known scenes, got a recommender that was saved without any"):
         Scenes.from_pretrained(tmp_path / "alone")
     backed.save_pretrained(tmp_path / "scenes")
     with pytest.raises(DataError, match="expected scenes that were learned with one"):
         Scenes.from_pretrained(tmp_path / "scenes").save_pretrained(tmp_path / "x", recommender=True)
+
+
+def test_scenes_and_their_recommender_are_of_one_save_whatever_another_process_saves_meanwhile(
+    backed, departments, tmp_path, monkeypatch
+):
+    """The other save has the same scenes under other names, and users; it comes between the recommender and the scenes."""
+    other = copy.copy(backed)
+    other._known = replace(backed.known, names=tuple(name.upper() for name in backed.known.names))
+    backed.save_pretrained(tmp_path / "shop", recommender=True)
+    save = partial(other.save_pretrained, tmp_path / "shop", recommender=True, histories=True)
+    calls = saves_meanwhile(monkeypatch, known_folder, "opened", save)
+    found = Scenes.from_pretrained(tmp_path / "shop")
+    assert found.known.names == other.known.names != backed.known.names and len(calls) == 2
+    assert found.recommender.state.histories.n_users
 
 
 def test_what_the_recommender_has_hidden_or_removed_is_in_no_scene(backed, rec, departments):

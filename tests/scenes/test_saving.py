@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from meanwhile import saves_meanwhile
 
 from llmrec.errors import ArtefactError
 from llmrec.layouts import Saved, check_layout, migrated
@@ -37,6 +38,13 @@ def test_the_same_scores_come_back(scene, tmp_path):
     assert np.array_equal(again.scores(tasks), adapted.scores(tasks))
 
 
+def test_a_save_by_another_process_in_the_middle_of_loading_gives_that_one(scene, tmp_path, monkeypatch):
+    other = zero_shot(scene[0].learned, scene[0].shelf)
+    save_scene(tmp_path / "scene", scene[0])
+    calls = saves_meanwhile(monkeypatch, saving, "scene_from", lambda: save_scene(tmp_path / "scene", other))
+    assert load_scene(tmp_path / "scene").name == other.name != scene[0].name and len(calls) == 2
+
+
 def test_a_changed_byte_is_refused(scene, tmp_path):
     save_scene(tmp_path / "scene", scene[0])
     file = tmp_path / "scene" / "arrays.safetensors"
@@ -57,7 +65,7 @@ def test_a_newer_layout_is_refused_and_an_older_one_migrated(scene, tmp_path, mo
     with pytest.raises(ArtefactError, match=f"layout {saving.LAYOUT} or older, got layout {newer}: .* a newer llmrec"):
         load_scene(tmp_path / f"layout {newer}")
     with pytest.raises(
-        ArtefactError, match=f"expected a scene in layout {saving.LAYOUT}, got layout 0, which no release wrote"
+        ArtefactError, match=f'expected "scene" in layout {saving.LAYOUT}, got layout 0, which no release wrote'
     ):
         load_scene(tmp_path / "layout 0")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.protocol import Benchmark, Part
 from llmrec.errors import ArtefactError
-from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
+from llmrec.store import load_arrays, open_folder, read_folder, save_arrays, write_folder
 
 KIND = "benchmark run"
 _VALUES = "values.safetensors"
@@ -60,8 +60,7 @@ def save_run(folder: str | Path, run: Run) -> Path:
 
 def load_run(place: str | Path) -> Run:
     """A run as it was saved. Raises ArtefactError for a folder that is none or has changed since."""
-    meta = open_folder(place, KIND)
-    arrays = load_arrays(Path(place) / _VALUES)
+    meta, arrays = read_folder(place, KIND, lambda folder, meta: (meta, load_arrays(folder / _VALUES)))
     metrics = meta.pop("metrics")
     return Run(values={setting: {m: arrays[f"{setting}/{m}"] for m in names} for setting, names in metrics.items()}, **meta)
 

@@ -20,7 +20,7 @@ from llmrec.encoder.backbone import DECODERS, TextModel
 from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.errors import WeightsError
 from llmrec.progress import bar
-from llmrec.store import load_arrays, open_folder, save_arrays, write_folder
+from llmrec.store import load_arrays, read_folder, save_arrays, write_folder
 
 LAST, MEAN, WORDS = "memory, last", "memory, mean", "memory, words"
 _KIND, _FILE = "language model's memory", "memory.safetensors"
@@ -46,8 +46,7 @@ def remember(model: TextModel, texts: list[str], cache: Path | None = None) -> d
     words = [model.words(f" {word}")[-1] for word in _GO_ON.split()]
     place = None if cache is None else cache / "memory" / _key(model, rows)
     if place is not None and place.is_dir():
-        open_folder(place, _KIND)
-        return load_arrays(place / _FILE)
+        return read_folder(place, _KIND, lambda folder, _: load_arrays(folder / _FILE))
     found = {LAST: np.zeros((len(rows), model.width), np.float32)}
     found |= {MEAN: np.zeros_like(found[LAST]), WORDS: np.zeros((len(rows), 2 + len(words)), np.float32)}
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))  # alike lengths side by side: nearly no padding

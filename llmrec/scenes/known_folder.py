@@ -1,0 +1,47 @@
+"""The folder of known scenes: alone, or within that of the recommender that reads for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llmrec.errors import ArtefactError
+from llmrec.layouts import saved_kind
+from llmrec.ranking.rankers import CandidateRanker
+from llmrec.recommender.recommender import Recommender
+from llmrec.recommender.saved_reranker import is_saved
+from llmrec.recommender.saving import KIND as RECOMMENDER
+from llmrec.scenes.learned import Learned
+from llmrec.scenes.saving import learned_from, opened, ranker_from
+from llmrec.store import from_one_save
+
+KIND = "known scenes"
+SCENES = "scenes"  # in the folder of a recommender
+
+
+def read_known(
+    folder: Path, recommender: Recommender | None, ranker: CandidateRanker | str | Path | None
+) -> tuple[Recommender | None, CandidateRanker | None, Learned, dict[str, Any]]:
+    """The recommender, the ranker, what was learned, and the meta; all of one save. Raises as `Scenes.from_pretrained`.
+
+    recommender: None for that of the folder, where it was saved with one.
+    """
+
+    def read(there: Path) -> tuple[Recommender | None, CandidateRanker | None, Learned, dict[str, Any]]:
+        reader, place = recommender, there
+        if saved_kind(there) == RECOMMENDER:
+            place = there / SCENES
+            if not place.is_dir():
+                raise ArtefactError(
+                    f"{there}: expected known scenes, got a recommender that was saved without any; fit some with it, and save "
+                    "them with save_pretrained(folder, recommender=True)"
+                )
+            reader = reader or Recommender.from_pretrained(there, ranker=ranker)
+        arrays, meta = opened(place, KIND)
+        saved = meta.get("ranker")  # not in folders that were saved before it was kept
+        theirs = None if reader is None else reader.state.own_ranker
+        twice = saved is not None and theirs is not None and is_saved(saved, theirs) and not hasattr(ranker, "score")
+        found = ranker_from(saved, place, theirs if twice else ranker)  # a language model is not read twice
+        return reader, found, learned_from(arrays, meta), meta
+
+    return from_one_save(folder, read)
