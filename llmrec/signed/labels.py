@@ -64,6 +64,22 @@ class Scale:
     low: float
 
 
+WIDEST = float(np.finfo(np.float64).max)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which labels there were: numbers from `least` to `most`; two: these two alone."""
+
+    least: float = -WIDEST
+    most: float = WIDEST
+    two: bool = False
+
+    def clip(self, value: np.ndarray) -> np.ndarray:
+        """The nearest numbers that are in the range."""
+        return np.clip(value, self.least, self.most)
+
+
 def check_feedback(feedback: SignedFeedback) -> None:
     """Raises DataError for types that are no tuple of texts, for one that is positive and negative at once, and for a
     `liked_from` that is no number."""
