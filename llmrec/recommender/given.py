@@ -128,7 +128,7 @@ def events_of(state: State, events: Any, columns: dict[str, str] | None) -> tupl
         _check_terms(events, known)
         found = replace(events, catalogue=state.catalogue, event_weights=known.event_weights, user_attributes=None)
         return found, CleaningReport(()), events.users
-    terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context
+    terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context, state.settings.signed.negative
     found, report, asked = asked_for(state.catalogue, events, columns, *terms)
     for note in report.notes:
         LOGGER.info(note)
