@@ -41,11 +41,18 @@ class Asked:
 
 
 def asked_by(
-    state: State, users: Any, histories: Any, columns: dict[str, str] | None, frame: Any, call: str, stacklevel: int = 3
+    state: State,
+    users: Any,
+    histories: Any,
+    columns: dict[str, str] | None,
+    frame: Any,
+    call: str,
+    stacklevel: int = 3,
+    labels: bool = False,
 ) -> Asked:
     """Read `users` and `histories` of a request, as `Recommender.recommend` describes them.
 
-    frame: of what was fitted. call: the name of the method that was called.
+    frame: of what was fitted. call: the name of the method that was called. labels: whether ratings are read as labels.
 
     Warnings are given at the line that called the caller. Raises DataError and UnknownItemError as `recommend`.
     """
@@ -58,6 +65,8 @@ def asked_by(
     if histories is not None:
         later, report, asked = events_of(state, histories, columns)
         warn_if_lost(report, stacklevel=stacklevel + 1)
+        if labels:
+            warn_of_ratings(state, later, call, stacklevel=stacklevel + 1)
         known = state.known.joined(asked, later)[0]
         frame = frame if isinstance(histories, Dataset) else histories
     else:
@@ -178,6 +187,23 @@ def warn_if_lost(report: CleaningReport, stacklevel: int = 3) -> None:
     if much:
         text = f"{'; '.join(much)}. Users with no other event are answered as new users"
         warnings.warn(text, DataLossWarning, stacklevel=stacklevel)
+
+
+def warn_of_ratings(state: State, events: Dataset, call: str, stacklevel: int = 3) -> None:
+    """An IgnoredInputWarning, at the line that called the caller, where events have ratings outside of those in `fit`."""
+    if state.signed is None or not state.signed.scale.rated or (rating := events.attributes.get("rating")) is None:
+        return
+    seen, value = state.signed.seen, rating.astype(np.float64)
+    far = np.isfinite(value) & (seen.clip(value) != value)
+    if far.any():
+        first = float(value[far][0])
+        warnings.warn(
+            f"{call}: expected ratings between {seen.least:g} and {seen.most:g}, as in fit, got {int(far.sum()):,} of "
+            f"{int(np.isfinite(value).sum()):,} outside, such as {first:g}, which counts as "
+            f"{float(seen.clip(np.array(first))):g}; give them on the scale of fit, or fit again",
+            IgnoredInputWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None, instead: str, stacklevel: int = 3) -> None:

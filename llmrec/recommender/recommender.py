@@ -43,6 +43,7 @@ from llmrec.recommender.given import (
     events_of,
     events_to_evaluate,
     user_table,
+    warn_of_ratings,
 )
 from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.portable import Portable
@@ -269,7 +270,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         check_adapter(adapter, how)
         ranker, state = checked_ranker(ranker), self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
-        asked = asked_by(state, users, histories, columns, self._frame, "recommend")
+        asked = asked_by(state, users, histories, columns, self._frame, "recommend", labels=avoid_disliked)
         here = context_of(state, context)
         check_process()
         request = Request(
@@ -326,6 +327,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         with self._writing:
             state = self.state
             later, report, _ = events_of(state, events, columns)
+            warn_of_ratings(state, later, "observe")
             check_kinds(state.known.first.users, later.users)
             histories, fresh = state.known.joined(later.users, as_observed(later))
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)
