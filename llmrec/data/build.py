@@ -64,7 +64,7 @@ def build(
         the timestamp gives in UTC where no column has that name.
     item_attributes: columns of the items that the model reads beside their text, such as brand, category and price.
     negative: event types that say that a user does not like the item, as in `SignedFeedback`. An event of such a type counts 0
-        unless `event_weights` names the type.
+        unless `event_weights` names the type. It is no cancelled order, and a quantity below 0 loses its sign.
 
     Without `items` the catalogue is made of the events' own title, text, category and price: the most frequent, and the
     median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
@@ -90,7 +90,7 @@ def build(
         catalogue, told = read_catalogue(items, item_columns, cleaning, item_attributes)
         notes, steps = notes + told.notes, told.steps
     table, ids_read = _with_ids(table)
-    table, event_steps, time_said = _clean_rows(table, ids_read, cleaning)
+    table, event_steps, time_said = _clean_rows(table, ids_read, cleaning, negative)
     notes += time_said
     if cleaning.outlier_spread is not None:
         table, step = clean.clip_outliers(table, cleaning.outlier_spread)
@@ -149,16 +149,17 @@ def events_for(
     cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
     seed: int = 0,
     context: Encoding | None = None,
+    negative: Sequence[str] = (),
 ) -> tuple[Dataset, CleaningReport]:
     """A Dataset of other users' histories over a catalogue that exists.
 
     event_types, scenes: the names that a model knows; others become unknown (NaN and -1) and are noted. context: how a model
-    encodes the context of events.
+    encodes the context of events. negative: as in `build`.
     Events with items outside the catalogue are dropped and counted, and so are users who have no other; UnknownItemError is
     raised when no event is left. Limits that depend on the whole table (outliers, bots) are not applied, so that one user
     alone and among others gives the same history.
     """
-    found, report, _ = asked_for(catalogue, events, columns, event_types, scenes, cleaning, seed, context)
+    found, report, _ = asked_for(catalogue, events, columns, event_types, scenes, cleaning, seed, context, negative)
     check_some_known(found, report)
     return found, report
 
@@ -172,6 +173,7 @@ def asked_for(
     cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
     seed: int = 0,
     context: Encoding | None = None,
+    negative: Sequence[str] = (),
 ) -> tuple[Dataset, CleaningReport, Ids]:
     """As `events_for`, and the users of the table in order of appearance, also those without any event that can be used.
 
@@ -182,7 +184,7 @@ def asked_for(
     table, notes = read_events(events, columns, context=context.names if context else ())
     table, ids_read = _with_ids(table)
     asked = query_users(table.column("user_id"))
-    table, steps, time_said = _clean_rows(table, ids_read, cleaning)
+    table, steps, time_said = _clean_rows(table, ids_read, cleaning, negative)
     everyone, item_kind = coded(table.column("user_id"))[1], type(coded(table.column("item_id"))[1][0])
     table, item, step = _located(table, catalogue, untyped(events))
     steps += (step,)
@@ -265,7 +267,9 @@ def _with_ids(table: pa.Table) -> tuple[pa.Table, Step]:
     return clean.read_ids(table, names, "events")
 
 
-def _clean_rows(table: pa.Table, first: Step, cleaning: Cleaning) -> tuple[pa.Table, tuple[Step, ...], tuple[str, ...]]:
+def _clean_rows(
+    table: pa.Table, first: Step, cleaning: Cleaning, negative: Sequence[str]
+) -> tuple[pa.Table, tuple[Step, ...], tuple[str, ...]]:
     """The steps after `first`, that of `_with_ids`, that look at rows one by one (and at exact copies), and notes on times."""
     table, second = clean.drop_missing(table, KEYS, "events")
     if not len(table):
@@ -279,8 +283,11 @@ def _clean_rows(table: pa.Table, first: Step, cleaning: Cleaning) -> tuple[pa.Ta
     if cleaning.drop_duplicates:
         table, step = clean.drop_duplicates(table)
         steps.append(step)
-    table, step = clean.drop_cancelled(table, cleaning.drop_cancelled_purchases)
+    table, step = clean.drop_cancelled(table, cleaning.drop_cancelled_purchases, tuple(negative))
     steps.append(step)
+    if negative:
+        table, step = clean.read_returns(table, tuple(negative))
+        steps.append(step)
     table, step = clean.drop_impossible(table)
     steps.append(step)
     table, step = clean.read_dislikes(table)

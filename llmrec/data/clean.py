@@ -109,20 +109,40 @@ def drop_duplicates(events: pa.Table) -> tuple[pa.Table, Step]:
     return _filtered(events, ~repeated(events), "exact duplicates", "events", "")
 
 
-def drop_cancelled(events: pa.Table, with_purchases: bool) -> tuple[pa.Table, Step]:
+def drop_cancelled(events: pa.Table, with_purchases: bool, negative: tuple[str, ...] = ()) -> tuple[pa.Table, Step]:
     """Cancelled orders: a basket id that starts with C and a digit, and a negative quantity.
 
     with_purchases: a cancelled row also takes the latest earlier purchase of the same user, item and quantity with it.
+    negative: event types that say that an item is not liked; their rows are kept, see `read_returns`.
     """
     names = set(events.column_names)
     if not {"basket_id", "quantity"} <= names or not pa.types.is_large_string(events.column("basket_id").type):
         return events, Step("cancelled orders", "events", len(events))
     quantity = events.column("quantity").to_numpy()
     named = pc.match_substring_regex(events.column("basket_id"), r"^[Cc][0-9]").fill_null(False).to_numpy()
-    cancelled = named & (quantity < 0)
+    cancelled = named & (quantity < 0) & ~_of_types(events, negative)
     purchase = _cancelled_purchases(events, cancelled) if with_purchases and cancelled.any() else np.zeros(len(events), bool)
     detail = f"{int(purchase.sum()):,} of them the purchases cancelled" if with_purchases else ""
     return _filtered(events, ~(cancelled | purchase), "cancelled orders", "events", detail)
+
+
+def read_returns(events: pa.Table, negative: tuple[str, ...]) -> tuple[pa.Table, Step]:
+    """Events of types that say that an item is not liked, such as returns, are often booked with a negative quantity or price:
+    the absolute value counts, and a quantity of 0 is unknown."""
+    mine, changed, said = _of_types(events, negative), np.zeros(len(events), bool), []
+    for name in ("quantity", "price"):
+        if name not in events.column_names:
+            continue
+        values = events.column(name).to_numpy()
+        wrong = mine & ((values < 0) | ((values == 0) & (name == "quantity")))
+        if wrong.any():
+            said.append(f"{name}: {int(wrong.sum()):,}")
+            read = np.where(values == 0, np.nan, np.abs(values))
+            column = pa.chunked_array([np.where(wrong, read, values)])
+            events = events.set_column(events.column_names.index(name), name, column)
+        changed |= wrong
+    detail = f"{', '.join(map(repr, negative))} kept, without the sign of {'; '.join(said)}" if said else ""
+    return events, Step("returns", "events", len(events), 0, int(changed.sum()), detail)
 
 
 def drop_impossible(events: pa.Table) -> tuple[pa.Table, Step]:
@@ -203,6 +223,14 @@ def drop_unknown_items(events: pa.Table, known: np.ndarray) -> tuple[pa.Table, S
         lost = coded(events.column("item_id").filter(~known))[1]
         detail = f"{counted(len(lost), 'item')}, such as {', '.join(repr(item) for item in lost[:3])}"
     return _filtered(events, known, "not in the catalogue", "events", detail)
+
+
+def _of_types(events: pa.Table, types: tuple[str, ...]) -> np.ndarray:
+    """bool (rows,): events of one of these types."""
+    if not types or "event_type" not in events.column_names:
+        return np.zeros(len(events), bool)
+    named = events.column("event_type").cast(pa.large_string())
+    return pc.is_in(named, pa.array(types, pa.large_string())).to_numpy()
 
 
 def _far_above(counts: np.ndarray, floor: int) -> np.ndarray:

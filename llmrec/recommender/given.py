@@ -41,11 +41,18 @@ class Asked:
 
 
 def asked_by(
-    state: State, users: Any, histories: Any, columns: dict[str, str] | None, frame: Any, call: str, stacklevel: int = 3
+    state: State,
+    users: Any,
+    histories: Any,
+    columns: dict[str, str] | None,
+    frame: Any,
+    call: str,
+    stacklevel: int = 3,
+    labels: bool = False,
 ) -> Asked:
     """Read `users` and `histories` of a request, as `Recommender.recommend` describes them.
 
-    frame: of what was fitted. call: the name of the method that was called.
+    frame: of what was fitted. call: the name of the method that was called. labels: whether ratings are read as labels.
 
     Warnings are given at the line that called the caller. Raises DataError and UnknownItemError as `recommend`.
     """
@@ -58,6 +65,8 @@ def asked_by(
     if histories is not None:
         later, report, asked = events_of(state, histories, columns)
         warn_if_lost(report, stacklevel=stacklevel + 1)
+        if labels:
+            warn_of_ratings(state, later, call, stacklevel=stacklevel + 1)
         known = state.known.joined(asked, later)[0]
         frame = frame if isinstance(histories, Dataset) else histories
     else:
@@ -128,7 +137,7 @@ def events_of(state: State, events: Any, columns: dict[str, str] | None) -> tupl
         _check_terms(events, known)
         found = replace(events, catalogue=state.catalogue, event_weights=known.event_weights, user_attributes=None)
         return found, CleaningReport(()), events.users
-    terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context
+    terms = known.event_types, known.scenes, Cleaning(), state.seed, known.context, state.settings.signed.negative
     found, report, asked = asked_for(state.catalogue, events, columns, *terms)
     for note in report.notes:
         LOGGER.info(note)
@@ -181,6 +190,23 @@ def warn_if_lost(report: CleaningReport, stacklevel: int = 3) -> None:
         warnings.warn(text, DataLossWarning, stacklevel=stacklevel)
 
 
+def warn_of_ratings(state: State, events: Dataset, call: str, stacklevel: int = 3) -> None:
+    """An IgnoredInputWarning, at the line that called the caller, where events have ratings outside of those in `fit`."""
+    if state.signed is None or not state.signed.scale.rated or (rating := events.attributes.get("rating")) is None:
+        return
+    seen, value = state.signed.seen, rating.astype(np.float64)
+    far = np.isfinite(value) & (seen.clip(value) != value)
+    if far.any():
+        first = float(value[far][0])
+        warnings.warn(
+            f"{call}: expected ratings between {seen.least:g} and {seen.most:g}, as in fit, got {int(far.sum()):,} of "
+            f"{int(np.isfinite(value).sum()):,} outside, such as {first:g}, which counts as "
+            f"{float(seen.clip(np.array(first))):g}; give them on the scale of fit, or fit again",
+            IgnoredInputWarning,
+            stacklevel=stacklevel,
+        )
+
+
 def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None, instead: str, stacklevel: int = 3) -> None:
     """A MissingHistoriesWarning, at the line that called the caller, where users are asked for whose histories were not saved
     with the model. attributes: of `asked`, row by row; who has some is not missing. instead: what the others get."""
@@ -197,6 +223,14 @@ def warn_if_left_out(state: State, asked: Ids, attributes: Attributes | None, in
             MissingHistoriesWarning,
             stacklevel=stacklevel,
         )
+
+
+def check_for_tables(context: Any, item_attributes: Any, event_weights: Any) -> None:
+    """Raises DataError where a `fit` of a Dataset is given what is read of tables alone."""
+    for name, given in (("context", context), ("item_attributes", item_attributes), ("event_weights", event_weights)):
+        if given:
+            see = "EventWeights" if name == "event_weights" else "build"
+            raise DataError(f"{name}: expected with a table of events, got a Dataset, which has its own: see `{see}`")
 
 
 def check_parts(weights: Any, settings: Any, seed: Any) -> None:

@@ -61,8 +61,9 @@ class Predicting:
         Returns a frame `user_id, item_id, probability, expected, low, high, labels` in the type of `histories`, or of what was
         fitted, one row for each user and item, in the order given. probability: of a like. expected: the label, which is a
         rating where there were ratings, else 1 for a like and 0 for a dislike; it lies between low and high with probability
-        `level`. labels: how many signed events of the user it rests on. Raises DataError where nothing signed was fitted, and
-        as `recommend`.
+        `level`. None of the three is beyond the labels in `fit`. labels: how many signed events of the user it rests on.
+        Ratings in `histories` beyond those in `fit` count as the nearest of those, and an IgnoredInputWarning says so.
+        Raises DataError where nothing signed was fitted, and as `recommend`.
         """
         check_number("level", level, 0, 1, above=True)
         state = self.state
@@ -71,7 +72,7 @@ class Predicting:
             offered = np.arange(len(state.catalogue)) if state.offered is None else np.flatnonzero(state.offered)
         else:
             offered = find_items(state.catalogue, as_ids(items, "items"))
-        asked = asked_by(state, users, histories, columns, self._frame, "predict")
+        asked = asked_by(state, users, histories, columns, self._frame, "predict", labels=True)
         return to_native(predictions(state, beliefs, asked.known, asked.users, offered, level), asked.frame)
 
 

@@ -39,11 +39,13 @@ from llmrec.recommender.fit import fit
 from llmrec.recommender.given import (
     asked_by,
     attributes_of,
+    check_for_tables,
     check_parts,
     context_of,
     events_of,
     events_to_evaluate,
     user_table,
+    warn_of_ratings,
 )
 from llmrec.recommender.holding_out import hold_out
 from llmrec.recommender.portable import Portable
@@ -165,14 +167,8 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         stages = Stages(verbose=verbose)
         if note := spinning_note():
             stages.say(note)
-        for name, columns_named in (("context", context), ("item_attributes", item_attributes)):
-            if isinstance(data, Dataset) and columns_named:
-                raise DataError(f"{name}: expected with a table of events, got a Dataset, which has its own: see `build`")
-        if isinstance(data, Dataset) and event_weights:
-            raise DataError(
-                "event_weights: expected with a table of events, got a Dataset, which has its own: see `EventWeights`"
-            )
         if isinstance(data, Dataset):
+            check_for_tables(context=context, item_attributes=item_attributes, event_weights=event_weights)
             dataset, report, frame = data, None, pa.table({})
         else:
             with stages("clean") as say:
@@ -271,7 +267,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         check_adapter(adapter, how)
         ranker, state = checked_ranker(ranker), self.state
         allowed = None if items_to_recommend is None else allowed_items(state.catalogue, items_to_recommend)
-        asked = asked_by(state, users, histories, columns, self._frame, "recommend")
+        asked = asked_by(state, users, histories, columns, self._frame, "recommend", labels=avoid_disliked)
         here = context_of(state, context)
         check_process()
         request = Request(
@@ -329,6 +325,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
             state = self.state
             later, report, _ = events_of(state, events, columns)
             check_some_known(later, report)
+            warn_of_ratings(state, later, "observe")
             check_kinds(state.known.first.users, later.users)
             histories, fresh = state.known.joined(later.users, as_observed(later))
             step = Step("already known", "events", later.n_events, later.n_events - fresh.n_events)

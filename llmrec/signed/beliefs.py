@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from llmrec.signed.labels import Scale
+from llmrec.signed.labels import Range, Scale
 from llmrec.signed.serial import Serial, moments, solve, with_next
 
 
@@ -31,10 +31,12 @@ class Beliefs:
 
     mean: (N,), label of an item that is expected of any user. features: (N, D). variance: (N,), how unsure both are together.
     marks: (N, Z - 1). prior: (Z, D). shrink: labels' worth of pull of the mean of marks to zero. noise: variance of e.
-    centre, spread: of labels. threshold, slope: a like has the probability Phi(slope * (m - threshold) / sd), where m and sd
-    are those of the label. text: (1 + d, 1 + D), mean and features of an item from a 1 and its description; text_variance: the
-    variance then. scale: how events are read. users, labels: how many were learned from. serial: what labels of a user have
-    in common that follow each other. until: time of the newest label that was learned from, seconds.
+    centre, spread: of labels. threshold, slope, base, trust: a like has the probability
+    (1 - trust) * base + trust * Phi(slope * (m - threshold) / sd), where m and sd are those of the label and base is the share
+    of likes; see `llmrec.signed.chances`. seen: which labels there were. text: (1 + d, 1 + D), mean and features of an item
+    from a 1 and its description; text_variance: the variance then. scale: how events are read. users, labels: how many were
+    learned from. serial: what labels of a user have in common that follow each other. until: time of the newest label that was
+    learned from, seconds.
     """
 
     mean: np.ndarray
@@ -55,6 +57,9 @@ class Beliefs:
     labels: int
     serial: Serial = field(default_factory=Serial)
     until: float = 0.0
+    base: float = 0.5
+    trust: float = 1.0
+    seen: Range = field(default_factory=Range)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +83,32 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Of Q items, float64 (Q,) each: the expected label and its standard deviation, that of a single label with its noise, and
-    the probability that it is a like."""
+    """Of Q items, float64 (Q,) each: mean and standard deviation of a label, that of a single one with its noise, and the
+    probability that it is a like. seen: the labels that there may be."""
 
-    expected: np.ndarray
+    mean: np.ndarray
     deviation: np.ndarray
     probability: np.ndarray
+    seen: Range = field(default_factory=Range)
+
+    @property
+    def expected(self) -> np.ndarray:
+        """The mean, or the nearest label where no label is so low or so high."""
+        return self.seen.clip(self.mean)
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of the central interval that holds a label with probability `level`."""
+        """Ends of the central interval that holds a label with probability `level`, none of them outside of `seen`. Where
+        there are two labels alone, they are quantiles of the label, or the expected label where that lies beyond."""
+        if self.seen.two:
+            low, high = (np.where(self.probability > share, self.seen.most, self.seen.least) for share in _tails(level))
+            return np.minimum(low, self.expected), np.maximum(high, self.expected)
         reach = ndtri((1 + level) / 2) * self.deviation
-        return self.expected - reach, self.expected + reach
+        return self.seen.clip(self.mean - reach), self.seen.clip(self.mean + reach)
+
+
+def _tails(level: float) -> tuple[float, float]:
+    """Probabilities of the upper of two labels, above which it is the lower and the upper end of the central interval."""
+    return (1 + level) / 2, (1 - level) / 2
 
 
 def described(beliefs: Beliefs, items: np.ndarray, later: np.ndarray | None = None) -> Described:
@@ -127,7 +147,8 @@ def prior_weights(beliefs: Beliefs) -> Weights:
 def posterior(
     beliefs: Beliefs, items: Described, value: np.ndarray, time: np.ndarray | None = None, now: float | None = None
 ) -> Weights:
-    """Weights of a user after labels `value` (S,) of items; the prior's where S = 0.
+    """Weights of a user after labels `value` (S,) of items; the prior's where S = 0. A label outside of `Beliefs.seen` counts
+    as the nearest that is in it.
 
     time: (S,), seconds, ascending; None where it is not known. now: what time it is; None for that of the newest label that was
     learned from. It is never before the last of these labels.
@@ -137,7 +158,7 @@ def posterior(
     at = moments(beliefs.serial, time, len(value), beliefs.until if now is None else now)
     x, near = items.features, with_next(beliefs.serial, at)
     start = inputs(beliefs, items) @ beliefs.prior
-    rest = (np.asarray(value, np.float64) - beliefs.centre) / beliefs.spread - items.mean - x @ start
+    rest = (beliefs.seen.clip(np.asarray(value, np.float64)) - beliefs.centre) / beliefs.spread - items.mean - x @ start
     solved = solve(beliefs.serial, at, beliefs.noise + items.variance, np.column_stack([rest, near, x]))
     covariance = np.linalg.inv(np.eye(x.shape[1]) + x.T @ solved[:, 2:])
     moved, reach = covariance @ (x.T @ solved[:, 0]), covariance @ (x.T @ solved[:, 1])
@@ -149,11 +170,16 @@ def posterior(
 
 
 def predict(beliefs: Beliefs, weights: Weights, items: Described) -> Prediction:
-    """What a user with these weights is expected to say of items."""
+    """What a user with these weights is expected to say of items. Where there are two labels alone, the expected label and its
+    deviation are those that the probability of a like gives."""
     middle, variance = standardised(beliefs, weights, items)
-    deviation = np.sqrt(variance)
+    deviation, seen = np.sqrt(variance), beliefs.seen
     likely = ndtr(beliefs.slope * (middle - beliefs.threshold) / deviation)
-    return Prediction(beliefs.centre + beliefs.spread * middle, beliefs.spread * deviation, likely)
+    likely = (1 - beliefs.trust) * beliefs.base + beliefs.trust * likely
+    if seen.two:
+        width = seen.most - seen.least
+        return Prediction(seen.least + width * likely, width * np.sqrt(likely * (1 - likely)), likely, seen)
+    return Prediction(beliefs.centre + beliefs.spread * middle, beliefs.spread * deviation, likely, seen)
 
 
 def standardised(beliefs: Beliefs, weights: Weights, items: Described) -> tuple[np.ndarray, np.ndarray]:
@@ -163,12 +189,13 @@ def standardised(beliefs: Beliefs, weights: Weights, items: Described) -> tuple[
 
 
 ARRAYS = ("mean", "features", "variance", "marks", "prior", "text")
+NESTED = ("scale", "serial", "seen")
 
 
 def to_parts(beliefs: Beliefs) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays, and everything else as JSON has it."""
-    rest = {one.name: getattr(beliefs, one.name) for one in fields(Beliefs) if one.name not in (*ARRAYS, "scale", "serial")}
-    nested = {"scale": asdict(beliefs.scale), "serial": asdict(beliefs.serial)}
+    rest = {one.name: getattr(beliefs, one.name) for one in fields(Beliefs) if one.name not in (*ARRAYS, *NESTED)}
+    nested = {name: asdict(getattr(beliefs, name)) for name in NESTED}
     return {name: np.asarray(getattr(beliefs, name)) for name in ARRAYS}, {**rest, **nested}
 
 
@@ -176,5 +203,6 @@ def from_parts(arrays: dict[str, np.ndarray], rest: dict[str, Any]) -> Beliefs:
     """What `to_parts` gave."""
     told: dict[str, Any] = {**arrays, **rest}
     scale: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in rest["scale"].items()}
-    serial = Serial(**rest.get("serial", {}))  # recommenders saved before there was one have none
-    return Beliefs(**{**told, "scale": Scale(**scale), "serial": serial})
+    # recommenders saved before these were there have none
+    serial, seen = Serial(**rest.get("serial", {})), Range(**rest.get("seen", {}))
+    return Beliefs(**{**told, "scale": Scale(**scale), "serial": serial, "seen": seen})

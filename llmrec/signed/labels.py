@@ -39,7 +39,8 @@ class SignedFeedback:
 
     positive, negative: event types that say that a user likes an item, such as ("like", "purchase"), or does not, such as
         ("dislike", "return", "skip"). An event that has a rating is read by its rating, whatever its type. Negative types count
-        0 in training and in counts, unless `event_weights` names them; a `Dataset` has weights of its own, see `build`.
+        0 in training and in counts, unless `event_weights` names them; a `Dataset` has weights of its own, see `build`. They
+        may have cancelled basket ids and negative quantities, which are read without their sign.
     liked_from: the least rating that is a like; None for those above the mean of all ratings in `fit`.
     """
 
@@ -64,6 +65,22 @@ class Scale:
     low: float
 
 
+WIDEST = float(np.finfo(np.float64).max)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which labels there were: numbers from `least` to `most`; two: these two alone."""
+
+    least: float = -WIDEST
+    most: float = WIDEST
+    two: bool = False
+
+    def clip(self, value: np.ndarray) -> np.ndarray:
+        """The nearest numbers that are in the range."""
+        return np.clip(value, self.least, self.most)
+
+
 def check_feedback(feedback: SignedFeedback) -> None:
     """Raises DataError for types that are no tuple of texts, for one that is positive and negative at once, and for a
     `liked_from` that is no number."""
@@ -85,7 +102,10 @@ def scale_of(dataset: Dataset, feedback: SignedFeedback) -> Scale | str:
     for name in (*feedback.positive, *feedback.negative):
         if dataset.event_types and name not in dataset.event_types:
             there = ", ".join(map(repr, dataset.event_types))
-            raise DataError(f"SignedFeedback: event type {name!r} is not in the events; event_type holds {there}")
+            kept = ""
+            if name in feedback.negative:
+                kept = f"; a Dataset of cancelled orders and negative quantities needs build(..., negative=({name!r},))"
+            raise DataError(f"SignedFeedback: event type {name!r} is not in the events; event_type holds {there}{kept}")
     rating = dataset.attributes.get("rating")
     known = np.zeros(0) if rating is None else rating[np.isfinite(rating)].astype(np.float64)
     named = feedback.positive, feedback.negative

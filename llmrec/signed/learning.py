@@ -4,8 +4,8 @@ Everything is a closed form but the factors, which take rounds of them. The prio
 users, a support and a query each, the posterior mean of the query is linear in `Beliefs.prior`, so the outer loss, the squared
 error over the predictive variance, has its minimum at one linear solve. The noise and what makes a probability of a number are
 learned on a tenth of the users, whom the factors have not seen: of their own users factors say too much. The serial
-correlation is learned on them too, by the marginal likelihood of their labels in the order of time. Episodes are in random
-order.
+correlation is learned on them too, by the marginal likelihood of their labels in the order of time, and so is how far
+probabilities are trusted, see `llmrec.signed.chances`. Episodes are in random order.
 
 Axis convention: as in `beliefs.py`; `R` items with labels, `k` factors.
 """
@@ -18,9 +18,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
-from scipy.optimize import minimize
 from scipy.sparse.linalg import svds
-from scipy.special import log_ndtr
 
 from llmrec.signed.beliefs import (
     Beliefs,
@@ -31,6 +29,7 @@ from llmrec.signed.beliefs import (
     prior_weights,
     standardised,
 )
+from llmrec.signed.chances import ahead, at_once, calibrated, range_of, trusted
 from llmrec.signed.factors import FLOOR, Factors, factorise
 from llmrec.signed.labels import Labels, Scale
 from llmrec.signed.serial import DAY, Serial, covariance, moments
@@ -42,10 +41,10 @@ LONGEST, QUERY = 40, 30  # labels of a support and a query of an episode, at mos
 MOST_LABELS, EPISODES = 2_000_000, 4000  # that are learned from, at most
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # share of the users whom the factors do not see, and the most of them
 NOISES = 1.15 ** np.arange(-1, 12)  # that the factors' own noise is multiplied by, to choose from
+CLIMB = 1.15**3  # by which the noise grows beyond these for as long as that makes labels more likely
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the noise that labels following each other have in common
 CORRELATIONS, HALF_LIVES = (0.5, 0.8, 0.9, 0.95, 0.98), (600.0, DAY / 24, DAY, 7 * DAY, 60 * DAY)
 RUNS = 300  # of labels, from which these three are chosen
-SLOPES = (0.5, 2.0)  # ends of the slope of probabilities: few labels may be told apart without a fault
 FEWEST = 20  # users with two labels and more, below which nothing is learned
 FEW_LABELS = 20.0  # labels at which an item weighs half in what text says; chosen on the same validation users
 TEXT_ROWS = 20_000  # items that text is learned on, at most
@@ -70,6 +69,7 @@ def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: 
     Needs labels for which `too_few` is "".
     """
     rng, n = np.random.default_rng(seed), len(text)
+    seen = range_of(labels.value)
     labels = _some(labels, rng)
     inside, outside = _held_out(labels, rng)
     centre, spread = float(labels.value.mean()), float(labels.value.std())
@@ -107,12 +107,15 @@ def learn(labels: Labels, scale: Scale, text: np.ndarray, seed: int = 0, marks: 
         scale=scale,
         users=len(np.unique(labels.user)),
         labels=len(labels),
+        seen=seen,
+        base=float((labels.value >= scale.liked_from).mean()),
     )
     beliefs.text[0, 0] += found.level
     others = list(_episodes(outside, rng))
     beliefs = replace(beliefs, noise=_noise(beliefs, others))
     beliefs = replace(beliefs, prior=_prior_mean(beliefs, _episodes(labels, rng)))
-    beliefs = _with_serial_correlation(_calibrated(beliefs, others), outside)
+    beliefs = _with_serial_correlation(calibrated(beliefs, at_once(beliefs, others)), outside)
+    beliefs = trusted(beliefs, at_once(beliefs, others) if labels.time is None else ahead(beliefs, _runs(outside)))
     return _rounded(beliefs if labels.time is None else replace(beliefs, until=float(labels.time.max())))
 
 
@@ -243,25 +246,9 @@ def _prior_mean(beliefs: Beliefs, episodes: Iterable[tuple[Labels, Labels]]) -> 
     return np.linalg.solve(normal, right).reshape(z, d)
 
 
-def _calibrated(beliefs: Beliefs, episodes: Iterable[tuple[Labels, Labels]]) -> Beliefs:
-    """With the threshold and slope that make the likes of queries most likely (Platt's scaling, on the normal distribution)."""
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for support, query in episodes:
-        weights = posterior(beliefs, described(beliefs, support.item), support.value)
-        middle, variance = standardised(beliefs, weights, described(beliefs, query.item))
-        parts.append((middle, np.sqrt(variance), query.value >= beliefs.scale.liked_from))
-    middle, deviation, liked = (np.concatenate(part) for part in zip(*parts, strict=True))
-    sign = np.where(liked, 1.0, -1.0)
-
-    def loss(found: np.ndarray) -> float:
-        return float(-log_ndtr(sign * np.exp(found[1]) * (middle - found[0]) / deviation).mean())
-
-    threshold, log_slope = minimize(loss, np.array([float(np.median(middle)), 0.0]), method="Nelder-Mead").x
-    return replace(beliefs, threshold=float(threshold), slope=float(np.clip(np.exp(log_slope), *SLOPES)))
-
-
 def _noise(beliefs: Beliefs, episodes: Sequence[tuple[Labels, Labels]]) -> float:
-    """Of multiples of the factors' own noise the one that makes the queries most likely."""
+    """Of multiples of the factors' own noise the one that makes the queries most likely. Where nearly all labels are alike the
+    factors repeat them, and their own noise is almost none: there the best multiple is far above NOISES."""
 
     def loss(noise: float) -> float:
         here, total, n = replace(beliefs, noise=noise), 0.0, 0
@@ -272,7 +259,12 @@ def _noise(beliefs: Beliefs, episodes: Sequence[tuple[Labels, Labels]]) -> float
             total, n = total + float((rest**2 / variance + np.log(variance)).sum()), n + len(query)
         return total / n
 
-    return float(min(beliefs.noise * NOISES, key=loss))
+    losses = [loss(noise) for noise in beliefs.noise * NOISES]
+    best, least = beliefs.noise * NOISES[int(np.argmin(losses))], min(losses)
+    if least == losses[-1]:
+        while (found := loss(best * CLIMB)) < least:
+            best, least = best * CLIMB, found
+    return float(best)
 
 
 def _held_out(labels: Labels, rng: np.random.Generator) -> tuple[Labels, Labels]:

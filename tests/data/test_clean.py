@@ -120,6 +120,35 @@ def test_impossible_values_are_dropped_and_unknown_ones_kept():
     assert step.detail == "quantity: 3; price: 2"
 
 
+def test_events_of_a_negative_type_are_neither_cancelled_orders_nor_impossible():
+    table = orders(
+        basket_id=["C1", "C1", "1", "2", "C3", "C4"],
+        quantity=[-2.0, -1.0, 2.0, 0.0, -float("inf"), -1.0],
+        price=[-5.0, 5.0, -5.0, 5.0, 5.0, 5.0],
+        event_type=["return", "purchase", "purchase", "return", "return", None],
+    )
+    table = clean.read_ids(table, ("basket_id", "event_type"), "events")[0]
+    left, cancelled = clean.drop_cancelled(table, False, ("return", "skip"))
+    left, step = clean.read_returns(left, ("return", "skip"))
+    assert cancelled.rows_dropped == 2 and left.column("timestamp").to_pylist() == [0, 2, 3, 4]
+    assert (step.rows_dropped, step.rows_changed) == (0, 3)
+    assert step.detail == "'return', 'skip' kept, without the sign of quantity: 3; price: 1"
+    left, _ = clean.drop_impossible(left)
+    assert left.column("timestamp").to_pylist() == [0, 3]
+    np.testing.assert_array_equal(left.column("quantity").to_numpy(), [2, float("nan")])
+    np.testing.assert_array_equal(left.column("price").to_numpy(), [5, 5])
+    assert clean.read_returns(table.drop_columns(["event_type"]), ("return",))[1].rows_changed == 0
+
+
+def test_a_return_that_is_kept_takes_no_purchase_with_it():
+    table = orders(
+        basket_id=["1", "C2", "3", "C4"], quantity=[2.0, -2.0, 1.0, -1.0], event_type=["buy", "return", "buy", "buy"]
+    )
+    table = clean.read_ids(table, ("basket_id",), "events")[0]
+    left, _ = clean.drop_cancelled(table, True, ("return",))
+    assert left.column("timestamp").to_pylist() == [0, 1]
+
+
 def test_outliers_become_unknown_and_the_rows_stay():
     quantity = np.array([1.0] * 99 + [82.0])
     price = np.linspace(1, 4, 100)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from llmrec import Recommender
-from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning, UnknownItemError
+from llmrec.errors import ArtefactError, DataError, IgnoredInputWarning, MissingHistoriesWarning, UnknownItemError
 from llmrec.recommender.predicting import LEAST
 from llmrec.signed import SignedFeedback
 from llmrec.signed.serial import DAY, Serial
@@ -27,7 +27,7 @@ def likes(user: str, item: str) -> bool:
 
 def rated(world: Any, users: list[str], seed: int = 1) -> pd.DataFrame:
     table = pd.DataFrame(world.events(users, world.ids, seed)).drop(columns="price")
-    wide = np.random.default_rng(0).random(len(table))  # ratings of 4 to 5 and of 1 to 2
+    wide = np.random.default_rng(0).integers(0, 5, len(table)) / 4  # ratings of 4 to 5 and of 1 to 2
     table["rating"] = [
         wide[row] + (4.0 if likes(*pair) else 1.0) for row, pair in enumerate(zip(table.user_id, table.item_id, strict=True))
     ]
@@ -56,7 +56,8 @@ def test_the_answer_is_a_frame_of_every_pair(with_ratings, world):
     assert list(found.columns) == PREDICTED
     assert found.user_id.tolist() == ["u000"] * 3 + ["u001"] * 3 + ["nobody"] * 3
     assert found.item_id.tolist() == world.ids[:3] * 3
-    assert (found.low < found.expected).all() and (found.expected < found.high).all()
+    assert (found.low <= found.expected).all() and (found.expected <= found.high).all() and (found.low < found.high).all()
+    assert found.low.min() >= 1 and found.high.max() <= 5
     assert found.probability.between(0, 1).all()
     n = with_ratings.state.histories
     assert found.labels.tolist()[::3] == [len(np.unique(n.item[n.start[u] : n.start[u + 1]])) for u in (0, 1)] + [0]
@@ -90,6 +91,29 @@ def test_what_is_observed_counts_in_the_next_prediction(with_ratings, world):
     assert after.expected[0] < before.expected[0] and after.labels[0] >= before.labels[0]
 
 
+def test_ratings_on_another_scale_count_as_the_nearest_of_fit_and_it_is_said_once_a_call(with_ratings, world):
+    """Ratings in fit are between 1 and 5."""
+    seen, rec = world.ids[:4], copy.copy(with_ratings)
+    far, near = (history("new0", seen, rating=[*ends, 4.5, 1.5]) for ends in ([100.0, -3.0], [5.0, 1.0]))
+    wanted = with_ratings.predict(histories=near)
+    said = ": expected ratings between 1 and 5, as in fit, got 2 of 4 outside, such as 100, which counts as 5; give them on"
+    with pytest.warns(IgnoredInputWarning, match=f"predict{said}") as caught:
+        found = rec.predict(histories=far)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    pd.testing.assert_frame_equal(found, wanted)
+    with pytest.warns(IgnoredInputWarning, match=f"recommend{said}") as caught:
+        rec.recommend(histories=far, k=3, avoid_disliked=True)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    rec.recommend(histories=far, k=3)  # reads no ratings
+    with pytest.warns(IgnoredInputWarning, match=f"observe{said}") as caught:
+        rec.observe(far)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    stored = rec.predict(["new0"])
+    np.testing.assert_allclose(stored.expected, wanted.expected)
+    for name in ("expected", "low", "high"):
+        assert wanted[name].between(1, 5).all()
+
+
 @pytest.fixture()
 def moody(with_ratings) -> Recommender:
     """Half of the noise is what labels that follow each other have in common."""
@@ -105,7 +129,7 @@ def test_labels_of_now_tell_more_than_labels_of_long_ago(moody, world):
     low = history("new0", liked[:3], rating=[1.0] * 3)
     now, until = moody.predict(histories=low, items=liked[3:]), moody.state.signed.until
     ago = moody.predict(histories=low.assign(timestamp=low.timestamp - 1.8e9 + until - 365 * DAY), items=liked[3:])
-    assert low.timestamp.min() > until and (now.expected < ago.expected).all()
+    assert low.timestamp.min() > until and (now.probability < ago.probability).all() and (now.expected <= ago.expected).all()
     moody.observe(history("u001", liked[:1], rating=[5.0]).assign(timestamp=1.8e9 + 365 * DAY))
     later = moody.predict(histories=low, items=liked[3:])
     np.testing.assert_allclose(later.expected, ago.expected, atol=1e-9)
@@ -147,7 +171,7 @@ def test_ratings_change_no_answer_that_does_not_ask_for_them(with_ratings, world
 
 def test_a_saved_recommender_predicts_alike_and_a_changed_byte_is_noticed(with_ratings, world, tmp_path):
     with_ratings.save_pretrained(tmp_path / "bare")
-    with pytest.warns(MissingHistoriesWarning, match="'u000' is not known here and gets what most users like: "):
+    with pytest.warns(MissingHistoriesWarning, match="'u000' is not known here and gets the average prediction: "):
         Recommender.from_pretrained(tmp_path / "bare").predict(["u000"], world.ids[:1])
     with_ratings.save_pretrained(tmp_path / "shop", histories=True)
     loaded = Recommender.from_pretrained(tmp_path / "shop")

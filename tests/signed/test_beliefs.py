@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from llmrec.signed.beliefs import described, from_parts, posterior, predict, prior_weights, to_parts
-from llmrec.signed.labels import Labels, as_likes
+from llmrec.signed.labels import Labels, Range, as_likes
 from llmrec.signed.learning import learn, too_few
 from llmrec.signed.serial import DAY, Serial
 
@@ -59,6 +60,7 @@ def test_the_prediction_is_the_exact_posterior_of_one_large_gaussian(beliefs, wo
     np.testing.assert_allclose(found.deviation, np.sqrt(np.diag(variance)), atol=1e-6)
     at = (wanted - beliefs.centre) / beliefs.spread - beliefs.threshold
     likely = norm.cdf(beliefs.slope * at * beliefs.spread / np.sqrt(np.diag(variance)))
+    likely = (1 - beliefs.trust) * beliefs.base + beliefs.trust * likely
     np.testing.assert_allclose(found.probability, likely, atol=1e-6)
 
 
@@ -211,11 +213,15 @@ def test_the_same_labels_and_seed_give_the_same_beliefs_and_parts_give_them_back
     for other in (again, loaded):
         for name in ("mean", "features", "variance", "marks", "prior", "text"):
             np.testing.assert_array_equal(getattr(other, name), getattr(beliefs, name))
-        assert (other.threshold, other.slope, other.scale) == (beliefs.threshold, beliefs.slope, beliefs.scale)
+        for name in ("threshold", "slope", "scale", "base", "trust", "seen"):
+            assert getattr(other, name) == getattr(beliefs, name)
     assert (loaded.serial, loaded.until) == (beliefs.serial, beliefs.until)
     arrays, rest = to_parts(beliefs)
-    del rest["serial"], rest["until"]  # as earlier versions saved them
-    assert from_parts(arrays, rest).serial == Serial()
+    for name in ("serial", "until", "seen", "base", "trust"):
+        del rest[name]  # as earlier versions saved them
+    older = from_parts(arrays, rest)
+    assert (older.serial, older.seen, older.trust) == (Serial(), Range(), 1.0)
+    json.dumps(to_parts(older)[1], allow_nan=False)
 
 
 def test_what_is_missing_is_said(world):
