@@ -107,9 +107,11 @@ def build(
     steps += (step,)
     if not len(table):
         came, kind = table.schema.field("item_id").type, catalogue.table.schema.field("item_id").type
+        check = "" if came == kind else ". Check that both are str or both are int"
         raise DataError(
             f"events: no item_id is in items: events hold {came} ({step.detail}), items hold {kind} such as "
-            f"{', '.join(map(repr, catalogue.ids.values[:3]))}; expected the same ids in both.\n{CleaningReport(steps, notes)}"
+            f"{', '.join(map(repr, catalogue.ids.values[:3]))}; expected the same ids in both{check}\n"
+            f"{CleaningReport(steps, notes)}"
         )
     warn_of_losses(steps)
     encoding: Encoding | None = None

@@ -156,8 +156,8 @@ def test_what_the_fallback_learned_outlives_saving_with_and_without_histories(re
     expected = recommender.recommend(["nobody"], k=5)
     assert expected["item_id"][0] == item
     for histories in (True, False):
-        recommender.save_pretrained(tmp_path / "after", histories=histories)
-        loaded = Recommender.from_pretrained(tmp_path / "after")
+        recommender.save_pretrained(tmp_path / f"after {histories}", histories=histories)
+        loaded = Recommender.from_pretrained(tmp_path / f"after {histories}")
         with warnings.catch_warnings(action="ignore", category=MissingHistoriesWarning):
             pd.testing.assert_frame_equal(loaded.recommend(["nobody"], k=5), expected)
         loaded.observe(bought_by_many(item, 600))

@@ -287,7 +287,7 @@ def test_without_verbose_nothing_is_shown(scenes, tables, capfd):
 def test_what_scenes_are_made_of_is_checked_at_once(tables):
     for arguments, message in (
         ({"weights": "all-MiniLM-L6-v2"}, "weights is 'all-MiniLM-L6-v2', expected a Weights"),
-        ({"settings": {}}, r"settings is \{\}, expected a LearnSettings"),
+        ({"settings": {}}, "settings is a dict, expected a llmrec.scenes.learning.LearnSettings"),
         ({"seed": None}, "seed is None"),
     ):
         with pytest.raises(DataError, match=message):

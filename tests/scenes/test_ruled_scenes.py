@@ -154,11 +154,11 @@ def test_a_scene_knows_the_columns_of_its_own_table(shop, part, fitted, newcomer
 
 def test_a_shortfall_names_the_rule_and_counts_the_items_of_the_scene(part):
     few = sum(ROW[item]["category"] == "Wine" for item in IDS[:20])
-    said = f"'nobody' {few}: rules leave no more .filter .category == .Wine.. leaves {few} of 20 items"
+    said = f"'nobody' .{few}.: rules leave no more .filter .category == .Wine.. leaves {few} of 20 items"
     with pytest.warns(ShortAnswerWarning, match=said) as caught:
         part.recommend(["nobody"], 20, rules=Rules(filters=["category == 'Wine'"]))
     assert caught[0].filename == __file__
-    with pytest.warns(ShortAnswerWarning, match="'nobody' 1: rules leave no more .block leaves out more for this user of 20"):
+    with pytest.warns(ShortAnswerWarning, match="'nobody' .1.: rules leave no more .block leaves out more for this user of 20"):
         part.recommend(["nobody"], 3, rules=Rules(block={"users": {"nobody": IDS[1:]}}))
 
 
