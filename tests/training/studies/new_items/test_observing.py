@@ -37,6 +37,7 @@ def shop() -> World:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Settings.cold_items")  # the shop is too small to learn from
 def test_each_purchase_is_asked_for_by_what_was_observed_on_the_days_before(shop, tiny_folders, tmp_path, monkeypatch):
     plan = TrainSettings(
         max_steps=2, batch_size=8, known=(1, 2), horizon=1, max_slots=12, learning_rate=1e-2, dropout=0.0, ema_decay=0.0
