@@ -121,7 +121,7 @@ def from_one_save(path: str | Path, load: Callable[[Path], T]) -> T:
     Raises ArtefactError where other processes save there in each of TRIES loads; what `load` raises passes through, unless
     another process saved meanwhile.
     """
-    target = _real(path)
+    target, last = _real(path), None
     for _ in range(TRIES):
         there = settled(target)
         before = _stamp(target)
@@ -129,9 +129,10 @@ def from_one_save(path: str | Path, load: Callable[[Path], T]) -> T:
             continue  # the next save has begun since
         try:
             found = load(located(path))
-        except Exception:
+        except Exception as error:  # of any kind: half of one save and half of another can fail anywhere
             if _stamp(_real(path)) == before:
                 raise
+            last = error
         else:
             if _stamp(_real(path)) == before:
                 return found
@@ -139,7 +140,7 @@ def from_one_save(path: str | Path, load: Callable[[Path], T]) -> T:
     raise ArtefactError(
         f"{path}: expected one save for the length of a load, but another process is saving here and did so during each of "
         f"{TRIES} loads; load when it is done, or let it save less often"
-    )
+    ) from last
 
 
 def _verified(folder: Path, kind: str) -> dict[str, Any]:
