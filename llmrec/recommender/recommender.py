@@ -156,8 +156,8 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         Without `basket_id`, timestamps that are whole days leave the order within a day to a seeded shuffle; see `build`.
         Raises SchemaError and DataError for tables, DataError for settings that cannot be trained with and for training that
         diverges, WeightsError for weights, ArtefactError for an `output_dir` with checkpoints of other data, settings, seed or
-        `minutes`, or into which another process is training. A DataLossWarning
-        names each step of cleaning that leaves out more than a fifth of the events.
+        `minutes`, or into which another process is training. A DataLossWarning names each step of cleaning that leaves out
+        more than a fifth of the events.
         Returns itself.
         """
         check_ranges(self.settings)
