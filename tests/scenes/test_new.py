@@ -227,6 +227,7 @@ def test_a_visitor_who_had_nothing_of_the_scene_is_answered_as_a_new_one(shop):
     strange = {"user_id": [1], "item_id": ["tent"], "timestamp": [1e9]}
     answer, new = shop.recommend(histories=strange, k=3), shop.recommend(["new"], k=3)
     assert list(answer["item_id"]) == list(new["item_id"]) and list(answer["source"]) == list(new["source"])
+    assert all(source.endswith("(no history)") for source in answer["source"])
 
 
 # ---------------------------------------------------------------------------------------- as a folder
