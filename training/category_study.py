@@ -29,6 +29,7 @@ from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import study
 from studies.categories.learning import Plan, learn
+from studies.categories.opened import opened
 from studies.categories.shops import category
 
 TEMPLATE = Path(__file__).parent / "studies" / "categories" / "next.jinja"
@@ -48,11 +49,13 @@ def prompts_of(ranker: LLMRanker) -> str:
 @click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
 @click.option("--new", "new", type=click.Choice(list(PUBLISHED)), default="electronic", help="The category left out.")
 @click.option("--choices", type=WHOLE, default=2_400, help="Choices for joint training, over all known categories.")
+@click.option("--scene_choices", type=WHOLE, default=9_600, help="The same for sub-catalogues, of other users.")
 @click.option("--joint_steps", type=WHOLE, default=300, help="Optimiser steps of joint training, 8 choices each.")
 @click.option("--episodes", type=WHOLE, default=0, help="Episodes of meta-learning after joint training; 0 for none.")
 @click.option("--more_steps", type=WHOLE, default=0, help="More joint steps, for a control of equal training time.")
 @click.option("--twin_steps", type=WHOLE, default=0, help="Joint steps in the new category: the headroom.")
 @click.option("--rate", type=float, default=0.3, help="Of the inner steps; meta-learning starts from it.")
+@click.option("--plain_rate", type=float, default=0.3, help="Of the steps of plain LoRA.")
 @click.option(
     "--users", type=click.IntRange(min=1), default=120, help="Users to measure on: of 500 on validation, of 1,000 on test."
 )
@@ -71,11 +74,13 @@ def main(
     model: Path,
     new: str,
     choices: int,
+    scene_choices: int,
     joint_steps: int,
     episodes: int,
     more_steps: int,
     twin_steps: int,
     rate: float,
+    plain_rate: float,
     users: int,
     draws: int,
     seed: int,
@@ -84,16 +89,16 @@ def main(
     output: Path | None,
 ) -> None:
     """Learn LoRA of a language model in known categories, and measure it in a new one."""
-    plan = Plan(
-        choices=choices, joint_steps=joint_steps, episodes=episodes, more_steps=more_steps, twin_steps=twin_steps, rate=rate
-    )
+    counts = {"choices": choices, "scene_choices": scene_choices, "joint_steps": joint_steps, "episodes": episodes}
+    plan = Plan(**counts, more_steps=more_steps, twin_steps=twin_steps, rate=rate, plain_rate=plain_rate)
     try:
         here, known = category(data, new, seed), [category(data, one, seed) for one in PUBLISHED if one != new]
         ranker = LLMRanker(load_language_model(model), load_template(TEMPLATE), HISTORY)
         runs = runs / f"{new}-{seed}-{prompts_of(ranker)[:12]}"
         learned = learn(ranker, known, here, plan, seed, runs)
         asked_for = (here.validation if validation_only else here.test)[:users]
-        each = [study.measured(ranker, here, known[0], learned, plan, asked_for, draw, runs) for draw in range(draws)]
+        shops = study.Shops(here, known[0], opened(known, here, seed))
+        each = [study.measured(ranker, shops, learned, plan, asked_for, draw, runs) for draw in range(draws)]
         found = {arm: np.stack([one[arm] for one in each]) for arm in each[0]}
         part = "validation" if validation_only else "test"
         rows = study.rows("categories", part, found, learned.based, seed)

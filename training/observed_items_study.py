@@ -11,7 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 
 from benchmarks.item_cold import CATEGORIES
 from benchmarks.protocol import Part
@@ -19,6 +18,7 @@ from llmrec.errors import LlmrecError
 from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from studies.new_items import observing, study
+from studies.new_items.refitted import MOMENTS
 from studies.new_items.replay import replay, world
 
 
@@ -37,7 +37,7 @@ def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool
         with stages("data", category):
             earlier = world(data, category, "validation")
             of_earlier = replay(earlier)
-            weights = observing.blend_weights(of_earlier, observing.controls(earlier, of_earlier))
+            weights = observing.blend_weights(of_earlier, observing.inputs(earlier, of_earlier))
             part: Part = "validation" if validation_only else "test"
             here = earlier if validation_only else world(data, category, part)
             found = of_earlier if validation_only else replay(here)
@@ -45,8 +45,8 @@ def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool
         asked = observing.questions(here, found, seed, share)
         with stages("ask and observe", f"{len(asked.rows):,} purchases of {len(found.young):,} young items"):
             result = observing.answered(here, found, asked, recommender, place, seed)
-        given = observing.controls(here, found)
-        given |= {observing.BLEND: np.stack(list(given.values()), 2) @ weights}
+        with stages("controls", f"EASE refitted {MOMENTS} times"):
+            given = observing.controls(here, found, observing.inputs(here, found), weights)
         result[observing.YOUNG] |= {arm: observing.among_young(found, asked, scores) for arm, scores in given.items()}
         rows = observing.rows(name, found, asked, here.whole.user[asked.others], result, seed)
         click.echo(table(rows, name, study.METRIC, versus=""))

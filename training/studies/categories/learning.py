@@ -41,20 +41,23 @@ UNTRAINED, JOINT, META, LONGER, TWIN = (
 class Plan:
     """What is learned.
 
-    r, n_blocks: of LoRA. choices: of users of all known categories together. joint_steps: optimiser steps of 8 choices.
-    episodes: of meta-learning after them. more_steps: joint steps in their place, for as much processor time. twin_steps: joint
-    steps in the new category itself, to see the headroom. steps, rate: of the inner loop, the rate at first.
+    r, n_blocks: of LoRA. choices: of users of all known categories together, for joint training; scene_choices: of other users,
+    for sub-catalogues. joint_steps: optimiser steps of 8 choices. episodes: of meta-learning after them. more_steps: joint
+    steps in their place, for as much processor time. twin_steps: joint steps in the new category itself, to see the headroom.
+    steps, rate: of the inner loop, the rate at first; plain_rate: of plain LoRA.
     """
 
     r: int = 8
     n_blocks: int = 8
     choices: int = 2_400
+    scene_choices: int = 9_600
     joint_steps: int = 300
     episodes: int = 0
     more_steps: int = 0
     twin_steps: int = 0
     steps: int = 2
     rate: float = 0.3
+    plain_rate: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def learn(ranker: LLMRanker, known: Sequence[Category], new: Category, plan: Pla
     fixed = {UNTRAINED: start, JOINT: joint(pool, start, plan.joint_steps, "joint")}
     init = None
     if plan.episodes:
-        parts = kept(runs / f"scenes-{new.name}-{plan.choices}.safetensors", lambda: _scenes(ranker, known, plan.choices, seed))
+        name = f"scenes-{new.name}-{plan.choices}-{plan.scene_choices}.safetensors"
+        parts = kept(runs / name, lambda: _scenes(ranker, known, plan, seed))
         parts = [replace(part, temperature=temperature) for part in parts]
         with stages("meta-learn", f"{plan.episodes} episodes, {len(parts)} sub-catalogues"):
             outer = OuterSettings(plan.episodes, 1e-3, anneal=0.0)
@@ -112,11 +116,11 @@ def _pool(ranker: LLMRanker, known: Sequence[Category], count: int, seed: int) -
     return joined([ranker.choices(*asked(one, one.teaching[:share], NEGATIVES, seed)) for one in known])
 
 
-def _scenes(ranker: LLMRanker, known: Sequence[Category], count: int, seed: int) -> list[TitleChoices]:
+def _scenes(ranker: LLMRanker, known: Sequence[Category], plan: Plan, seed: int) -> list[TitleChoices]:
     """Sub-catalogues, clusters of titles within a category, and choices of users within each: other users than in `_pool`."""
-    share, found = count // len(known), []
+    first, count, found = plan.choices // len(known), plan.scene_choices // len(known), []
     for one in known:
         _, part = kmeans2(text_vectors(one.dataset.catalogue), PARTS, iter=20, minit="++", seed=seed)
-        users = one.teaching[share : 2 * share]
+        users = one.teaching[first : first + count]
         found += [ranker.choices(*pair) for pair in asked_within(one, users, part, NEGATIVES, seed)]
     return found

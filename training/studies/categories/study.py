@@ -6,7 +6,7 @@ Axis convention: `T` users who choose, `S` draws of supports and negatives.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,31 +19,47 @@ from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.reranker import standardised
+from llmrec.scenes.new import SceneRecommender
 from studies.categories.controls import FROZEN_TEXT, controls, text_vectors
 from studies.categories.kept import kept
 from studies.categories.learning import JOINT, META, TWIN, UNTRAINED, Adapters, Plan
+from studies.categories.opened import SCENES, scene_scores
 from studies.categories.shops import NEGATIVES, Category, asked, ndcg
 
 AMONG = 19  # items drawn beside what was taken, where it is measured
 SUPPORTS = (16, 64)  # users whose choices are adapted to
 RATES = (0.03, 0.1, 0.3, 1.0)  # of the steps after joint training, looked at on validation users of the new category
 METRIC = "ndcg@10"
+PLAIN = "plain LoRA"
+
+
+@dataclass(frozen=True, eq=False)
+class Shops:
+    """new: the category that is asked about. other: a known one, whose users' choices are adapted to as a control. opened: the
+    new one by `Scenes`."""
+
+    new: Category
+    other: Category
+    opened: SceneRecommender
 
 
 def measured(
-    ranker: LLMRanker, new: Category, other: Category, learned: Adapters, plan: Plan, users: np.ndarray, draw: int, runs: Path
+    ranker: LLMRanker, shops: Shops, learned: Adapters, plan: Plan, users: np.ndarray, draw: int, runs: Path
 ) -> dict[str, np.ndarray]:
-    """Arm -> NDCG@10 (T,) of some users of the new category. other: whose choices are adapted to as a control.
+    """Arm -> NDCG@10 (T,) of some users of the new category.
 
-    The rates of RATES are tried where `users` are validation users; else that of `plan` is taken.
+    The rates of RATES are tried where `users` are validation users; else those of `plan` are taken.
     """
-    model, stages, looking = ranker.language_model, Stages(), bool(np.isin(users, new.validation).all())
+    model, stages, looking = ranker.language_model, Stages(), bool(np.isin(users, shops.new.validation).all())
+    new, teaching = shops.new, shops.new.teaching[64 * draw :][:64]
     pair = asked(new, users, AMONG, draw)
     name = f"asked-{new.name}-{'validation' if looking else 'test'}-{len(users)}-{draw}.safetensors"
     ready = kept(runs / name, lambda: [ranker.choices(*pair)])[0]
-    arms = dict(learned.fixed)
-    supports = {"": asked(new, new.teaching[64 * draw :][:64], NEGATIVES, draw)}
-    supports[", another's"] = asked(other, other.validation[:64], NEGATIVES, draw)
+    fixed, arms = learned.fixed, dict(learned.fixed)
+    supports = {"": asked(new, teaching, NEGATIVES, draw)}
+    supports[", another's"] = asked(shops.other, shops.other.teaching[-64 * (draw + 1) :][:64], NEGATIVES, draw)
+    plain = [(PLAIN, fixed[UNTRAINED], rate, plan.plain_rate) for rate in (RATES if looking else (plan.plain_rate,))]
+    joint = [(learned.based, fixed[learned.based], rate, plan.rate) for rate in (RATES if looking else (plan.rate,))]
     with stages("adapt", f"draw {draw}"):
         for whose, support in supports.items():
             given = replace(ranker.choices(*support), temperature=learned.temperature)
@@ -51,14 +67,15 @@ def measured(
                 mine = given.take(np.arange(count))
                 if learned.init is not None:
                     arms[f"{META}, {count}{whose}"] = _adapted(ranker, learned.init, mine)
-                for rate in RATES if looking and not whose else (plan.rate,):
-                    init = initialisation(arms[learned.based], plan.steps, rate)
-                    label = f"{learned.based}, {count}{whose}" + (f", rate {rate:g}" if rate != plan.rate else "")
-                    arms[label] = _adapted(ranker, init, mine)
+                for name, start, rate, usual in [*plain, *joint]:
+                    label = f"{name}, {count}{whose}" + (f", rate {rate:g}" if rate != usual else "")
+                    if not whose or (name != PLAIN and rate == usual):
+                        arms[label] = _adapted(ranker, initialisation(start, plan.steps, rate), mine)
     with stages("measure", f"{len(users):,} users, {len(arms)} adapters"):
         scores = dict(zip(arms, scores_of_each(model, ready, list(arms.values())), strict=True))
         validation = asked(new, new.validation, AMONG, draw)
         beside = controls(new, text_vectors(new.dataset.catalogue), validation, pair)
+        beside |= scene_scores(shops.opened, new, [teaching[:count] for count in SUPPORTS], pair)
     found = {arm: ndcg(each, ready.taken) for arm, each in (scores | beside).items()}
     text = standardised(pair[1], np.concatenate(beside[FROZEN_TEXT]))
     for arm, each in scores.items():
@@ -80,10 +97,11 @@ def rows(name: str, setting: str, found: Mapping[str, np.ndarray], based: str, s
     pairs = [(JOINT, UNTRAINED), (TWIN, based), (f"{TWIN} + text", f"{based} + text")]
     pairs += [(method, FROZEN_TEXT) for method in (JOINT, f"{JOINT} + text", META, f"{META} + text")]
     pairs += [(method, method.split(",")[0]) for method in drawn if "," in method and "+" not in method]
-    pairs += [(method, method.replace(META, based)) for method in drawn if method.startswith(META)]
+    pairs += [(method, method.replace(META, other)) for method in drawn if method.startswith(META) for other in (based, PLAIN)]
+    pairs += [(f"{META}, {count}{text}", f"{SCENES}, {count}") for count in SUPPORTS for text in ("", " + text")]
 
     def row(method: str, one: Resampled, other: str) -> Result:
-        at, role = one.interval(), "ours" if method.startswith((UNTRAINED, META, JOINT)) else "control"
+        at, role = one.interval(), "ours" if method.startswith(META) else "control"
         return Result(name, method, role, setting, METRIC, at.value, at.low, at.high, other, at.n, seed, None)
 
     there = [(a, b) for a, b in dict.fromkeys(pairs) if a in drawn and b in drawn and a != b]

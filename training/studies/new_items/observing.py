@@ -8,7 +8,7 @@ Axis convention: `Q` purchases of young items, `P` other purchases, `Y` young it
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,14 +24,20 @@ from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.state import State
 from studies.new_items import study
 from studies.new_items.moving import SETTINGS
+from studies.new_items.refitted import attribute_knn, ease
 from studies.new_items.replay import Replay, World, ndcg, text
 
 MOST = 10  # earlier buyers of a purchase that is asked for, at most
 OTHERS = 2000  # purchases of any item that are asked for, drawn at random
 OBSERVING, BEFORE = "llmrec", "llmrec, first buyers unread"
 SWAPPED = "llmrec, another item's buyers"
-BLEND = "blend of text, buyers, popularity, recent sales"
+BLENDS: Mapping[str, tuple[str, ...]] = {  # with one set of weights for all numbers of earlier buyers
+    "blend of text, buyers, popularity": (study.TEXT, study.KNN, study.POPULARITY),
+    "blend of text, buyers, popularity, recent sales": (study.TEXT, study.KNN, study.POPULARITY, study.RECENT),
+}
+ATTRIBUTE_KNN, EASE = "attribute kNN", "EASE, refitted 10 times"
 YOUNG, EVERY, ANY = "among the young", "among all", "any purchase, among all"
+Scores = dict[str, np.ndarray]
 AIMS = {f"{label}, {YOUNG}": least for label, least in study.AIMS.items()}  # the first is the primary cell
 
 
@@ -124,8 +130,8 @@ def answered(
     return result
 
 
-def controls(here: World, found: Replay) -> dict[str, np.ndarray]:
-    """Control -> scores (Q, Y) of all purchases of young items."""
+def inputs(here: World, found: Replay) -> dict[str, np.ndarray]:
+    """Control -> scores (Q, Y) of all purchases of young items, those that blends are of."""
     return {
         study.TEXT: np.log1p(10 * text(here, found)),
         study.KNN: np.log1p(10 * found.knn),
@@ -134,9 +140,16 @@ def controls(here: World, found: Replay) -> dict[str, np.ndarray]:
     }
 
 
-def blend_weights(found: Replay, given: Mapping[str, np.ndarray]) -> np.ndarray:
-    """One set of weights of the controls for all numbers of earlier buyers, on validation."""
-    return study.weights(found, np.stack(list(given.values()), 2).astype(np.float64), np.flatnonzero(found.asked))
+def blend_weights(found: Replay, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Blend -> one set of weights of its inputs, for all numbers of earlier buyers, on validation."""
+    rows = np.flatnonzero(found.asked)
+    return {name: study.weights(found, _stacked(given, names).astype(np.float64), rows) for name, names in BLENDS.items()}
+
+
+def controls(here: World, found: Replay, given: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> Scores:
+    """Control -> scores (Q, Y). given: as of `inputs`. weights: as of `blend_weights`."""
+    blends = {name: _stacked(given, names) @ weights[name] for name, names in BLENDS.items()}
+    return {**given, ATTRIBUTE_KNN: attribute_knn(here, found), EASE: ease(here, found), **blends}
 
 
 def rows(
@@ -166,6 +179,10 @@ def rows(
 def among_young(found: Replay, asked: Asked, scores: np.ndarray) -> np.ndarray:
     """NDCG@10 of the questions by scores (Q, Y) of all purchases."""
     return ndcg(found, scores)[asked.rows]
+
+
+def _stacked(given: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    return np.stack([given[name] for name in names], 2)
 
 
 def _had(whole: Dataset, event: int) -> bool:

@@ -13,6 +13,7 @@ from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import learning, study
 from studies.categories.controls import BM25, FROZEN_TEXT, POPULARITY
 from studies.categories.learning import JOINT, LONGER, META, TWIN, UNTRAINED, Plan, learn
+from studies.categories.opened import SCENES, opened
 from studies.categories.shops import Category
 
 WORDS = ("red", "blue", "green", "small", "mug", "lamp", "rope", "tent")
@@ -40,19 +41,25 @@ def ranker(tiny_folders, tmp_path, monkeypatch):
 
 def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path):
     known, new = [shop("mugs", 1), shop("lamps", 2), shop("ropes", 3), shop("tents", 4)], shop("boats", 5)
-    plan = Plan(r=2, n_blocks=1, choices=120, joint_steps=2, episodes=1, more_steps=1, twin_steps=1, rate=0.1)
+    counts = {"choices": 120, "scene_choices": 120, "joint_steps": 2, "episodes": 1, "more_steps": 1, "twin_steps": 1}
+    plan = Plan(r=2, n_blocks=1, rate=0.1, **counts)
     learned = learn(ranker, known, new, plan, 0, tmp_path / "runs")
     assert set(learned.fixed) == {UNTRAINED, JOINT, META, LONGER, TWIN} and learned.based == LONGER
-    found = study.measured(ranker, new, known[0], learned, plan, new.test, 0, tmp_path / "runs")
+    shops = study.Shops(new, known[0], opened(known, new, 0))
+    found = study.measured(ranker, shops, learned, plan, new.test, 0, tmp_path / "runs")
+    sizes = (16, 64)
     arms = {
         *learned.fixed,
-        *(f"{one}, {count}{whose}" for one in (META, LONGER) for count in (16, 64) for whose in ("", ", another's")),
+        *(f"{one}, {count}{whose}" for one in (META, LONGER) for count in sizes for whose in ("", ", another's")),
+        *(f"{study.PLAIN}, {count}" for count in sizes),
     }
-    assert set(found) == {FROZEN_TEXT, BM25, POPULARITY, *arms, *(f"{arm} + text" for arm in arms)}
+    scenes = {SCENES, *(f"{SCENES}, {count}" for count in sizes)}
+    assert set(found) == {FROZEN_TEXT, BM25, POPULARITY, *scenes, *arms, *(f"{arm} + text" for arm in arms)}
     assert all(len(values) == 10 and ((values >= 0) & (values <= 1)).all() for values in found.values())
     rows = study.rows("categories", "test", {arm: values[None] for arm, values in found.items()}, learned.based, 0)
     compared = {(row.method, row.versus) for row in rows if row.versus}
     assert {(JOINT, UNTRAINED), (META, LONGER), (f"{META}, 16", META), (f"{TWIN} + text", f"{LONGER} + text")} <= compared
+    assert {(f"{META}, 64", f"{study.PLAIN}, 64"), (f"{META}, 64 + text", f"{SCENES}, 64")} <= compared
     again = learn(ranker, known, new, plan, 0, tmp_path / "runs")  # all is found done
     for arm, adapter in learned.fixed.items():
         assert all((a == b).all() for a, b in zip(adapter.leaves(), again.fixed[arm].leaves(), strict=True))

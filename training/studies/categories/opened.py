@@ -1,0 +1,46 @@
+"""`Scenes` as a control: what it says of the same candidates, at zero steps and adapted to the same users.
+
+Axis convention: `T` users who choose, `N` items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec import Scenes
+from llmrec.data.dataset import Dataset
+from llmrec.errors import DataError
+from llmrec.scenes.new import SceneRecommender
+from studies.categories.controls import Asked, Scores
+from studies.categories.shops import Category
+
+SCENES = "Scenes"
+
+
+def opened(known: Sequence[Category], new: Category, seed: int) -> SceneRecommender:
+    """The new category at zero steps, learned from the known ones with default settings; none of its events is looked at.
+
+    Raises DataError where an item is left out.
+    """
+    shop = Scenes(seed=seed).fit({one.name: (one.dataset, None) for one in known}).open(new.dataset.catalogue.table)
+    if shop.catalogue.ids.values != new.dataset.catalogue.ids.values:
+        raise DataError(f"{new.name}: expected {new.dataset.n_items:,} items in the scene, got {len(shop.catalogue):,}")
+    return shop
+
+
+def scene_scores(shop: SceneRecommender, new: Category, supports: Sequence[np.ndarray], asked: Asked) -> dict[str, Scores]:
+    """Name -> scores of each user's candidates, at zero steps and after the events of each support. supports: int64, users."""
+    shops = {SCENES: shop} | {f"{SCENES}, {len(users)}": shop.adapt(_events(new.dataset, users)) for users in supports}
+    tasks, found = asked
+    each = {name: one.scene.scores(tasks) for name, one in shops.items()}
+    return {name: [row[found.of(task)] for task, row in enumerate(table)] for name, table in each.items()}
+
+
+def _events(dataset: Dataset, users: np.ndarray) -> pa.Table:
+    rows = np.flatnonzero(np.isin(dataset.user, users))
+    names = {"user_id": (dataset.users, dataset.user[rows]), "item_id": (dataset.catalogue.ids, dataset.item[rows])}
+    table = {name: pa.array([ids[one] for one in place.tolist()]) for name, (ids, place) in names.items()}
+    return pa.table(table | {"timestamp": dataset.time[rows]})
