@@ -83,6 +83,7 @@ def run(
 @click.option("--r", type=SOME, default=8, help="Rank of LoRA; 0 for none.")
 @click.option("--n_blocks", type=SOME, default=8, help="Last blocks with LoRA.")
 @click.option("--n_tokens", type=SOME, default=0, help="Virtual tokens of a soft prompt; 0 for none.")
+@click.option("--head", is_flag=True, help="Learn a linear head on the last state too; alone with --r 0.")
 @click.option("--users", type=MANY, default=2000, help="Users who teach.")
 @click.option("--negatives", type=MANY, default=7, help="Items drawn by popularity beside the one that was taken.")
 @click.option("--max_history", type=MANY, default=6, help="Titles in a prompt.")
@@ -101,6 +102,7 @@ def main(
     r: int,
     n_blocks: int,
     n_tokens: int,
+    head: bool,
     users: int,
     negatives: int,
     max_history: int,
@@ -112,14 +114,14 @@ def main(
     report_to: str,
     cpu: bool,
 ) -> None:
-    """Train LoRA, a soft prompt or both on choices of users among some items, by `llmrec.ranking.learn_adapter`, as
-    `Recommender.fit` does for an `LLMRanker` with a plan.
+    """Train LoRA, a soft prompt, a linear head or several of them on choices of users among some items, by
+    `llmrec.ranking.learn_adapter`, as `Recommender.fit` does for an `LLMRanker` with a plan.
 
     Each user's last item but one is the one taken. The last one is not read, also not in popularity, so it can be a test.
     Give the same command again after a kill: it goes on from the last checkpoint.
     """
     try:
-        plan = AdapterPlan(r, n_blocks, n_tokens, users, negatives, max_steps, batch_size, learning_rate)
+        plan = AdapterPlan(r, n_blocks, n_tokens, users, negatives, max_steps, batch_size, learning_rate, head)
         told = asdict(plan) | {"max_history": max_history, "template": template, "seed": seed}
         processes = launch(cpu, report_to, output_dir, told)
         if processes.main:

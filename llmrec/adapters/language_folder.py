@@ -1,17 +1,18 @@
-"""A language model's adapter as a folder: LoRA and the soft prompt each in PEFT's format, in a folder of its own."""
+"""A language model's adapter as a folder: LoRA and the soft prompt in PEFT's formats, and the head, each in its own folder."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from llmrec.adapters.peft_format import CONFIG, load_adapter, save_adapter
+from llmrec.adapters.linear_head import load_linear_head, save_linear_head
+from llmrec.adapters.peft_format import CONFIG, TENSORS, load_adapter, save_adapter
 from llmrec.adapters.peft_prompt import load_soft_prompt, save_soft_prompt
 from llmrec.adapters.soft_prompt import LanguageAdapter
 from llmrec.errors import AdapterError
 from llmrec.language.model import LanguageModel
 
-LORA, SOFT_PROMPT = "lora", "soft_prompt"
+LORA, SOFT_PROMPT, HEAD = "lora", "soft_prompt", "linear_head"
 
 
 def save_language_adapter(folder: Path, adapter: LanguageAdapter, language_model: LanguageModel) -> None:
@@ -20,21 +21,27 @@ def save_language_adapter(folder: Path, adapter: LanguageAdapter, language_model
         save_adapter(folder / LORA, adapter.lora, language_model)
     if adapter.prompt is not None:
         save_soft_prompt(folder / SOFT_PROMPT, adapter.prompt, language_model)
+    if adapter.head is not None:
+        save_linear_head(folder / HEAD, adapter.head, language_model)
 
 
 def load_language_adapter(folder: Path, language_model: LanguageModel) -> LanguageAdapter:
     """The parts that are in the folder, at least one, checked against the model that they belong to.
 
-    Raises AdapterError, which names the file, for a folder without either part, and as `load_adapter` and `load_soft_prompt`.
+    Raises AdapterError, which names the file, for a folder without any part, and as `load_adapter`, `load_soft_prompt` and
+    `load_linear_head`.
     """
     lora, prompt = ((folder / name / CONFIG).exists() for name in (LORA, SOFT_PROMPT))
-    if not lora and not prompt:
+    head = (folder / HEAD / TENSORS).exists()
+    if not (lora or prompt or head):
         raise AdapterError(
-            f"{folder}: expected a folder {LORA} or {SOFT_PROMPT} in it, got neither; copy it again, or save the adapter again"
+            f"{folder}: expected a folder {LORA}, {SOFT_PROMPT} or {HEAD} in it, got none; copy it again, or save the adapter "
+            "again"
         )
     return LanguageAdapter(
         load_adapter(folder / LORA, language_model) if lora else None,
         load_soft_prompt(folder / SOFT_PROMPT, language_model) if prompt else None,
+        load_linear_head(folder / HEAD, language_model) if head else None,
     )
 
 
@@ -42,6 +49,7 @@ def adapter_hash(adapter: LanguageAdapter) -> str:
     """SHA-256 of its numbers by their names, and of LoRA's scale."""
     digest, lora = hashlib.sha256(), adapter.lora
     named = {} if adapter.prompt is None else {SOFT_PROMPT: adapter.prompt.tokens}
+    named |= {} if adapter.head is None else {HEAD: adapter.head.weight}
     if lora is not None:
         digest.update(f"scale {lora.scale!r}".encode())
         for side, leaves in (("A", lora.a), ("B", lora.b)):

@@ -1,7 +1,7 @@
 """Soft prompts as values: virtual tokens in front of the prompt, whose embeddings are what adapts.
 
-Source: Lester et al., The power of scale for parameter-efficient prompt tuning, arXiv 2104.08691. LoRA and a soft prompt
-together are one value, `LanguageAdapter`.
+Source: Lester et al., The power of scale for parameter-efficient prompt tuning, arXiv 2104.08691. LoRA, a soft prompt and a
+linear head together are one value, `LanguageAdapter`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llmrec.adapters.linear_head import LinearHead
 from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.adapters.values import Value
 from llmrec.encoder.bert import LoraHook
@@ -36,22 +37,23 @@ class SoftPrompt(Value):
 
 @dataclass(frozen=True)
 class LanguageAdapter(Value):
-    """What adapts a language model for U users: LoRA, a soft prompt, or both; another one is None.
+    """What adapts a language model for U users: LoRA, a soft prompt, a linear head, or several of them; others are None.
 
-    Raises AdapterError where there is neither, or where the two are of different numbers of users.
+    Raises AdapterError where there is none, or where they are of different numbers of users.
     """
 
     lora: Adapter | None = None
     prompt: SoftPrompt | None = None
+    head: LinearHead | None = None
 
     def __post_init__(self) -> None:
         if len({len(part) for part in self._parts}) != 1:
-            found = ", ".join(str(len(part)) for part in self._parts) or "neither"
-            raise AdapterError(f"lora, prompt: expected one of them, or both of equally many users, got {found}")
+            found = ", ".join(str(len(part)) for part in self._parts) or "none"
+            raise AdapterError(f"lora, prompt, head: expected one of them, or several of equally many users, got {found}")
 
     @property
     def _parts(self) -> list[Value]:
-        return [part for part in (self.lora, self.prompt) if part is not None]
+        return [part for part in (self.lora, self.prompt, self.head) if part is not None]
 
     @property
     def n_params(self) -> int:
@@ -62,13 +64,17 @@ class LanguageAdapter(Value):
         return len(self._parts[0])
 
     def leaves(self) -> list[Tensor]:
-        """Those of LoRA, then those of the soft prompt."""
+        """Those of LoRA, then those of the soft prompt and of the head."""
         return [leaf for part in self._parts for leaf in part.leaves()]
 
     def with_leaves(self, leaves: list[Tensor]) -> LanguageAdapter:
-        count = 0 if self.lora is None else len(self.lora.leaves())
-        lora = None if self.lora is None else self.lora.with_leaves(leaves[:count])
-        return LanguageAdapter(lora, None if self.prompt is None else self.prompt.with_leaves(leaves[count:]))
+        first = 0 if self.lora is None else len(self.lora.leaves())
+        second = first + (0 if self.prompt is None else 1)
+        return LanguageAdapter(
+            None if self.lora is None else self.lora.with_leaves(leaves[:first]),
+            None if self.prompt is None else self.prompt.with_leaves(leaves[first:second]),
+            None if self.head is None else self.head.with_leaves(leaves[second:]),
+        )
 
     def adds(self, language_model: LanguageModel) -> tuple[LoraHook | None, Tensor | None]:
         """What U rows are read with, in the model's number type: LoRA's hook and virtual tokens (U, n, d)."""
@@ -77,9 +83,11 @@ class LanguageAdapter(Value):
         return hook, None if ready.prompt is None else ready.prompt.tokens
 
     def n_blocks(self, language_model: LanguageModel) -> int | None:
-        """How many of the last blocks it adapts; None for all, and for a soft prompt, which changes all states."""
-        if self.lora is None or self.prompt is not None:
+        """How many of the last blocks it adapts; None for all, as for a soft prompt, which changes all states. A head: none."""
+        if self.prompt is not None:
             return None
+        if self.lora is None:
+            return 0
         family = language_model.family
         return language_model.n_blocks - min(
             int(path.removeprefix(f"{family.blocks}.").split(".")[0]) for path in self.lora.paths

@@ -69,8 +69,8 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--adapter",
     type=click.Choice(ADAPTERS),
-    help="With --ranker: also adapt the language model to the shop, by LoRA, a soft prompt or both, on choices of up to 256 "
-    "training users. With SmolLM2 this takes about ten minutes on one core.",
+    help="With --ranker: also adapt the language model to the shop, by LoRA, a soft prompt, both, or a linear head on its last "
+    "state, on choices of up to 256 training users. With SmolLM2 this takes about ten minutes on one core, a head less.",
 )
 @click.option(
     "--ranker-adapter",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmrec.ranking.llm_ranker import LLMRanker
     from llmrec.recommender.recommender import Recommender
 
-ADAPTERS = ("lora", "soft-prompt", "both")
+ADAPTERS = ("lora", "soft-prompt", "both", "head")
 TOKENS = 16  # of a soft prompt
 
 
@@ -53,7 +53,7 @@ def plan_of(adapter: str) -> AdapterPlan:
     from llmrec.ranking.adapter_plan import AdapterPlan
 
     lora, prompt = adapter in ("lora", "both"), adapter in ("soft-prompt", "both")
-    return AdapterPlan(r=AdapterPlan.r if lora else 0, n_tokens=TOKENS if prompt else 0)
+    return AdapterPlan(r=AdapterPlan.r if lora else 0, n_tokens=TOKENS if prompt else 0, head=adapter == "head")
 
 
 def recommender_of(folder: Path, ranker: Path | None) -> Recommender:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmrec.language.head import log_probabilities, token_log_odds
+from llmrec.language.head import log_probabilities
 from llmrec.language.masks import SHARED, packed_masks
 from llmrec.language.model import LanguageModel
 
@@ -89,13 +89,28 @@ def read_segments(language_model: LanguageModel, prefix: Prefix, segments: Seque
 
 def log_likelihoods(language_model: LanguageModel, prefix: Prefix, candidates: Sequence[Sequence[int]]) -> Tensor:
     """float32 (C,): the log-likelihood in nats of all tokens of each candidate behind the prefix; 0 for one without tokens."""
+    if not any(map(len, candidates)):
+        return torch.zeros(len(candidates), device=language_model.device)
+    return _likelihoods(
+        language_model, prefix, read_segments(language_model, prefix, [one[:-1] for one in candidates]), candidates
+    )
+
+
+def log_likelihoods_and_states(
+    language_model: LanguageModel, prefix: Prefix, candidates: Sequence[Sequence[int]]
+) -> tuple[Tensor, Tensor]:
+    """`log_likelihoods`, and the last hidden state (C, d) at the last token of each candidate; none is empty."""
+    states, end = read_segments(language_model, prefix, candidates), _ends(candidates)
+    before = torch.ones(len(states), dtype=torch.bool)
+    before[end] = False
+    return _likelihoods(language_model, prefix, states[before.to(states.device)], candidates), states[end.to(states.device)]
+
+
+def _likelihoods(language_model: LanguageModel, prefix: Prefix, states: Tensor, candidates: Sequence[Sequence[int]]) -> Tensor:
+    """float32 (C,), by the states of all tokens of the candidates but their last ones. The prefix foretells first tokens."""
     count, device = len(candidates), language_model.device
     length = torch.tensor([len(one) for one in candidates])
-    total = torch.zeros(count, device=device)
-    if not length.any():
-        return total
-    # The prefix foretells first tokens, a candidate's tokens but its last foretell those after them.
-    states = torch.cat([prefix.last[None], read_segments(language_model, prefix, [one[:-1] for one in candidates])])
+    total, states = torch.zeros(count, device=device), torch.cat([prefix.last[None], states])
     owner = torch.repeat_interleave(torch.arange(count), length)
     target = torch.tensor([token for one in candidates for token in one])
     first = torch.zeros(len(target), dtype=torch.bool)
@@ -105,17 +120,14 @@ def log_likelihoods(language_model: LanguageModel, prefix: Prefix, candidates: S
     return total
 
 
-def log_odds(
-    language_model: LanguageModel,
-    prefix: Prefix,
-    segments: Sequence[Sequence[int]],
-    yes: Sequence[int],
-    no: Sequence[int],
-) -> Tensor:
-    """float32 (C,): log odds of a next token out of `yes` against one out of `no`, behind each segment; none is empty."""
-    ends = torch.tensor([len(one) for one in segments]).cumsum(0) - 1
-    states = read_segments(language_model, prefix, segments)[ends.to(language_model.device)]
-    return token_log_odds(language_model, states, yes, no)
+def last_states(language_model: LanguageModel, prefix: Prefix, segments: Sequence[Sequence[int]]) -> Tensor:
+    """The last hidden state (C, d) at the last token of each segment; none is empty."""
+    return read_segments(language_model, prefix, segments)[_ends(segments).to(language_model.device)]
+
+
+def _ends(segments: Sequence[Sequence[int]]) -> Tensor:
+    """int64 (C,): where the last token of each segment is."""
+    return torch.tensor([len(one) for one in segments]).cumsum(0) - 1
 
 
 def _read(language_model: LanguageModel, cache: _KeysAndValues, first: int, segments: Sequence[Sequence[int]]) -> Tensor:

@@ -4,7 +4,7 @@ The score of a candidate is that of `LLMRanker`. For a template of the task `nex
 the history, less that behind an empty history by the model without an adapter, a constant. That is the base's score at zero
 steps, it costs no tokens in training, and it leaves an adapter free to learn which titles sell in a scene whatever the history:
 under the same adapter behind both histories this would cancel. For a template of the task `like` it is the log odds of the
-verbaliser.
+verbaliser. A linear head adds to either what it reads in the last state of the candidate.
 
 Axis convention: `B` choices, `C` candidates of all of them, `U` users or scenes.
 """
@@ -96,7 +96,8 @@ class _Part:
     """Some choices that are read side by side.
 
     index: int64 (b,), which of the B. offset: (c,). column: int64 (c,), place of a candidate among those of its choice.
-    taken: int64 (p,), places of what was taken; choice: int64 (p,), of which choice.
+    taken: int64 (p,), places of what was taken; choice: int64 (p,), of which choice. still: scores (c,) and last states (c, d)
+    of the candidates, where no block adapts; else None.
     """
 
     rows: Rows
@@ -105,6 +106,7 @@ class _Part:
     column: Tensor
     taken: Tensor
     choice: Tensor
+    still: tuple[Tensor, Tensor] | None = None
 
 
 def choice_loss(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | None) -> SupportLoss[LanguageAdapter]:
@@ -161,14 +163,23 @@ def scores_of_each(
 
 def _scores(language_model: LanguageModel, choices: TitleChoices, part: _Part, value: LanguageAdapter) -> Tensor:
     """float32 (c,) of the candidates of a part under values of its rows, or of one for all."""
-    delta, virtual = value.adds(language_model)
+    told, ends = _told(language_model, choices, part, value) if part.still is None else part.still
+    return told if value.head is None else told + value.head.scores(ends, part.rows.row)
+
+
+def _told(
+    language_model: LanguageModel, choices: TitleChoices, part: _Part, value: LanguageAdapter | None
+) -> tuple[Tensor, Tensor]:
+    """Scores without a head, float32 (c,), and last states (c, d) at the end of each candidate."""
+    delta, virtual = (None, None) if value is None else value.adds(language_model)
     if virtual is not None:
         virtual = virtual.expand(len(part.index), -1, -1)
     states = row_states(language_model, part.rows, delta, virtual)
+    ends = states[part.rows.end]
     if choices.answers:
         yes, no = choices.answers
-        return row_log_odds(language_model, part.rows, states, [yes], [no]) - part.offset
-    return row_log_likelihoods(language_model, part.rows, states) - part.offset
+        return row_log_odds(language_model, part.rows, states, [yes], [no]) - part.offset, ends
+    return row_log_likelihoods(language_model, part.rows, states) - part.offset, ends
 
 
 def _table(part: _Part, scores: Tensor) -> Tensor:
@@ -188,8 +199,12 @@ def _read(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | 
         column = torch.from_numpy(np.concatenate([np.arange(len(choices.taken[i])) for i in index])).to(device)
         hit = [np.flatnonzero(choices.taken[i]) for i in index]
         choice = np.repeat(np.arange(len(index)), [len(places) for places in hit])
-        places = [torch.from_numpy(part).to(device) for part in (np.concatenate(hit), choice)]
-        yield _Part(rows, index, offset, column, *places)
+        taken, of = (torch.from_numpy(part).to(device) for part in (np.concatenate(hit), choice))
+        part = _Part(rows, index, offset, column, taken, of)
+        if n_blocks == 0:
+            with torch.no_grad():
+                part = replace(part, still=_told(language_model, choices, part, None))
+        yield part
 
 
 def _alike(tokens: np.ndarray, most: int) -> list[np.ndarray]:

@@ -12,11 +12,12 @@ from llmrec.errors import DataError
 class AdapterPlan:
     """An adapter of a language model that `Recommender.fit` learns, see `LLMRanker.plan`.
 
-    r, n_blocks: rank of LoRA, in the last blocks; 0 for none. n_tokens: virtual tokens of a soft prompt; 0 for none.
+    r, n_blocks: rank of LoRA, in the last blocks; 0 for none. n_tokens: virtual tokens of a soft prompt; 0 for none. head:
+        whether there is a linear head on the last state of each candidate.
     users: number of training users at most, with one choice each. negatives: items drawn by popularity beside the one that was
         taken; fewer where a small shop has not so many.
     max_steps, batch_size: optimiser steps, and choices in each. learning_rate: of Adam, which falls to zero.
-    Raises DataError for a number out of range, and for a plan without LoRA and without a soft prompt.
+    Raises DataError for a number out of range, and for a plan without LoRA, soft prompt and head.
     """
 
     r: int = 8
@@ -27,6 +28,7 @@ class AdapterPlan:
     max_steps: int = 64
     batch_size: int = 8
     learning_rate: float = 1e-3
+    head: bool = False
 
     def __post_init__(self) -> None:
         for name in ("r", "n_blocks", "n_tokens"):
@@ -34,8 +36,10 @@ class AdapterPlan:
         for name in ("users", "negatives", "max_steps", "batch_size"):
             check_whole(f"AdapterPlan.{name}", getattr(self, name), 1)
         check_number("AdapterPlan.learning_rate", self.learning_rate, 0, above=True)
-        if not self.lora and not self.n_tokens:
-            raise DataError("AdapterPlan: expected LoRA (r and n_blocks), a soft prompt (n_tokens) or both, got neither")
+        if not isinstance(self.head, bool):
+            raise DataError(f"AdapterPlan.head is {self.head!r}; expected True or False")
+        if not self.lora and not self.n_tokens and not self.head:
+            raise DataError("AdapterPlan: expected LoRA (r and n_blocks), a soft prompt (n_tokens) or a head, got none of them")
 
     @property
     def lora(self) -> bool:
@@ -45,4 +49,5 @@ class AdapterPlan:
     def __str__(self) -> str:
         blocks = "the last block" if self.n_blocks == 1 else f"the last {self.n_blocks} blocks"
         lora = [f"LoRA of rank {self.r} in {blocks}"] if self.lora else []
-        return " and ".join([*lora, *([f"a soft prompt of {self.n_tokens} tokens"] if self.n_tokens else [])])
+        prompt = [f"a soft prompt of {self.n_tokens} tokens"] if self.n_tokens else []
+        return " and ".join([*lora, *prompt, *(["a linear head"] if self.head else [])])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from llmrec.adapters.linear_head import linear_head
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
@@ -63,7 +64,8 @@ def learn_adapter(
         )
     generator = torch.Generator().manual_seed(seed)
     lora = start_lora(model, plan.r, SCALE, plan.n_blocks, generator) if plan.lora else None
-    start = LanguageAdapter(lora, soft_prompt(model, WORDS, plan.n_tokens) if plan.n_tokens else None)
+    prompt = soft_prompt(model, WORDS, plan.n_tokens) if plan.n_tokens else None
+    start = LanguageAdapter(lora, prompt, linear_head(model) if plan.head else None)
     some = np.arange(min(len(choices), CALIBRATED))
     with stages("temperature", f"{len(some)} choices") as say:
         choices = calibrated(model, choices, start, some)

@@ -18,8 +18,16 @@ from llmrec.encoder.backbone import adding
 from llmrec.encoder.bert import LoraHook
 from llmrec.errors import AdapterError, DataError, TemplateError
 from llmrec.index.candidates import Candidates
+from llmrec.language.head import token_log_odds
 from llmrec.language.model import LanguageModel
-from llmrec.language.packed import Prefix, log_likelihoods, log_odds, read_prefix, read_virtual
+from llmrec.language.packed import (
+    Prefix,
+    last_states,
+    log_likelihoods,
+    log_likelihoods_and_states,
+    read_prefix,
+    read_virtual,
+)
 from llmrec.language.rows import Row
 from llmrec.meta.title_choices import TitleChoices
 from llmrec.prompts.candidates import CandidatePrompt
@@ -48,7 +56,7 @@ class LLMRanker:
     dislikes, are not among them; for the task `like` as many of those are what was disliked. Items without title are left out.
     chat: put the prompt into the user's turn of a chat, and the title or the verbaliser's word into the model's turn, by the
     chat template of the tokenizer; see `turn_tokens`.
-    adapter: LoRA, a soft prompt or both, of U = 1, that prompts are read under; None for the model alone. Log-likelihoods
+    adapter: LoRA, a soft prompt, a linear head, or several of them, of U = 1; None for the model alone. Log-likelihoods
     behind an empty history are read without it, see `llmrec.meta.title_choices`. plan: of the adapter that `Recommender.fit`
     trains; None: no adapter is trained. `recommend(ranker=...)` ignores it.
 
@@ -124,14 +132,20 @@ class LLMRanker:
 
     def _scores(self, prefix: str, segments: Sequence[str], tokens: Sequence[Sequence[int]]) -> np.ndarray:
         """float32 (C,) for C candidates of one user."""
-        model = self.language_model
+        model, head = self.language_model, None if self.adapter is None else self.adapter.head
         with adding(self._adds[0]):
             read = self._read_prefix(prefix)
             if self._answers:
                 yes, no = self._answers
-                return log_odds(model, read, tokens, [yes], [no]).cpu().numpy()
-            found = log_likelihoods(model, read, tokens)
-        return found.cpu().numpy() - self._without_history(segments, tokens)
+                states = last_states(model, read, tokens)
+                found = token_log_odds(model, states, [yes], [no])
+            elif head is None:
+                return log_likelihoods(model, read, tokens).cpu().numpy() - self._without_history(segments, tokens)
+            else:
+                found, states = log_likelihoods_and_states(model, read, tokens)
+        if head is not None:
+            found = found + head.scores(states, torch.zeros(len(states), dtype=torch.long))
+        return found.cpu().numpy() - (0 if self._answers else self._without_history(segments, tokens))
 
     def _tokens(self, segments: Sequence[str]) -> list[list[int]]:
         """Token ids of each piece of a prompt."""

@@ -11,6 +11,7 @@ import torch
 from language_models import tiny
 from transformers import AutoModelForCausalLM
 
+from llmrec.adapters.linear_head import LinearHead
 from llmrec.adapters.lora import lora_hook
 from llmrec.adapters.peft_format import CONFIG, TENSORS, load_adapter, save_adapter
 from llmrec.adapters.peft_prompt import load_soft_prompt, save_soft_prompt
@@ -100,8 +101,13 @@ def test_lora_and_soft_prompt_are_one_value(model):
     three = both.expand(3).take(torch.tensor([2, 0]))
     assert len(three) == 2 and three.prompt is not None and len(three.prompt) == 2
     assert (LanguageAdapter(lora).n_blocks(model), both.n_blocks(model)) == (2, None)
-    for parts in ((None, None), (lora, SoftPrompt(torch.zeros(2, 1, model.width)))):
-        with pytest.raises(AdapterError, match="expected one of them, or both"):
+    head = LinearHead(torch.ones(1, model.width))
+    every, other = LanguageAdapter(lora, both.prompt, head), LanguageAdapter(head=head)
+    assert (every.n_blocks(model), other.n_blocks(model)) == (None, 0) and other.n_params == model.width
+    twice = every.map(lambda leaf: leaf * 2)
+    assert torch.equal(twice.head.weight, head.weight * 2) and torch.equal(twice.prompt.tokens, both.prompt.tokens * 2)
+    for parts in ((None, None), (lora, SoftPrompt(torch.zeros(2, 1, model.width))), (lora, None, head.expand(2))):
+        with pytest.raises(AdapterError, match="expected one of them, or several"):
             LanguageAdapter(*parts)
 
 

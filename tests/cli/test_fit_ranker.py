@@ -111,11 +111,12 @@ def test_an_adapter_belongs_to_a_ranker_and_is_read_before_training(files, tiny_
 def test_what_fit_learns_of_the_model_is_named_and_stands_alone(files, tiny_folders):
     (files / "tiny").mkdir()
     write_tiny("llama", tiny_folders["llama"], files / "tiny")
-    plans = {name: ranker_of("tiny/", adapter=name).plan for name in ("lora", "soft-prompt", "both")}
-    assert {name: (plan.lora, plan.n_tokens) for name, plan in plans.items()} == {
-        "lora": (True, 0),
-        "soft-prompt": (False, 16),
-        "both": (True, 16),
+    plans = {name: ranker_of("tiny/", adapter=name).plan for name in ("lora", "soft-prompt", "both", "head")}
+    assert {name: (plan.lora, plan.n_tokens, plan.head) for name, plan in plans.items()} == {
+        "lora": (True, 0, False),
+        "soft-prompt": (False, 16, False),
+        "both": (True, 16, False),
+        "head": (False, 0, True),
     }
     assert ranker_of("tiny/").plan is None
     shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop", "--adapter", "lora")

@@ -8,8 +8,9 @@ import torch
 from language_models import FAMILIES, WINDOW
 
 from llmrec.language import head, packed
+from llmrec.language.head import token_log_odds
 from llmrec.language.model import LanguageModel
-from llmrec.language.packed import Prefix, log_likelihoods, log_odds, read_prefix
+from llmrec.language.packed import Prefix, last_states, log_likelihoods, read_prefix
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-4}
 EVERY = (*FAMILIES, "mistral", "qwen2")
@@ -81,7 +82,7 @@ def test_a_prefix_may_be_read_in_parts(model, prefix):
 def test_reading_changes_no_prefix(model, prefix):
     first = log_likelihoods(model, prefix, CANDIDATES)
     kept = [part.clone() for layer in prefix.layers for part in layer]
-    log_odds(model, prefix, [[2, 3], [4]], [5], [6])
+    token_log_odds(model, last_states(model, prefix, [[2, 3], [4]]), [5], [6])
     assert torch.equal(log_likelihoods(model, prefix, CANDIDATES), first)
     assert all(torch.equal(*pair) for pair in zip(kept, (part for layer in prefix.layers for part in layer), strict=True))
 
@@ -90,7 +91,7 @@ def test_log_odds_are_those_of_the_next_token(model, prefix):
     segments, yes, no = [one for one in CANDIDATES if one], [5, 6], [7]
     last = torch.stack([logits(model, PREFIX + one)[-1] for one in segments])
     wanted = last[:, yes].logsumexp(1) - last[:, no].logsumexp(1)
-    torch.testing.assert_close(log_odds(model, prefix, segments, yes, no), wanted, **CLOSE)
+    torch.testing.assert_close(token_log_odds(model, last_states(model, prefix, segments), yes, no), wanted, **CLOSE)
 
 
 def test_capped_logits_are_read_as_the_model_reads_them(tiny_model, monkeypatch):
@@ -102,7 +103,9 @@ def test_capped_logits_are_read_as_the_model_reads_them(tiny_model, monkeypatch)
     torch.testing.assert_close(found, one_by_one(model, PREFIX), **CLOSE)
     assert (found - plain).abs().max() > 0.1
     last = logits(model, [*PREFIX, 2])[-1]
-    assert float(log_odds(model, prefix, [[2]], [5], [6])) == pytest.approx(float(last[5] - last[6]), abs=1e-4)
+    assert float(token_log_odds(model, last_states(model, prefix, [[2]]), [5], [6])) == pytest.approx(
+        float(last[5] - last[6]), abs=1e-4
+    )
 
 
 def test_parts_have_at_most_so_many_tokens_or_one_segment(monkeypatch):

@@ -9,7 +9,8 @@ from language_models import FAMILIES
 from llmrec.adapters.lora import init_lora, lora_hook
 from llmrec.encoder.backbone import adding
 from llmrec.language.families import lora_targets
-from llmrec.language.packed import log_likelihoods, log_odds, read_prefix, read_virtual
+from llmrec.language.head import token_log_odds
+from llmrec.language.packed import last_states, log_likelihoods, read_prefix, read_virtual
 from llmrec.language.rows import Row, read_below, row_log_likelihoods, row_log_odds, row_states
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -52,7 +53,10 @@ def test_a_batch_is_read_as_packed_reads_each_row(model):
         prefixes = [read_prefix(model, row.prefix) for row in ROWS]
         wanted = torch.cat([log_likelihoods(model, one, row.segments) for one, row in zip(prefixes, ROWS, strict=True)])
         wanted_odds = torch.cat(
-            [log_odds(model, one, row.segments, [5, 6], [7]) for one, row in zip(prefixes, ROWS, strict=True)]
+            [
+                token_log_odds(model, last_states(model, one, row.segments), [5, 6], [7])
+                for one, row in zip(prefixes, ROWS, strict=True)
+            ]
         )
     torch.testing.assert_close(found, wanted, **CLOSE)
     torch.testing.assert_close(odds, wanted_odds, **CLOSE)

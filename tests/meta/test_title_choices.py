@@ -9,6 +9,7 @@ import pytest
 import torch
 from language_models import tiny
 
+from llmrec.adapters.linear_head import linear_head
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.encoder.train import Shard
 from llmrec.errors import ArtefactError, DataError
@@ -32,8 +33,15 @@ def model(tiny_folders, tmp_path_factory):
 
 def start(model, kind="lora", seed=0, b_std=0.0) -> LanguageAdapter:
     lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(seed), b_std)
-    prompt = soft_prompt(model, " red mug", 3)
-    return {"lora": LanguageAdapter(lora), "soft": LanguageAdapter(None, prompt), "both": LanguageAdapter(lora, prompt)}[kind]
+    prompt, head = soft_prompt(model, " red mug", 3), linear_head(model)
+    head = head.map(lambda leaf: b_std * torch.randn(leaf.shape, generator=torch.Generator().manual_seed(seed)))
+    return {
+        "lora": LanguageAdapter(lora),
+        "soft": LanguageAdapter(None, prompt),
+        "both": LanguageAdapter(lora, prompt),
+        "head": LanguageAdapter(head=head),
+        "all": LanguageAdapter(lora, prompt, head),
+    }[kind]
 
 
 def scene(warm: bool, count: int, seed: int, owner: int = 0) -> TitleChoices:
@@ -54,13 +62,13 @@ def hits(scores: list[np.ndarray], choices: TitleChoices) -> float:
 
 def test_several_adapters_side_by_side_score_as_each_alone(model):
     choices = joined([scene(True, 3, 1), scene(False, 2, 2)])
-    values = [start(model, "lora", b_std=0.3), start(model, "soft"), start(model, "both", seed=1, b_std=0.3)]
+    values = [start(model, kind, seed=seed, b_std=0.3) for seed, kind in enumerate(("lora", "soft", "both", "head", "all"))]
     for value, together in zip(values, scores_of_each(model, choices, values), strict=True):
         for mine, wanted in zip(together, choice_scores(model, choices, value), strict=True):
             np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["lora", "soft", "both"])
+@pytest.mark.parametrize("kind", ["lora", "soft", "both", "head", "all"])
 def test_scores_of_a_batch_are_those_of_each_row(model, kind, monkeypatch):
     choices = joined([scene(True, 5, 1, owner=0), scene(False, 4, 2, owner=1)])
     value = start(model, kind, b_std=0.3)
@@ -84,7 +92,7 @@ def test_an_adapter_that_adds_nothing_is_the_base_less_the_offset(model):
         np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["lora", "both"])
+@pytest.mark.parametrize("kind", ["lora", "both", "head", "all"])
 def test_the_loss_and_its_gradient_are_those_of_the_scores(model, kind, monkeypatch):
     choices = joined([scene(True, 3, 1, owner=1), scene(False, 2, 2, owner=0)])
     value = start(model, kind, b_std=0.3).expand(3)  # the last owns nothing
@@ -113,6 +121,37 @@ def test_the_loss_and_its_gradient_are_those_of_the_scores(model, kind, monkeypa
         moved[place][at] += step
         ends.append(float((outer * choice_loss(model, choices, value.n_blocks(model))(value.with_leaves(moved))).sum()))
     assert (ends[1] - ends[0]) / 2e-2 == pytest.approx(float(whole[place][at]), rel=0.05)
+
+
+def test_a_head_reads_each_prompt_once_and_sends_nothing_back_through_the_model(model, monkeypatch):
+    choices, init = scene(True, 6, 3), initialisation(start(model, "head"), 5, 0.3)
+    read: list[int] = []
+    whole = title_choices.row_states
+
+    def counted(*arguments):
+        read.append(1)
+        found = whole(*arguments)
+        assert not found.requires_grad
+        return found
+
+    monkeypatch.setattr(title_choices, "row_states", counted)
+    loss = choice_loss(model, choices, init.adapter.n_blocks(model))
+    before = len(read)
+    value = adapt(init, loss, 1)
+    assert len(read) == before == len(title_choices._alike(choices.tokens, title_choices.TOKENS)) and value.leaves()[0].any()
+
+
+def test_a_head_is_a_logistic_regression_on_the_last_states(model):
+    """In nats: what it adds is its weight times the state at the end of a title, at mean square 1."""
+    choices, value = scene(True, 4, 3), start(model, "head", b_std=0.5)
+    plain = choice_scores(model, choices, start(model, "lora"))
+    for row, mine, base in zip(choices.rows, choice_scores(model, choices, value), plain, strict=True):
+        for place, title in enumerate(row.segments):
+            with torch.no_grad():
+                ids = torch.tensor([[*row.prefix, *title]])
+                state = model.model.base_model(input_ids=ids).last_hidden_state[0, -1]
+            state = state / state.square().mean().sqrt()
+            assert mine[place] - base[place] == pytest.approx(float(state @ value.head.weight[0]), abs=1e-3)
 
 
 def test_the_temperature_is_that_of_the_least_loss_and_leaves_scores_alone(model):
@@ -150,7 +189,7 @@ def test_in_bfloat16_the_gradient_points_the_same_way(model, tmp_path):
     assert torch.nn.functional.cosine_similarity(*found, dim=0) > 0.95
 
 
-@pytest.mark.parametrize("kind", ["lora", "soft", "both"])
+@pytest.mark.parametrize("kind", ["lora", "soft", "both", "head"])
 def test_a_support_flips_the_ranking_and_another_scenes_does_not(model, kind):
     init, both = initialisation(start(model, kind), 25, 1.0), joined([scene(True, 16, 3, 0), scene(False, 16, 4, 1)])
     value = adapt(init, choice_loss(model, both, init.adapter.n_blocks(model)), 2)
@@ -161,7 +200,7 @@ def test_a_support_flips_the_ranking_and_another_scenes_does_not(model, kind):
         assert own >= (0.6 if kind == "soft" else 0.85) and swapped <= (0.4 if kind == "soft" else 0.15)
 
 
-@pytest.mark.parametrize("kind", ["lora", "soft", "both"])
+@pytest.mark.parametrize("kind", ["lora", "soft", "both", "head", "all"])
 def test_zero_steps_is_the_start_and_each_adapts_as_if_alone(model, kind):
     init, parts = initialisation(start(model, kind), 3, 0.3), [scene(True, 5, 3, 0), scene(False, 7, 4, 1)]
     n_blocks = init.adapter.n_blocks(model)

@@ -13,6 +13,7 @@ import torch
 from language_models import tiny
 from ranker_contract import RankerContract, part_of
 
+from llmrec.adapters.linear_head import LinearHead
 from llmrec.adapters.lora import lora_hook
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
 from llmrec.encoder.backbone import adding
@@ -91,7 +92,8 @@ class TestVerbaliserOfAChat(RankerContract):
 
 def adapter(model) -> LanguageAdapter:
     lora = start_lora(model, 2, 1.0, 3, torch.Generator().manual_seed(0), b_std=0.3)
-    return LanguageAdapter(lora, soft_prompt(model, " red mug", 3))
+    head = LinearHead(0.1 * torch.randn(1, model.width, generator=torch.Generator().manual_seed(1)))
+    return LanguageAdapter(lora, soft_prompt(model, " red mug", 3), head)
 
 
 def of_the_prompt(model, before: str, segment: str) -> float:
@@ -164,12 +166,14 @@ def test_without_a_history_likelihoods_add_nothing(model, tasks, found):
 
 
 def under(model, value: LanguageAdapter, before: str, segment: str) -> float:
-    """Log-likelihood of the segment by the model itself under an adapter, from the whole prompt in one piece."""
+    """Log-likelihood of the segment by the model itself under an adapter, from the whole prompt in one piece, and its head."""
     first, second = model.start(before), model.words(segment)
     words = torch.cat([value.prompt.tokens[0], model.model.get_input_embeddings()(torch.tensor(first + second))])
     with torch.no_grad(), adding(lora_hook(value.lora)):
         log_p = model.model(inputs_embeds=words[None]).logits[0].log_softmax(1)
-    return float(log_p[-len(second) - 1 : -1][range(len(second)), second].sum())
+        last = model.model.base_model(inputs_embeds=words[None]).last_hidden_state[0, -1:]
+    more = float(value.head.scores(last, torch.zeros(1, dtype=torch.long)))
+    return float(log_p[-len(second) - 1 : -1][range(len(second)), second].sum()) + more
 
 
 def test_an_adapted_score_is_the_adapted_likelihood_less_the_base_behind_nothing(model, tasks, found):

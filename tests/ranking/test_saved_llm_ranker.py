@@ -12,7 +12,8 @@ import torch
 from language_models import tiny
 from meanwhile import saves_meanwhile
 
-from llmrec.adapters.language_folder import adapter_hash
+from llmrec.adapters.language_folder import adapter_hash, load_language_adapter
+from llmrec.adapters.linear_head import LinearHead, load_linear_head, save_linear_head
 from llmrec.adapters.lora import Adapter
 from llmrec.adapters.peft_format import load_adapter
 from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
@@ -31,11 +32,17 @@ def model(tiny_folders, tmp_path_factory):
     return tiny("llama", tiny_folders["llama"], tmp_path_factory.mktemp("llama"))
 
 
-@pytest.mark.parametrize("kind", ["lora", "soft prompt", "both"])
+@pytest.mark.parametrize("kind", ["lora", "soft prompt", "both", "head", "all"])
 def test_scores_are_the_same_after_loading(model, random_shop, kind, tmp_path):
     lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5)
-    prompt = soft_prompt(model, "red mug", 3)
-    adapter = LanguageAdapter(None if kind == "soft prompt" else lora, None if kind == "lora" else prompt)
+    prompt, head = soft_prompt(model, "red mug", 3), LinearHead(torch.linspace(-1, 1, model.width)[None])
+    adapter = {
+        "lora": LanguageAdapter(lora),
+        "soft prompt": LanguageAdapter(None, prompt),
+        "both": LanguageAdapter(lora, prompt),
+        "head": LanguageAdapter(head=head),
+        "all": LanguageAdapter(lora, prompt, head),
+    }[kind]
     ranker = LLMRanker(model, load_template("next_zh"), 2, adapter)
     save_llm_ranker(tmp_path / "ranker", ranker)
     loaded = load_llm_ranker(tmp_path / "ranker", model)
@@ -45,7 +52,7 @@ def test_scores_are_the_same_after_loading(model, random_shop, kind, tmp_path):
     found = Candidates(np.arange(count + 1) * items, everything, np.full(count * items, POPULAR, np.uint8))
     np.testing.assert_array_equal(loaded.score(tasks, found), ranker.score(tasks, found))
     assert (loaded.template.text, loaded.max_history) == (ranker.template.text, 2)
-    if kind != "soft prompt":
+    if adapter.lora is not None:
         assert all(map(torch.equal, load_adapter(tmp_path / "ranker" / "lora", model).leaves(), lora.leaves()))
 
 
@@ -95,6 +102,22 @@ def test_adapters_of_other_numbers_scale_or_layers_have_another_hash(model):
     renamed = ({f"{path}x": one[path], **{name: one[name] for name in others}} for one in (lora.a, lora.b))
     changed = [replace(lora, scale=20.0), lora.map(lambda leaf: leaf * 1.01), Adapter(*renamed, lora.scale)]
     assert len({adapter_hash(LanguageAdapter(one)) for one in (lora, *changed)}) == 4
+    heads = [LanguageAdapter(lora, None, LinearHead(torch.full((1, model.width), value))) for value in (0.0, 0.5)]
+    assert len({adapter_hash(one) for one in (LanguageAdapter(lora), *heads)}) == 3
+
+
+def test_what_is_wrong_with_a_saved_head_is_named(model, tmp_path):
+    with pytest.raises(AdapterError, match="of one user, got 2"):
+        save_linear_head(tmp_path, LinearHead(torch.zeros(2, model.width)), model)
+    for weight, said in (
+        (torch.full((1, model.width), torch.nan), "not finite"),
+        (torch.zeros(1, 3), r"expected weight \(32,\)"),
+    ):
+        save_linear_head(tmp_path, LinearHead(weight), model)
+        with pytest.raises(AdapterError, match=said):
+            load_linear_head(tmp_path, model)
+    with pytest.raises(AdapterError, match="a folder lora, soft_prompt or linear_head in it, got none"):
+        load_language_adapter(tmp_path / "other", model)
 
 
 def test_what_is_missing_or_changed_is_named(model, tmp_path):

@@ -190,17 +190,26 @@ def test_users_who_took_nothing_that_counts_teach_nothing(model, shop):
 
 
 @pytest.mark.parametrize(
-    ("plan", "lora", "prompt"),
-    [(PLAN, True, False), (replace(PLAN, r=0, n_tokens=2), False, True), (replace(PLAN, n_tokens=2), True, True)],
+    ("change", "parts"),
+    [
+        ({}, (True, False, False)),
+        ({"r": 0, "n_tokens": 2}, (False, True, False)),
+        ({"n_tokens": 2}, (True, True, False)),
+        ({"r": 0, "head": True}, (False, False, True)),
+        ({"n_tokens": 2, "head": True}, (True, True, True)),
+    ],
 )
-def test_lora_a_soft_prompt_and_both(fit, model, plan, lora, prompt):
-    adapter = fit(LLMRanker(model, plan=plan)).recommender.state.reranker.ranker.adapter
-    assert (adapter.lora is not None, adapter.prompt is not None) == (lora, prompt)
+def test_lora_a_soft_prompt_and_a_head(fit, model, change, parts):
+    adapter = fit(LLMRanker(model, plan=replace(PLAN, **change))).recommender.state.reranker.ranker.adapter
+    assert tuple(part is not None for part in (adapter.lora, adapter.prompt, adapter.head)) == parts
+    assert adapter.head is None or adapter.head.weight.any()
 
 
 def test_a_plan_of_nothing_and_one_beside_an_adapter_are_refused(fit, model):
-    with pytest.raises(DataError, match=r"expected LoRA \(r and n_blocks\), a soft prompt \(n_tokens\) or both"):
+    with pytest.raises(DataError, match=r"expected LoRA \(r and n_blocks\), a soft prompt \(n_tokens\) or a head"):
         AdapterPlan(r=0)
+    with pytest.raises(DataError, match=r"AdapterPlan\.head is 1; expected True or False"):
+        AdapterPlan(head=1)
     with pytest.raises(DataError, match=r"AdapterPlan\.users"):
         AdapterPlan(users=0)
     adapter = fit(LLMRanker(model, plan=PLAN)).recommender.state.reranker.ranker.adapter

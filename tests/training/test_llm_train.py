@@ -79,4 +79,4 @@ def test_an_adapter_is_left_in_pefts_folders_with_a_report(given, tmp_path):
 
 def test_nothing_to_adapt_is_said(given, tmp_path):
     code, said = call(*given, "--r", 0, "--negatives", 3, "--output_dir", tmp_path)
-    assert code == 2 and "Error: AdapterPlan: expected LoRA (r and n_blocks), a soft prompt" in said
+    assert code == 2 and "Error: AdapterPlan: expected LoRA (r and n_blocks), a soft prompt (n_tokens) or a head" in said

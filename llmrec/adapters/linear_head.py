@@ -1,0 +1,75 @@
+"""A linear head as a value: it adds to a candidate's score what it reads in the last state of the language model.
+
+No state depends on it. So the model reads each prompt once, a step is one product of a matrix and a vector, and a user costs as
+many numbers as a state is wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from llmrec.adapters.peft_format import TENSORS, checked_base, fingerprint, in_one_order, read_tensors
+from llmrec.adapters.values import Value
+from llmrec.errors import AdapterError
+from llmrec.language.model import LanguageModel
+
+KEY = "weight"
+
+
+@dataclass(frozen=True)
+class LinearHead(Value):
+    """Linear heads of U users. weight: (U, d), in nats for a state of mean square 1."""
+
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def leaves(self) -> list[Tensor]:
+        return [self.weight]
+
+    def with_leaves(self, leaves: list[Tensor]) -> LinearHead:
+        return LinearHead(*leaves)
+
+    def scores(self, states: Tensor, row: Tensor) -> Tensor:
+        """float32 (C,): what is added to the scores of C candidates.
+
+        states: (C, d), last states at the last token of each candidate. row: int64 (C,), whose candidate; read for U > 1.
+        """
+        ready = states.float()
+        ready = ready * ready.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()
+        weight = self.weight.to(ready.device)
+        return ready @ weight[0] if len(weight) == 1 else (ready * weight[row]).sum(1)
+
+
+def linear_head(language_model: LanguageModel) -> LinearHead:
+    """A start for U = 1 that adds nothing."""
+    return LinearHead(torch.zeros(1, language_model.width))
+
+
+def save_linear_head(folder: Path, head: LinearHead, language_model: LanguageModel) -> None:
+    """Write one user's head (U = 1), with a hash of the model that it belongs to. Raises AdapterError when U is not 1."""
+    if len(head) != 1:
+        raise AdapterError(f"expected the linear head of one user, got {len(head)}: save `head.take(...)` of one at a time")
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = {"format": "pt", "llmrec_base": fingerprint(language_model)}
+    (folder / TENSORS).write_bytes(in_one_order(save({KEY: head.weight[0].detach().cpu().contiguous()}, metadata)))
+
+
+def load_linear_head(folder: Path, language_model: LanguageModel) -> LinearHead:
+    """The head (U = 1) of a folder, checked against the model that it belongs to. Raises AdapterError, which names the file."""
+    base, tensors = read_tensors(folder)
+    checked_base(folder, base, language_model, False)
+    if set(tensors) != {KEY} or tuple(tensors[KEY].shape) != (language_model.width,):
+        found = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items()) or "no tensors"
+        raise AdapterError(
+            f"{folder / TENSORS}: expected {KEY} {(language_model.width,)} alone, got {found}; save the adapter again"
+        )
+    if not torch.isfinite(tensors[KEY]).all():
+        raise AdapterError(f"{folder / TENSORS}: {KEY!r} holds numbers that are not finite; adapt again")
+    return LinearHead(tensors[KEY][None])
