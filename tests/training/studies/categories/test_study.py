@@ -10,11 +10,11 @@ from language_models import tiny
 from llmrec import Weights
 from llmrec.data.build import build
 from llmrec.ranking.llm_ranker import LLMRanker
-from studies.categories import learning, study
-from studies.categories.controls import BM25, FROZEN_TEXT, POPULARITY
+from studies.categories import learning, parts, study
+from studies.categories.controls import BM25, FROZEN_TEXT, POPULARITY, taken
 from studies.categories.learning import JOINT, LONGER, META, TWIN, UNTRAINED, Plan, learn
 from studies.categories.opened import SCENES, opened
-from studies.categories.shops import Category
+from studies.categories.shops import Category, asked, ndcg
 
 WORDS = ("red", "blue", "green", "small", "mug", "lamp", "rope", "tent")
 
@@ -69,3 +69,21 @@ def test_joint_training_reads_nothing_of_the_new_category(ranker, tmp_path):
     known, plan = [shop("mugs", 1), shop("lamps", 2)], Plan(r=2, n_blocks=1, choices=20, joint_steps=1)
     first, second = (learn(ranker, known, shop("boats", seed), plan, 0, tmp_path / str(seed)).fixed[JOINT] for seed in (5, 6))
     assert all((a == b).all() for a, b in zip(first.leaves(), second.leaves(), strict=True))
+
+
+def test_each_part_takes_its_steps_alone_and_zero_steps_is_the_model(ranker, monkeypatch):
+    for name, value in {"SUPPORT": 8, "HELD": 6, "STEPS": 2, "RATES": (0.1, 0.3), "DEAR_RATES": (0.3,)}.items():
+        monkeypatch.setattr(parts, name, value)
+    found, costs = parts.measured(ranker, shop("boats", 5), np.arange(10), 0)
+    assert list(costs) == ["LoRA", "soft prompt", "LoRA and soft prompt", "linear head"] and set(found) == {parts.ZERO, *costs}
+    width = ranker.language_model.width
+    assert costs["linear head"].numbers == width and costs["soft prompt"].numbers == parts.TOKENS * width
+    assert costs["LoRA and soft prompt"].bytes == costs["LoRA"].bytes + costs["soft prompt"].bytes
+    assert all(cost.rate in (0.1, 0.3) and cost.adapt_s > 0 and cost.score_s > 0 for cost in costs.values())
+    alone = LLMRanker(ranker.language_model, ranker.template, ranker.max_history)
+    tasks, candidates = asked(shop("boats", 5), np.arange(10), parts.AMONG, 0)
+    scores = np.split(alone.score(tasks, candidates), candidates.start[1:-1])
+    np.testing.assert_allclose(found[parts.ZERO], ndcg(scores, taken(tasks, candidates)))
+    rows = parts.rows(found, 0)
+    gap = next(row for row in rows if row.method == "linear head" and row.versus)
+    assert gap.value == pytest.approx((found["linear head"] - found[parts.ZERO]).mean())

@@ -1,0 +1,110 @@
+"""What adapts a language model to a new category: LoRA, a soft prompt, both, or a linear head, after the choices of 64 users.
+
+Each takes STEPS steps from the untrained model, by the rate of the least loss on the choices of HELD other users. Figures are
+those of zero steps and of each after its steps, on users of neither.
+
+Axis convention: `T` users who choose.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from llmrec.adapters.linear_head import linear_head
+from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.language.model import LanguageModel
+from llmrec.meta.inner import adapt, initialisation
+from llmrec.meta.title_choices import TitleChoices, calibrated, choice_loss, scores_of_each
+from llmrec.metrics.bootstrap import resampled
+from llmrec.metrics.report import Result
+from llmrec.progress import Stages
+from llmrec.ranking.learn_adapter import WORDS
+from llmrec.ranking.llm_ranker import LLMRanker
+from studies.categories.shops import NEGATIVES, Category, asked, ndcg
+from studies.categories.study import AMONG, METRIC
+
+SUPPORT, HELD, STEPS = 64, 32, 3
+TOKENS = 18  # of the soft prompt: about as many numbers as LoRA of rank 1 in the last block of SmolLM2
+RATES, DEAR_RATES = (0.03, 0.1, 0.3, 1.0, 3.0), (0.3, 3.0)  # of a soft prompt, whose steps go through all blocks, fewer
+ZERO = "zero steps"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one user: numbers that adapt, their bytes in float32, the rate, and seconds of processor time to adapt to the support
+    and to score one other user's candidates."""
+
+    numbers: int
+    bytes: int
+    rate: float
+    adapt_s: float
+    score_s: float
+
+
+def starts(model: LanguageModel, seed: int) -> dict[str, LanguageAdapter]:
+    """Where each begins: nothing added, or virtual tokens that are words."""
+    lora = start_lora(model, 1, 2.0, 1, torch.Generator().manual_seed(seed))
+    prompt = soft_prompt(model, WORDS, TOKENS)
+    return {
+        "LoRA": LanguageAdapter(lora),
+        "soft prompt": LanguageAdapter(None, prompt),
+        "LoRA and soft prompt": LanguageAdapter(lora, prompt),
+        "linear head": LanguageAdapter(head=linear_head(model)),
+    }
+
+
+def measured(ranker: LLMRanker, new: Category, users: np.ndarray, seed: int) -> tuple[dict[str, np.ndarray], dict[str, Cost]]:
+    """Arm -> NDCG@10 (T,) of some users of the new category, and what each arm costs."""
+    model, stages, begun = ranker.language_model, Stages(), starts(ranker.language_model, seed)
+    some = ranker.choices(*asked(new, new.teaching[: SUPPORT + HELD], NEGATIVES, seed))
+    some = calibrated(model, some, begun["linear head"], np.arange(SUPPORT))
+    support, held = some.take(np.arange(SUPPORT)), some.take(np.arange(SUPPORT, len(some)))
+    with stages("choices", f"{len(users):,} users"):
+        ready = ranker.choices(*asked(new, users, AMONG, seed))
+    values, costs = {}, {}
+    for arm, start in begun.items():
+        with stages(arm, f"{start.n_params:,} numbers"):
+            values[arm], rate, took = _adapted(model, start, support, held)
+        began = time.process_time()
+        scores_of_each(model, ready.take(np.arange(len(ready))[:20]), [values[arm]])
+        scored = (time.process_time() - began) / min(20, len(ready))
+        costs[arm] = Cost(start.n_params, 4 * start.n_params, rate, took, scored)
+    arms = {ZERO: begun["linear head"], **values}
+    found = {}
+    for arm, value in arms.items():  # one by one: only a soft prompt has to be read through all blocks again
+        with stages("measure", arm):
+            found[arm] = ndcg(scores_of_each(model, ready, [value])[0], ready.taken)
+    return found, costs
+
+
+def _adapted(
+    model: LanguageModel, start: LanguageAdapter, support: TitleChoices, held: TitleChoices
+) -> tuple[LanguageAdapter, float, float]:
+    """The adapter by the best rate, that rate, and seconds of processor time to adapt by it."""
+    n_blocks = start.n_blocks(model)
+    after = choice_loss(model, held, n_blocks)
+    found = []
+    for rate in RATES if start.prompt is None else DEAR_RATES:
+        began = time.process_time()
+        value = adapt(initialisation(start, STEPS, rate), choice_loss(model, support, n_blocks), 1)
+        took = time.process_time() - began
+        with torch.no_grad():
+            found.append((float(after(value)[0]), rate, took, value))
+    _, rate, took, value = min(found, key=lambda one: one[:2])
+    return value, rate, took
+
+
+def rows(found: Mapping[str, np.ndarray], seed: int) -> list[Result]:
+    """Means, and paired differences to zero steps, with intervals."""
+    drawn, made = resampled(found, np.random.default_rng(seed), 2_000), []
+    for arm, one in drawn.items():
+        for versus, value in {"": one, ZERO: one.minus(drawn[ZERO])}.items():
+            if versus != arm:
+                at = value.interval()
+                made.append(Result("parts", arm, "ours", "test", METRIC, at.value, at.low, at.high, versus, at.n, seed, None))
+    return made
