@@ -107,7 +107,8 @@ def main(
             if row.versus:
                 click.echo(f"{row.method} - {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})")
         if output is not None:
-            told = {"plan": asdict(plan), "temperature": learned.temperature, "new": new, "draws": draws, "users": users}
+            told = study.extra("categories", part, rows, learned, seed)
+            told |= {"plan": asdict(plan), "temperature": learned.temperature, "new": new, "draws": draws, "users": users}
             write_report(output, rows, told)
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

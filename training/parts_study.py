@@ -49,7 +49,13 @@ def main(data: Path, model: Path, new: str, users: int, seed: int, output: Path 
         for arm, cost in costs.items():
             click.echo(f"{arm}: {cost}")
         if output is not None:
-            told = {"new": new, "users": users, "support": parts.SUPPORT, "steps": parts.STEPS}
+            told: dict[str, object] = {
+                "benchmark": "parts",
+                "ours": parts.HEAD,
+                "primary": {"setting": "test", "metric": METRIC},
+                "aims": [],
+            }
+            told |= {"seeds": [seed], "new": new, "users": users, "support": parts.SUPPORT, "steps": parts.STEPS}
             write_report(output, rows, told | {"costs": {arm: asdict(cost) for arm, cost in costs.items()}})
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

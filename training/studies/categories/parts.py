@@ -31,7 +31,7 @@ from studies.categories.study import AMONG, METRIC
 SUPPORT, HELD, STEPS = 64, 32, 3
 TOKENS = 18  # of the soft prompt: about as many numbers as LoRA of rank 1 in the last block of SmolLM2
 RATES, DEAR_RATES = (0.03, 0.1, 0.3, 1.0, 3.0), (0.3, 3.0)  # of a soft prompt, whose steps go through all blocks, fewer
-ZERO = "zero steps"
+ZERO, HEAD = "zero steps", "linear head"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def starts(model: LanguageModel, seed: int) -> dict[str, LanguageAdapter]:
         "LoRA": LanguageAdapter(lora),
         "soft prompt": LanguageAdapter(None, prompt),
         "LoRA and soft prompt": LanguageAdapter(lora, prompt),
-        "linear head": LanguageAdapter(head=linear_head(model)),
+        HEAD: LanguageAdapter(head=linear_head(model)),
     }
 
 
@@ -62,7 +62,7 @@ def measured(ranker: LLMRanker, new: Category, users: np.ndarray, seed: int) -> 
     """Arm -> NDCG@10 (T,) of some users of the new category, and what each arm costs."""
     model, stages, begun = ranker.language_model, Stages(), starts(ranker.language_model, seed)
     some = ranker.choices(*asked(new, new.teaching[: SUPPORT + HELD], NEGATIVES, seed))
-    some = calibrated(model, some, begun["linear head"], np.arange(SUPPORT))
+    some = calibrated(model, some, begun[HEAD], np.arange(SUPPORT))
     support, held = some.take(np.arange(SUPPORT)), some.take(np.arange(SUPPORT, len(some)))
     with stages("choices", f"{len(users):,} users"):
         ready = ranker.choices(*asked(new, users, AMONG, seed))
@@ -74,7 +74,7 @@ def measured(ranker: LLMRanker, new: Category, users: np.ndarray, seed: int) -> 
         scores_of_each(model, ready.take(np.arange(len(ready))[:20]), [values[arm]])
         scored = (time.process_time() - began) / min(20, len(ready))
         costs[arm] = Cost(start.n_params, 4 * start.n_params, rate, took, scored)
-    arms = {ZERO: begun["linear head"], **values}
+    arms = {ZERO: begun[HEAD], **values}
     found = {}
     for arm, value in arms.items():  # one by one: only a soft prompt has to be read through all blocks again
         with stages("measure", arm):
@@ -106,5 +106,6 @@ def rows(found: Mapping[str, np.ndarray], seed: int) -> list[Result]:
         for versus, value in {"": one, ZERO: one.minus(drawn[ZERO])}.items():
             if versus != arm:
                 at = value.interval()
-                made.append(Result("parts", arm, "ours", "test", METRIC, at.value, at.low, at.high, versus, at.n, seed, None))
+                role = "control" if arm == ZERO else "ours"
+                made.append(Result("parts", arm, role, "test", METRIC, at.value, at.low, at.high, versus, at.n, seed, None))
     return made

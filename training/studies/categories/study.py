@@ -5,7 +5,7 @@ Axis convention: `T` users who choose, `S` draws of supports and negatives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ SUPPORTS = (16, 64)  # users whose choices are adapted to
 RATES = (0.03, 0.1, 0.3, 1.0)  # of the steps after joint training, looked at on validation users of the new category
 METRIC = "ndcg@10"
 PLAIN = "plain LoRA"
+ZERO_STEPS = 1.15  # times frozen text: the aim before any choice of the category is known
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,22 @@ def measured(
         both = standardised(pair[1], np.concatenate(each)) + text
         found[f"{arm} + text"] = ndcg(np.split(both, pair[1].start[1:-1]), ready.taken)
     return found
+
+
+def extra(name: str, setting: str, rows: Sequence[Result], learned: Adapters, seed: int) -> dict:
+    """What stands beside the rows: the primary cell, and the aims that the arms can be held against."""
+    mean = {row.method: row.value for row in rows if not row.versus}
+    low = {(row.method, row.versus): row.low or 0.0 for row in rows if row.versus}
+    ours = META if META in learned.fixed else JOINT
+    wanted = ZERO_STEPS * mean[FROZEN_TEXT]
+    aim = {"setting": setting, "metric": METRIC, "least": ZERO_STEPS, "times": FROZEN_TEXT, "wanted": wanted}
+    aims = [{**aim, "value": mean[ours], "reached": mean[ours] >= wanted}]
+    for count in SUPPORTS if META in learned.fixed else ():
+        mine, other = f"{META}, {count}", f"{learned.based}, {count}"
+        aim = {"setting": f"{setting}, {count} users", "metric": METRIC, "least": 1.0, "times": other, "wanted": mean[other]}
+        aims.append({**aim, "value": mean[mine], "reached": low[mine, other] > 0})
+    primary = {"setting": setting, "metric": METRIC}
+    return {"benchmark": name, "ours": ours, "primary": primary, "aims": aims, "seeds": [seed]}
 
 
 def _adapted(ranker: LLMRanker, init: Initialisation[LanguageAdapter], support: TitleChoices) -> LanguageAdapter:
