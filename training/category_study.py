@@ -49,13 +49,15 @@ def prompts_of(ranker: LLMRanker) -> str:
 @click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
 @click.option("--new", "new", type=click.Choice(list(PUBLISHED)), default="electronic", help="The category left out.")
 @click.option("--choices", type=WHOLE, default=2_400, help="Choices for joint training, over all known categories.")
-@click.option("--scene_choices", type=WHOLE, default=9_600, help="The same for sub-catalogues, of other users.")
+@click.option(
+    "--scene_choices", type=WHOLE, default=9_600, help="Choices for meta-learning over sub-catalogues, of other users."
+)
 @click.option("--joint_steps", type=WHOLE, default=300, help="Optimiser steps of joint training, 8 choices each.")
 @click.option("--episodes", type=WHOLE, default=0, help="Episodes of meta-learning after joint training; 0 for none.")
 @click.option("--more_steps", type=WHOLE, default=0, help="More joint steps, for a control of equal training time.")
 @click.option("--twin_steps", type=WHOLE, default=0, help="Joint steps in the new category: the headroom.")
 @click.option("--rate", type=float, default=0.3, help="Of the inner steps; meta-learning starts from it.")
-@click.option("--plain_rate", type=float, default=0.3, help="Of the steps of plain LoRA.")
+@click.option("--plain_rate", type=float, default=0.3, help="Step size of plain LoRA.")
 @click.option(
     "--users", type=click.IntRange(min=1), default=120, help="Users to measure on: of 500 on validation, of 1,000 on test."
 )

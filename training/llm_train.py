@@ -83,7 +83,7 @@ def run(
 @click.option("--r", type=SOME, default=8, help="Rank of LoRA; 0 for none.")
 @click.option("--n_blocks", type=SOME, default=8, help="Last blocks with LoRA.")
 @click.option("--n_tokens", type=SOME, default=0, help="Virtual tokens of a soft prompt; 0 for none.")
-@click.option("--head", is_flag=True, help="Learn a linear head on the last state too; alone with --r 0.")
+@click.option("--head", is_flag=True, help="Also train a linear head on the last state; with --r 0 the head alone.")
 @click.option("--users", type=MANY, default=2000, help="Users who teach.")
 @click.option("--negatives", type=MANY, default=7, help="Items drawn by popularity beside the one that was taken.")
 @click.option("--max_history", type=MANY, default=6, help="Titles in a prompt.")

@@ -1,8 +1,8 @@
-"""What adapts a language model at 64 users: LoRA, a soft prompt, both, or a linear head; quality, size and time.
+"""What adapts a language model to the choices of 64 users: LoRA, a soft prompt, both, or a linear head; quality, size, time.
 
 python training/parts_study.py --data FOLDER --model smollm2/ --users 200 --output training/results/parts.json
 
-The category is electronic, of which the model was not trained on anything. One of 20 titles was taken, 19 were drawn by
+The category is electronic, on which the model was not trained. One of 20 titles was taken, 19 were drawn by
 popularity; figures are NDCG@10 of that one.
 """
 
@@ -36,7 +36,7 @@ from studies.categories.study import METRIC
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 def main(data: Path, model: Path, new: str, users: int, seed: int, output: Path | None) -> None:
-    """Adapt each to the choices of 64 users, and measure it on others."""
+    """Adapt each kind of adapter to the choices of 64 users, and measure it on others."""
     try:
         here = category(data, new, seed)
         ranker = LLMRanker(load_language_model(model), load_template(TEMPLATE), HISTORY)

@@ -1,7 +1,6 @@
-"""A linear head as a value: it adds to a candidate's score what it reads in the last state of the language model.
+"""A linear head: the dot product of its weights with the last state of a candidate is added to the candidate's score.
 
-No state depends on it. So the model reads each prompt once, a step is one product of a matrix and a vector, and a user costs as
-many numbers as a state is wide.
+No state depends on it. So a gradient step needs no pass through the model, and a user has as many weights as a state is wide.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ KEY = "weight"
 
 @dataclass(frozen=True)
 class LinearHead(Value):
-    """Linear heads of U users. weight: (U, d), in nats for a state of mean square 1."""
+    """Linear heads of U users. weight: (U, d). States are scaled to a mean square of 1; the product is in nats."""
 
     weight: Tensor
 
@@ -39,7 +38,8 @@ class LinearHead(Value):
     def scores(self, states: Tensor, row: Tensor) -> Tensor:
         """float32 (C,): what is added to the scores of C candidates.
 
-        states: (C, d), last states at the last token of each candidate. row: int64 (C,), whose candidate; read for U > 1.
+        states: (C, d), last states at the last token of each candidate. row: int64 (C,), the user of each candidate; ignored
+        for U = 1.
         """
         ready = states.float()
         ready = ready * ready.square().mean(1, keepdim=True).clamp(min=1e-12).rsqrt()
@@ -48,7 +48,7 @@ class LinearHead(Value):
 
 
 def linear_head(language_model: LanguageModel) -> LinearHead:
-    """A start for U = 1 that adds nothing."""
+    """A head (U = 1) of zeros, which leaves scores as they are."""
     return LinearHead(torch.zeros(1, language_model.width))
 
 
@@ -64,7 +64,9 @@ def save_linear_head(folder: Path, head: LinearHead, language_model: LanguageMod
 def load_linear_head(folder: Path, language_model: LanguageModel) -> LinearHead:
     """The head (U = 1) of a folder, checked against the model that it belongs to. Raises AdapterError, which names the file."""
     base, tensors = read_tensors(folder)
-    checked_base(folder, base, language_model, False)
+    if base is None:
+        raise AdapterError(f"{folder / TENSORS}: expected the hash of its language model, got none; save the adapter again")
+    checked_base(folder, base, language_model, foreign=False)
     if set(tensors) != {KEY} or tuple(tensors[KEY].shape) != (language_model.width,):
         found = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items()) or "no tensors"
         raise AdapterError(

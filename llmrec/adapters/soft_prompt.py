@@ -37,7 +37,8 @@ class SoftPrompt(Value):
 
 @dataclass(frozen=True)
 class LanguageAdapter(Value):
-    """What adapts a language model for U users: LoRA, a soft prompt, a linear head, or several of them; others are None.
+    """What adapts a language model for U users: LoRA, a soft prompt, a linear head, or several of them; None for a part that is
+    not there.
 
     Raises AdapterError where there is none, or where they are of different numbers of users.
     """
@@ -49,7 +50,7 @@ class LanguageAdapter(Value):
     def __post_init__(self) -> None:
         if len({len(part) for part in self._parts}) != 1:
             found = ", ".join(str(len(part)) for part in self._parts) or "none"
-            raise AdapterError(f"lora, prompt, head: expected one of them, or several of equally many users, got {found}")
+            raise AdapterError(f"lora, prompt, head: expected at least one, all of as many users, got {found}")
 
     @property
     def _parts(self) -> list[Value]:
@@ -83,7 +84,7 @@ class LanguageAdapter(Value):
         return hook, None if ready.prompt is None else ready.prompt.tokens
 
     def n_blocks(self, language_model: LanguageModel) -> int | None:
-        """How many of the last blocks it adapts; None for all, as for a soft prompt, which changes all states. A head: none."""
+        """How many of the last blocks it adapts: None for all, as with a soft prompt, which changes all; 0 for a head."""
         if self.prompt is not None:
             return None
         if self.lora is None:

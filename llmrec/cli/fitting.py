@@ -69,8 +69,9 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--adapter",
     type=click.Choice(ADAPTERS),
-    help="With --ranker: also adapt the language model to the shop, by LoRA, a soft prompt, both, or a linear head on its last "
-    "state, on choices of up to 256 training users. With SmolLM2 this takes about ten minutes on one core, a head less.",
+    help="With --ranker: also adapt the language model to the shop, by LoRA, a soft prompt, both of these, or a linear head on "
+    "its last state, on choices of up to 256 training users. With SmolLM2 this takes about ten minutes on one core; a linear "
+    "head is faster.",
 )
 @click.option(
     "--ranker-adapter",

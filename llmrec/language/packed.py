@@ -99,15 +99,21 @@ def log_likelihoods(language_model: LanguageModel, prefix: Prefix, candidates: S
 def log_likelihoods_and_states(
     language_model: LanguageModel, prefix: Prefix, candidates: Sequence[Sequence[int]]
 ) -> tuple[Tensor, Tensor]:
-    """`log_likelihoods`, and the last hidden state (C, d) at the last token of each candidate; none is empty."""
-    states, end = read_segments(language_model, prefix, candidates), _ends(candidates)
+    """`log_likelihoods`, and the last states (C, d) at the last token of each candidate, zeros for one without tokens."""
+    length = torch.tensor([len(one) for one in candidates])
+    states, some = read_segments(language_model, prefix, candidates), length > 0
+    last = states.new_zeros(len(candidates), language_model.width)
+    if not some.any():
+        return torch.zeros(len(candidates), device=states.device), last
+    end = (length.cumsum(0) - 1)[some]
     before = torch.ones(len(states), dtype=torch.bool)
     before[end] = False
-    return _likelihoods(language_model, prefix, states[before.to(states.device)], candidates), states[end.to(states.device)]
+    last[some.to(states.device)] = states[end.to(states.device)]
+    return _likelihoods(language_model, prefix, states[before.to(states.device)], candidates), last
 
 
 def _likelihoods(language_model: LanguageModel, prefix: Prefix, states: Tensor, candidates: Sequence[Sequence[int]]) -> Tensor:
-    """float32 (C,), by the states of all tokens of the candidates but their last ones. The prefix foretells first tokens."""
+    """float32 (C,). states: of all tokens but the last of each candidate. The prefix foretells their first tokens."""
     count, device = len(candidates), language_model.device
     length = torch.tensor([len(one) for one in candidates])
     total, states = torch.zeros(count, device=device), torch.cat([prefix.last[None], states])
@@ -121,13 +127,9 @@ def _likelihoods(language_model: LanguageModel, prefix: Prefix, states: Tensor, 
 
 
 def last_states(language_model: LanguageModel, prefix: Prefix, segments: Sequence[Sequence[int]]) -> Tensor:
-    """The last hidden state (C, d) at the last token of each segment; none is empty."""
-    return read_segments(language_model, prefix, segments)[_ends(segments).to(language_model.device)]
-
-
-def _ends(segments: Sequence[Sequence[int]]) -> Tensor:
-    """int64 (C,): where the last token of each segment is."""
-    return torch.tensor([len(one) for one in segments]).cumsum(0) - 1
+    """The last hidden states (C, d) at the last token of each segment. No segment may be empty."""
+    end = torch.tensor([len(one) for one in segments]).cumsum(0) - 1
+    return read_segments(language_model, prefix, segments)[end.to(language_model.device)]
 
 
 def _read(language_model: LanguageModel, cache: _KeysAndValues, first: int, segments: Sequence[Sequence[int]]) -> Tensor:

@@ -119,7 +119,7 @@ def row_log_likelihoods(language_model: LanguageModel, rows: Rows, states: Tenso
 
 
 def row_log_odds(language_model: LanguageModel, rows: Rows, states: Tensor, yes: Sequence[int], no: Sequence[int]) -> Tensor:
-    """float32 (C,): log odds of a next token out of `yes` against one out of `no`, by the last state of each candidate."""
+    """float32 (C,): log odds that the next token is in `yes` rather than in `no`, by the last state of each candidate."""
     return token_log_odds(language_model, states[rows.end], yes, no)
 
 

@@ -4,7 +4,7 @@ The score of a candidate is that of `LLMRanker`. For a template of the task `nex
 the history, less that behind an empty history by the model without an adapter, a constant. That is the base's score at zero
 steps, it costs no tokens in training, and it leaves an adapter free to learn which titles sell in a scene whatever the history:
 under the same adapter behind both histories this would cancel. For a template of the task `like` it is the log odds of the
-verbaliser. A linear head adds to either what it reads in the last state of the candidate.
+verbaliser. A linear head adds to either its dot product with the last state of the candidate.
 
 Axis convention: `B` choices, `C` candidates of all of them, `U` users or scenes.
 """
@@ -96,8 +96,8 @@ class _Part:
     """Some choices that are read side by side.
 
     index: int64 (b,), which of the B. offset: (c,). column: int64 (c,), place of a candidate among those of its choice.
-    taken: int64 (p,), places of what was taken; choice: int64 (p,), of which choice. still: scores (c,) and last states (c, d)
-    of the candidates, where no block adapts; else None.
+    taken: int64 (p,), places of what was taken; choice: int64 (p,), of which choice. fixed_scores: as of `_base_scores`, where
+    no block adapts; else None.
     """
 
     rows: Rows
@@ -106,7 +106,7 @@ class _Part:
     column: Tensor
     taken: Tensor
     choice: Tensor
-    still: tuple[Tensor, Tensor] | None = None
+    fixed_scores: tuple[Tensor, Tensor] | None = None
 
 
 def choice_loss(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | None) -> SupportLoss[LanguageAdapter]:
@@ -163,19 +163,22 @@ def scores_of_each(
 
 def _scores(language_model: LanguageModel, choices: TitleChoices, part: _Part, value: LanguageAdapter) -> Tensor:
     """float32 (c,) of the candidates of a part under values of its rows, or of one for all."""
-    told, ends = _told(language_model, choices, part, value) if part.still is None else part.still
-    return told if value.head is None else told + value.head.scores(ends, part.rows.row)
+    base = part.fixed_scores
+    scores, ends = _base_scores(language_model, choices, part, value) if base is None else base
+    return scores if value.head is None else scores + value.head.scores(ends, part.rows.row)
 
 
-def _told(
+def _base_scores(
     language_model: LanguageModel, choices: TitleChoices, part: _Part, value: LanguageAdapter | None
 ) -> tuple[Tensor, Tensor]:
-    """Scores without a head, float32 (c,), and last states (c, d) at the end of each candidate."""
+    """Scores without a head, float32 (c,), and last states (c, d) at the end of each candidate, zeros where it has no token."""
     delta, virtual = (None, None) if value is None else value.adds(language_model)
     if virtual is not None:
         virtual = virtual.expand(len(part.index), -1, -1)
     states = row_states(language_model, part.rows, delta, virtual)
-    ends = states[part.rows.end]
+    ends = states[part.rows.end] * torch.zeros(len(part.rows.end), 1, device=states.device).index_fill(
+        0, part.rows.candidate, 1
+    )
     if choices.answers:
         yes, no = choices.answers
         return row_log_odds(language_model, part.rows, states, [yes], [no]) - part.offset, ends
@@ -203,7 +206,7 @@ def _read(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | 
         part = _Part(rows, index, offset, column, taken, of)
         if n_blocks == 0:
             with torch.no_grad():
-                part = replace(part, still=_told(language_model, choices, part, None))
+                part = replace(part, fixed_scores=_base_scores(language_model, choices, part, None))
         yield part
 
 

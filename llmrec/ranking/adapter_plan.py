@@ -17,7 +17,7 @@ class AdapterPlan:
     users: number of training users at most, with one choice each. negatives: items drawn by popularity beside the one that was
         taken; fewer where a small shop has not so many.
     max_steps, batch_size: optimiser steps, and choices in each. learning_rate: of Adam, which falls to zero.
-    Raises DataError for a number out of range, and for a plan without LoRA, soft prompt and head.
+    Raises DataError for a number out of range, and for a plan with none of LoRA, soft prompt and head.
     """
 
     r: int = 8

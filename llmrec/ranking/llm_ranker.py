@@ -140,7 +140,7 @@ class LLMRanker:
                 states = last_states(model, read, tokens)
                 found = token_log_odds(model, states, [yes], [no])
             elif head is None:
-                return log_likelihoods(model, read, tokens).cpu().numpy() - self._without_history(segments, tokens)
+                found = log_likelihoods(model, read, tokens)
             else:
                 found, states = log_likelihoods_and_states(model, read, tokens)
         if head is not None:

@@ -107,7 +107,7 @@ def test_lora_and_soft_prompt_are_one_value(model):
     twice = every.map(lambda leaf: leaf * 2)
     assert torch.equal(twice.head.weight, head.weight * 2) and torch.equal(twice.prompt.tokens, both.prompt.tokens * 2)
     for parts in ((None, None), (lora, SoftPrompt(torch.zeros(2, 1, model.width))), (lora, None, head.expand(2))):
-        with pytest.raises(AdapterError, match="expected one of them, or several"):
+        with pytest.raises(AdapterError, match="expected at least one, all of as many users"):
             LanguageAdapter(*parts)
 
 

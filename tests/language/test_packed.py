@@ -10,7 +10,7 @@ from language_models import FAMILIES, WINDOW
 from llmrec.language import head, packed
 from llmrec.language.head import token_log_odds
 from llmrec.language.model import LanguageModel
-from llmrec.language.packed import Prefix, last_states, log_likelihoods, read_prefix
+from llmrec.language.packed import Prefix, last_states, log_likelihoods, log_likelihoods_and_states, read_prefix
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-4}
 EVERY = (*FAMILIES, "mistral", "qwen2")
@@ -85,6 +85,17 @@ def test_reading_changes_no_prefix(model, prefix):
     token_log_odds(model, last_states(model, prefix, [[2, 3], [4]]), [5], [6])
     assert torch.equal(log_likelihoods(model, prefix, CANDIDATES), first)
     assert all(torch.equal(*pair) for pair in zip(kept, (part for layer in prefix.layers for part in layer), strict=True))
+
+
+def test_states_beside_likelihoods_are_those_of_each_candidate_alone(model, prefix):
+    candidates = [[2, 3], [], [4], [5, 6, 7]]
+    found, states = log_likelihoods_and_states(model, prefix, candidates)
+    torch.testing.assert_close(found, log_likelihoods(model, prefix, candidates), **CLOSE)
+    for one, state in zip(candidates, states, strict=True):
+        wanted = last_states(model, prefix, [one])[0] if one else torch.zeros(model.width)
+        torch.testing.assert_close(state, wanted, **CLOSE)
+    nothing, zeros = log_likelihoods_and_states(model, prefix, [[], []])
+    assert not nothing.any() and zeros.shape == (2, model.width) and not zeros.any()
 
 
 def test_log_odds_are_those_of_the_next_token(model, prefix):

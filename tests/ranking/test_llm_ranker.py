@@ -90,10 +90,10 @@ class TestVerbaliserOfAChat(RankerContract):
         return LLMRanker(chatting, LIKED, chat=True)
 
 
-def adapter(model) -> LanguageAdapter:
+def adapter(model, head: bool = True) -> LanguageAdapter:
     lora = start_lora(model, 2, 1.0, 3, torch.Generator().manual_seed(0), b_std=0.3)
-    head = LinearHead(0.1 * torch.randn(1, model.width, generator=torch.Generator().manual_seed(1)))
-    return LanguageAdapter(lora, soft_prompt(model, " red mug", 3), head)
+    weight = 0.1 * torch.randn(1, model.width, generator=torch.Generator().manual_seed(1))
+    return LanguageAdapter(lora, soft_prompt(model, " red mug", 3), LinearHead(weight) if head else None)
 
 
 def of_the_prompt(model, before: str, segment: str) -> float:
@@ -172,12 +172,13 @@ def under(model, value: LanguageAdapter, before: str, segment: str) -> float:
     with torch.no_grad(), adding(lora_hook(value.lora)):
         log_p = model.model(inputs_embeds=words[None]).logits[0].log_softmax(1)
         last = model.model.base_model(inputs_embeds=words[None]).last_hidden_state[0, -1:]
-    more = float(value.head.scores(last, torch.zeros(1, dtype=torch.long)))
+    more = 0.0 if value.head is None else float(value.head.scores(last, torch.zeros(1, dtype=torch.long)))
     return float(log_p[-len(second) - 1 : -1][range(len(second)), second].sum()) + more
 
 
-def test_an_adapted_score_is_the_adapted_likelihood_less_the_base_behind_nothing(model, tasks, found):
-    value = adapter(model)
+@pytest.mark.parametrize("head", [True, False])
+def test_an_adapted_score_is_the_adapted_likelihood_less_the_base_behind_nothing(model, tasks, found, head):
+    value = adapter(model, head)
     scores, titles = LLMRanker(model, adapter=value).score(tasks, found), tasks.dataset.catalogue.column("title")
     plain = LLMRanker(model).score(tasks, found)
     for place in range(0, len(scores), 9):
@@ -191,9 +192,10 @@ def test_an_adapted_score_is_the_adapted_likelihood_less_the_base_behind_nothing
     np.testing.assert_allclose(LLMRanker(model, adapter=nothing).score(tasks, found), plain, **CLOSE)
 
 
+@pytest.mark.parametrize("head", [True, False])
 @pytest.mark.parametrize("template", [NEXT, LIKED], ids=["next", "like"])
-def test_choices_are_scored_as_the_ranker_scores(model, tasks, found, template):
-    value = adapter(model)
+def test_choices_are_scored_as_the_ranker_scores(model, tasks, found, template, head):
+    value = adapter(model, head)
     ranker = LLMRanker(model, template, adapter=value)
     choices, scores = ranker.choices(tasks, found), ranker.score(tasks, found)
     assert 0 < len(choices) < len(tasks)

@@ -3,10 +3,11 @@
 llmrec weights smollm2 --out smollm2/
 python training/speed/language_adapters.py --model smollm2/ --items ../shared/data/amazon2014-electronic.items.parquet
 
-Each user takes STEPS steps of LoRA on CHOICES choices, one of as many titles as `AdapterPlan` has by default. The library
+Each user takes STEPS steps of LoRA on CHOICES choices, each among as many titles as in `AdapterPlan` by default. The library
 adapts all users side by side: the candidates of a choice share their prompt, and the blocks below LoRA are read once for all
-steps. The loop has one adapter of PEFT on the same layers: for each user it is set back, and each step reads a batch of whole
-prompts, one for each candidate. Both end at the same adapters. Beside them, a linear head at as many steps, which PEFT has not.
+steps. The loop has one adapter of PEFT on the same layers: for each user it is reset, and each step reads a batch of whole
+prompts, one for each candidate. Both end at the same adapters. Beside them, a linear head at as many steps, which PEFT does
+not offer.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def measure(folder: Path, titles: list[str], users: int, rounds: int) -> dict[st
 @click.option("--model", "folder", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
 @click.option("--items", type=click.Path(exists=True, path_type=Path), required=True, help="Parquet with a column title.")
 @click.option("--users", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True, help="How often both are timed, in turn.")
+@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True, help="Every way is timed once in each.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON file; without it the report is printed alone.")
 def main(folder: Path, items: Path, users: int, rounds: int, output: Path | None) -> None:
     """Time adapting many users at once against a loop of PEFT."""

@@ -44,7 +44,8 @@ class Plan:
     r, n_blocks: of LoRA. choices: of users of all known categories together, for joint training; scene_choices: of other users,
     for sub-catalogues. joint_steps: optimiser steps of 8 choices. episodes: of meta-learning after them. more_steps: joint
     steps in their place, for as much processor time. twin_steps: joint steps in the new category itself, to see the headroom.
-    steps, rate: of the inner loop, the rate at first; plain_rate: of plain LoRA.
+    steps, rate: of the inner loop, the rate at first. plain_steps, plain_rate: the same of plain LoRA, which starts from
+    nothing and needs more steps.
     """
 
     r: int = 8
@@ -57,6 +58,7 @@ class Plan:
     twin_steps: int = 0
     steps: int = 2
     rate: float = 0.3
+    plain_steps: int = 10
     plain_rate: float = 0.3
 
 

@@ -1,4 +1,6 @@
-"""`Scenes` as a control: what it says of the same candidates, at zero steps and adapted to the same users.
+"""`Scenes` as a control: its scores for the same candidates, at zero steps and adapted to the same users.
+
+The other candidates are drawn by popularity, so popularity says nothing there; each score stands also less its logarithm.
 
 Axis convention: `T` users who choose, `N` items.
 """
@@ -17,7 +19,7 @@ from llmrec.scenes.new import SceneRecommender
 from studies.categories.controls import Asked, Scores
 from studies.categories.shops import Category
 
-SCENES = "Scenes"
+SCENES, LESS = "Scenes", "less log popularity"
 
 
 def opened(known: Sequence[Category], new: Category, seed: int) -> SceneRecommender:
@@ -36,6 +38,8 @@ def scene_scores(shop: SceneRecommender, new: Category, supports: Sequence[np.nd
     shops = {SCENES: shop} | {f"{SCENES}, {len(users)}": shop.adapt(_events(new.dataset, users)) for users in supports}
     tasks, found = asked
     each = {name: one.scene.scores(tasks) for name, one in shops.items()}
+    known = np.log(np.maximum(new.popularity, 1))
+    each |= {f"{name} {LESS}": table - known for name, table in each.items()}
     return {name: [row[found.of(task)] for task, row in enumerate(table)] for name, table in each.items()}
 
 

@@ -1,7 +1,7 @@
 """What adapts a language model to a new category: LoRA, a soft prompt, both, or a linear head, after the choices of 64 users.
 
-Each takes STEPS steps from the untrained model, by the rate of the least loss on the choices of HELD other users. Figures are
-those of zero steps and of each after its steps, on users of neither.
+Each takes STEPS steps, by the rate of RATES with the least loss on the choices of HELD other users. Reported is NDCG@10 at zero
+steps and after the steps, on users of neither. A soft prompt begins as words, which are in its zero steps too.
 
 Axis convention: `T` users who choose.
 """
@@ -30,14 +30,14 @@ from studies.categories.study import AMONG, METRIC
 
 SUPPORT, HELD, STEPS = 64, 32, 3
 TOKENS = 18  # of the soft prompt: about as many numbers as LoRA of rank 1 in the last block of SmolLM2
-RATES, DEAR_RATES = (0.03, 0.1, 0.3, 1.0, 3.0), (0.3, 3.0)  # of a soft prompt, whose steps go through all blocks, fewer
-ZERO, HEAD = "zero steps", "linear head"
+RATES = (0.1, 0.3, 1.0, 3.0)
+ZERO, ZERO_PROMPT, HEAD = "zero steps", "soft prompt, zero steps", "linear head"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one user: numbers that adapt, their bytes in float32, the rate, and seconds of processor time to adapt to the support
-    and to score one other user's candidates."""
+    """Numbers that adapt and their bytes in float32, the rate that was chosen, and seconds of processor time to adapt to the
+    choices of all SUPPORT users by it, and to score the candidates of one user."""
 
     numbers: int
     bytes: int
@@ -48,12 +48,13 @@ class Cost:
 
 def starts(model: LanguageModel, seed: int) -> dict[str, LanguageAdapter]:
     """Where each begins: nothing added, or virtual tokens that are words."""
-    lora = start_lora(model, 1, 2.0, 1, torch.Generator().manual_seed(seed))
+    one, more = (start_lora(model, r, 2.0, n, torch.Generator().manual_seed(seed)) for r, n in ((1, 1), (8, 8)))
     prompt = soft_prompt(model, WORDS, TOKENS)
     return {
-        "LoRA": LanguageAdapter(lora),
+        "LoRA, rank 8, last 8 blocks": LanguageAdapter(more),
+        "LoRA, rank 1, last block": LanguageAdapter(one),
         "soft prompt": LanguageAdapter(None, prompt),
-        "LoRA and soft prompt": LanguageAdapter(lora, prompt),
+        "LoRA, rank 1, and soft prompt": LanguageAdapter(one, prompt),
         HEAD: LanguageAdapter(head=linear_head(model)),
     }
 
@@ -74,7 +75,7 @@ def measured(ranker: LLMRanker, new: Category, users: np.ndarray, seed: int) -> 
         scores_of_each(model, ready.take(np.arange(len(ready))[:20]), [values[arm]])
         scored = (time.process_time() - began) / min(20, len(ready))
         costs[arm] = Cost(start.n_params, 4 * start.n_params, rate, took, scored)
-    arms = {ZERO: begun[HEAD], **values}
+    arms = {ZERO: begun[HEAD], ZERO_PROMPT: begun["soft prompt"], **values}
     found = {}
     for arm, value in arms.items():  # one by one: only a soft prompt has to be read through all blocks again
         with stages("measure", arm):
@@ -89,7 +90,7 @@ def _adapted(
     n_blocks = start.n_blocks(model)
     after = choice_loss(model, held, n_blocks)
     found = []
-    for rate in RATES if start.prompt is None else DEAR_RATES:
+    for rate in RATES:
         began = time.process_time()
         value = adapt(initialisation(start, STEPS, rate), choice_loss(model, support, n_blocks), 1)
         took = time.process_time() - began
@@ -103,9 +104,11 @@ def rows(found: Mapping[str, np.ndarray], seed: int) -> list[Result]:
     """Means, and paired differences to zero steps, with intervals."""
     drawn, made = resampled(found, np.random.default_rng(seed), 2_000), []
     for arm, one in drawn.items():
-        for versus, value in {"": one, ZERO: one.minus(drawn[ZERO])}.items():
+        prompted = [ZERO_PROMPT] if "soft prompt" in arm else []
+        for versus in ("", ZERO, *prompted):
+            value = one.minus(drawn[versus]) if versus else one
             if versus != arm:
                 at = value.interval()
-                role = "control" if arm == ZERO else "ours"
+                role = "control" if arm in (ZERO, ZERO_PROMPT) else "ours"
                 made.append(Result("parts", arm, role, "test", METRIC, at.value, at.low, at.high, versus, at.n, seed, None))
     return made

@@ -31,13 +31,13 @@ SUPPORTS = (16, 64)  # users whose choices are adapted to
 RATES = (0.03, 0.1, 0.3, 1.0)  # of the steps after joint training, looked at on validation users of the new category
 METRIC = "ndcg@10"
 PLAIN = "plain LoRA"
-ZERO_STEPS = 1.15  # times frozen text: the aim before any choice of the category is known
+ZERO_STEPS = 1.15  # times frozen text: the aim at zero steps
 
 
 @dataclass(frozen=True, eq=False)
 class Shops:
-    """new: the category that is asked about. other: a known one, whose users' choices are adapted to as a control. opened: the
-    new one by `Scenes`."""
+    """new: the category that is asked about. other: a known one; adapting to its users is a control. opened: the new one by
+    `Scenes`."""
 
     new: Category
     other: Category
@@ -59,8 +59,13 @@ def measured(
     fixed, arms = learned.fixed, dict(learned.fixed)
     supports = {"": asked(new, teaching, NEGATIVES, draw)}
     supports[", another's"] = asked(shops.other, shops.other.teaching[-64 * (draw + 1) :][:64], NEGATIVES, draw)
-    plain = [(PLAIN, fixed[UNTRAINED], rate, plan.plain_rate) for rate in (RATES if looking else (plan.plain_rate,))]
-    joint = [(learned.based, fixed[learned.based], rate, plan.rate) for rate in (RATES if looking else (plan.rate,))]
+    plain, joint = (
+        [(name, fixed[begin], steps, rate, usual) for rate in sorted({usual, *(RATES if looking else ())})]
+        for name, begin, steps, usual in (
+            (PLAIN, UNTRAINED, plan.plain_steps, plan.plain_rate),
+            (learned.based, learned.based, plan.steps, plan.rate),
+        )
+    )
     with stages("adapt", f"draw {draw}"):
         for whose, support in supports.items():
             given = replace(ranker.choices(*support), temperature=learned.temperature)
@@ -68,10 +73,10 @@ def measured(
                 mine = given.take(np.arange(count))
                 if learned.init is not None:
                     arms[f"{META}, {count}{whose}"] = _adapted(ranker, learned.init, mine)
-                for name, start, rate, usual in [*plain, *joint]:
+                for name, start, steps, rate, usual in [*plain, *joint]:
                     label = f"{name}, {count}{whose}" + (f", rate {rate:g}" if rate != usual else "")
                     if not whose or (name != PLAIN and rate == usual):
-                        arms[label] = _adapted(ranker, initialisation(start, plan.steps, rate), mine)
+                        arms[label] = _adapted(ranker, initialisation(start, steps, rate), mine)
     with stages("measure", f"{len(users):,} users, {len(arms)} adapters"):
         scores = dict(zip(arms, scores_of_each(model, ready, list(arms.values())), strict=True))
         validation = asked(new, new.validation, AMONG, draw)
@@ -86,7 +91,7 @@ def measured(
 
 
 def extra(name: str, setting: str, rows: Sequence[Result], learned: Adapters, seed: int) -> dict:
-    """What stands beside the rows: the primary cell, and the aims that the arms can be held against."""
+    """Fields of the report beside the rows: the primary cell, and each aim with whether it is reached."""
     mean = {row.method: row.value for row in rows if not row.versus}
     low = {(row.method, row.versus): row.low or 0.0 for row in rows if row.versus}
     ours = META if META in learned.fixed else JOINT
@@ -113,6 +118,7 @@ def rows(name: str, setting: str, found: Mapping[str, np.ndarray], based: str, s
     drawn = resampled(found, np.random.default_rng(seed), 2_000)
     pairs = [(JOINT, UNTRAINED), (TWIN, based), (f"{TWIN} + text", f"{based} + text")]
     pairs += [(method, FROZEN_TEXT) for method in (JOINT, f"{JOINT} + text", META, f"{META} + text")]
+    pairs += [(method, UNTRAINED) for method in drawn if method.startswith(f"{PLAIN},") and "+" not in method]
     pairs += [(method, method.split(",")[0]) for method in drawn if "," in method and "+" not in method]
     pairs += [(method, method.replace(META, other)) for method in drawn if method.startswith(META) for other in (based, PLAIN)]
     pairs += [(f"{META}, {count}{text}", f"{SCENES}, {count}") for count in SUPPORTS for text in ("", " + text")]

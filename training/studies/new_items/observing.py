@@ -24,7 +24,7 @@ from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.state import State
 from studies.new_items import study
 from studies.new_items.moving import SETTINGS
-from studies.new_items.refitted import attribute_knn, ease
+from studies.new_items.refitted import MOMENTS, attribute_knn, ease
 from studies.new_items.replay import Replay, World, ndcg, text
 
 MOST = 10  # earlier buyers of a purchase that is asked for, at most
@@ -35,7 +35,7 @@ BLENDS: Mapping[str, tuple[str, ...]] = {  # with one set of weights for all num
     "blend of text, buyers, popularity": (study.TEXT, study.KNN, study.POPULARITY),
     "blend of text, buyers, popularity, recent sales": (study.TEXT, study.KNN, study.POPULARITY, study.RECENT),
 }
-ATTRIBUTE_KNN, EASE = "attribute kNN", "EASE, refitted 10 times"
+ATTRIBUTE_KNN, EASE = "attribute kNN, before the cut", f"EASE, refitted {MOMENTS} times"
 YOUNG, EVERY, ANY = "among the young", "among all", "any purchase, among all"
 Scores = dict[str, np.ndarray]
 AIMS = {f"{label}, {YOUNG}": least for label, least in study.AIMS.items()}  # the first is the primary cell
@@ -131,7 +131,7 @@ def answered(
 
 
 def inputs(here: World, found: Replay) -> dict[str, np.ndarray]:
-    """Control -> scores (Q, Y) of all purchases of young items, those that blends are of."""
+    """Control -> scores (Q, Y) of all purchases of young items, the inputs of the blends."""
     return {
         study.TEXT: np.log1p(10 * text(here, found)),
         study.KNN: np.log1p(10 * found.knn),
@@ -142,12 +142,12 @@ def inputs(here: World, found: Replay) -> dict[str, np.ndarray]:
 
 def blend_weights(found: Replay, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Blend -> one set of weights of its inputs, for all numbers of earlier buyers, on validation."""
-    rows = np.flatnonzero(found.asked)
+    rows = np.flatnonzero(found.asked & (found.k <= MOST))
     return {name: study.weights(found, _stacked(given, names).astype(np.float64), rows) for name, names in BLENDS.items()}
 
 
 def controls(here: World, found: Replay, given: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> Scores:
-    """Control -> scores (Q, Y). given: as of `inputs`. weights: as of `blend_weights`."""
+    """Control -> scores (Q, Y). given: from `inputs`. weights: from `blend_weights`."""
     blends = {name: _stacked(given, names) @ weights[name] for name, names in BLENDS.items()}
     return {**given, ATTRIBUTE_KNN: attribute_knn(here, found), EASE: ease(here, found), **blends}
 

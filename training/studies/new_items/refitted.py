@@ -1,4 +1,6 @@
-"""Controls of young items that read more than an item's own buyers: attribute kNN, and EASE refitted in the test period.
+"""Controls of young items that use more than an item's own buyers: attribute kNN, and EASE refitted in the test period.
+
+Of an item with few buyers EASE has often seen none, for they came after the latest moment.
 
 Axis convention: `Q` purchases that are asked for, `Y` young items, `N` items of the catalogue, `U` users.
 """
@@ -18,14 +20,14 @@ from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.cold_items import alike
 from studies.new_items.replay import CHUNK, DECAY, Replay, World, before
 
-NEAREST, POWER = 20, 1.0  # warm items that are carried from, and how much the most alike count beyond the others
+NEAREST, POWER = 20, 1.0  # warm neighbours of each young item, and the exponent of their similarity
 MOMENTS = 10  # at which EASE is refitted, with equally many events between them
 RIDGE = 100.0  # of EASE; 300 is a little lower on beauty's validation
 STEPS, EXACT = 100, 1e-5  # of conjugate gradients: at most so many, until no residual is larger
 
 
 def attribute_knn(here: World, found: Replay) -> np.ndarray:
-    """float32 (Q, Y): item kNN of the events before the cut, carried over from the warm items with the most similar words."""
+    """float32 (Q, Y): item kNN fitted before the cut; a young item has the scores of the warm items with most similar words."""
     train, users = here.train, np.arange(here.train.n_users)
     words = fit_tfidf(train, texts_of(train.catalogue), log=True).document
     knn = replace(fit_item_knn(train, users, 200, 10.0, include_self=True), decay=DECAY)
@@ -54,9 +56,9 @@ def ease(here: World, found: Replay) -> np.ndarray:
 
 def inverse_columns(matrix: sparse.csr_array, items: np.ndarray, ridge: float, begin: np.ndarray | None = None) -> np.ndarray:
     """float64 (N, Y): the columns of some items of the inverse of X'X + ridge I, by conjugate gradients with the diagonal as
-    preconditioner (Saad, 2003, algorithm 9.1), each column for itself.
+    preconditioner (Saad, 2003, algorithm 9.1), column by column.
 
-    matrix: X, (U, N). items: int64 (Y,). begin: where the search starts, None for zero. Of EASE they are all that is needed.
+    matrix: X, (U, N). items: int64 (Y,). begin: first guess; None for zeros. EASE needs only these columns.
     """
     gram = sparse.csr_array(matrix.T @ matrix + ridge * sparse.eye_array(matrix.shape[1]))
     scale, wanted = 1.0 / gram.diagonal()[:, None], np.zeros((matrix.shape[1], len(items)))
@@ -88,7 +90,7 @@ def ease_weights(inverse: np.ndarray, items: np.ndarray) -> np.ndarray:
 
 
 def _histories(tasks: Tasks) -> sparse.csr_array:
-    """float64 (Q, N): what each history holds, the last event at 1 and each before it at DECAY of the next."""
+    """float64 (Q, N): weights of the items of each history: 1 for the last event, times DECAY for each event further back."""
     length = tasks.split - tasks.start
     row = np.repeat(np.arange(len(tasks)), length)
     event = tasks.start[row] + np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)

@@ -13,7 +13,7 @@ from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import learning, parts, study
 from studies.categories.controls import BM25, FROZEN_TEXT, POPULARITY, taken
 from studies.categories.learning import JOINT, LONGER, META, TWIN, UNTRAINED, Plan, learn
-from studies.categories.opened import SCENES, opened
+from studies.categories.opened import LESS, SCENES, opened
 from studies.categories.shops import Category, asked, ndcg
 
 WORDS = ("red", "blue", "green", "small", "mug", "lamp", "rope", "tent")
@@ -54,6 +54,7 @@ def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path):
         *(f"{study.PLAIN}, {count}" for count in sizes),
     }
     scenes = {SCENES, *(f"{SCENES}, {count}" for count in sizes)}
+    scenes |= {f"{name} {LESS}" for name in scenes}
     assert set(found) == {FROZEN_TEXT, BM25, POPULARITY, *scenes, *arms, *(f"{arm} + text" for arm in arms)}
     assert all(len(values) == 10 and ((values >= 0) & (values <= 1)).all() for values in found.values())
     rows = study.rows("categories", "test", {arm: values[None] for arm, values in found.items()}, learned.based, 0)
@@ -72,13 +73,15 @@ def test_joint_training_reads_nothing_of_the_new_category(ranker, tmp_path):
 
 
 def test_each_part_takes_its_steps_alone_and_zero_steps_is_the_model(ranker, monkeypatch):
-    for name, value in {"SUPPORT": 8, "HELD": 6, "STEPS": 2, "RATES": (0.1, 0.3), "DEAR_RATES": (0.3,)}.items():
+    for name, value in {"SUPPORT": 8, "HELD": 6, "STEPS": 2, "RATES": (0.1, 0.3)}.items():
         monkeypatch.setattr(parts, name, value)
     found, costs = parts.measured(ranker, shop("boats", 5), np.arange(10), 0)
-    assert list(costs) == ["LoRA", "soft prompt", "LoRA and soft prompt", "linear head"] and set(found) == {parts.ZERO, *costs}
+    lora, more = "LoRA, rank 1, last block", "LoRA, rank 1, and soft prompt"
+    assert set(costs) == {"LoRA, rank 8, last 8 blocks", lora, "soft prompt", more, parts.HEAD}
+    assert set(found) == {parts.ZERO, parts.ZERO_PROMPT, *costs}
     width = ranker.language_model.width
     assert costs["linear head"].numbers == width and costs["soft prompt"].numbers == parts.TOKENS * width
-    assert costs["LoRA and soft prompt"].bytes == costs["LoRA"].bytes + costs["soft prompt"].bytes
+    assert costs[more].bytes == costs[lora].bytes + costs["soft prompt"].bytes
     assert all(cost.rate in (0.1, 0.3) and cost.adapt_s > 0 and cost.score_s > 0 for cost in costs.values())
     alone = LLMRanker(ranker.language_model, ranker.template, ranker.max_history)
     tasks, candidates = asked(shop("boats", 5), np.arange(10), parts.AMONG, 0)
