@@ -107,15 +107,18 @@ def adapted_by_peft(
     return loop
 
 
-def timed(ways: dict[str, Callable[[], LanguageAdapter]], rounds: int) -> dict[str, np.ndarray]:
-    """Processor seconds of each way, (rounds,), which take turns."""
+def timed(
+    ways: dict[str, Callable[[], LanguageAdapter]], rounds: int
+) -> tuple[dict[str, np.ndarray], dict[str, LanguageAdapter]]:
+    """Processor seconds of each way, (rounds,), which take turns; and what each comes to."""
     took: dict[str, list[float]] = {name: [] for name in ways}
+    found = {}
     for _ in range(rounds):
         for name, way in ways.items():
             began = time.process_time()
-            way()
+            found[name] = way()
             took[name].append(time.process_time() - began)
-    return {name: np.array(seconds) for name, seconds in took.items()}
+    return {name: np.array(seconds) for name, seconds in took.items()}, found
 
 
 def measure(folder: Path, titles: list[str], users: int, rounds: int) -> dict[str, object]:
@@ -126,8 +129,10 @@ def measure(folder: Path, titles: list[str], users: int, rounds: int) -> dict[st
     init = initialisation(LanguageAdapter(lora), STEPS, RATE)
     ours, theirs = adapted_here(model, choices, init, users), adapted_by_peft(other, choices, init, users)
     head = initialisation(LanguageAdapter(head=linear_head(model)), STEPS, RATE)
-    seconds = timed({"library": ours, "loop of PEFT": theirs, "linear head": adapted_here(model, choices, head, users)}, rounds)
-    leaves = list(zip(ours().leaves(), theirs().leaves(), init.adapter.leaves(), strict=True))
+    seconds, found = timed(
+        {"library": ours, "loop of PEFT": theirs, "linear head": adapted_here(model, choices, head, users)}, rounds
+    )
+    leaves = list(zip(found["library"].leaves(), found["loop of PEFT"].leaves(), init.adapter.leaves(), strict=True))
     return {
         "users": users,
         "choices": CHOICES,
