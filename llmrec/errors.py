@@ -38,7 +38,7 @@ class ArtefactError(LlmrecError, OSError):
 
 
 class AdapterError(LlmrecError, ValueError):
-    """An adapter that does not belong to this base, or whose files are not what PEFT's format says."""
+    """An adapter that does not belong to this base, or whose files are not as they should be."""
 
 
 class MissingExtraError(LlmrecError, ImportError):

@@ -48,7 +48,7 @@ def run(
     processes: Processes,
     stages: Stages,
 ) -> None:
-    """The adapter by all processes; then, by the main one, its folders in PEFT's format and the report."""
+    """The adapter by all processes; then, by the main one, its folders and the report."""
     with stages("read and clean", str(tables[0])) as say:
         dataset, _ = build(*tables, seed=seed)
         say(f"{dataset.n_events:,} events of {dataset.n_users:,} users with {dataset.n_items:,} items")
@@ -72,7 +72,7 @@ def run(
         "processes": processes.share.world,
     }
     write_report(out / "report.json", rows, extra | {"threads": torch.get_num_threads(), "device": processes.device})
-    click.echo(f"{out}: the adapter in PEFT's format and its template in ranker/, report.json")
+    click.echo(f"{out}: the adapter and its template in ranker/, report.json")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Reports that are no benchmark's.
 OTHERS = frozenset(
     {"demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers", "path", "ratios"}
-    | {"packed", "explanations", "attacks"}
+    | {"packed", "explanations", "attacks", "language_adapters"}
 )
 ERRORS = ("mae", "rmse")  # metrics of which less is better
 RESULTS = ROOT / "training" / "results"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from llmrec.adapters.language_adapter import LanguageAdapter
 from llmrec.adapters.linear_head import load_linear_head, save_linear_head
 from llmrec.adapters.peft_format import CONFIG, TENSORS, load_adapter, save_adapter
 from llmrec.adapters.peft_prompt import load_soft_prompt, save_soft_prompt
-from llmrec.adapters.soft_prompt import LanguageAdapter
 from llmrec.errors import AdapterError
 from llmrec.language.model import LanguageModel
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from llmrec.adapters.peft_format import TENSORS, checked_base, fingerprint, in_one_order, read_tensors
+from llmrec.adapters.peft_format import TENSORS, checked_base, fingerprint, in_one_order, one_tensor, read_tensors
 from llmrec.adapters.values import Value
 from llmrec.errors import AdapterError
 from llmrec.language.model import LanguageModel
@@ -67,11 +67,4 @@ def load_linear_head(folder: Path, language_model: LanguageModel) -> LinearHead:
     if base is None:
         raise AdapterError(f"{folder / TENSORS}: expected the hash of its language model, got none; save the adapter again")
     checked_base(folder, base, language_model, foreign=False)
-    if set(tensors) != {KEY} or tuple(tensors[KEY].shape) != (language_model.width,):
-        found = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items()) or "no tensors"
-        raise AdapterError(
-            f"{folder / TENSORS}: expected {KEY} {(language_model.width,)} alone, got {found}; save the adapter again"
-        )
-    if not torch.isfinite(tensors[KEY]).all():
-        raise AdapterError(f"{folder / TENSORS}: {KEY!r} holds numbers that are not finite; adapt again")
-    return LinearHead(tensors[KEY][None])
+    return LinearHead(one_tensor(folder, tensors, KEY, (language_model.width,))[None])

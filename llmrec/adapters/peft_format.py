@@ -108,6 +108,16 @@ def read_tensors(folder: Path) -> tuple[str | None, dict[str, torch.Tensor]]:
         raise AdapterError(f"{folder / TENSORS}: expected tensors, got {error}; save the adapter again") from error
 
 
+def one_tensor(folder: Path, tensors: dict[str, torch.Tensor], name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """The only tensor of a folder. Raises AdapterError for others, another shape, and numbers that are not finite."""
+    if set(tensors) != {name} or tuple(tensors[name].shape) != shape:
+        found = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in tensors.items()) or "no tensors"
+        raise AdapterError(f"{folder / TENSORS}: expected {name} {shape} alone, got {found}; save the adapter again")
+    if not torch.isfinite(tensors[name]).all():
+        raise AdapterError(f"{folder / TENSORS}: {name!r} holds numbers that are not finite; adapt again")
+    return tensors[name]
+
+
 def checked_base(folder: Path, base: str | None, body: Base, foreign: bool) -> None:
     """Raises AdapterError where an adapter names another base than `body`, or none and it is not `foreign`."""
     if base is None and not foreign:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
 
-from llmrec.adapters.peft_format import CONFIG, TENSORS, checked_base, fingerprint, in_one_order, read_config, read_tensors
+from llmrec.adapters.peft_format import (
+    CONFIG,
+    TENSORS,
+    checked_base,
+    fingerprint,
+    in_one_order,
+    one_tensor,
+    read_config,
+    read_tensors,
+)
 from llmrec.adapters.soft_prompt import SoftPrompt
 from llmrec.errors import AdapterError
 from llmrec.language.model import LanguageModel
@@ -55,10 +63,5 @@ def load_soft_prompt(folder: Path, language_model: LanguageModel, foreign: bool 
         raise AdapterError(f"{folder / CONFIG}: expected num_transformer_submodules 1, got {parts}; only decoders are read")
     base, tensors = read_tensors(folder)
     checked_base(folder, base, language_model, foreign)
-    expected = config["num_virtual_tokens"], language_model.width
-    if set(tensors) != {KEY} or tuple(tensors[KEY].shape) != expected:
-        found = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items()) or "no tensors"
-        raise AdapterError(f"{folder / TENSORS}: expected {KEY} {expected} alone, got {found}; save the soft prompt again")
-    if not torch.isfinite(tensors[KEY]).all():
-        raise AdapterError(f"{folder / TENSORS}: {KEY!r} holds numbers that are not finite; adapt again")
-    return SoftPrompt(tensors[KEY][None])
+    shape = config["num_virtual_tokens"], language_model.width
+    return SoftPrompt(one_tensor(folder, tensors, KEY, shape)[None])

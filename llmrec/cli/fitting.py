@@ -71,7 +71,7 @@ SETTINGS = ("quick", "default", "best")
     type=click.Choice(ADAPTERS),
     help="With --ranker: also adapt the language model to the shop, by LoRA, a soft prompt, both of these, or a linear head on "
     "its last state, on choices of up to 256 training users. With SmolLM2 this takes about ten minutes on one core; a linear "
-    "head is faster.",
+    "head a little less.",
 )
 @click.option(
     "--ranker-adapter",

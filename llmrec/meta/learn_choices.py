@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llmrec.adapters.soft_prompt import LanguageAdapter
+from llmrec.adapters.language_adapter import LanguageAdapter
 from llmrec.encoder.train import Shard
 from llmrec.errors import DataError
 from llmrec.language.model import LanguageModel

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmrec.adapters.soft_prompt import LanguageAdapter
+from llmrec.adapters.language_adapter import LanguageAdapter
 from llmrec.encoder.loss import multi_target
 from llmrec.errors import DataError
 from llmrec.language.model import LanguageModel
@@ -176,9 +176,8 @@ def _base_scores(
     if virtual is not None:
         virtual = virtual.expand(len(part.index), -1, -1)
     states = row_states(language_model, part.rows, delta, virtual)
-    ends = states[part.rows.end] * torch.zeros(len(part.rows.end), 1, device=states.device).index_fill(
-        0, part.rows.candidate, 1
-    )
+    there = torch.zeros(len(part.rows.end), 1, device=states.device).index_fill(0, part.rows.candidate, 1)
+    ends = states[part.rows.end] * there
     if choices.answers:
         yes, no = choices.answers
         return row_log_odds(language_model, part.rows, states, [yes], [no]) - part.offset, ends
@@ -206,7 +205,8 @@ def _read(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | 
         part = _Part(rows, index, offset, column, taken, of)
         if n_blocks == 0:
             with torch.no_grad():
-                part = replace(part, fixed_scores=_base_scores(language_model, choices, part, None))
+                scores = _base_scores(language_model, choices, part, None)
+            part = replace(part, fixed_scores=scores, rows=replace(rows, below=rows.below.new_zeros(0)))  # not read again
         yield part
 
 

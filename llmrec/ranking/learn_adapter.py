@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.adapters.linear_head import linear_head
-from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.adapters.soft_prompt import soft_prompt
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.index.drawn import drawn_candidates

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from llmrec.adapters.soft_prompt import LanguageAdapter
+from llmrec.adapters.language_adapter import LanguageAdapter
 from llmrec.data.numbers import check_whole
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import adding

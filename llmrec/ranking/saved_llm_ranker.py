@@ -1,12 +1,12 @@
-"""An adapted language model's ranker as a folder: its adapter in PEFT's formats, its template, `max_history` and `chat`."""
+"""An adapted language model's ranker as a folder: its adapter, its template, `max_history` and `chat`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from llmrec.adapters.language_adapter import LanguageAdapter
 from llmrec.adapters.language_folder import load_language_adapter, save_language_adapter
-from llmrec.adapters.soft_prompt import LanguageAdapter
 from llmrec.errors import AdapterError
 from llmrec.language.model import LanguageModel
 from llmrec.prompts import Template

@@ -11,11 +11,12 @@ import torch
 from language_models import tiny
 from transformers import AutoModelForCausalLM
 
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.adapters.linear_head import LinearHead
 from llmrec.adapters.lora import lora_hook
 from llmrec.adapters.peft_format import CONFIG, TENSORS, load_adapter, save_adapter
 from llmrec.adapters.peft_prompt import load_soft_prompt, save_soft_prompt
-from llmrec.adapters.soft_prompt import LanguageAdapter, SoftPrompt, soft_prompt, start_lora
+from llmrec.adapters.soft_prompt import SoftPrompt, soft_prompt
 from llmrec.encoder.backbone import adding
 from llmrec.errors import AdapterError
 from llmrec.language.model import load_language_model

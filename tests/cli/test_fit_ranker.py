@@ -16,7 +16,7 @@ from departments import EVENTS, FEW, TITLES, with_ranker
 from language_models import write_tiny
 
 from llmrec import Recommender, SceneRecommender, Scenes, Weights
-from llmrec.adapters.soft_prompt import LanguageAdapter, start_lora
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.cli import main
 from llmrec.cli.rankers import ranker_of, recommender_of
 from llmrec.errors import MissingExtraError, WeightsError

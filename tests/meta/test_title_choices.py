@@ -9,8 +9,9 @@ import pytest
 import torch
 from language_models import tiny
 
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.adapters.linear_head import linear_head
-from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.adapters.soft_prompt import soft_prompt
 from llmrec.encoder.train import Shard
 from llmrec.errors import ArtefactError, DataError
 from llmrec.language.model import load_language_model

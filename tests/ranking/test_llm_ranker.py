@@ -13,9 +13,10 @@ import torch
 from language_models import tiny
 from ranker_contract import RankerContract, part_of
 
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.adapters.linear_head import LinearHead
 from llmrec.adapters.lora import lora_hook
-from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.adapters.soft_prompt import soft_prompt
 from llmrec.encoder.backbone import adding
 from llmrec.errors import AdapterError, DataError, TemplateError, WeightsError
 from llmrec.language.model import LanguageModel

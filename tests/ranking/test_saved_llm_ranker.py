@@ -12,11 +12,12 @@ import torch
 from language_models import tiny
 from meanwhile import saves_meanwhile
 
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.adapters.language_folder import adapter_hash, load_language_adapter
 from llmrec.adapters.linear_head import LinearHead, load_linear_head, save_linear_head
 from llmrec.adapters.lora import Adapter
 from llmrec.adapters.peft_format import load_adapter
-from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.adapters.soft_prompt import soft_prompt
 from llmrec.data.splits import leave_last_out
 from llmrec.errors import AdapterError, ArtefactError, WeightsError
 from llmrec.index.candidates import POPULAR, Candidates

@@ -17,7 +17,8 @@ import torch
 from language_models import tiny, write_tiny
 
 from llmrec import Recommender, Weights
-from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
+from llmrec.adapters.soft_prompt import soft_prompt
 from llmrec.data.tasks import first_baskets
 from llmrec.errors import ArtefactError, DataError, IgnoredInputWarning, TemplateError, WeightsError
 from llmrec.index.candidates import Candidates, Sources

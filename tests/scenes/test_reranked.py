@@ -13,7 +13,7 @@ from departments import FEW, ITEMS, KINDS, KNOWN, LATER, QUICK, SHOPS, USERS, No
 from language_models import write_tiny
 
 from llmrec import SceneRecommender, Scenes
-from llmrec.adapters.soft_prompt import LanguageAdapter, start_lora
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.errors import ArtefactError, DataError, IgnoredInputWarning, WeightsError
 from llmrec.language.model import load_language_model
 from llmrec.metrics import ranking as metrics

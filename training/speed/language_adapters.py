@@ -25,8 +25,8 @@ import peft
 import pyarrow.parquet as pq
 import torch
 
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.adapters.linear_head import linear_head
-from llmrec.adapters.soft_prompt import LanguageAdapter, start_lora
 from llmrec.language.model import LanguageModel, load_language_model
 from llmrec.language.rows import Row
 from llmrec.meta.inner import Initialisation, adapt, initialisation
@@ -34,7 +34,7 @@ from llmrec.meta.title_choices import TitleChoices, choice_loss
 from llmrec.prompts import load_template
 from llmrec.prompts.candidates import CandidatePrompt
 from llmrec.ranking.adapter_plan import AdapterPlan
-from llmrec.store import whole_file
+from llmrec.store import save_json, whole_file
 
 CHOICES, CANDIDATES, HISTORY, STEPS = 2, AdapterPlan.negatives + 1, 6, 3
 RATE, TEMPERATURE = 0.3, 16.0
@@ -156,11 +156,11 @@ def measure(folder: Path, titles: list[str], users: int, rounds: int) -> dict[st
 def main(folder: Path, items: Path, users: int, rounds: int, output: Path | None) -> None:
     """Time adapting many users at once against a loop of PEFT."""
     titles = [title for title in pq.read_table(items, columns=["title"]).column("title").to_pylist() if title]
-    text = json.dumps(measure(folder, titles, users, rounds), indent=1)
-    click.echo(text)
+    report = measure(folder, titles, users, rounds)
+    click.echo(json.dumps(report, indent=1))
     if output is not None:
         with whole_file(output) as fresh:
-            fresh.write_text(text + "\n", encoding="ascii")
+            save_json(fresh, report)
 
 
 if __name__ == "__main__":

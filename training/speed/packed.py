@@ -32,7 +32,7 @@ from llmrec.language.model import LanguageModel, load_language_model
 from llmrec.language.packed import log_likelihoods, read_prefix
 from llmrec.prompts import load_template
 from llmrec.prompts.candidates import CandidatePrompt
-from llmrec.store import whole_file
+from llmrec.store import save_json, whole_file
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -173,11 +173,11 @@ def main(
     titles = [title for title in pq.read_table(items, columns=["title"]).column("title").to_pylist() if title]
     asked = questions(model, titles, users, history, candidates)
     report = {"model": model.model.config.model_type, "width": model.width, "dtype": dtype, "device": device}
-    text = json.dumps(report | {"threads": torch.get_num_threads()} | measure(model, asked, rounds), indent=1)
-    click.echo(text)
+    report |= {"threads": torch.get_num_threads()} | measure(model, asked, rounds)
+    click.echo(json.dumps(report, indent=1))
     if output is not None:
         with whole_file(output) as fresh:
-            fresh.write_text(text + "\n", encoding="ascii")
+            save_json(fresh, report)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 
-from llmrec.adapters.soft_prompt import LanguageAdapter, start_lora
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.meta.inner import Initialisation, initialisation
 from llmrec.meta.learn_choices import JointSettings, SceneDraw, fit_adapter, meta_fit_adapter
 from llmrec.meta.outer import OuterSettings

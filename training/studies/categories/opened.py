@@ -1,6 +1,6 @@
 """`Scenes` as a control: its scores for the same candidates, at zero steps and adapted to the same users.
 
-The other candidates are drawn by popularity, so popularity says nothing there; each score stands also less its logarithm.
+The other candidates are drawn by popularity, so popularity does not help there: scores less log popularity stand beside.
 
 Axis convention: `T` users who choose, `N` items.
 """
@@ -19,7 +19,7 @@ from llmrec.scenes.new import SceneRecommender
 from studies.categories.controls import Asked, Scores
 from studies.categories.shops import Category
 
-SCENES, LESS = "Scenes", "less log popularity"
+SCENES, SCENES_LESS = "Scenes", "Scenes less log popularity"
 
 
 def opened(known: Sequence[Category], new: Category, seed: int) -> SceneRecommender:
@@ -35,11 +35,12 @@ def opened(known: Sequence[Category], new: Category, seed: int) -> SceneRecommen
 
 def scene_scores(shop: SceneRecommender, new: Category, supports: Sequence[np.ndarray], asked: Asked) -> dict[str, Scores]:
     """Name -> scores of each user's candidates, at zero steps and after the events of each support. supports: int64, users."""
-    shops = {SCENES: shop} | {f"{SCENES}, {len(users)}": shop.adapt(_events(new.dataset, users)) for users in supports}
+    shops = {"": shop} | {f", {len(users)}": shop.adapt(_events(new.dataset, users)) for users in supports}
     tasks, found = asked
-    each = {name: one.scene.scores(tasks) for name, one in shops.items()}
+    tables = {size: one.scene.scores(tasks) for size, one in shops.items()}
     known = np.log(np.maximum(new.popularity, 1))
-    each |= {f"{name} {LESS}": table - known for name, table in each.items()}
+    each = {SCENES + size: table for size, table in tables.items()}
+    each |= {SCENES_LESS + size: table - known for size, table in tables.items()}
     return {name: [row[found.of(task)] for task, row in enumerate(table)] for name, table in each.items()}
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.adapters.linear_head import linear_head
-from llmrec.adapters.soft_prompt import LanguageAdapter, soft_prompt, start_lora
+from llmrec.adapters.soft_prompt import soft_prompt
 from llmrec.language.model import LanguageModel
 from llmrec.meta.inner import adapt, initialisation
 from llmrec.meta.title_choices import TitleChoices, calibrated, choice_loss, scores_of_each

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llmrec.adapters.soft_prompt import LanguageAdapter
+from llmrec.adapters.language_adapter import LanguageAdapter
 from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.title_choices import TitleChoices, choice_loss, scores_of_each
 from llmrec.metrics.bootstrap import Resampled, resampled
@@ -23,7 +23,7 @@ from llmrec.scenes.new import SceneRecommender
 from studies.categories.controls import FROZEN_TEXT, controls, text_vectors
 from studies.categories.kept import kept
 from studies.categories.learning import JOINT, META, TWIN, UNTRAINED, Adapters, Plan
-from studies.categories.opened import SCENES, scene_scores
+from studies.categories.opened import SCENES, SCENES_LESS, scene_scores
 from studies.categories.shops import NEGATIVES, Category, asked, ndcg
 
 AMONG = 19  # items drawn beside what was taken, where it is measured
@@ -121,7 +121,12 @@ def rows(name: str, setting: str, found: Mapping[str, np.ndarray], based: str, s
     pairs += [(method, UNTRAINED) for method in drawn if method.startswith(f"{PLAIN},") and "+" not in method]
     pairs += [(method, method.split(",")[0]) for method in drawn if "," in method and "+" not in method]
     pairs += [(method, method.replace(META, other)) for method in drawn if method.startswith(META) for other in (based, PLAIN)]
-    pairs += [(f"{META}, {count}{text}", f"{SCENES}, {count}") for count in SUPPORTS for text in ("", " + text")]
+    pairs += [
+        (f"{META}, {count}{text}", f"{scenes}, {count}")
+        for count in SUPPORTS
+        for text in ("", " + text")
+        for scenes in (SCENES, SCENES_LESS)
+    ]
 
     def row(method: str, one: Resampled, other: str) -> Result:
         at, role = one.interval(), "ours" if method.startswith(META) else "control"

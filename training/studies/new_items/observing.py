@@ -143,8 +143,8 @@ def inputs(here: World, found: Replay) -> dict[str, np.ndarray]:
 def blend_weights(found: Replay, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Blend -> one set of weights of its inputs, for all numbers of earlier buyers, on validation.
 
-    Purchases of items with more than MOST buyers teach too, as they teach the recommender. Without them a blend is told that
-    the right item has few buyers, which a shop does not know, and takes off for popularity.
+    Purchases of items with more than MOST buyers are learned from too, as the recommender does. Without them a blend learns
+    that the right item has few buyers, which a shop does not know, and ranks popular items lower.
     """
     rows = np.flatnonzero(found.asked)
     return {name: study.weights(found, _stacked(given, names).astype(np.float64), rows) for name, names in BLENDS.items()}

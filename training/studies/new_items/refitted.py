@@ -1,6 +1,6 @@
 """Controls of young items that use more than an item's own buyers: attribute kNN, and EASE refitted in the test period.
 
-Of an item with few buyers EASE has often seen none, for they came after the latest moment.
+EASE has often seen no buyer of an item that has few: they came after it was last fitted.
 
 Axis convention: `Q` purchases that are asked for, `Y` young items, `N` items of the catalogue, `U` users.
 """
@@ -20,7 +20,7 @@ from llmrec.models.text_match import fit_tfidf
 from llmrec.ranking.cold_items import alike
 from studies.new_items.replay import CHUNK, DECAY, Replay, World, before
 
-NEAREST, POWER = 20, 1.0  # warm neighbours of each young item, and the exponent of their similarity
+NEAREST, POWER = 20, 1.0  # warm neighbours of each young item, and the exponent of their similarity; not tuned
 MOMENTS = 10  # at which EASE is refitted, with equally many events between them
 RIDGE = 100.0  # of EASE; 300 is a little lower on beauty's validation
 STEPS, EXACT = 100, 1e-5  # of conjugate gradients: at most so many, until no residual is larger

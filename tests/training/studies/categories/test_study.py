@@ -13,7 +13,7 @@ from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import learning, parts, study
 from studies.categories.controls import BM25, FROZEN_TEXT, POPULARITY, taken
 from studies.categories.learning import JOINT, LONGER, META, TWIN, UNTRAINED, Plan, learn
-from studies.categories.opened import LESS, SCENES, opened
+from studies.categories.opened import SCENES, SCENES_LESS, opened
 from studies.categories.shops import Category, asked, ndcg
 
 WORDS = ("red", "blue", "green", "small", "mug", "lamp", "rope", "tent")
@@ -53,14 +53,14 @@ def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path):
         *(f"{one}, {count}{whose}" for one in (META, LONGER) for count in sizes for whose in ("", ", another's")),
         *(f"{study.PLAIN}, {count}" for count in sizes),
     }
-    scenes = {SCENES, *(f"{SCENES}, {count}" for count in sizes)}
-    scenes |= {f"{name} {LESS}" for name in scenes}
+    scenes = {name + size for name in (SCENES, SCENES_LESS) for size in ("", *(f", {count}" for count in sizes))}
     assert set(found) == {FROZEN_TEXT, BM25, POPULARITY, *scenes, *arms, *(f"{arm} + text" for arm in arms)}
     assert all(len(values) == 10 and ((values >= 0) & (values <= 1)).all() for values in found.values())
     rows = study.rows("categories", "test", {arm: values[None] for arm, values in found.items()}, learned.based, 0)
     compared = {(row.method, row.versus) for row in rows if row.versus}
     assert {(JOINT, UNTRAINED), (META, LONGER), (f"{META}, 16", META), (f"{TWIN} + text", f"{LONGER} + text")} <= compared
     assert {(f"{META}, 64", f"{study.PLAIN}, 64"), (f"{META}, 64 + text", f"{SCENES}, 64")} <= compared
+    assert {(f"{META}, 16", f"{SCENES_LESS}, 16"), (f"{SCENES_LESS}, 16", SCENES_LESS)} <= compared
     again = learn(ranker, known, new, plan, 0, tmp_path / "runs")  # all is found done
     for arm, adapter in learned.fixed.items():
         assert all((a == b).all() for a, b in zip(adapter.leaves(), again.fixed[arm].leaves(), strict=True))
