@@ -36,7 +36,8 @@ from llmrec.recommender.settings import Settings
 KNOWN = 0.75  # share of the events before the moment from which purchases of cold items are read
 MOMENTS = 20  # at which the counts are brought up to date while training is replayed
 MOST_TASKS, MOST_ITEMS = 3000, 300  # purchases that are learned from, and cold items that each is compared with
-LEAST_TARGETS = 30  # purchases of cold items that either step needs
+LEAST_TARGETS = 30  # purchases of cold items that either step needs to learn all its weights
+FEWEST_TARGETS = 8  # that the second step needs to learn a constant alone, to within a third of a nat
 RIDGE = 1e-3
 
 
@@ -140,8 +141,9 @@ def join(
     among: np.ndarray,
 ) -> tuple[ColdWeights | None, int]:
     """How the score of cold items among themselves joins that of the rankers, and how many right items were cold: what of the
-    rankers' score is kept, a factor of the other one and a constant, by a softmax over all candidates. None where fewer than
-    LEAST_TARGETS were cold.
+    rankers' score is kept, a factor of the other one and a constant, by a softmax over all candidates. Where fewer than
+    LEAST_TARGETS were cold, the constant alone is learned: the other score is a log-likelihood already, and takes the place of
+    the rankers'. None where fewer than FEWEST_TARGETS were.
 
     tasks: T tasks of users whom the base was not trained on. cold: bool (N,). among: float64 (6,), see `learn_among`.
     """
@@ -161,12 +163,24 @@ def join(
         targets += int((right & (new > 0)).sum())
         parts.append(_choices(found, score * (1 - new), np.stack([score * new, told @ among, new], 1), right))
     whole = _joined(parts)
-    if whole is None or targets < LEAST_TARGETS:
+    if whole is None or targets < FEWEST_TARGETS:
         return None, targets
-    keep, factor, constant = softmax_weights(whole, np.array([1.0, 0.0, 0.0]))
+    keep, factor, constant = join_weights(whole, targets)
     weights = factor * among
     weights[INPUTS.index("cold")] += constant
-    return ColdWeights(float(keep), weights), targets
+    return ColdWeights(keep, weights), targets
+
+
+def join_weights(choices: Choices, targets: int) -> tuple[float, float, float]:
+    """What of the rankers' score is kept, the factor of the score among cold items, and the constant of cold items.
+
+    choices: inputs (C, 3), both scores and 1, of cold items. targets: how many right items were cold.
+    """
+    if targets >= LEAST_TARGETS:
+        keep, factor, constant = softmax_weights(choices, np.array([1.0, 0.0, 0.0])).tolist()
+        return keep, factor, constant
+    rest = replace(choices, offset=choices.offset + choices.inputs[:, 1], inputs=choices.inputs[:, 2:])
+    return 0.0, 1.0, float(softmax_weights(rest, np.zeros(1))[0])
 
 
 def softmax_weights(choices: Choices, beforehand: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 from llmrec import Recommender
 from llmrec.ranking.first_buyers import INPUTS, ColdWeights
 from llmrec.ranking.vector_prior import VectorPrior
-from llmrec.recommender.first_buyers import LEAST_TARGETS, Choices, softmax_weights, to_be_observed
+from llmrec.recommender.first_buyers import LEAST_TARGETS, Choices, join_weights, softmax_weights, to_be_observed
 
 NEW = {"item_id": ["n0", "n1"], "title": ["red mug", "red mug"]}
 """Both titles are that of i000, which even users like; the text says nothing for odd users, who take them."""
@@ -197,3 +197,18 @@ def test_a_softmax_finds_the_weights_that_chose():
     np.testing.assert_allclose(found, true, atol=0.15)
     few = Choices(offset[:width], given[:width] * 0, np.zeros(1, np.int64), right[0])
     assert softmax_weights(few, np.array([0.3, 0.4])) == pytest.approx([0.3, 0.4]) and LEAST_TARGETS > 1
+
+
+def test_of_few_purchases_of_cold_items_the_constant_alone_is_learned():
+    """Of each task two of six candidates are cold; their score is a log-likelihood, and they sell less than others."""
+    rng, tasks, width, true = np.random.default_rng(0), 5000, 6, -1.5
+    cold = np.tile([True, True, False, False, False, False], tasks)
+    score, rankers = rng.normal(size=tasks * width), rng.normal(size=tasks * width)
+    whole = np.where(cold, score + true, rankers) + rng.gumbel(size=tasks * width)
+    right = np.zeros((tasks, width), bool)
+    right[np.arange(tasks), whole.reshape(tasks, width).argmax(1)] = True
+    inputs = np.stack([rankers * cold, score * cold, cold.astype(float)], 1)
+    choices = Choices(np.where(cold, 0.0, rankers), inputs, np.arange(tasks) * width, right.ravel())
+    keep, factor, constant = join_weights(choices, LEAST_TARGETS - 1)
+    assert (keep, factor) == (0.0, 1.0) and constant == pytest.approx(true, abs=0.15)
+    np.testing.assert_allclose(join_weights(choices, LEAST_TARGETS), [0.0, 1.0, true], atol=0.15)
