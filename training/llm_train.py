@@ -128,7 +128,7 @@ def main(
             click.echo("\n".join(described(processes)), err=True)
         stages = Stages(sys.stderr if processes.main else io.StringIO())
         with stages("load", str(model)):
-            loaded = load_language_model(model, device=processes.device)
+            loaded = load_language_model(model, None, processes.device)
         ranker = LLMRanker(loaded, load_template(template), max_history)
         run(ranker, (events, items), plan, seed, output_dir, processes, stages)
     except LlmrecError as error:

@@ -70,7 +70,7 @@ def item_states(
     known = _read(place)
     new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
     if new:
-        language_model = load_language_model(folder, device=device)
+        language_model = load_language_model(folder, None, device)
         names = list(new)
         for some, states in read_states(language_model, list(new.values())):
             entry = {names[at]: states[row] for row, at in enumerate(some)}

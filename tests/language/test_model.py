@@ -11,6 +11,7 @@ import torch
 from language_models import FAMILIES, write_tiny
 
 from llmrec import Weights
+from llmrec.encoder.precision import faster_dtype
 from llmrec.errors import DataError, WeightsError
 from llmrec.language.families import ATTENTION, FEED_FORWARD, lora_targets
 from llmrec.language.families import FAMILIES as KNOWN
@@ -30,6 +31,7 @@ def test_a_folder_is_loaded_frozen_in_the_type_that_is_asked_for(folder):
     found = [log_likelihoods(one, read_prefix(one, [1, 2, 3]), [[4, 5], [6]]) for one in (plain, half)]
     assert found[1].dtype == torch.float32
     torch.testing.assert_close(*found, rtol=0.05, atol=0.05)
+    assert load_language_model(folder, None).dtype == faster_dtype("cpu")
 
 
 def test_a_device_that_is_not_there_is_refused(folder):
