@@ -15,10 +15,12 @@ import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 # isort: split
 import hashlib
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
+import torch
 
 from benchmarks.amazon import PUBLISHED
 from llmrec.adapters.peft_format import fingerprint
@@ -27,7 +29,8 @@ from llmrec.language.model import load_language_model
 from llmrec.metrics.report import table, write_report
 from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
-from studies.categories import study
+from studies.categories import retrieved, study
+from studies.categories.kept import kept_arrays
 from studies.categories.learning import Plan, learn
 from studies.categories.opened import opened
 from studies.categories.shops import category
@@ -44,9 +47,20 @@ def prompts_of(ranker: LLMRanker) -> str:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
+def plan_key(plan: Plan) -> str:
+    """What results that were kept are of, beside users and draw."""
+    return hashlib.sha256(repr(plan).encode()).hexdigest()[:12]
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
 @click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    help="Of the model; bfloat16 is faster on CPUs with AMX.",
+)
 @click.option("--new", "new", type=click.Choice(list(PUBLISHED)), default="electronic", help="The category left out.")
 @click.option("--choices", type=WHOLE, default=2_400, help="Choices for joint training, over all known categories.")
 @click.option(
@@ -56,12 +70,17 @@ def prompts_of(ranker: LLMRanker) -> str:
 @click.option("--episodes", type=WHOLE, default=0, help="Episodes of meta-learning after joint training; 0 for none.")
 @click.option("--more_steps", type=WHOLE, default=0, help="More joint steps, for a control of equal training time.")
 @click.option("--twin_steps", type=WHOLE, default=0, help="Joint steps in the new category: the headroom.")
-@click.option("--rate", type=float, default=0.3, help="Of the inner steps; meta-learning starts from it.")
+@click.option("--rate", type=float, default=0.1, help="Of the inner steps where meta-learning starts.")
+@click.option("--joint_rate", type=float, default=0.1, help="Of as many steps after joint training.")
 @click.option("--plain_rate", type=float, default=0.3, help="Step size of plain LoRA.")
 @click.option(
     "--users", type=click.IntRange(min=1), default=120, help="Users to measure on: of 500 on validation, of 1,000 on test."
 )
+@click.option(
+    "--retrieved_users", type=click.IntRange(0, 1_000), default=0, help="Test users who are asked over the whole catalogue."
+)
 @click.option("--draws", type=click.IntRange(min=1), default=1, help="Draws of supports and negatives.")
+@click.option("--first_draw", type=WHOLE, default=0, help="Begin with this one: each process may measure others.")
 @click.option("--seed", type=WHOLE, default=0)
 @click.option(
     "--runs",
@@ -74,6 +93,7 @@ def prompts_of(ranker: LLMRanker) -> str:
 def main(
     data: Path,
     model: Path,
+    dtype: str,
     new: str,
     choices: int,
     scene_choices: int,
@@ -82,9 +102,12 @@ def main(
     more_steps: int,
     twin_steps: int,
     rate: float,
+    joint_rate: float,
     plain_rate: float,
     users: int,
+    retrieved_users: int,
     draws: int,
+    first_draw: int,
     seed: int,
     runs: Path,
     validation_only: bool,
@@ -92,25 +115,35 @@ def main(
 ) -> None:
     """Learn LoRA of a language model in known categories, and measure it in a new one."""
     counts = {"choices": choices, "scene_choices": scene_choices, "joint_steps": joint_steps, "episodes": episodes}
-    plan = Plan(**counts, more_steps=more_steps, twin_steps=twin_steps, rate=rate, plain_rate=plain_rate)
+    plan = Plan(**counts, more_steps=more_steps, twin_steps=twin_steps, rate=rate, joint_rate=joint_rate, plain_rate=plain_rate)
     try:
         here, known = category(data, new, seed), [category(data, one, seed) for one in PUBLISHED if one != new]
-        ranker = LLMRanker(load_language_model(model), load_template(TEMPLATE), HISTORY)
+        ranker = LLMRanker(load_language_model(model, getattr(torch, dtype)), load_template(TEMPLATE), HISTORY)
         runs = runs / f"{new}-{seed}-{prompts_of(ranker)[:12]}"
         learned = learn(ranker, known, here, plan, seed, runs)
         asked_for = (here.validation if validation_only else here.test)[:users]
-        shops = study.Shops(here, known[0], opened(known, here, seed))
-        each = [study.measured(ranker, shops, learned, plan, asked_for, draw, runs) for draw in range(draws)]
-        found = {arm: np.stack([one[arm] for one in each]) for arm in each[0]}
+        shops = study.Shops(here, known[0], opened(known, here, seed, runs / "scenes"))
         part = "validation" if validation_only else "test"
+        each = []
+        for draw in range(first_draw, draws):
+            path = runs / f"found-{part}-{len(asked_for)}-{draw}-{plan_key(plan)}.safetensors"
+            measure = partial(study.measured, ranker, shops, learned, plan, asked_for, draw, runs)
+            each.append(kept_arrays(path, measure))
+        found = {arm: np.stack([one[arm] for one in each]) for arm in each[0]}
         rows = study.rows("categories", part, found, learned.based, seed)
+        if retrieved_users and not validation_only:
+            values = study.before_and_after(ranker, shops, learned, plan)
+            supports = {str(study.SUPPORTS[-1]): here.teaching[: study.SUPPORTS[-1]]}
+            whole = retrieved.measured(ranker, shops, values, supports, here.test[:retrieved_users], here.validation)
+            rows += retrieved.rows_of("categories", whole, list(values), seed)
         click.echo(table(rows, "categories", study.METRIC, versus=""))
         for row in rows:
             if row.versus:
                 click.echo(f"{row.method} - {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})")
         if output is not None:
             told = study.extra("categories", part, rows, learned, seed)
-            told |= {"plan": asdict(plan), "temperature": learned.temperature, "new": new, "draws": draws, "users": users}
+            told |= {"plan": asdict(plan), "temperature": learned.temperature, "new": new, "draws": len(each), "users": users}
+            told["dtype"] = dtype
             write_report(output, rows, told)
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

@@ -19,48 +19,81 @@ from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from studies.new_items import observing, study
 from studies.new_items.refitted import MOMENTS
-from studies.new_items.replay import replay, world
+from studies.new_items.replay import KNOWN, replay, world
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Folder with the files.")
 @click.option("--category", type=click.Choice(CATEGORIES), default="beauty", show_default=True)
+@click.option(
+    "--known",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    multiple=True,
+    default=(KNOWN,),
+    show_default=True,
+    help="Share of the events before the cut. Give it several times for several cuts, whose questions are pooled.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "observed-items", show_default=True)
 @click.option("--validation_only", is_flag=True, help="Measure on validation; nothing of the test period is read.")
 @click.option("--share", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the users who are asked.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
-def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool, share: float, output: Path | None) -> None:
+def main(
+    data: Path,
+    category: str,
+    known: tuple[float, ...],
+    seed: int,
+    runs: Path,
+    validation_only: bool,
+    share: float,
+    output: Path | None,
+) -> None:
     """Fit, add the young items, and ask and observe day by day."""
-    name, stages = f"observed-items-{category}", Stages()
+    name = f"observed-items-{category}"
+    part: Part = "validation" if validation_only else "test"
+    parts, cuts = [], []
     try:
-        with stages("data", category):
-            earlier = world(data, category, "validation")
-            of_earlier = replay(earlier)
-            weights = observing.blend_weights(of_earlier, observing.inputs(earlier, of_earlier))
-            part: Part = "validation" if validation_only else "test"
-            here = earlier if validation_only else world(data, category, part)
-            found = of_earlier if validation_only else replay(here)
-        recommender, place = observing.fitted(here, seed, runs / f"{category}-{part}-{seed}")
-        asked = observing.questions(here, found, seed, share)
-        with stages("ask and observe", f"{len(asked.rows):,} purchases of {len(found.young):,} young items"):
-            result = observing.answered(here, found, asked, recommender, place, seed)
-        with stages("controls", f"EASE refitted {MOMENTS} times"):
-            given = observing.controls(here, found, observing.inputs(here, found), weights)
-        result[observing.YOUNG] |= {arm: observing.among_young(found, asked, scores) for arm, scores in given.items()}
-        rows = observing.rows(name, found, asked, here.whole.user[asked.others], result, seed)
+        for cut in known:
+            folder = runs / (f"{category}-{part}-{seed}" + ("" if cut == KNOWN else f"-{cut:g}"))
+            answered, told = after_cut(data, category, cut, part, seed, share, folder)
+            parts.append(answered)
+            cuts.append({"known": cut, **told, "first_buyers": observing.first_buyers(answered)})
+            click.echo(str(cuts[-1]))
+        rows = observing.rows(name, observing.pooled(parts), seed)
         click.echo(table(rows, name, study.METRIC, versus=""))
         for row in rows:
             if row.versus:
                 click.echo(f"{row.setting}: less {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})")
         if output is not None:
             more = study.extra(name, observing.OBSERVING, observing.AIMS, rows, seed)
-            cold = recommender.state.unseen_rankers.cold
-            learned = None if cold is None else {"keep": cold.keep, "weights": cold.weights.round(4).tolist()}
-            write_report(output, rows, more | {"part": part, "share": share, "young": len(found.young), "learned": learned})
+            write_report(output, rows, more | {"part": part, "share": share, "cuts": cuts})
             click.echo(f"\nwritten: {output}")
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
+
+
+def after_cut(
+    data: Path, category: str, known: float, part: Part, seed: int, share: float, folder: Path
+) -> tuple[observing.Answered, dict[str, object]]:
+    """What comes of the questions after one cut, and facts about it. folder: of checkpoints."""
+    stages = Stages()
+    with stages("data", f"{category}, {known:.0%} of the events before the cut"):
+        earlier = world(data, category, "validation", known)
+        of_earlier = replay(earlier)
+        weights = observing.blend_weights(of_earlier, observing.inputs(earlier, of_earlier))
+        here = earlier if part == "validation" else world(data, category, part, known)
+        found = of_earlier if part == "validation" else replay(here)
+    recommender, place = observing.fitted(here, seed, folder)
+    asked = observing.questions(here, found, seed, share)
+    with stages("ask and observe", f"{len(asked.rows):,} purchases of {len(found.young):,} young items"):
+        values = observing.answered(here, found, asked, recommender, place, seed)
+    with stages("controls", f"EASE refitted {MOMENTS} times"):
+        given = observing.controls(here, found, observing.inputs(here, found), weights)
+    values[observing.YOUNG] |= {arm: observing.among_young(found, asked, scores) for arm, scores in given.items()}
+    cold = recommender.state.unseen_rankers.cold
+    learned = None if cold is None else {"keep": cold.keep, "weights": cold.weights.round(4).tolist()}
+    answered = observing.Answered(found.k[asked.rows], found.user[asked.rows], here.whole.user[asked.others], values)
+    return answered, {"young": len(found.young), "learned": learned}
 
 
 if __name__ == "__main__":

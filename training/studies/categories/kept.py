@@ -1,4 +1,4 @@
-"""Choices kept on disk: reading the titles behind an empty history takes minutes."""
+"""Choices and results kept on disk: reading the titles behind an empty history takes minutes, measuring an hour."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ def kept(path: Path, make: Callable[[], list[TitleChoices]]) -> list[TitleChoice
         path.parent.mkdir(parents=True, exist_ok=True)
         save_arrays(path, _arrays(make()))
     return _choices(load_arrays(path))
+
+
+def kept_arrays(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The same of named arrays."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_arrays(path, make())
+    return load_arrays(path)
 
 
 def _arrays(parts: Sequence[TitleChoices]) -> dict[str, np.ndarray]:

@@ -24,7 +24,8 @@ from studies.categories.controls import text_vectors
 from studies.categories.kept import kept
 from studies.categories.shops import NEGATIVES, Category, asked, asked_within
 
-PARTS = 25  # sub-catalogues of each known category
+PARTS = 28  # sub-catalogues of each known category
+MOST = 32  # choices of each sub-catalogue: an episode draws 24, and reading them takes a third of a second each
 CALIBRATED = 64  # choices by which the temperature of the loss is set
 RESERVED = 1_000  # users of the new category, for supports; others train the mark for the headroom
 DRAW = SceneDraw(scenes=4, support=16, query=8)
@@ -44,8 +45,8 @@ class Plan:
     r, n_blocks: of LoRA. choices: of users of all known categories together, for joint training; scene_choices: of other users,
     for sub-catalogues. joint_steps: optimiser steps of 8 choices. episodes: of meta-learning after them. more_steps: joint
     steps in their place, for as much processor time. twin_steps: joint steps in the new category itself, to see the headroom.
-    steps, rate: of the inner loop, the rate at first. plain_steps, plain_rate: the same of plain LoRA, which starts from
-    nothing and needs more steps.
+    steps, rate: of the inner loop, the rate at first. joint_rate: of as many steps after joint training. plain_steps,
+    plain_rate: of plain LoRA, which starts from nothing and needs more steps.
     """
 
     r: int = 8
@@ -57,7 +58,8 @@ class Plan:
     more_steps: int = 0
     twin_steps: int = 0
     steps: int = 2
-    rate: float = 0.3
+    rate: float = 0.1
+    joint_rate: float = 0.1
     plain_steps: int = 10
     plain_rate: float = 0.3
 
@@ -124,5 +126,5 @@ def _scenes(ranker: LLMRanker, known: Sequence[Category], plan: Plan, seed: int)
     for one in known:
         _, part = kmeans2(text_vectors(one.dataset.catalogue), PARTS, iter=20, minit="++", seed=seed)
         users = one.teaching[first : first + count]
-        found += [ranker.choices(*pair) for pair in asked_within(one, users, part, NEGATIVES, seed)]
+        found += [ranker.choices(*pair) for pair in asked_within(one, users, part, NEGATIVES, seed, MOST)]
     return found

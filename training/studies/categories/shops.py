@@ -55,11 +55,11 @@ def asked(here: Category, users: np.ndarray, negatives: int, seed: int) -> tuple
 
 
 def asked_within(
-    here: Category, users: np.ndarray, part: np.ndarray, negatives: int, seed: int
+    here: Category, users: np.ndarray, part: np.ndarray, negatives: int, seed: int, most: int
 ) -> list[tuple[Tasks, Candidates]]:
     """The same within parts of the catalogue, each a scene: what each of the users took last beside other items of its part.
 
-    part: int64 (N,), the part of each item. Parts without enough items are left out.
+    part: int64 (N,), the part of each item. Parts without enough items are left out. most: users of each part.
     """
     tasks, popularity, found = last_baskets(here.dataset, users, 1), here.popularity, []
     taken = part[here.dataset.item[tasks.split]]
@@ -67,7 +67,7 @@ def asked_within(
         mine = np.where(part == one, popularity, 0)
         if np.count_nonzero(mine) < 20 * negatives:
             continue
-        some = tasks.take(np.flatnonzero(taken == one))
+        some = tasks.take(np.flatnonzero(taken == one)[:most])
         found.append((some, drawn_candidates(some, mine, negatives, np.random.default_rng((seed, int(one))))))
     return found
 

@@ -63,7 +63,7 @@ def measured(
         [(name, fixed[begin], steps, rate, usual) for rate in sorted({usual, *(RATES if looking else ())})]
         for name, begin, steps, usual in (
             (PLAIN, UNTRAINED, plan.plain_steps, plan.plain_rate),
-            (learned.based, learned.based, plan.steps, plan.rate),
+            (learned.based, learned.based, plan.steps, plan.joint_rate),
         )
     )
     with stages("adapt", f"draw {draw}"):
@@ -72,11 +72,13 @@ def measured(
             for count in SUPPORTS:
                 mine = given.take(np.arange(count))
                 if learned.init is not None:
-                    arms[f"{META}, {count}{whose}"] = _adapted(ranker, learned.init, mine)
+                    arms[f"{META}, {count}{whose}"] = adapted(ranker, learned.init, mine)
                 for name, start, steps, rate, usual in [*plain, *joint]:
+                    if name == PLAIN and rate != usual and count != SUPPORTS[0]:
+                        continue  # ten steps take minutes: its rate is chosen by the smaller support
                     label = f"{name}, {count}{whose}" + (f", rate {rate:g}" if rate != usual else "")
                     if not whose or (name != PLAIN and rate == usual):
-                        arms[label] = _adapted(ranker, initialisation(start, steps, rate), mine)
+                        arms[label] = adapted(ranker, initialisation(start, steps, rate), mine)
     with stages("measure", f"{len(users):,} users, {len(arms)} adapters"):
         scores = dict(zip(arms, scores_of_each(model, ready, list(arms.values())), strict=True))
         validation = asked(new, new.validation, AMONG, draw)
@@ -106,7 +108,16 @@ def extra(name: str, setting: str, rows: Sequence[Result], learned: Adapters, se
     return {"benchmark": name, "ours": ours, "primary": primary, "aims": aims, "seeds": [seed]}
 
 
-def _adapted(ranker: LLMRanker, init: Initialisation[LanguageAdapter], support: TitleChoices) -> LanguageAdapter:
+def before_and_after(ranker: LLMRanker, shops: Shops, learned: Adapters, plan: Plan) -> dict[str, LanguageAdapter]:
+    """Meta-learned adapters of the first draw, at zero steps, "0", and after the largest support, by its size; joint ones where
+    none were meta-learned."""
+    count = SUPPORTS[-1]
+    given = ranker.choices(*asked(shops.new, shops.new.teaching[:64], NEGATIVES, 0)).take(np.arange(count))
+    init = learned.init or initialisation(learned.fixed[learned.based], plan.steps, plan.joint_rate)
+    return {"0": init.adapter, str(count): adapted(ranker, init, replace(given, temperature=learned.temperature))}
+
+
+def adapted(ranker: LLMRanker, init: Initialisation[LanguageAdapter], support: TitleChoices) -> LanguageAdapter:
     """The adapter after the inner steps on the choices of some users, as of one scene."""
     model, mine = ranker.language_model, support.owned(np.zeros(len(support), np.int64))
     return adapt(init, choice_loss(model, mine, init.adapter.n_blocks(model)), 1)

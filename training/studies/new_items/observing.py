@@ -24,7 +24,7 @@ from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.state import State
 from studies.new_items import study
 from studies.new_items.moving import SETTINGS
-from studies.new_items.refitted import MOMENTS, attribute_knn, ease
+from studies.new_items.refitted import MOMENTS, attribute_knn, ease, words_of
 from studies.new_items.replay import Replay, World, ndcg, text
 
 MOST = 10  # earlier buyers of a purchase that is asked for, at most
@@ -39,6 +39,32 @@ ATTRIBUTE_KNN, EASE = "attribute kNN, before the cut", f"EASE, refitted {MOMENTS
 YOUNG, EVERY, ANY = "among the young", "among all", "any purchase, among all"
 Scores = dict[str, np.ndarray]
 AIMS = {f"{label}, {YOUNG}": least for label, least in study.AIMS.items()}  # the first is the primary cell
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What came of the questions after one cut in time, or after several.
+
+    k: float32 (Q,), earlier buyers of each purchase of a young item; user: int (Q,).
+    others: int (P,), users of other purchases.
+    values: setting -> arm -> NDCG@10 of each question, float64 (Q,) or (P,).
+    """
+
+    k: np.ndarray
+    user: np.ndarray
+    others: np.ndarray
+    values: Mapping[str, Mapping[str, np.ndarray]]
+
+
+def pooled(parts: Sequence[Answered]) -> Answered:
+    """Questions after several cuts, the same arms in all; a user is the same one after each."""
+
+    def joined(among: str, arm: str) -> np.ndarray:
+        return np.concatenate([part.values[among][arm] for part in parts])
+
+    values = {among: {arm: joined(among, arm) for arm in arms} for among, arms in parts[0].values.items()}
+    k, user, others = (np.concatenate([getattr(part, name) for part in parts]) for name in ("k", "user", "others"))
+    return Answered(k, user, others, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,36 +166,36 @@ def inputs(here: World, found: Replay) -> dict[str, np.ndarray]:
     }
 
 
-def blend_weights(found: Replay, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Blend -> one set of weights of its inputs, for all numbers of earlier buyers, on validation.
+def blend_weights(
+    found: Replay, given: Mapping[str, np.ndarray], blends: Mapping[str, tuple[str, ...]] = BLENDS
+) -> dict[str, np.ndarray]:
+    """Blend -> one set of weights of its inputs, for all numbers of earlier buyers, on validation. blends: name -> inputs.
 
     Purchases of items with more than MOST buyers are learned from too, as the recommender does. Without them a blend learns
     that the right item has few buyers, which a shop does not know, and ranks popular items lower.
     """
     rows = np.flatnonzero(found.asked)
-    return {name: study.weights(found, _stacked(given, names).astype(np.float64), rows) for name, names in BLENDS.items()}
+    return {name: study.weights(found, _stacked(given, names).astype(np.float64), rows) for name, names in blends.items()}
 
 
 def controls(here: World, found: Replay, given: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> Scores:
     """Control -> scores (Q, Y). given: from `inputs`. weights: from `blend_weights`."""
     blends = {name: _stacked(given, names) @ weights[name] for name, names in BLENDS.items()}
-    return {**given, ATTRIBUTE_KNN: attribute_knn(here, found), EASE: ease(here, found), **blends}
+    return {**given, ATTRIBUTE_KNN: attribute_knn(here, found, words_of(here)), EASE: ease(here, found), **blends}
 
 
-def rows(
-    name: str, found: Replay, asked: Asked, others: np.ndarray, result: Mapping[str, Mapping[str, np.ndarray]], seed: int
-) -> list[Result]:
+def rows(name: str, found: Answered, seed: int) -> list[Result]:
     """Means by the number of earlier buyers, and the differences of the recommender to all others; users are drawn with all
-    their purchases. others: int (P,), the users of `Asked.others`."""
-    made, k, owner = [], found.k[asked.rows], found.user[asked.rows]
+    their purchases."""
+    made, k = [], found.k
     bins = {f"k = {label}": (k >= ends[0]) & (k <= ends[1]) for label, ends in study.BINS.items()}
-    parts = [(f"{label}, {among}", among, inside, owner) for label, inside in bins.items() for among in (YOUNG, EVERY)]
-    parts.append((ANY, ANY, np.ones(len(others), bool), others))
+    parts = [(f"{label}, {among}", among, inside, found.user) for label, inside in bins.items() for among in (YOUNG, EVERY)]
+    parts.append((ANY, ANY, np.ones(len(found.others), bool), found.others))
     for setting, among, there, users in parts:
         if not there.any():
             continue
         of_user = np.unique(users[there], return_inverse=True)[1]
-        arms = result[among]
+        arms = found.values[among]
         wanted = [(arm, "", value) for arm, value in arms.items()]
         wanted += [(OBSERVING, arm, arms[OBSERVING] - value) for arm, value in arms.items() if arm != OBSERVING]
         for arm, versus, value in wanted:
@@ -178,6 +204,13 @@ def rows(
             mean = float(value[there].mean())
             made.append(Result(name, arm, role, setting, study.METRIC, mean, low, high, versus, int(there.sum()), seed, None))
     return made
+
+
+def first_buyers(found: Answered) -> dict[str, float]:
+    """Arm -> NDCG@10 of the primary cell."""
+    least, most = study.BINS["1-3"]
+    there = (found.k >= least) & (found.k <= most)
+    return {arm: round(float(value[there].mean()), 4) for arm, value in found.values[YOUNG].items()}
 
 
 def among_young(found: Replay, asked: Asked, scores: np.ndarray) -> np.ndarray:

@@ -26,12 +26,19 @@ RIDGE = 100.0  # of EASE; 300 is a little lower on beauty's validation
 STEPS, EXACT = 100, 1e-5  # of conjugate gradients: at most so many, until no residual is larger
 
 
-def attribute_knn(here: World, found: Replay) -> np.ndarray:
-    """float32 (Q, Y): item kNN fitted before the cut; a young item has the scores of the warm items with most similar words."""
+def words_of(here: World) -> sparse.csr_array:
+    """Rows of length 1: the words of each item's text, by TF-IDF."""
+    return fit_tfidf(here.train, texts_of(here.train.catalogue), log=True).document
+
+
+def attribute_knn(here: World, found: Replay, text: sparse.csr_array | np.ndarray) -> np.ndarray:
+    """float32 (Q, Y): item kNN fitted before the cut; a young item has the scores of the warm items with most similar texts.
+
+    text: (N, V), rows of length 1.
+    """
     train, users = here.train, np.arange(here.train.n_users)
-    words = fit_tfidf(train, texts_of(train.catalogue), log=True).document
     knn = replace(fit_item_knn(train, users, 200, 10.0, include_self=True), decay=DECAY)
-    control = carried(knn, alike(train, users, words, NEAREST), NEAREST, POWER)
+    control = carried(knn, alike(train, users, text, NEAREST), NEAREST, POWER)
     parts = [found.purchase[first : first + CHUNK] for first in range(0, len(found.purchase), CHUNK)]
     return np.concatenate([control.scores(before(here, part))[:, found.young] for part in parts])
 
@@ -41,7 +48,7 @@ def ease(here: World, found: Replay) -> np.ndarray:
     whole, scores = here.whole, np.zeros(found.known.shape, np.float32)
     later = np.sort(whole.time[whole.time >= here.cut])
     starts = later[np.arange(MOMENTS) * len(later) // MOMENTS]
-    held, inverse = _histories(before(here, found.purchase)), None
+    held, inverse = histories(before(here, found.purchase)), None
     for start, end in zip(starts, [*starts[1:], np.inf], strict=True):
         mine = np.flatnonzero((found.day >= start) & (found.day < end))
         if len(mine):
@@ -89,7 +96,7 @@ def ease_weights(inverse: np.ndarray, items: np.ndarray) -> np.ndarray:
     return weight
 
 
-def _histories(tasks: Tasks) -> sparse.csr_array:
+def histories(tasks: Tasks) -> sparse.csr_array:
     """float64 (Q, N): weights of the items of each history: 1 for the last event, times DECAY for each event further back."""
     length = tasks.split - tasks.start
     row = np.repeat(np.arange(len(tasks)), length)

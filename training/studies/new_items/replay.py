@@ -63,13 +63,14 @@ class Replay:
         return self.known[np.arange(len(self.target)), self.target]
 
 
-def world(data: str | Path, category: str, part: Part) -> World:
-    """Test: a cut at 75% of the events of an Amazon category. Validation: a cut at 75% of the events before that."""
+def world(data: str | Path, category: str, part: Part, known: float = KNOWN) -> World:
+    """Test: a cut at a share `known` of the events of an Amazon category. Validation: a cut at the same share of the events
+    before that."""
     whole = amazon.dataset(data, category)
-    late = by_time(whole, KNOWN)
+    late = by_time(whole, known)
     if part == "test":
         return World(whole, late.train, late.time)
-    early = by_time(late.train, KNOWN)
+    early = by_time(late.train, known)
     return World(late.train, early.train, early.time)
 
 

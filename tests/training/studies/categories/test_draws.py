@@ -43,7 +43,7 @@ def test_each_user_is_asked_for_the_last_event_among_items_never_had(here):
 
 def test_within_a_part_of_the_catalogue_all_candidates_are_of_it(here):
     part = np.arange(here.dataset.n_items) % 2
-    found = asked_within(here, here.teaching, part, 1, seed=0)
+    found = asked_within(here, here.teaching, part, 1, seed=0, most=5)
     assert found
     for tasks, candidates in found:
         assert len(np.unique(part[candidates.item])) == 1 and len(candidates.item) == 2 * len(tasks)

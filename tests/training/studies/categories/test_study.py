@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from language_models import tiny
 
-from llmrec import Weights
+from llmrec import Scenes, Weights
 from llmrec.data.build import build
 from llmrec.ranking.llm_ranker import LLMRanker
-from studies.categories import learning, parts, study
+from studies.categories import learning, parts, retrieved, study
 from studies.categories.controls import BM25, FROZEN_TEXT, POPULARITY, taken
 from studies.categories.learning import JOINT, LONGER, META, TWIN, UNTRAINED, Plan, learn
 from studies.categories.opened import SCENES, SCENES_LESS, opened
@@ -39,13 +39,13 @@ def ranker(tiny_folders, tmp_path, monkeypatch):
     return LLMRanker(tiny("llama", tiny_folders["llama"], tmp_path / "model"), max_history=2)
 
 
-def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path):
+def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path, monkeypatch):
     known, new = [shop("mugs", 1), shop("lamps", 2), shop("ropes", 3), shop("tents", 4)], shop("boats", 5)
     counts = {"choices": 120, "scene_choices": 120, "joint_steps": 2, "episodes": 1, "more_steps": 1, "twin_steps": 1}
     plan = Plan(r=2, n_blocks=1, rate=0.1, **counts)
     learned = learn(ranker, known, new, plan, 0, tmp_path / "runs")
     assert set(learned.fixed) == {UNTRAINED, JOINT, META, LONGER, TWIN} and learned.based == LONGER
-    shops = study.Shops(new, known[0], opened(known, new, 0))
+    shops = study.Shops(new, known[0], opened(known, new, 0, tmp_path / "scenes"))
     found = study.measured(ranker, shops, learned, plan, new.test, 0, tmp_path / "runs")
     sizes = (16, 64)
     arms = {
@@ -64,6 +64,30 @@ def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path):
     again = learn(ranker, known, new, plan, 0, tmp_path / "runs")  # all is found done
     for arm, adapter in learned.fixed.items():
         assert all((a == b).all() for a, b in zip(adapter.leaves(), again.fixed[arm].leaves(), strict=True))
+    monkeypatch.setattr(retrieved, "DEPTH", 40)
+    values = study.before_and_after(ranker, shops, learned, plan)
+    whole = retrieved.measured(ranker, shops, values, {"64": new.teaching[:64]}, new.test, new.validation)
+    names = (retrieved.CHAIN, retrieved.WITHOUT, SCENES, "language model")
+    assert set(whole) == {FROZEN_TEXT, BM25, *(f"{name}{size}" for name in names for size in ("", ", 64"))}
+    there = whole["language model"] > 0  # its list holds what text retrieved: 40 of some 95
+    assert there.any() and not there.all()
+    again = Scenes.from_pretrained(tmp_path / "scenes").open(new.dataset.catalogue.table)
+    assert opened(known, new, 0, tmp_path / "scenes").catalogue.ids.values == again.catalogue.ids.values
+    gains = {(row.method, row.versus) for row in retrieved.rows_of("categories", whole, list(values), 0)}
+    assert {(f"{retrieved.CHAIN}, 64", f"{SCENES}, 64"), (retrieved.CHAIN, retrieved.WITHOUT)} <= gains
+
+
+def test_what_text_does_not_retrieve_is_not_found(ranker, tmp_path, monkeypatch):
+    monkeypatch.setattr(retrieved, "DEPTH", 1)
+    new = shop("boats", 5)
+    tasks, _ = asked(new, new.test, 1, 0)
+    text = np.zeros((len(tasks), 100))
+    target = new.dataset.item[tasks.split]
+    text[np.arange(5), target[:5]] = 1.0  # of five users what they took, of the others another item
+    text[np.arange(5, 10), (target[5:] + 1) % 100] = 1.0
+    found = retrieved._retrieved(ranker, tasks, text, {"0": text})
+    assert found.place.tolist() == list(range(5)) and found.found.item.tolist() == target[:5].tolist()
+    assert retrieved._placed(found, np.ones(5), 10).tolist() == [1.0] * 5 + [0.0] * 5
 
 
 def test_joint_training_reads_nothing_of_the_new_category(ranker, tmp_path):

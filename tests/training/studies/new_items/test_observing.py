@@ -69,10 +69,15 @@ def test_each_purchase_is_asked_for_by_what_was_observed_on_the_days_before(shop
     known = observing.among_young(found, asked, found.known)  # ties share their ranks there, as here
     np.testing.assert_allclose(result[YOUNG][OBSERVING], known)
     assert (result[YOUNG][SWAPPED] != known).any() and (result[YOUNG][BEFORE] != known).any()
-    rows = observing.rows("name", found, asked, shop.whole.user[asked.others], result, 0)
+    answered = observing.Answered(found.k[asked.rows], found.user[asked.rows], shop.whole.user[asked.others], result)
+    rows = observing.rows("name", answered, 0)
     cell = next(row for row in rows if row.setting == ANY and row.method == OBSERVING and row.versus == BEFORE)
     assert cell.value == pytest.approx((result[ANY][OBSERVING] - result[ANY][BEFORE]).mean()) and cell.n == len(asked.others)
     assert f"k = 1, {EVERY}" in {row.setting for row in rows if row.n > 0}
+    twice = observing.rows("name", observing.pooled([answered, answered]), 0)  # a user is the same one after both cuts
+    assert [row.n for row in twice] == [2 * row.n for row in rows]
+    for one in ("value", "low", "high"):
+        assert [getattr(row, one) for row in twice] == pytest.approx([getattr(row, one) for row in rows])
 
 
 def test_lists_are_held_against_what_buyers_of_later_days_had(shop):

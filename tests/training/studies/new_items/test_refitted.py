@@ -65,6 +65,6 @@ def test_attribute_knn_carries_what_goes_with_items_of_alike_words(shop):
     found = replay(refitted_shop)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refitted, "NEAREST", 1)
-        scores = refitted.attribute_knn(refitted_shop, found)
+        scores = refitted.attribute_knn(refitted_shop, found, refitted.words_of(refitted_shop))
     odd = found.user % 2 == 1
     assert (scores[odd].argmax(1) == 0).all() and scores.shape == found.known.shape
