@@ -14,10 +14,22 @@ from language_models import FAMILIES, write_tiny
 from llmrec.errors import DataError, TemplateError, WeightsError
 from llmrec.language import knowledge
 from llmrec.language.knowledge import item_states, read_states
-from llmrec.prompts import Template, load_template
+from llmrec.language.model import load_language_model
+from llmrec.prompts import Template, load_template, packaged_templates
 
 TEXTS = ["red mug", "blue rope", "red", "small green lamp tent rope mug soap red blue large", "green lamp"]
 ITEMS = pd.DataFrame({"title": TEXTS, "category": ["mug", None, "lamp", None, "mug"]}, index=[7, 7, 1, 0, 3])
+
+ENDS = {
+    "knowledge": "is remembered today as",
+    "knowledge_zh": "如今被人们记住的是",
+    "knowledge_audience": "are mostly",
+    "knowledge_audience_zh": "的人大多是",
+    "knowledge_occasion": "is mostly used when",
+    "knowledge_occasion_zh": "最常用于",
+    "knowledge_goes_with": "also bought",
+    "knowledge_goes_with_zh": "的顾客还购买了",
+}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +90,15 @@ def test_other_words_and_another_model_are_read_anew(folder, tmp_path, loads, ti
     assert len(loads) == 4
 
 
+@pytest.mark.parametrize("name", ENDS)
+def test_a_template_by_its_name_gives_the_states_of_its_sentences(folder, tmp_path, name):
+    texts = load_template(name).render_columns({"title": TEXTS, "category": ITEMS["category"].tolist()})
+    wanted = np.zeros((len(TEXTS), 32), np.float32)
+    for some, states in read_states(load_language_model(folder), texts):
+        wanted[some] = states
+    np.testing.assert_allclose(item_states(folder, ITEMS, name, tmp_path), wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_a_damaged_entry_is_read_anew(folder, tmp_path, loads):
     first = item_states(folder, ITEMS, cache=tmp_path)
     file = next((tmp_path / "knowledge").glob("*/*/states.safetensors"))
@@ -89,7 +110,8 @@ def test_a_damaged_entry_is_read_anew(folder, tmp_path, loads):
 
 
 def test_the_sentence_ends_where_the_model_goes_on():
-    for name, end in (("knowledge", "is remembered today as"), ("knowledge_zh", "如今被人们记住的是")):
+    assert set(ENDS) == {name for name in packaged_templates() if load_template(name).header.task == "knowledge"}
+    for name, end in ENDS.items():
         template = load_template(name)
         assert template.header.task == "knowledge"
         for values in ({"title": "red mug"}, {"title": "red mug", "category": "mugs"}):

@@ -9,6 +9,7 @@ from llmrec.prompts import history_words, load_template, packaged_templates
 from llmrec.recommender.sentences import KINDS
 
 TASKS = ("choice", "explanation", "history", "item", "knowledge", "like", "next", "scene")
+MORE = {"knowledge": ("", "_audience", "_goes_with", "_occasion")}  # endings of the names of a task's templates
 PAST = ["red mug", "blue lamp"]
 GOLDEN = [
     ("item", {"title": "Mug", "category": "Kitchen", "text": "Small\ncup"}, "Mug\nKitchen\nSmall cup"),
@@ -47,6 +48,15 @@ GOLDEN = [
     ("knowledge", {"title": "tent"}, '"tent" is remembered today as'),
     ("knowledge", {"title": "tent", "category": "camping"}, '"tent" (camping) is remembered today as'),
     ("knowledge_zh", {"title": "帐篷"}, "《帐篷》如今被人们记住的是"),
+    ("knowledge_audience", {"title": "tent"}, 'People who buy "tent" are mostly'),
+    ("knowledge_audience", {"title": "tent", "category": "camping"}, 'People who buy "tent" (camping) are mostly'),
+    ("knowledge_audience_zh", {"title": "帐篷", "category": "露营"}, "购买“帐篷”（露营）的人大多是"),
+    ("knowledge_occasion", {"title": "tent"}, '"tent" is mostly used when'),
+    ("knowledge_occasion", {"title": "tent", "category": "camping"}, '"tent" (camping) is mostly used when'),
+    ("knowledge_occasion_zh", {"title": "帐篷", "category": "露营"}, "“帐篷”（露营）最常用于"),
+    ("knowledge_goes_with", {"title": "tent"}, 'Customers who bought "tent" also bought'),
+    ("knowledge_goes_with", {"title": "tent", "category": "camping"}, 'Customers who bought "tent" (camping) also bought'),
+    ("knowledge_goes_with_zh", {"title": "帐篷", "category": "露营"}, "购买了“帐篷”（露营）的顾客还购买了"),
     ("explanation", {"item": "tent", "again": "tent"}, "tent is in your history already."),
     (
         "explanation",
@@ -68,14 +78,15 @@ GOLDEN = [
 ]
 
 
-def test_there_is_one_of_each_task_in_both_languages():
-    assert packaged_templates() == tuple(name for task in TASKS for name in (task, f"{task}_zh"))
+def test_every_template_of_each_task_is_there_in_both_languages():
+    asked = {f"{task}{more}": task for task in TASKS for more in MORE.get(task, ("",))}
+    assert packaged_templates() == tuple(sorted(name for one in asked for name in (one, f"{one}_zh")))
     for name in packaged_templates():
-        one = load_template(name)
-        task, _, language = name.partition("_")
-        assert (one.name, one.header.task, one.header.language) == (name, task, language or "en")
-    for task in TASKS:
-        both = [load_template(name).header for name in (task, f"{task}_zh")]
+        one, plain = load_template(name), name.removesuffix("_zh")
+        language = "en" if name == plain else "zh"
+        assert (one.name, one.header.task, one.header.language) == (name, asked[plain], language)
+    for plain in asked:
+        both = [load_template(name).header for name in (plain, f"{plain}_zh")]
         assert both[0].variables == both[1].variables and len(both[0].labels) == len(both[1].labels)
 
 
