@@ -79,6 +79,12 @@ SETTINGS = ("quick", "default", "best")
     help="With --ranker: an adapter that was trained before, with its template: the folder ranker/ that training/llm_train.py "
     "leaves. It is saved with the recommender.",
 )
+@click.option(
+    "--ranker-chat",
+    is_flag=True,
+    help="With --ranker: ask in turns of a chat, by the chat template that comes with the model. The prompt is the user's "
+    "turn, a title the answer.",
+)
 @click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")
 @click.option(
@@ -117,6 +123,7 @@ def fit(
     ranker: str | None,
     adapter: str | None,
     ranker_adapter: Path | None,
+    ranker_chat: bool,
     repeat_purchases: bool,
     out: Path,
     settings: str,
@@ -165,7 +172,8 @@ def fit(
     with told(), overheard() if verbose else nullcontext():
         if scene is not None:
             check_known(scene, first, second, written, seed)
-        recommender = Recommender(settings=chosen, seed=seed, ranker=ranker_of(ranker, ranker_adapter, adapter)).fit(
+        reranking = ranker_of(ranker, ranker_adapter, adapter, ranker_chat)
+        recommender = Recommender(settings=chosen, seed=seed, ranker=reranking).fit(
             first.table,
             None if second is None else second.table,
             cleaning=Cleaning(on_duplicate=written.on_duplicate),

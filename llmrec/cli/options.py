@@ -41,6 +41,7 @@ _TYPED = (  # what the library says in the words of Python, and what is typed in
         "pass from_pretrained(folder, ranker=PATH), a folder or a GGUF file",
         "give its place, a folder or a GGUF file, by --ranker",
     ),
+    ("leave out chat=True", "leave out --ranker-chat"),
     ("see fit(..., users=table)", "see `llmrec fit --users`"),
     ("pass users=table", "give a file that has some by --users"),
     ("pass a table that has some as histories", "give a file that has some by --histories"),

@@ -18,16 +18,23 @@ ADAPTERS = ("lora", "soft-prompt", "both", "head")
 TOKENS = 16  # of a soft prompt
 
 
-def ranker_of(typed: str | None, folder: Path | None = None, adapter: str | None = None) -> LLMRanker | None:
+def ranker_of(
+    typed: str | None, folder: Path | None = None, adapter: str | None = None, chat: bool = False
+) -> LLMRanker | None:
     """The ranker that was asked for; None for none. Of a packaged model and a GGUF file the weights are turned into float32
     once and kept in the cache folder.
 
-    folder: of an adapter with its template and `max_history`. adapter: of ADAPTERS, one that `fit` is to learn."""
+    folder: of an adapter with its template, `max_history` and `chat`. adapter: of ADAPTERS, one that `fit` is to learn.
+    chat: ask in turns of a chat."""
     for option, given in (("--ranker-adapter", folder), ("--adapter", adapter)):
         if typed is None and given is not None:
             raise click.UsageError(f"{option} needs --ranker: name the language model to adapt, or leave it out.")
+    if typed is None and chat:
+        raise click.UsageError("--ranker-chat needs --ranker: name the language model to ask, or leave it out.")
     if folder is not None and adapter is not None:
         raise click.UsageError("--adapter trains an adapter, --ranker-adapter loads one: give only one of them.")
+    if folder is not None and chat:
+        raise click.UsageError("--ranker-adapter asks as its adapter was trained, in a chat or not: leave out --ranker-chat.")
     if typed is None:
         return None
     from llmrec.language.model import load_language_model
@@ -45,7 +52,7 @@ def ranker_of(typed: str | None, folder: Path | None = None, adapter: str | None
     model = load_language_model(source)
     if folder is not None:
         return load_llm_ranker(folder, model)
-    return LLMRanker(model, plan=None if adapter is None else plan_of(adapter))
+    return LLMRanker(model, plan=None if adapter is None else plan_of(adapter), chat=chat)
 
 
 def plan_of(adapter: str) -> AdapterPlan:

@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 from departments import EVENTS, FEW, TITLES, with_ranker
 from language_models import write_tiny
+from transformers import AutoTokenizer
 
 from llmrec import Recommender, SceneRecommender, Scenes, Weights
 from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
@@ -126,6 +127,34 @@ def test_what_fit_learns_of_the_model_is_named_and_stands_alone(files, tiny_fold
     }.items():
         done = run(*shop, *more)
         assert done.exit_code == 2 and said in done.output and "base:" not in done.output
+
+
+def test_fit_asks_in_a_chat_where_that_is_said(files, tiny_folders, monkeypatch):
+    for name in ("tiny", "talking"):
+        (files / name).mkdir()
+        write_tiny("llama", tiny_folders["llama"], files / name)
+    tokenizer = AutoTokenizer.from_pretrained(files / "talking")
+    tokenizer.chat_template = "{% for one in messages %}{{ one['content'] }}<s>{% endfor %}"
+    tokenizer.save_pretrained(files / "talking")
+    given = []
+
+    def spy(self, *tables, **more):
+        given.append(self.ranker)
+        raise WeightsError("that is all")
+
+    monkeypatch.setattr(Recommender, "fit", spy)
+    shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop")
+    for more in ((), ("--ranker-chat",), ("--ranker-chat", "--adapter", "lora")):
+        assert "that is all" in run(*shop, "--ranker", "talking/", *more).output
+    assert [(one.chat, one.plan is not None) for one in given] == [(False, False), (True, False), (True, True)]
+    assert given[1].turns[1] == [given[1].language_model.tokenizer.bos_token_id]  # what the template puts behind the prompt
+    for more, said in {
+        ("--ranker-chat",): "--ranker-chat needs --ranker",
+        ("--ranker-chat", "--ranker", "tiny/"): "got one without: it is not that of a chat model; leave out --ranker-chat",
+        ("--ranker-chat", "--ranker", "talking/", "--ranker-adapter", "tiny/"): "leave out --ranker-chat",
+    }.items():
+        done = run(*shop, *more)
+        assert done.exit_code == 2 and said in done.output and len(given) == 3
 
 
 @pytest.mark.slow

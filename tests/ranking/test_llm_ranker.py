@@ -36,6 +36,7 @@ def answered(yes: str, no: str) -> Template:
 
 
 LIKED = answered("red", "blue")
+LIKED_ZH = Template(load_template("like_zh").text.replace("是", "red").replace("否", "blue"))
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +143,24 @@ def test_in_a_chat_the_user_says_the_prompt_and_the_model_answers_with_the_title
         assert ids.count(turn) == 2 and ids.count(end) == 1 and ids[-len(chatting.turns[1]) :] == chatting.turns[1]
     plain = LLMRanker(chatting).score(tasks, found)
     assert np.abs(LLMRanker(chatting, chat=True).score(tasks, found) - plain).max() > 0.01
+
+
+@pytest.mark.parametrize("template", [LIKED, LIKED_ZH], ids=["like", "like_zh"])
+def test_in_a_chat_the_verbaliser_answers_the_whole_prompt_as_the_users_turn(chatting, tasks, found, template):
+    some, part = tasks.take(np.array([4])), part_of(found, np.array([4]))[0]
+    titles, bought = tasks.dataset.catalogue.column("title"), tasks.dataset.item[tasks.support(4)]
+    red, blue = (chatting.words(word)[0] for word in ("red", "blue"))
+    scores = LLMRanker(chatting, template, chat=True).score(some, part)
+    for score, item in zip(scores, part.item, strict=True):
+        asked = template.render({"liked": [titles[one] for one in bought[-10:]], "item": titles[item]})
+        turn = chatting.tokenizer.apply_chat_template(
+            [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
+        )
+        ids = chatting.tokenizer(turn, add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            last = chatting.model(input_ids=torch.tensor([ids])).logits[0, -1]
+        assert score == pytest.approx(float(last[red] - last[blue]), abs=1e-4)
+    assert np.ptp(scores) > 1e-3
 
 
 def test_no_title_ends_a_turn(chatting, tasks, found):
