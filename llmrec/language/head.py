@@ -30,12 +30,13 @@ def log_probabilities(language_model: LanguageModel, states: Tensor, place: Tens
 def token_log_odds(language_model: LanguageModel, states: Tensor, yes: Sequence[int], no: Sequence[int]) -> Tensor:
     """float32 (S,): log odds of a next token out of `yes` against one out of `no`.
 
-    Logits of these tokens alone are computed, not those of the vocabulary.
+    Logits of these tokens alone are computed, not those of the vocabulary, and in float32 whatever the model computes in: in
+    bfloat16 a logit of 10 has steps of 1/16, and many candidates would have the same score.
     """
     head = language_model.model.get_output_embeddings()
     words = [*yes, *no]
-    bias = None if head.bias is None else head.bias[words]
-    logits = _capped(language_model, torch.nn.functional.linear(states, head.weight[words], bias).float())
+    bias = None if head.bias is None else head.bias[words].float()
+    logits = _capped(language_model, torch.nn.functional.linear(states.float(), head.weight[words].float(), bias))
     return logits[:, : len(yes)].logsumexp(1) - logits[:, len(yes) :].logsumexp(1)
 
 

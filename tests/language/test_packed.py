@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from language_models import FAMILIES, WINDOW
+from language_models import FAMILIES, WINDOW, write_tiny
 
 from llmrec.language import head, packed
 from llmrec.language.head import token_log_odds
-from llmrec.language.model import LanguageModel
+from llmrec.language.model import LanguageModel, load_language_model
 from llmrec.language.packed import Prefix, last_states, log_likelihoods, log_likelihoods_and_states, read_prefix
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-4}
@@ -103,6 +103,14 @@ def test_log_odds_are_those_of_the_next_token(model, prefix):
     last = torch.stack([logits(model, PREFIX + one)[-1] for one in segments])
     wanted = last[:, yes].logsumexp(1) - last[:, no].logsumexp(1)
     torch.testing.assert_close(token_log_odds(model, last_states(model, prefix, segments), yes, no), wanted, **CLOSE)
+
+
+def test_log_odds_of_a_model_in_bfloat16_have_more_steps_than_its_logits(tiny_folders, tmp_path):
+    half = load_language_model(write_tiny("llama", tiny_folders["llama"], tmp_path), torch.bfloat16)
+    states = last_states(half, read_prefix(half, PREFIX), [[2], [3, 4], [5]])
+    found, head = token_log_odds(half, states, [5], [6]), half.model.get_output_embeddings().weight.float()
+    torch.testing.assert_close(found, states.float() @ (head[5] - head[6]), **CLOSE)
+    assert (found != found.bfloat16()).any()
 
 
 def test_capped_logits_are_read_as_the_model_reads_them(tiny_model, monkeypatch):
