@@ -5,7 +5,8 @@ Without training rows the model says Yes or No to the template `like`. LoRA lear
     within a history   the film of a row, and the latest film of its history with the other label: which one is liked?
     between rows       a liked row and another one, each with its own history: about which one is Yes the likelier answer?
 
-The first compares films for one user, the second also users with each other, as the AUC over all rows does.
+The first compares films for one user, the second also users with each other, as the AUC over all rows does. Log odds are nats of
+the loss as they are: no temperature is set. Where the model is no better than chance, `calibrated` would take the highest.
 
 Axis convention: `R` rows.
 """
@@ -22,12 +23,12 @@ import torch
 from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.language.rows import Row
 from llmrec.meta.learn_choices import JointSettings, fit_adapter
-from llmrec.meta.title_choices import TitleChoices, calibrated, scores_of_each
+from llmrec.meta.title_choices import TitleChoices, scores_of_each
 from llmrec.metrics.bootstrap import Resampled, resampled
 from llmrec.metrics.ranking import auc
 from llmrec.metrics.report import Result
 from llmrec.progress import Stages
-from llmrec.ranking.learn_adapter import CALIBRATED, SCALE
+from llmrec.ranking.learn_adapter import SCALE
 from llmrec.ranking.llm_ranker import LLMRanker
 from studies.ratings.melu import Episode
 from studies.signed.protocol import LIKED, pooled_auc
@@ -96,11 +97,10 @@ def learned(
         for name, choices in ((WITHIN, choices_of(ranker, pairs, films, items)), (BETWEEN, of_rows)):
             arm = f"{name}, {size} rows"
             with stages(arm, f"{len(choices):,} choices, {int(choices.tokens.sum()):,} tokens") as say:
-                ready = calibrated(model, choices, start, np.arange(min(len(choices), CALIBRATED)))
-                done = fit_adapter(model, ready, start, settings, seed)
+                done = fit_adapter(model, choices, start, settings, seed)
                 each = [loss for (loss,) in done.losses]
                 losses[arm] = [float(np.mean(part)) for part in (each[:10], each[-10:])]
-                say(f"{ready.temperature:.2f} nats, loss {losses[arm][0]:.3f} -> {losses[arm][1]:.3f}")
+                say(f"loss {losses[arm][0]:.3f} -> {losses[arm][1]:.3f}")
             found[arm] = done.init.adapter
     return found, losses
 
