@@ -4,7 +4,7 @@ python training/tallrec_study.py --data FOLDER --model smollm2/ --dtype bfloat16
 
 The prompt is the template `like` over the ten films of a row's history. 1,000 test rows are those of 16 users: intervals are
 over users, and wide. The control is the share of the history that the user liked. What LoRA learns from stands in
-`studies.tallrec.study`. Titles are those of the recbole wheel.
+`studies.tallrec.study`. Titles are those of the recbole wheel. A run that was killed goes on from what is under --runs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 
 # isort: split
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ import click
 import torch
 
 from benchmarks.runs import seed_numbers
+from llmrec.adapters.peft_format import fingerprint
 from llmrec.errors import LlmrecError
 from llmrec.language.model import load_language_model
 from llmrec.progress import Stages
@@ -32,6 +34,12 @@ from studies.tallrec.rows import films, load
 NUMBERS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+def key(ranker: LLMRanker, plan: study.Plan, seed: int) -> str:
+    """Of a run's folder: a hash of all that its adapters and scores depend on beside the data."""
+    parts = [fingerprint(ranker.language_model), ranker.template.sha256, str(plan), str(seed)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the file.")
 @click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
@@ -39,6 +47,9 @@ NUMBERS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 @click.option("--sizes", callback=seed_numbers, default="64,256", help="Training rows, with commas between.")
 @click.option("--steps", type=click.IntRange(min=1), default=study.Plan.steps, help="Optimiser steps of each LoRA.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the training rows that are drawn, and of LoRA.")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs") / "tallrec", help="For checkpoints, and scores of rows."
+)
 @click.option("--validation_only", is_flag=True, help="Ask validation rows; no test row is measured.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 def main(
@@ -48,6 +59,7 @@ def main(
     sizes: tuple[int, ...],
     steps: int,
     seed: int,
+    runs: Path,
     validation_only: bool,
     output: Path | None,
 ) -> None:
@@ -57,9 +69,9 @@ def main(
     try:
         rows, titles = load(data), films()
         ranker = LLMRanker(load_language_model(model, NUMBERS[dtype]), load_template("like"))
-        adapters, losses = study.learned(ranker, rows["train"], titles, plan, seed, stages)
-        asked = rows[part]
-        values = study.controls(rows["train"], asked) | study.scores(ranker, adapters, asked, titles, stages)
+        asked, runs = rows[part], runs / key(ranker, plan, seed)
+        adapters, losses = study.learned(ranker, rows["train"], titles, plan, seed, stages, runs)
+        values = study.controls(rows["train"], asked) | study.scores(ranker, adapters, asked, titles, stages, runs / part)
         found = study.rows_of(values, asked, part, seed)
         print_tables(found, study.NAME, ("auc", "user auc"), ())
         for row in found:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +28,10 @@ from llmrec.meta.title_choices import TitleChoices, scores_of_each
 from llmrec.metrics.bootstrap import Resampled, resampled
 from llmrec.metrics.ranking import auc
 from llmrec.metrics.report import Result
-from llmrec.progress import Stages
+from llmrec.progress import Stages, bar
 from llmrec.ranking.learn_adapter import SCALE
 from llmrec.ranking.llm_ranker import LLMRanker
+from llmrec.store import load_arrays, save_arrays
 from studies.ratings.melu import Episode
 from studies.signed.protocol import LIKED, pooled_auc
 from studies.tallrec.rows import Rows, among, tasks_of, with_other
@@ -38,6 +40,7 @@ NAME, DRAWS = "tallrec", 2000
 SHARE, WITH_FILM = "own liked share", "own liked share and the film's"
 ZERO_SHOT, WITHIN, BETWEEN = "zero-shot", "LoRA within a history", "LoRA between rows"
 PRIMARY = f"{BETWEEN}, 256 rows"  # AUC over all rows; declared before any test row was read
+SAVE_EVERY, KEPT_TOGETHER = 4, 50  # steps between checkpoints; rows that are read and kept together
 FILM_ROWS = 5.0  # rows of the mean that a film's share begins as
 
 
@@ -82,9 +85,10 @@ def _shared(texts: Sequence[Sequence[int]]) -> int:
 
 
 def learned(
-    ranker: LLMRanker, train: Rows, films: pa.Table, plan: Plan, seed: int, stages: Stages
+    ranker: LLMRanker, train: Rows, films: pa.Table, plan: Plan, seed: int, stages: Stages, runs: Path
 ) -> tuple[dict[str, LanguageAdapter], dict[str, list[float]]]:
-    """Arm -> adapter, with the model as it is first, and the loss of the first and the last ten steps of each."""
+    """Arm -> adapter, with the model as it is first, and the loss of the first and the last ten steps of each. Checkpoints are
+    left in the folder `runs`."""
     model = ranker.language_model
     start = LanguageAdapter(start_lora(model, plan.r, SCALE, plan.n_blocks, torch.Generator().manual_seed(seed)))
     order = np.random.default_rng(seed).permutation(len(train))
@@ -97,7 +101,7 @@ def learned(
         for name, choices in ((WITHIN, choices_of(ranker, pairs, films, items)), (BETWEEN, of_rows)):
             arm = f"{name}, {size} rows"
             with stages(arm, f"{len(choices):,} choices, {int(choices.tokens.sum()):,} tokens") as say:
-                done = fit_adapter(model, choices, start, settings, seed)
+                done = fit_adapter(model, choices, start, settings, seed, runs / arm.replace(" ", "-"), save_every=SAVE_EVERY)
                 each = [loss for (loss,) in done.losses]
                 losses[arm] = [float(np.mean(part)) for part in (each[:10], each[-10:])]
                 say(f"loss {losses[arm][0]:.3f} -> {losses[arm][1]:.3f}")
@@ -121,13 +125,21 @@ def _log_odds(share: np.ndarray) -> np.ndarray:
 
 
 def scores(
-    ranker: LLMRanker, adapters: Mapping[str, LanguageAdapter], asked: Rows, films: pa.Table, stages: Stages
+    ranker: LLMRanker, adapters: Mapping[str, LanguageAdapter], asked: Rows, films: pa.Table, stages: Stages, runs: Path
 ) -> dict[str, np.ndarray]:
-    """Arm -> log odds of Yes for each row, float64 (R,)."""
-    alone = choices_of(ranker, asked, films)
+    """Arm -> log odds of Yes for each row, float64 (R,). What was read is kept in the folder `runs`, which is that of these
+    adapters and rows."""
+    alone, each = choices_of(ranker, asked, films), []
     with stages("rows", f"{len(alone):,}, {int(alone.tokens.sum()):,} tokens under {len(adapters)} adapters"):
-        found = scores_of_each(ranker.language_model, alone, list(adapters.values()))
-    return {name: np.concatenate(each).astype(np.float64) for name, each in zip(adapters, found, strict=True)}
+        for first in bar(range(0, len(alone), KEPT_TOGETHER), desc="rows", unit="part"):
+            path = runs / f"rows-{first}.safetensors"
+            if not path.exists():
+                some = alone.take(np.arange(first, min(first + KEPT_TOGETHER, len(alone))))
+                found = scores_of_each(ranker.language_model, some, list(adapters.values()))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_arrays(path, {"scores": np.stack([np.concatenate(one) for one in found])})
+            each.append(load_arrays(path)["scores"])
+    return dict(zip(adapters, np.concatenate(each, 1).astype(np.float64), strict=True))
 
 
 def ours_of(values: Mapping[str, np.ndarray]) -> str:

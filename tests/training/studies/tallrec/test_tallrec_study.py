@@ -54,14 +54,18 @@ def test_the_prompt_has_likes_dislikes_and_the_film_that_is_asked_about(ranker, 
     assert flipped.rows == alone.rows  # no label is read
 
 
-def test_scores_of_rows_are_those_of_the_ranker(ranker, rows):
+def test_scores_of_rows_are_those_of_the_ranker_and_are_read_once(ranker, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "KEPT_TOGETHER", 15)
     start = LanguageAdapter(start_lora(ranker.language_model, 2, 1.0, 2, None, 0.3))
-    found = study.scores(ranker, {"a": start, "b": start}, rows, FILMS, Stages(verbose=False))
+    found = study.scores(ranker, {"a": start, "b": start}, rows, FILMS, Stages(verbose=False), tmp_path)
     tasks = tasks_of(rows, FILMS)
     wanted = replace(ranker, adapter=start).score(tasks, among(tasks, rows.item[:, None]))
     for each in found.values():
         np.testing.assert_allclose(each, wanted, rtol=1e-4, atol=1e-4)
     assert np.ptp(wanted) > 0.01
+    monkeypatch.delattr(study, "scores_of_each")
+    again = study.scores(ranker, {"a": start, "b": start}, rows, FILMS, Stages(verbose=False), tmp_path)
+    assert all(np.array_equal(again[name], found[name]) for name in found)
 
 
 def test_a_choice_within_a_history_is_between_a_liked_film_and_another_one_which_it_does_not_show(ranker, rows):
@@ -113,8 +117,8 @@ def test_controls_count_likes_and_training_rows_alone(rows):
 
 def test_every_arm_is_measured_and_reported(ranker, rows, tmp_path):
     stages, plan = Stages(verbose=False), study.Plan(sizes=(16, 256), r=2, n_blocks=2, steps=2, batch_size=2)
-    adapters, losses = study.learned(ranker, rows, FILMS, plan, 0, stages)
-    values = study.controls(rows, rows) | study.scores(ranker, adapters, rows, FILMS, stages)
+    adapters, losses = study.learned(ranker, rows, FILMS, plan, 0, stages, tmp_path)
+    values = study.controls(rows, rows) | study.scores(ranker, adapters, rows, FILMS, stages, tmp_path / "test")
     arms = [f"{name}, {size} rows" for size in plan.sizes for name in (study.WITHIN, study.BETWEEN)]
     assert list(values) == [study.SHARE, study.WITH_FILM, study.ZERO_SHOT, *arms] and list(losses) == arms
     assert all(not np.allclose(values[arm], values[study.ZERO_SHOT]) for arm in arms)
