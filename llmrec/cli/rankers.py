@@ -22,7 +22,7 @@ def ranker_of(
     typed: str | None, folder: Path | None = None, adapter: str | None = None, chat: bool = False
 ) -> LLMRanker | None:
     """The ranker that was asked for; None for none. Of a packaged model and a GGUF file the weights are turned into float32
-    once and kept in the cache folder.
+    once and kept in the cache folder; they are read in the number type that is faster here.
 
     folder: of an adapter with its template, `max_history` and `chat`. adapter: of ADAPTERS, one that `fit` is to learn.
     chat: ask in turns of a chat."""
@@ -49,7 +49,7 @@ def ranker_of(
             f"--ranker is {typed!r}: expected {', '.join(packaged)}, a folder as `llmrec weights` writes it, or a file *.gguf"
         )
     source = path if path.exists() else packaged_weights(packaged[typed])
-    model = load_language_model(source)
+    model = load_language_model(source, None)
     if folder is not None:
         return load_llm_ranker(folder, model)
     return LLMRanker(model, plan=None if adapter is None else plan_of(adapter), chat=chat)
