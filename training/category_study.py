@@ -42,13 +42,14 @@ WHOLE = click.IntRange(min=0)
 
 def prompts_of(ranker: LLMRanker) -> str:
     """SHA-256 of all that prepared choices depend on beside the data: the model, the template and the length of histories."""
-    parts = [fingerprint(ranker.language_model), ranker.template.sha256, str(ranker.max_history)]
+    model = ranker.language_model
+    parts = [fingerprint(model), str(model.dtype), ranker.template.sha256, str(ranker.max_history)]
     parts += [str(ranker.turns)] if ranker.chat else []
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def plan_key(plan: Plan) -> str:
-    """What results that were kept are of, beside users and draw."""
+    """The plan in the names of kept results."""
     return hashlib.sha256(repr(plan).encode()).hexdigest()[:12]
 
 
@@ -70,17 +71,20 @@ def plan_key(plan: Plan) -> str:
 @click.option("--episodes", type=WHOLE, default=0, help="Episodes of meta-learning after joint training; 0 for none.")
 @click.option("--more_steps", type=WHOLE, default=0, help="More joint steps, for a control of equal training time.")
 @click.option("--twin_steps", type=WHOLE, default=0, help="Joint steps in the new category: the headroom.")
-@click.option("--rate", type=float, default=0.1, help="Of the inner steps where meta-learning starts.")
-@click.option("--joint_rate", type=float, default=0.1, help="Of as many steps after joint training.")
+@click.option("--rate", type=float, default=0.1, help="Of the inner steps when meta-learning starts.")
+@click.option("--joint_rate", type=float, default=0.1, help="Of the steps in the new category that start from joint training.")
 @click.option("--plain_rate", type=float, default=0.3, help="Step size of plain LoRA.")
 @click.option(
     "--users", type=click.IntRange(min=1), default=120, help="Users to measure on: of 500 on validation, of 1,000 on test."
 )
 @click.option(
-    "--retrieved_users", type=click.IntRange(0, 1_000), default=0, help="Test users who are asked over the whole catalogue."
+    "--retrieved_users",
+    type=click.IntRange(0, 1_000),
+    default=0,
+    help="Test users who are asked over the whole catalogue; 0 for none.",
 )
 @click.option("--draws", type=click.IntRange(min=1), default=1, help="Draws of supports and negatives.")
-@click.option("--first_draw", type=WHOLE, default=0, help="Begin with this one: each process may measure others.")
+@click.option("--first_draw", type=WHOLE, default=0, help="First draw to measure; several processes can share the draws.")
 @click.option("--seed", type=WHOLE, default=0)
 @click.option(
     "--runs",
@@ -116,6 +120,8 @@ def main(
     """Learn LoRA of a language model in known categories, and measure it in a new one."""
     counts = {"choices": choices, "scene_choices": scene_choices, "joint_steps": joint_steps, "episodes": episodes}
     plan = Plan(**counts, more_steps=more_steps, twin_steps=twin_steps, rate=rate, joint_rate=joint_rate, plain_rate=plain_rate)
+    if first_draw >= draws:
+        raise click.UsageError(f"--first_draw: expected a number below --draws, {draws}, got {first_draw}; draws begin at 0")
     try:
         here, known = category(data, new, seed), [category(data, one, seed) for one in PUBLISHED if one != new]
         ranker = LLMRanker(load_language_model(model, getattr(torch, dtype)), load_template(TEMPLATE), HISTORY)
@@ -139,7 +145,7 @@ def main(
         click.echo(table(rows, "categories", study.METRIC, versus=""))
         for row in rows:
             if row.versus:
-                click.echo(f"{row.method} - {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})")
+                click.echo(f"{row.setting}: {row.method} - {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]")
         if output is not None:
             told = study.extra("categories", part, rows, learned, seed)
             told |= {"plan": asdict(plan), "temperature": learned.temperature, "new": new, "draws": len(each), "users": users}

@@ -2,12 +2,13 @@
 
 python training/disliked_study.py --data FOLDER --output training/results/disliked.json
 
-Benchmark `ml1m-liked`: users of MovieLens-1M who were never trained on, in a random order of their own; the first ratings are
-known, and of the next 10 films those rated 4 or 5 are relevant. Both lists are of one fitted recommender, by the public API.
+Benchmark `ml1m-liked`: users of MovieLens-1M who were never trained on, each one's ratings in random order; the first ratings
+are known, and of the next 10 films those rated 4 or 5 are relevant. One recommender gives both lists, by the public API.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import click
@@ -30,7 +31,7 @@ DEPTH, AT_ONCE = 10, 200
 
 
 def name_of(task: int) -> str:
-    """Of the user of a task."""
+    """The name of a task's user."""
     return f"asked {task}"
 
 
@@ -93,7 +94,7 @@ def main(data: Path, settings: str, seed: int, runs: Path, validation_only: bool
         with stages("data", "ml1m-liked"):
             benchmark: Benchmark = ml1m_liked(data)
             here = benchmark.final() if part == "test" else benchmark
-        folder = runs / f"{label}-{part}-{seed}"
+        folder = runs / f"{label}-{part}-{seed}-{hashlib.sha256(repr(plan).encode()).hexdigest()[:12]}"
         if folder.exists():
             with stages("load", f"{folder}, fitted before; remove it to fit anew"):
                 recommender = Recommender.from_pretrained(folder)

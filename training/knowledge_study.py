@@ -31,7 +31,7 @@ from studies.new_items.replay import Replay, World, replay, world
 @click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
 @click.option("--category", type=click.Choice(CATEGORIES), default="beauty")
 @click.option("--template", default="knowledge", help="Of the task `knowledge`: a name or a file.")
-@click.option("--power", type=float, default=0.5, help="Of the spread of each principal component, which it is divided by.")
+@click.option("--power", type=float, default=0.5, help="Each component is divided by its spread to this power.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 def main(data: Path, model: Path, category: str, template: str, power: float, seed: int, output: Path | None) -> None:

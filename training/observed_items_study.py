@@ -52,6 +52,8 @@ def main(
     name = f"observed-items-{category}"
     part: Part = "validation" if validation_only else "test"
     parts, cuts = [], []
+    if validation_only and len(known) > 1:
+        raise click.UsageError("--known: expected one with --validation_only, where each cut numbers its users; run each alone")
     try:
         for cut in known:
             folder = runs / (f"{category}-{part}-{seed}" + ("" if cut == KNOWN else f"-{cut:g}"))

@@ -82,8 +82,8 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--ranker-chat",
     is_flag=True,
-    help="With --ranker: ask in turns of a chat, by the chat template that comes with the model. The prompt is the user's "
-    "turn, a title the answer.",
+    help="With --ranker: put the prompt into a chat, by the chat template that comes with the model: the prompt is the user's "
+    "turn, the title is the answer.",
 )
 @click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")

@@ -22,7 +22,7 @@ def ranker_of(
     typed: str | None, folder: Path | None = None, adapter: str | None = None, chat: bool = False
 ) -> LLMRanker | None:
     """The ranker that was asked for; None for none. Of a packaged model and a GGUF file the weights are turned into float32
-    once and kept in the cache folder; they are read in the number type that is faster here.
+    once and kept in the cache folder; they are read in the number type that is faster here, or that of the adapter.
 
     folder: of an adapter with its template, `max_history` and `chat`. adapter: of ADAPTERS, one that `fit` is to learn.
     chat: ask in turns of a chat."""
@@ -34,13 +34,13 @@ def ranker_of(
     if folder is not None and adapter is not None:
         raise click.UsageError("--adapter trains an adapter, --ranker-adapter loads one: give only one of them.")
     if folder is not None and chat:
-        raise click.UsageError("--ranker-adapter asks as its adapter was trained, in a chat or not: leave out --ranker-chat.")
+        raise click.UsageError("--ranker-adapter already says whether to ask in a chat: leave out --ranker-chat.")
     if typed is None:
         return None
     from llmrec.language.model import load_language_model
     from llmrec.language.weights import PACKAGED, packaged_weights
     from llmrec.ranking.llm_ranker import LLMRanker
-    from llmrec.ranking.saved_llm_ranker import load_llm_ranker
+    from llmrec.ranking.saved_llm_ranker import load_llm_ranker, saved_dtype
     from llmrec.store import located
 
     packaged, path = {one.name: one for one in PACKAGED}, located(typed)
@@ -49,10 +49,9 @@ def ranker_of(
             f"--ranker is {typed!r}: expected {', '.join(packaged)}, a folder as `llmrec weights` writes it, or a file *.gguf"
         )
     source = path if path.exists() else packaged_weights(packaged[typed])
-    model = load_language_model(source, None)
     if folder is not None:
-        return load_llm_ranker(folder, model)
-    return LLMRanker(model, plan=None if adapter is None else plan_of(adapter), chat=chat)
+        return load_llm_ranker(folder, load_language_model(source, saved_dtype(folder)))
+    return LLMRanker(load_language_model(source, None), plan=None if adapter is None else plan_of(adapter), chat=chat)
 
 
 def plan_of(adapter: str) -> AdapterPlan:

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from llmrec.data.frames import to_arrow
+from llmrec.encoder.precision import faster_dtype
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, DataError, WeightsError
 from llmrec.language.model import LanguageModel, load_language_model
@@ -43,6 +44,7 @@ def item_states(
     template: Template | str | Path = "knowledge",
     cache: Path | None = None,
     device: str = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> np.ndarray:
     """float32 (N, d): the state of a language model at the last word of the template, for each row of a table of items.
 
@@ -51,6 +53,8 @@ def item_states(
     items: any table with the columns that the template names. template: one of the task `knowledge`, which ends where the model
         is to go on; a name, a file or a `Template`.
     cache: folder where states are kept by model and text; None for the cache folder of the library. device: as torch names it.
+    dtype: in which the model is read; None for the faster one on the device. States of one column should be of one type: give
+        it where items are added on another machine.
 
     >>> items["knowledge"] = list(item_states("smollm2", items))                              # doctest: +SKIP
     >>> Recommender().fit(events, items, item_attributes=["knowledge"])                       # doctest: +SKIP
@@ -64,13 +68,13 @@ def item_states(
         raise DataError("items: expected at least one row, got none; check the path or the filter that made the table")
     there = [name for name in template.header.variables if name in table.column_names]
     texts = [text.rstrip() for text in template.render_columns({name: table.column(name).to_pylist() for name in there})]
-    folder = _folder(source)
-    place = (cache_folder() if cache is None else cache) / "knowledge" / _model_key(folder)
+    folder, dtype = _folder(source), faster_dtype(device) if dtype is None else dtype
+    place = (cache_folder() if cache is None else cache) / "knowledge" / _model_key(folder, dtype)
     keys = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     known = _read(place)
     new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
     if new:
-        language_model = load_language_model(folder, None, device)
+        language_model = load_language_model(folder, dtype, device)
         names = list(new)
         for some, states in read_states(language_model, list(new.values())):
             entry = {names[at]: states[row] for row, at in enumerate(some)}
@@ -134,13 +138,13 @@ def _folder(source: str | Path) -> Path:
     return Path(dequantized(path).location) if path.suffix.lower() == ".gguf" else path
 
 
-def _model_key(folder: Path) -> str:
-    """A hash of what decides the states: weights, configuration, tokenizer, and how far the model is read."""
+def _model_key(folder: Path, dtype: torch.dtype) -> str:
+    """A hash of what decides the states: weights, configuration, tokenizer, how far the model is read, and in which type."""
     Weights.folder(folder)
     files = [file for file in sorted(folder.iterdir()) if file.suffix == ".safetensors" or file.name in _DECIDING]
     if not any(file.suffix == ".safetensors" for file in files):
         raise WeightsError(f"{folder}: expected a model in safetensors, got none; see `llmrec weights`")
-    digest = hashlib.sha256(json.dumps([DEPTH, MAX_TOKENS]).encode())
+    digest = hashlib.sha256(json.dumps([DEPTH, MAX_TOKENS] + ([] if dtype == torch.float32 else [str(dtype)])).encode())
     for file in files:
         with file.open("rb") as stream:
             digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())

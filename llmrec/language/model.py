@@ -16,6 +16,9 @@ from llmrec.language.families import MODEL_TYPES, Family, family_of, lora_target
 from llmrec.language.weights import dequantized
 from llmrec.prompts.chat import turn_tokens
 
+NUMBERS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Types of weights by their names in saved files."""
+
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from llmrec.adapters.language_adapter import LanguageAdapter
 from llmrec.adapters.language_folder import load_language_adapter, save_language_adapter
-from llmrec.errors import AdapterError
-from llmrec.language.model import LanguageModel
+from llmrec.errors import AdapterError, ArtefactError
+from llmrec.language.model import NUMBERS, LanguageModel
 from llmrec.prompts import Template
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.store import read_folder, write_folder
@@ -26,7 +28,17 @@ def save_llm_ranker(folder: str | Path, ranker: LLMRanker) -> None:
     if adapter is None:
         raise AdapterError("ranker: expected an adapter, got none; a template and `max_history` alone need no folder")
     meta = {"max_history": ranker.max_history, "template": ranker.template.text, "turns": ranker.turns}
+    meta["dtype"] = str(ranker.language_model.dtype).removeprefix("torch.")
     write_folder(folder, lambda to: save_language_adapter(to, adapter, ranker.language_model), KIND, meta)
+
+
+def saved_dtype(folder: str | Path) -> torch.dtype:
+    """The number type of the language model that an adapter was trained on: it belongs to no other. float32 where the folder is
+    of a time before others were saved. Raises ArtefactError as `load_llm_ranker`, and for a type that is not known."""
+    name = read_folder(folder, KIND, lambda _, meta: meta.get("dtype", "float32"))
+    if name not in NUMBERS:
+        raise ArtefactError(f"{folder}: expected numbers of {', '.join(NUMBERS)}, got {name!r}; train the adapter again")
+    return NUMBERS[name]
 
 
 def load_llm_ranker(folder: str | Path, language_model: LanguageModel) -> LLMRanker:

@@ -82,7 +82,9 @@ def learn_first_buyers(
         cold, targets = join(dataset, newest.later.take(some), newest.new, learned, here, rankers, among)
         found.append(replace(rankers, cold=cold))
         told = f"{targets:,} purchases of cold items by {len(users):,} other users"
-        told += ": too few to learn from" if cold is None else f"; {cold.keep:.2f} of the score is kept"
+        few = targets < LEAST_TARGETS
+        told += ": too few to learn from" if cold is None else ": few, so a constant alone is learned" if few else ""
+        told += "" if cold is None or few else f"; {cold.keep:.2f} of the score is kept"
     return (found[0], found[1]), told
 
 

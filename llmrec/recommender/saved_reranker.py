@@ -9,13 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from llmrec.adapters.language_folder import adapter_hash, load_language_adapter, save_language_adapter
 from llmrec.adapters.peft_format import fingerprint
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, IgnoredInputWarning, WeightsError
-from llmrec.language.model import LanguageModel, load_language_model
+from llmrec.language.model import NUMBERS, LanguageModel, load_language_model
 from llmrec.language.weights import PACKAGED, packaged_weights
 from llmrec.prompts import Template
 from llmrec.prompts.files import packaged_templates
@@ -26,7 +24,6 @@ from llmrec.recommender.templates import loaded_template, template_facts
 from llmrec.store import located
 
 PART = "ranker"
-NUMBERS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def saved_reranker(reranker: Reranker) -> dict[str, Any]:

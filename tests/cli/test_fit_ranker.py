@@ -94,19 +94,23 @@ def test_what_is_no_ranker_is_named_before_training(files, monkeypatch):
     assert done.exit_code == 2 and "pip install 'llmrec[llm]'" in done.output and not (files / "shop").exists()
 
 
-def test_an_adapter_belongs_to_a_ranker_and_is_read_before_training(files, tiny_folders):
+def test_an_adapter_belongs_to_a_ranker_and_is_read_before_training(files, tiny_folders, monkeypatch):
     shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop", "--ranker-adapter")
     (files / "tiny").mkdir()
     write_tiny("llama", tiny_folders["llama"], files / "tiny")
     alone, empty = run(*shop, "tiny/"), run(*shop, "tiny/", "--ranker", "tiny/")
     assert alone.exit_code == 2 and "--ranker-adapter needs --ranker" in alone.output
     assert empty.exit_code == 2 and "tiny" in empty.output and "base:" not in empty.output
-    model = load_language_model(files / "tiny")
-    lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5)
-    save_llm_ranker(files / "adapter", LLMRanker(model, load_template("next_zh"), 3, LanguageAdapter(lora)))
-    ranker = ranker_of("tiny/", files / "adapter")
-    assert all(map(torch.equal, ranker.adapter.leaves(), lora.leaves()))
-    assert ranker.template.text == load_template("next_zh").text and ranker.max_history == 3
+    for faster in (torch.float32, torch.bfloat16):  # an adapter is of the number type that it was trained in
+        monkeypatch.setattr("llmrec.language.model.faster_dtype", lambda device, faster=faster: faster)
+        assert ranker_of("tiny/").language_model.dtype == faster
+        for dtype in (torch.float32, torch.bfloat16):
+            model = load_language_model(files / "tiny", dtype)
+            lora = start_lora(model, 2, 2.0, 2, torch.Generator().manual_seed(0), 0.5)
+            save_llm_ranker(files / "adapter", LLMRanker(model, load_template("next_zh"), 3, LanguageAdapter(lora)))
+            ranker = ranker_of("tiny/", files / "adapter")
+            assert all(map(torch.equal, ranker.adapter.leaves(), lora.leaves())) and ranker.language_model.dtype == dtype
+            assert ranker.template.text == load_template("next_zh").text and ranker.max_history == 3
 
 
 def test_what_fit_learns_of_the_model_is_named_and_stands_alone(files, tiny_folders):

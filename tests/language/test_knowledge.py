@@ -131,3 +131,14 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
     shutil.copy(folder / "config.json", tmp_path)
     with pytest.raises(WeightsError, match="expected a model in safetensors"):
         item_states(tmp_path, {"title": ["mug"]}, cache=tmp_path)
+
+
+def test_states_are_read_in_the_faster_type_and_kept_apart_from_others(folder, loads, tmp_path, monkeypatch):
+    items = pd.DataFrame({"title": ["red mug", "blue rope"]})
+    plain = item_states(folder, items, cache=tmp_path)
+    monkeypatch.setattr(knowledge, "faster_dtype", lambda device: torch.bfloat16)
+    fast = item_states(folder, items, cache=tmp_path)
+    assert len(loads) == 2 and not (plain == fast).all()
+    np.testing.assert_allclose(plain, fast, atol=0.05 * np.abs(plain).max())
+    np.testing.assert_array_equal(item_states(folder, items, cache=tmp_path, dtype=torch.float32), plain)
+    assert len(loads) == 2  # both are in the cache

@@ -11,7 +11,6 @@ import torch
 from language_models import FAMILIES, write_tiny
 
 from llmrec import Weights
-from llmrec.encoder.precision import faster_dtype
 from llmrec.errors import DataError, WeightsError
 from llmrec.language.families import ATTENTION, FEED_FORWARD, lora_targets
 from llmrec.language.families import FAMILIES as KNOWN
@@ -24,14 +23,15 @@ def folder(tiny_folders, tmp_path):
     return write_tiny("qwen3", tiny_folders["llama"], tmp_path)
 
 
-def test_a_folder_is_loaded_frozen_in_the_type_that_is_asked_for(folder):
+def test_a_folder_is_loaded_frozen_in_the_type_that_is_asked_for(folder, monkeypatch):
     plain, half = load_language_model(folder), load_language_model(Weights.folder(folder), torch.bfloat16)
     assert (plain.dtype, half.dtype) == (torch.float32, torch.bfloat16) and plain.device == torch.device("cpu")
     assert not plain.model.training and not any(part.requires_grad for part in plain.model.parameters())
     found = [log_likelihoods(one, read_prefix(one, [1, 2, 3]), [[4, 5], [6]]) for one in (plain, half)]
     assert found[1].dtype == torch.float32
     torch.testing.assert_close(*found, rtol=0.05, atol=0.05)
-    assert load_language_model(folder, None).dtype == faster_dtype("cpu")
+    monkeypatch.setattr("llmrec.language.model.faster_dtype", lambda device: torch.bfloat16)
+    assert load_language_model(folder, None).dtype == torch.bfloat16
 
 
 def test_a_device_that_is_not_there_is_refused(folder):

@@ -1,4 +1,4 @@
-"""Choices and results kept on disk: reading the titles behind an empty history takes minutes, measuring an hour."""
+"""Choices and results kept on disk: reading the titles behind an empty history takes minutes, and measuring an hour."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def kept(path: Path, make: Callable[[], list[TitleChoices]]) -> list[TitleChoice
 
 
 def kept_arrays(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The same of named arrays."""
+    """The same for named arrays."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         save_arrays(path, make())

@@ -95,7 +95,7 @@ def learn(ranker: LLMRanker, known: Sequence[Category], new: Category, plan: Pla
     fixed = {UNTRAINED: start, JOINT: joint(pool, start, plan.joint_steps, "joint")}
     init = None
     if plan.episodes:
-        name = f"scenes-{new.name}-{plan.choices}-{plan.scene_choices}.safetensors"
+        name = f"scenes-{new.name}-{plan.choices}-{plan.scene_choices}-{PARTS}-{MOST}.safetensors"
         parts = kept(runs / name, lambda: _scenes(ranker, known, plan, seed))
         parts = [replace(part, temperature=temperature) for part in parts]
         with stages("meta-learn", f"{plan.episodes} episodes, {len(parts)} sub-catalogues"):

@@ -1,7 +1,7 @@
 """The whole catalogue of a new category: text retrieves 100 items, and a language model, text and `Scenes` order them.
 
 The order is by a sum of standardised scores, whose weights are learned on validation users by a softmax. Where what a user took
-is not among the 100, all orders have 0, and the language model does not read them.
+is not among the 100, the orders of those 100 all count 0, and the language model does not read them.
 
 Axis convention: `T` users who choose, `N` items, `C` candidates of all users as a flat list.
 """
@@ -38,8 +38,8 @@ CHAIN, WITHOUT = "text, Scenes and language model", "text and Scenes"
 
 @dataclass(frozen=True, eq=False)
 class Retrieved:
-    """Users whose item text retrieved. place: int64 (n,), which of the T users; found: their candidates; beside: name -> scores
-    (C,); choices: what the language model reads."""
+    """Users whose item was retrieved by text. place: int64 (n,), which of the T users; found: their candidates; beside: name ->
+    scores (C,); choices: what the language model reads."""
 
     place: np.ndarray
     found: Candidates

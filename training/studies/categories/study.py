@@ -94,8 +94,9 @@ def measured(
 
 def extra(name: str, setting: str, rows: Sequence[Result], learned: Adapters, seed: int) -> dict:
     """Fields of the report beside the rows: the primary cell, and each aim with whether it is reached."""
-    mean = {row.method: row.value for row in rows if not row.versus}
-    low = {(row.method, row.versus): row.low or 0.0 for row in rows if row.versus}
+    here = [row for row in rows if row.setting == setting]
+    mean = {row.method: row.value for row in here if not row.versus}
+    low = {(row.method, row.versus): row.low or 0.0 for row in here if row.versus}
     ours = META if META in learned.fixed else JOINT
     wanted = ZERO_STEPS * mean[FROZEN_TEXT]
     aim = {"setting": setting, "metric": METRIC, "least": ZERO_STEPS, "times": FROZEN_TEXT, "wanted": wanted}

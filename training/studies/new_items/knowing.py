@@ -28,11 +28,12 @@ BINS = ("0", "1-3", "4-6", "7-10")
 
 
 def principal(states: np.ndarray, warm: np.ndarray, power: float) -> np.ndarray:
-    """float32 (N, COMPONENTS): rows of length 1 in the first directions of the warm items' states, (N, d), each over its spread
-    to that power. warm: bool (N,)."""
+    """float32 (N, COMPONENTS at most): rows of length 1 in the first directions of warm items' states, (N, d), each over its
+    spread to that power. warm: bool (N,)."""
     around = states - states[warm].mean(0)
     _, size, axes = np.linalg.svd(around[warm], full_matrices=False)
-    return of_length_one(around @ axes[:COMPONENTS].T / size[:COMPONENTS] ** power)
+    count = min(COMPONENTS, int((size > 1e-6 * size[0]).sum()))
+    return of_length_one(around @ axes[:count].T / size[:count] ** power)
 
 
 def of_length_one(vectors: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ class Answered:
 
 
 def pooled(parts: Sequence[Answered]) -> Answered:
-    """Questions after several cuts, the same arms in all; a user is the same one after each."""
+    """Questions after several cuts, the same arms in all; users are numbered alike in all parts."""
 
     def joined(among: str, arm: str) -> np.ndarray:
         return np.concatenate([part.values[among][arm] for part in parts])
@@ -207,10 +207,10 @@ def rows(name: str, found: Answered, seed: int) -> list[Result]:
 
 
 def first_buyers(found: Answered) -> dict[str, float]:
-    """Arm -> NDCG@10 of the primary cell."""
+    """Arm -> NDCG@10 of the primary cell; {} where it is empty."""
     least, most = study.BINS["1-3"]
     there = (found.k >= least) & (found.k <= most)
-    return {arm: round(float(value[there].mean()), 4) for arm, value in found.values[YOUNG].items()}
+    return {arm: round(float(value[there].mean()), 4) for arm, value in found.values[YOUNG].items() if there.any()}
 
 
 def among_young(found: Replay, asked: Asked, scores: np.ndarray) -> np.ndarray:

@@ -3,10 +3,11 @@
 Without training rows the model says Yes or No to the template `like`. LoRA learns from choices, for a single label is none:
 
     within a history   the film of a row, and the latest film of its history with the other label: which one is liked?
-    between rows       a liked row and another one, each with its own history: about which one is Yes the likelier answer?
+    between rows       a liked row and another one, each with its own history: for which one is Yes more likely?
 
 The first compares films for one user, the second also users with each other, as the AUC over all rows does. No temperature is
-set: log odds are nats of the loss as they are. Where the model is no better than chance `calibrated` would take the highest.
+set: log odds are nats of the loss as they are. Where the model is no better than chance `calibrated` would take the highest
+temperature.
 
 Axis convention: `R` rows.
 """

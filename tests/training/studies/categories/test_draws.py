@@ -46,6 +46,7 @@ def test_within_a_part_of_the_catalogue_all_candidates_are_of_it(here):
     found = asked_within(here, here.teaching, part, 1, seed=0, most=5)
     assert found
     for tasks, candidates in found:
+        assert len(tasks) <= 5
         assert len(np.unique(part[candidates.item])) == 1 and len(candidates.item) == 2 * len(tasks)
 
 

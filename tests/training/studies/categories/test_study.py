@@ -12,6 +12,7 @@ from llmrec.data.build import build
 from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import learning, parts, retrieved, study
 from studies.categories.controls import BM25, FROZEN_TEXT, POPULARITY, taken
+from studies.categories.kept import kept_arrays
 from studies.categories.learning import JOINT, LONGER, META, TWIN, UNTRAINED, Plan, learn
 from studies.categories.opened import SCENES, SCENES_LESS, opened
 from studies.categories.shops import Category, asked, ndcg
@@ -46,6 +47,9 @@ def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path, monkeypatch
     learned = learn(ranker, known, new, plan, 0, tmp_path / "runs")
     assert set(learned.fixed) == {UNTRAINED, JOINT, META, LONGER, TWIN} and learned.based == LONGER
     shops = study.Shops(new, known[0], opened(known, new, 0, tmp_path / "scenes"))
+    kept = tmp_path / "kept.safetensors"
+    first = kept_arrays(kept, lambda: {"arm, 16": np.arange(3.0)})
+    assert kept_arrays(kept, dict)["arm, 16"].tolist() == first["arm, 16"].tolist() == [0.0, 1.0, 2.0]
     found = study.measured(ranker, shops, learned, plan, new.test, 0, tmp_path / "runs")
     sizes = (16, 64)
     arms = {
@@ -75,6 +79,8 @@ def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path, monkeypatch
     assert opened(known, new, 0, tmp_path / "scenes").catalogue.ids.values == again.catalogue.ids.values
     gains = {(row.method, row.versus) for row in retrieved.rows_of("categories", whole, list(values), 0)}
     assert {(f"{retrieved.CHAIN}, 64", f"{SCENES}, 64"), (retrieved.CHAIN, retrieved.WITHOUT)} <= gains
+    both = rows + retrieved.rows_of("categories", whole, list(values), 0)  # aims are about one of 20
+    assert study.extra("categories", "test", both, learned, 0) == study.extra("categories", "test", rows, learned, 0)
 
 
 def test_what_text_does_not_retrieve_is_not_found(ranker, tmp_path, monkeypatch):
