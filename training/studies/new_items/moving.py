@@ -33,11 +33,13 @@ MOST = 40  # buyers after which an item is left as it is; nothing is asked beyon
 @dataclass(frozen=True, eq=False)
 class Moving:
     """What the base says. vectors: float32 (M, d), before the events that `place` (E,) gives rows to, else -1. items: the item
-    side, young items by their texts alone. temperature: of the scores. prior: of the young items."""
+    side, young items by their texts alone. texts: float32 (N, e), of all items. temperature: of the scores. prior: of the
+    young items."""
 
     vectors: np.ndarray
     place: np.ndarray
     items: Items
+    texts: np.ndarray
     temperature: float
     prior: ItemPrior
 
@@ -78,7 +80,7 @@ def read(here: World, found: Replay, model: SlotModel, plan: Settings, seed: int
     log_partition = highest + np.log(np.exp(scores - highest[:, None]).sum(1))
     deltas = model.id_embedding.detach().numpy()[model.trained.numpy()]
     prior = ItemPrior(learned_axes(deltas, AXES) * SCALE, SPREAD, users, log_partition)
-    return Moving(every, place, items, temperature, prior)
+    return Moving(every, place, items, model.text.numpy(), temperature, prior)
 
 
 def moved(here: World, found: Replay, base: Moving, whose: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

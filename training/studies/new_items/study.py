@@ -14,6 +14,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 from llmrec.metrics.report import Result
+from studies.new_items import item_lora
+from studies.new_items.item_lora import Plan
 from studies.new_items.moving import Moving, moved
 from studies.new_items.replay import Replay, World, ndcg, text
 
@@ -24,30 +26,48 @@ LEARNED = ("0", "1", "2-3", "4-6", "7-10")  # a blend has weights for each
 RIDGE, DRAWS = 1e-3, 2000
 
 ZERO, MOVED, SWAPPED = "zero steps", "moved by buyers", "moved by another item's buyers"
+LORA, LORA_SWAPPED = "LoRA of all young items", "LoRA, another item's buyers"
+LORA_ALONE = "LoRA of each young item alone"
+TWIN, TWIN_UNBIASED = "twin, trained with others' purchases of them", "twin without its items' biases"
 TEXT, KNN, POPULARITY, RECENT = "text", "item kNN of all buyers so far", "popularity so far", "recent sales"
 BLEND, BLEND_RECENT = "blend: text, buyers, popularity", "blend: text, buyers, popularity, recent sales"
 BLEND_ZERO, BLEND_MOVED = "the same blend and zero steps", "the same blend and moved items"
 BLEND_SWAPPED = "the same blend and items moved by another item's buyers"
+BLEND_LORA, BLEND_LORA_SWAPPED = "the same blend and LoRA", "the same blend and LoRA, another item's buyers"
 BLENDS: Mapping[str, tuple[str, ...]] = {
     BLEND: ("text", "knn", "known"),
     BLEND_RECENT: ("text", "knn", "known", "recent"),
     BLEND_ZERO: ("text", "knn", "known", "recent", "zero"),
     BLEND_MOVED: ("text", "knn", "known", "recent", "zero", "moved"),
+    BLEND_LORA: ("text", "knn", "known", "recent", "zero", "lora"),
 }
-OURS = (MOVED, SWAPPED, ZERO, BLEND_MOVED, BLEND_SWAPPED, BLEND_ZERO)
+ALONE = (ZERO, MOVED, SWAPPED, LORA, LORA_SWAPPED, LORA_ALONE)
+OURS = (*ALONE, BLEND_MOVED, BLEND_SWAPPED, BLEND_ZERO, BLEND_LORA, BLEND_LORA_SWAPPED)
 PAIRS = (
     *((BLEND_MOVED, other) for other in (BLEND_RECENT, BLEND, BLEND_ZERO, BLEND_SWAPPED)),
     *((MOVED, other) for other in (ZERO, SWAPPED, TEXT, KNN)),
     *((SWAPPED, ZERO), (BLEND_SWAPPED, BLEND_ZERO)),
+    *((LORA, other) for other in (ZERO, MOVED, LORA_SWAPPED, LORA_ALONE)),
+    *((LORA_SWAPPED, ZERO), (LORA_ALONE, ZERO), (LORA_ALONE, MOVED)),
+    *((BLEND_LORA, other) for other in (BLEND_RECENT, BLEND_ZERO, BLEND_MOVED, BLEND_LORA_SWAPPED)),
 )
+TWIN_PAIRS = tuple((twin, other) for twin in (TWIN, TWIN_UNBIASED) for other in (ZERO, MOVED, LORA, LORA_ALONE, TEXT, KNN))
 
 
-def inputs(here: World, found: Replay, base: Moving, seed: int) -> dict[str, np.ndarray]:
-    """Inputs of the arms by name, float32 (Q, Y) each."""
+def plans(found: Replay, base: Moving) -> dict[str, Plan]:
+    """How the adapters are learned, chosen on validation in the primary cell."""
+    where = of_bin(found, next(iter(AIMS)).removeprefix("k = "))
+    grids = {"lora": item_lora.TOGETHER, "lora alone": item_lora.ALONE}
+    return {name: item_lora.chosen(found, base, grid, where) for name, grid in grids.items()}
+
+
+def inputs(here: World, found: Replay, base: Moving, plans: Mapping[str, Plan], seed: int) -> dict[str, np.ndarray]:
+    """Inputs of the arms by name, float32 (Q, Y) each. plans: of `plans`."""
     order = np.random.default_rng(seed).permutation(len(found.young))
     other = np.empty(len(order), np.int64)
     other[order] = np.roll(order, 1)  # never its own
     more, lift = moved(here, found, base)
+    own, theirs = item_lora.known(found, base), item_lora.known(found, base, other)
     return {
         "known": np.log1p(found.known),
         "recent": np.log(found.recent + 0.3),
@@ -57,6 +77,9 @@ def inputs(here: World, found: Replay, base: Moving, seed: int) -> dict[str, np.
         "moved": more,
         "lift": lift,
         "swapped": moved(here, found, base, other)[0],
+        "lora": item_lora.replayed(found, base, own, plans["lora"])[-1],
+        "lora swapped": item_lora.replayed(found, base, theirs, plans["lora"])[-1],
+        "lora alone": item_lora.replayed(found, base, own, plans["lora alone"])[-1],
     }
 
 
@@ -97,12 +120,16 @@ def learned(found: Replay, given: Mapping[str, np.ndarray]) -> dict[str, dict[st
 def values(
     found: Replay, given: Mapping[str, np.ndarray], chosen: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> dict[str, np.ndarray]:
-    """Arm -> NDCG@10 float64 (Q,)."""
+    """Arm -> NDCG@10 float64 (Q,). The twin is an arm where `given` has its scores."""
     alone = {POPULARITY: given["known"], RECENT: given["recent"], TEXT: given["text"], KNN: given["knn"], ZERO: given["zero"]}
     alone |= {MOVED: given["zero"] + given["moved"], SWAPPED: given["zero"] + given["swapped"]}
+    for name, more in ((LORA, "lora"), (LORA_SWAPPED, "lora swapped"), (LORA_ALONE, "lora alone")):
+        alone[name] = given["zero"] + given[more]
+    alone |= {name: given[name] for name in (TWIN, TWIN_UNBIASED) if name in given}
     result = {name: ndcg(found, table) for name, table in alone.items()}
-    swapped = {**given, "moved": given["swapped"]}
-    arms = [(blend, blend, given) for blend in BLENDS] + [(BLEND_SWAPPED, BLEND_MOVED, swapped)]
+    swapped = {**given, "moved": given["swapped"], "lora": given["lora swapped"]}
+    arms = [(blend, blend, given) for blend in BLENDS]
+    arms += [(BLEND_SWAPPED, BLEND_MOVED, swapped), (BLEND_LORA_SWAPPED, BLEND_LORA, swapped)]
     for arm, blend, source in arms:
         table = np.stack([source[name] for name in BLENDS[blend]], 2)
         result[arm] = np.full(len(found.target), np.nan)
@@ -112,17 +139,28 @@ def values(
     return result
 
 
-def rows(name: str, found: Replay, result: Mapping[str, np.ndarray], seed: int) -> list[Result]:
-    """Means of all arms and the differences of PAIRS; intervals by a bootstrap that draws users with all their purchases."""
+def rows(
+    name: str,
+    found: Replay,
+    result: Mapping[str, np.ndarray],
+    seed: int,
+    pairs: Sequence[tuple[str, str]] = PAIRS,
+    asked: str = "",
+) -> list[Result]:
+    """Means of all arms and the differences of `pairs`; intervals by a bootstrap that draws users with all their purchases.
+
+    asked: added to the settings' names, where not everybody is asked.
+    """
     wanted = [(arm, "", value) for arm, value in result.items()]
-    wanted += [(ours, other, result[ours] - result[other]) for ours, other in PAIRS]
+    wanted += [(ours, other, result[ours] - result[other]) for ours, other in pairs]
     made = []
     for name_of_bin in BINS:
-        setting, there = f"k = {name_of_bin}", np.flatnonzero(of_bin(found, name_of_bin))
+        setting, there = f"k = {name_of_bin}{asked}", np.flatnonzero(of_bin(found, name_of_bin))
         owner = np.unique(found.user[there], return_inverse=True)[1]
         for arm, versus, value in wanted:
             low, high = interval(value[there], owner, np.random.default_rng(seed))
-            role, mean = "ours" if arm in OURS else "control", float(value[there].mean())
+            role = "ours" if arm in OURS else "reference" if arm in (TWIN, TWIN_UNBIASED) else "control"
+            mean = float(value[there].mean())
             made.append(Result(name, arm, role, setting, METRIC, mean, low, high, versus, len(there), seed, None))
     return made
 

@@ -112,7 +112,7 @@ def test_an_item_moves_only_after_the_day_of_its_buyers(shop: World):
     vectors = np.random.default_rng(3).normal(size=(whole.n_events, 4)).astype(np.float32)
     place = np.where(np.arange(whole.n_events) > whole.start[whole.user], np.arange(whole.n_events), -1)
     items = Items(torch.from_numpy(vectors[: whole.n_items]), torch.zeros(whole.n_items), torch.zeros(whole.n_items))
-    base = Moving(vectors, place, items, 0.5, PRIOR)
+    base = Moving(vectors, place, items, vectors[: whole.n_items], 0.5, PRIOR)
     other = np.roll(np.arange(len(found.young)), 1)
     more, lift = moved(shop, found, base)
     swapped, _ = moved(shop, found, base, other)
