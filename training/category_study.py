@@ -1,7 +1,8 @@
 """A language model in a category that it was not trained on: zero steps, and steps on the choices of 16 and 64 of its users.
 
 python training/category_study.py --data FOLDER --model smollm2/ --validation_only
-python training/category_study.py --data FOLDER --model smollm2/ --episodes 30 --output training/results/categories.json
+python training/category_study.py --data FOLDER --model smollm2/ --dtype bfloat16 --episodes 25 --more_steps 400 \\
+    --joint_rate 0.03 --users 1000 --output training/results/categories.json
 
 LoRA is learned from choices in the known categories, jointly, or jointly and then meta-learned over sub-catalogues. In the new
 category, none of whose users or items is in training, users take one of 20 titles; figures are NDCG@10 of that one. Everything
@@ -26,7 +27,6 @@ from benchmarks.amazon import PUBLISHED
 from llmrec.adapters.peft_format import fingerprint
 from llmrec.errors import LlmrecError
 from llmrec.language.model import load_language_model
-from llmrec.metrics.report import table, write_report
 from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import retrieved, study
@@ -34,6 +34,7 @@ from studies.categories.kept import kept_arrays
 from studies.categories.learning import Plan, learn
 from studies.categories.opened import opened
 from studies.categories.shops import category
+from studies.reporting import print_gains, print_tables, save_report
 
 TEMPLATE = Path(__file__).parent / "studies" / "categories" / "next.jinja"
 HISTORY = 6  # titles in the prompt
@@ -140,17 +141,15 @@ def main(
         if retrieved_users and not validation_only:
             values = study.before_and_after(ranker, shops, learned, plan)
             supports = {str(study.SUPPORTS[-1]): here.teaching[: study.SUPPORTS[-1]]}
-            whole = retrieved.measured(ranker, shops, values, supports, here.test[:retrieved_users], here.validation)
+            some, others = here.test[:retrieved_users], here.validation
+            measure = partial(retrieved.measured, ranker, shops, values, supports, some, others)
+            whole = kept_arrays(runs / f"whole-{len(some)}-{plan_key(plan)}.safetensors", measure)
             rows += retrieved.rows_of("categories", whole, list(values), seed)
-        click.echo(table(rows, "categories", study.METRIC, versus=""))
-        for row in rows:
-            if row.versus:
-                click.echo(f"{row.setting}: {row.method} - {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]")
-        if output is not None:
-            told = study.extra("categories", part, rows, learned, seed)
-            told |= {"plan": asdict(plan), "temperature": learned.temperature, "new": new, "draws": len(each), "users": users}
-            told["dtype"] = dtype
-            write_report(output, rows, told)
+        print_tables(rows, "categories", (study.METRIC,), ())
+        print_gains(rows)
+        told = study.extra("categories", part, rows, learned, seed)
+        told |= {"plan": asdict(plan), "temperature": learned.temperature, "new": new, "draws": len(each), "users": users}
+        save_report(output, rows, told | {"dtype": dtype})
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
 

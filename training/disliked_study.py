@@ -22,8 +22,9 @@ from llmrec import Recommender
 from llmrec.data.tasks import Tasks
 from llmrec.errors import LlmrecError
 from llmrec.metrics.bootstrap import resampled
-from llmrec.metrics.report import Result, table, write_report
+from llmrec.metrics.report import Result
 from llmrec.progress import Stages
+from studies.reporting import print_gains, print_tables, save_report
 
 NAME, PRIMARY = "disliked", "known=10"
 PLAIN, AVOIDING = "llmrec", "llmrec, avoid_disliked"
@@ -36,7 +37,7 @@ def name_of(task: int) -> str:
 
 
 def histories(tasks: Tasks) -> pd.DataFrame:
-    """The known ratings of each task's user, who has a name that nobody had in training."""
+    """The known ratings of each task's user, under an id that the recommender does not know."""
     data = tasks.dataset
     event = np.concatenate([np.arange(tasks.start[task], tasks.split[task]) for task in range(len(tasks))])
     owner = np.repeat(np.arange(len(tasks)), tasks.split - tasks.start)
@@ -105,15 +106,11 @@ def main(data: Path, settings: str, seed: int, runs: Path, validation_only: bool
         for setting in here.settings:
             with stages("recommend", f"{setting.name}, {len(setting.asked(part)):,} users"):
                 found += rows(setting, setting.asked(part), recommender, seed)
-        click.echo(table(found, NAME, METRIC, versus=""))
-        for row in found:
-            if row.versus:
-                click.echo(f"{row.setting}: {row.method} - {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]")
-        if output is not None:
-            primary = {"setting": PRIMARY, "metric": METRIC}
-            told = {"benchmark": NAME, "ours": AVOIDING, "primary": primary, "aims": [], "seeds": [seed]}
-            write_report(output, found, told | {"part": part, "settings": label})
-            click.echo(f"\nwritten: {output}")
+        print_tables(found, NAME, (METRIC,), ())
+        print_gains(found)
+        primary = {"setting": PRIMARY, "metric": METRIC}
+        told = {"benchmark": NAME, "ours": AVOIDING, "primary": primary, "aims": [], "seeds": [seed]}
+        save_report(output, found, told | {"part": part, "settings": label})
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
 

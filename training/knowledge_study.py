@@ -19,11 +19,11 @@ import numpy as np
 from benchmarks.item_cold import CATEGORIES
 from llmrec.errors import LlmrecError
 from llmrec.language.knowledge import item_states
-from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from studies.categories.controls import text_vectors
 from studies.new_items import knowing, study
 from studies.new_items.replay import Replay, World, replay, world
+from studies.reporting import print_gains, print_tables, save_report
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -51,15 +51,11 @@ def main(data: Path, model: Path, category: str, template: str, power: float, se
         with stages("blend", "learned on an earlier cut"):
             earlier, here = described(worlds[0]), described(worlds[1])
             rows = knowing.rows(name, here[1], knowing.answered(earlier, here), seed)
-        click.echo(table(rows, name, study.METRIC, versus=""))
-        for row in rows:
-            if row.versus:
-                click.echo(f"{row.setting}: {row.method} - {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]")
-        if output is not None:
-            primary = {"setting": "k = 1-3", "metric": study.METRIC}
-            told = {"benchmark": name, "ours": knowing.KNOWLEDGE, "primary": primary, "aims": [], "seeds": [seed]}
-            write_report(output, rows, told | {"template": template, "power": power})
-            click.echo(f"\nwritten: {output}")
+        print_tables(rows, name, (study.METRIC,), ())
+        print_gains(rows)
+        primary = {"setting": "k = 1-3", "metric": study.METRIC}
+        told = {"benchmark": name, "ours": knowing.KNOWLEDGE, "primary": primary, "aims": [], "seeds": [seed]}
+        save_report(output, rows, told | {"template": template, "power": power})
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
 

@@ -15,11 +15,11 @@ import click
 from benchmarks.item_cold import CATEGORIES
 from benchmarks.protocol import Part
 from llmrec.errors import LlmrecError
-from llmrec.metrics.report import table, write_report
 from llmrec.progress import Stages
 from studies.new_items import observing, study
 from studies.new_items.refitted import MOMENTS
 from studies.new_items.replay import KNOWN, replay, world
+from studies.reporting import print_gains, print_tables, save_report
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,14 +62,10 @@ def main(
             cuts.append({"known": cut, **told, "first_buyers": observing.first_buyers(answered)})
             click.echo(str(cuts[-1]))
         rows = observing.rows(name, observing.pooled(parts), seed)
-        click.echo(table(rows, name, study.METRIC, versus=""))
-        for row in rows:
-            if row.versus:
-                click.echo(f"{row.setting}: less {row.versus}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})")
-        if output is not None:
-            more = study.extra(name, observing.OBSERVING, observing.AIMS, rows, seed)
-            write_report(output, rows, more | {"part": part, "share": share, "cuts": cuts})
-            click.echo(f"\nwritten: {output}")
+        print_tables(rows, name, (study.METRIC,), ())
+        print_gains(rows)
+        more = study.extra(name, observing.OBSERVING, observing.AIMS, rows, seed)
+        save_report(output, rows, more | {"part": part, "share": share, "cuts": cuts})
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
 

@@ -217,7 +217,7 @@ def _primary(rows: list[Result], extra: dict, sign: int, ours: str) -> str:
     means = {row.method: row for row in here if not row.versus}
     others = (row for row in means.values() if row.role == "control" and not row.method.startswith(RECIPE))
     rival = max(others, key=lambda row: sign * row.value)
-    gap = next((row for row in here if row.versus == rival.method), None)
+    gap = next((row for row in here if (row.method, row.versus) == (ours, rival.method)), None)
     if gap is None:
         return f"Primary cell, declared before test: {setting}."
     return (

@@ -37,7 +37,7 @@ KNOWN = 0.75  # share of the events before the moment from which purchases of co
 MOMENTS = 20  # at which the counts are brought up to date while training is replayed
 MOST_TASKS, MOST_ITEMS = 3000, 300  # purchases that are learned from, and cold items that each is compared with
 LEAST_TARGETS = 30  # purchases of cold items that either step needs to learn all its weights
-FEWEST_TARGETS = 8  # that the second step needs to learn a constant alone, to within a third of a nat
+LEAST_FOR_CONSTANT = 8  # that the second step needs to learn a constant alone, to within a third of a nat
 RIDGE = 1e-3
 
 
@@ -145,7 +145,7 @@ def join(
     """How the score of cold items among themselves joins that of the rankers, and how many right items were cold: what of the
     rankers' score is kept, a factor of the other one and a constant, by a softmax over all candidates. Where fewer than
     LEAST_TARGETS were cold, the constant alone is learned: the other score is a log-likelihood already, and takes the place of
-    the rankers'. None where fewer than FEWEST_TARGETS were.
+    the rankers'. None where fewer than LEAST_FOR_CONSTANT were.
 
     tasks: T tasks of users whom the base was not trained on. cold: bool (N,). among: float64 (6,), see `learn_among`.
     """
@@ -165,7 +165,7 @@ def join(
         targets += int((right & (new > 0)).sum())
         parts.append(_choices(found, score * (1 - new), np.stack([score * new, told @ among, new], 1), right))
     whole = _joined(parts)
-    if whole is None or targets < FEWEST_TARGETS:
+    if whole is None or targets < LEAST_FOR_CONSTANT:
         return None, targets
     keep, factor, constant = join_weights(whole, targets)
     weights = factor * among

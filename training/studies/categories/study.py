@@ -130,6 +130,7 @@ def rows(name: str, setting: str, found: Mapping[str, np.ndarray], based: str, s
     drawn = resampled(found, np.random.default_rng(seed), 2_000)
     pairs = [(JOINT, UNTRAINED), (TWIN, based), (f"{TWIN} + text", f"{based} + text")]
     pairs += [(method, FROZEN_TEXT) for method in (JOINT, f"{JOINT} + text", META, f"{META} + text")]
+    pairs += [(META, scenes) for scenes in (SCENES, SCENES_LESS)]
     pairs += [(method, UNTRAINED) for method in drawn if method.startswith(f"{PLAIN},") and "+" not in method]
     pairs += [(method, method.split(",")[0]) for method in drawn if "," in method and "+" not in method]
     pairs += [(method, method.replace(META, other)) for method in drawn if method.startswith(META) for other in (based, PLAIN)]

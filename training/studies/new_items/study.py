@@ -33,6 +33,7 @@ TEXT, KNN, POPULARITY, RECENT = "text", "item kNN of all buyers so far", "popula
 BLEND, BLEND_RECENT = "blend: text, buyers, popularity", "blend: text, buyers, popularity, recent sales"
 BLEND_ZERO, BLEND_MOVED = "the same blend and zero steps", "the same blend and moved items"
 BLEND_SWAPPED = "the same blend and items moved by another item's buyers"
+MOVED_OUT, LORA_OUT = "the blend with moved items, these left out", "the blend with LoRA, this left out"  # same weights
 BLEND_LORA, BLEND_LORA_SWAPPED = "the same blend and LoRA", "the same blend and LoRA, another item's buyers"
 BLENDS: Mapping[str, tuple[str, ...]] = {
     BLEND: ("text", "knn", "known"),
@@ -42,14 +43,14 @@ BLENDS: Mapping[str, tuple[str, ...]] = {
     BLEND_LORA: ("text", "knn", "known", "recent", "zero", "lora"),
 }
 ALONE = (ZERO, MOVED, SWAPPED, LORA, LORA_SWAPPED, LORA_ALONE)
-OURS = (*ALONE, BLEND_MOVED, BLEND_SWAPPED, BLEND_ZERO, BLEND_LORA, BLEND_LORA_SWAPPED)
+OURS = (*ALONE, BLEND_MOVED, BLEND_SWAPPED, MOVED_OUT, BLEND_ZERO, BLEND_LORA, BLEND_LORA_SWAPPED, LORA_OUT)
 PAIRS = (
-    *((BLEND_MOVED, other) for other in (BLEND_RECENT, BLEND, BLEND_ZERO, BLEND_SWAPPED)),
+    *((BLEND_MOVED, other) for other in (BLEND_RECENT, BLEND, MOVED_OUT, BLEND_SWAPPED)),
     *((MOVED, other) for other in (ZERO, SWAPPED, TEXT, KNN)),
-    *((SWAPPED, ZERO), (BLEND_SWAPPED, BLEND_ZERO)),
+    *((SWAPPED, ZERO), (BLEND_SWAPPED, MOVED_OUT), (BLEND_LORA_SWAPPED, LORA_OUT)),
     *((LORA, other) for other in (ZERO, MOVED, LORA_SWAPPED, LORA_ALONE)),
     *((LORA_SWAPPED, ZERO), (LORA_ALONE, ZERO), (LORA_ALONE, MOVED)),
-    *((BLEND_LORA, other) for other in (BLEND_RECENT, BLEND_ZERO, BLEND_MOVED, BLEND_LORA_SWAPPED)),
+    *((BLEND_LORA, other) for other in (BLEND_RECENT, LORA_OUT, BLEND_LORA_SWAPPED)),
 )
 TWIN_PAIRS = tuple((twin, other) for twin in (TWIN, TWIN_UNBIASED) for other in (ZERO, MOVED, LORA, LORA_ALONE, TEXT, KNN))
 
@@ -130,6 +131,8 @@ def values(
     swapped = {**given, "moved": given["swapped"], "lora": given["lora swapped"]}
     arms = [(blend, blend, given) for blend in BLENDS]
     arms += [(BLEND_SWAPPED, BLEND_MOVED, swapped), (BLEND_LORA_SWAPPED, BLEND_LORA, swapped)]
+    nothing = {**given, "moved": np.zeros_like(given["moved"]), "lora": np.zeros_like(given["lora"])}
+    arms += [(MOVED_OUT, BLEND_MOVED, nothing), (LORA_OUT, BLEND_LORA, nothing)]
     for arm, blend, source in arms:
         table = np.stack([source[name] for name in BLENDS[blend]], 2)
         result[arm] = np.full(len(found.target), np.nan)

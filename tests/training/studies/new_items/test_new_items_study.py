@@ -162,3 +162,19 @@ def test_weights_find_what_purchases_follow():
     weight = study.weights(found, table, n[:300])
     assert weight[0] > 2 and abs(weight[1]) < 0.5
     assert study.interval(np.ones(4), np.array([0, 0, 1, 2]), rng) == (1.0, 1.0)
+
+
+def test_an_input_is_left_out_of_a_blend_under_the_weights_that_it_was_learned_with(shop: World):
+    found, rng = replay(shop), np.random.default_rng(0)
+    names = ("known", "recent", "knn", "text", "zero", "moved", "swapped", "lora", "lora swapped", "lora alone")
+    given = {name: rng.normal(size=found.known.shape).astype(np.float32) for name in names}
+    chosen = {
+        blend: {one: rng.normal(size=len(inputs)).tolist() for one in study.LEARNED} for blend, inputs in study.BLENDS.items()
+    }
+    result = study.values(found, given, chosen)
+    for blend, out in ((study.BLEND_MOVED, study.MOVED_OUT), (study.BLEND_LORA, study.LORA_OUT)):
+        for one in study.LEARNED:
+            there = study.of_bin(found, one)
+            table = np.stack([given[name] for name in study.BLENDS[blend][:-1]], 2) @ np.array(chosen[blend][one][:-1])
+            np.testing.assert_allclose(result[out][there], ndcg(found, table)[there])
+        assert np.nan_to_num(result[out] - result[blend]).any()
