@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from worlds import build
 
-from disliked_study import histories, name_of, ndcg
 from llmrec.data.tasks import Tasks
+from studies.signed.lists import histories, name_of, ndcg
 
 
 class Listing:
