@@ -64,7 +64,7 @@ def main(
         rows = observing.rows(name, observing.pooled(parts), seed)
         print_tables(rows, name, (study.METRIC,), ())
         print_gains(rows)
-        more = study.extra(name, observing.OBSERVING, observing.AIMS, rows, seed)
+        more = study.extra(name, observing.OBSERVING, observing.AIMS, rows, seed, observing.ADDED)
         save_report(output, rows, more | {"part": part, "share": share, "cuts": cuts})
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

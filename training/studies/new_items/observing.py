@@ -35,6 +35,7 @@ BLENDS: Mapping[str, tuple[str, ...]] = {  # with one set of weights for all num
     "blend of text, buyers, popularity": (study.TEXT, study.KNN, study.POPULARITY),
     "blend of text, buyers, popularity, recent sales": (study.TEXT, study.KNN, study.POPULARITY, study.RECENT),
 }
+ADDED = (study.RECENT, (study.RECENT, "blend of text, buyers, popularity, recent sales"))  # beside the controls of the aims
 ATTRIBUTE_KNN, EASE = "attribute kNN, before the cut", f"EASE, refitted {MOMENTS} times"
 YOUNG, EVERY, ANY = "among the young", "among all", "any purchase, among all"
 Scores = dict[str, np.ndarray]

@@ -12,6 +12,7 @@ from llmrec import Settings, TrainSettings, Weights
 from llmrec.data.dataset import Dataset
 from llmrec.encoder.model import Items
 from llmrec.errors import ArtefactError
+from llmrec.metrics.report import Result
 from studies.new_items import moving, study
 from studies.new_items.moving import Moving, moved
 from studies.new_items.posterior import ItemPrior, learned_axes, posterior_mode
@@ -178,3 +179,17 @@ def test_an_input_is_left_out_of_a_blend_under_the_weights_that_it_was_learned_w
             table = np.stack([given[name] for name in study.BLENDS[blend][:-1]], 2) @ np.array(chosen[blend][one][:-1])
             np.testing.assert_allclose(result[out][there], ndcg(found, table)[there])
         assert np.nan_to_num(result[out] - result[blend]).any()
+
+
+def test_an_aim_is_judged_with_all_controls_and_without_those_that_were_added():
+    def row(method: str, role: str, value: float) -> Result:
+        return Result("shop", method, role, "k = 1-3", "ndcg@10", value, value, value, "", 9, 0, None)
+
+    rows = [row("ours", "ours", 0.24), row("blend", "control", 0.2), row("blend and recent sales", "control", 0.23)]
+    added = ("recent sales", ["blend and recent sales"])
+    told = study.extra("shop", "ours", {"k = 1-3": 1.1}, rows, 0, added)
+    assert [(aim["setting"], round(aim["wanted"], 3), aim["reached"]) for aim in told["aims"]] == [
+        ("k = 1-3", 0.253, False),
+        ("k = 1-3, controls without recent sales", 0.22, True),
+    ]
+    assert len(study.extra("shop", "ours", {"k = 1-3": 1.1}, rows, 0)["aims"]) == 1
