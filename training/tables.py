@@ -215,7 +215,8 @@ def _primary(rows: list[Result], extra: dict, sign: int, ours: str) -> str:
     setting, metric = extra["primary"]["setting"], extra["primary"]["metric"]
     here = [row for row in rows if row.setting == setting and row.metric == metric]
     means = {row.method: row for row in here if not row.versus}
-    others = (row for row in means.values() if row.role == "control" and not row.method.startswith(RECIPE))
+    controls = [row for row in means.values() if row.role == "control"]
+    others = [row for row in controls if not row.method.startswith(RECIPE)] or controls  # else the library without a part
     rival = max(others, key=lambda row: sign * row.value)
     gap = next((row for row in here if (row.method, row.versus) == (ours, rival.method)), None)
     if gap is None:

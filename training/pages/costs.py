@@ -60,5 +60,5 @@ def _parts(told: Mapping[str, Any]) -> str:
         f"{1000 * cost['score_s']:.0f} ms | {cost['rate']:g} |"
         for arm, cost in told["costs"].items()
     ]
-    names = "| | numbers | float32 | to adapt, all users | to score 20 candidates | rate |"
+    names = "| | numbers | size in float32 | to adapt, all users | to score 20 candidates | rate |"
     return "\n".join([head, "", names, "|---" * 6 + "|", *rows])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from llmrec.data.dataset import Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.metrics.bootstrap import Interval, Resampled, resampled
 from llmrec.metrics.report import Result
@@ -31,6 +32,7 @@ METRIC = "ndcg@10"
 PRIMARY = ("beauty, 64 users", METRIC)
 AIMS = {64: 1.08, 256: 1.15}  # times the best control
 OURS, BENT = "llmrec, chosen", "llmrec, {}"
+SWAPPED = "llmrec, another's customers"
 META = "reader, meta-LoRA"  # by gradient steps; what it is held against is in `gradient`
 ORACLE = "llmrec, all users"
 FULL, STEPPED = BENT.format(DESIGNS[2].name), BENT.format(DESIGNS[3].name)
@@ -103,7 +105,10 @@ def study(left: Left, sizes: Sequence[int], seeds: Sequence[int], settings: Lear
 
 
 def adapted(left: Left, scene: Scene, straight: Scene, users: np.ndarray, seed: int) -> tuple[dict[str, Scene], dict]:
-    """Every scene that is made of one draw of support users, and what `choose` went by."""
+    """Every scene that is made of one draw of support users, and what `choose` went by.
+
+    Of SWAPPED the same users took other items of the scene: its items change places with each other, before it is chosen anew.
+    """
     world = left.place.world
     whole = adapt(scene, world.dataset, users, 2)
     chosen = choose(scene, world.dataset, users, np.random.default_rng(seed), world.again)
@@ -115,9 +120,18 @@ def adapted(left: Left, scene: Scene, straight: Scene, users: np.ndarray, seed: 
         FULL: whole,
         STEPPED: adapt(scene, world.dataset, users, 3, world.again, np.random.default_rng(seed)),
         OURS: chosen.scene,
+        SWAPPED: choose(scene, swapped(world, seed), users, np.random.default_rng(seed), world.again).scene,
     }
     evidence = {name: np.round(getattr(chosen, name), 4).tolist() for name in ("known", "held", "error", "expected")}
     return made, {"chosen": chosen.scene.name, **evidence}
+
+
+def swapped(world: World, seed: int) -> Dataset:
+    """The same events, but of other items of the scene: each stands for another one; items outside stay."""
+    place = np.arange(world.dataset.n_items)
+    order = np.random.default_rng((seed, len(world.shelf.items))).permutation(world.shelf.items)
+    place[order] = np.roll(order, 1)  # no item stays in its place
+    return replace(world.dataset, item=place[world.dataset.item].astype(world.dataset.item.dtype))
 
 
 def beginnings(left: Left, scene: Scene, settings: LearnSettings) -> dict[str, Arm]:
@@ -236,7 +250,7 @@ def together(drawn: Sequence[Mapping[str, Resampled]]) -> dict[str, Resampled]:
 
 
 def cell(benchmark: str, setting: str, here: Mapping[str, Resampled]) -> list[Result]:
-    """All methods of a cell, and ours against each."""
+    """All methods of a cell, ours against each, and another's customers against zero steps."""
 
     def row(method: str, found: Interval, versus: str = "") -> Result:
         role = "ours" if method.startswith(("llmrec", "zero steps", META)) and "straight" not in method else "control"
@@ -244,15 +258,15 @@ def cell(benchmark: str, setting: str, here: Mapping[str, Resampled]) -> list[Re
 
     rows = [row(name, one.interval()) for name, one in here.items()]
     ours = [name for name in (OURS, META) if name in here] or [name for name in ("zero steps",) if name in here]
-    return rows + [
-        row(first, here[first].minus(one).interval(), name) for first in ours for name, one in here.items() if name != first
-    ]
+    pairs = [(first, name) for first in ours for name in here if name != first]
+    pairs += [(SWAPPED, "zero steps")] if SWAPPED in here and "zero steps" in here else []
+    return rows + [row(first, here[first].minus(here[name]).interval(), name) for first, name in pairs]
 
 
 def best_control(rows: Sequence[Result], setting: str) -> Result:
     """The control that is highest in a cell, of those with the same support; zero steps and zero steps with both counts are
     controls here too."""
-    ours = (OURS, FULL, STEPPED, ORACLE, META)
+    ours = (OURS, FULL, STEPPED, ORACLE, META, SWAPPED)
     same = [row for row in rows if row.setting == setting and not row.versus and not row.method.startswith("joint, ")]
     plain = [row for row in same if row.method not in ours]
     return max(plain, key=lambda row: row.value)
