@@ -65,6 +65,18 @@ def test_rows_hold_every_method_and_ours_against_each(found):
     both = next(row for row in rows if row.setting == "mean of 2, 16 users" and row.method == study.OURS and not row.versus)
     assert both.value == pytest.approx(plain[study.OURS]) and both.n == 2 * ours[0].n
     best = study.best_control(rows, "one, 16 users")
-    assert best.value == max(
-        value for name, value in plain.items() if name not in (study.OURS, study.FULL, study.STEPPED, study.ORACLE)
-    )
+    ours_too = (study.OURS, study.FULL, study.STEPPED, study.ORACLE, study.SWAPPED)
+    assert best.value == max(value for name, value in plain.items() if name not in ours_too)
+
+
+def test_another_s_customers_took_other_items_of_the_scene_and_teach_less(found):
+    left, values = found
+    world = left.place.world
+    other = study.swapped(world, 0)
+    within = np.isin(world.dataset.item, world.shelf.items)
+    assert (other.item[within] != world.dataset.item[within]).all() and np.isin(other.item[within], world.shelf.items).all()
+    assert (other.item[~within] == world.dataset.item[~within]).all()
+    counts = [np.sort(np.bincount(one.item, minlength=world.dataset.n_items)) for one in (other, world.dataset)]
+    assert (counts[0] == counts[1]).all()
+    mean = {name: np.mean(several) for name, several in values.values[16].items()}
+    assert mean[study.SWAPPED] < mean[study.OURS]
