@@ -48,21 +48,20 @@ def ranker_of(
     if typed is None:
         return None
     from llmrec.language.model import load_language_model
-    from llmrec.language.weights import PACKAGED, packaged_weights
+    from llmrec.language.weights import PACKAGED
     from llmrec.ranking.llm_ranker import LLMRanker
     from llmrec.ranking.saved_llm_ranker import load_llm_ranker, saved_dtype
     from llmrec.store import located
 
-    packaged, path = {one.name: one for one in PACKAGED}, located(typed)
-    if not path.exists() and typed not in packaged:
+    packaged = [one.name for one in PACKAGED]
+    if not located(typed).exists() and typed not in packaged:
         raise click.UsageError(
             f"--ranker is {typed!r}: expected {', '.join(packaged)}, a folder as `llmrec weights` writes it, or a file *.gguf"
         )
     words = None if template is None else template_of(template)  # before the weights, which may take a minute
-    source = path if path.exists() else packaged_weights(packaged[typed])
     if folder is not None:
-        return load_llm_ranker(folder, load_language_model(source, saved_dtype(folder)))
-    ranker = LLMRanker(load_language_model(source, None), plan=None if adapter is None else plan_of(adapter), chat=chat)
+        return load_llm_ranker(folder, load_language_model(typed, saved_dtype(folder)))
+    ranker = LLMRanker(load_language_model(typed, None), plan=None if adapter is None else plan_of(adapter), chat=chat)
     return ranker if words is None else replace(ranker, template=words)
 
 
