@@ -1,8 +1,7 @@
 """Train a language model's adapter on choices among titles, in one process or several, resumable after a kill.
 
-llmrec weights smollm2 --out smollm2/
-python training/llm_train.py --model smollm2/ --events events.csv --items items.csv --output_dir runs/llm
-torchrun --nproc_per_node 2 training/llm_train.py --model smollm2/ --events events.csv --items items.csv --output_dir runs/llm
+python training/llm_train.py --model smollm2 --events events.csv --items items.csv --output_dir runs/llm
+torchrun --nproc_per_node 2 training/llm_train.py --model smollm2 --events events.csv --items items.csv --output_dir runs/llm
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from llmrec.data.build import build
 from llmrec.data.splits import leave_last_out
 from llmrec.errors import LlmrecError
 from llmrec.language.model import NUMBERS, load_language_model
+from llmrec.language.weights import weights_of
 from llmrec.metrics.report import Result, write_report
 from llmrec.pretraining.processes import TRACKERS, Processes, described, launch
 from llmrec.progress import Stages
@@ -76,7 +76,7 @@ def run(
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
-@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@click.option("--model", required=True, metavar="smollm2|FOLDER|FILE.gguf", help="The language model; see `llmrec weights`.")
 @click.option("--dtype", type=click.Choice(tuple(NUMBERS)), default="float32", help="bfloat16 is faster on CPUs with AMX.")
 @click.option("--events", type=FILE, required=True, help="Who took what, and when.")
 @click.option("--items", type=FILE, required=True, help="Items with their titles.")
@@ -96,7 +96,7 @@ def run(
 @click.option("--report_to", type=click.Choice(["none", *TRACKERS]), default="none", help="Tracker of the loss.")
 @click.option("--cpu", is_flag=True, help="Stay on the CPU where there is a GPU.")
 def main(
-    model: Path,
+    model: str,
     dtype: str,
     events: Path,
     items: Path,
@@ -129,8 +129,10 @@ def main(
         if processes.main:
             click.echo("\n".join(described(processes)), err=True)
         stages = Stages(sys.stderr if processes.main else io.StringIO())
-        with stages("load", str(model)):
-            loaded = load_language_model(model, NUMBERS[dtype], processes.device)
+        with stages("load", model):
+            with processes.main_first():  # the others find a packaged model in the cache
+                weights = weights_of(model)
+            loaded = load_language_model(weights, NUMBERS[dtype], processes.device)
         ranker = LLMRanker(loaded, load_template(template), max_history)
         run(ranker, (events, items), plan, seed, output_dir, processes, stages)
     except LlmrecError as error:

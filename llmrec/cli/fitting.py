@@ -85,6 +85,12 @@ SETTINGS = ("quick", "default", "best")
     help="With --ranker: put the prompt into a chat, by the chat template that comes with the model: the prompt is the user's "
     "turn, the title is the answer.",
 )
+@click.option(
+    "--ranker-template",
+    metavar="NAME|FILE.jinja",
+    help="With --ranker: the words of the prompt, by the name of a packaged template, such as like or next_zh, or a file of "
+    "your own, of the task next or like; without it next. `llmrec prompt show` lists the names.",
+)
 @click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")
 @click.option(
@@ -124,6 +130,7 @@ def fit(
     adapter: str | None,
     ranker_adapter: Path | None,
     ranker_chat: bool,
+    ranker_template: str | None,
     repeat_purchases: bool,
     out: Path,
     settings: str,
@@ -172,7 +179,7 @@ def fit(
     with told(), overheard() if verbose else nullcontext():
         if scene is not None:
             check_known(scene, first, second, written, seed)
-        reranking = ranker_of(ranker, ranker_adapter, adapter, ranker_chat)
+        reranking = ranker_of(ranker, ranker_adapter, adapter, ranker_chat, ranker_template)
         recommender = Recommender(settings=chosen, seed=seed, ranker=reranking).fit(
             first.table,
             None if second is None else second.table,

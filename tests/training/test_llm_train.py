@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ import pytest
 from click.testing import CliRunner
 from language_models import write_tiny
 
+from llmrec import Weights
 from llmrec.adapters.peft_format import load_adapter
 from llmrec.adapters.peft_prompt import load_soft_prompt
+from llmrec.language import weights
 from llmrec.language.model import load_language_model
+from llmrec.language.weights import SMOLLM2
 from llmrec.metrics.report import read_rows
 from llmrec.prompts import load_template
 from llmrec.ranking.saved_llm_ranker import load_llm_ranker
@@ -80,3 +84,14 @@ def test_an_adapter_is_left_in_pefts_folders_with_a_report(given, tmp_path):
 def test_nothing_to_adapt_is_said(given, tmp_path):
     code, said = call(*given, "--r", 0, "--negatives", 3, "--output_dir", tmp_path)
     assert code == 2 and "Error: AdapterPlan: expected LoRA (r and n_blocks), a soft prompt (n_tokens) or a head" in said
+
+
+def test_a_packaged_model_is_taken_by_its_name(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [*given[2:], "--negatives", 3, "--max_steps", 1, "--batch_size", 4, "--output_dir", tmp_path / "out"]
+    monkeypatch.setattr(weights, "PACKAGED", (replace(SMOLLM2, parts=(("no_such_module", "file"),)),))
+    code, said = call("--model", "smollm2", *options)
+    assert code == 2 and "'smollm2' is no folder here" in said and SMOLLM2.install in said
+    monkeypatch.setattr(weights, "packaged_weights", lambda one: Weights.folder(given[1]))
+    code, said = call("--model", "smollm2", *options)
+    assert code == 0 and (tmp_path / "out" / "ranker").is_dir(), said
