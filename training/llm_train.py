@@ -70,8 +70,12 @@ def run(
         "plan": asdict(plan) | {"max_history": ranker.max_history, "template": ranker.template.header.name},
         "temperature": found.temperature,
         "processes": processes.share.world,
+        "tokens": found.tokens,
+        "tokens_per_second": found.tokens_per_second,
     }
     write_report(out / "report.json", rows, extra | {"threads": torch.get_num_threads(), "device": processes.device})
+    rate = found.tokens_per_second
+    click.echo("all steps were found done" if rate is None else f"{found.tokens:,} tokens, {rate:,.0f} a second")
     click.echo(f"{out}: the adapter and its template in ranker/, report.json")
 
 

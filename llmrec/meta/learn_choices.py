@@ -61,31 +61,38 @@ def fit_adapter(
     start: U = 1. folder: where checkpoints are left, and gone on from. Raises DataError for a batch of fewer choices than
     processes, and as `meta_learn`.
     """
-    n_blocks, tokens, world = start.n_blocks(language_model), choices.tokens, processes.share.world
+    n_blocks, world = start.n_blocks(language_model), processes.share.world
     if not world <= settings.batch_size or not len(choices):
         raise DataError(
             f"JointSettings.batch_size, choices: expected {world} or more of either, got {settings.batch_size} and "
             f"{len(choices)}; give each process at least one"
         )
 
-    def drawn(number: int) -> np.ndarray:
-        """Each choice once before any comes again."""
-        place = np.arange(number * settings.batch_size, (number + 1) * settings.batch_size)
-        turn = place // len(choices)
-        orders = {one: np.random.default_rng((seed, int(one))).permutation(len(choices)) for one in np.unique(turn)}
-        return np.array([orders[one][at % len(choices)] for one, at in zip(turn, place, strict=True)])
-
     def episode_at(number: int, shard: Shard) -> tuple[Episode[LanguageAdapter], float]:
-        index = drawn(number)
+        index = _drawn(len(choices), settings.batch_size, seed, number)
         mine = index[shard.rank :: shard.world]
         loss = choice_loss(language_model, choices.take(mine), n_blocks)
         return Episode(1, lambda value: (torch.zeros(1), loss(value))), len(mine) / len(index)
 
-    counts = [int(tokens[drawn(number)].sum()) for number in range(settings.max_steps)]
+    counts = step_tokens(choices, settings, seed)
     outer = OuterSettings(settings.max_steps, settings.learning_rate, inner_lr_learning_rate=0.0, anneal=0.0)
     init = initialisation(start, 0, 1.0).to(str(language_model.device))
     run = _run(language_model, [choices], start, seed) | {"batch_size": settings.batch_size}
     return _learned(init, episode_at, outer, run, folder, processes, save_every, counts)
+
+
+def step_tokens(choices: TitleChoices, settings: JointSettings, seed: int) -> list[int]:
+    """Tokens that all processes of `fit_adapter` read in each of its steps."""
+    tokens, size = choices.tokens, settings.batch_size
+    return [int(tokens[_drawn(len(choices), size, seed, number)].sum()) for number in range(settings.max_steps)]
+
+
+def _drawn(choices: int, size: int, seed: int, number: int) -> np.ndarray:
+    """int64 (size,): the choices of a step; each comes once before any comes again."""
+    place = np.arange(number * size, (number + 1) * size)
+    turn = place // choices
+    orders = {one: np.random.default_rng((seed, int(one))).permutation(choices) for one in np.unique(turn)}
+    return np.array([orders[one][at % choices] for one, at in zip(turn, place, strict=True)])
 
 
 def meta_fit_adapter(

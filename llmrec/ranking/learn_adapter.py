@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from llmrec.adapters.soft_prompt import soft_prompt
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.index.drawn import drawn_candidates
-from llmrec.meta.learn_choices import JointSettings, fit_adapter
+from llmrec.meta.learn_choices import JointSettings, fit_adapter, step_tokens
 from llmrec.meta.title_choices import calibrated
 from llmrec.pretraining.processes import Processes
 from llmrec.progress import Stages
@@ -28,11 +29,19 @@ SCALE = 2.0  # of LoRA
 
 @dataclass(frozen=True)
 class Adapted:
-    """ranker: under the adapter that was learned. temperature: of the loss. losses: of every step."""
+    """ranker: under the adapter that was learned. temperature: of the loss. losses: of every step. tokens, seconds: read by
+    all processes in the steps that this run took, and the time of these steps; a run that goes on counts its own steps."""
 
     ranker: LLMRanker
     temperature: float
     losses: list[float]
+    tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """None where every step was found done."""
+        return self.tokens / self.seconds if self.tokens else None
 
 
 def learn_adapter(
@@ -73,11 +82,17 @@ def learn_adapter(
         say(f"{choices.temperature:.2f} nats")
     settings = JointSettings(plan.max_steps, plan.batch_size, plan.learning_rate)
     with stages("adapter", str(plan)) as say:
+        began = time.perf_counter()
         learned = fit_adapter(model, choices, start, settings, seed, folder, processes)
+        seconds = time.perf_counter() - began
         losses = [loss for (loss,) in learned.losses]
         first, last = (float(np.mean(part)) for part in (losses[:10], losses[-10:]))
-        say(f"{plan}, {len(losses)} steps, loss {first:.3f} -> {last:.3f}")
-    return Adapted(replace(ranker, adapter=learned.init.adapter, plan=None), choices.temperature, losses)
+        tokens = sum(step_tokens(choices, settings, seed)[learned.resumed :])
+        trained = replace(ranker, adapter=learned.init.adapter, plan=None)
+        adapted = Adapted(trained, choices.temperature, losses, tokens, seconds)
+        rate = "all found done" if adapted.tokens_per_second is None else f"{adapted.tokens_per_second:,.0f} tokens a second"
+        say(f"{plan}, {len(losses)} steps, {rate}, loss {first:.3f} -> {last:.3f}")
+    return adapted
 
 
 def with_others(tasks: Tasks, popularity: np.ndarray, negatives: int) -> tuple[Tasks, int]:

@@ -19,7 +19,7 @@ from llmrec.language.packed import log_likelihoods, read_prefix
 from llmrec.language.rows import Row
 from llmrec.meta import resumable, title_choices
 from llmrec.meta.inner import adapt, initialisation
-from llmrec.meta.learn_choices import JointSettings, SceneDraw, choice_episode, fit_adapter, meta_fit_adapter
+from llmrec.meta.learn_choices import JointSettings, SceneDraw, choice_episode, fit_adapter, meta_fit_adapter, step_tokens
 from llmrec.meta.outer import OuterSettings, query_path
 from llmrec.meta.title_choices import TitleChoices, calibrated, choice_loss, choice_scores, joined, scores_of_each
 from llmrec.pretraining.processes import Processes
@@ -229,6 +229,14 @@ def test_joint_training_learns_and_goes_on_to_the_bit(model, tmp_path):
     assert all(torch.equal(*pair) for pair in zip(again.init.adapter.leaves(), whole.init.adapter.leaves(), strict=True))
     with pytest.raises(ArtefactError):
         fit_adapter(model, choices.take(np.arange(19)), start(model), settings, 1, tmp_path)
+
+
+def test_the_steps_of_one_pass_read_each_token_once():
+    choices = scene(True, 20, 3)
+    assert choices.tokens.min() > 0
+    for turns in (1, 2):
+        settings = JointSettings(max_steps=5 * turns, batch_size=4)
+        assert sum(step_tokens(choices, settings, 1)) == turns * choices.tokens.sum()
 
 
 def fit_adapter_killed(model, choices, settings, folder):

@@ -12,9 +12,13 @@ import pytest
 from click.testing import CliRunner
 from language_models import write_tiny
 
-from llmrec import Weights
+from llmrec import Weights, build
 from llmrec.adapters.peft_format import load_adapter
 from llmrec.adapters.peft_prompt import load_soft_prompt
+from llmrec.data.splits import leave_last_out
+from llmrec.data.tasks import Tasks
+from llmrec.index.candidates import Candidates
+from llmrec.index.drawn import drawn_candidates
 from llmrec.language import weights
 from llmrec.language.model import load_language_model
 from llmrec.language.weights import SMOLLM2
@@ -49,6 +53,14 @@ def call(*options: object) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+def asked(given: list[str]) -> tuple[Tasks, Candidates]:
+    """The last item but one of every user beside three others, as the script asks."""
+    dataset, _ = build(Path(given[3]), Path(given[5]))
+    cut = leave_last_out(dataset)
+    popularity = np.bincount(cut.train.item, minlength=dataset.n_items)
+    return cut.validation, drawn_candidates(cut.validation, popularity, 3, np.random.default_rng(0))
+
+
 def test_an_adapter_is_left_in_pefts_folders_with_a_report(given, tmp_path):
     options = [
         *given,
@@ -73,9 +85,16 @@ def test_an_adapter_is_left_in_pefts_folders_with_a_report(given, tmp_path):
     ranker = load_llm_ranker(tmp_path / "ranker", model)
     assert ranker.template.text == load_template("next").text and ranker.max_history == 6
     assert [row.setting for row in read_rows(tmp_path / "report.json")] == ["first 10 steps", "last 10 steps"]
-    assert load_json(tmp_path / "report.json")["plan"]["negatives"] == 3
+    told = load_json(tmp_path / "report.json")
+    assert told["plan"]["negatives"] == 3
+    assert f"{told['tokens']:,} tokens, {told['tokens_per_second']:,.0f} a second" in said
+    prompt = ranker.choices(*asked(given)).tokens  # of every user, as long as the others but for colours of two tokens
+    assert 3 * 4 * prompt.min() <= told["tokens"] <= 3 * 4 * prompt.max()
     kept = (tmp_path / "ranker" / "lora" / "adapter_model.safetensors").read_bytes()
-    assert call(*options, "--max_steps", 3, "--learning_rate", 0.05)[0] == 0  # all steps are found done
+    code, said = call(*options, "--max_steps", 3, "--learning_rate", 0.05)
+    assert code == 0 and "all steps were found done" in said
+    again = load_json(tmp_path / "report.json")
+    assert again["tokens"] == 0 and again["tokens_per_second"] is None
     assert (tmp_path / "ranker" / "lora" / "adapter_model.safetensors").read_bytes() == kept
     code, said = call(*options, "--max_steps", 4, "--learning_rate", 0.05)
     assert code == 2 and "Error: " in said  # another run
