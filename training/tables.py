@@ -24,7 +24,19 @@ from studies.adaptation.readme import readme as adaptation
 ROOT = Path(__file__).resolve().parents[1]
 # Reports that are no benchmark's.
 OTHERS = frozenset(
-    {"demo", "ablations", "adaptation", "attributes", "recognition", "scenes", "busy", "answers", "path", "ratios"}
+    {
+        "demo",
+        "ablations",
+        "adaptation",
+        "attributes",
+        "recognition",
+        "scenes",
+        "scenes-categories",
+        "busy",
+        "answers",
+        "path",
+        "ratios",
+    }
     | {"packed", "explanations", "attacks", "language_adapters"}
 )
 ERRORS = ("mae", "rmse")  # metrics of which less is better

@@ -27,7 +27,7 @@ class Panel:
     settings: dict[str, str]
     ours: str
     zero: str
-    other: str | None
+    other: str
     control: tuple[str, str]
 
 
@@ -65,11 +65,11 @@ PANELS = (
     Panel(
         "New department",
         "customers, mean of 5 departments",
-        "scenes",
+        "scenes-categories",
         "scenes, categories",
         "ndcg@10",
         {f"mean of 5, {size} users": f"{size}" for size in (16, 64, 256)},
-        *("llmrec, chosen", "zero steps", None),
+        *("llmrec, chosen", "zero steps", "llmrec, another's customers"),
         ("zero steps and both, straight", "popularity, co-occurrence"),
     ),
 )
@@ -91,8 +91,7 @@ def draw(results: Path, path: Path) -> None:
         axes.axhline(0, color="0.3", linewidth=0.8)
         control, name = panel.control
         axes.plot(places, _over(rows, panel, control), "s:", color="#8a8f98", markersize=4, label="control on the same events")
-        if panel.other is not None:
-            axes.plot(places, _over(rows, panel, panel.other), "v--", color="#b3261e", markersize=5, label="another's events")
+        axes.plot(places, _over(rows, panel, panel.other), "v--", color="#b3261e", markersize=5, label="another's events")
         spread = [values - low, high - values]
         axes.errorbar(places, values, yerr=spread, marker="o", markersize=5, color="#0b6e4f", capsize=2, label="its own events")
         axes.set_xticks(places, panel.settings.values())
