@@ -293,6 +293,24 @@ def test_meta_learning_makes_a_step_worth_more(model):
     assert before[2] - after[2] > 0.1 and after[2] < after[0]
 
 
+def test_users_own_the_choices_that_are_meta_learned_from_by_any_number(model):
+    """Each has two, one to adapt to and one to be judged by."""
+    choices = joined([scene(user % 2 == 0, 2, 30 + user, owner=user) for user in range(4)])
+    settings = OuterSettings(episodes=3, learning_rate=2e-2, inner_lr_learning_rate=0.2, anneal=0.0)
+
+    def learned(numbers):
+        named = choices.owned(np.asarray(numbers)[choices.owner])
+        users = [named.take(np.flatnonzero(named.owner == number)) for number in numbers]
+        init = initialisation(start(model, b_std=0.02), 1, 0.3)
+        return meta_fit_adapter(model, users, init, SceneDraw(3, 1, 1), settings, seed=0)
+
+    one, other = learned([0, 1, 2, 3]), learned([7, 0, 41, 2])
+    assert one.losses == other.losses and one.losses[0][0] != one.losses[0][1]  # the step of an owner is its own
+    leaves = (value.leaves() for value in (one.init.adapter, other.init.adapter, start(model, b_std=0.02)))
+    for mine, theirs, begun in zip(*leaves, strict=True):
+        assert torch.equal(mine, theirs) and not torch.equal(mine, begun)
+
+
 def test_what_cannot_be_drawn_or_differentiated_is_said(model):
     scenes, init = [scene(True, 5, 1), scene(False, 9, 2)], initialisation(start(model), 1, 0.1)
     with pytest.raises(DataError, match="expected 1 to 1, the scenes with 8 choices, got 2"):

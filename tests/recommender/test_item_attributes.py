@@ -114,6 +114,28 @@ def test_an_added_item_is_read_by_its_attributes_and_moves_when_they_change(mine
     assert right(mine, NEW["item_id"]) < 0.1
 
 
+def vectors_of(groups: list[int], seed: int) -> list[list[float]]:
+    """One vector for each group, 0 or 1, with noise: two of six directions tell the groups."""
+    sides = np.array([[1.0, 0.0, 2.0, 0.0, 0.0, 0.0], [0.0, 1.0, -2.0, 0.0, 0.0, 0.0]])
+    return (sides[groups] + np.random.default_rng(seed).normal(0, 0.3, (len(groups), 6))).tolist()
+
+
+@pytest.mark.slow
+def test_an_added_item_is_read_by_its_vector(fitting, plan):
+    """Such as the states of a language model. Titles and prices say nothing; new items of a pair have the same title."""
+    warm = items().iloc[:WARM].drop(columns=["brand", "price"])
+    warm["states"] = vectors_of([row % 2 for row in range(WARM)], 2)
+    learned = fitting(events("u", USERS, 1), warm, plan, item_attributes=["states"])
+    cold, groups = items().iloc[WARM:], [0, 1] * PAIRS
+    new = {"item_id": cold.item_id.tolist(), "title": cold.title.tolist(), "states": vectors_of(groups, 3)}
+    learned.add_items(new)
+    assert right(learned) > 0.9
+    learned.update_items({"item_id": new["item_id"], "states": vectors_of([1 - group for group in groups], 4)})
+    assert right(learned) < 0.1
+    learned.update_items({"item_id": new["item_id"], "states": vectors_of(groups[::2] * 2, 5)})
+    assert 0.3 < right(learned) < 0.7  # one group for all
+
+
 def test_an_added_item_stands_where_a_cold_item_like_it_stands(mine):
     row = items().iloc[WARM]
     mine.add_items({"item_id": ["twin"], "title": [row.title], "brand": [row.brand], "price": [row.price]})
