@@ -25,9 +25,10 @@ def save_language_adapter(folder: Path, adapter: LanguageAdapter, language_model
         save_linear_head(folder / HEAD, adapter.head, language_model)
 
 
-def load_language_adapter(folder: Path, language_model: LanguageModel) -> LanguageAdapter:
+def load_language_adapter(folder: Path, language_model: LanguageModel, foreign: bool = False) -> LanguageAdapter:
     """The parts that are in the folder, at least one, checked against the model that they belong to.
 
+    foreign: accept LoRA and a soft prompt that do not say which model they belong to (PEFT's own files do not).
     Raises AdapterError, which names the file, for a folder without any part, and as `load_adapter`, `load_soft_prompt` and
     `load_linear_head`.
     """
@@ -39,8 +40,8 @@ def load_language_adapter(folder: Path, language_model: LanguageModel) -> Langua
             "again"
         )
     return LanguageAdapter(
-        load_adapter(folder / LORA, language_model) if lora else None,
-        load_soft_prompt(folder / SOFT_PROMPT, language_model) if prompt else None,
+        load_adapter(folder / LORA, language_model, foreign) if lora else None,
+        load_soft_prompt(folder / SOFT_PROMPT, language_model, foreign) if prompt else None,
         load_linear_head(folder / HEAD, language_model) if head else None,
     )
 

@@ -1,4 +1,4 @@
-"""Soft prompts: values like all others, and PEFT reads what is saved and saves what is read."""
+"""Soft prompts and LoRA of a language model: values like all others, and PEFT reads what is saved and saves what is read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from language_models import tiny
 from transformers import AutoModelForCausalLM
 
 from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
+from llmrec.adapters.language_folder import LORA, SOFT_PROMPT, load_language_adapter
 from llmrec.adapters.linear_head import LinearHead
 from llmrec.adapters.lora import lora_hook
 from llmrec.adapters.peft_format import CONFIG, TENSORS, load_adapter, save_adapter
@@ -20,6 +21,7 @@ from llmrec.adapters.soft_prompt import SoftPrompt, soft_prompt
 from llmrec.encoder.backbone import adding
 from llmrec.errors import AdapterError
 from llmrec.language.model import load_language_model
+from llmrec.language.packed import log_likelihoods, read_prefix
 from llmrec.language.rows import Row, read_below, row_states
 
 TOKENS = [1, 2, 5, 7, 11, 3, 9, 4]
@@ -82,6 +84,39 @@ def test_peft_reads_lora_of_a_language_model(model, folder, tmp_path):
         mine = model.model(input_ids=torch.tensor([TOKENS])).logits[0]
     torch.testing.assert_close(theirs(loaded), mine, rtol=1e-4, atol=1e-4)
     assert all(torch.equal(*pair) for pair in zip(load_adapter(tmp_path, model).leaves(), adapter.leaves(), strict=True))
+
+
+@peft_asks
+@pytest.mark.parametrize("rslora", [False, True])
+def test_lora_that_peft_saved_scores_as_peft_does(model, folder, tmp_path, rslora):
+    """The folder of an adapter, for the scores of a ranker and for training on."""
+    targets = ["q_proj", "v_proj", "down_proj"]
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=6, target_modules=targets, use_rslora=rslora)
+    whole = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(folder), config).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in whole.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    whole.save_pretrained(tmp_path / LORA)
+    found = load_language_adapter(tmp_path, model, foreign=True)
+    assert len(found.lora.paths) == len(targets) * model.n_blocks and found.prompt is None is found.head
+    wanted, (hook, _) = theirs(whole), found.adds(model)
+    with torch.no_grad():
+        made = read_below(model, [Row(TOKENS[:3], [TOKENS[3:]])], found.n_blocks(model))
+        states = row_states(model, made, hook, None)
+        torch.testing.assert_close(model.model.get_output_embeddings()(states), wanted, rtol=1e-4, atol=1e-4)
+        base = log_likelihoods(model, read_prefix(model, TOKENS[:3]), [TOKENS[3:]])
+        with adding(hook):
+            score = log_likelihoods(model, read_prefix(model, TOKENS[:3]), [TOKENS[3:]])
+    each = wanted.log_softmax(-1)[torch.arange(2, len(TOKENS) - 1), TOKENS[3:]]
+    torch.testing.assert_close(score, each.sum()[None], rtol=1e-4, atol=1e-4)
+    assert (score - base).abs() > 0.1
+    with pytest.raises(AdapterError, match="foreign=True"):
+        load_language_adapter(tmp_path, model)
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(folder), config).save_pretrained(tmp_path / SOFT_PROMPT)
+    assert load_language_adapter(tmp_path, model, foreign=True).prompt.tokens.shape == (1, 4, model.width)
 
 
 def test_a_start_is_made_of_words(model):
