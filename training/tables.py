@@ -229,20 +229,22 @@ def _primary(rows: list[Result], extra: dict, sign: int, ours: str) -> str:
     means = {row.method: row for row in here if not row.versus}
     controls = [row for row in means.values() if row.role == "control"]
     others = [row for row in controls if not row.method.startswith(RECIPE)] or controls  # else the library without a part
-    rival = max(others, key=lambda row: sign * row.value)
-    gap = next((row for row in here if (row.method, row.versus) == (ours, rival.method)), None)
-    if gap is None:
+    gaps = {row.versus: row for row in here if row.method == ours and row.versus}
+    best = max(others, key=lambda row: sign * row.value)
+    rival = max((row for row in others if row.method in gaps), key=lambda row: sign * row.value, default=None)
+    if rival is None:
         return f"Primary cell, declared before test: {setting}."
+    gap, which = gaps[rival.method], "the best control" if rival is best else "a control"
     return (
-        f"Primary cell, declared before test: {setting}, {ours} {means[ours].value:.4f} against {rival.value:.4f} of the best "
-        f"control, {rival.method}: {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], n = {gap.n:,}."
+        f"Primary cell, declared before test: {setting}, {ours} {means[ours].value:.4f} against {rival.value:.4f} of {which}, "
+        f"{rival.method}: {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], n = {gap.n:,}."
     )
 
 
 def _missed(aim: dict, metric: str) -> str:
-    told = f"{aim['setting']} {aim.get('metric', metric)} {aim['value']:.4f} of {aim['wanted']:.4f}"
-    above = aim["value"] >= aim["wanted"] and metric not in ERRORS
-    return f"{told} (ahead in the mean; the interval of the difference holds 0)" if above else told
+    metric = aim.get("metric", metric)
+    told = f"{aim['setting']} {metric} {aim['value']:.4f} of {aim['wanted']:.4f}"
+    return f"{told} (ahead in the mean alone)" if aim["value"] >= aim["wanted"] and metric not in ERRORS else told
 
 
 def _published(found: dict[str, dict[str, float]]) -> str:

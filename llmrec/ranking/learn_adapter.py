@@ -29,8 +29,9 @@ SCALE = 2.0  # of LoRA
 
 @dataclass(frozen=True)
 class Adapted:
-    """ranker: under the adapter that was learned. temperature: of the loss. losses: of every step. tokens, seconds: read by
-    all processes in the steps that this run took, and the time of these steps; a run that goes on counts its own steps."""
+    """ranker: under the adapter that was learned. temperature: of the loss. losses: of every step. tokens: read by
+    all processes in the steps that this run took; one that goes on counts its own. seconds: of these steps and of their
+    checkpoints."""
 
     ranker: LLMRanker
     temperature: float

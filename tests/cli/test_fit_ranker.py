@@ -220,7 +220,9 @@ def test_an_adapter_is_learned_in_fit(files, tiny_folders, monkeypatch):
     flags = ("--settings", "little.yaml", "--ranker", "tiny/", "--adapter", "soft-prompt", "--no-evaluate", "--out", "shop")
     done = run("fit", "orders.csv", *flags)
     assert done.exit_code == 0, done.output
-    assert re.search(r"adapter: a soft prompt of 16 tokens, 64 steps, loss [\d.]+ -> [\d.]+", done.output), done.output
+    assert re.search(
+        r"adapter: a soft prompt of 16 tokens, 64 steps, [\d,]+ tokens a second, loss [\d.]+ -> [\d.]+", done.output
+    ), done.output
     assert re.search(r"reranker: LLMRanker: .*NDCG@10", done.output)
 
 

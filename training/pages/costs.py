@@ -53,7 +53,8 @@ def _parts(told: Mapping[str, Any]) -> str:
     """A table of what each kind of adapter costs."""
     head = (
         f"What adapts to the choices of {told['support']} users of {told['new']} in {told['steps']} steps "
-        f"({told['dtype']}); NDCG@10 stands above under **parts**:"
+        f"({told['dtype']}); NDCG@10 stands above under **parts**. "
+        "Arms were timed one after the other beside changing other work, so small ratios say nothing:"
     )
     rows = [
         f"| {arm} | {cost['numbers']:,} | {cost['bytes'] / 1024:,.0f} KB | {cost['adapt_s']:.1f} s | "
