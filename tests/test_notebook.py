@@ -35,6 +35,7 @@ LESS = {
         "asked(choose, most=20)": "asked(choose, most=3)",
         "most=24, others=4": "most=2, others=4",
         "max_steps=24": "max_steps=2",
+        "initialisation(joint, steps=3, rate=0.3)": "initialisation(joint, steps=1, rate=0.3)",
         "opened(NEW, measure, most=50, others=9)": "opened(NEW, measure, most=4, others=9)",
     },
 }
