@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,10 @@ def ranker_of(
     once and kept in the cache folder; they are read in the number type that is faster here, or that of the adapter.
 
     folder: of an adapter with its template, `max_history` and `chat`. adapter: of ADAPTERS, one that `fit` is to learn.
-    chat: ask in turns of a chat. template: the name or file of the prompt's; None for `next`."""
+    chat: ask in turns of a chat. template: of the prompt, a name or file; None for `next`.
+
+    Raises UsageError for options that do not fit each other, and for a name that is neither packaged nor a file; TemplateError,
+    WeightsError and AdapterError as the parts do."""
     for option, given in (("--ranker-adapter", folder), ("--adapter", adapter)):
         if typed is None and given is not None:
             raise click.UsageError(f"{option} needs --ranker: name the language model to adapt, or leave it out.")
@@ -58,15 +60,17 @@ def ranker_of(
         raise click.UsageError(
             f"--ranker is {typed!r}: expected {', '.join(packaged)}, a folder as `llmrec weights` writes it, or a file *.gguf"
         )
-    words = None if template is None else template_of(template)  # before the weights, which may take a minute
+    words = template_of("next" if template is None else template)  # before the weights, which may take a minute
     if folder is not None:
         return load_llm_ranker(folder, load_language_model(typed, saved_dtype(folder)))
-    ranker = LLMRanker(load_language_model(typed, None), plan=None if adapter is None else plan_of(adapter), chat=chat)
-    return ranker if words is None else replace(ranker, template=words)
+    return LLMRanker(load_language_model(typed, None), words, plan=None if adapter is None else plan_of(adapter), chat=chat)
 
 
 def template_of(typed: str) -> Template:
-    """The template of this name, or in this file, which asks about candidates. Raises TemplateError for another one."""
+    """The template of this name, or in this file, which asks about candidates.
+
+    Raises UsageError where it is not there, TemplateError where it is damaged or asks about something else.
+    """
     from llmrec.prompts import load_template
     from llmrec.prompts.candidates import PAST, CandidatePrompt
     from llmrec.prompts.files import is_there, packaged_templates

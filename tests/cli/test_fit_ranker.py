@@ -134,13 +134,8 @@ def test_what_fit_learns_of_the_model_is_named_and_stands_alone(files, tiny_fold
         assert done.exit_code == 2 and said in done.output and "base:" not in done.output
 
 
-def test_fit_asks_in_a_chat_where_that_is_said(files, tiny_folders, monkeypatch):
-    for name in ("tiny", "talking"):
-        (files / name).mkdir()
-        write_tiny("llama", tiny_folders["llama"], files / name)
-    tokenizer = AutoTokenizer.from_pretrained(files / "talking")
-    tokenizer.chat_template = "{% for one in messages %}{{ one['content'] }}<s>{% endfor %}"
-    tokenizer.save_pretrained(files / "talking")
+def rankers_given(monkeypatch) -> list[LLMRanker]:
+    """The ranker of each fit that is asked for from now on; nothing is fitted."""
     given = []
 
     def spy(self, *tables, **more):
@@ -148,6 +143,17 @@ def test_fit_asks_in_a_chat_where_that_is_said(files, tiny_folders, monkeypatch)
         raise WeightsError("that is all")
 
     monkeypatch.setattr(Recommender, "fit", spy)
+    return given
+
+
+def test_fit_asks_in_a_chat_where_that_is_said(files, tiny_folders, monkeypatch):
+    for name in ("tiny", "talking"):
+        (files / name).mkdir()
+        write_tiny("llama", tiny_folders["llama"], files / name)
+    tokenizer = AutoTokenizer.from_pretrained(files / "talking")
+    tokenizer.chat_template = "{% for one in messages %}{{ one['content'] }}<s>{% endfor %}"
+    tokenizer.save_pretrained(files / "talking")
+    given = rankers_given(monkeypatch)
     shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop")
     for more in ((), ("--ranker-chat",), ("--ranker-chat", "--adapter", "lora")):
         assert "that is all" in run(*shop, "--ranker", "talking/", *more).output
@@ -168,13 +174,7 @@ def test_fit_asks_by_the_template_that_is_named(files, tiny_folders, monkeypatch
     mine = load_template("next").text.replace("name: next", "name: mine").replace("Items that", "All that")
     (files / "mine.jinja").write_text(mine, encoding="utf-8")
     (files / "wrong.jinja").write_text("no front matter", encoding="utf-8")
-    given = []
-
-    def spy(self, *tables, **more):
-        given.append(self.ranker)
-        raise WeightsError("that is all")
-
-    monkeypatch.setattr(Recommender, "fit", spy)
+    given = rankers_given(monkeypatch)
     shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop")
     typed = (), ("like",), ("next_zh",), ("mine.jinja",), ("next_zh", "--adapter", "soft-prompt")
     for template in typed:

@@ -88,7 +88,7 @@ def test_an_adapter_is_left_in_pefts_folders_with_a_report(given, tmp_path):
     told = load_json(tmp_path / "report.json")
     assert told["plan"]["negatives"] == 3
     assert f"{told['tokens']:,} tokens, {told['tokens_per_second']:,.0f} a second" in said
-    prompt = ranker.choices(*asked(given)).tokens  # of every user, as long as the others but for colours of two tokens
+    prompt = ranker.choices(*asked(given)).tokens  # their lengths differ little
     assert 3 * 4 * prompt.min() <= told["tokens"] <= 3 * 4 * prompt.max()
     kept = (tmp_path / "ranker" / "lora" / "adapter_model.safetensors").read_bytes()
     code, said = call(*options, "--max_steps", 3, "--learning_rate", 0.05)

@@ -178,8 +178,8 @@ def extra(
 ) -> dict:
     """What stands beside the rows: the primary cell, and the aims with whether they are reached.
 
-    aimed: setting -> times the best control, of the method `ours`; the first setting is the primary cell. added: what
-    controls read that were added to those of the aims, and their names; each aim is judged with them, and once more without.
+    aimed: setting -> times the best control, of the method `ours`; the first setting is the primary cell. added: the
+    input of controls that were added to those of the aims, and the names of these; each aim is judged with and without them.
     """
     aims = []
     for setting, least in aimed.items():

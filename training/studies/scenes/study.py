@@ -107,7 +107,7 @@ def study(left: Left, sizes: Sequence[int], seeds: Sequence[int], settings: Lear
 def adapted(left: Left, scene: Scene, straight: Scene, users: np.ndarray, seed: int) -> tuple[dict[str, Scene], dict]:
     """Every scene that is made of one draw of support users, and what `choose` went by.
 
-    Of SWAPPED the same users took other items of the scene: its items change places with each other, before it is chosen anew.
+    For SWAPPED the same users took other items: the items of the scene are permuted, and the design is chosen anew.
     """
     world = left.place.world
     whole = adapt(scene, world.dataset, users, 2)
