@@ -16,7 +16,7 @@ from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.index.drawn import drawn_candidates
 from llmrec.meta.learn_choices import JointSettings, fit_adapter, step_tokens
-from llmrec.meta.title_choices import calibrated
+from llmrec.meta.title_choices import TitleChoices, calibrated
 from llmrec.pretraining.processes import Processes
 from llmrec.progress import Stages
 from llmrec.ranking.adapter_plan import AdapterPlan
@@ -62,7 +62,7 @@ def learn_adapter(
     resumed. Raises DataError where there is nothing to choose from, AdapterError for a plan that does not fit the model,
     ArtefactError for checkpoints of another run.
     """
-    model, rng = ranker.language_model, np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     tasks, negatives = with_others(tasks, popularity, plan.negatives)
     found = drawn_candidates(tasks, popularity, negatives, rng)
     with stages("choices", f"{len(tasks):,} users") as say:
@@ -73,6 +73,20 @@ def learn_adapter(
             "AdapterPlan: expected users who took an item with a sample weight above 0, got "
             f"{len(tasks):,} who took none; leave the plan out"
         )
+    return learn_from(ranker, choices, plan, seed, stages, folder, processes)
+
+
+def learn_from(
+    ranker: LLMRanker,
+    choices: TitleChoices,
+    plan: AdapterPlan,
+    seed: int,
+    stages: Stages,
+    folder: Path | None = None,
+    processes: Processes = Processes(),  # noqa: B008  (frozen)
+) -> Adapted:
+    """`learn_adapter` from choices that are there already, at least one."""
+    model = ranker.language_model
     generator = torch.Generator().manual_seed(seed)
     lora = start_lora(model, plan.r, SCALE, plan.n_blocks, generator) if plan.lora else None
     prompt = soft_prompt(model, WORDS, plan.n_tokens) if plan.n_tokens else None

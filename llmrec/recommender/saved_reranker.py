@@ -53,6 +53,14 @@ def save_adapter_of(ranker: CandidateRanker | None, folder: Path) -> None:
         save_language_adapter(folder / PART, ranker.adapter, ranker.language_model)
 
 
+def with_adapter_of(ranker: CandidateRanker | None, folder: Path) -> CandidateRanker | None:
+    """The same ranker under the adapter that `save_adapter_of` wrote; itself where it wrote none, as for one of one's own.
+    Raises AdapterError for an adapter that is damaged or is of another model."""
+    if not isinstance(ranker, LLMRanker) or not _plain(ranker) or not (folder / PART).exists():
+        return ranker
+    return replace(ranker, adapter=load_language_adapter(folder / PART, ranker.language_model))
+
+
 def warn_if_own(ranker: CandidateRanker | None) -> None:
     """An IgnoredInputWarning, at the line that called the caller, for a ranker that is not in the folder."""
     if ranker is not None and not _plain(ranker):

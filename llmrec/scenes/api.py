@@ -37,7 +37,7 @@ from llmrec.scenes.learning import LearnSettings, check_ranges, learn, learn_wit
 from llmrec.scenes.new import SceneRecommender
 from llmrec.scenes.opening import zero_shot as open_scene
 from llmrec.scenes.ranked import RankedShelf
-from llmrec.scenes.ranker_weights import checked_plan, learn_weights
+from llmrec.scenes.ranker_weights import learn_ranker
 from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import learned_arrays, ranker_facts, write_learned
 from llmrec.scenes.shelf import SceneItems
@@ -82,7 +82,8 @@ class Scenes:
     events out of the recommender's `fit` too. None reads histories by the texts of their items.
     ranker: any object with `score(tasks, candidates)`, such as `LLMRanker`, which moves the first 20 items of each answer; None
     for that of the recommender, where its answers have one. `fit` learns weights for new scenes, without and with first
-    customers, 0 where it does not help.
+    customers, 0 where it does not help. An `LLMRanker` with a plan gets an adapter, learned from choices in known scenes; in a
+    new one gradient steps on the choices of its first customers move it, if such steps helped in known scenes.
 
     >>> known = Scenes().fit({"beauty": (events, items), "health": (events_2, items_2)})      # doctest: +SKIP
     >>> shop = known.open(items_of_a_new_shop)                                                # doctest: +SKIP
@@ -116,7 +117,7 @@ class Scenes:
         self.weights = weights
         self.settings = settings
         self.recommender = recommender
-        self.ranker = checked_plan(checked_ranker(ranker))
+        self.ranker = checked_ranker(ranker)
         self.seed = seed
         self.reports: dict[str, CleaningReport] = {}
         self._known: Known | None = None
@@ -193,8 +194,7 @@ class Scenes:
                 (learn(every, drawn, settings), ()) if ranker is None else learn_with_left_out(every, drawn, settings)
             )
         if ranker is not None:
-            weights = learn_weights(ranker, every, left_out, settings, self.seed, stages)
-            learned, ranker = replace(learned, ranker_weights=weights), ranker if any(weights) else None
+            ranker, learned = learn_ranker(ranker, every, learned, left_out, settings, self.seed, stages)
         known = Known(learned, tuple(worlds), repeat_purchases, reads.encoder, scene, of_events=of_events, ranker=ranker)
         if scene is not None:
             known = replace(known, catalogue=datasets[scene].catalogue, shelf=shelves[scene])

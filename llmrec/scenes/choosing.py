@@ -62,7 +62,17 @@ def choose(
         if expected[best] > BEYOND * unsure[best]
         else zero_steps(scene)
     )
-    return Chosen(deployed, known, held, error, expected)
+    return Chosen(_with_ranker_steps(deployed, dataset, users, repeat_purchases, rng), known, held, error, expected)
+
+
+def _with_ranker_steps(
+    scene: Scene, dataset: Dataset, users: np.ndarray, repeat_purchases: bool, rng: np.random.Generator
+) -> Scene:
+    if scene.learned.ranker_steps is None:
+        return scene
+    from llmrec.scenes.ranker_steps import with_ranker_steps  # brings in torch, which a scene read by its texts does without
+
+    return with_ranker_steps(scene, dataset, users, repeat_purchases, rng)
 
 
 def both_together(known: np.ndarray, spread: np.ndarray, held: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ Axis convention: `D` designs, `S` support sizes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from llmrec.scenes.few import Ground
 from llmrec.scenes.mix import Mix
 from llmrec.scenes.readings import BIAS, CHANGE, COMPANY
 from llmrec.scenes.shelf import TEXT
+
+if TYPE_CHECKING:
+    from llmrec.scenes.ranker_steps import RankerSteps
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Learned:
     was seen, as in shops with a catalogue of their own. gain: float64 (S, D), nats an event over zero steps, mean over scenes
     of meta-validation. spread: float64 (S, D), deviation of a scene's gain from that mean, its own noise included.
     ranker_weights: of a ranker of one's own, see `ranking.reranker`, in a scene without first customers and in one that is
-    adapted to some; 0 leaves it out.
+    adapted to some; 0 leaves it out. ranker_steps: how the adapter of a language model moves in a new scene; None for not at
+    all.
     """
 
     ground: Ground
@@ -71,6 +76,7 @@ class Learned:
     gain: np.ndarray
     spread: np.ndarray
     ranker_weights: tuple[float, float] = (0.0, 0.0)
+    ranker_steps: RankerSteps | None = None
 
     def size(self, users: int) -> int:
         """Place of the support size nearest to `users`, as a ratio. Many more than were learned at are no longer a few, and are

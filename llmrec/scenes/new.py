@@ -103,6 +103,12 @@ class SceneRecommender:
         """How many customers it is adapted to; 0 with zero steps."""
         return 0 if self.scene.few is None else self.scene.few.users
 
+    @property
+    def ranker_steps(self) -> int:
+        """How many gradient steps the adapter of its language model took on the choices of these customers; 0 without."""
+        steps = self.scene.learned.ranker_steps
+        return 0 if steps is None or self.scene.adapted_ranker is None else steps.way(self.customers).steps
+
     def recommend(
         self,
         users: Iterable[Any] | None = None,
@@ -173,8 +179,8 @@ class SceneRecommender:
         scene is no customer. Where a column of the events tells scenes apart and the table has it, events of other scenes are
         left out. Every way to adapt is tried on events of these customers that are kept back, and its gain is taken together
         with what it gained in known scenes; the best one is deployed if the gain expected of it is above zero by half of its
-        uncertainty, and zero steps stay if not. Many more customers than were learned at (hundreds) are better trained on, with
-        `Recommender`.
+        uncertainty, and zero steps stay if not. An adapter of a language model then takes `ranker_steps`. Many more customers
+        than were learned at (hundreds) are better trained on, with `Recommender`.
 
         Returns a new value, adapted from zero steps whatever this one is; this one stays as it was. Raises UnknownItemError
         when no event has an item of the scene, DataError when none is of the scene by its column.

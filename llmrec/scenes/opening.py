@@ -37,7 +37,7 @@ class Scene:
     """A scene that can be asked. few: what its support users said; None for zero steps. design: which of the learned ones.
     own: the mix after steps on its own events, of a design with steps; users who never bought there are scored without these
     steps. ranker: of one's own, such as a language model, which moves the first items of an answer by the learned weight; None
-    without."""
+    without. adapted_ranker: the same after steps on the choices of first customers; None without steps."""
 
     learned: Learned
     shelf: SceneItems
@@ -45,6 +45,7 @@ class Scene:
     design: int | None = None
     own: Mix | None = None
     ranker: CandidateRanker | None = None
+    adapted_ranker: CandidateRanker | None = None
 
     @property
     def reranker(self) -> Reranker | None:
@@ -56,7 +57,7 @@ class Scene:
             return None
         from llmrec.ranking.reranker import Reranker  # brings in torch, which a scene read by its texts does without
 
-        return Reranker(self.ranker, weight, weight)
+        return Reranker(self.adapted_ranker or self.ranker, weight, weight)
 
     @property
     def name(self) -> str:
@@ -169,4 +170,4 @@ def with_design(
 
 def zero_steps(scene: Scene) -> Scene:
     """The scene as it was opened, which is what an alarm rolls back to."""
-    return replace(scene, few=None, design=None, own=None)
+    return replace(scene, few=None, design=None, own=None, adapted_ranker=None)

@@ -11,41 +11,50 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
-from llmrec.data.tasks import Tasks
-from llmrec.errors import DataError
-from llmrec.index.candidates import Candidates
 from llmrec.progress import Stages
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.rankers import CandidateRanker
-from llmrec.ranking.reranker import TOP
-from llmrec.recommender.reranking import ASKED, Asked, telling, to_ask, told, weigh
+from llmrec.recommender.reranking import ASKED, telling, told, weigh
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings
-from llmrec.scenes.opening import Scene, adapt, zero_shot
-from llmrec.scenes.ranked import RankedShelf, scored_candidates
-from llmrec.scenes.reranked import first_items, shown_scores
-from llmrec.scenes.worlds import World, last_steps
+from llmrec.scenes.ranker_steps import Taught, learn_steps
+from llmrec.scenes.visits import adapted_scene, asked_about
+from llmrec.scenes.worlds import World
 
 KINDS = ("no customers", "first customers")  # of scenes that have weights of their own
-
-
-def checked_plan(ranker: CandidateRanker | None) -> CandidateRanker | None:
-    """The same ranker. Raises DataError for a language model with the plan of an adapter, which scenes do not learn."""
-    if isinstance(ranker, LLMRanker) and ranker.plan is not None:
-        raise DataError(
-            "ranker: expected one without plan, for Scenes cannot train an adapter; fit "
-            "Recommender(ranker=LLMRanker(..., plan=...)) and pass Scenes(recommender=...)"
-        )
-    return ranker
 
 
 def without_plan(ranker: CandidateRanker | None) -> CandidateRanker | None:
     """The same ranker; that of a language model without the plan of an adapter."""
     return replace(ranker, plan=None) if isinstance(ranker, LLMRanker) else ranker
+
+
+def learn_ranker(
+    ranker: CandidateRanker,
+    worlds: Sequence[World],
+    learned: Learned,
+    left_out: Sequence[Learned],
+    settings: LearnSettings,
+    seed: int,
+    stages: Stages,
+) -> tuple[CandidateRanker | None, Learned]:
+    """The ranker that new scenes begin with, None where it is left out, and what known scenes taught with its weights; of a
+    language model with the plan of an adapter, under this adapter, and with its steps.
+
+    left_out: of each of the W scenes what the others taught. Raises as `learn_steps`.
+    """
+    taught = None
+    if isinstance(ranker, LLMRanker) and ranker.plan is not None:
+        taught = learn_steps(ranker, worlds, left_out, settings, seed, stages)
+        ranker = taught.ranker
+    weights = learn_weights(ranker, worlds, left_out, settings, seed, stages, taught)
+    learned = replace(learned, ranker_weights=weights)
+    if not any(weights):
+        return None, learned
+    return ranker, learned if taught is None else replace(learned, ranker_steps=taught.steps)
 
 
 def learn_weights(
@@ -55,44 +64,26 @@ def learn_weights(
     settings: LearnSettings,
     seed: int,
     stages: Stages,
+    taught: Taught | None = None,
 ) -> tuple[float, float]:
     """The weights of `Learned.ranker_weights`, 0 where the ranker is left out.
 
     left_out: of each of the W scenes what the others taught. With first customers the weight is learned over supports of all
     sizes together, each under the design that gained most in the other scenes. Every scene is asked about as often as another.
+    taught: of an adapter; each scene is then asked about by one that was learned without it, after its steps.
     """
     with stages("reranker", telling(ranker, len(KINDS), f"{len(worlds)} scenes")) as say:
         began, rng, learned = time.perf_counter(), np.random.default_rng([seed, 3]), {}
         for kind, sizes in zip(KINDS, ((0,), settings.sizes), strict=True):
-            most, asked = -(-ASKED // (len(worlds) * len(sizes))), settings.queries * settings.draws
-            parts = [
-                _asked(world, others, size, asked, most, rng)
-                for world, others in zip(worlds, left_out, strict=True)
-                for size in sizes
-            ]
-            learned[kind] = weigh(ranker, parts, seed)
+            most, looked = -(-ASKED // (len(worlds) * len(sizes))), settings.queries * settings.draws
+            parts, rankers = [], []
+            for place, (world, others) in enumerate(zip(worlds, left_out, strict=True)):
+                for size in sizes:
+                    scene, users = adapted_scene(world, others, size, rng)
+                    parts.append(asked_about(scene, world, users[size:], looked, most))
+                    first = replace(world, users=users[:size])
+                    rankers.append(ranker if taught is None else taught.in_scene(place, scene, first))
+            learned[kind] = weigh(rankers, parts, seed)
         say(told(ranker, learned, time.perf_counter() - began))
     without, adapted = (learned[kind].weight for kind in KINDS)
     return without, adapted
-
-
-def _asked(world: World, learned: Learned, size: int, looked: int, most: int, rng: np.random.Generator) -> Asked:
-    """Last visits of customers of a scene that is adapted to `size` others, `looked` at most, and of these up to `most` to ask
-    about."""
-    users, among = rng.permutation(world.users), world.shelf.among
-    scene = zero_shot(learned, world.shelf)
-    if size:
-        design = int(learned.gain[learned.size(size)].argmax())
-        scene = adapt(scene, world.dataset, users[:size], design, world.again, rng)
-    tasks = last_steps(world.dataset, users[size:], among)
-    relevant = [items[among[items]] for items in tasks.relevant(new_only=not world.again)]
-    some = np.flatnonzero([len(items) > 0 for items in relevant])[:looked]
-    scored = partial(_scored, scene, filter_viewed=not world.again)
-    return to_ask(tasks.take(some), [relevant[task] for task in some], scored, most)
-
-
-def _scored(scene: Scene, tasks: Tasks, filter_viewed: bool) -> tuple[Candidates, np.ndarray]:
-    """What is moved, and its scores float32 (C,) before."""
-    if isinstance(scene.shelf, RankedShelf):
-        return scored_candidates(scene, tasks, filter_viewed)
-    return first_items(shown_scores(scene, tasks, filter_viewed), TOP)

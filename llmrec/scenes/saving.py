@@ -20,6 +20,7 @@ from llmrec.store import from_one_save, load_arrays, read_folder, save_arrays, w
 
 if TYPE_CHECKING:
     from llmrec.ranking.rankers import CandidateRanker
+    from llmrec.scenes.ranker_steps import RankerSteps
 
 KIND = "scene"
 
@@ -41,6 +42,7 @@ MIGRATIONS: dict[int, Migration] = {
 }  # layout k -> the function that makes layout k + 1 out of it
 _MIX = ("mean", "spread", "line", "bend", "at", "out")
 ARRAYS = "arrays.safetensors"
+ADAPTED = "adapted"  # folder of the adapter after steps on a scene's own customers
 
 
 def save_scene(folder: str | Path, scene: Scene) -> None:
@@ -56,8 +58,12 @@ def load_scene(folder: str | Path, ranker: CandidateRanker | str | Path | None =
 
 
 def write_scene(to: Path, scene: Scene, arrays: dict[str, np.ndarray]) -> None:
-    """Arrays into an open folder, and where a recommender reads for the scene, that too."""
+    """Arrays into an open folder, the scene's own adapter, and where a recommender reads for the scene, that too."""
     write_learned(to, arrays, scene.ranker)
+    if scene.adapted_ranker is not None:
+        from llmrec.recommender.saved_reranker import save_adapter_of  # brings in torch
+
+        save_adapter_of(scene.adapted_ranker, to / ADAPTED)
     scene.shelf.save(to)
 
 
@@ -86,6 +92,7 @@ def learned_arrays(learned: Learned) -> tuple[dict[str, np.ndarray], dict[str, A
         "zero": learned.later.zero.names,
         "first": learned.first is not None,
         "ranker_weights": learned.ranker_weights,
+        "ranker_steps": None if learned.ranker_steps is None else learned.ranker_steps.to_dict(),
         "designs": [{"name": one.name, "columns": one.columns, "steps": one.steps} for one in learned.designs],
     }
     return arrays, meta
@@ -105,7 +112,17 @@ def learned_from(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Learned
 
     first, of_all = mixes("first.") if meta["first"] else None, Ground(arrays["map"], arrays["lean"])
     without, adapted = meta.get("ranker_weights", (0.0, 0.0))  # not in folders that were saved before they were kept
-    return Learned(of_all, designs, sizes, mixes(""), first, arrays["gain"], arrays["spread"], (without, adapted))
+    told = arrays["gain"], arrays["spread"], (without, adapted), _ranker_steps(meta.get("ranker_steps"))
+    return Learned(of_all, designs, sizes, mixes(""), first, *told)
+
+
+def _ranker_steps(saved: dict[str, Any] | None) -> RankerSteps | None:
+    """None where there are none, as in folders that were saved before there were any."""
+    if saved is None:
+        return None
+    from llmrec.scenes.ranker_steps import RankerSteps  # brings in torch, which a scene read by its texts does without
+
+    return RankerSteps.from_dict(saved)
 
 
 def ranker_facts(ranker: CandidateRanker | None) -> dict[str, Any] | None:
@@ -159,6 +176,7 @@ def scene_arrays(scene: Scene) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "design": scene.design,
         "own": None if scene.own is None else scene.own.names,
         "ranker": ranker_facts(scene.ranker),
+        "adapted_ranker": scene.adapted_ranker is not None,
     }
 
 
@@ -172,8 +190,12 @@ def scene_from(
         together, alike = (_csr(arrays, name, (items, items)) for name in ("together", "alike"))
         few = Few(meta["users"], arrays["bought"], together, alike, arrays["down"], arrays["up"])
     own = None if meta["own"] is None else _mix(arrays, "own_mix", meta["own"])
-    there = ranker_from(meta.get("ranker"), folder, ranker)
-    return Scene(learned_from(arrays, meta), shelf, few, meta["design"], own, there)
+    there, adapted = ranker_from(meta.get("ranker"), folder, ranker), None
+    if meta.get("adapted_ranker"):  # not in folders that were saved before there were any
+        from llmrec.recommender.saved_reranker import with_adapter_of  # brings in torch
+
+        adapted = with_adapter_of(there, folder / ADAPTED)
+    return Scene(learned_from(arrays, meta), shelf, few, meta["design"], own, there, adapted)
 
 
 def _shelf(arrays: dict[str, np.ndarray], meta: dict[str, Any], folder: Path) -> SceneItems:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from language_models import tiny
 
-from llmrec import Recommender, Scenes, Weights
+from llmrec import Recommender, Weights
 from llmrec.adapters.language_folder import adapter_hash
 from llmrec.data.build import build
 from llmrec.data.tasks import Tasks, full_histories
@@ -220,5 +220,3 @@ def test_a_plan_of_nothing_and_one_beside_an_adapter_are_refused(fit, model):
             AdapterPlan(learning_rate=rate)
     with pytest.raises(DataError, match=r"LLMRanker\.plan is 'lora'; expected an AdapterPlan"):
         LLMRanker(model, plan="lora")
-    with pytest.raises(DataError, match=r"Scenes cannot train an adapter; fit Recommender"):
-        Scenes(ranker=LLMRanker(model, plan=PLAN))

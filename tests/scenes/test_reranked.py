@@ -21,7 +21,7 @@ from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.reranker import TOP
 from llmrec.recommender.reranking import ASKED
 from llmrec.rules import Rules
-from llmrec.scenes import ranker_weights
+from llmrec.scenes import visits
 from llmrec.scenes.learning import learn, learn_with_left_out
 from llmrec.scenes.opening import zero_shot
 from llmrec.scenes.reranked import answered, first_items
@@ -153,7 +153,7 @@ def test_weights_are_learned_on_what_the_other_scenes_taught(by_texts, monkeypat
         ranked.append((learned, shelf))
         return zero_shot(learned, shelf, ranker)
 
-    monkeypatch.setattr(ranker_weights, "zero_shot", recorded)
+    monkeypatch.setattr(visits, "zero_shot", recorded)
     whole = by_texts(Truth()).known.learned
     assert len({id(shelf) for _, shelf in ranked}) == len(KNOWN)
     for learned, shelf in ranked:  # the ground is one of the others' moments: it is another for every scene

@@ -1,0 +1,166 @@
+"""A language model's adapter that learns from a new scene's first customers, in shops each of which has a colour in fashion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from departments import FIRST, ITEMS, QUICK, SECOND, USERS, same
+from language_models import tiny
+
+from llmrec import SceneRecommender, Scenes
+from llmrec.errors import DataError
+from llmrec.meta.title_choices import TitleChoices, scores_of_each
+from llmrec.ranking.adapter_plan import AdapterPlan
+from llmrec.ranking.llm_ranker import LLMRanker
+from llmrec.scenes import ranker_steps, ranker_weights
+from llmrec.scenes.ranker_steps import STEPS, WAYS, with_ranker_steps
+from llmrec.scenes.shown import shown_choices
+from llmrec.scenes.worlds import World
+
+pytestmark = pytest.mark.slow  # adapters are learned
+PLAN = AdapterPlan(r=4, n_blocks=2, users=90, negatives=7, max_steps=4, batch_size=8, learning_rate=0.01)
+FEW = 16  # first customers
+
+
+def shop(name: str, seed: int, colour: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Customers take titles of the colour nine times as often as each other one, or all alike."""
+    rng = np.random.default_rng(seed)
+    titles = [f"{FIRST[i % 4]} {SECOND[i // 4 % 4]}" for i in range(ITEMS)]
+    ids = [f"{name} {i:02}" for i in range(ITEMS)]
+    share = np.array([9.0 if colour and title.startswith(colour) else 1.0 for title in titles])
+    rows = [
+        (user, ids[item], 1.6e9 + 1e5 * visit + user)
+        for user in range(USERS)
+        for visit, item in enumerate(rng.choice(ITEMS, 6, replace=False, p=share / share.sum()))
+    ]
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]), pd.DataFrame({"item_id": ids, "title": titles})
+
+
+COLOURS = {"a": "blue", "b": "green", "c": "small"}
+RED, GREEN = shop("new", 9, "red"), shop("new", 10, "green")
+
+
+def first(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["user_id"] < FEW]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folders, tmp_path_factory):
+    return tiny("llama", tiny_folders["llama"], tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module")
+def fit(scenes, model):
+    """`fit(colours)` -> Scenes whose ranker has the weights .7 and .4, whatever it is worth."""
+
+    def run(colours) -> Scenes:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ranker_weights, "learn_weights", lambda *_: (0.7, 0.4))
+            known = Scenes(scenes().weights, QUICK, ranker=LLMRanker(model, max_history=3, plan=PLAN))
+            return known.fit({name: shop(name, ord(name), colour) for name, colour in colours.items()}, verbose=False)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def fashion(fit) -> Scenes:
+    return fit(COLOURS)
+
+
+@pytest.fixture(scope="module")
+def adapted(fashion) -> SceneRecommender:
+    return with_design(fashion.open(RED[1]), RED[0])
+
+
+def with_design(shop: SceneRecommender, events: pd.DataFrame) -> SceneRecommender:
+    """Adapted to the first customers of `events` whatever their own events say, with the steps of its ranker."""
+    found = shop.adapt(first(events))
+    if found.scene.design is None:
+        dataset, users = shop._first_customers(first(events), None)
+        scene = replace(found.scene, few=None, design=0)
+        found = replace(found, scene=with_ranker_steps(scene, dataset, users, False, np.random.default_rng(0)))
+    return found
+
+
+def chances(shop: SceneRecommender, events: pd.DataFrame) -> tuple[np.ndarray, ...]:
+    """How often what later customers took is ahead of another item shown, by the ranker before and after steps."""
+    dataset, users = shop._first_customers(events[events["user_id"] >= FEW], None)
+    start, moved = shop.scene.ranker, shop.scene.adapted_ranker
+    world = World(dataset, shop.scene.shelf, users)
+    choices = shown_choices(start, shop.reset().scene, world, users, 7, np.random.default_rng(1))
+    assert isinstance(choices, TitleChoices) and len(choices) == USERS - FEW
+    scores = scores_of_each(start.language_model, choices, [start.adapter, moved.adapter])
+    return tuple(
+        np.array([(one[right] > one[~right]).mean() for one, right in zip(mine, choices.taken, strict=True)]) for mine in scores
+    )
+
+
+def test_steps_on_first_customers_tell_what_later_ones_take(adapted, fashion):
+    assert adapted.ranker_steps == STEPS and adapted.scene.reranker.ranker is adapted.scene.adapted_ranker
+    before, after = chances(adapted, RED[0])
+    gain = after - before
+    assert gain.mean() > 4 * gain.std() / len(gain) ** 0.5
+    before, other = chances(with_design(fashion.open(RED[1]), GREEN[0]), RED[0])
+    assert other.mean() < before.mean() + 0.02 and other.mean() < after.mean() - 0.05
+
+
+def test_where_steps_help_in_no_known_scene_none_is_taken(fit):
+    known = fit(dict.fromkeys(COLOURS))
+    steps = known.known.learned.ranker_steps
+    assert [steps.gate.choices[one.chosen] for one in steps.gate.bins] == [WAYS[0]]
+    shop = with_design(known.open(RED[1]), RED[0])
+    assert shop.ranker_steps == 0 and shop.scene.adapted_ranker is None and shop.scene.reranker.ranker is known.known.ranker
+
+
+def test_an_adapted_scene_goes_back_and_is_saved_with_its_own_adapter(adapted, fashion, tmp_path):
+    later = {"histories": RED[0][RED[0]["user_id"] >= FEW], "titles": True}
+    day_one = fashion.open(RED[1])
+    same(adapted.reset().recommend(**later), day_one.recommend(**later))
+    assert adapted.reset().ranker_steps == 0
+    adapted.save_pretrained(tmp_path / "scene")
+    loaded = SceneRecommender.from_pretrained(tmp_path / "scene")
+    assert loaded.ranker_steps == STEPS
+    same(loaded.recommend(**later), adapted.recommend(**later))
+    same(loaded.reset().recommend(**later), day_one.recommend(**later))
+    fashion.save_pretrained(tmp_path / "known")
+    again = Scenes.from_pretrained(tmp_path / "known", weights=fashion.weights)
+    same(with_design(again.open(RED[1]), RED[0]).recommend(**later), adapted.recommend(**later))
+
+
+def test_no_known_scene_is_judged_by_an_adapter_that_has_seen_it(fit, monkeypatch):
+    drawn, learned_of, judged, kept = [], [], [], []
+
+    def draw(ranker, scene, world, users, *rest):
+        found = shown_choices(ranker, scene, world, users, *rest)
+        drawn.append((id(world.shelf), {id(row) for row in found.rows}))
+        kept.append(found)
+        return found
+
+    def learn(ranker, choices, *rest):
+        found = learn_from(ranker, choices, *rest)
+        learned_of.append((found.ranker.adapter, {id(row) for row in choices.rows}))
+        return found
+
+    def worth(ranker, support, query):
+        judged.append((ranker.adapter, {id(row) for row in support.rows}))
+        return found_worth(ranker, support, query)
+
+    learn_from, found_worth = ranker_steps.learn_from, ranker_steps._worth
+    for name, one in (("shown_choices", draw), ("learn_from", learn), ("_worth", worth)):
+        monkeypatch.setattr(ranker_steps, name, one)
+    fit(COLOURS)
+    training = dict(drawn[: len(COLOURS)])
+    assert len(training) == len(COLOURS) == len(judged) and len(learned_of) == 3
+    for adapter, support in judged:
+        seen = next(rows for mine, rows in learned_of if mine is adapter)
+        shelf = next(shelf for shelf, rows in drawn if support and support <= rows)
+        assert seen and not seen & training[shelf]
+    assert learned_of[0][1] == set().union(*training.values())
+
+
+def test_shops_without_a_choice_to_learn_from_are_refused():
+    with pytest.raises(DataError, match=r"AdapterPlan: expected customers in each half .*leave the plan out"):
+        ranker_steps._check_enough([[], [object()]])

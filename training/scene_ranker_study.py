@@ -1,0 +1,75 @@
+"""A language model in the answers of a new category, with an adapter that takes steps on the choices of its first customers.
+
+python training/scene_ranker_study.py --data FOLDER --model smollm2/ --dtype bfloat16 --output results.json
+
+`Scenes(ranker=LLMRanker(..., plan=AdapterPlan()))` learns from all other categories; the new one is opened, and adapted to its
+first customers. Figures are NDCG@10 over the whole catalogue of what other users took last.
+"""
+
+from __future__ import annotations
+
+import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
+
+# isort: split
+from pathlib import Path
+
+import click
+import torch
+
+from benchmarks.amazon import PUBLISHED
+from llmrec import Scenes
+from llmrec.errors import LlmrecError
+from llmrec.language.model import load_language_model
+from llmrec.progress import Stages
+from llmrec.ranking.adapter_plan import AdapterPlan
+from llmrec.ranking.llm_ranker import LLMRanker
+from studies.categories import answers
+from studies.categories.kept import kept_arrays
+from studies.categories.shops import category
+from studies.reporting import print_gains, print_tables, save_report
+
+HISTORY = 6  # titles in the prompt
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
+@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="bfloat16 is faster on CPUs with AMX."
+)
+@click.option("--new", "new", type=click.Choice(list(PUBLISHED)), default="electronic", help="The category left out.")
+@click.option("--users", type=click.IntRange(1, 1_000), default=250, help="Test users who are asked about.")
+@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "scene-ranker", help="For what was learned.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+def main(data: Path, model: Path, dtype: str, new: str, users: int, seed: int, runs: Path, output: Path | None) -> None:
+    """Learn in known categories, open the new one, and ask before and after its first customers."""
+    try:
+        stages = Stages()
+        here, others = category(data, new, seed), [category(data, one, seed) for one in PUBLISHED if one != new]
+        ranker = LLMRanker(load_language_model(model, getattr(torch, dtype)), max_history=HISTORY)
+        tables = {one.name: (one.dataset, None) for one in others}
+        folder = runs / f"{new}-{seed}-{dtype}"
+        learned = {}
+        for name, plan in (("model", None), ("adapter", AdapterPlan())):
+            if (folder / name).exists():
+                learned[name] = Scenes.from_pretrained(folder / name)
+                continue
+            mine = LLMRanker(ranker.language_model, ranker.template, HISTORY, plan=plan)
+            learned[name] = Scenes(seed=seed, ranker=mine).fit(tables)
+            learned[name].save_pretrained(folder / name)
+        known = answers.Known(learned["model"], learned["adapter"])
+        with stages("measure", f"{users:,} users"):
+            found = kept_arrays(
+                folder / f"found-{users}.safetensors", lambda: answers.measured(known, here, others[0], here.test[:users])
+            )
+        rows = answers.rows(found, seed)
+        print_tables(rows, answers.NAME, (answers.METRIC,), ())
+        print_gains(rows)
+        save_report(output, rows, {"benchmark": answers.NAME, "new": new, "users": users, "dtype": dtype} | answers.told(known))
+    except LlmrecError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
