@@ -25,11 +25,13 @@ from llmrec.errors import DataError, LlmrecError
 from llmrec.hub import fetched, push
 from llmrec.index.forks import check_process
 from llmrec.progress import Stages
+from llmrec.prompts import load_template
 from llmrec.ranking.rankers import CandidateRanker, checked_ranker
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.saved_reranker import warn_if_own
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.shared import warn_if_users_go
+from llmrec.recommender.templates import template_facts
 from llmrec.scenes.columns import check_column, event_names, is_of_events, with_scene
 from llmrec.scenes.known_folder import KIND, SCENES, read_known
 from llmrec.scenes.learned import Learned
@@ -41,7 +43,7 @@ from llmrec.scenes.ranker_weights import learn_ranker
 from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import learned_arrays, ranker_facts, write_learned
 from llmrec.scenes.shelf import SceneItems
-from llmrec.scenes.tables import check_enough, fitting_sizes, known_worlds, labels, named_tables, shown
+from llmrec.scenes.tables import TEMPLATE, check_enough, fitting_sizes, known_worlds, labels, named_tables, shown
 from llmrec.store import write_folder
 
 PARTS = 8  # scenes made within each known catalogue; a part of one is a scene already
@@ -293,6 +295,7 @@ class Scenes:
             "column": known.column,
             "of_events": known.of_events,
             "ranker": ranker_facts(known.ranker),
+            "template": template_facts(load_template(TEMPLATE)) if self.recommender is None else None,
         }
         meta |= {"frame": frame_kind(self._frame)}
 
@@ -331,7 +334,8 @@ class Scenes:
 
         weights, recommender: the same as were learned with, to read new items; None for the recommender of the folder, where it
         was saved with one. ranker: as of `Recommender.from_pretrained`. Raises ArtefactError when a byte of it has changed
-        since, and for a recommender that was saved without scenes; for another ranker as there.
+        since, and for a recommender that was saved without scenes; for another ranker as there. Raises TemplateError, with the
+        lines that differ, where texts alone were read by another template than that of today.
         """
         recommender, found, learned, meta = read_known(fetched(folder, revision, token), recommender, ranker)
         scenes = cls(weights, seed=seed, recommender=recommender, ranker=found)

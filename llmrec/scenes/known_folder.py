@@ -11,8 +11,10 @@ from llmrec.ranking.rankers import CandidateRanker
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.saved_reranker import is_saved
 from llmrec.recommender.saving import KIND as RECOMMENDER
+from llmrec.recommender.templates import loaded_template
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.saving import learned_from, opened, ranker_from
+from llmrec.scenes.tables import TEMPLATE
 from llmrec.store import from_one_save
 
 KIND = "known scenes"
@@ -38,6 +40,8 @@ def read_known(
                 )
             reader = reader or Recommender.from_pretrained(there, ranker=ranker)
         arrays, meta = opened(place, KIND)
+        if meta.get("template") is not None:  # not in folders that were saved before it was kept
+            loaded_template(meta["template"], TEMPLATE, "item", there)
         saved = meta.get("ranker")  # not in folders that were saved before it was kept
         theirs = None if reader is None else reader.state.own_ranker
         twice = saved is not None and theirs is not None and is_saved(saved, theirs) and not hasattr(ranker, "score")

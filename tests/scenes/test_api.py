@@ -13,7 +13,9 @@ from llmrec.data.build import build
 from llmrec.data.clean import Cleaning
 from llmrec.encoder.backbone import load_text
 from llmrec.encoder.items import catalogue_vectors
-from llmrec.errors import ArtefactError, DataError, ForkError, SchemaError, WeightsError
+from llmrec.errors import ArtefactError, DataError, ForkError, SchemaError, TemplateError, WeightsError
+from llmrec.prompts import Template, load_template
+from llmrec.scenes import api
 from llmrec.scenes.api import check_scenes
 from llmrec.scenes.learning import LearnSettings, MixSettings, learn
 from llmrec.scenes.opening import zero_shot as open_scene
@@ -186,6 +188,16 @@ def test_texts_of_another_encoder_are_refused(fitted, scenes, newcomer, tmp_path
     other = Scenes.from_pretrained(tmp_path / "known", scenes(family="llama").weights)
     with pytest.raises(WeightsError, match="weights: expected the encoder that was learned with .* got .*pass the same"):
         other.open(newcomer[1])
+
+
+def test_texts_by_another_template_are_refused_with_the_lines_that_differ(fitted, scenes, tmp_path, monkeypatch):
+    now = load_template("item")
+    older = Template(now.text.replace("{{ category }}", "in {{ category }}"), "prompts/item.jinja")
+    monkeypatch.setattr(api, "load_template", lambda name: older)
+    fitted.save_pretrained(tmp_path / "known")
+    with pytest.raises(TemplateError, match=r"(?s)item_template: .*as it was fitted with.*-in \{\{ category") as error:
+        Scenes.from_pretrained(tmp_path / "known", scenes().weights)
+    assert "\n+{{ category }}" in str(error.value)
 
 
 def test_tables_that_are_no_known_scenes_are_refused(scenes, tables, departments):
