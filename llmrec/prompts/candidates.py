@@ -11,7 +11,7 @@ from llmrec.prompts.template import Template
 from llmrec.prompts.values import one_line
 
 PAST = {"next": ("history",), "like": ("liked", "disliked")}  # by task, the variables for what a user did before
-_PROBE = "Blue Mug"
+PROBE = "Blue Mug"
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class CandidatePrompt:
         before, _, after = self._split({})
         if not before:
             raise self._error("item", "words before it", "none")
-        some = {name: [_PROBE] for name in past}
-        whole = template.render({"item": _PROBE}).rstrip(" ")
-        if self._split(some)[1:] != self._fixed or before + self.segment(_PROBE) != whole:
+        some = {name: [PROBE] for name in past}
+        whole = template.render({"item": PROBE}).rstrip(" ")
+        if self._split(some)[1:] != self._fixed or before + self.segment(PROBE) != whole:
             raise self._error("item", "the title itself and fixed words behind it", "a filter, a condition or the past there")
         answers = dict(header.verbaliser)
         if header.task == "like" and answers.keys() != {"like", "dislike"}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import takewhile
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +31,7 @@ from llmrec.language.packed import (
 )
 from llmrec.language.rows import Row
 from llmrec.meta.title_choices import TitleChoices
-from llmrec.prompts.candidates import CandidatePrompt
+from llmrec.prompts.candidates import PAST, PROBE, CandidatePrompt
 from llmrec.prompts.files import load_template
 from llmrec.prompts.template import Template
 from llmrec.ranking.adapter_plan import AdapterPlan
@@ -49,7 +50,8 @@ class LLMRanker:
     against that for `dislike`.
 
     All candidates of a user are read in one pass behind the prompt that they share (`llmrec.language.packed`). What was read of
-    the last PREFIXES histories is kept, and of up to TITLES titles the log-likelihood behind an empty history.
+    the template's first words and of the last PREFIXES histories is kept, and of up to TITLES titles the log-likelihood behind
+    an empty history.
 
     language_model: from `load_language_model`. template: from `load_template`. max_history: titles in the prompt, the latest
     ones; half of them, and half again, where they take more than half of the model's `max_length`. Events that count 0, such as
@@ -225,7 +227,22 @@ class LLMRanker:
     @cached_property
     def _read_prefix(self) -> Callable[[str], Prefix]:
         model = self.language_model
-        return lru_cache(PREFIXES)(lambda text: read_prefix(model, self._start(text), self._virtual))
+
+        def read(text: str) -> Prefix:
+            tokens, (head, before) = self._start(text), self._head
+            if tokens[: len(head)] != head or len(tokens) == len(head):
+                return read_prefix(model, tokens, self._virtual)
+            return read_prefix(model, tokens[len(head) :], before)
+
+        return lru_cache(PREFIXES)(read)
+
+    @cached_property
+    def _head(self) -> tuple[list[int], Prefix | None]:
+        """Tokens that all prompts of the template begin with, and these behind the virtual tokens, read once for all users."""
+        some = {name: [PROBE] for name in PAST[self.template.header.task]}
+        pairs = zip(self._start(self._prompt.prefix({})), self._start(self._prompt.prefix(some)), strict=False)
+        head = [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        return head, read_prefix(self.language_model, head, self._virtual) if head else self._virtual
 
     @cached_property
     def _prompt(self) -> CandidatePrompt:

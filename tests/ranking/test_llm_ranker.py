@@ -291,16 +291,26 @@ def test_what_counts_nothing_is_not_in_the_prompt(model, tasks, found, random_sh
     assert np.abs(ranker.score(disliked, found) - ranker.score(tasks, found)).max() > 1e-2
 
 
-def test_a_history_is_read_once_and_a_title_without_history_too(model, tasks, found, monkeypatch):
+def test_words_of_the_template_and_a_history_are_read_once_and_a_title_without_history_too(model, tasks, found, monkeypatch):
     read = []
     plain = llm_ranker.read_prefix
     monkeypatch.setattr(llm_ranker, "read_prefix", lambda *given: read.append(len(given[1])) or plain(*given))
     some, _ = part_of(found, np.array([3, 4]))
     ranker = LLMRanker(model)
     first = ranker.score(tasks.take(np.array([3, 4])), some)
-    assert len(read) == 3  # two histories and the empty one
+    assert len(read) == 4  # the words that all prompts begin with, two histories behind them, and the empty history
+    head = len(ranker._head[0])
+    assert head == read[0] > 1 and len(model.start(prefix(NEXT, history=["lamp"]))) > head
+    assert read[1] + read[3] == sum(len(ranker._start(ranker._prefix(of, []))) for of in histories(tasks, [3, 4])) - 2 * head
     np.testing.assert_array_equal(ranker.score(tasks.take(np.array([3, 4])), some), first)
-    assert len(read) == 3
+    assert len(read) == 4
+
+
+def histories(tasks, places):
+    """Titles of the latest ten events of some tasks."""
+    titles = tasks.dataset.catalogue.column("title")
+    supports = (tasks.dataset.item[tasks.support(place)] for place in places)
+    return [[titles[item] for item in support if titles[item]][-10:] for support in supports]
 
 
 def test_of_a_history_that_is_too_long_for_the_model_the_latest_titles_are_read(model, tasks, found, monkeypatch):
