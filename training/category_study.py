@@ -5,8 +5,8 @@ python training/category_study.py --data FOLDER --model smollm2/ --dtype bfloat1
     --joint_rate 0.03 --users 1000 --output training/results/categories.json
 
 LoRA is learned from choices in the known categories, jointly, or jointly and then meta-learned over sub-catalogues. In the new
-category, none of whose users or items is in training, users take one of 20 titles; figures are NDCG@10 of that one. Everything
-that takes minutes is kept under --runs.
+category, none of whose users or items is in training, users take one of 20 titles; figures are NDCG@10 and hit@1 of that one.
+Everything that takes minutes is kept under --runs.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def main(
             measure = partial(retrieved.measured, ranker, shops, values, supports, some, others)
             whole = kept_arrays(runs / f"whole-{len(some)}-{plan_key(plan)}.safetensors", measure)
             rows += retrieved.rows_of("categories", whole, list(values), seed)
-        print_tables(rows, "categories", (study.METRIC,), ())
+        print_tables(rows, "categories", (study.METRIC, study.HIT), ())
         print_gains(rows)
         told = study.extra("categories", part, rows, learned, seed)
         told |= {"plan": asdict(plan), "temperature": learned.temperature, "new": new, "draws": len(each), "users": users}
