@@ -34,6 +34,7 @@ from studies.categories.kept import kept_arrays
 from studies.categories.learning import Plan, learn
 from studies.categories.opened import opened
 from studies.categories.shops import category
+from studies.options import model_option
 from studies.reporting import print_gains, print_tables, save_report
 
 TEMPLATE = Path(__file__).parent / "studies" / "categories" / "next.jinja"
@@ -56,7 +57,7 @@ def plan_key(plan: Plan) -> str:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
-@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@model_option
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16"]),
@@ -97,7 +98,7 @@ def plan_key(plan: Plan) -> str:
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 def main(
     data: Path,
-    model: Path,
+    model: str,
     dtype: str,
     new: str,
     choices: int,
