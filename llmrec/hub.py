@@ -32,6 +32,11 @@ def address(source: str | Path) -> str:
     return _ADDRESS.sub("hf://", str(source), count=1)
 
 
+def is_name(text: str) -> bool:
+    """Whether the hub could have a repository of this name, such as owner/name; nothing is asked."""
+    return _NAME.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class DataFile:
     """A file of a data set on the hub. repo_id: "owner/name". path: of the file in the repository; "" for the whole data set.
@@ -138,7 +143,7 @@ def fetched(folder: str | Path, revision: str | None = None, token: str | None =
     reach and no copy is cached; DataError for a revision of a folder on this machine.
     """
     path = located(folder)
-    if is_there(path) or not isinstance(folder, str) or not _NAME.fullmatch(folder):
+    if is_there(path) or not isinstance(folder, str) or not is_name(folder):
         if revision is not None:
             raise DataError(
                 f"revision is {revision!r}, expected None for a folder on this machine, which {str(folder)!r} is read as; a "
@@ -154,6 +159,14 @@ def fetched(folder: str | Path, revision: str | None = None, token: str | None =
         )
     except (HTTPError, OSError, ValueError) as error:
         raise ArtefactError(f"{folder!r}: there is no such folder here, and {_why(error, revision)}") from error
+
+
+def cached_commit(name: str, revision: str | None = None) -> str | None:
+    """The commit of a repository whose config.json lies in the hub's cache; None where it does not. Nothing is asked."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 def push(

@@ -36,6 +36,7 @@ from llmrec.prompts.attacks import KINDS
 from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories.controls import FROZEN_TEXT, text_vectors
 from studies.categories.shops import asked, category
+from studies.options import model_option
 
 AMONG, HISTORY = 19, 6  # drawn beside what was taken; titles in the prompt
 
@@ -97,14 +98,14 @@ def gained(scores: np.ndarray, found: Candidates, target: np.ndarray) -> dict[st
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@model_option
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
 @click.option("--category", "name", type=click.Choice(list(PUBLISHED)), default="electronic")
 @click.option("--template", "templates", multiple=True, default=("next", "like"), help="May be repeated.")
 @click.option("--users", type=click.IntRange(min=1), default=60, help="Of the 500 validation users.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
-def main(model: Path, data: Path, name: str, templates: tuple[str, ...], users: int, seed: int, output: Path | None) -> None:
+def main(model: str, data: Path, name: str, templates: tuple[str, ...], users: int, seed: int, output: Path | None) -> None:
     """Measure by how many places of 20 each attack lifts an item."""
     try:
         here, language_model = category(data, name, seed), load_language_model(model)
@@ -123,7 +124,7 @@ def main(model: Path, data: Path, name: str, templates: tuple[str, ...], users: 
                 rows.append(Result(f"attacks-{name}", method, role, kind, "places gained", *numbers))
                 click.echo(f"{method}, {kind}: {at.value:+.1f} [{at.low:+.1f}, {at.high:+.1f}] ({at.n})")
         if output is not None:
-            write_report(output, rows, {"category": name, "history": HISTORY, "among": AMONG + 1, "model": model.name})
+            write_report(output, rows, {"category": name, "history": HISTORY, "among": AMONG + 1, "model": Path(model).name})
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
 

@@ -5,8 +5,8 @@ python training/category_study.py --data FOLDER --model smollm2/ --dtype bfloat1
     --joint_rate 0.03 --users 1000 --output training/results/categories.json
 
 LoRA is learned from choices in the known categories, jointly, or jointly and then meta-learned over sub-catalogues. In the new
-category, none of whose users or items is in training, users take one of 20 titles; figures are NDCG@10 of that one. Everything
-that takes minutes is kept under --runs.
+category, none of whose users or items is in training, users take one of 20 titles; figures are NDCG@10 and hit@1 of that one.
+Everything that takes minutes is kept under --runs.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from studies.categories.kept import kept_arrays
 from studies.categories.learning import Plan, learn
 from studies.categories.opened import opened
 from studies.categories.shops import category
+from studies.options import model_option
 from studies.reporting import print_gains, print_tables, save_report
 
 TEMPLATE = Path(__file__).parent / "studies" / "categories" / "next.jinja"
@@ -56,7 +57,7 @@ def plan_key(plan: Plan) -> str:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
-@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@model_option
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16"]),
@@ -97,7 +98,7 @@ def plan_key(plan: Plan) -> str:
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 def main(
     data: Path,
-    model: Path,
+    model: str,
     dtype: str,
     new: str,
     choices: int,
@@ -145,7 +146,7 @@ def main(
             measure = partial(retrieved.measured, ranker, shops, values, supports, some, others)
             whole = kept_arrays(runs / f"whole-{len(some)}-{plan_key(plan)}.safetensors", measure)
             rows += retrieved.rows_of("categories", whole, list(values), seed)
-        print_tables(rows, "categories", (study.METRIC,), ())
+        print_tables(rows, "categories", (study.METRIC, study.HIT), ())
         print_gains(rows)
         told = study.extra("categories", part, rows, learned, seed)
         told |= {"plan": asdict(plan), "temperature": learned.temperature, "new": new, "draws": len(each), "users": users}

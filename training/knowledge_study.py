@@ -23,18 +23,19 @@ from llmrec.progress import Stages
 from studies.categories.controls import text_vectors
 from studies.new_items import knowing, study
 from studies.new_items.replay import Replay, World, replay, world
+from studies.options import model_option
 from studies.reporting import print_gains, print_tables, save_report
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
-@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@model_option
 @click.option("--category", type=click.Choice(CATEGORIES), default="beauty")
 @click.option("--template", default="knowledge", help="Of the task `knowledge`: a name or a file.")
 @click.option("--power", type=float, default=0.5, help="Each component is divided by its spread to this power.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
-def main(data: Path, model: Path, category: str, template: str, power: float, seed: int, output: Path | None) -> None:
+def main(data: Path, model: str, category: str, template: str, power: float, seed: int, output: Path | None) -> None:
     """Blend scores of young items with and without item knowledge."""
     name, stages = f"knowledge-{category}", Stages()
     try:

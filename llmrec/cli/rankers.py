@@ -1,4 +1,4 @@
-"""`--ranker`: a language model by the name of a packaged one, a folder or a GGUF file."""
+"""`--ranker`: a language model by the name of a packaged one, a folder, a GGUF file or a name on the hub."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def ranker_of(
     template: str | None = None,
 ) -> LLMRanker | None:
     """The ranker that was asked for; None for none. Of a packaged model and a GGUF file the weights are turned into float32
-    once and kept in the cache folder; they are read in the number type that is faster here, or that of the adapter.
+    once and kept in the cache folder; they are read in the number type that is faster here, or that of the adapter. A name
+    such as owner/name that is no folder here is one on the hub, from which the weights are downloaded on first use.
 
     folder: of an adapter with its template, `max_history` and `chat`. adapter: of ADAPTERS, one that `fit` is to learn.
     chat: ask in turns of a chat. template: of the prompt, a name or file; None for `next`.
 
-    Raises UsageError for options that do not fit each other, and for a name that is neither packaged nor a file; TemplateError,
-    WeightsError and AdapterError as the parts do."""
+    Raises UsageError for options that do not fit each other, and for a name that is neither packaged, a file nor one that the
+    hub allows; TemplateError, WeightsError and AdapterError as the parts do."""
     for option, given in (("--ranker-adapter", folder), ("--adapter", adapter)):
         if typed is None and given is not None:
             raise click.UsageError(f"{option} needs --ranker: name the language model to adapt, or leave it out.")
@@ -50,20 +51,20 @@ def ranker_of(
     if typed is None:
         return None
     from llmrec.language.model import load_language_model
-    from llmrec.language.weights import PACKAGED
+    from llmrec.language.weights import PACKAGED, typed_source
     from llmrec.ranking.llm_ranker import LLMRanker
     from llmrec.ranking.saved_llm_ranker import load_llm_ranker, saved_dtype
-    from llmrec.store import located
 
-    packaged = [one.name for one in PACKAGED]
-    if not located(typed).exists() and typed not in packaged:
+    if (source := typed_source(typed)) is None:
+        packaged = ", ".join(one.name for one in PACKAGED)
         raise click.UsageError(
-            f"--ranker is {typed!r}: expected {', '.join(packaged)}, a folder as `llmrec weights` writes it, or a file *.gguf"
+            f"--ranker is {typed!r}: expected {packaged}, a folder as `llmrec weights` writes it, a file *.gguf, or a name on "
+            "the hub, such as HuggingFaceTB/SmolLM2-360M"
         )
     words = template_of("next" if template is None else template)  # before the weights, which may take a minute
     if folder is not None:
-        return load_llm_ranker(folder, load_language_model(typed, saved_dtype(folder)))
-    return LLMRanker(load_language_model(typed, None), words, plan=None if adapter is None else plan_of(adapter), chat=chat)
+        return load_llm_ranker(folder, load_language_model(source, saved_dtype(folder)))
+    return LLMRanker(load_language_model(source, None), words, plan=None if adapter is None else plan_of(adapter), chat=chat)
 
 
 def template_of(typed: str) -> Template:

@@ -29,6 +29,7 @@ from transformers.utils import logging as transformers_logging
 from llmrec.encoder.bert import LoraHook, block_states
 from llmrec.encoder.weights import Weights
 from llmrec.errors import MissingExtraError, WeightsError
+from llmrec.hub import cached_commit
 
 # Which delta the running forward pass adds. A context variable, so that threads that serve different users never see each
 # other's adapters, and so that nothing has to be attached to or removed from the shared modules.
@@ -170,13 +171,17 @@ def load_text(weights: Weights, device: str = "cpu") -> TextModel:
 def load_causal(weights: Weights, model_types: Collection[str], dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
     """A causal language model with its head, frozen, on the CPU, and its tokenizer. Its linear layers add what `adding` says.
 
-    model_types: those that are expected, as `config.json` names them. Raises WeightsError.
+    model_types: those that are expected, as `config.json` names them. Of weights on the hub the config keeps the commit.
+
+    Raises WeightsError.
     """
     found = _pretrained(AutoConfig, weights).model_type
     if found not in model_types:
         raise WeightsError(f"{weights.location!r} is a {found!r} model; expected one of {', '.join(sorted(model_types))}")
     model = _complete(AutoModelForCausalLM, weights, {"dtype": dtype})
     _hear_deltas(model)
+    if weights.from_hub:
+        model.config._commit_hash = cached_commit(weights.location, weights.revision)
     return model.eval().requires_grad_(False), _tokenizer(weights)
 
 

@@ -1,4 +1,4 @@
-"""Weights of language models that need work before they are read: GGUF files, and those that come in Python packages.
+"""Weights of language models by what a person types; those in GGUF files and Python packages need work before they are read.
 
 A GGUF file holds numbers of a few bits each. They are turned into float32 once, saved as a folder in the Hugging Face layout
 under a manifest of hashes, and read from there.
@@ -19,6 +19,7 @@ from pathlib import Path
 from llmrec.encoder.backbone import read_gguf, save_model
 from llmrec.encoder.weights import Weights
 from llmrec.errors import ArtefactError, WeightsError
+from llmrec.hub import is_name
 from llmrec.language.families import MODEL_TYPES
 from llmrec.store import cache_folder, check_target, located, open_folder, write_folder
 
@@ -63,6 +64,14 @@ GEMMA3 = Packaged(
     ((_GEMMA, "GEMMA_TERMS.html"), (_GEMMA, "NOTICE.md")),
 )
 PACKAGED = (SMOLLM2, GEMMA3)
+
+
+def typed_source(typed: str) -> Weights | str | None:
+    """What a command hands to `load_language_model`: the text for a folder or file that is there and for a name in PACKAGED,
+    `Weights.hub` for another name such as owner/name. None for what is neither. Nothing is read or fetched."""
+    if located(typed).exists() or typed in [one.name for one in PACKAGED]:
+        return typed
+    return Weights.hub(typed) if is_name(typed) and not typed.lower().endswith(".gguf") else None
 
 
 def weights_of(source: Weights | str | Path) -> Weights:

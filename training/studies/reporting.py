@@ -22,7 +22,7 @@ def print_gains(rows: Sequence[Result]) -> None:
     for row in rows:
         if row.versus:
             gain = f"{row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] ({row.n})"
-            click.echo(f"{row.setting}: {row.method} - {row.versus}: {gain}")
+            click.echo(f"{row.setting}, {row.metric}: {row.method} - {row.versus}: {gain}")
 
 
 def save_report(output: Path | None, rows: Sequence[Result], extra: Mapping[str, Any]) -> None:

@@ -26,6 +26,16 @@ def test_each_kind_of_adapter_has_a_row(tmp_path: Path):
     assert "| linear head | 576 | 2 KB | 1.2 s | 46 ms | 0.3 |" in costs.lines(tmp_path)
 
 
+@pytest.mark.parametrize(("users", "timed"), [(8, None), (64, 8), (64, 64)])
+def test_a_loop_that_was_timed_on_some_users_is_told_as_such(tmp_path: Path, users: int, timed: int | None):
+    told = {"users": users, "choices": 2, "steps": 3, "times as long as the library": {"loop of PEFT": 5.4}}
+    told |= {"largest difference": 3e-7} | ({} if timed is None else {"users of the loop": timed})
+    (tmp_path / "language_adapters.json").write_text(json.dumps(told), encoding="utf-8")
+    said = costs.lines(tmp_path)
+    assert f"LoRA of {users} users" in said and ("64 users were asked for" in said) == (users < 64)
+    assert ("A loop's time is linear in users; timed on 8 of 64" in said) == (timed == 8)
+
+
 def test_an_aim_that_only_the_mean_reaches_is_told_as_such():
     aim = {"setting": "16 users", "metric": "ndcg@10", "value": 0.32, "wanted": 0.31}
     assert _missed(aim, "ndcg@10").endswith("0.3200 of 0.3100 (ahead in the mean alone)")

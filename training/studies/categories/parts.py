@@ -26,8 +26,8 @@ from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from llmrec.ranking.learn_adapter import WORDS
 from llmrec.ranking.llm_ranker import LLMRanker
-from studies.categories.shops import NEGATIVES, Category, asked, ndcg
-from studies.categories.study import AMONG, METRIC
+from studies.categories.shops import AMONG, NEGATIVES, Category, asked, ndcg
+from studies.categories.study import METRIC
 
 SUPPORT, HELD, STEPS = 64, 32, 3
 TOKENS = 18  # of the soft prompt: about as many numbers as LoRA of rank 1 in the last block of SmolLM2

@@ -18,6 +18,7 @@ from llmrec.index.candidates import Candidates
 from llmrec.index.drawn import drawn_candidates
 from llmrec.metrics.ranking import rank_targets
 
+AMONG = 19  # items drawn beside what was taken, where it is measured
 DECLARED = 1_000  # users of the new category who are asked on test
 LOOKED_AT = 500  # users of each category by whom constants are chosen
 NEGATIVES = 4  # items drawn beside what was taken, in choices that teach
@@ -75,3 +76,10 @@ def asked_within(
 def ndcg(scores: Sequence[np.ndarray], taken: Sequence[np.ndarray]) -> np.ndarray:
     """float64 (T,): NDCG@10 of the candidate that was taken. scores, taken: (C,) of each user's candidates, as many for all."""
     return rank_targets(np.stack(scores), [np.flatnonzero(hit) for hit in taken]).ndcg(10)
+
+
+def hit(values: np.ndarray) -> np.ndarray:
+    """Hit@1 out of NDCG@10 of one among AMONG + 1: 1 at the first place, 1 / n where it is shared by n items, else 0."""
+    place = np.arange(AMONG + 1)
+    shared = np.cumsum(np.where(place < 10, 1 / np.log2(2 + place), 0.0)) / (1 + place)  # NDCG where n items are first
+    return np.isclose(values[..., None], shared, rtol=0, atol=1e-9) @ (1 / (1.0 + place))

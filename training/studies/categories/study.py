@@ -1,4 +1,4 @@
-"""NDCG@10 among 20 in a category that the language model was not trained on: arms, controls and paired differences.
+"""NDCG@10 and hit@1 among 20 in a category that the language model was not trained on: arms, controls and paired differences.
 
 Axis convention: `T` users who choose, `S` draws of supports and negatives.
 """
@@ -24,12 +24,11 @@ from studies.categories.controls import FROZEN_TEXT, controls, text_vectors
 from studies.categories.kept import kept
 from studies.categories.learning import JOINT, META, TWIN, UNTRAINED, Adapters, Plan
 from studies.categories.opened import SCENES, SCENES_LESS, scene_scores
-from studies.categories.shops import NEGATIVES, Category, asked, ndcg
+from studies.categories.shops import AMONG, NEGATIVES, Category, asked, hit, ndcg
 
-AMONG = 19  # items drawn beside what was taken, where it is measured
 SUPPORTS = (16, 64)  # users whose choices are adapted to
 RATES = (0.03, 0.1, 0.3, 1.0)  # of the steps after joint training, looked at on validation users of the new category
-METRIC = "ndcg@10"
+METRIC, HIT = "ndcg@10", "hit@1"
 PLAIN = "plain LoRA"
 ZERO_STEPS = 1.15  # times frozen text: the aim at zero steps
 
@@ -94,7 +93,7 @@ def measured(
 
 def extra(name: str, setting: str, rows: Sequence[Result], learned: Adapters, seed: int) -> dict:
     """Fields of the report beside the rows: the primary cell, and each aim with whether it is reached."""
-    here = [row for row in rows if row.setting == setting]
+    here = [row for row in rows if row.setting == setting and row.metric == METRIC]
     mean = {row.method: row.value for row in here if not row.versus}
     low = {(row.method, row.versus): row.low or 0.0 for row in here if row.versus}
     ours = META if META in learned.fixed else JOINT
@@ -125,8 +124,14 @@ def adapted(ranker: LLMRanker, init: Initialisation[LanguageAdapter], support: T
 
 
 def rows(name: str, setting: str, found: Mapping[str, np.ndarray], based: str, seed: int) -> list[Result]:
-    """Means, and paired differences, with intervals. found: arm -> NDCG@10 (S, T), the same users in all; S draws. based: the
-    joint arm that adapting is compared with."""
+    """Means, and paired differences, with intervals: of NDCG@10, then of hit@1. found: arm -> NDCG@10 (S, T), the same users in
+    all; S draws. based: the joint arm that adapting is compared with."""
+    hits = {arm: hit(values) for arm, values in found.items()}
+    return _rows(name, setting, METRIC, found, based, seed) + _rows(name, setting, HIT, hits, based, seed)
+
+
+def _rows(name: str, setting: str, metric: str, found: Mapping[str, np.ndarray], based: str, seed: int) -> list[Result]:
+    """The rows of one metric. found: arm -> its values (S, T)."""
     drawn = resampled(found, np.random.default_rng(seed), 2_000)
     pairs = [(JOINT, UNTRAINED), (TWIN, based), (f"{TWIN} + text", f"{based} + text")]
     pairs += [(method, FROZEN_TEXT) for method in (JOINT, f"{JOINT} + text", META, f"{META} + text")]
@@ -143,7 +148,7 @@ def rows(name: str, setting: str, found: Mapping[str, np.ndarray], based: str, s
 
     def row(method: str, one: Resampled, other: str) -> Result:
         at, role = one.interval(), "ours" if method.startswith(META) else "control"
-        return Result(name, method, role, setting, METRIC, at.value, at.low, at.high, other, at.n, seed, None)
+        return Result(name, method, role, setting, metric, at.value, at.low, at.high, other, at.n, seed, None)
 
     there = [(a, b) for a, b in dict.fromkeys(pairs) if a in drawn and b in drawn and a != b]
     return [row(a, one, "") for a, one in drawn.items()] + [row(a, drawn[a].minus(drawn[b]), b) for a, b in there]

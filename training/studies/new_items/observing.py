@@ -186,8 +186,8 @@ def controls(here: World, found: Replay, given: Mapping[str, np.ndarray], weight
 
 
 def rows(name: str, found: Answered, seed: int) -> list[Result]:
-    """Means by the number of earlier buyers, and the differences of the recommender to all others; users are drawn with all
-    their purchases."""
+    """Means by the number of earlier buyers, the differences of the recommender to all others, and what another item's buyers
+    gain over first buyers unread; users are drawn with all their purchases."""
     made, k = [], found.k
     bins = {f"k = {label}": (k >= ends[0]) & (k <= ends[1]) for label, ends in study.BINS.items()}
     parts = [(f"{label}, {among}", among, inside, found.user) for label, inside in bins.items() for among in (YOUNG, EVERY)]
@@ -199,6 +199,7 @@ def rows(name: str, found: Answered, seed: int) -> list[Result]:
         arms = found.values[among]
         wanted = [(arm, "", value) for arm, value in arms.items()]
         wanted += [(OBSERVING, arm, arms[OBSERVING] - value) for arm, value in arms.items() if arm != OBSERVING]
+        wanted += [(SWAPPED, BEFORE, arms[SWAPPED] - arms[BEFORE])] if {SWAPPED, BEFORE} <= set(arms) else []
         for arm, versus, value in wanted:
             low, high = study.interval(value[there], of_user, np.random.default_rng(seed))
             role = "ours" if arm.startswith("llmrec") else "control"

@@ -11,8 +11,9 @@ import pytest
 from llmrec.data.build import build
 from llmrec.language.rows import Row
 from llmrec.meta.title_choices import TitleChoices
+from llmrec.metrics.ranking import rank_targets
 from studies.categories.kept import kept
-from studies.categories.shops import Category, asked, asked_within, ndcg
+from studies.categories.shops import AMONG, Category, asked, asked_within, hit, ndcg
 
 SECOND = 1 / np.log2(3)
 
@@ -73,3 +74,13 @@ def test_choices_come_back_from_disk_as_they_were(tmp_path):
 )
 def test_ndcg_is_that_by_hand(scores, wanted):
     assert ndcg([np.array(scores, float)], [np.array([True, False, False])])[0] == pytest.approx(wanted)
+
+
+def test_hit_at_one_comes_back_out_of_ndcg_ties_too():
+    above, tied = (each.ravel() for each in np.mgrid[0 : AMONG + 1, 1 : AMONG + 2])
+    there = above + tied <= AMONG + 1
+    place = np.arange(AMONG + 1)
+    scores = np.where(place < above[there, None], 2.0, np.where(place < (above + tied)[there, None], 1.0, 0.0))
+    found = rank_targets(scores, list(above[there, None]))
+    np.testing.assert_allclose(hit(found.ndcg(10)), found.hit_rate(1))
+    assert hit(found.ndcg(10)[None]).shape == (1, there.sum())

@@ -65,6 +65,10 @@ def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path, monkeypatch
     assert {(JOINT, UNTRAINED), (META, LONGER), (f"{META}, 16", META), (f"{TWIN} + text", f"{LONGER} + text")} <= compared
     assert {(f"{META}, 64", f"{study.PLAIN}, 64"), (f"{META}, 64 + text", f"{SCENES}, 64")} <= compared
     assert {(f"{META}, 16", f"{SCENES_LESS}, 16"), (f"{SCENES_LESS}, 16", SCENES_LESS)} <= compared
+    by_metric = {metric: [(row.method, row.versus) for row in rows if row.metric == metric] for metric in ("ndcg@10", "hit@1")}
+    assert by_metric["hit@1"] == by_metric["ndcg@10"] and len(rows) == 2 * len(by_metric["hit@1"])
+    told = study.extra("categories", "test", rows, learned, 0)
+    assert told == study.extra("categories", "test", rows[: len(rows) // 2], learned, 0)  # aims are about NDCG@10 alone
     again = learn(ranker, known, new, plan, 0, tmp_path / "runs")  # all is found done
     for arm, adapter in learned.fixed.items():
         assert all((a == b).all() for a, b in zip(adapter.leaves(), again.fixed[arm].leaves(), strict=True))
@@ -80,7 +84,7 @@ def test_every_arm_is_measured_beside_the_controls(ranker, tmp_path, monkeypatch
     gains = {(row.method, row.versus) for row in retrieved.rows_of("categories", whole, list(values), 0)}
     assert {(f"{retrieved.CHAIN}, 64", f"{SCENES}, 64"), (retrieved.CHAIN, retrieved.WITHOUT)} <= gains
     both = rows + retrieved.rows_of("categories", whole, list(values), 0)  # aims are about one of 20
-    assert study.extra("categories", "test", both, learned, 0) == study.extra("categories", "test", rows, learned, 0)
+    assert study.extra("categories", "test", both, learned, 0) == told
 
 
 def test_what_text_does_not_retrieve_is_not_found(ranker, tmp_path, monkeypatch):

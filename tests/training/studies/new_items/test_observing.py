@@ -80,6 +80,18 @@ def test_each_purchase_is_asked_for_by_what_was_observed_on_the_days_before(shop
         assert [getattr(row, one) for row in twice] == pytest.approx([getattr(row, one) for row in rows])
 
 
+def test_another_items_buyers_are_paired_with_zero_steps_wherever_both_are():
+    rng, k, user = np.random.default_rng(0), np.array([1.0, 1, 1, 8, 8, 8]), np.arange(6)
+    values = {one: {arm: rng.random(6) for arm in (OBSERVING, BEFORE, SWAPPED, "text")} for one in (YOUNG, EVERY, ANY)}
+    del values[EVERY][SWAPPED]
+    rows = observing.rows("name", observing.Answered(k, user, user, values), 0)
+    found = {row.setting: row for row in rows if (row.method, row.versus) == (SWAPPED, BEFORE)}
+    assert set(found) == {ANY, *(f"k = {label}, {YOUNG}" for label in ("1", "1-3", "7-10"))}
+    assert found[ANY].value == pytest.approx((values[ANY][SWAPPED] - values[ANY][BEFORE]).mean())
+    assert found[f"k = 7-10, {YOUNG}"].value == pytest.approx((values[YOUNG][SWAPPED] - values[YOUNG][BEFORE])[3:].mean())
+    assert {row.versus for row in rows if row.method == SWAPPED} == {"", BEFORE}
+
+
 def test_lists_are_held_against_what_buyers_of_later_days_had(shop):
     whole, found = shop.whole, replay(shop)
     questions = similar.questions(shop, found, 2)
