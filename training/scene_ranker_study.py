@@ -26,6 +26,7 @@ from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import answers
 from studies.categories.kept import kept_arrays
 from studies.categories.shops import category
+from studies.options import model_option
 from studies.reporting import print_gains, print_tables, save_report
 
 HISTORY = 6  # titles in the prompt
@@ -33,7 +34,7 @@ HISTORY = 6  # titles in the prompt
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
-@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="Folder, or *.gguf.")
+@model_option
 @click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="bfloat16 is faster on CPUs with AMX."
 )
@@ -42,7 +43,7 @@ HISTORY = 6  # titles in the prompt
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "scene-ranker", help="For what was learned.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
-def main(data: Path, model: Path, dtype: str, new: str, users: int, seed: int, runs: Path, output: Path | None) -> None:
+def main(data: Path, model: str, dtype: str, new: str, users: int, seed: int, runs: Path, output: Path | None) -> None:
     """Learn in known categories, open the new one, and ask before and after its first customers."""
     try:
         stages = Stages()
