@@ -23,6 +23,8 @@ from llmrec.language.model import load_language_model
 from llmrec.progress import Stages
 from llmrec.ranking.adapter_plan import AdapterPlan
 from llmrec.ranking.llm_ranker import LLMRanker
+from llmrec.scenes.api import PARTS
+from llmrec.scenes.learning import LearnSettings
 from studies.categories import answers
 from studies.categories.kept import kept_arrays
 from studies.categories.shops import category
@@ -48,18 +50,14 @@ def main(data: Path, model: str, dtype: str, new: str, users: int, seed: int, ru
     try:
         stages = Stages()
         here, others = category(data, new, seed), [category(data, one, seed) for one in PUBLISHED if one != new]
-        ranker = LLMRanker(load_language_model(model, getattr(torch, dtype)), max_history=HISTORY)
-        tables = {one.name: (one.dataset, None) for one in others}
         folder = runs / f"{new}-{seed}-{dtype}"
-        learned = {}
-        for name, plan in (("model", None), ("adapter", AdapterPlan())):
-            if (folder / name).exists():
-                learned[name] = Scenes.from_pretrained(folder / name)
-                continue
-            mine = LLMRanker(ranker.language_model, ranker.template, HISTORY, plan=plan)
-            learned[name] = Scenes(seed=seed, ranker=mine).fit(tables)
-            learned[name].save_pretrained(folder / name)
-        known = answers.Known(learned["model"], learned["adapter"])
+        if (folder / "scenes").exists():
+            known = Scenes.from_pretrained(folder / "scenes")
+        else:
+            ranker = LLMRanker(load_language_model(model, getattr(torch, dtype)), max_history=HISTORY, plan=AdapterPlan())
+            settings = LearnSettings(sizes=answers.SUPPORTS, parts=PARTS)
+            known = Scenes(settings=settings, seed=seed, ranker=ranker).fit({one.name: (one.dataset, None) for one in others})
+            known.save_pretrained(folder / "scenes")
         with stages("measure", f"{users:,} users"):
             found = kept_arrays(
                 folder / f"found-{users}.safetensors", lambda: answers.measured(known, here, others[0], here.test[:users])

@@ -6,7 +6,7 @@ Axis convention: `T` users who are asked about, `N` items.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,19 +28,10 @@ from studies.categories.shops import Category
 
 SUPPORTS = (16, 64)  # first customers
 NAME, METRIC, K = "scene-ranker", "ndcg@10", 10
-ALONE, MODEL, ADAPTER, STEPS, OTHER = "Scenes", "language model", "adapter", "adapter and steps", "another's steps"
+ALONE, ADAPTER, STEPS, OTHER = "Scenes", "language model", "language model, steps", "language model, another's steps"
 
 
-@dataclass(frozen=True, eq=False)
-class Known:
-    """What known categories taught. model: with the language model as it is. adapter: with one that has a plan. Each is left
-    out of answers where known categories say so; the weights that were found are kept all the same."""
-
-    model: Scenes
-    adapter: Scenes
-
-
-def measured(known: Known, new: Category, other: Category, users: np.ndarray) -> dict[str, np.ndarray]:
+def measured(known: Scenes, new: Category, other: Category, users: np.ndarray) -> dict[str, np.ndarray]:
     """Arm -> NDCG@10 (T,) over the whole catalogue, of what each user took last."""
     tasks = last_baskets(new.dataset, users, 1)
     found = {}
@@ -50,14 +41,11 @@ def measured(known: Known, new: Category, other: Category, users: np.ndarray) ->
     return found
 
 
-def arms(known: Known, new: Category, other: Category, first: np.ndarray) -> Iterator[tuple[str, Scene]]:
+def arms(known: Scenes, new: Category, other: Category, first: np.ndarray) -> Iterator[tuple[str, Scene]]:
     """The new category after its first customers, int64 users: without a ranker, and by each way to have one."""
-    plain, shop = (scenes.open(new.dataset.catalogue.table) for scenes in (known.model, known.adapter))
-    if len(first):
-        plain, shop = (one.adapt(events_of(new.dataset, first)) for one in (plain, shop))
-    yield ALONE, replace(plain.scene, ranker=None, adapted_ranker=None)
-    yield MODEL, plain.scene
-    adapted = shop.scene
+    shop = known.open(new.dataset.catalogue.table)
+    adapted = (shop.adapt(events_of(new.dataset, first)) if len(first) else shop).scene
+    yield ALONE, replace(adapted, ranker=None, adapted_ranker=None)
     yield ADAPTER, replace(adapted, adapted_ranker=None)
     steps, ranker = adapted.learned.ranker_steps, adapted.ranker
     if len(first) and steps is not None and isinstance(ranker, LLMRanker):
@@ -71,9 +59,9 @@ def best_way(steps: RankerSteps, customers: int) -> Choice:
     return steps.gate.choices[steps.gate.bins[max(place, 0)].about]
 
 
-def stepped(known: Known, steps: RankerSteps, ranker: LLMRanker, of: Category, customers: np.ndarray) -> LLMRanker:
+def stepped(known: Scenes, steps: RankerSteps, ranker: LLMRanker, of: Category, customers: np.ndarray) -> LLMRanker:
     """The ranker after the best way on the choices of a category's customers, whether the gate would take it or not."""
-    shop: SceneRecommender = known.adapter.open(of.dataset.catalogue.table)
+    shop: SceneRecommender = known.open(of.dataset.catalogue.table)
     dataset, users = shop._first_customers(events_of(of.dataset, customers), None)
     world = World(dataset, shop.scene.shelf, users)
     return stepped_ranker(ranker, steps, best_way(steps, len(customers)), shop.scene, world, np.random.default_rng(0))
@@ -90,13 +78,12 @@ def answers_ndcg(scene: Scene, tasks: Tasks) -> np.ndarray:
     return np.concatenate(found)
 
 
-def told(known: Known) -> dict[str, Any]:
+def told(known: Scenes) -> dict[str, Any]:
     """What known categories said of the ranker: its weights without and with first customers, 0 where it is left out, and the
     gate of its steps."""
-    pairs = {MODEL: known.model, ADAPTER: known.adapter}
-    steps = known.adapter.known.learned.ranker_steps
-    weights = {name: list(scenes.known.learned.ranker_weights) for name, scenes in pairs.items()}
-    return {"weights": weights, "steps": None if steps is None else steps.to_dict()}
+    learned = known.known.learned
+    steps = learned.ranker_steps
+    return {"weights": list(learned.ranker_weights), "steps": None if steps is None else steps.to_dict()}
 
 
 def rows(found: Mapping[str, np.ndarray], seed: int) -> list[Result]:
@@ -113,7 +100,7 @@ def rows(found: Mapping[str, np.ndarray], seed: int) -> list[Result]:
     for arm in found:
         told.append(row(arm, ""))
     for count in (0, *SUPPORTS):
-        pairs = [(MODEL, ALONE), (ADAPTER, ALONE), (ADAPTER, MODEL), (STEPS, ADAPTER), (STEPS, ALONE), (OTHER, ADAPTER)]
+        pairs = [(ADAPTER, ALONE), (STEPS, ADAPTER), (STEPS, ALONE), (OTHER, ADAPTER)]
         pairs = [(f"{one}, {count}", f"{versus}, {count}") for one, versus in pairs]
         told += [row(one, versus) for one, versus in pairs if one in found and versus in found]
     return told
