@@ -23,7 +23,6 @@ from llmrec.language.model import load_language_model
 from llmrec.progress import Stages
 from llmrec.ranking.adapter_plan import AdapterPlan
 from llmrec.ranking.llm_ranker import LLMRanker
-from llmrec.scenes.api import PARTS
 from llmrec.scenes.learning import LearnSettings
 from studies.categories import answers
 from studies.categories.kept import kept_arrays
@@ -32,6 +31,7 @@ from studies.options import model_option
 from studies.reporting import print_gains, print_tables, save_report
 
 HISTORY = 6  # titles in the prompt
+PLAN = AdapterPlan(n_blocks=2, users=128, max_steps=32)  # so that a core learns it in half an hour
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -41,7 +41,7 @@ HISTORY = 6  # titles in the prompt
     "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="bfloat16 is faster on CPUs with AMX."
 )
 @click.option("--new", "new", type=click.Choice(list(PUBLISHED)), default="electronic", help="The category left out.")
-@click.option("--users", type=click.IntRange(1, 1_000), default=250, help="Test users who are asked about.")
+@click.option("--users", type=click.IntRange(1, 1_000), default=150, help="Test users who are asked about.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "scene-ranker", help="For what was learned.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
@@ -54,8 +54,8 @@ def main(data: Path, model: str, dtype: str, new: str, users: int, seed: int, ru
         if (folder / "scenes").exists():
             known = Scenes.from_pretrained(folder / "scenes")
         else:
-            ranker = LLMRanker(load_language_model(model, getattr(torch, dtype)), max_history=HISTORY, plan=AdapterPlan())
-            settings = LearnSettings(sizes=answers.SUPPORTS, parts=PARTS)
+            ranker = LLMRanker(load_language_model(model, getattr(torch, dtype)), max_history=HISTORY, plan=PLAN)
+            settings = LearnSettings(sizes=answers.SUPPORTS)
             known = Scenes(settings=settings, seed=seed, ranker=ranker).fit({one.name: (one.dataset, None) for one in others})
             known.save_pretrained(folder / "scenes")
         with stages("measure", f"{users:,} users"):

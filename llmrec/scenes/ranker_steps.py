@@ -156,7 +156,7 @@ def stepped_ranker(
     users = rng.permutation(world.users)[:CUSTOMERS]
     plain = replace(ranker, adapter=None)
     given = shown_choices(plain, zero_steps(scene), world, users, steps.negatives, rng)
-    return replace(ranker, adapter=_moved(ranker, replace(given, temperature=steps.temperature), way))
+    return replace(ranker, adapter=_moved(ranker, replace(given, temperature=steps.temperature), [way])[0])
 
 
 def with_ranker_steps(
@@ -171,14 +171,15 @@ def with_ranker_steps(
     return replace(scene, adapted_ranker=stepped_ranker(ranker, steps, way, scene, world, rng)) if way.steps else scene
 
 
-def _moved(ranker: LLMRanker, choices: TitleChoices, way: Choice) -> LanguageAdapter:
-    """The adapter after steps on choices as of one scene; as it was without any."""
+def _moved(ranker: LLMRanker, choices: TitleChoices, ways: Sequence[Choice]) -> list[LanguageAdapter]:
+    """The adapter after each way on choices as of one scene, which are read once; as it was without choices or steps."""
     model, start = ranker.language_model, ranker.adapter
     assert start is not None
-    if not len(choices) or not way.steps:
-        return start
+    if not len(choices):
+        return [start] * len(ways)
     mine = choices.owned(np.zeros(len(choices), np.int64))
-    return adapt_by(initialisation(start, STEPS, 1.0), choice_loss(model, mine, start.n_blocks(model)), [way])
+    init, loss = initialisation(start, STEPS, 1.0), choice_loss(model, mine, start.n_blocks(model))
+    return [adapt_by(init, loss, [way]) if way.steps else start for way in ways]
 
 
 def _worth(ranker: LLMRanker, support: TitleChoices, query: TitleChoices) -> np.ndarray:
@@ -186,7 +187,7 @@ def _worth(ranker: LLMRanker, support: TitleChoices, query: TitleChoices) -> np.
     temperature of this."""
     if not len(query):
         return np.zeros((0, len(WAYS)))
-    scores = scores_of_each(ranker.language_model, query, [_moved(ranker, support, way) for way in WAYS])
+    scores = scores_of_each(ranker.language_model, query, _moved(ranker, support, WAYS))
     return np.stack([_log_probability(one, query.taken, support.temperature) for one in scores], 1)
 
 
