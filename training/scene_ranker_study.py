@@ -11,6 +11,8 @@ from __future__ import annotations
 import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
 
 # isort: split
+import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -50,7 +52,8 @@ def main(data: Path, model: str, dtype: str, new: str, users: int, seed: int, ru
     try:
         stages = Stages()
         here, others = category(data, new, seed), [category(data, one, seed) for one in PUBLISHED if one != new]
-        folder = runs / f"{new}-{seed}-{dtype}"
+        key = hashlib.sha256(f"{model} {dtype} {HISTORY} {PLAN!r} {answers.SUPPORTS}".encode()).hexdigest()[:12]
+        folder = runs / f"{new}-{seed}-{key}"
         if (folder / "scenes").exists():
             known = Scenes.from_pretrained(folder / "scenes")
         else:
@@ -65,7 +68,8 @@ def main(data: Path, model: str, dtype: str, new: str, users: int, seed: int, ru
         rows = answers.rows(found, seed)
         print_tables(rows, answers.NAME, (answers.METRIC,), ())
         print_gains(rows)
-        save_report(output, rows, {"benchmark": answers.NAME, "new": new, "users": users, "dtype": dtype} | answers.told(known))
+        run = {"new": new, "users": users, "model": Path(model).name, "dtype": dtype, "plan": asdict(PLAN)}
+        save_report(output, rows, {"benchmark": answers.NAME, "seeds": [seed]} | run | answers.told(known))
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
 

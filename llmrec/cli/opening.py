@@ -174,6 +174,7 @@ def _told(out: Path, opened: SceneRecommender, compared: Any, screen: Screen) ->
     among = counted(int(opened.scene.shelf.among.sum()), "item")
     moved = opened.scene.reranker
     by = "" if moved is None else f"; {type(moved.ranker).__name__} moves the first {moved.top} items"
+    by += f", after {opened.ranker_steps} steps of its adapter" if opened.ranker_steps else ""
     lines = [f"{out}: {among}, {counted(opened.customers, 'first customer')}, adapted by: {opened.name}{by}"]
     if opened.evidence is not None:
         report = to_arrow(opened.selection_report, "report")

@@ -73,10 +73,10 @@ def learn_adapter(
             "AdapterPlan: expected users who took an item with a sample weight above 0, got "
             f"{len(tasks):,} who took none; leave the plan out"
         )
-    return learn_from(ranker, choices, plan, seed, stages, folder, processes)
+    return learn_from_choices(ranker, choices, plan, seed, stages, folder, processes)
 
 
-def learn_from(
+def learn_from_choices(
     ranker: LLMRanker,
     choices: TitleChoices,
     plan: AdapterPlan,
@@ -103,7 +103,7 @@ def learn_from(
         losses = [loss for (loss,) in learned.losses]
         first, last = (float(np.mean(part)) for part in (losses[:10], losses[-10:]))
         tokens = sum(step_tokens(choices, settings, seed)[learned.resumed :])
-        trained = replace(ranker, adapter=learned.init.adapter, plan=None)
+        trained = ranker.with_adapter(learned.init.adapter)
         adapted = Adapted(trained, choices.temperature, losses, tokens, seconds)
         rate = "all found done" if adapted.tokens_per_second is None else f"{adapted.tokens_per_second:,.0f} tokens a second"
         say(f"{plan}, {len(losses)} steps, {rate}, loss {first:.3f} -> {last:.3f}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import takewhile
 
@@ -60,7 +60,7 @@ class LLMRanker:
     chat template of the tokenizer; see `turn_tokens`.
     adapter: LoRA, a soft prompt, a linear head, or several of them, of U = 1; None for the model alone. Log-likelihoods
     behind an empty history are read without it, see `llmrec.meta.title_choices`. plan: of the adapter that `Recommender.fit`
-    trains; None: no adapter is trained. `recommend(ranker=...)` ignores it.
+    or `Scenes.fit` trains; None: no adapter is trained. `recommend(ranker=...)` ignores it.
 
     Raises DataError for a negative max_history and a `chat` that is no bool; AdapterError for an adapter of several users, and
     for one beside a plan; WeightsError for a chat where the tokenizer has no chat template that fits; TemplateError for a
@@ -93,6 +93,12 @@ class LLMRanker:
     def turns(self) -> list[list[int]] | None:
         """Token ids around the user's message, see `LanguageModel.turns`; None without a chat."""
         return list(self.language_model.turns) if self.chat else None
+
+    def with_adapter(self, adapter: LanguageAdapter) -> LLMRanker:
+        """The same under another adapter and without a plan; what is known of titles without history is shared."""
+        found = replace(self, adapter=adapter, plan=None)
+        found.__dict__["_known"] = self._known
+        return found
 
     def score(self, tasks: Tasks, candidates: Candidates) -> np.ndarray:
         """See `CandidateRanker`."""

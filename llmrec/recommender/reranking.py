@@ -109,7 +109,7 @@ def learn_reranker(
 
             mine = _windows(tasks, repeats)
             part = to_ask(mine, mine.relevant(new_only=not repeats), scored, ASKED)
-            learned["all items" if repeats else "new items"] = weigh([ranker], [part], seed)
+            learned["all items" if repeats else "new items"] = weigh(lambda _: ranker, [part], seed)
         say(told(ranker, learned, time.perf_counter() - began))
     weights = [one.weight for one in learned.values()]
     first, last = weights[0], weights[-1]
@@ -174,9 +174,9 @@ def to_ask(tasks: Tasks, relevant: Sequence[np.ndarray], scored: Scored, most: i
     return Asked(users, place, tasks.take(place), [relevant[at] for at in kept], _joined(parts), np.concatenate(values))
 
 
-def weigh(rankers: Sequence[CandidateRanker], parts: Sequence[Asked], seed: int) -> Learned:
+def weigh(ranker_of: Callable[[int], CandidateRanker], parts: Sequence[Asked], seed: int) -> Learned:
     """The weight for one kind of answers, from histories over one catalogue or several. Histories of one id count as one user,
-    also in several parts. rankers: the one that is asked about each part."""
+    also in several parts. ranker_of: the one that is asked about a part, by its place among them; it is kept no longer."""
     asked = sum(len(part.kept) for part in parts)
     known = {part.users[at] for part in parts for at in part.kept.tolist()}
     if len(known) < LEAST:
@@ -191,14 +191,16 @@ def weigh(rankers: Sequence[CandidateRanker], parts: Sequence[Asked], seed: int)
     weights = [share * spread if spread else share for share in SHARES]
     who: dict[Any, int] = {}
     of = np.array([who.setdefault(user, len(who)) for part in parts for user in part.users], np.int64)
+    found, tokens = [], 0
     with bar(total=asked, unit=" lists") as drawn:
-        worth = np.concatenate(
-            [_worth(ranker, part, *top, weights, drawn.update) for ranker, part, top in zip(rankers, parts, tops, strict=True)]
-        )
+        for place, (part, top) in enumerate(zip(parts, tops, strict=True)):
+            ranker = ranker_of(place)
+            found.append(_worth(ranker, part, *top, weights, drawn.update))
+            tokens += _tokens(ranker, part.tasks, top[1])
+    worth = np.concatenate(found)
     total = np.zeros((len(who), worth.shape[1]))
     np.add.at(total, of, worth)
     weight, about = choose_weight(weights, total / np.bincount(of)[:, None], seed)
-    tokens = sum(_tokens(ranker, part.tasks, first) for ranker, part, (_, first) in zip(rankers, parts, tops, strict=True))
     return Learned(weight, about, asked, len(who), sum(len(first.item) for _, first in tops), tokens)
 
 

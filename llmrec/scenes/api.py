@@ -39,7 +39,7 @@ from llmrec.scenes.learning import LearnSettings, check_ranges, learn, learn_wit
 from llmrec.scenes.new import SceneRecommender
 from llmrec.scenes.opening import zero_shot as open_scene
 from llmrec.scenes.ranked import RankedShelf
-from llmrec.scenes.ranker_weights import learn_ranker
+from llmrec.scenes.ranker_weights import checked_plan, learn_ranker
 from llmrec.scenes.readers import ByRecommender, ByTexts, check_reader
 from llmrec.scenes.saving import learned_arrays, ranker_facts, write_learned
 from llmrec.scenes.shelf import SceneItems
@@ -84,8 +84,8 @@ class Scenes:
     events out of the recommender's `fit` too. None reads histories by the texts of their items.
     ranker: any object with `score(tasks, candidates)`, such as `LLMRanker`, which moves the first 20 items of each answer; None
     for that of the recommender, where its answers have one. `fit` learns weights for new scenes, without and with first
-    customers, 0 where it does not help. An `LLMRanker` with a plan gets an adapter, learned from choices in known scenes; in a
-    new one gradient steps on the choices of its first customers move it, if such steps helped in known scenes.
+    customers, 0 where it does not help. An `LLMRanker` with a plan gets an adapter, learned from choices in known scenes; in
+    a new one `adapt` moves it by gradient steps on the choices of first customers, if such steps helped in known scenes.
 
     >>> known = Scenes().fit({"beauty": (events, items), "health": (events_2, items_2)})      # doctest: +SKIP
     >>> shop = known.open(items_of_a_new_shop)                                                # doctest: +SKIP
@@ -119,7 +119,7 @@ class Scenes:
         self.weights = weights
         self.settings = settings
         self.recommender = recommender
-        self.ranker = checked_ranker(ranker)
+        self.ranker = checked_plan(checked_ranker(ranker))
         self.seed = seed
         self.reports: dict[str, CleaningReport] = {}
         self._known: Known | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llmrec.errors import ArtefactError
 from llmrec.layouts import saved_kind
+from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.saved_reranker import is_saved
@@ -44,8 +46,18 @@ def read_known(
             loaded_template(meta["template"], TEMPLATE, "item", there)
         saved = meta.get("ranker")  # not in folders that were saved before it was kept
         theirs = None if reader is None else reader.state.own_ranker
-        twice = saved is not None and theirs is not None and is_saved(saved, theirs) and not hasattr(ranker, "score")
-        found = ranker_from(saved, place, theirs if twice else ranker)  # a language model is not read twice
+        alike = None if saved is None or hasattr(ranker, "score") else _alike(saved, theirs)
+        found = ranker_from(saved, place, ranker if alike is None else alike)  # a language model is not read twice
         return reader, found, learned_from(arrays, meta), meta
 
     return from_one_save(folder, read)
+
+
+def _alike(saved: dict[str, Any], theirs: CandidateRanker | None) -> CandidateRanker | None:
+    """The recommender's ranker where it is the one that was saved, or this without its adapter where only that differs."""
+    if theirs is None or is_saved(saved, theirs):
+        return theirs
+    if not isinstance(theirs, LLMRanker):
+        return None
+    plain = replace(theirs, adapter=None)
+    return plain if is_saved({**saved, "adapter": None}, plain) else None

@@ -64,8 +64,8 @@ class Learned:
     was seen, as in shops with a catalogue of their own. gain: float64 (S, D), nats an event over zero steps, mean over scenes
     of meta-validation. spread: float64 (S, D), deviation of a scene's gain from that mean, its own noise included.
     ranker_weights: of a ranker of one's own, see `ranking.reranker`, in a scene without first customers and in one that is
-    adapted to some; 0 leaves it out. ranker_steps: how the adapter of a language model moves in a new scene; None for not at
-    all.
+    adapted to some; 0 leaves it out. ranker_steps: how the adapter of a language model moves in a new scene; None where it does
+    not.
     """
 
     ground: Ground

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -51,6 +52,8 @@ def check_ranges(settings: LearnSettings) -> None:
         raise DataError(f"LearnSettings.sizes is {sizes!r}; expected numbers of support users, such as (16, 64)")
     for place, size in enumerate(settings.sizes):
         check_whole(f"LearnSettings.sizes[{place}]", size, 1)
+    if any(one >= other for one, other in pairwise(settings.sizes)):
+        raise DataError(f"LearnSettings.sizes is {sizes!r}; expected ascending numbers, each once; sort them")
     check_whole("LearnSettings.draws", settings.draws, 1)
     check_whole("LearnSettings.queries", settings.queries, 1)
     check_whole("LearnSettings.parts", settings.parts, 0)

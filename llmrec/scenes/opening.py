@@ -57,7 +57,7 @@ class Scene:
             return None
         from llmrec.ranking.reranker import Reranker  # brings in torch, which a scene read by its texts does without
 
-        return Reranker(self.adapted_ranker or self.ranker, weight, weight)
+        return Reranker(self.ranker if self.adapted_ranker is None else self.adapted_ranker, weight, weight)
 
     @property
     def name(self) -> str:
@@ -160,7 +160,7 @@ def with_design(
 ) -> Scene:
     """A scene whose support `users` have been listened to, under another design: what they said is not learned again, and a
     design with steps takes its own. The rest as for `adapt`."""
-    found = replace(scene, design=design, own=None)
+    found = replace(scene, design=design, own=None, adapted_ranker=None)
     if not scene.learned.designs[design].steps:
         return found
     world = World(dataset, scene.shelf, users, repeat_purchases)

@@ -29,8 +29,8 @@ def scored(scene: Scene, tasks: Tasks, filter_viewed: bool) -> tuple[Candidates,
 
 
 def last_visits(world: World, users: np.ndarray) -> tuple[Tasks, list[np.ndarray]]:
-    """Of each user, int, the last basket with an item of the scene that may be ranked, and the items of it that may; users
-    without one have no task."""
+    """Of each user, int, the last basket with an item of the scene, and those of its items that may be ranked; users without
+    such an item have no task."""
     among = world.shelf.among
     tasks = last_steps(world.dataset, users, among)
     relevant = [items[among[items]] for items in tasks.relevant(new_only=not world.again)]
@@ -39,11 +39,12 @@ def last_visits(world: World, users: np.ndarray) -> tuple[Tasks, list[np.ndarray
 
 
 def shown_choices(
-    ranker: LLMRanker, scene: Scene, world: World, users: np.ndarray, negatives: int, rng: np.random.Generator
+    ranker: LLMRanker, scene: Scene, world: World, users: np.ndarray, most: int, negatives: int, rng: np.random.Generator
 ) -> TitleChoices:
-    """One choice of each user, int, of the scene `world`: an item of the last visit, beside `negatives` drawn of the items that
-    `scene` shows this user first, or as many as there are. Users to whom nothing else is shown have none."""
+    """One choice each of the first `most` of some users, int, who have one: an item of the last visit, beside `negatives` drawn
+    of the items that `scene` shows this user first, or as many as there are. Users to whom nothing else is shown have none."""
     tasks, relevant = last_visits(world, users)
+    tasks = tasks.take(np.arange(min(len(tasks), most)))
     parts, begin = [], 0
     for part in batches(tasks):
         found, value = scored(scene, part, filter_viewed=not world.again)

@@ -1,4 +1,4 @@
-"""Customers of a known scene who are asked about as those of a new one: their last visits, after others have adapted it."""
+"""Last visits of customers of a known scene, which is treated as new and adapted to other customers."""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ from llmrec.errors import DataError
 from llmrec.meta.title_choices import TitleChoices, scores_of_each
 from llmrec.ranking.adapter_plan import AdapterPlan
 from llmrec.ranking.llm_ranker import LLMRanker
-from llmrec.scenes import ranker_steps, ranker_weights
+from llmrec.recommender import reranking
+from llmrec.scenes import adapter_learning, ranker_steps, ranker_weights, visits
+from llmrec.scenes.opening import adapt, zero_steps
 from llmrec.scenes.ranker_steps import STEPS, WAYS, with_ranker_steps
 from llmrec.scenes.shown import shown_choices
 from llmrec.scenes.worlds import World
@@ -54,12 +56,13 @@ def model(tiny_folders, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fit(scenes, model):
-    """`fit(colours)` -> Scenes whose ranker has the weights .7 and .4, whatever it is worth."""
+    """`fit(colours)` -> Scenes whose ranker has the weights .7 and .4, or with `weights=False` what was learned."""
 
-    def run(colours) -> Scenes:
+    def run(colours, settings=QUICK, weights=True) -> Scenes:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ranker_weights, "learn_weights", lambda *_: (0.7, 0.4))
-            known = Scenes(scenes().weights, QUICK, ranker=LLMRanker(model, max_history=3, plan=PLAN))
+            if weights:
+                patch.setattr(ranker_weights, "learn_weights", lambda *_: (0.7, 0.4))
+            known = Scenes(scenes().weights, settings, ranker=LLMRanker(model, max_history=3, plan=PLAN))
             return known.fit({name: shop(name, ord(name), colour) for name, colour in colours.items()}, verbose=False)
 
     return run
@@ -77,12 +80,9 @@ def adapted(fashion) -> SceneRecommender:
 
 def with_design(shop: SceneRecommender, events: pd.DataFrame) -> SceneRecommender:
     """Adapted to the first customers of `events` whatever their own events say, with the steps of its ranker."""
-    found = shop.adapt(first(events))
-    if found.scene.design is None:
-        dataset, users = shop._first_customers(first(events), None)
-        scene = replace(found.scene, few=None, design=0)
-        found = replace(found, scene=with_ranker_steps(scene, dataset, users, False, np.random.default_rng(0)))
-    return found
+    dataset, users = shop._first_customers(first(events), None)
+    scene = adapt(zero_steps(shop.scene), dataset, users, design=0)
+    return replace(shop, scene=with_ranker_steps(scene, dataset, users, False, np.random.default_rng(0)))
 
 
 def chances(shop: SceneRecommender, events: pd.DataFrame) -> tuple[np.ndarray, ...]:
@@ -90,7 +90,7 @@ def chances(shop: SceneRecommender, events: pd.DataFrame) -> tuple[np.ndarray, .
     dataset, users = shop._first_customers(events[events["user_id"] >= FEW], None)
     start, moved = shop.scene.ranker, shop.scene.adapted_ranker
     world = World(dataset, shop.scene.shelf, users)
-    choices = shown_choices(start, shop.reset().scene, world, users, 7, np.random.default_rng(1))
+    choices = shown_choices(start, shop.reset().scene, world, users, len(users), 7, np.random.default_rng(1))
     assert isinstance(choices, TitleChoices) and len(choices) == USERS - FEW
     scores = scores_of_each(start.language_model, choices, [start.adapter, moved.adapter])
     return tuple(
@@ -130,37 +130,94 @@ def test_an_adapted_scene_goes_back_and_is_saved_with_its_own_adapter(adapted, f
     same(with_design(again.open(RED[1]), RED[0]).recommend(**later), adapted.recommend(**later))
 
 
-def test_no_known_scene_is_judged_by_an_adapter_that_has_seen_it(fit, monkeypatch):
-    drawn, learned_of, judged, kept = [], [], [], []
+def test_no_known_scene_is_judged_by_an_adapter_that_has_seen_it_or_its_customers(fit, monkeypatch):
+    """Neither in the gate, nor where the weights are learned."""
+    learned_of, taught_by, asked = [], [], []
 
     def draw(ranker, scene, world, users, *rest):
         found = shown_choices(ranker, scene, world, users, *rest)
-        drawn.append((id(world.shelf), {id(row) for row in found.rows}))
+        taught_by.append((world.shelf, users, {id(row) for row in found.rows}))
         kept.append(found)
         return found
 
     def learn(ranker, choices, *rest):
-        found = learn_from(ranker, choices, *rest)
+        found = learn_from_choices(ranker, choices, *rest)
         learned_of.append((found.ranker.adapter, {id(row) for row in choices.rows}))
         return found
 
-    def worth(ranker, support, query):
-        judged.append((ranker.adapter, {id(row) for row in support.rows}))
-        return found_worth(ranker, support, query)
+    def about(scene, world, users, *rest):
+        asked.append((scene.shelf, users))
+        return asked_about(scene, world, users, *rest)
 
-    learn_from, found_worth = ranker_steps.learn_from, ranker_steps._worth
-    for name, one in (("shown_choices", draw), ("learn_from", learn), ("_worth", worth)):
-        monkeypatch.setattr(ranker_steps, name, one)
-    fit(COLOURS)
-    training = dict(drawn[: len(COLOURS)])
-    assert len(training) == len(COLOURS) == len(judged) and len(learned_of) == 3
-    for adapter, support in judged:
-        seen = next(rows for mine, rows in learned_of if mine is adapter)
-        shelf = next(shelf for shelf, rows in drawn if support and support <= rows)
-        assert seen and not seen & training[shelf]
-    assert learned_of[0][1] == set().union(*training.values())
+    def weigh(ranker_of, parts, seed):
+        order.append([ranker_of(place).adapter for place in range(len(parts))])
+        return reranking.weigh(ranker_of, parts, seed)
+
+    kept, order = [], []
+    learn_from_choices, asked_about = adapter_learning.learn_from_choices, visits.asked_about
+    for module, name, one in (
+        (adapter_learning, "shown_choices", draw),
+        (adapter_learning, "learn_from_choices", learn),
+        (adapter_learning, "asked_about", about),
+        (ranker_weights, "asked_about", about),
+        (ranker_weights, "weigh", weigh),
+        (ranker_steps, "moved", lambda ranker, choices, ways: [ranker.adapter for _ in ways]),  # zero steps everywhere
+    ):
+        monkeypatch.setattr(module, name, one)
+    monkeypatch.setattr(adapter_learning, "moved", ranker_steps.moved)
+    fit(COLOURS, weights=False)
+    rows = {id(shelf): one for shelf, _, one in taught_by}
+    names = {user for _, users, _ in taught_by for user in users.tolist()}
+    assert len(rows) == len(COLOURS) and len(learned_of) == 3 and learned_of[0][1] == set().union(*rows.values())
+    assert names and all(not names & set(users.tolist()) for _, users in asked)  # ids are alike in all shops
+    shelves, sizes = [shelf for shelf, _, _ in taught_by], len(QUICK.sizes)
+    for adapters, count in zip(order, (1, sizes), strict=True):
+        for shelf, adapter in zip([one for one in shelves for _ in range(count)], adapters, strict=True):
+            seen = next(mine for one, mine in learned_of[1:] if one is adapter)
+            assert seen and not seen & rows[id(shelf)]
 
 
-def test_shops_without_a_choice_to_learn_from_are_refused():
-    with pytest.raises(DataError, match=r"AdapterPlan: expected customers in each half .*leave the plan out"):
-        ranker_steps._check_enough([[], [object()]])
+def test_no_more_customers_are_stepped_on_than_in_a_new_scene(fit, monkeypatch):
+    counts = []
+
+    def spied(ranker, choices, ways):
+        counts.append(len(choices))
+        return plain(ranker, choices, ways)
+
+    plain = ranker_steps.moved
+    monkeypatch.setattr(adapter_learning, "moved", spied)
+    monkeypatch.setattr(ranker_steps, "CUSTOMERS", 24)
+    monkeypatch.setattr(adapter_learning, "CUSTOMERS", 24)
+    gate = fit(COLOURS, replace(QUICK, sizes=(40,))).known.learned.ranker_steps.gate
+    assert [one.least for one in gate.bins] == [24] and counts and max(counts) <= 24
+
+
+def test_customers_without_a_choice_leave_the_ranker_as_it_is(fashion):
+    """Whoever bought one item again and again took nothing that may be recommended."""
+    shop = fashion.open(RED[1])
+    again = pd.DataFrame({"user_id": np.repeat(np.arange(FEW), 3), "item_id": "new 05", "timestamp": np.arange(3 * FEW)})
+    found = with_design(shop, again)
+    assert found.ranker_steps == 0 and found.scene.adapted_ranker is None
+
+
+def test_shops_without_a_choice_to_learn_from_are_refused(fit, monkeypatch):
+    monkeypatch.setattr(adapter_learning, "shown_choices", lambda ranker, *_: nobody(ranker))
+    with pytest.raises(DataError, match=r"AdapterPlan: expected in each half .*leave the plan out"):
+        fit(COLOURS)
+
+
+def nobody(ranker):
+    return TitleChoices((), (), (), np.zeros(0, np.int64))
+
+
+def test_a_plan_on_a_ranker_of_ones_own_is_refused(model):
+    class Mine(LLMRanker):
+        pass
+
+    with pytest.raises(DataError, match=r"expected an LLMRanker itself where it has a plan, got a Mine"):
+        Scenes(ranker=Mine(model, plan=PLAN))
+
+
+def test_sizes_that_do_not_ascend_are_refused_before_anything_is_trained(fit):
+    with pytest.raises(DataError, match=r"LearnSettings\.sizes is \(64, 16\); expected ascending"):
+        fit(COLOURS, replace(QUICK, sizes=(64, 16)))

@@ -26,7 +26,7 @@ from llmrec.scenes.worlds import World
 from studies.categories.opened import events_of
 from studies.categories.shops import Category
 
-SUPPORTS = (16, 64)  # first customers
+SUPPORTS = (16,)  # first customers
 NAME, METRIC, K = "scene-ranker", "ndcg@10", 10
 ALONE, ADAPTER, STEPS, OTHER = "Scenes", "language model", "language model, steps", "language model, another's steps"
 
@@ -48,7 +48,7 @@ def arms(known: Scenes, new: Category, other: Category, first: np.ndarray) -> It
     yield ALONE, replace(adapted, ranker=None, adapted_ranker=None)
     yield ADAPTER, replace(adapted, adapted_ranker=None)
     steps, ranker = adapted.learned.ranker_steps, adapted.ranker
-    if len(first) and steps is not None and isinstance(ranker, LLMRanker):
+    if len(first) and steps is not None and steps.gate.bins and isinstance(ranker, LLMRanker):
         for arm, one, customers in ((STEPS, new, first), (OTHER, other, other.teaching[: len(first)])):
             yield arm, replace(adapted, adapted_ranker=stepped(known, steps, ranker, one, customers))
 
@@ -94,7 +94,7 @@ def rows(found: Mapping[str, np.ndarray], seed: int) -> list[Result]:
     def row(arm: str, versus: str) -> Result:
         one = drawn[arm] if not versus else drawn[arm].minus(drawn[versus])
         at, count = one.interval(), arm.rsplit(", ", 1)[1]
-        role = "ours" if arm.startswith(STEPS) else "control"
+        role = "ours" if arm.startswith((ADAPTER, STEPS)) else "control"
         return Result(NAME, arm, role, f"{count} customers", METRIC, at.value, at.low, at.high, versus, at.n, seed, None)
 
     for arm in found:
