@@ -1,8 +1,9 @@
 """First buyers of cold items: counts of their other items, of the buyers themselves, of recent sales, and of users who skipped.
 
 A user skipped an item where all events of the user with it have sample weight 0: a dislike, a return, or an impression that
-was seen and not taken. Kept up to date as events come, at the cost of the events and of their users' histories. An item is cold where nobody had it in
-training; of others nothing is kept here, for their statistics are those that the rankers were fitted with.
+was seen and not taken. Counts are kept up to date as events come, at the cost of the events and of their users' histories. An
+item is cold where nobody had it in training; of others nothing is kept here, for their statistics are those that the rankers
+were fitted with.
 
 Axis convention: `T` tasks, `N` items, `C` candidates of all tasks as a flat list.
 """
