@@ -69,14 +69,15 @@ def learn_first_buyers(
     pairs: tuple[Rankers, Rankers],
     settings: Settings,
     rng: np.random.Generator,
+    skips: bool = True,
 ) -> tuple[tuple[Rankers, Rankers], str]:
     """Both pairs of rankers with weights of first buyers, and a line about them; as they are where too few purchases
     of cold items are there to learn from.
 
     users: int64, those whom the base was not trained on. learned, retrieval: with the newest items as cold items, see
-    `newest_as_cold`. pairs: of all items, and of those that the history does not hold.
+    `newest_as_cold`. pairs: of all items, and of those that the history does not hold. skips: as in `learn_among`.
     """
-    among = learn_among(dataset, retrieval.counts, rng)
+    among = learn_among(dataset, retrieval.counts, rng, skips)
     newest = newest_items(dataset, users)
     if among is None or newest is None:
         return pairs, "too few bought newer items to learn from"
@@ -119,9 +120,10 @@ def replayed(dataset: Dataset, cold: np.ndarray, edges: np.ndarray) -> Iterator[
         yield known
 
 
-def learn_among(dataset: Dataset, counts: ItemStatistics, rng: np.random.Generator) -> np.ndarray | None:
+def learn_among(dataset: Dataset, counts: ItemStatistics, rng: np.random.Generator, skips: bool = True) -> np.ndarray | None:
     """float64 (8,), weights of INPUTS, by which cold items are ranked among themselves, from the purchases of those that were
-    new in the last quarter of the events; None of fewer than LEAST_TARGETS. counts: only its words are read."""
+    new in the last quarter of the events; None of fewer than LEAST_TARGETS. counts: only its words are read. skips: False gives
+    the inputs of who skipped no weight, for an ablation."""
     try:
         cut = by_time(dataset, KNOWN).time
     except DataError:  # all events at one time
@@ -141,7 +143,8 @@ def learn_among(dataset: Dataset, counts: ItemStatistics, rng: np.random.Generat
     whole = _joined(parts)
     if whole is None or len(whole.start) < LEAST_TARGETS:
         return None
-    used = len(np.trim_zeros(whole.inputs.any(0), "b"))  # without the inputs of skips where nobody skipped anything
+    last = len(INPUTS) - 1 if skips else INPUTS.index("skipped") - 1
+    used = len(np.trim_zeros(whole.inputs[:, :last].any(0), "b"))  # without those of skips where nobody skipped anything
     found = softmax_weights(replace(whole, inputs=np.ascontiguousarray(whole.inputs[:, :used])), np.zeros(used))
     return np.concatenate([[0.0], found, np.zeros(len(INPUTS) - 1 - used)])
 
