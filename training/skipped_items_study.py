@@ -3,8 +3,8 @@
 python training/skipped_items_study.py --data FOLDER --output training/results/skipped-items.json
 
 A recommender is fitted on ratings of MovieLens-1M before a cut, a fifth of the films is added then, and all later ratings are
-observed in blocks. Before each block it is asked for likes in it. `studies.new_items.skipping` has the arms, and the times, which
-are made up.
+observed in blocks. Before each block it is asked for likes in it. `studies.new_items.skipping` has the arms. The times of the
+ratings are made up.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Users who rate a young film badly: what their ratings say to others, as events of weight 0, on MovieLens-1M.
 
-Users of MovieLens-1M come once and rate all their films in a session, so its times tell nothing of films that are new. Here each
-user's ratings keep their order and are spread evenly over one year, which is made up. Some films come at the cut, and some at
-moments of training; what was rated of a film before it came is dropped. A rating of 4 or 5 is a like, which counts 1, and any
-other is a dislike, which counts 0. Arms are one fit with three sets of weights of first buyers: learned anew with the inputs of
-who skipped, learned anew without them from the same draws, and none.
+Users of MovieLens-1M come once and rate all their films in a session, so its times tell nothing of films that are new. Here
+the ratings of each user keep their order and are spread evenly over one year, which is made up. Some films come at the cut,
+and some at moments of training; what was rated of a film before it came is dropped. A rating of 4 or 5 is a like, which
+counts 1, and any other is a dislike, which counts 0. Arms are one fit with three sets of weights of first buyers: learned anew
+with the inputs of who skipped, learned anew without them from the same draws, and none.
 
 Axis convention: `Q` likes of young films that are asked for, `N` films.
 """
