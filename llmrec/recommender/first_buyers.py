@@ -144,9 +144,10 @@ def learn_among(dataset: Dataset, counts: ItemStatistics, rng: np.random.Generat
     if whole is None or len(whole.start) < LEAST_TARGETS:
         return None
     last = len(INPUTS) - 1 if skips else INPUTS.index("skipped") - 1
-    used = len(np.trim_zeros(whole.inputs[:, :last].any(0), "b"))  # without those of skips where nobody skipped anything
-    found = softmax_weights(replace(whole, inputs=np.ascontiguousarray(whole.inputs[:, :used])), np.zeros(used))
-    return np.concatenate([[0.0], found, np.zeros(len(INPUTS) - 1 - used)])
+    some = np.flatnonzero(whole.inputs[:, :last].any(axis=0))
+    used = int(some.max(initial=-1)) + 1  # without the inputs of skips where nobody skipped anything
+    weights = softmax_weights(replace(whole, inputs=np.ascontiguousarray(whole.inputs[:, :used])), np.zeros(used))
+    return np.concatenate([[0.0], weights, np.zeros(len(INPUTS) - 1 - used)])
 
 
 def join(

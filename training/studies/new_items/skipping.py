@@ -108,30 +108,32 @@ def fitted(here: Shop, seed: int) -> tuple[dict[str, Recommender], np.ndarray, d
     some = Catalogue(catalogue.ids.take(known), catalogue.table.take(pa.array(known)))
     train = replace(train, catalogue=some, item=place[train.item].astype(np.int32))
     recommender = Recommender(settings=SETTINGS, seed=seed).fit(train)
-    arms, told = {}, {}
-    for arm, skips in ((SKIPS, True), (LIKES, False)):
-        arms[arm] = refitted(recommender, train, seed, skips)
-        cold = arms[arm].state.unseen_rankers.cold
+    arms: dict[str, Recommender] = {}
+    told: dict[str, object] = {}
+    for arm, state in refitted(recommender.state, train, seed).items():
+        arms[arm] = copy.copy(recommender)
+        arms[arm]._state = state
+        cold = state.unseen_rankers.cold
         told[arm] = None if cold is None else {"keep": round(cold.keep, 4), "weights": cold.weights.round(4).tolist()}
     for one in arms.values():
         one.add_items(catalogue.table.take(pa.array(new)).append_column("item_id", pa.array(catalogue.ids.take(new).values)))
     return arms | {UNREAD: without_buyers(arms[SKIPS])}, place, told
 
 
-def refitted(recommender: Recommender, train: Dataset, seed: int, skips: bool) -> Recommender:
-    """The same with weights of first buyers that are learned anew, as in `fit`, from the same draws for either `skips`."""
-    found, state, rng = copy.copy(recommender), recommender.state, np.random.default_rng(seed)
-    settings = state.settings
+def refitted(state: State, train: Dataset, seed: int) -> dict[str, State]:
+    """Arm -> the state with weights of first buyers that are learned anew, as in `fit`, from the same draws for all arms."""
+    rng, settings = np.random.default_rng(seed), state.settings
     split = split_users(train, np.arange(train.n_users), settings, rng)
     texts = texts_of(train, state.model, settings, rng)
     counts = fit_statistics(training_dataset(train, split, settings), split.base, settings.train.horizon, texts, rng)
     retrieval, newest = replace(state.retrieval, counts=counts, observed=None), newest_items(train, split.blend)
     conditions = newest_as_cold(train, split.base, state.adapting, retrieval, newest, texts, settings, rng)
     bare = replace(state.rankers, cold=None), replace(state.unseen_rankers, cold=None)
-    learned = replace(conditions.learned, gate=state.gate)
-    others = np.union1d(split.meta, split.blend)
-    pairs, _ = learn_first_buyers(train, others, learned, conditions.retrieval, bare, settings, rng, skips)
-    found._state = replace(state, rankers=pairs[0], unseen_rankers=pairs[1])
+    given = np.union1d(split.meta, split.blend), replace(conditions.learned, gate=state.gate), conditions.retrieval
+    found = {}
+    for arm, skips in ((SKIPS, True), (LIKES, False)):
+        pair, _ = learn_first_buyers(train, *given, bare, settings, copy.deepcopy(rng), skips)
+        found[arm] = replace(state, rankers=pair[0], unseen_rankers=pair[1])
     return found
 
 
@@ -140,15 +142,16 @@ def questions(here: Shop, seed: int, share: float) -> tuple[np.ndarray, np.ndarr
     and how many liked its film in the blocks before. Asked are likes of young films by a share of the users, who have a
     history, with 1 to MOST earlier likers."""
     whole = here.whole
+    liked = np.ones(whole.n_events, bool) if whole.counting is None else whole.counting
     order = np.argsort(whole.time, kind="stable")
     order = order[whole.time[order] >= here.cut]
     known, likers = np.zeros(whole.n_items, np.int64), np.zeros(len(order), np.int64)
     for first in range(0, len(order), BLOCK):
         rows = order[first : first + BLOCK]
         likers[first : first + BLOCK] = known[whole.item[rows]]
-        np.add.at(known, whole.item[rows[whole.sample_weight[rows] > 0]], 1)
+        np.add.at(known, whole.item[rows[liked[rows]]], 1)
     mine = np.random.default_rng(seed).random(whole.n_users) < share
-    asked = here.young[whole.item[order]] & (whole.sample_weight[order] > 0) & (order > whole.start[whole.user[order]])
+    asked = here.young[whole.item[order]] & liked[order] & (order > whole.start[whole.user[order]])
     return order, asked & mine[whole.user[order]] & (likers >= 1) & (likers <= MOST), likers
 
 
