@@ -25,12 +25,16 @@ from benchmarks.signals import LIKED
 from llmrec import Recommender
 from llmrec.data.dataset import Catalogue, Dataset, EventWeights
 from llmrec.encoder.train import TrainSettings
+from llmrec.errors import DataError
+from llmrec.index.candidates import Candidates
 from llmrec.meta.outer import OuterSettings
 from llmrec.metrics.report import Result
-from llmrec.ranking.statistics import fit_statistics
+from llmrec.ranking.features import FEATURES, features
+from llmrec.ranking.first_buyers import inputs, nobody_yet, with_events
+from llmrec.ranking.statistics import ItemStatistics, fit_statistics, read_texts, with_baskets
 from llmrec.recommender.cold_items import newest_as_cold, newest_items, texts_of
 from llmrec.recommender.evaluate import chain_scores
-from llmrec.recommender.first_buyers import learn_first_buyers
+from llmrec.recommender.first_buyers import learn_among, learn_first_buyers
 from llmrec.recommender.settings import CoreSettings, Settings
 from llmrec.recommender.splitting import split_users, training_dataset
 from llmrec.recommender.state import State
@@ -39,7 +43,7 @@ from studies.new_items.observing import ndcg_of, over, remembering, tasks_before
 
 YEAR, KNOWN = 365 * 86_400.0, 0.75  # seconds, and the share of the year before the cut
 YOUNG, GROWING = 0.2, 0.2  # shares of the films that come at the cut, and in the second half of training
-BLOCK = 500  # events that are observed at once
+BLOCK, FEW = 500, 60  # events that are observed at once, and users whose counts are not read
 MOST = 10  # earlier likers of a film that is asked for, at most
 TYPES = ("like", "dislike")
 SKIPS, LIKES, UNREAD = "llmrec", "llmrec, skips unread", "llmrec, first buyers unread"
@@ -178,6 +182,46 @@ def answered(here: Shop, arms: Mapping[str, Recommender], place: np.ndarray, see
     return Answered(likers[asked], whole.user[order[asked]], found)
 
 
+def learned_alone(here: Shop, seed: int) -> dict[str, np.ndarray]:
+    """Arm -> weights of the score of cold items among themselves, float64 (8,), without a fitted recommender. Raises DataError
+    for fewer purchases of newer films than `learn_among` needs."""
+    train, found = _some(here.whole, here.whole.time < here.cut), {}
+    for arm, skips in ((SKIPS, True), (LIKES, False)):
+        weights = learn_among(train, _words(train), np.random.default_rng(seed), skips)
+        if weights is None:
+            raise DataError("ratings before the cut: expected more likes of newer films; take more users")
+        found[arm] = weights
+    return found
+
+
+def answered_alone(here: Shop, weights: Mapping[str, np.ndarray], seed: int, share: float) -> Answered:
+    """As `answered` among the young films, by the score of cold items among themselves. The recommender ranks so where it keeps
+    nothing of its rankers' score."""
+    whole, (order, asked, likers) = here.whole, questions(here, seed, share)
+    train, young = _some(whole, whole.time < here.cut), np.flatnonzero(here.young)
+    counts = replace(_words(train), popularity=with_baskets(np.zeros(train.n_items), train).astype(np.float32))
+    known = nobody_yet(here.young, here.cut)
+    values = {arm: np.full(len(order), np.nan) for arm in weights}
+    for first in range(0, int(np.flatnonzero(asked).max(initial=0)) + 1, BLOCK):
+        rows = np.arange(first, min(first + BLOCK, len(order)))
+        mine = rows[asked[rows]]
+        if len(mine):
+            mine = mine[np.argsort(order[mine])]
+            tasks, start = tasks_before(whole, order[mine]), np.arange(len(mine) + 1) * len(young)
+            found = Candidates(start, np.tile(young.astype(np.int32), len(mine)), np.zeros(start[-1], np.uint8))
+            told = inputs(known, counts.popularity, tasks, found, features(tasks, found, counts)[:, FEATURES.index("tfidf")])
+            for arm, weight in weights.items():
+                scores = np.full((len(mine), whole.n_items), -np.inf)
+                scores[:, young] = (told @ weight).reshape(len(mine), len(young))
+                values[arm][mine] = ndcg_of(scores, tasks, here.young)
+        time = whole.time[order[rows]]
+        some = whole.take(np.unique(whole.user[order[rows]]))
+        some = some.keep(some.time <= time.max())
+        later = some.time >= time.min()
+        known = with_events(known, some.keep(~later), some, some.keep(later))
+    return Answered(likers[asked], whole.user[order[asked]], {AMONG_YOUNG: {arm: one[asked] for arm, one in values.items()}})
+
+
 def rows(name: str, found: Answered, seed: int) -> list[Result]:
     """Means by the number of earlier likers, and paired differences; users are drawn with all their questions."""
     made = []
@@ -195,6 +239,12 @@ def rows(name: str, found: Answered, seed: int) -> list[Result]:
                     Result(name, arm, role, setting, study.METRIC, mean, low, high, versus, int(there.sum()), seed, None)
                 )
     return made
+
+
+def _words(train: Dataset) -> ItemStatistics:
+    """Statistics of which the words alone are used: all else is counted over few users."""
+    few = train.take(np.arange(FEW))
+    return fit_statistics(few, np.arange(FEW), 1, read_texts(few), np.random.default_rng(0))
 
 
 def _with_weights(observing: Recommender, arm: Recommender) -> State:
