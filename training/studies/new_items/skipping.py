@@ -119,8 +119,10 @@ def fitted(here: Shop, seed: int) -> tuple[dict[str, Recommender], np.ndarray, d
         arms[arm]._state = state
         cold = state.unseen_rankers.cold
         told[arm] = None if cold is None else {"keep": round(cold.keep, 4), "weights": cold.weights.round(4).tolist()}
+    table = catalogue.table.take(pa.array(new))
+    described = table.select([name for name in table.column_names if name != "item_id"])
     for one in arms.values():
-        one.add_items(catalogue.table.take(pa.array(new)).append_column("item_id", pa.array(catalogue.ids.take(new).values)))
+        one.add_items(described.append_column("item_id", pa.array(catalogue.ids.take(new).values)))
     return arms | {UNREAD: without_buyers(arms[SKIPS])}, place, told
 
 
