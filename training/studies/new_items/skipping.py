@@ -46,7 +46,7 @@ YOUNG, GROWING = 0.2, 0.2  # shares of the films that come at the cut, and in th
 BLOCK, FEW = 500, 60  # events that are observed at once, and users whose counts are not read
 MOST = 10  # earlier likers of a film that is asked for, at most
 TYPES = ("like", "dislike")
-SKIPS, LIKES, UNREAD = "llmrec", "llmrec, skips unread", "llmrec, first buyers unread"
+SKIPS, LIKES, UNREAD = "first buyers and skips", "first buyers alone", "first buyers unread"
 AMONG_YOUNG, AMONG_ALL = "among the young", "among all"
 BINS: Mapping[str, tuple[int, int]] = {"1-3": (1, 3), "4-6": (4, 6), "7-10": (7, 10)}
 PRIMARY = f"k = 1-3, {AMONG_YOUNG}"
