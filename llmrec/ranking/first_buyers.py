@@ -1,13 +1,16 @@
-"""First buyers of cold items: counts of their other items, of the buyers themselves, and of recent sales.
+"""First buyers of cold items: counts of their other items, of the buyers themselves, of recent sales, and of users who skipped.
 
-Kept up to date as events come, at the cost of the events and of their users' histories. An item is cold where nobody had it in
-training; of others nothing is kept here, for their statistics are those that the rankers were fitted with.
+A user skipped an item where all events of the user with it have sample weight 0: a dislike, a return, or an impression that
+was seen and not taken. Counts are kept up to date as events come, at the cost of the events and of their users' histories. An
+item is cold where nobody had it in training; of others nothing is kept here, for their statistics are those that the rankers
+were fitted with.
 
 Axis convention: `T` tasks, `N` items, `C` candidates of all tasks as a flat list.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -34,17 +37,21 @@ INPUTS = (  # 0 for every item that is not cold
     "buyers_knn_text",  # the product of both, for buyers and words say some of the same
     "buyers",  # log(1 + baskets observed that hold it)
     "recent_sales",  # log of the same with a half-life
+    "skipped",  # log(1 + users who skipped it)
+    "skipped_knn",  # log(1 + 10 x similarity to the support by common users, of whom it is those who skipped it)
 )
 
 
 @dataclass(frozen=True, eq=False)
 class FirstBuyers:
-    """Counts of events of cold items that were observed since training.
+    """Counts of events of cold items that were observed since training, and of who skipped them, in training too.
 
     cold: bool (N,), which items are. sold: float64 (N,), baskets that hold the item, by their weights; 0 for other items.
     recent: float64 (N,), the same with a weight of 2 ** ((time - since) / HALF_LIFE). together: for an item (row) and a cold
         one (column) the sum over users who had both of the product of their largest weights. since, latest: seconds, the end
         of training and the latest event that was observed.
+    skipped: float64 (N,), users who skipped the item; 0 for other items. skipped_together: for an item (row) and a cold one
+        (column) the sum over users who took the first and skipped the second of their largest weight of the first.
     Numbers are sums over users and their baskets, so neither the order of events nor how they come in batches matters, up to
     rounding, and what one user added can be taken off.
     """
@@ -55,6 +62,8 @@ class FirstBuyers:
     together: PairCounts
     since: float
     latest: float
+    skipped: np.ndarray
+    skipped_together: PairCounts
 
     @cached_property
     def log_recent(self) -> np.ndarray:
@@ -71,7 +80,8 @@ class FirstBuyers:
 
 def nobody_yet(cold: np.ndarray, since: float) -> FirstBuyers:
     """Before anything is observed. cold: bool (N,). since: seconds."""
-    return FirstBuyers(cold, np.zeros(len(cold)), np.zeros(len(cold)), PairCounts(), since, since)
+    nothing = np.zeros(len(cold))
+    return FirstBuyers(cold, nothing, nothing, PairCounts(), since, since, nothing, PairCounts())
 
 
 def with_events(known: FirstBuyers, before: Dataset, after: Dataset, fresh: Dataset) -> FirstBuyers:
@@ -80,12 +90,27 @@ def with_events(known: FirstBuyers, before: Dataset, after: Dataset, fresh: Data
     if not fresh.n_events:
         return known
     item, sold, recent = _sales(known, fresh)
-    changed = replace(known, latest=max(known.latest, float(fresh.time.max())), together=_added(known, before, after, 1.0))
+    changed = with_skips(known, before, after)
+    together = _with_pairs(known.together, *_bought(known, before, after), 1.0)
+    changed = replace(changed, latest=max(known.latest, float(fresh.time.max())), together=together)
     return (
         changed
         if not len(item)
         else replace(changed, sold=_plus(known.sold, item, sold), recent=_plus(known.recent, item, recent))
     )
+
+
+def with_skips(known: FirstBuyers, before: Dataset, after: Dataset, sign: float = 1.0) -> FirstBuyers:
+    """With `sign` times what `after` has more than `before` of users who skipped cold items; the same histories as in
+    `with_events`."""
+    if before.counting is None and after.counting is None:
+        return known
+    skips = _changes(before, after, lambda dataset: _skips(known, dataset))
+    if not len(skips.item):
+        return known
+    taken = _changes(before, after, _weights)
+    skipped = np.maximum(_plus(known.skipped, skips.item, sign * (skips.now - skips.then)), 0.0)
+    return replace(known, skipped=skipped, skipped_together=_with_pairs(known.skipped_together, taken, skips, sign))
 
 
 def without_users(known: FirstBuyers, theirs: Dataset, observed: Dataset) -> FirstBuyers:
@@ -96,70 +121,95 @@ def without_users(known: FirstBuyers, theirs: Dataset, observed: Dataset) -> Fir
     left = np.maximum(_plus(known.sold, item, -sold), 0.0)
     left[left < 1e-9] = 0.0
     still = np.where(left > 0, np.maximum(_plus(known.recent, item, -recent), 0.0), 0.0)
-    return replace(known, sold=left, recent=still, together=_added(known, nothing, theirs, -1.0))
+    together = _with_pairs(known.together, *_bought(known, nothing, theirs), -1.0)
+    return replace(with_skips(known, nothing, theirs, -1.0), sold=left, recent=still, together=together)
 
 
 def over_catalogue(known: FirstBuyers, place: np.ndarray) -> FirstBuyers:
     """Over a catalogue of M items; place: int64 (M,), which item each is, -1 for a new one, which is cold."""
     there = np.maximum(place, 0)
-    cold, sold, recent = known.cold[there] | (place < 0), np.where(place < 0, 0.0, known.sold[there]), known.recent[there]
+    sold, recent, skipped = (np.where(place < 0, 0.0, one[there]) for one in (known.sold, known.recent, known.skipped))
     back = np.full(len(known.cold), -1)
     back[place[place >= 0]] = np.flatnonzero(place >= 0)
     grown = (back == np.arange(len(back))).all()
-    together = known.together if grown else known.together.over(back)
-    return replace(known, cold=cold, sold=sold, recent=np.where(place < 0, 0.0, recent), together=together)
+    together, skipped_together = (one if grown else one.over(back) for one in (known.together, known.skipped_together))
+    changed = replace(known, cold=known.cold[there] | (place < 0), sold=sold, recent=recent, together=together)
+    return replace(changed, skipped=skipped, skipped_together=skipped_together)
 
 
 @dataclass(frozen=True)
 class ColdWeights:
-    """The score of a cold item by its first buyers: keep * score + weights @ INPUTS. weights: float64 (6,)."""
+    """The score of a cold item by its first buyers: keep * score + weights @ INPUTS. weights: float64 (8,)."""
 
     keep: float
     weights: np.ndarray
 
     def score(self, score: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-        """float32 (C,), from scores (C,) and inputs (C, 6); those of other items stay."""
-        moved = score + (self.keep - 1.0) * inputs[:, 0] * score + inputs @ self.weights
+        """float32 (C,), from scores (C,) and inputs (C, 8); those of other items stay."""
+        moved = score + (self.keep - 1.0) * inputs[:, 0] * score + weighted(inputs, self.weights)
         return moved.astype(np.float32)
 
 
+def weighted(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """float64 (C,): inputs (C, F) times weights (F,). The last inputs are not read where their weights are 0, so that the
+    digits are those of a model without them."""
+    used = len(np.trim_zeros(weights, "b"))
+    return inputs[:, :used] @ weights[:used]
+
+
 def inputs(known: FirstBuyers | None, popularity: np.ndarray, tasks: Tasks, found: Candidates, tfidf: np.ndarray) -> np.ndarray:
-    """float32 (C, 6), columns as in INPUTS; all 0 where nothing is kept.
+    """float32 (C, 8), columns as in INPUTS; all 0 where nothing is kept.
 
     popularity: float32 (N,), of training users. tfidf: (C,), the feature of that name. Similarity by common buyers is the sum
-    over the support of .8^baskets_back * together / sqrt(had * (buyers + SHRINK)).
+    over the support of .8^baskets_back * together / sqrt(had * (buyers + SHRINK)); by users who skipped the same with
+    `skipped_together` and `skipped`.
     """
     task, item = found.task, found.item
     told = np.zeros((len(item), len(INPUTS)), np.float32)
     rows = np.zeros(0, np.int64) if known is None else np.flatnonzero(known.cold[item])
     if known is None or not len(rows):
         return told
-    owner, other, value = similarity(known, popularity, tasks)
     n = len(known.cold)
-    key, place = np.unique(owner * n + other, return_inverse=True)
-    total = np.append(np.bincount(place, value, len(key)), 0.0)
     wanted = task[rows].astype(np.int64) * n + item[rows]
-    at = np.searchsorted(key, wanted)
-    at[at == len(key)] = len(key)
-    hit = np.append(key, -1)[at] == wanted
     told[rows, 0] = 1.0
     told[rows, 1] = np.log1p(10.0 * np.expm1(tfidf[rows]))
-    told[rows, 2] = np.log1p(10.0 * np.where(hit, total[at], 0.0))
+    told[rows, 2] = np.log1p(10.0 * _totals(similarity(known, popularity, tasks), n, wanted))
     told[rows, 3] = told[rows, 1] * told[rows, 2]
     told[rows, 4] = np.log1p(known.sold[item[rows]])
     told[rows, 5] = known.log_recent[item[rows]]
+    told[rows, 6] = np.log1p(known.skipped[item[rows]])
+    if known.skipped_together.layers:
+        alike = _totals(_similarity(known, known.skipped_together, known.skipped, popularity, tasks), n, wanted)
+        told[rows, 7] = np.log1p(10.0 * np.maximum(alike, 0.0))  # below 0 where a folder did not say who skipped
     return told
 
 
 def similarity(known: FirstBuyers, popularity: np.ndarray, tasks: Tasks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each task, by common buyers, the cold items that are similar to its support: task, item, int64 each, and float64, in
     parts whose sum the similarity is."""
+    return _similarity(known, known.together, known.sold, popularity, tasks)
+
+
+def _similarity(
+    known: FirstBuyers, together: PairCounts, users: np.ndarray, popularity: np.ndarray, tasks: Tasks
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `similarity`, by the users of `together`; users: float64 (N,), how many they are."""
     held = purchases(tasks)
     owner = np.repeat(np.arange(len(tasks)), np.diff(held.start))
-    place, item, value = known.together.of_rows(held.item)
+    place, item, value = together.of_rows(held.item)
     had = np.maximum(popularity[held.item] + known.sold[held.item], 1.0)
     weight = held.weights(DECAY) / np.sqrt(had)
-    return owner[place], item, weight[place] * value / np.sqrt(known.sold[item] + SHRINK)
+    return owner[place], item, weight[place] * value / np.sqrt(users[item] + SHRINK)
+
+
+def _totals(parts: tuple[np.ndarray, np.ndarray, np.ndarray], n: int, wanted: np.ndarray) -> np.ndarray:
+    """float64 (R,): sums of the parts of a similarity for the pairs `wanted`, int64 (R,), task * n + item; 0 without a part."""
+    owner, item, value = parts
+    key, place = np.unique(owner * n + item, return_inverse=True)
+    total = np.append(np.bincount(place, value, len(key)), 0.0)
+    at = np.searchsorted(key, wanted)
+    hit = np.append(key, -1)[at] == wanted
+    return np.where(hit, total[at], 0.0)
 
 
 def bought_by_the_same(known: FirstBuyers, popularity: np.ndarray, tasks: Tasks, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -181,13 +231,11 @@ def best_of(task: np.ndarray, item: np.ndarray, value: np.ndarray, k: int) -> tu
 
 def to_arrays(known: FirstBuyers) -> dict[str, np.ndarray]:
     """What `from_arrays` reads."""
-    row, column, value = known.together.entries
     times = np.array([known.since, known.latest])
-    return {"cold": known.cold, "sold": known.sold, "recent": known.recent, "times": times} | {
-        "row": row,
-        "column": column,
-        "value": value,
-    }
+    pairs = dict(zip(("row", "column", "value"), known.together.entries, strict=True))
+    skips = dict(zip(("skipped_row", "skipped_column", "skipped_value"), known.skipped_together.entries, strict=True))
+    numbers = {"cold": known.cold, "sold": known.sold, "recent": known.recent, "times": times, "skipped": known.skipped}
+    return numbers | pairs | skips
 
 
 def from_arrays(saved: dict[str, np.ndarray]) -> FirstBuyers | None:
@@ -195,8 +243,9 @@ def from_arrays(saved: dict[str, np.ndarray]) -> FirstBuyers | None:
     if not saved:
         return None
     together = PairCounts().added(saved["row"], saved["column"], saved["value"])
+    skips = PairCounts().added(saved["skipped_row"], saved["skipped_column"], saved["skipped_value"])
     since, latest = saved["times"].tolist()
-    return FirstBuyers(saved["cold"], saved["sold"], saved["recent"], together, since, latest)
+    return FirstBuyers(saved["cold"], saved["sold"], saved["recent"], together, since, latest, saved["skipped"], skips)
 
 
 def _sales(known: FirstBuyers, events: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -217,24 +266,46 @@ def _plus(values: np.ndarray, item: np.ndarray, more: np.ndarray) -> np.ndarray:
     return found
 
 
-def _added(known: FirstBuyers, before: Dataset, after: Dataset, sign: float) -> PairCounts:
-    """`together` with `sign` times what `after` has more than `before` of pairs of an item and a cold one."""
-    n = after.n_items
-    key, weight = _weights(after)
-    earlier, had = _weights(before)
-    place = after.users.find(before.users.values)
-    earlier = place[earlier // max(n, 1)] * n + earlier % max(n, 1)
-    order = np.argsort(earlier)
-    at = np.searchsorted(key, earlier[order])
-    old = np.zeros(len(key))
-    old[at] = had[order]
-    user, item = np.divmod(key, max(n, 1))
-    changed, cold = weight != old, known.cold[item]
-    parts = [_pairs(user, changed, cold), _pairs(user, ~changed, cold & changed)]
+@dataclass(frozen=True, eq=False)
+class _Changes:
+    """Numbers of P pairs of a user and an item, int64 (P,) each, ascending by user, then item: before some events and with
+    them, float64 (P,) each."""
+
+    user: np.ndarray
+    item: np.ndarray
+    then: np.ndarray
+    now: np.ndarray
+
+    def take(self, some: np.ndarray) -> _Changes:
+        return _Changes(self.user[some], self.item[some], self.then[some], self.now[some])
+
+
+def _changes(before: Dataset, after: Dataset, of: Callable[[Dataset], tuple[np.ndarray, np.ndarray]]) -> _Changes:
+    """Numbers that are not 0 before or after; of: a dataset -> user * N + item, int64 ascending, and a number of each."""
+    n = max(after.n_items, 1)
+    (earlier, had), (key, has) = of(before), of(after)
+    earlier = after.users.find(before.users.values)[earlier // n] * n + earlier % n
+    every = np.union1d(key, earlier)
+    then, now = np.zeros(len(every)), np.zeros(len(every))
+    then[np.searchsorted(every, earlier)], now[np.searchsorted(every, key)] = had, has
+    return _Changes(*np.divmod(every, n), then, now)
+
+
+def _bought(known: FirstBuyers, before: Dataset, after: Dataset) -> tuple[_Changes, _Changes]:
+    """The weights of what users had: of all items, and of the cold ones."""
+    taken = _changes(before, after, _weights)
+    return taken, taken.take(known.cold[taken.item])
+
+
+def _with_pairs(counts: PairCounts, rows: _Changes, columns: _Changes, sign: float) -> PairCounts:
+    """With `sign` times the change of the sum over users of rows times columns, for all pairs of two different items."""
+    moved, also = rows.now != rows.then, columns.now != columns.then
+    parts = [_pairs(rows.user, moved, columns.user, np.ones(len(also), bool)), _pairs(rows.user, ~moved, columns.user, also)]
     one, other = (np.concatenate(part) for part in zip(*parts, strict=True))
-    one, other = one[one != other], other[one != other]
-    value = sign * (weight[one] * weight[other] - old[one] * old[other])
-    return known.together.added(item[one], item[other], value)
+    some = rows.item[one] != columns.item[other]
+    one, other = one[some], other[some]
+    value = sign * (rows.now[one] * columns.now[other] - rows.then[one] * columns.then[other])
+    return counts.added(rows.item[one], columns.item[other], value)
 
 
 def _weights(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -243,9 +314,21 @@ def _weights(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return largest_weights(part.user.astype(np.int64) * part.n_items + part.item, part.sample_weight)
 
 
-def _pairs(user: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of two places of one user, the first one of `rows` and the second of `columns`, bool; user: int64 ascending."""
-    row, column = np.flatnonzero(rows), np.flatnonzero(columns)
-    of = user[column]
+def _skips(known: FirstBuyers, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """user * N + item, int64 ascending, of users who skipped a cold item, and 1 for each."""
+    weight = dataset.sample_weight
+    if weight is None:
+        return np.zeros(0, np.int64), np.zeros(0)
+    some = known.cold[dataset.item]
+    key, most = largest_weights((dataset.user.astype(np.int64) * dataset.n_items + dataset.item)[some], weight[some])
+    key = key[most <= 0]
+    return key, np.ones(len(key))
+
+
+def _pairs(user: np.ndarray, some: np.ndarray, other: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of two places of one user, the first among `some` of `user` and the second among `others` of `other`; user,
+    other: int64 ascending; some, others: bool."""
+    row, column = np.flatnonzero(some), np.flatnonzero(others)
+    of = other[column]
     owner, place = expand_ranges(np.searchsorted(of, user[row]), np.searchsorted(of, user[row], side="right"))
     return row[owner], column[place]

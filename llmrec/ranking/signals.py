@@ -21,13 +21,13 @@ SIGNALS = {
     "repeat": ("purchase_count", "purchased", "recency", "repurchase_rate"),  # the user had the item before
     "co-occurrence": (
         *("item_knn", "item_knn_decayed", "ease", "ease_decayed", "markov_short", "markov_long"),
-        *("buyers_knn", "buyers_knn_text"),  # of a cold item, by its first buyers
+        *("buyers_knn", "buyers_knn_text", "skipped_knn"),  # of a cold item, by its first buyers and by who skipped it
     ),
     "text": ("tfidf", "text_cca", "text_knn", "cold_text"),
     "sequence": ("transformer",),  # the history as a whole, in its order
     "popular": (
         *("popularity", "position_popularity", "recent_position_popularity", "first_popularity"),
-        *("cold", "buyers", "recent_sales"),
+        *("cold", "buyers", "recent_sales", "skipped"),
     ),
     "group": ("by_group", "first_by_group"),  # what is popular among users with the same attributes
     "price": ("price", "price_gap"),

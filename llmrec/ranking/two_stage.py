@@ -63,7 +63,7 @@ class Retrieval:
 
     @property
     def as_fitted(self) -> Retrieval:
-        """Without the events that were observed."""
+        """Without the events that were observed, and without the counts of who skipped a cold item, in `fit` too."""
         known = self.counts.buyers
         counts = self.counts if known is None else replace(self.counts, buyers=nobody_yet(known.cold, known.since))
         return replace(self, counts=counts, observed=None)

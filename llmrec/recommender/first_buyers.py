@@ -25,7 +25,16 @@ from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates
 from llmrec.ranking.features import FEATURES, features
-from llmrec.ranking.first_buyers import INPUTS, ColdWeights, FirstBuyers, inputs, nobody_yet, with_events
+from llmrec.ranking.first_buyers import (
+    INPUTS,
+    ColdWeights,
+    FirstBuyers,
+    inputs,
+    nobody_yet,
+    weighted,
+    with_events,
+    with_skips,
+)
 from llmrec.ranking.rankers import EVERY_INPUT, TransformerRanker, already_read, every_input
 from llmrec.ranking.statistics import ItemStatistics, with_baskets
 from llmrec.ranking.two_stage import Rankers, Retrieval, retrieve
@@ -60,14 +69,15 @@ def learn_first_buyers(
     pairs: tuple[Rankers, Rankers],
     settings: Settings,
     rng: np.random.Generator,
+    skips: bool = True,
 ) -> tuple[tuple[Rankers, Rankers], str]:
     """Both pairs of rankers with weights of first buyers, and a line about them; as they are where too few purchases
     of cold items are there to learn from.
 
     users: int64, those whom the base was not trained on. learned, retrieval: with the newest items as cold items, see
-    `newest_as_cold`. pairs: of all items, and of those that the history does not hold.
+    `newest_as_cold`. pairs: of all items, and of those that the history does not hold. skips: as in `learn_among`.
     """
-    among = learn_among(dataset, retrieval.counts, rng)
+    among = learn_among(dataset, retrieval.counts, rng, skips)
     newest = newest_items(dataset, users)
     if among is None or newest is None:
         return pairs, "too few bought newer items to learn from"
@@ -89,16 +99,18 @@ def learn_first_buyers(
 
 
 def to_be_observed(dataset: Dataset, counts: ItemStatistics) -> ItemStatistics:
-    """The statistics, ready to count first buyers of cold items from the end of `dataset` on."""
-    return replace(counts, buyers=nobody_yet(counts.popularity == 0, float(dataset.time.max(initial=0.0))))
+    """The statistics, ready to count first buyers of cold items from the end of `dataset` on; who skipped one there counts."""
+    nobody = nobody_yet(counts.popularity == 0, float(dataset.time.max(initial=0.0)))
+    return replace(counts, buyers=with_skips(nobody, dataset.take(np.zeros(0, np.int64)), dataset))
 
 
 def replayed(dataset: Dataset, cold: np.ndarray, edges: np.ndarray) -> Iterator[FirstBuyers]:
     """What is known at each of the moments `edges`, float64 ascending, seconds: events before it, of those after the first.
 
-    cold: bool (N,), items without events before the first moment.
+    cold: bool (N,), items without counted events before the first moment.
     """
-    known = nobody_yet(cold, float(edges[0]))
+    earlier = dataset.keep(dataset.time < edges[0])
+    known = with_skips(nobody_yet(cold, float(edges[0])), earlier.take(np.zeros(0, np.int64)), earlier)
     yield known
     for begin, end in pairwise(edges.tolist()):
         some = dataset.take(np.unique(dataset.user[(dataset.time >= begin) & (dataset.time < end)]))
@@ -108,9 +120,10 @@ def replayed(dataset: Dataset, cold: np.ndarray, edges: np.ndarray) -> Iterator[
         yield known
 
 
-def learn_among(dataset: Dataset, counts: ItemStatistics, rng: np.random.Generator) -> np.ndarray | None:
-    """float64 (6,), weights of INPUTS, by which cold items are ranked among themselves, from the purchases of those that were
-    new in the last quarter of the events; None of fewer than LEAST_TARGETS. counts: only its words are read."""
+def learn_among(dataset: Dataset, counts: ItemStatistics, rng: np.random.Generator, skips: bool = True) -> np.ndarray | None:
+    """float64 (8,), weights of INPUTS, by which cold items are ranked among themselves, from the purchases of those that were
+    new in the last quarter of the events; None of fewer than LEAST_TARGETS. counts: only its words are read. skips: False gives
+    the inputs of who skipped no weight, for an ablation."""
     try:
         cut = by_time(dataset, KNOWN).time
     except DataError:  # all events at one time
@@ -118,11 +131,11 @@ def learn_among(dataset: Dataset, counts: ItemStatistics, rng: np.random.Generat
     data, cold = dataset.counted, cold_items(dataset, cut)
     event = np.flatnonzero(cold[data.item] & (np.arange(data.n_events) > data.start[data.user]))
     event = np.sort(rng.permutation(event)[:MOST_TASKS])
-    tasks = Tasks(data, data.start[data.user[event]], event, event + 1)
+    tasks = _before(dataset, event)
     before = data.keep(data.time < cut)
     counts = replace(counts, popularity=with_baskets(np.zeros(data.n_items), before).astype(np.float32))
     parts = []
-    for known, part in _by_moment(data, cold, cut, tasks):
+    for known, part in _by_moment(dataset, cold, cut, tasks):
         found, right = _compared(part, np.flatnonzero(cold), rng)
         text = features(part, found, counts)[:, FEATURES.index("tfidf")]
         told = inputs(known, counts.popularity, part, found, text)
@@ -130,7 +143,11 @@ def learn_among(dataset: Dataset, counts: ItemStatistics, rng: np.random.Generat
     whole = _joined(parts)
     if whole is None or len(whole.start) < LEAST_TARGETS:
         return None
-    return np.append(0.0, softmax_weights(whole, np.zeros(len(INPUTS) - 1)))
+    last = len(INPUTS) - 1 if skips else INPUTS.index("skipped") - 1
+    some = np.flatnonzero(whole.inputs[:, :last].any(axis=0))
+    used = int(some.max(initial=-1)) + 1  # without the inputs of skips where nobody skipped anything
+    weights = softmax_weights(replace(whole, inputs=np.ascontiguousarray(whole.inputs[:, :used])), np.zeros(used))
+    return np.concatenate([[0.0], weights, np.zeros(len(INPUTS) - 1 - used)])
 
 
 def join(
@@ -147,7 +164,7 @@ def join(
     LEAST_TARGETS were cold, the constant alone is learned: the other score is a log-likelihood already, and takes the place of
     the rankers'. None where fewer than LEAST_FOR_CONSTANT were.
 
-    tasks: T tasks of users whom the base was not trained on. cold: bool (N,). among: float64 (6,), see `learn_among`.
+    tasks: T tasks of users whom the base was not trained on. cold: bool (N,). among: float64 (8,), see `learn_among`.
     """
     parts, targets = [], 0
     cut = float(dataset.time[cold[dataset.item]].min())
@@ -163,7 +180,7 @@ def join(
         wanted = np.concatenate([t * n + items.astype(np.int64) for t, items in enumerate(part.relevant())])
         right = np.isin(found.task.astype(np.int64) * n + found.item, wanted)
         targets += int((right & (new > 0)).sum())
-        parts.append(_choices(found, score * (1 - new), np.stack([score * new, told @ among, new], 1), right))
+        parts.append(_choices(found, score * (1 - new), np.stack([score * new, weighted(told, among), new], 1), right))
     whole = _joined(parts)
     if whole is None or targets < LEAST_FOR_CONSTANT:
         return None, targets
@@ -210,15 +227,22 @@ def softmax_weights(choices: Choices, beforehand: np.ndarray) -> np.ndarray:
 
 
 def _by_moment(dataset: Dataset, cold: np.ndarray, cut: float, tasks: Tasks) -> Iterator[tuple[FirstBuyers, Tasks]]:
-    """What is known at each of MOMENTS moments from `cut` on, with as many events between them, and the tasks whose query
-    begins after it and before the next."""
-    later = dataset.time[dataset.time >= cut]
+    """What is known at each of MOMENTS moments from `cut` on, with as many counted events between them, and the tasks whose
+    query begins after it and before the next."""
+    later = dataset.counted.time
+    later = later[later >= cut]
     edges = np.unique(np.append(cut, np.quantile(later, np.arange(1, MOMENTS) / MOMENTS)))
     place = np.searchsorted(edges, tasks.dataset.time[tasks.split], side="right") - 1
     for number, known in enumerate(replayed(dataset, cold, edges)):
         part = tasks.take(np.flatnonzero(place == number))
         if len(part):
             yield known, part
+
+
+def _before(dataset: Dataset, events: np.ndarray) -> Tasks:
+    """A task for each of `events`, int64 ascending, rows of `Dataset.counted`: all that its user did before is known."""
+    rows = events if dataset.counting is None else np.flatnonzero(dataset.counting)[events]
+    return Tasks(dataset, dataset.start[dataset.user[rows]], rows, rows + 1)
 
 
 def _compared(tasks: Tasks, cold: np.ndarray, rng: np.random.Generator) -> tuple[Candidates, np.ndarray]:

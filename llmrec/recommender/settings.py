@@ -102,7 +102,7 @@ class Settings:
     ranking_tasks: how many tasks each ranker learns from, at most; the blend learns from left-out baskets in addition.
     cold_items: whether cold items, which have no events yet, are to be found by their texts. Then features of texts are made,
         and what such an item is worth and how far its text is to be trusted is learned on the newest items, taken as cold; also
-        what its first buyers say, which `observe` keeps. See also `text_only_rate` in `TrainSettings`.
+        what its first buyers and those who skip it say, which `observe` keeps. See also `text_only_rate` in `TrainSettings`.
     sources: how many candidates each source brings; 300 of each here, where `Sources()` alone has 100.
     signed: which events say that a user likes or dislikes an item, for `Recommender.predict`; ratings do by themselves.
     index: how items are searched. Its `device` None is the GPU that `device` names, where faiss can use that, else the CPU.

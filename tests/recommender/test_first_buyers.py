@@ -20,7 +20,7 @@ NEW = {"item_id": ["n0", "n1"], "title": ["red mug", "red mug"]}
 """Both titles are that of i000, which even users like; the text says nothing for odd users, who take them."""
 EVEN, ODD = [f"u{number:03}" for number in range(0, 8, 2)], [f"u{number:03}" for number in range(1, 8, 2)]
 ASKED = {"even": [f"u{number:03}" for number in range(8, 24, 2)], "odd": [f"u{number:03}" for number in range(9, 24, 2)]}
-COLD = ColdWeights(0.5, np.array([0.0, 0.5, 2.5, -0.2, -0.5, 1.0]))
+COLD = ColdWeights(0.5, np.array([0.0, 0.5, 2.5, -0.2, -0.5, 1.0, -0.1, -1.0]))
 assert len(COLD.weights) == len(INPUTS)
 
 

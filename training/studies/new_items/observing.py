@@ -130,18 +130,18 @@ def answered(
         read: Read | None = None
         for arm, one in arms.items():
             state = one.state
-            data = _over(whole, state, place)
+            data = over(whole, state, place)
             if read is None:
-                read = _remembering(state.adapting.reader())
+                read = remembering(state.adapting.reader())
             young = np.zeros(data.n_items, bool)
             young[place[found.young]] = True
             if len(mine):
-                tasks = _before(data, events[mine])
-                result[YOUNG][arm][mine] = _ndcg(chain_scores(state, tasks, None, True, young, read), tasks, young)
-                result[EVERY][arm][mine] = _ndcg(chain_scores(state, tasks, None, True, None, read), tasks)
+                tasks = tasks_before(data, events[mine])
+                result[YOUNG][arm][mine] = ndcg_of(chain_scores(state, tasks, None, True, young, read), tasks, young)
+                result[EVERY][arm][mine] = ndcg_of(chain_scores(state, tasks, None, True, None, read), tasks)
             if len(others):
-                tasks = _before(data, asked.others[others])
-                result[ANY][arm][others] = _ndcg(chain_scores(state, tasks, None, True, None, read), tasks)
+                tasks = tasks_before(data, asked.others[others])
+                result[ANY][arm][others] = ndcg_of(chain_scores(state, tasks, None, True, None, read), tasks)
         today = np.flatnonzero(whole.time == day)
         for arm, one in arms.items():
             item = swap[whole.item[today]] if arm == SWAPPED else whole.item[today]
@@ -235,15 +235,15 @@ def _swapped(whole: Dataset, found: Replay, seed: int) -> np.ndarray:
     return swap
 
 
-def _over(whole: Dataset, state: State, place: np.ndarray) -> Dataset:
+def over(whole: Dataset, state: State, place: np.ndarray) -> Dataset:
     return replace(whole, catalogue=state.catalogue, item=place[whole.item].astype(np.int32))
 
 
-def _before(data: Dataset, events: np.ndarray) -> Tasks:
+def tasks_before(data: Dataset, events: np.ndarray) -> Tasks:
     return Tasks(data, data.start[data.user[events]], events, events + 1)
 
 
-def _remembering(read: Read) -> Read:
+def remembering(read: Read) -> Read:
     """The same, which reads no tasks twice: what is read depends on no arm."""
     known: dict[bytes, Reading] = {}
 
@@ -256,7 +256,7 @@ def _remembering(read: Read) -> Read:
     return once
 
 
-def _ndcg(scores: np.ndarray, tasks: Tasks, allowed: np.ndarray | None = None) -> np.ndarray:
+def ndcg_of(scores: np.ndarray, tasks: Tasks, allowed: np.ndarray | None = None) -> np.ndarray:
     """float64 (T,): NDCG@10 of each query's item among the allowed ones that the support does not hold."""
     if allowed is not None:
         scores = np.where(allowed, scores, -np.inf)
