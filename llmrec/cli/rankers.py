@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmrec.cli.options import warn
+from llmrec.errors import WeightsError
 
 if TYPE_CHECKING:
     from llmrec.prompts import Template
@@ -62,9 +63,15 @@ def ranker_of(
             "the hub, such as HuggingFaceTB/SmolLM2-360M"
         )
     words = template_of("next" if template is None else template)  # before the weights, which may take a minute
+    try:
+        model = load_language_model(source, None if folder is None else saved_dtype(folder))
+    except WeightsError as error:
+        if isinstance(source, str):
+            raise
+        raise WeightsError(f"--ranker is {typed!r}: there is no such folder here, and the hub gave none: {error}") from error
     if folder is not None:
-        return load_llm_ranker(folder, load_language_model(source, saved_dtype(folder)))
-    return LLMRanker(load_language_model(source, None), words, plan=None if adapter is None else plan_of(adapter), chat=chat)
+        return load_llm_ranker(folder, model)
+    return LLMRanker(model, words, plan=None if adapter is None else plan_of(adapter), chat=chat)
 
 
 def template_of(typed: str) -> Template:

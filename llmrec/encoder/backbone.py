@@ -279,7 +279,7 @@ def _without_dropout(model: Any) -> Any:
 def _pretrained(kind: Any, weights: Weights, options: dict | None = None) -> Any:
     where = {"revision": weights.revision} if weights.from_hub else {"local_files_only": True}
     said = f"cannot load {kind.__name__} from {weights.location!r}"
-    with _told(said, "check the name or folder, or use Weights.packaged()"):
+    with _told(said, "check the name or folder"):
         return kind.from_pretrained(weights.location, **where, **(options or {}))
 
 

@@ -146,7 +146,7 @@ def _gate(found: LearnedAdapter, left_out: Sequence[Learned], settings: LearnSet
 
 
 def _worth(ranker: LLMRanker, support: TitleChoices, query: TitleChoices) -> np.ndarray:
-    """float64 (D,): log probability in nats of what was taken, mean over the choices of `query`, after each way on `support`."""
+    """float64 (D,): log probability in nats of what was taken, mean over the choices of `query`, by way on `support`."""
     every = scores_of_each(ranker.language_model, query, moved(ranker, support, WAYS))
     return np.array(
         [

@@ -157,7 +157,8 @@ class Scenes:
             name of the catalogue, or of the column. verbose: as in `Recommender.fit`.
 
         Raises SchemaError for a column that is not there (such as `title`) and for a `scene` that both tables have, DataError
-        where fewer than two scenes can be learned from, WeightsError for weights. Returns itself.
+        where fewer than two scenes can be learned from or customers made no choice for a ranker's plan, WeightsError for
+        weights, AdapterError for a plan that does not fit the model. Returns itself.
         """
         holdout = as_ids(holdout, "holdout").values  # read twice, and may come as a generator
         tables = named_tables(data, items, holdout) if scene is None else {scene: (data, items)}
