@@ -81,9 +81,11 @@ def test_the_stored_outputs_are_of_one_whole_run(notebook):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of what runs a kernel, not of the library: that runs in a process of its own
-def test_the_notebook_runs_and_tells_what_is_stored(name, notebook, tmp_path, monkeypatch):
+def test_the_notebook_runs_and_tells_what_is_stored(name, notebook, tmp_path, monkeypatch, request):
     for variable in ("LLMREC_CACHE", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
+    if name == FILES[4]:
+        (tmp_path / "llmrec_cache").symlink_to(request.getfixturevalue("smollm2"))
     monkeypatch.delenv("LLMREC_EXPORT", raising=False)
     again = nbformat.from_dict(notebook)
     for cell in again.cells:
