@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 import string
 import subprocess
@@ -279,6 +280,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([sys.executable, "-c", build, str(out)], cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with the weights of SmolLM2 in float32, which all test processes share: making them takes a while."""
+    from llmrec.language.weights import SMOLLM2, packaged_weights
+
+    base = tmp_path_factory.getbasetemp()  # of this process; that above it is of all of them
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smollm2"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMREC_CACHE", str(folder))
+        packaged_weights(SMOLLM2)
+    return folder
 
 
 @pytest.fixture

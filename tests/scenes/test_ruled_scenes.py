@@ -119,7 +119,7 @@ def test_no_answer_breaks_a_rule_and_every_shortfall_is_stated(part, ask):
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=500)
+@settings(QUICK, max_examples=200)
 @given(asks())
 def test_no_answer_breaks_one_of_many_random_rules(shop, part, ask):
     random(part, ask)
