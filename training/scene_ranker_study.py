@@ -69,7 +69,9 @@ def main(data: Path, model: str, dtype: str, new: str, users: int, seed: int, ru
         print_tables(rows, answers.NAME, (answers.METRIC,), ())
         print_gains(rows)
         run = {"new": new, "users": users, "model": Path(model).name, "dtype": dtype, "plan": asdict(PLAN)}
-        save_report(output, rows, {"benchmark": answers.NAME, "seeds": [seed]} | run | answers.told(known))
+        primary = {"setting": answers.PRIMARY, "metric": answers.METRIC}
+        more = {"benchmark": answers.NAME, "ours": f"{answers.STEPS}, {answers.SUPPORTS[-1]}", "primary": primary, "aims": []}
+        save_report(output, rows, more | {"seeds": [seed]} | run | answers.told(known))
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error
 

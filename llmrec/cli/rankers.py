@@ -34,8 +34,8 @@ def ranker_of(
     folder: of an adapter with its template, `max_history` and `chat`. adapter: of ADAPTERS, one that `fit` is to learn.
     chat: ask in turns of a chat. template: of the prompt, a name or file; None for `next`.
 
-    Raises UsageError for options that do not fit each other, and for a name that is neither packaged, a file nor one that the
-    hub allows; TemplateError, WeightsError and AdapterError as the parts do."""
+    Raises UsageError for options that do not fit each other, and for a name that is neither packaged, nor of a file, nor
+    one that the hub allows; TemplateError, WeightsError and AdapterError as the parts do."""
     for option, given in (("--ranker-adapter", folder), ("--adapter", adapter)):
         if typed is None and given is not None:
             raise click.UsageError(f"{option} needs --ranker: name the language model to adapt, or leave it out.")
@@ -68,7 +68,8 @@ def ranker_of(
     except WeightsError as error:
         if isinstance(source, str):
             raise
-        raise WeightsError(f"--ranker is {typed!r}: there is no such folder here, and the hub gave none: {error}") from error
+        said = f"--ranker is {typed!r}: there is no such folder here, and none was loaded from the hub: {error}"
+        raise WeightsError(said) from error
     if folder is not None:
         return load_llm_ranker(folder, model)
     return LLMRanker(model, words, plan=None if adapter is None else plan_of(adapter), chat=chat)

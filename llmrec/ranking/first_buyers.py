@@ -38,7 +38,7 @@ INPUTS = (  # 0 for every item that is not cold
     "buyers",  # log(1 + baskets observed that hold it)
     "recent_sales",  # log of the same with a half-life
     "skipped",  # log(1 + users who skipped it)
-    "skipped_knn",  # log(1 + 10 x similarity to the support by common users, of whom it is those who skipped it)
+    "skipped_knn",  # as buyers_knn, by the users who skipped it
 )
 
 

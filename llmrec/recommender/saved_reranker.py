@@ -54,9 +54,8 @@ def save_adapter_of(ranker: CandidateRanker | None, folder: Path) -> None:
 
 
 def with_adapter_of(ranker: CandidateRanker | None, folder: Path) -> CandidateRanker | None:
-    """The same ranker under the adapter that `save_adapter_of` wrote; the same object where nothing was written, as
-    for a ranker of your own.
-    Raises AdapterError for an adapter that is damaged or is of another model."""
+    """The same ranker under the adapter that `save_adapter_of` wrote; the same object where nothing was written, as for a
+    ranker of your own. Raises AdapterError for an adapter that is damaged or is of another model."""
     if not isinstance(ranker, LLMRanker) or not _plain(ranker) or not (folder / PART).exists():
         return ranker
     return replace(ranker, adapter=load_language_adapter(folder / PART, ranker.language_model))

@@ -27,7 +27,7 @@ from llmrec.recommender.reranking import ASKED
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings
 from llmrec.scenes.opening import Scene, zero_shot
-from llmrec.scenes.ranker_steps import CUSTOMERS, WAYS, RankerSteps, moved, stepped_ranker, support_of
+from llmrec.scenes.ranker_steps import CUSTOMERS, WAYS, RankerSteps, after_steps, stepped_ranker, support_of
 from llmrec.scenes.shown import shown_choices
 from llmrec.scenes.visits import adapted_scene, asked_about
 from llmrec.scenes.worlds import World
@@ -146,8 +146,8 @@ def _gate(found: LearnedAdapter, left_out: Sequence[Learned], settings: LearnSet
 
 
 def _worth(ranker: LLMRanker, support: TitleChoices, query: TitleChoices) -> np.ndarray:
-    """float64 (D,): log probability in nats of what was taken, mean over the choices of `query`, by way on `support`."""
-    every = scores_of_each(ranker.language_model, query, moved(ranker, support, WAYS))
+    """float64 (D,): log probability in nats of what was taken, mean over choices of `query`, after each way on `support`."""
+    every = scores_of_each(ranker.language_model, query, after_steps(ranker, support, WAYS))
     return np.array(
         [
             np.mean(

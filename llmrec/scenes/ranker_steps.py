@@ -75,7 +75,7 @@ def stepped_ranker(
     if not way.steps:
         return ranker
     given = support_of(ranker, steps, scene, world, rng)
-    return ranker.with_adapter(moved(ranker, given, [way])[0]) if len(given) else ranker
+    return ranker.with_adapter(after_steps(ranker, given, [way])[0]) if len(given) else ranker
 
 
 def support_of(ranker: LLMRanker, steps: RankerSteps, scene: Scene, world: World, rng: np.random.Generator) -> TitleChoices:
@@ -85,7 +85,7 @@ def support_of(ranker: LLMRanker, steps: RankerSteps, scene: Scene, world: World
     return replace(given, temperature=steps.temperature)
 
 
-def moved(ranker: LLMRanker, choices: TitleChoices, ways: Sequence[Choice]) -> list[LanguageAdapter]:
+def after_steps(ranker: LLMRanker, choices: TitleChoices, ways: Sequence[Choice]) -> list[LanguageAdapter]:
     """The adapter after each way on choices, at least one, which are read once and taken together as one scene's.
 
     Raises AdapterError for a ranker without an adapter.

@@ -90,21 +90,22 @@ def learn_weights(
         began, rng, learned = time.perf_counter(), np.random.default_rng([seed, 3]), {}
         for kind, sizes in zip(KINDS, ((0,), settings.sizes), strict=True):
             most, looked = -(-ASKED // (len(worlds) * len(sizes))), settings.queries * settings.draws
-            parts, first = [], []
+            parts, met = [], []
             for place, (world, others) in enumerate(zip(worlds, left_out, strict=True)):
                 for size in sizes:
                     scene, users = adapted_scene(world, others, size, rng)
                     parts.append(asked_about(scene, world, users[size:], looked, most))
-                    first.append((place, scene, replace(world, users=users[:size])))
-            asked = partial(_asked, ranker, taught, first)
-            learned[kind] = weigh(asked, parts, seed)
+                    if taught is not None:
+                        met.append((place, scene, replace(world, users=users[:size])))
+            learned[kind] = weigh(partial(_asked, ranker, taught, met), parts, seed)
         say(told(ranker, learned, time.perf_counter() - began))
     without, adapted = (learned[kind].weight for kind in KINDS)
     return without, adapted
 
 
 def _asked(
-    ranker: CandidateRanker, taught: LearnedAdapter | None, first: Sequence[tuple[int, Scene, World]], part: int
+    ranker: CandidateRanker, taught: LearnedAdapter | None, met: Sequence[tuple[int, Scene, World]], part: int
 ) -> CandidateRanker:
-    """The ranker that is asked about a part. first: of each part its scene's place, the scene, and its first customers."""
-    return ranker if taught is None else taught.in_scene(*first[part])
+    """The ranker that is asked about a part. met: of each part its scene's place, the scene, and its first customers; read with
+    an adapter alone."""
+    return ranker if taught is None else taught.in_scene(*met[part])

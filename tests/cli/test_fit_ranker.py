@@ -212,7 +212,7 @@ def test_a_name_on_the_hub_is_fetched_once_and_a_folder_of_that_name_wins(files,
     assert (kept["location"], kept["hub"], kept["revision"]) == ("me/tiny", True, hub.branches["me/tiny"]["main"])
     done = run(*shop, "me/none")
     assert done.exit_code == 2 and "base:" not in done.output
-    assert "--ranker is 'me/none': there is no such folder here, and the hub gave none: cannot load" in " ".join(
+    assert "--ranker is 'me/none': there is no such folder here, and none was loaded from the hub: cannot load" in " ".join(
         done.output.split()
     )
     asked = len(hub.asked)

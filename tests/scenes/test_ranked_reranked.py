@@ -8,10 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from departments import EVENTS, FEW, ITEMS, LATER, QUICK, TITLES, USERS, Noise, Truth, ndcg, same, with_ranker
 from language_models import write_tiny
 
 from llmrec import OuterSettings, Recommender, SceneRecommender, Scenes
+from llmrec.adapters.language_adapter import LanguageAdapter
+from llmrec.adapters.linear_head import LinearHead
 from llmrec.errors import WeightsError
 from llmrec.index.candidates import Sources
 from llmrec.language import model as language
@@ -120,12 +123,16 @@ def test_scenes_go_on_with_the_ranker_of_the_recommender_by_weights_of_their_own
     same(mine.open(scene="new").recommend(**ASKED_FOR), plain.open(scene="new").recommend(**ASKED_FOR))
 
 
-def test_saved_with_its_recommender_the_language_model_is_read_once(rec, plain, tiny_folders, tmp_path, monkeypatch):
+@pytest.mark.parametrize("adapted", [False, True])
+def test_saved_with_its_recommender_the_language_model_is_read_once(rec, plain, tiny_folders, tmp_path, monkeypatch, adapted):
+    """Also where the scenes' ranker has an adapter of its own."""
     (tmp_path / "here").mkdir()
     place, read = write_tiny("llama", tiny_folders["llama"], tmp_path / "here"), []
     ranker, other = LLMRanker(language.load_language_model(place), max_history=3), copy.copy(rec)
     other._state = replace(rec.state, reranker=Reranker(ranker, 0.5, 0.5))
-    known = with_ranker(plain, ranker)
+    head = LinearHead(torch.linspace(-1, 1, ranker.language_model.width)[None])
+    own = ranker.with_adapter(LanguageAdapter(head=head)) if adapted else ranker
+    known = with_ranker(plain, own)
     known.recommender = other
     known.save_pretrained(tmp_path / "shop", recommender=True)
 
@@ -135,7 +142,9 @@ def test_saved_with_its_recommender_the_language_model_is_read_once(rec, plain, 
 
     monkeypatch.setattr(saved_reranker, "load_language_model", load)
     again = Scenes.from_pretrained(tmp_path / "shop")
-    assert len(read) == 1 and again.known.ranker is again.recommender.state.own_ranker
+    theirs = again.recommender.state.own_ranker
+    assert len(read) == 1 and (again.known.ranker is theirs) == (not adapted) and theirs.adapter is None
+    assert again.known.ranker.language_model is theirs.language_model
     shop, asked = again.open(scene="new"), {**ASKED_FOR, "titles": True}
     same(shop.recommend(**asked), known.open(scene="new").recommend(**asked))
     shop.save_pretrained(tmp_path / "scene")

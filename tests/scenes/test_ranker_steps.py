@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from departments import FIRST, ITEMS, QUICK, SECOND, USERS, same
 from language_models import tiny
 
 from llmrec import SceneRecommender, Scenes
+from llmrec.cli.opening import _told
 from llmrec.errors import DataError
 from llmrec.meta.title_choices import TitleChoices, scores_of_each
 from llmrec.ranking.adapter_plan import AdapterPlan
@@ -21,6 +23,7 @@ from llmrec.scenes.opening import adapt, zero_steps
 from llmrec.scenes.ranker_steps import STEPS, WAYS, with_ranker_steps
 from llmrec.scenes.shown import shown_choices
 from llmrec.scenes.worlds import World
+from llmrec.screen import PLAIN
 
 pytestmark = pytest.mark.slow  # adapters are learned
 PLAN = AdapterPlan(r=4, n_blocks=2, users=90, negatives=7, max_steps=4, batch_size=8, learning_rate=0.01)
@@ -99,6 +102,8 @@ def chances(shop: SceneRecommender, events: pd.DataFrame) -> tuple[np.ndarray, .
 
 
 def test_steps_on_first_customers_tell_what_later_ones_take(adapted, fashion):
+    told = _told(Path("shop"), adapted, None, PLAIN)[0]
+    assert f"LLMRanker moves the first 20 items, after {STEPS} steps of its adapter" in told
     assert adapted.ranker_steps == STEPS and adapted.scene.reranker.ranker is adapted.scene.adapted_ranker
     before, after = chances(adapted, RED[0])
     gain = after - before
@@ -161,10 +166,10 @@ def test_no_known_scene_is_judged_by_an_adapter_that_has_seen_it_or_its_customer
         (adapter_learning, "asked_about", about),
         (ranker_weights, "asked_about", about),
         (ranker_weights, "weigh", weigh),
-        (ranker_steps, "moved", lambda ranker, choices, ways: [ranker.adapter for _ in ways]),  # zero steps everywhere
+        (ranker_steps, "after_steps", lambda ranker, choices, ways: [ranker.adapter for _ in ways]),  # zero steps everywhere
     ):
         monkeypatch.setattr(module, name, one)
-    monkeypatch.setattr(adapter_learning, "moved", ranker_steps.moved)
+    monkeypatch.setattr(adapter_learning, "after_steps", ranker_steps.after_steps)
     fit(COLOURS, weights=False)
     rows = {id(shelf): one for shelf, _, one in taught_by}
     names = {user for _, users, _ in taught_by for user in users.tolist()}
@@ -184,8 +189,8 @@ def test_no_more_customers_are_stepped_on_than_in_a_new_scene(fit, monkeypatch):
         counts.append(len(choices))
         return plain(ranker, choices, ways)
 
-    plain = ranker_steps.moved
-    monkeypatch.setattr(adapter_learning, "moved", spied)
+    plain = ranker_steps.after_steps
+    monkeypatch.setattr(adapter_learning, "after_steps", spied)
     monkeypatch.setattr(ranker_steps, "CUSTOMERS", 24)
     monkeypatch.setattr(adapter_learning, "CUSTOMERS", 24)
     gate = fit(COLOURS, replace(QUICK, sizes=(40,))).known.learned.ranker_steps.gate

@@ -28,7 +28,9 @@ from studies.categories.shops import Category
 
 SUPPORTS = (16,)  # first customers
 NAME, METRIC, K = "scene-ranker", "ndcg@10", 10
-ALONE, ADAPTER, STEPS, OTHER = "Scenes", "language model", "language model, steps", "language model, another's steps"
+ALONE, ADAPTER = "Scenes", "language model, zero steps"
+STEPS, OTHER = "language model, steps", "language model, another's steps"
+PRIMARY = f"{SUPPORTS[-1]} customers"
 
 
 def measured(known: Scenes, new: Category, other: Category, users: np.ndarray) -> dict[str, np.ndarray]:
@@ -94,7 +96,7 @@ def rows(found: Mapping[str, np.ndarray], seed: int) -> list[Result]:
     def row(arm: str, versus: str) -> Result:
         one = drawn[arm] if not versus else drawn[arm].minus(drawn[versus])
         at, count = one.interval(), arm.rsplit(", ", 1)[1]
-        role = "ours" if arm.startswith((ADAPTER, STEPS)) else "control"
+        role = "ours" if arm.startswith(f"{STEPS},") else "control"
         return Result(NAME, arm, role, f"{count} customers", METRIC, at.value, at.low, at.high, versus, at.n, seed, None)
 
     for arm in found:

@@ -4,7 +4,8 @@ Users of MovieLens-1M come once and rate all their films in a session, so its ti
 the ratings of each user keep their order and are spread evenly over one year, which is made up. Some films come at the cut,
 and some at moments of training; what was rated of a film before it came is dropped. A rating of 4 or 5 is a like, which
 counts 1, and any other is a dislike, which counts 0. Arms are one fit with three sets of weights of first buyers: learned anew
-with the inputs of who skipped, learned anew without them from the same draws, and none.
+with the inputs of who skipped, learned anew without them from the same draws, and none; and where no recommender is fitted,
+the first with another film's skips.
 
 Axis convention: `Q` likes of young films that are asked for, `N` films.
 """
@@ -12,7 +13,7 @@ Axis convention: `Q` likes of young films that are asked for, `N` films.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from llmrec.index.candidates import Candidates
 from llmrec.meta.outer import OuterSettings
 from llmrec.metrics.report import Result
 from llmrec.ranking.features import FEATURES, features
-from llmrec.ranking.first_buyers import inputs, nobody_yet, with_events
+from llmrec.ranking.first_buyers import INPUTS, inputs, nobody_yet, with_events
 from llmrec.ranking.statistics import ItemStatistics, fit_statistics, read_texts, with_baskets
 from llmrec.recommender.cold_items import newest_as_cold, newest_items, texts_of
 from llmrec.recommender.evaluate import chain_scores
@@ -47,7 +48,9 @@ BLOCK, FEW = 500, 60  # events that are observed at once, and users whose counts
 MOST = 10  # earlier likers of a film that is asked for, at most
 TYPES = ("like", "dislike")
 SKIPS, LIKES, UNREAD = "first buyers and skips", "first buyers alone", "first buyers unread"
+SWAPPED = "first buyers and another film's skips"
 AMONG_YOUNG, AMONG_ALL = "among the young", "among all"
+_SKIPS = [INPUTS.index("skipped"), INPUTS.index("skipped_knn")]
 BINS: Mapping[str, tuple[int, int]] = {"1-3": (1, 3), "4-6": (4, 6), "7-10": (7, 10)}
 PRIMARY = f"k = 1-3, {AMONG_YOUNG}"
 SETTINGS = Settings(
@@ -203,7 +206,9 @@ def answered_alone(here: Shop, weights: Mapping[str, np.ndarray], seed: int, sha
     train, young = _some(whole, whole.time < here.cut), np.flatnonzero(here.young)
     counts = replace(_words(train), popularity=with_baskets(np.zeros(train.n_items), train).astype(np.float32))
     known = nobody_yet(here.young, here.cut)
-    values = {arm: np.full(len(order), np.nan) for arm in weights}
+    values = {arm: np.full(len(order), np.nan) for arm in (*weights, *([SWAPPED] if SKIPS in weights else []))}
+    turn, other = np.random.default_rng(seed).permutation(len(young)), np.empty(len(young), np.int64)
+    other[turn] = np.roll(turn, 1)
     for first in range(0, int(np.flatnonzero(asked).max(initial=0)) + 1, BLOCK):
         rows = np.arange(first, min(first + BLOCK, len(order)))
         mine = rows[asked[rows]]
@@ -212,9 +217,9 @@ def answered_alone(here: Shop, weights: Mapping[str, np.ndarray], seed: int, sha
             tasks, start = tasks_before(whole, order[mine]), np.arange(len(mine) + 1) * len(young)
             found = Candidates(start, np.tile(young.astype(np.int32), len(mine)), np.zeros(start[-1], np.uint8))
             told = inputs(known, counts.popularity, tasks, found, features(tasks, found, counts)[:, FEATURES.index("tfidf")])
-            for arm, weight in weights.items():
+            for arm, given, weight in _asked_alone(told, weights, other):
                 scores = np.full((len(mine), whole.n_items), -np.inf)
-                scores[:, young] = (told @ weight).reshape(len(mine), len(young))
+                scores[:, young] = (given @ weight).reshape(len(mine), len(young))
                 values[arm][mine] = ndcg_of(scores, tasks, here.young)
         time = whole.time[order[rows]]
         some = whole.take(np.unique(whole.user[order[rows]]))
@@ -222,6 +227,19 @@ def answered_alone(here: Shop, weights: Mapping[str, np.ndarray], seed: int, sha
         later = some.time >= time.min()
         known = with_events(known, some.keep(~later), some, some.keep(later))
     return Answered(likers[asked], whole.user[order[asked]], {AMONG_YOUNG: {arm: one[asked] for arm, one in values.items()}})
+
+
+def _asked_alone(
+    told: np.ndarray, weights: Mapping[str, np.ndarray], other: np.ndarray
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Arm, inputs and weights. told: float32 (C, 8), inputs of all Y young films for each question. other: int64 (Y,), another
+    young film for each, whose skips stand in its place in the arm SWAPPED."""
+    for arm, weight in weights.items():
+        yield arm, told, weight
+    if SKIPS in weights:
+        swapped = told.reshape(-1, len(other), len(INPUTS)).copy()
+        swapped[:, :, _SKIPS] = swapped[:, other][:, :, _SKIPS]
+        yield SWAPPED, swapped.reshape(told.shape), weights[SKIPS]
 
 
 def rows(name: str, found: Answered, seed: int) -> list[Result]:

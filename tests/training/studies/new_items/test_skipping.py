@@ -15,7 +15,7 @@ from llmrec.meta.outer import OuterSettings
 from llmrec.ranking.first_buyers import INPUTS
 from llmrec.recommender.settings import CoreSettings
 from studies.new_items import skipping
-from studies.new_items.skipping import AMONG_ALL, AMONG_YOUNG, LIKES, SKIPS, UNREAD, Shop
+from studies.new_items.skipping import AMONG_ALL, AMONG_YOUNG, LIKES, SKIPS, SWAPPED, UNREAD, Shop
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,19 @@ def test_alone_questions_are_answered_by_what_was_observed_in_earlier_blocks(sho
             own = count[whole.item[row]]
             ahead = sum(one > own for one in others) + sum(one == own for one in others) / 2
             assert value == pytest.approx(1 / np.log2(2 + ahead))
+
+
+def test_swapped_skips_are_another_films_and_all_else_is_the_films_own():
+    told, other = np.random.default_rng(0).random((2 * 3, len(INPUTS))), np.array([1, 2, 0])
+    skips = [INPUTS.index("skipped"), INPUTS.index("skipped_knn")]
+    weights = {SKIPS: np.arange(8.0), LIKES: np.ones(8)}
+    arms = {arm: (given, weight) for arm, given, weight in skipping._asked_alone(told, weights, other)}
+    assert list(arms) == [SKIPS, LIKES, SWAPPED] and arms[SKIPS][0] is told and arms[SWAPPED][1] is weights[SKIPS]
+    for question in range(2):
+        for film in range(3):
+            mine, wanted = arms[SWAPPED][0][3 * question + film], told[3 * question + film].copy()
+            wanted[skips] = told[3 * question + other[film], skips]
+            np.testing.assert_array_equal(mine, wanted)
 
 
 @pytest.mark.slow
