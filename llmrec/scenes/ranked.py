@@ -8,14 +8,12 @@ Axis convention: `T` tasks, `N` items of the catalogue, `M` items of the scene, 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.ids import Ids
@@ -38,7 +36,6 @@ from llmrec.scenes.shelf import check_among, evened, times_bought
 from llmrec.store import cache_folder, load_json, save_json
 
 RANKER = "ranker"  # the column with the score of the recommender's ranker
-ITEMS = ("text", "id_embedding", "bias", "repeat_delta")  # of the model's tensors those with a row for each item
 RECOMMENDER, SHELF = "recommender", "shelf.json"  # in the folder of a saved scene
 
 
@@ -217,28 +214,3 @@ def _over(state: State, ranker: SceneRanker | None, filter_viewed: bool) -> Over
 def load_shelf(folder: Path, vectors: np.ndarray, among: np.ndarray) -> RankedShelf:
     """The inverse of `RankedShelf.save`."""
     return RankedShelf(load_state(folder / RECOMMENDER, "cpu"), vectors, among, load_json(folder / SHELF)["again"])
-
-
-def _adapted(state: State) -> list[Tensor]:
-    """All tensors that adapting starts from."""
-    starts = (None if state.init is None else state.init.adapter), state.core
-    return [leaf for start in starts if start is not None for leaf in start.leaves()]
-
-
-def state_hash(state: State) -> str:
-    """A hash of what scenes learn on: the learned numbers of a recommender's items, adapters and rankers, as they are saved.
-    What is computed of them, such as item vectors, another machine may round otherwise. Items without events, those that were
-    added among them, taught nothing, and do not change it."""
-    digest, known = hashlib.sha256(), state.model.trained
-    learned = [
-        values[known] if name in ITEMS else values
-        for name, values in sorted(state.model.state_dict().items())
-        if not name.startswith("body.") and name != "trained"
-    ]
-    for tensor in (*learned, *_adapted(state)):
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    for rankers in (state.rankers, state.unseen_rankers):
-        for ranker in (rankers.counts, rankers.blend):
-            for _, values in sorted(ranker.weights.items()):
-                digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()

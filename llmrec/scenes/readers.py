@@ -9,9 +9,10 @@ from llmrec.encoder.backbone import TextModel
 from llmrec.encoder.items import fingerprint
 from llmrec.encoder.weights import Weights
 from llmrec.errors import DataError, WeightsError
+from llmrec.recommender.kept_scenes import state_hash
 from llmrec.recommender.state import State
 from llmrec.scenes.learned import Learned
-from llmrec.scenes.ranked import RANKER, in_terms_of, ranked_shelf, state_hash
+from llmrec.scenes.ranked import RANKER, in_terms_of, ranked_shelf
 from llmrec.scenes.shelf import SceneItems
 from llmrec.scenes.tables import shelf_of
 

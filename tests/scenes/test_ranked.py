@@ -351,6 +351,26 @@ def test_saved_with_its_recommender_it_opens_without_being_given_one(backed, rec
         Scenes.from_pretrained(tmp_path / "scenes").save_pretrained(tmp_path / "x", recommender=True)
 
 
+def test_saving_the_recommender_again_keeps_the_scenes_that_were_learned_with_it(backed, rec, departments, tmp_path):
+    """Also with more events and items; of another recommender they would say nothing."""
+    backed.save_pretrained(tmp_path / "shop", recommender=True, histories=True)
+    daily = Recommender.from_pretrained(tmp_path / "shop")
+    daily.observe(of(departments[0], 0, 5))
+    daily.save_pretrained(tmp_path / "shop", histories=True)
+    backed.save_pretrained(tmp_path / "scenes")
+    again, over = Scenes.from_pretrained(tmp_path / "shop"), Scenes.from_pretrained(tmp_path / "scenes", recommender=daily)
+    assert again.recommender.state.version == daily.state.version == rec.state.version + 1
+    asked = of(departments[0], 0, 5)
+    found, expected = (known.open(scene="new").recommend(histories=asked, k=5) for known in (again, over))
+    pd.testing.assert_frame_equal(found, expected)
+    blend = daily.state.rankers.blend
+    other = replace(blend, weights={name: values + 1 for name, values in blend.weights.items()})
+    daily._state = replace(daily.state, rankers=replace(daily.state.rankers, blend=other))
+    daily.save_pretrained(tmp_path / "shop", histories=True)
+    with pytest.raises(ArtefactError, match="expected known scenes, got a recommender that was saved without any"):
+        Scenes.from_pretrained(tmp_path / "shop")
+
+
 def test_scenes_and_their_recommender_are_of_one_save_whatever_another_process_saves_meanwhile(
     backed, departments, tmp_path, monkeypatch
 ):
