@@ -1,7 +1,8 @@
 """The LoRA arm of the signed study: LoRA of a small network by 1 to 5 gradient steps, beside the closed form and the controls.
 
-The protocol is that of the signed study, warm films alone. Declared on validation users, before any test user was asked: the
-arm is `CHOSEN`, the primary cell `studies.signed.protocol.PRIMARY`, the comparison the arm less the closed form.
+The protocol is that of the signed study, warm films alone. Declared by validation users, before any test user was asked: the
+arm is `CHOSEN`, by the mean AUC of all six cells, the primary cell `studies.signed.protocol.PRIMARY`, the comparison the arm
+less the closed form.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from studies.signed.protocol import METRICS, ORDERS, SIZES, World, episodes, mea
 NAME = "signed-lora"
 STARTS = {NONE: "LoRA", PRIOR: "LoRA on the prior", CLOSED: "LoRA on the closed form"}
 PLANS = tuple(Plan(start, steps) for start in STARTS for steps in (1, 5))
-CHOSEN = Plan(PRIOR, 5)
+CHOSEN = Plan(CLOSED, 5)
 SHUFFLES = 3  # of the labels of each training user, for each size of a support
-ZERO, OTHER = "zero steps", "swapped support"
+ZERO, OTHER, STEPS = "zero steps", "swapped support", "steps on a swapped support"
 
 
 def name_of(plan: Plan, what: str = "") -> str:
-    """As in the report. what: ZERO or OTHER, the same start and rates on no step or on another user's support."""
+    """As in the report. what: an ablation: no step; all by another user's support; or the steps alone by it, from one's
+    own start."""
     name = f"{STARTS[plan.start]}, {plan.steps} step{'s' * (plan.steps != 1)}"
     return f"{name}, {what}" if what else name
 
@@ -61,7 +63,7 @@ def arms(
 
 
 def answers(found: Mapping[Plan, Learned], beliefs: Beliefs, asked: Sequence[Episode]) -> dict[str, list[np.ndarray]]:
-    """Probabilities of a like by each arm, by its start without a step, and after another user's support."""
+    """Probabilities of a like by each arm and its ablations."""
     levels = next(iter(found.values())).levels
     own: tuple[Foretold, Foretold] = foretold(beliefs, asked, levels)
     other = foretold(beliefs, swapped(asked), levels)
@@ -70,6 +72,7 @@ def answers(found: Mapping[Plan, Learned], beliefs: Beliefs, asked: Sequence[Epi
         likely[name_of(plan)] = arm.answers(*own)
         likely[name_of(plan, ZERO)] = arm.answers(*own, 0)
         likely[name_of(plan, OTHER)] = arm.answers(*other)
+        likely[name_of(plan, STEPS)] = arm.answers(other[0], own[1])
     return likely
 
 
@@ -115,10 +118,11 @@ def _rows(
     role: Mapping[str, str],
     found: Mapping[Plan, Learned],
 ) -> list[Result]:
-    """Means, and each arm less zero steps, the closed form, its start, every control and another user's support."""
+    """Means, and each arm less every control, the closed form and its own ablations; the chosen arm less the others."""
     each = {name: [measures(p, some) for p, some in zip(values, asked, strict=True)] for name, values in likely.items()}
-    pairs = [(name_of(plan), other) for plan in found for other in (*role, name_of(plan, ZERO), name_of(plan, OTHER))]
-    pairs += [(name_of(plan, OTHER), name_of(plan, ZERO)) for plan in found]
+    pairs = [(name_of(plan), other) for plan in found for other in role]
+    pairs += [(name_of(plan), name_of(plan, what)) for plan in found for what in (ZERO, OTHER, STEPS)]
+    pairs += [(name_of(plan, what), name_of(plan, ZERO)) for plan in found for what in (OTHER, STEPS)]
     pairs += [(name_of(CHOSEN), name_of(plan)) for plan in found if plan != CHOSEN and CHOSEN in found]
     rows = []
     for metric in METRICS:
