@@ -62,8 +62,10 @@ def arms(
     return found
 
 
-def answers(found: Mapping[Plan, Learned], beliefs: Beliefs, asked: Sequence[Episode]) -> dict[str, list[np.ndarray]]:
-    """Probabilities of a like by each arm and its ablations."""
+def answers(
+    found: Mapping[Plan, Learned], chosen: Plan, beliefs: Beliefs, asked: Sequence[Episode]
+) -> dict[str, list[np.ndarray]]:
+    """Probabilities of a like by each arm, by its start without a step, and by the ablations of the chosen one."""
     levels = next(iter(found.values())).levels
     own: tuple[Foretold, Foretold] = foretold(beliefs, asked, levels)
     other = foretold(beliefs, swapped(asked), levels)
@@ -71,8 +73,8 @@ def answers(found: Mapping[Plan, Learned], beliefs: Beliefs, asked: Sequence[Epi
     for plan, arm in found.items():
         likely[name_of(plan)] = arm.answers(*own)
         likely[name_of(plan, ZERO)] = arm.answers(*own, 0)
-        likely[name_of(plan, OTHER)] = arm.answers(*other)
-        likely[name_of(plan, STEPS)] = arm.answers(other[0], own[1])
+    likely[name_of(chosen, OTHER)] = found[chosen].answers(*other)
+    likely[name_of(chosen, STEPS)] = found[chosen].answers(other[0], own[1])
     return likely
 
 
@@ -84,15 +86,16 @@ def measure(
     stages: Stages,
     beliefs: Beliefs | None = None,
     found: Mapping[Plan, Learned] | None = None,
+    chosen: Plan = CHOSEN,
 ) -> tuple[list[Result], dict]:
     """Rows of the report, and what was chosen. part: "validation" or "test", whose users are asked. beliefs, found: where they
-    were learned before."""
+    were learned before. chosen: the arm that is compared with everything, one of `found`."""
     with stages("ours"):
         beliefs = beliefs or learn(world.train, world.scale, text)
     found = found or arms(world, text, beliefs, stages)
     with stages("controls"):
         plain = study.plain_methods(world.train, beliefs, ())
-    rows, chosen = [], {}
+    rows, constants = [], {}
     for size in SIZES:
         fitted = study.at_size(plain, world, size)
         for order in ORDERS:
@@ -103,12 +106,12 @@ def measure(
                 likely, names = {}, {}
                 for method in fitted:
                     names[method.name], likely[method.name] = study.probabilities(method, valid, asked, False)
-                chosen[setting] = {name: value for name, value in names.items() if value}
-                each = [answers(found, beliefs, some) for some in asked]
+                constants[setting] = {name: value for name, value in names.items() if value}
+                each = [answers(found, chosen, beliefs, some) for some in asked]
                 likely |= {name: [one[name] for one in each] for name in each[0]}
                 role = {method.name: method.role for method in fitted}
-                rows += _rows(setting, likely, asked, role, found)
-    return rows, chosen
+                rows += _rows(setting, likely, asked, role, found, chosen)
+    return rows, constants
 
 
 def _rows(
@@ -117,13 +120,14 @@ def _rows(
     asked: Sequence[Sequence[Episode]],
     role: Mapping[str, str],
     found: Mapping[Plan, Learned],
+    chosen: Plan,
 ) -> list[Result]:
-    """Means, and each arm less every control, the closed form and its own ablations; the chosen arm less the others."""
+    """Means, the chosen arm less all else, and the others less the closed form and their own start."""
     each = {name: [measures(p, some) for p, some in zip(values, asked, strict=True)] for name, values in likely.items()}
-    pairs = [(name_of(plan), other) for plan in found for other in role]
-    pairs += [(name_of(plan), name_of(plan, what)) for plan in found for what in (ZERO, OTHER, STEPS)]
-    pairs += [(name_of(plan, what), name_of(plan, ZERO)) for plan in found for what in (OTHER, STEPS)]
-    pairs += [(name_of(CHOSEN), name_of(plan)) for plan in found if plan != CHOSEN and CHOSEN in found]
+    ours = name_of(chosen)
+    pairs = [(ours, other) for other in likely if other != ours]
+    pairs += [(name_of(chosen, what), name_of(chosen, ZERO)) for what in (OTHER, STEPS)]
+    pairs += [(name_of(plan), other) for plan in found if plan != chosen for other in (study.OURS, name_of(plan, ZERO))]
     rows = []
     for metric in METRICS:
         of_user = {name: np.mean([one[metric] for one in values], axis=0) for name, values in each.items()}
