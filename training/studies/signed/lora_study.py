@@ -137,6 +137,6 @@ def _rows(
             *((mine, means[mine].minus(means[other]), other) for mine, other in pairs),
         ]:
             at, is_arm = value.interval(), mine in {name_of(plan) for plan in found}
-            what = "ours" if is_arm else role.get(mine, "ablation")
+            what = "ours" if is_arm else role.get(mine, "reference")
             rows.append(Result(NAME, mine, what, setting, metric, at.value, at.low, at.high, versus, at.n, None, None))
     return rows
