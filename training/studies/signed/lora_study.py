@@ -136,7 +136,6 @@ def _rows(
             *((name, mean, "") for name, mean in means.items()),
             *((mine, means[mine].minus(means[other]), other) for mine, other in pairs),
         ]:
-            at, is_arm = value.interval(), mine in {name_of(plan) for plan in found}
-            what = "ours" if is_arm else role.get(mine, "reference")
+            at, what = value.interval(), role.get(mine, "ours")
             rows.append(Result(NAME, mine, what, setting, metric, at.value, at.low, at.high, versus, at.n, None, None))
     return rows
