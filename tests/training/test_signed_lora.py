@@ -53,7 +53,7 @@ def beliefs() -> Beliefs:
 
 @pytest.fixture(scope="module")
 def arm() -> Learned:
-    """Learned where a film's kind is one of six numbers, and nothing is known before the support."""
+    """Learned where the kind of a film is one of six numbers, and nothing is known before the support."""
     rng = np.random.default_rng(2)
     table = np.column_stack([TASTE * 2.0 - 1, rng.normal(size=(FILMS, 5))]).astype(np.float32)
     nothing = [bare(some) for some in (tasks(range(64), rng) for _ in range(2))]
