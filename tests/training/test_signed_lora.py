@@ -57,7 +57,7 @@ def arm() -> Learned:
     rng = np.random.default_rng(2)
     table = np.column_stack([TASTE * 2.0 - 1, rng.normal(size=(FILMS, 5))]).astype(np.float32)
     nothing = [bare(some) for some in (tasks(range(64), rng) for _ in range(2))]
-    plan = Plan(NONE, 3, hidden=8, rank=2, episodes=40, tasks=32, learning_rate=0.01)
+    plan = Plan(NONE, 3, hidden=8, rank=2, episodes=25, tasks=32, learning_rate=0.01)
     return learned(plan, [Group(table, *one) for one in nothing], Told(None, table), LEVELS)
 
 
