@@ -86,17 +86,42 @@ def methods(
     """
     text, *_ = told.values()
     n = len(text)
-    found = controls.effects(train, n)
     with stages("ours"):
         beliefs, *others = (learn(train, scale, each) for each in told.values())
+    with stages("controls"):
+        plain = plain_methods(train, beliefs, learned_from)
+    result = [*plain, *(Method(name, "ours", {"": ours(one)}, True) for name, one in zip(list(told)[1:], others, strict=True))]
+    if not ablations:
+        return result
+    with stages("ablations"):
+        likes = learn(as_likes(train, scale), Scale((), (), False, 0.5, 1.0, 0.0), text)
+        unmarked = learn(train, scale, text, marks=0)
+        untold = learn(train, scale, np.zeros((n, 1)))
+    return [
+        *result,
+        Method(
+            LIKES,
+            "ours",
+            {"": lambda asked: ours(likes)([replace(one, value=(one.value >= LIKED) * 1.0) for one in asked])},
+            True,
+        ),
+        Method(NO_MARKS, "ours", {"": ours(unmarked)}, True),
+        Method(NO_TEXT, "ours", {"": ours(untold)}, True),
+        *_other_steps(beliefs, train),
+    ]
+
+
+def plain_methods(train: Labels, beliefs: Beliefs, learned_from: Sequence[Episode]) -> list[Method]:
+    """The controls, and the closed form of `beliefs` with its own support, with none and with another user's."""
+    n = len(beliefs.mean)
+    found = controls.effects(train, n)
     base = beliefs.centre + beliefs.spread * np.asarray(beliefs.mean, np.float64)
     features = np.asarray(beliefs.features, np.float64)[:, :-1]
     alike = features / features.std(0) / np.sqrt(features.shape[1])
-    with stages("controls"):
-        knn = {f"{shrink:g}": controls.item_likeness(found, n, shrink) for shrink in LIKENESS}
-        films = {f"{k}": controls.alternating_least_squares(found, n, k, strength) for k, strength in FACTORISED}
-        counts = controls.counts_regression(found, learned_from)
-    result = [
+    knn = {f"{shrink:g}": controls.item_likeness(found, n, shrink) for shrink in LIKENESS}
+    films = {f"{k}": controls.alternating_least_squares(found, n, k, strength) for k, strength in FACTORISED}
+    counts = controls.counts_regression(found, learned_from)
+    return [
         Method("item mean", "control", {"": _each(controls.item_mean(found))}),
         Method("user mean and item mean", "control", {"": _each(controls.user_and_item_mean(found))}),
         Method("nine counts, logistic regression", "control", {"": _each(counts)}),
@@ -130,25 +155,6 @@ def methods(
         Method(OURS, "ours", {"": ours(beliefs)}, True),
         Method(ZERO, "control", {"": lambda asked: ours(beliefs)([_without(one) for one in asked])}, True),
         Method(SWAPPED, "control", {"": lambda asked: ours(beliefs)(swapped(asked))}, True),
-        *(Method(name, "ours", {"": ours(one)}, True) for name, one in zip(list(told)[1:], others, strict=True)),
-    ]
-    if not ablations:
-        return result
-    with stages("ablations"):
-        likes = learn(as_likes(train, scale), Scale((), (), False, 0.5, 1.0, 0.0), text)
-        unmarked = learn(train, scale, text, marks=0)
-        untold = learn(train, scale, np.zeros((n, 1)))
-    return [
-        *result,
-        Method(
-            LIKES,
-            "ours",
-            {"": lambda asked: ours(likes)([replace(one, value=(one.value >= LIKED) * 1.0) for one in asked])},
-            True,
-        ),
-        Method(NO_MARKS, "ours", {"": ours(unmarked)}, True),
-        Method(NO_TEXT, "ours", {"": ours(untold)}, True),
-        *_other_steps(beliefs, train),
     ]
 
 
@@ -216,7 +222,7 @@ def measure(
         here = world.without_cold if cold else world
         whole = methods(here.train, here.scale, told, (), stages, ablations and not cold)
         for size in SIZES:
-            fitted = _at_size(whole, here, size)  # only the regression on counts depends on the size
+            fitted = at_size(whole, here, size)  # only the regression on counts depends on the size
             for order in (COLD,) if cold else ORDERS:
                 some = seeds if order != ORDERS[1] else seeds[:1]
                 setting = f"{order}, {size}"
@@ -235,7 +241,7 @@ def measure(
     return rows, chosen
 
 
-def _at_size(fitted: Sequence[Method], world: World, size: int) -> list[Method]:
+def at_size(fitted: Sequence[Method], world: World, size: int) -> list[Method]:
     found = controls.effects(world.train, world.n_films)
     counts = _each(controls.counts_regression(found, controls.examples(world.train, size)))
     return [replace(one, candidates={"": counts}) if one.name.startswith("nine counts") else one for one in fitted]
