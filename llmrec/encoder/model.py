@@ -48,6 +48,16 @@ class Items:
     bias: Tensor
     repeat: Tensor
 
+    def rows(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """float32 (n, d): the vectors of some items, int64 (n,); None for all."""
+        some = self.vectors if rows is None else self.vectors[torch.from_numpy(rows).to(self.vectors.device)]
+        return some.cpu().numpy()
+
+    def unit(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """As `rows`, with vectors of length 1."""
+        found = self.rows(rows)
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
     def every(self, stride: int) -> Items:
         """Every `stride`-th item of the catalogue, beginning with the first."""
         return Items(*(part[::stride].contiguous() for part in (self.vectors, self.bias, self.repeat)))

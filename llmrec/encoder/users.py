@@ -19,6 +19,7 @@ from llmrec.data.cells import cells
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.backbone import LoraHook
 from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.moved import MovedItems
 from llmrec.encoder.precision import autocast, faster_dtype
 from llmrec.encoder.slots import Slots, slots
 
@@ -87,13 +88,15 @@ Read = Callable[[Tasks], Reading]
 class PromptReading:
     """A `Reading` of prompts by a slot model. It holds no scores: those of pairs are computed when they are asked for.
 
-    repeats: csr float32 (T, N), what the repeat terms add; only items of the task's own prompt are stored.
+    repeats: csr float32 (T, N), what the repeat terms add; only items of the task's own prompt are stored. moved: items that
+    are scored by other vectors than those of `items`; None for none.
     """
 
     model: SlotModel
     items: Items
     vectors: np.ndarray
     repeats: sparse.csr_array
+    moved: MovedItems | None = None
 
     def scores(self, task: np.ndarray, item: np.ndarray) -> np.ndarray:
         """As `Reading.scores`, with all terms of the model; PAIRS numbers of gathered vectors at a time."""
@@ -104,6 +107,8 @@ class PromptReading:
                 part = slice(first, first + step)
                 pair = [torch.from_numpy(values[part].astype(np.int64)).to(users.device) for values in (task, item)]
                 found[part] = self.model.logits_at(users, self.items, *pair).cpu().numpy()
+        if self.moved is not None:
+            found += self._temperature * self.moved.scores(self.vectors, task, item)
         return found + cells(self.repeats, task, item).astype(np.float32)
 
     def table(self) -> np.ndarray:
@@ -112,6 +117,8 @@ class PromptReading:
         with torch.no_grad():
             for first in range(0, len(users), ROWS):
                 found[first : first + ROWS] = self.model.logits(users[first : first + ROWS], self.items).cpu().numpy()
+        if self.moved is not None:
+            self.moved.add_to(found, self._temperature * self.vectors)
         repeats = self.repeats.tocoo()
         found[repeats.coords] += repeats.data
         return found
@@ -120,24 +127,30 @@ class PromptReading:
         """As `Reading.take`."""
         return replace(self, vectors=self.vectors[index], repeats=self.repeats[index])
 
+    @property
+    def _temperature(self) -> float:
+        return float(self.model.temperature.detach())
+
     def _users(self) -> Tensor:
         return torch.from_numpy(self.vectors).to(self.items.vectors.device)
 
 
-def prompt_reading(model: SlotModel, items: Items, vectors: Tensor, batch: Slots) -> PromptReading:
+def prompt_reading(
+    model: SlotModel, items: Items, vectors: Tensor, batch: Slots, moved: MovedItems | None = None
+) -> PromptReading:
     """The reading of prompts `batch` whose user vectors (T, d) are known."""
     with torch.no_grad():
         index, value = (part.cpu().numpy() for part in model.repeats(items, batch, np.arange(len(batch)), batch.length - 1))
     task, slot = np.nonzero(value)
     cell = task.astype(np.int32), index[task, slot].astype(np.int32)
     repeats = sparse.coo_array((value[task, slot], cell), shape=(len(batch), len(items.bias))).tocsr()  # adds up by item
-    return PromptReading(model, items, vectors.cpu().numpy(), repeats)
+    return PromptReading(model, items, vectors.cpu().numpy(), repeats, moved)
 
 
 def joined(parts: Sequence[PromptReading]) -> PromptReading:
     """Readings by one model, at least one, as one: the tasks of the first, then those of the second, and so on."""
     vectors = np.concatenate([part.vectors for part in parts])
-    return PromptReading(parts[0].model, parts[0].items, vectors, sparse.vstack([part.repeats for part in parts], "csr"))
+    return replace(parts[0], vectors=vectors, repeats=sparse.vstack([part.repeats for part in parts], "csr"))
 
 
 def in_faster_dtype(model: SlotModel) -> AbstractContextManager:

@@ -18,6 +18,7 @@ from llmrec.adapters.lora import Adapter, lora_hook
 from llmrec.adapters.values import Value
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.moved import MovedItems
 from llmrec.encoder.users import PromptReading, Prompts, prompt_reading, prompts, user_vectors
 from llmrec.meta.episodes import EpisodeSettings, SceneRows, scene_loss, user_episode, user_support
 from llmrec.meta.gate import Choice, adapt_by
@@ -29,11 +30,16 @@ W = TypeVar("W", bound=Value)
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A frozen base over one catalogue, and how histories are read by it."""
+    """A frozen base over one catalogue, and how histories are read by it.
+
+    moved: items that are scored by other vectors than those of `items`, by which histories are read and adapted to; None for
+    none.
+    """
 
     model: SlotModel
     items: Items
     settings: EpisodeSettings
+    moved: MovedItems | None = None
 
     def prompts(self, tasks: Tasks) -> Prompts:
         """The supports of T tasks as prompts, run through the blocks that nothing adapts."""
@@ -45,7 +51,7 @@ class Base:
 
     def reading(self, made: Prompts, vectors: Tensor) -> PromptReading:
         """The reading of prompts whose user vectors (T, d) are known."""
-        return prompt_reading(self.model, self.items, vectors, made.batch)
+        return prompt_reading(self.model, self.items, vectors, made.batch, self.moved)
 
     def read(self, tasks: Tasks) -> PromptReading:
         """The supports of T tasks as the base alone reads them."""

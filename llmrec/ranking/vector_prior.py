@@ -19,12 +19,13 @@ import numpy as np
 from scipy import sparse
 
 from llmrec.data.dataset import Dataset
+from llmrec.encoder.model import Items
+from llmrec.encoder.moved import MovedItems
 from llmrec.models.counts import user_item_weights
-from llmrec.ranking.first_buyers import FirstBuyers
+from llmrec.ranking.buyer_sums import TINY, BuyerSums, rarity
 
 LEAST_ITEMS, LEAST_BUYERS = 10, 30  # the fewest needed; the first buyer of each item is not counted
 MOST_BUYERS = 20_000  # whose purchases are read
-TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,25 +80,22 @@ def _prior(mean: np.ndarray, text: np.ndarray, total: np.ndarray, within: float,
     return None if between < TINY else VectorPrior(level - slope * (part @ text), slope, within / between)
 
 
-def moved_vectors(
-    prior: VectorPrior, known: FirstBuyers, popularity: np.ndarray, vectors: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The cold items that somebody bought who had a warm one, int64 (M,), and where they are expected, from the centre on, as
-    unit vectors float32 (M, d).
+def moved_items(prior: VectorPrior, sums: BuyerSums, items: Items) -> MovedItems | None:
+    """The items of the sums at vectors as long as before, in the direction where they are expected; None without any."""
+    if not len(sums.item):
+        return None
 
-    popularity: float32 (N,), of training users. vectors: float32 (N, d), unit vectors of all items.
-    """
-    row, column, value = known.together.entries
-    some = ~known.cold[row]
-    row, column, value = row[some], column[some], value[some] * rarity(popularity[row[some]])
-    items, place = np.unique(column, return_inverse=True)
-    rows, at = np.unique(row, return_inverse=True)
-    total = np.bincount(place, value, len(items))[:, None]
-    told = sparse.csr_array((value, (place, at)), shape=(len(items), len(rows))) @ vectors[rows].astype(np.float64)
-    moved = prior.precision * prior.slope * vectors[items] + told - total * prior.centre
-    return items, (moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), TINY)).astype(np.float32)
+    def change(place: np.ndarray) -> np.ndarray:
+        some = sums.take(place)
+        before = items.rows(some.item)
+        length = np.linalg.norm(before, axis=1, keepdims=True)
+        return length * moved_vectors(prior, some, before / np.maximum(length, TINY)) - before
+
+    return MovedItems(sums.item, change)
 
 
-def rarity(popularity: np.ndarray) -> np.ndarray:
-    """float64: what an item of a history weighs: less the more users have it."""
-    return 1 / np.sqrt(np.maximum(popularity.astype(np.float64), 1.0))
+def moved_vectors(prior: VectorPrior, sums: BuyerSums, unit: np.ndarray) -> np.ndarray:
+    """Where the items of the sums are expected, from the centre on, as unit vectors float32 (M, d). unit: float32 (M, d), those
+    of their texts."""
+    moved = prior.precision * prior.slope * unit + sums.told - sums.total[:, None] * prior.centre
+    return (moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), TINY)).astype(np.float32)

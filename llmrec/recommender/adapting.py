@@ -3,14 +3,14 @@ every answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from llmrec.adapters.lora import Adapter
 from llmrec.data.tasks import Tasks
-from llmrec.encoder.users import PromptReading, Read, batches, joined
+from llmrec.encoder.users import PromptReading, batches, joined
 from llmrec.errors import DataError
 from llmrec.meta.adaptable import Adaptable, Base, Lora
 from llmrec.meta.gate import Choice, Gate
@@ -78,7 +78,7 @@ class Adapting:
             return parts[0]
         return joined(parts).take(np.argsort(np.concatenate(order)))
 
-    def reader(self, steps: int | None = None) -> Read:
+    def reader(self, steps: int | None = None) -> Callable[[Tasks], PromptReading]:
         """Read histories in batches, each adapted as `choices` says; at least one task at a time."""
 
         def read(tasks: Tasks) -> PromptReading:

@@ -30,7 +30,7 @@ from llmrec.index.faiss_index import Index, add, build, remove
 from llmrec.ranking.catalogues import counts_over, with_likeness, words_over
 from llmrec.ranking.statistics import read_words
 from llmrec.recommender.catalogues import new_texts, vocabulary_of
-from llmrec.recommender.state import State, unit_vectors
+from llmrec.recommender.state import State
 
 
 def with_items(state: State, new: Catalogue, weights: Weights, cache: Path | None, raw: np.ndarray | None = None) -> State:
@@ -60,7 +60,7 @@ def with_items(state: State, new: Catalogue, weights: Weights, cache: Path | Non
         hidden=None if state.hidden is None else np.append(state.hidden, np.zeros(len(new), bool)),
         vocabulary=vocabulary,
     )
-    similar = add(state.similarity_index, unit_vectors(fresh), rows) if state.similar_made else None
+    similar = add(state.similarity_index, fresh.unit(), rows) if state.similar_made else None
     return state.next_version(changed, similar)
 
 
@@ -89,7 +89,7 @@ def with_values(state: State, rows: np.ndarray, values: pa.Table, weights: Weigh
         items = Items(*(_put(part, one, moved) for part, one in zip(_parts(items), _parts(fresh), strict=True)))
         counts = with_likeness(counts, model.text.cpu().numpy(), changed_texts[counts.popularity[changed_texts] == 0])
         retrieval = replace(retrieval, index=_replaced(retrieval.index, _search_rows(model, fresh), moved), counts=counts)
-        similar = _replaced(state.similarity_index, unit_vectors(fresh), moved) if state.similar_made else None
+        similar = _replaced(state.similarity_index, fresh.unit(), moved) if state.similar_made else None
     known = state.known.over(catalogue)
     changed = replace(
         state, model=model, items=items, retrieval=retrieval, catalogue=catalogue, known=known, vocabulary=vocabulary

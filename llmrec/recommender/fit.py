@@ -63,7 +63,7 @@ from llmrec.recommender.run import BASE, Run, found_done, planned
 from llmrec.recommender.settings import Settings, check_ranges
 from llmrec.recommender.settings_file import changed
 from llmrec.recommender.splitting import MOST_HELD_OUT, UserSplit, last_tasks, split_users, training_dataset
-from llmrec.recommender.state import State, unit_vectors
+from llmrec.recommender.state import State
 from llmrec.recommender.templates import fitted_templates
 from llmrec.signed.labels import scale_of
 
@@ -249,7 +249,7 @@ def fit_rest(
     prior = None
     if unseen.cold is not None and newest is not None:
         retrieval = replace(retrieval, counts=to_be_observed(dataset, retrieval.counts))
-        told, now = (unit_vectors(some) for some in (frozen_items(model, newest.new), items))
+        told, now = (some.unit() for some in (frozen_items(model, newest.new), items))
         prior = fit_vector_prior(dataset, newest.new, told, now, retrieval.counts.popularity)
     known = KnownUsers((replace(dataset, user_attributes=None),))
     init, core = (None if learned.lora is None else learned.lora.init), (None if learned.core is None else learned.core.start)

@@ -315,13 +315,13 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
         Like events of `fit`, they count in popularity (baskets that hold the item, by sample weight), which gives the answer to
         users without a history and the popular candidates. The rankers and their features stay as fitted.
-        With `Settings(cold_items=True)` a cold item, without events in `fit`, is ranked by its first buyers: co-occurrence,
-        their number and recent sales; and by users who skipped it, whose events with it all have sample weight 0, such as
-        dislikes, or impressions with `event_weights={"skip": 0}`; see `llmrec.ranking.first_buyers`. An event that is known
-        already (the same user, item, time and type) is left out, so that an event delivered twice counts once; a model saved
-        without histories cannot tell which events it was fitted on. The time this takes does not grow with the events that are
-        stored of other users. Returns what was cleaned or left out. Raises UnknownItemError when no event has an item of the
-        catalogue.
+        With `Settings(cold_items=True)` a cold item, without events in `fit`, is ranked by its first buyers: its vector moves
+        towards what they had, and co-occurrence, their number and recent sales count; so do users who skipped it, whose events
+        with it all have sample weight 0, such as dislikes, or impressions with `event_weights={"skip": 0}`; see
+        `llmrec.ranking.first_buyers` and `vector_prior`. An event that is known already (the same user, item, time and type) is
+        left out, so that an event delivered twice counts once; a model saved without histories cannot tell which events it was
+        fitted on. The time this takes does not grow with the events that are stored of other users. Returns what was cleaned or
+        left out. Raises UnknownItemError when no event has an item of the catalogue.
         """
         with self._writing:
             state = self.state

@@ -12,6 +12,7 @@ from llmrec.data.known import KnownUsers
 from llmrec.data.table_format import TableFormat
 from llmrec.data.user_tables import UserTable
 from llmrec.encoder.model import Items, SlotModel
+from llmrec.encoder.moved import MovedItems
 from llmrec.index.faiss_index import Index
 from llmrec.index.overlaid import Overlaid, overlaid
 from llmrec.meta.adaptable import Base
@@ -20,11 +21,12 @@ from llmrec.meta.inner import Initialisation
 from llmrec.meta.user_core import UserCore
 from llmrec.models.text_match import Vocabulary
 from llmrec.prompts import Template, load_template
+from llmrec.ranking.buyer_sums import BuyerSums, buyer_sums
 from llmrec.ranking.ranker import Ranker
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.ranking.reranker import Reranker
 from llmrec.ranking.two_stage import Rankers, Retrieval
-from llmrec.ranking.vector_prior import VectorPrior, moved_vectors
+from llmrec.ranking.vector_prior import VectorPrior, moved_items, moved_vectors
 from llmrec.recommender.adapting import Adapting, adapting
 from llmrec.recommender.pipeline import new_index
 from llmrec.recommender.remembered import Remembered
@@ -54,7 +56,7 @@ class State:
     signed: what was learned of likes and dislikes; None where the events had too few of them.
     templates: of item texts and of histories, as it was fitted with; None where it was saved before they were kept.
     reranker: orders the first candidates of an answer anew; None where there is none, or no weight of it helped.
-    vector_prior: how far first buyers move the vector of a cold item, for similar items; None where it was not learned.
+    vector_prior: how far first buyers move the vector of a cold item; None where it was not learned.
     """
 
     settings: Settings
@@ -102,7 +104,7 @@ class State:
     @cached_property
     def adapting(self) -> Adapting:
         """How histories are read and adapted to."""
-        base = Base(self.model, self.items, self.settings.episode)
+        base = Base(self.model, self.items, self.settings.episode, self.moved_items)
         return adapting(base, self.init, self.core, self.settings.core.steps, self.gate)
 
     @cached_property
@@ -153,13 +155,17 @@ class State:
         return KnownRules(self.catalogue)
 
     def after(self, known: KnownUsers, retrieval: Retrieval) -> State:
-        """With other known users and what is counted of them: the next version. Rules that were applied are kept, and an index
-        of similar items that was made already, unless buyers of a cold item changed."""
+        """With other known users and what is counted of them: the next version. Rules that were applied are kept, and where
+        cold items are and an index of similar items, if they were made already, unless buyers of a cold item changed."""
         found = self.next_version(replace(self, known=known, retrieval=retrieval))
         buyers, now = self.retrieval.counts.buyers, retrieval.counts.buyers
-        same = buyers is now or (buyers is not None and now is not None and buyers.together is now.together)
-        if same and "moved_index" in self.__dict__:
-            found.__dict__["moved_index"] = self.moved_index
+        if buyers is now or (buyers is not None and now is not None and buyers.together is now.together):
+            for name in ("buyer_sums", "moved_items", "moved_index"):
+                if name in self.__dict__:
+                    found.__dict__[name] = self.__dict__[name]
+        elif now is not None and self.__dict__.get("buyer_sums") is not None:
+            counts = retrieval.counts
+            found.__dict__["buyer_sums"] = buyer_sums(now, counts.popularity, self.items.unit, self.buyer_sums)
         if "known_rules" in self.__dict__:
             found.__dict__["known_rules"] = self.known_rules
         return found
@@ -173,26 +179,33 @@ class State:
         return found
 
     @cached_property
+    def buyer_sums(self) -> BuyerSums | None:
+        """What first buyers of cold items had; None where nothing is learned of it, and without any."""
+        counts = self.retrieval.counts
+        if self.vector_prior is None or counts.buyers is None or not counts.buyers.together.layers:
+            return None
+        return buyer_sums(counts.buyers, counts.popularity, self.items.unit)
+
+    @cached_property
+    def moved_items(self) -> MovedItems | None:
+        """Cold items that are scored by where their first buyers moved their vectors; None for none."""
+        sums, prior = self.buyer_sums, self.vector_prior
+        return None if sums is None or prior is None else moved_items(prior, sums, self.items)
+
+    @cached_property
     def moved_index(self) -> Overlaid:
-        """What similar items are searched in: `similarity_index`, with cold items moved towards what their first buyers had."""
-        known, index = self.retrieval.counts.buyers, self.similarity_index
-        if self.vector_prior is None or known is None or not known.sold.any():
+        """What similar items are searched in: `similarity_index`, with cold items where their first buyers moved them."""
+        sums, prior, index = self.buyer_sums, self.vector_prior, self.similarity_index
+        if sums is None or prior is None or not len(sums.item):
             return Overlaid(index)
-        items, vectors = moved_vectors(self.vector_prior, known, self.retrieval.counts.popularity, index.vectors)
-        return overlaid(index, vectors, items)
+        return overlaid(index, moved_vectors(prior, sums, index.vectors[sums.item]), sums.item)
 
     @cached_property
     def similarity_index(self) -> Index:
         """Index of the items' unit vectors, before anything is observed."""
-        return new_index(unit_vectors(self.items), self.settings)
+        return new_index(self.items.unit(), self.settings)
 
     @property
     def similar_made(self) -> bool:
         """Whether `similarity_index` was made already."""
         return "similarity_index" in self.__dict__
-
-
-def unit_vectors(items: Items) -> np.ndarray:
-    """float32 (N, d): item vectors of length 1."""
-    vectors = items.vectors.cpu().numpy()
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -8,8 +8,9 @@ import torch
 
 from llmrec.adapters.lora import Adapter, init_lora, lora_hook
 from llmrec.data.tasks import Tasks, sample_windows
+from llmrec.encoder.moved import MovedItems
 from llmrec.encoder.slots import slots
-from llmrec.encoder.users import batches, prompt_reading, prompts, states, user_vectors
+from llmrec.encoder.users import batches, joined, prompt_reading, prompts, states, user_vectors
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -82,6 +83,22 @@ def test_scores_of_users_are_the_models_own(slot_model, tasks):
     expected = slot_model.scores(states(slot_model, made), items, made.batch, every, made.batch.length - 1)
     np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-4, atol=1e-4)
     assert found.dtype == np.float32
+
+
+def test_moved_items_are_scored_by_their_new_vectors_and_all_others_as_before(slot_model, tasks):
+    items, rng = slot_model.items(), np.random.default_rng(0)
+    made = prompts(slot_model, items, tasks, 64, 1)
+    plain = prompt_reading(slot_model, items, user_vectors(slot_model, made), made.batch)
+    change = rng.normal(size=(2, items.vectors.shape[1])).astype(np.float32)
+    moved = replace(plain, moved=MovedItems(np.array([3, 7]), lambda place: change[place]))
+    there = items.vectors.clone()
+    there[[3, 7]] += torch.from_numpy(change)
+    expected = replace(plain, items=replace(items, vectors=there))
+    np.testing.assert_allclose(moved.table(), expected.table(), **CLOSE)
+    task, item = np.array([0, 2, 2, 5, 1]), np.array([3, 7, 1, 3, len(items.bias) - 1])
+    np.testing.assert_allclose(moved.scores(task, item), expected.scores(task, item), **CLOSE)
+    both = joined([moved.take(np.array([4])), moved.take(np.array([1]))])
+    np.testing.assert_allclose(both.table(), expected.table()[[4, 1]], **CLOSE)
 
 
 def test_states_are_differentiable_in_the_adapter_and_lower_ones_in_nothing(slot_model, tasks):

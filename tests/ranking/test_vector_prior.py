@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from llmrec import build
 from llmrec.data.dataset import Dataset
+from llmrec.encoder.model import Items
 from llmrec.ranking import vector_prior
+from llmrec.ranking.buyer_sums import buyer_sums
 from llmrec.ranking.first_buyers import nobody_yet, with_events
-from llmrec.ranking.vector_prior import LEAST_ITEMS, VectorPrior, fit_vector_prior, moved_vectors
+from llmrec.ranking.vector_prior import LEAST_ITEMS, VectorPrior, fit_vector_prior, moved_items, moved_vectors
 
 SLOPE, WITHIN, BETWEEN, WIDTH = 0.7, 0.5, 0.2, 6
 ITEMS, BUYERS = 300, 6
@@ -103,9 +106,11 @@ def test_a_moved_vector_is_the_mean_of_text_and_buyers_each_by_what_it_is_worth(
     data, cold, popularity = bought(pairs, names), np.arange(8) > 5, np.arange(8) + 1.0
     known = with_events(nobody_yet(cold, 0.0), data.take(np.zeros(0, np.int64)), data, data)
     vectors, prior = rng.normal(size=(8, WIDTH)), VectorPrior(rng.normal(size=WIDTH), SLOPE, 2.0)
-    items, found = moved_vectors(prior, known, popularity, vectors.astype(np.float32))
-    assert items.tolist() == [6, 7] and found.dtype == np.float32
-    for item, vector in zip(items.tolist(), found, strict=True):
+    unit = vectors.astype(np.float32)
+    sums = buyer_sums(known, popularity, lambda rows: unit[rows])
+    found = moved_vectors(prior, sums, unit[sums.item])
+    assert sums.item.tolist() == [6, 7] and found.dtype == np.float32
+    for item, vector in zip(sums.item.tolist(), found, strict=True):
         buyers = [set(data.item[data.start[u] : data.start[u + 1]].tolist()) for u in range(data.n_users)]
         rows = [(other, popularity[other] ** -0.5) for had in buyers if item in had for other in had if other < 6]
         expected = 2.0 * SLOPE * vectors[item] + sum(weight * (vectors[other] - prior.centre) for other, weight in rows)
@@ -114,5 +119,7 @@ def test_a_moved_vector_is_the_mean_of_text_and_buyers_each_by_what_it_is_worth(
 
 def test_without_buyers_nothing_moves():
     prior, cold = VectorPrior(np.zeros(2), 1.0, 1.0), np.array([False, True])
-    items, found = moved_vectors(prior, nobody_yet(cold, 0.0), np.ones(2), np.eye(2, dtype=np.float32))
-    assert items.size == 0 and found.shape == (0, 2)
+    sums = buyer_sums(nobody_yet(cold, 0.0), np.ones(2), lambda rows: np.eye(2, dtype=np.float32)[rows])
+    assert sums.item.size == 0 and sums.told.shape == (0, 2)
+    items = Items(torch.eye(2), torch.zeros(2), torch.zeros(2))
+    assert moved_items(prior, sums, items) is None

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from llmrec import Recommender
+from llmrec.data.tasks import full_histories
+from llmrec.meta.gate import Choice
 from llmrec.ranking.first_buyers import INPUTS, ColdWeights
 from llmrec.ranking.vector_prior import VectorPrior
 from llmrec.recommender.first_buyers import LEAST_TARGETS, Choices, join_weights, softmax_weights, to_be_observed
@@ -69,6 +71,33 @@ def test_three_buyers_bring_an_item_to_those_like_them_and_another_items_buyers_
     assert after["odd"] <= 5 < before["odd"] - 3
     assert after["odd"] < after["even"] - 3 and wrong["odd"] > after["odd"] + 3
     assert ranks(own, "n1")["odd"] >= before["odd"] - 3  # what has the same text and no buyers
+
+
+def test_the_transformer_too_scores_an_item_where_its_buyers_moved_it(shop):
+    """For users like the buyers it is worth more than for others, and the sums over buyers are kept up to date."""
+
+    def gain(rec: Recommender) -> float:
+        """Score of n0 less that of n1, which has the same text: for odd users less for even ones."""
+        found = {}
+        for kind, users in ASKED.items():
+            table, state = rec.state.histories, rec.state
+            known = full_histories(table, np.asarray(table.users.find(users)))
+            score = state.adapting.read(known, [Choice()] * len(users)).table()
+            found[kind] = score[:, state.catalogue.ids.find(["n0"])[0]] - score[:, state.catalogue.ids.find(["n1"])[0]]
+        return float(found["odd"].mean() - found["even"].mean())
+
+    own, swapped = copy.copy(shop), copy.copy(shop)
+    own.observe(bought("n0", ODD[:1]))
+    assert own.state.moved_items is not None
+    own.observe(bought("n0", ODD[1:3], 1.62e9))
+    kept, fresh = own.state.__dict__["buyer_sums"], replace(own.state).buyer_sums
+    assert kept.item.tolist() == fresh.item.tolist() and len(kept.item) == 1
+    np.testing.assert_allclose(kept.told, fresh.told, atol=1e-9)
+    np.testing.assert_allclose(kept.total, fresh.total)
+    swapped.observe(bought("n0", EVEN[:3]))
+    assert gain(own) > 0.05 > -0.05 > gain(swapped)
+    own.forget(ODD[:3])
+    assert gain(own) == pytest.approx(0.0, abs=1e-4)
 
 
 def test_recent_sales_count_more_than_old_ones(shop):

@@ -17,7 +17,6 @@ from llmrec.cli import main
 from llmrec.errors import DataError, IgnoredInputWarning, SchemaError, ShortAnswerWarning
 from llmrec.index.faiss_index import IndexSettings, build
 from llmrec.recommender import similar as module
-from llmrec.recommender.state import unit_vectors
 from llmrec.rules import Rules
 
 ADDED = [row["added"] for row in ROW.values() if row["added"]]
@@ -36,7 +35,7 @@ def lists(frame: pd.DataFrame) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def cosine(ruled_shop: Recommender) -> np.ndarray:
-    vectors = unit_vectors(ruled_shop.state.items).astype(np.float64)
+    vectors = ruled_shop.state.items.unit().astype(np.float64)
     return vectors @ vectors.T
 
 
@@ -60,7 +59,7 @@ def test_the_only_item_that_passes_is_found_wherever_it_lies(ruled_shop, lists_o
     """Also by an index that looks into one of its lists."""
     shop = copy.deepcopy(ruled_shop)
     settings = IndexSettings(exact_below=1 if lists_of_the_index else 1000, lists=lists_of_the_index or None, probes=1)
-    shop.state.__dict__["similarity_index"] = build(unit_vectors(shop.state.items), settings=settings)
+    shop.state.__dict__["similarity_index"] = build(shop.state.items.unit(), settings=settings)
     last = f"item_id == '{IDS[-1]}'"
     for more in ({}, {"at_most": {"category": 1}}, {"diversity": 0.5}, {"boost": [{"where": "stock", "factor": 2}]}):
         found = near(shop, Rules.from_dict({"filters": [last], **more}), k=1, items=IDS[:-1])
