@@ -33,6 +33,7 @@ NAME = "skipped-items"
 def main(data: Path, seed: int, share: float, validation_only: bool, alone: bool, output: Path | None) -> None:
     """Fit, add the young films, and ask and observe block by block."""
     part: Part = "validation" if validation_only else "test"
+    name = NAME if alone else f"{NAME}-whole"
     stages = Stages()
     try:
         with stages("data", f"MovieLens-1M, {part}"):
@@ -50,11 +51,11 @@ def main(data: Path, seed: int, share: float, validation_only: bool, alone: bool
             with stages("ask and observe", told):
                 found = skipping.answered(here, arms, place, seed, share)
         click.echo(str(learned))
-        rows = skipping.rows(NAME, found, seed)
-        print_tables(rows, NAME, (study.METRIC,), ())
+        rows = skipping.rows(name, found, seed)
+        print_tables(rows, name, (study.METRIC,), ())
         print_gains(rows)
         primary = {"setting": skipping.PRIMARY, "metric": study.METRIC}
-        more = {"benchmark": NAME, "ours": skipping.SKIPS, "primary": primary, "aims": [], "seeds": [seed]}
+        more = {"benchmark": name, "ours": skipping.SKIPS, "primary": primary, "aims": [], "seeds": [seed]}
         save_report(output, rows, more | {"part": part, "share": share, "alone": alone, "learned": learned})
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

@@ -24,7 +24,6 @@ from llmrec.data.splits import by_time, cold_items
 from llmrec.data.tasks import Tasks
 from llmrec.errors import DataError
 from llmrec.index.candidates import Candidates
-from llmrec.ranking.buyer_sums import buyer_sums
 from llmrec.ranking.features import FEATURES, features
 from llmrec.ranking.first_buyers import (
     INPUTS,
@@ -39,10 +38,8 @@ from llmrec.ranking.first_buyers import (
 from llmrec.ranking.rankers import EVERY_INPUT, TransformerRanker, already_read, every_input
 from llmrec.ranking.statistics import ItemStatistics, with_baskets
 from llmrec.ranking.two_stage import Rankers, Retrieval, retrieve
-from llmrec.ranking.vector_prior import VectorPrior, fit_vector_prior, moved_items
 from llmrec.recommender.adapting import Adapting
 from llmrec.recommender.cold_items import newest_items
-from llmrec.recommender.pipeline import frozen_items
 from llmrec.recommender.settings import Settings
 
 KNOWN = 0.75  # share of the events before the moment from which purchases of cold items are read
@@ -85,8 +82,6 @@ def learn_first_buyers(
     if among is None or newest is None:
         return pairs, "too few bought newer items to learn from"
     some = np.sort(rng.permutation(len(newest.later))[: settings.ranking_tasks])
-    text, known = (items.unit() for items in (learned.base.items, frozen_items(learned.base.model)))
-    prior = fit_vector_prior(dataset, newest.new, text, known, retrieval.counts.popularity)
     found: list[Rankers] = []
     told = ""
     for rankers, repeats in zip(pairs, (settings.sources.repeats, False), strict=True):
@@ -94,7 +89,7 @@ def learn_first_buyers(
             found.append(found[0])
             continue
         here = replace(retrieval, sources=replace(retrieval.sources, repeats=repeats))
-        cold, targets = join(dataset, newest.later.take(some), newest.new, learned, here, rankers, among, prior)
+        cold, targets = join(dataset, newest.later.take(some), newest.new, learned, here, rankers, among)
         found.append(replace(rankers, cold=cold))
         told = f"{targets:,} purchases of cold items by {len(users):,} other users"
         few = targets < LEAST_TARGETS
@@ -163,25 +158,19 @@ def join(
     retrieval: Retrieval,
     rankers: Rankers,
     among: np.ndarray,
-    prior: VectorPrior | None,
 ) -> tuple[ColdWeights | None, int]:
     """How the score of cold items among themselves joins that of the rankers, and how many right items were cold: what of the
     rankers' score is kept, a factor of the other one and a constant, by a softmax over all candidates. Where fewer than
     LEAST_TARGETS were cold, the constant alone is learned: the other score is a log-likelihood already, and takes the place of
     the rankers'. None where fewer than LEAST_FOR_CONSTANT were.
 
-    tasks: T tasks of users whom the base was not trained on. cold: bool (N,). among: float64 (8,), see `learn_among`. prior: by
-    which the vectors of cold items move with their buyers; None where they stay.
+    tasks: T tasks of users whom the base was not trained on. cold: bool (N,). among: float64 (8,), see `learn_among`.
     """
     parts, targets = [], 0
-    items, sums = learned.base.items, None
     cut = float(dataset.time[cold[dataset.item]].min())
     for known, part in _by_moment(dataset, cold, cut, tasks):
         here = replace(retrieval, counts=replace(retrieval.counts, buyers=known))
         reading = learned.reader()(part)
-        if prior is not None:
-            sums = buyer_sums(known, here.counts.popularity, items.unit, sums)
-            reading = replace(reading, moved=moved_items(prior, sums, items))
         found = retrieve(here, part, reading.vectors, here.sources, None)
         over = replace(rankers, cold=None).over(here.counts, already_read(part, reading))
         every = every_input(here.counts, TransformerRanker(already_read(part, reading)), part, found)
