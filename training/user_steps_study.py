@@ -1,0 +1,109 @@
+"""Steps of a language model's adapter on one user's own choices, jointly trained or meta-learned over users: quality and time.
+
+python training/user_steps_study.py --data FOLDER --model smollm2/ --dtype bfloat16 --users 200 \\
+    --output training/results/user-steps.json
+
+What is measured, and the primary cell, is said in `studies/categories/user_steps.py`. Everything that takes minutes is kept
+under --runs, and test users are measured in parts, so a run that was ended goes on.
+"""
+
+from __future__ import annotations
+
+import llmrec  # noqa: F401  (before torch: it sets how long threads spin)
+
+# isort: split
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from benchmarks.amazon import PUBLISHED
+from category_study import HISTORY, TEMPLATE, WHOLE, prompts_of
+from llmrec.errors import LlmrecError
+from llmrec.language.model import load_language_model
+from llmrec.prompts import load_template
+from llmrec.ranking.llm_ranker import LLMRanker
+from studies.categories import user_steps
+from studies.categories.controls import controls, text_vectors
+from studies.categories.kept import kept_arrays
+from studies.categories.shops import category, ndcg
+from studies.categories.study import METRIC
+from studies.categories.user_steps import LOSS, SUPPORT, Plan
+from studies.options import model_option
+from studies.reporting import print_gains, print_tables, save_report
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
+@model_option
+@click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="bfloat16 is faster on CPUs with AMX."
+)
+@click.option("--category", "name", type=click.Choice(list(PUBLISHED)), default="beauty", help="The category.")
+@click.option("--train_users", type=click.IntRange(4), default=40, help="Users whose choices are learned from.")
+@click.option("--joint_steps", type=WHOLE, default=30, help="Optimiser steps of joint training, 8 choices each.")
+@click.option("--episodes", type=WHOLE, default=8, help="Episodes of meta-learning after it, 4 users each.")
+@click.option("--more_steps", type=WHOLE, default=80, help="Joint steps in the place of the episodes.")
+@click.option("--looked_at", type=click.IntRange(1), default=8, help="Validation users by whom rates are chosen.")
+@click.option("--users", type=click.IntRange(2), default=200, help="Test users.")
+@click.option("--seed", type=WHOLE, default=0)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "user-steps", help="For what is kept.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
+def main(
+    data: Path,
+    model: str,
+    dtype: str,
+    name: str,
+    train_users: int,
+    joint_steps: int,
+    episodes: int,
+    more_steps: int,
+    looked_at: int,
+    users: int,
+    seed: int,
+    runs: Path,
+    output: Path | None,
+) -> None:
+    """Learn an adapter from users, and measure what steps on a user's own choices gain."""
+    counts = {"joint_steps": joint_steps, "episodes": episodes, "more_steps": more_steps, "looked_at": looked_at}
+    plan = Plan(users=train_users, **counts)
+    try:
+        here = category(data, name, seed)
+        ranker = LLMRanker(load_language_model(model, getattr(torch, dtype)), load_template(TEMPLATE), HISTORY)
+        lm, numbers = ranker.language_model, "-".join(str(one) for one in asdict(plan).values())
+        runs = runs / f"{name}-{seed}-{prompts_of(ranker)[:12]}-{numbers}"
+        learned = user_steps.learn(ranker, here, plan, seed, runs)
+        looked = user_steps.rich(here, here.validation, SUPPORT + 1)
+        some = user_steps.prepared(ranker, here, looked[:looked_at], seed, runs / "validation.safetensors")
+        some = user_steps.at_temperature(some, learned.temperature)
+        by_rate = kept_arrays(runs / "rates.safetensors", lambda: user_steps.losses_by_rate(lm, learned, *some))
+        learned = user_steps.chosen(learned, by_rate)
+        asked_for = user_steps.rich(here, here.test, SUPPORT + 1)[:users]
+        parts = user_steps.measured_in_parts(ranker, here, asked_for, learned, seed, runs)
+        asked_for = asked_for[: sum(len(part["taken"]) for part in parts)]
+        found, costs = user_steps.together(parts)
+        hits = found.pop("taken").astype(bool)
+        losses = {arm: user_steps.log_loss(scores, hits, learned.temperature) for arm, scores in found.items()}
+        queries = [user_steps.asked(here, whose, seed)[1] for whose in (looked, asked_for)]
+        beside = controls(here, text_vectors(here.dataset.catalogue), *queries)
+        values = {arm: ndcg(list(scores), list(hits)) for arm, scores in (found | beside).items()}
+        rows = user_steps.rows(values, METRIC, seed) + user_steps.rows(losses, LOSS, seed)
+        print_tables(rows, "user-steps", (METRIC, LOSS), (LOSS,))
+        print_gains(rows)
+        told: dict[str, object] = {"benchmark": "user-steps", "ours": user_steps.OWN, "aims": [], "seeds": [seed]}
+        told |= {"primary": {"setting": "test", "metric": METRIC}, "dtype": dtype, "category": name, "plan": asdict(plan)}
+        told |= {"users": len(asked_for), "support": SUPPORT, "steps": user_steps.STEPS, "temperature": learned.temperature}
+        told |= {"validation loss by rate": {arm: np.round(each, 4).tolist() for arm, each in by_rate.items()}}
+        told |= {"rates": {arm: init.log_rate.exp().mean(1).tolist() for arm, init in learned.adapting.items()}}
+        told |= {"training seconds": learned.seconds, "training tokens": learned.tokens, "milliseconds a user": costs}
+        for what in ("validation loss by rate", "rates", "training seconds", "training tokens", "milliseconds a user"):
+            click.echo(f"{what}: {told[what]}")
+        save_report(output, rows, told)
+    except LlmrecError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
