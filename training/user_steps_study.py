@@ -28,11 +28,14 @@ from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import user_steps
 from studies.categories.controls import controls, text_vectors
 from studies.categories.kept import kept_arrays
+from studies.categories.learning import JOINT, META
 from studies.categories.shops import category, ndcg
 from studies.categories.study import METRIC
-from studies.categories.user_steps import LOSS, SUPPORT, Plan
+from studies.categories.user_steps import HEAD, LOSS, SUPPORT, Plan
 from studies.options import model_option
 from studies.reporting import print_gains, print_tables, save_report
+
+FEW = "test, the first users"  # on whom every arm is measured
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -43,11 +46,14 @@ from studies.reporting import print_gains, print_tables, save_report
 )
 @click.option("--category", "name", type=click.Choice(list(PUBLISHED)), default="beauty", help="The category.")
 @click.option("--train_users", type=click.IntRange(4), default=40, help="Users whose choices are learned from.")
-@click.option("--joint_steps", type=WHOLE, default=30, help="Optimiser steps of joint training, 8 choices each.")
-@click.option("--episodes", type=WHOLE, default=8, help="Episodes of meta-learning after it, 4 users each.")
-@click.option("--more_steps", type=WHOLE, default=80, help="Joint steps in the place of the episodes.")
-@click.option("--looked_at", type=click.IntRange(1), default=8, help="Validation users by whom rates are chosen.")
+@click.option("--joint_steps", type=WHOLE, default=24, help="Optimiser steps of joint training, 8 choices each.")
+@click.option("--episodes", type=WHOLE, default=6, help="Episodes of meta-learning after it, 4 users each.")
+@click.option("--more_steps", type=WHOLE, default=60, help="Joint steps in the place of the episodes.")
+@click.option("--looked_at", type=click.IntRange(1), default=6, help="Validation users by whom rates are chosen.")
 @click.option("--users", type=click.IntRange(2), default=200, help="Test users.")
+@click.option(
+    "--few_users", type=click.IntRange(2), default=60, help="The first of them, with whom joint LoRA and a head take steps too."
+)
 @click.option("--seed", type=WHOLE, default=0)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "user-steps", help="For what is kept.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
@@ -62,6 +68,7 @@ def main(
     more_steps: int,
     looked_at: int,
     users: int,
+    few_users: int,
     seed: int,
     runs: Path,
     output: Path | None,
@@ -81,23 +88,40 @@ def main(
         by_rate = kept_arrays(runs / "rates.safetensors", lambda: user_steps.losses_by_rate(lm, learned, *some))
         learned = user_steps.chosen(learned, by_rate)
         asked_for = user_steps.rich(here, here.test, SUPPORT + 1)[:users]
-        parts = user_steps.measured_in_parts(ranker, here, asked_for, learned, seed, runs)
+        parts = user_steps.measured_in_parts(ranker, here, asked_for, learned, (META,), seed, runs)
         asked_for = asked_for[: sum(len(part["taken"]) for part in parts)]
-        found, costs = user_steps.together(parts)
-        hits = found.pop("taken").astype(bool)
-        losses = {arm: user_steps.log_loss(scores, hits, learned.temperature) for arm, scores in found.items()}
+        more = user_steps.measured_in_parts(ranker, here, asked_for[:few_users], learned, (JOINT, HEAD), seed, runs)
         queries = [user_steps.asked(here, whose, seed)[1] for whose in (looked, asked_for)]
         beside = controls(here, text_vectors(here.dataset.catalogue), *queries)
-        values = {arm: ndcg(list(scores), list(hits)) for arm, scores in (found | beside).items()}
-        rows = user_steps.rows(values, METRIC, seed) + user_steps.rows(losses, LOSS, seed)
+        found, costs = user_steps.together(parts)
+        few, more_costs = user_steps.together(more)
+        count = len(few["taken"])
+        rows = []
+        for setting, scores in (("test", found), (FEW, {arm: each[:count] for arm, each in found.items()} | few)):
+            hits = scores["taken"].astype(bool)
+            ours = {arm: each for arm, each in scores.items() if arm != "taken"}
+            texts = {arm: np.stack(each[: len(hits)]) for arm, each in beside.items()}
+            values = {arm: ndcg(list(each), list(hits)) for arm, each in (ours | texts).items()}
+            losses = {arm: user_steps.log_loss(each, hits, learned.temperature) for arm, each in ours.items()}
+            rows += user_steps.rows(values, setting, METRIC, seed) + user_steps.rows(losses, setting, LOSS, seed)
         print_tables(rows, "user-steps", (METRIC, LOSS), (LOSS,))
         print_gains(rows)
         told: dict[str, object] = {"benchmark": "user-steps", "ours": user_steps.OWN, "aims": [], "seeds": [seed]}
         told |= {"primary": {"setting": "test", "metric": METRIC}, "dtype": dtype, "category": name, "plan": asdict(plan)}
-        told |= {"users": len(asked_for), "support": SUPPORT, "steps": user_steps.STEPS, "temperature": learned.temperature}
+        told |= {
+            "users": len(asked_for),
+            "few users": count,
+            "support": SUPPORT,
+            "steps": user_steps.STEPS,
+            "temperature": learned.temperature,
+        }
         told |= {"validation loss by rate": {arm: np.round(each, 4).tolist() for arm, each in by_rate.items()}}
         told |= {"rates": {arm: init.log_rate.exp().mean(1).tolist() for arm, init in learned.adapting.items()}}
-        told |= {"training seconds": learned.seconds, "training tokens": learned.tokens, "milliseconds a user": costs}
+        told |= {
+            "training seconds": learned.seconds,
+            "training tokens": learned.tokens,
+            "milliseconds a user": more_costs | costs,
+        }
         for what in ("validation loss by rate", "rates", "training seconds", "training tokens", "milliseconds a user"):
             click.echo(f"{what}: {told[what]}")
         save_report(output, rows, told)

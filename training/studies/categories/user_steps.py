@@ -1,9 +1,10 @@
 """Steps of an adapter on one user's own choices, after joint training or meta-learning over users: what they gain and cost.
 
 Primary cell, declared before test users were read: NDCG@10 of `meta-learned, own choices` less `meta-learned`, which is the
-same at zero steps. A user's support are SUPPORT purchases, each among NEGATIVES other items; the query is the next purchase, the
-user's last, among AMONG others. All others are drawn by popularity among items that the user never had. A prompt holds nothing
-but what the user had before: none of the support holds the query's item. Users of test, validation and training are different.
+same at zero steps. A user's support are SUPPORT purchases, each among NEGATIVES other items; the query is the next purchase,
+the user's last, among AMONG others. All others are drawn by popularity among items that the user never had. A prompt holds
+nothing but what the user had before: none of the support holds the query's item. Users of test, validation and training are
+different.
 
 Joint training goes on where meta-learning begins, for about as much processor time. LoRA and a linear head take STEPS steps by
 the rates that lose least on queries of validation users.
@@ -58,10 +59,10 @@ class Plan:
     r: int = 8
     n_blocks: int = 2
     users: int = 40
-    joint_steps: int = 30
-    episodes: int = 8
-    more_steps: int = 80
-    looked_at: int = 8
+    joint_steps: int = 24
+    episodes: int = 6
+    more_steps: int = 60
+    looked_at: int = 6
 
 
 @dataclass(frozen=True)
@@ -196,16 +197,19 @@ def chosen(learned: Learned, losses: Mapping[str, np.ndarray]) -> Learned:
     return replace(learned, adapting={arm: faster(init, times[arm]) for arm, init in learned.adapting.items()})
 
 
-def measured(model: LanguageModel, learned: Learned, support: TitleChoices, query: TitleChoices) -> dict[str, np.ndarray]:
-    """Arm -> scores (U, AMONG + 1) of U users' queries, at least two, and under "seconds, ..." processor time a user (1,): to
-    read the supports, to take the steps, and to score the candidates of a query."""
+def measured(
+    model: LanguageModel, learned: Learned, arms: Sequence[str], support: TitleChoices, query: TitleChoices
+) -> dict[str, np.ndarray]:
+    """Arm -> scores (U, AMONG + 1) of U users' queries, at least two, at zero steps and after the steps of `arms`; under TOOK
+    processor time a user (1,): to read the supports, to take the steps, and to score the candidates of a query."""
     users, losses, took = len(query), {}, {}
 
     def timed(name: str, began: float, count: int) -> None:
         took[f"{TOOK}{name}"] = np.array([(time.process_time() - began) / count])
 
     values = {UNTRAINED: learned.start, **{arm: learned.adapting[arm].adapter for arm in (JOINT, META)}}
-    for arm, init in learned.adapting.items():
+    for arm in arms:
+        init = learned.adapting[arm]
         depth = init.adapter.n_blocks(model)
         if depth not in losses:
             began = time.process_time()
@@ -214,10 +218,11 @@ def measured(model: LanguageModel, learned: Learned, support: TitleChoices, quer
         began = time.process_time()
         values[f"{arm}, own choices"] = adapt(init, losses[depth], users)
         timed(f"{arm}, steps", began, users)
-    values[OTHER] = values[OWN].take(torch.arange(users).roll(1))
+    if OWN in values:
+        values[OTHER] = values[OWN].take(torch.arange(users).roll(1))
     few = np.arange(min(3, users))
     began = time.process_time()
-    choice_scores(model, query.take(few), values[OWN])
+    choice_scores(model, query.take(few), learned.start)
     timed("score", began, len(few))
     scores = scores_of_each(model, query, list(values.values()))
     return {arm: np.stack(each) for arm, each in zip(values, scores, strict=True)} | took
@@ -230,7 +235,7 @@ def at_temperature(each: tuple[TitleChoices, TitleChoices], temperature: float) 
 
 
 def measured_in_parts(
-    ranker: LLMRanker, here: Category, users: np.ndarray, learned: Learned, seed: int, runs: Path
+    ranker: LLMRanker, here: Category, users: np.ndarray, learned: Learned, arms: Sequence[str], seed: int, runs: Path
 ) -> list[dict[str, np.ndarray]]:
     """`measured` of TOGETHER users after others, with what they took, "taken" (U, AMONG + 1). Each part is kept; a single user
     at the end, who has nobody beside, is left out."""
@@ -239,12 +244,13 @@ def measured_in_parts(
     def part(some: np.ndarray) -> dict[str, np.ndarray]:
         path = runs / f"choices-{first}-{len(some)}.safetensors"
         each = at_temperature(prepared(ranker, here, some, seed, path), learned.temperature)
-        return measured(ranker.language_model, learned, *each) | {"taken": np.stack(each[1].taken).astype(np.float32)}
+        return measured(ranker.language_model, learned, arms, *each) | {"taken": np.stack(each[1].taken).astype(np.float32)}
 
-    with Stages()("measure", f"{len(users)} users") as say:
+    with Stages()("measure", f"{len(users)} users, {', '.join(arms)}") as say:
         for first in range(0, len(users) - 1, TOGETHER):
             mine = users[first : first + TOGETHER]
-            found.append(kept_arrays(runs / f"scores-{first}-{len(mine)}.safetensors", partial(part, mine)))
+            path = runs / f"{'-'.join(arms)}-{first}-{len(mine)}.safetensors".replace(" ", "-")
+            found.append(kept_arrays(path, partial(part, mine)))
         say(f"{sum(len(one['taken']) for one in found)} users")
     return found
 
@@ -265,7 +271,7 @@ def log_loss(scores: np.ndarray, taken: np.ndarray, temperature: float) -> np.nd
     return np.log(np.exp(scores - most).sum(1)) + most[:, 0] - scores[taken]
 
 
-def rows(found: Mapping[str, np.ndarray], metric: str, seed: int) -> list[Result]:
+def rows(found: Mapping[str, np.ndarray], setting: str, metric: str, seed: int) -> list[Result]:
     """Means, and paired differences, with intervals. found: arm -> values (U,). The primary gap is OWN's only one."""
     drawn = resampled(found, np.random.default_rng(seed), 2_000)
     own = {arm: f"{arm}, own choices" for arm in (JOINT, META)} | {UNTRAINED: f"{HEAD}, own choices"}
@@ -275,6 +281,6 @@ def rows(found: Mapping[str, np.ndarray], metric: str, seed: int) -> list[Result
     def row(method: str, versus: str) -> Result:
         at = (drawn[method].minus(drawn[versus]) if versus else drawn[method]).interval()
         role = "ours" if method == OWN else "control"
-        return Result("user-steps", method, role, "test", metric, at.value, at.low, at.high, versus, at.n, seed, None)
+        return Result("user-steps", method, role, setting, metric, at.value, at.low, at.high, versus, at.n, seed, None)
 
     return [row(arm, "") for arm in drawn] + [row(*pair) for pair in pairs if drawn.keys() >= set(pair)]
