@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 
 from benchmarks.amazon import PUBLISHED
@@ -29,13 +28,11 @@ from studies.categories import user_steps
 from studies.categories.controls import controls, text_vectors
 from studies.categories.kept import kept_arrays
 from studies.categories.learning import JOINT, META
-from studies.categories.shops import category, ndcg
+from studies.categories.shops import category
 from studies.categories.study import METRIC
 from studies.categories.user_steps import HEAD, LOSS, SUPPORT, Plan
 from studies.options import model_option
 from studies.reporting import print_gains, print_tables, save_report
-
-FEW = "test, the first users"  # on whom every arm is measured
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -95,35 +92,19 @@ def main(
         beside = controls(here, text_vectors(here.dataset.catalogue), *queries)
         found, costs = user_steps.together(parts)
         few, more_costs = user_steps.together(more)
-        count = len(few["taken"])
-        rows = []
-        for setting, scores in (("test", found), (FEW, {arm: each[:count] for arm, each in found.items()} | few)):
-            hits = scores["taken"].astype(bool)
-            ours = {arm: each for arm, each in scores.items() if arm != "taken"}
-            texts = {arm: np.stack(each[: len(hits)]) for arm, each in beside.items()}
-            values = {arm: ndcg(list(each), list(hits)) for arm, each in (ours | texts).items()}
-            losses = {arm: user_steps.log_loss(each, hits, learned.temperature) for arm, each in ours.items()}
-            rows += user_steps.rows(values, setting, METRIC, seed) + user_steps.rows(losses, setting, LOSS, seed)
-        print_tables(rows, "user-steps", (METRIC, LOSS), (LOSS,))
+        rows = user_steps.rows(found, few, beside, learned.temperature, seed)
+        print_tables(rows, user_steps.NAME, (METRIC, LOSS), (LOSS,))
         print_gains(rows)
-        told: dict[str, object] = {"benchmark": "user-steps", "ours": user_steps.OWN, "aims": [], "seeds": [seed]}
-        told |= {"primary": {"setting": "test", "metric": METRIC}, "dtype": dtype, "category": name, "plan": asdict(plan)}
+        told = user_steps.extra(learned, by_rate, more_costs | costs, seed)
+        for what, value in told.items():
+            click.echo(f"{what}: {value}")
         told |= {
+            "dtype": dtype,
+            "category": name,
+            "plan": asdict(plan),
             "users": len(asked_for),
-            "few users": count,
-            "support": SUPPORT,
-            "steps": user_steps.STEPS,
-            "temperature": learned.temperature,
+            "few users": len(few["taken"]),
         }
-        told |= {"validation loss by rate": {arm: np.round(each, 4).tolist() for arm, each in by_rate.items()}}
-        told |= {"rates": {arm: init.log_rate.exp().mean(1).tolist() for arm, init in learned.adapting.items()}}
-        told |= {
-            "training seconds": learned.seconds,
-            "training tokens": learned.tokens,
-            "milliseconds a user": more_costs | costs,
-        }
-        for what in ("validation loss by rate", "rates", "training seconds", "training tokens", "milliseconds a user"):
-            click.echo(f"{what}: {told[what]}")
         save_report(output, rows, told)
     except LlmrecError as error:
         raise click.ClickException(str(error)) from error

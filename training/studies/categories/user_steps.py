@@ -37,16 +37,18 @@ from llmrec.metrics.bootstrap import resampled
 from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from llmrec.ranking.llm_ranker import LLMRanker
-from studies.categories.controls import FROZEN_TEXT, Asked
+from studies.categories.controls import FROZEN_TEXT, Asked, Scores
 from studies.categories.kept import kept, kept_arrays
 from studies.categories.learning import CALIBRATED, JOINT, META, UNTRAINED
-from studies.categories.shops import AMONG, NEGATIVES, Category
+from studies.categories.shops import AMONG, NEGATIVES, Category, ndcg
+from studies.categories.study import METRIC
 
 SUPPORT, STEPS, RATE = 8, 3, 0.1
 DRAW = SceneDraw(scenes=4, support=SUPPORT, query=2, in_order=True)  # a scene is a user
 TIMES = (0.3, 1.0, 3.0)  # what all rates of an adapter are multiplied by, looked at on validation users
 TOGETHER = 10  # users who are adapted side by side
 HEAD, LOSS, TOOK = "linear head", "log loss", "seconds, "
+NAME, ALL, FEW = "user-steps", "test", "test, the first users"
 OWN, OTHER = f"{META}, own choices", f"{META}, another's choices"
 Adapting = Initialisation[LanguageAdapter]
 
@@ -271,7 +273,42 @@ def log_loss(scores: np.ndarray, taken: np.ndarray, temperature: float) -> np.nd
     return np.log(np.exp(scores - most).sum(1)) + most[:, 0] - scores[taken]
 
 
-def rows(found: Mapping[str, np.ndarray], setting: str, metric: str, seed: int) -> list[Result]:
+def rows(
+    found: Mapping[str, np.ndarray], few: Mapping[str, np.ndarray], beside: Mapping[str, Scores], temperature: float, seed: int
+) -> list[Result]:
+    """NDCG@10 and log loss of all users, and of the first of them, on whom all arms were measured. found, few: scores (U, C) of
+    either, with "taken". beside: scores of controls, which have no log loss."""
+    made = []
+    for setting, scores in ((ALL, found), (FEW, {arm: each[: len(few["taken"])] for arm, each in found.items()} | few)):
+        hits = scores["taken"].astype(bool)
+        ours = {arm: each for arm, each in scores.items() if arm != "taken"}
+        texts = {arm: np.stack(each[: len(hits)]) for arm, each in beside.items()}
+        values = {arm: ndcg(list(each), list(hits)) for arm, each in (ours | texts).items()}
+        losses = {arm: log_loss(each, hits, temperature) for arm, each in ours.items()}
+        made += rows_of(values, setting, METRIC, seed) + rows_of(losses, setting, LOSS, seed)
+    return made
+
+
+def extra(learned: Learned, by_rate: Mapping[str, np.ndarray], costs: Mapping[str, float], seed: int) -> dict[str, object]:
+    """Fields of the report beside the rows."""
+    return {
+        "benchmark": NAME,
+        "ours": OWN,
+        "primary": {"setting": ALL, "metric": METRIC},
+        "aims": [],
+        "seeds": [seed],
+        "support": SUPPORT,
+        "steps": STEPS,
+        "temperature": learned.temperature,
+        "validation loss at zero steps and by rate": {arm: np.round(each, 4).tolist() for arm, each in by_rate.items()},
+        "rates": {arm: init.log_rate.exp().mean(1).tolist() for arm, init in learned.adapting.items()},
+        "training seconds": learned.seconds,
+        "training tokens, all blocks and adapted blocks": learned.tokens,
+        "milliseconds a user": dict(costs),
+    }
+
+
+def rows_of(found: Mapping[str, np.ndarray], setting: str, metric: str, seed: int) -> list[Result]:
     """Means, and paired differences, with intervals. found: arm -> values (U,). The primary gap is OWN's only one."""
     drawn = resampled(found, np.random.default_rng(seed), 2_000)
     own = {arm: f"{arm}, own choices" for arm in (JOINT, META)} | {UNTRAINED: f"{HEAD}, own choices"}
@@ -281,6 +318,6 @@ def rows(found: Mapping[str, np.ndarray], setting: str, metric: str, seed: int) 
     def row(method: str, versus: str) -> Result:
         at = (drawn[method].minus(drawn[versus]) if versus else drawn[method]).interval()
         role = "ours" if method == OWN else "control"
-        return Result("user-steps", method, role, setting, metric, at.value, at.low, at.high, versus, at.n, seed, None)
+        return Result(NAME, method, role, setting, metric, at.value, at.low, at.high, versus, at.n, seed, None)
 
     return [row(arm, "") for arm in drawn] + [row(*pair) for pair in pairs if drawn.keys() >= set(pair)]

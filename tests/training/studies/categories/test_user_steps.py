@@ -17,8 +17,10 @@ from llmrec.meta.inner import initialisation
 from llmrec.meta.title_choices import calibrated
 from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import user_steps
+from studies.categories.controls import FROZEN_TEXT
 from studies.categories.learning import JOINT, META, UNTRAINED
 from studies.categories.shops import AMONG, NEGATIVES, Category
+from studies.categories.study import METRIC
 from studies.categories.user_steps import HEAD, OTHER, OWN, SUPPORT, Learned, Plan
 
 WORDS = ("green", "small", "mug", "lamp", "rope", "tent")
@@ -74,8 +76,15 @@ def test_steps_on_own_choices_foretell_what_is_taken_and_anothers_do_not(here, r
     assert loss[META] == loss[UNTRAINED] != loss[f"{HEAD}, own choices"]
     reads, steps = {"LoRA, read", f"{HEAD}, read", "score"}, {f"{arm}, steps" for arm in (JOINT, META, HEAD)}
     assert costs.keys() == reads | steps and all(one > 0 for one in costs.values())
-    gains = {(row.method, row.versus) for row in user_steps.rows(each, "test", "log loss", 0) if row.versus}
-    assert [versus for method, versus in gains if method == OWN] == [META] and (OTHER, META) in gains
+    few, count = {arm: scores[:6] for arm, scores in found.items()} | {"taken": taken[:6]}, len(taken)
+    rows = user_steps.rows({OWN: found[OWN], META: found[META], "taken": taken}, few, {FROZEN_TEXT: list(taken * 1.0)}, 1.0, 0)
+    gains = {(row.setting, row.method): [] for row in rows if not row.versus}
+    for row in rows:
+        assert row.n == (count if row.setting == user_steps.ALL else 6)
+        if row.versus and row.metric == METRIC:
+            gains[row.setting, row.method].append(row.versus)
+    assert gains[user_steps.ALL, OWN] == gains[user_steps.FEW, OWN] == [META]  # the primary cell
+    assert gains[user_steps.FEW, f"{HEAD}, own choices"] == [UNTRAINED] and (user_steps.ALL, JOINT) not in gains
 
 
 def test_what_was_learned_and_measured_is_found_done(here, ranker, tmp_path, monkeypatch):
