@@ -26,7 +26,6 @@ from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
 from studies.categories import user_steps
 from studies.categories.controls import controls, text_vectors
-from studies.categories.kept import kept_arrays
 from studies.categories.learning import JOINT, META
 from studies.categories.shops import category
 from studies.categories.study import METRIC
@@ -76,18 +75,16 @@ def main(
     try:
         here = category(data, name, seed)
         ranker = LLMRanker(load_language_model(model, getattr(torch, dtype)), load_template(TEMPLATE), HISTORY)
-        lm, numbers = ranker.language_model, "-".join(str(one) for one in asdict(plan).values())
+        numbers = "-".join(str(one) for one in asdict(plan).values())
         runs = runs / f"{name}-{seed}-{prompts_of(ranker)[:12]}-{numbers}"
-        learned = user_steps.learn(ranker, here, plan, seed, runs)
-        looked = user_steps.rich(here, here.validation, SUPPORT + 1)
-        some = user_steps.prepared(ranker, here, looked[:looked_at], seed, runs / "validation.safetensors")
-        some = user_steps.at_temperature(some, learned.temperature)
-        by_rate = kept_arrays(runs / "rates.safetensors", lambda: user_steps.losses_by_rate(lm, learned, *some))
-        learned = user_steps.chosen(learned, by_rate)
-        asked_for = user_steps.rich(here, here.test, SUPPORT + 1)[:users]
-        parts = user_steps.measured_in_parts(ranker, here, asked_for, learned, (META,), seed, runs)
+        arms: tuple[str, ...] = (META,)  # the primary cell first
+        learned, _ = user_steps.chosen(ranker, here, plan, arms, seed, runs)
+        looked, asked_for = (user_steps.rich(here, some, SUPPORT + 1) for some in (here.validation, here.test))
+        parts = user_steps.measured_in_parts(ranker, here, asked_for[:users], learned, arms, seed, runs)
         asked_for = asked_for[: sum(len(part["taken"]) for part in parts)]
-        more = user_steps.measured_in_parts(ranker, here, asked_for[:few_users], learned, (JOINT, HEAD), seed, runs)
+        arms = (META, JOINT, HEAD)
+        learned, by_rate = user_steps.chosen(ranker, here, plan, arms, seed, runs)
+        more = user_steps.measured_in_parts(ranker, here, asked_for[:few_users], learned, arms[1:], seed, runs)
         queries = [user_steps.asked(here, whose, seed)[1] for whose in (looked, asked_for)]
         beside = controls(here, text_vectors(here.dataset.catalogue), *queries)
         found, costs = user_steps.together(parts)

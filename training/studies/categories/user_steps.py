@@ -118,8 +118,8 @@ def prepared(ranker: LLMRanker, here: Category, users: np.ndarray, seed: int, pa
     return support.owned(support.owner // SUPPORT), query
 
 
-def learn(ranker: LLMRanker, here: Category, plan: Plan, seed: int, runs: Path) -> Learned:
-    """Adapters from the choices of training users. What takes minutes is kept in the folder `runs`."""
+def learn(ranker: LLMRanker, here: Category, plan: Plan, arms: Sequence[str], seed: int, runs: Path) -> Learned:
+    """Some of JOINT, META and HEAD from the choices of training users. What takes minutes is kept in the folder `runs`."""
     model, stages, need = ranker.language_model, Stages(), DRAW.support + DRAW.query
     users = rich(here, here.teaching, need)[: plan.users]
 
@@ -133,7 +133,9 @@ def learn(ranker: LLMRanker, here: Category, plan: Plan, seed: int, runs: Path) 
     start = LanguageAdapter(start_lora(model, plan.r, 2.0, plan.n_blocks, torch.Generator().manual_seed(seed)))
     pool = joined(each)
     some = np.random.default_rng(seed).permutation(len(pool))[:CALIBRATED]
-    temperature = calibrated(model, pool, start, some).temperature
+    path = runs / "temperature.safetensors"
+    told = kept_arrays(path, lambda: {"temperature": np.array([calibrated(model, pool, start, some).temperature])})
+    temperature = float(told["temperature"][0])
     pool, each = (replace(pool, temperature=temperature), [replace(one, temperature=temperature) for one in each])
     seconds: dict[str, float] = {}
 
@@ -153,11 +155,12 @@ def learn(ranker: LLMRanker, here: Category, plan: Plan, seed: int, runs: Path) 
         return replace(begin, adapter=begin.adapter.with_leaves(leaves), log_rate=torch.from_numpy(arrays["log_rate"]))
 
     first = learned("first", initialisation(start, STEPS, RATE), lambda begin: joint(begin, plan.joint_steps, "first"))
-    adapting = {
-        JOINT: learned("joint", first, lambda begin: joint(begin, plan.more_steps, "longer")),
-        META: learned("meta", first, meta),
-        HEAD: initialisation(LanguageAdapter(head=linear_head(model)), STEPS, RATE),
+    makes: dict[str, Callable[[], Adapting]] = {
+        JOINT: lambda: learned("joint", first, lambda begin: joint(begin, plan.more_steps, "longer")),
+        META: lambda: learned("meta", first, meta),
+        HEAD: lambda: initialisation(LanguageAdapter(head=linear_head(model)), STEPS, RATE),
     }
+    adapting = {arm: makes[arm]() for arm in arms}
     mean, steps = float(pool.tokens.mean()), 8 * plan.more_steps
     whole, passed = DRAW.scenes * need, DRAW.scenes * (STEPS * DRAW.support + (STEPS + 1) * DRAW.query)
     tokens = {
@@ -165,7 +168,7 @@ def learn(ranker: LLMRanker, here: Category, plan: Plan, seed: int, runs: Path) 
         "joint": (int(steps * mean), int(steps * mean)),
         "meta": (int(plan.episodes * whole * mean), int(plan.episodes * passed * mean)),
     }
-    return Learned(start, adapting, temperature, seconds, tokens)
+    return Learned(start, adapting, temperature, seconds, {name: tokens[name] for name in seconds})
 
 
 def _arrays(begin: Adapting, make: Callable[[Adapting], Adapting]) -> dict[str, np.ndarray]:
@@ -180,23 +183,28 @@ def faster(init: Adapting, times: float) -> Adapting:
     return replace(init, log_rate=init.log_rate + float(np.log(times)))
 
 
-def losses_by_rate(model: LanguageModel, learned: Learned, support: TitleChoices, query: TitleChoices) -> dict[str, np.ndarray]:
-    """Arm -> mean loss of the queries at zero steps, and after the steps by each of TIMES."""
-    found, users = {}, len(query)
-    depths = {arm: init.adapter.n_blocks(model) for arm, init in learned.adapting.items()}
-    losses = {depth: [choice_loss(model, part, depth) for part in (support, query)] for depth in set(depths.values())}
+def losses_by_rate(model: LanguageModel, init: Adapting, support: TitleChoices, query: TitleChoices) -> dict[str, np.ndarray]:
+    """Under "loss" the mean over the queries at zero steps, and after the steps by each of TIMES."""
+    before, after = (choice_loss(model, part, init.adapter.n_blocks(model)) for part in (support, query))
+    values = [init.adapter.expand(len(query)), *(adapt(faster(init, times), before, len(query)) for times in TIMES)]
+    with torch.no_grad():
+        return {"loss": np.array([float(after(value).mean()) for value in values])}
+
+
+def chosen(
+    ranker: LLMRanker, here: Category, plan: Plan, arms: Sequence[str], seed: int, runs: Path
+) -> tuple[Learned, dict[str, np.ndarray]]:
+    """`learn`, with the rates of the least loss after the steps on validation users, and `losses_by_rate` of each arm."""
+    learned = learn(ranker, here, plan, arms, seed, runs)
+    users = rich(here, here.validation, SUPPORT + 1)[: plan.looked_at]
+    each = at_temperature(prepared(ranker, here, users, seed, runs / "validation.safetensors"), learned.temperature)
+    adapting, losses = {}, {}
     for arm, init in learned.adapting.items():
-        before, after = losses[depths[arm]]
-        values = [init.adapter.expand(users), *(adapt(faster(init, times), before, users) for times in TIMES)]
-        with torch.no_grad():
-            found[arm] = np.array([float(after(value).mean()) for value in values])
-    return found
-
-
-def chosen(learned: Learned, losses: Mapping[str, np.ndarray]) -> Learned:
-    """The same with the rates of the least loss after the steps."""
-    times = {arm: TIMES[int(np.argmin(each[1:]))] for arm, each in losses.items()}
-    return replace(learned, adapting={arm: faster(init, times[arm]) for arm, init in learned.adapting.items()})
+        path = runs / f"rates-{arm}.safetensors".replace(" ", "-")
+        with Stages()("rates", f"{arm}, {len(users)} users"):
+            losses[arm] = kept_arrays(path, partial(losses_by_rate, ranker.language_model, init, *each))["loss"]
+        adapting[arm] = faster(init, TIMES[int(np.argmin(losses[arm][1:]))])
+    return replace(learned, adapting=adapting), losses
 
 
 def measured(
@@ -209,7 +217,7 @@ def measured(
     def timed(name: str, began: float, count: int) -> None:
         took[f"{TOOK}{name}"] = np.array([(time.process_time() - began) / count])
 
-    values = {UNTRAINED: learned.start, **{arm: learned.adapting[arm].adapter for arm in (JOINT, META)}}
+    values = {UNTRAINED: learned.start, **{arm: learned.adapting[arm].adapter for arm in arms if arm != HEAD}}
     for arm in arms:
         init = learned.adapting[arm]
         depth = init.adapter.n_blocks(model)
@@ -274,7 +282,7 @@ def log_loss(scores: np.ndarray, taken: np.ndarray, temperature: float) -> np.nd
 
 
 def rows(
-    found: Mapping[str, np.ndarray], few: Mapping[str, np.ndarray], beside: Mapping[str, Scores], temperature: float, seed: int
+    found: Mapping[str, np.ndarray], few: dict[str, np.ndarray], beside: Mapping[str, Scores], temperature: float, seed: int
 ) -> list[Result]:
     """NDCG@10 and log loss of all users, and of the first of them, on whom all arms were measured. found, few: scores (U, C) of
     either, with "taken". beside: scores of controls, which have no log loss."""

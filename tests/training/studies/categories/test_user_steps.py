@@ -91,15 +91,16 @@ def test_what_was_learned_and_measured_is_found_done(here, ranker, tmp_path, mon
     monkeypatch.setattr(user_steps, "TOGETHER", 4)
     monkeypatch.setattr(user_steps, "DRAW", replace(user_steps.DRAW, scenes=2))
     plan = Plan(r=2, n_blocks=1, users=6, joint_steps=2, episodes=2, more_steps=2)
-    learned, again = (user_steps.learn(ranker, here, plan, 0, tmp_path) for _ in range(2))
+    learned, again = (user_steps.learn(ranker, here, plan, (META, JOINT, HEAD), 0, tmp_path) for _ in range(2))
     assert learned.seconds == again.seconds and learned.seconds.keys() == learned.tokens.keys()
     for arm, init in learned.adapting.items():
         assert all(torch.equal(*pair) for pair in zip(init.adapter.leaves(), again.adapting[arm].adapter.leaves(), strict=True))
     assert not torch.equal(learned.adapting[META].log_rate, learned.adapting[JOINT].log_rate)
-    some = user_steps.prepared(ranker, here, here.validation, 0, tmp_path / "some.safetensors")
-    losses = user_steps.losses_by_rate(ranker.language_model, learned, *user_steps.at_temperature(some, learned.temperature))
-    fast = user_steps.chosen(learned, {**losses, META: np.array([0.0, 2.0, 1.0, 3.0])})
-    torch.testing.assert_close(fast.adapting[META].log_rate, learned.adapting[META].log_rate)  # the middle of three
+    monkeypatch.setattr(user_steps, "losses_by_rate", lambda *_: {"loss": np.array([0.0, 2.0, 1.0, 0.5])})
+    fast, losses = user_steps.chosen(ranker, here, plan, (META, JOINT, HEAD), 0, tmp_path)
+    assert losses.keys() == learned.adapting.keys()
+    for arm, init in learned.adapting.items():  # the last of three, whatever zero steps are
+        torch.testing.assert_close(fast.adapting[arm].log_rate.exp(), user_steps.TIMES[2] * init.log_rate.exp())
     parts = user_steps.measured_in_parts(ranker, here, here.test[:5], learned, (META,), 0, tmp_path)
     assert [len(part["taken"]) for part in parts] == [4]  # the fifth has nobody beside
     monkeypatch.setattr(user_steps, "measured", None)
