@@ -45,7 +45,7 @@ from studies.categories.study import METRIC
 
 SUPPORT, STEPS, RATE = 8, 3, 0.1
 DRAW = SceneDraw(scenes=4, support=SUPPORT, query=2, in_order=True)  # a scene is a user
-TIMES = (0.3, 1.0, 3.0)  # what all rates of an adapter are multiplied by, looked at on validation users
+TIMES = (0.3, 1.0, 3.0, 10.0)  # what all rates of an adapter are multiplied by, looked at on validation users
 TOGETHER = 10  # users who are adapted side by side
 HEAD, LOSS, TOOK = "linear head", "log loss", "seconds, "
 NAME, ALL, FEW = "user-steps", "test", "test, the first users"

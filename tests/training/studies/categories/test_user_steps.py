@@ -96,10 +96,10 @@ def test_what_was_learned_and_measured_is_found_done(here, ranker, tmp_path, mon
     for arm, init in learned.adapting.items():
         assert all(torch.equal(*pair) for pair in zip(init.adapter.leaves(), again.adapting[arm].adapter.leaves(), strict=True))
     assert not torch.equal(learned.adapting[META].log_rate, learned.adapting[JOINT].log_rate)
-    monkeypatch.setattr(user_steps, "losses_by_rate", lambda *_: {"loss": np.array([0.0, 2.0, 1.0, 0.5])})
+    monkeypatch.setattr(user_steps, "losses_by_rate", lambda *_: {"loss": np.array([0.0, 3.0, 2.0, 0.5, 1.0])})
     fast, losses = user_steps.chosen(ranker, here, plan, (META, JOINT, HEAD), 0, tmp_path)
     assert losses.keys() == learned.adapting.keys()
-    for arm, init in learned.adapting.items():  # the last of three, whatever zero steps are
+    for arm, init in learned.adapting.items():  # the third of four, whatever zero steps are
         torch.testing.assert_close(fast.adapting[arm].log_rate.exp(), user_steps.TIMES[2] * init.log_rate.exp())
     parts = user_steps.measured_in_parts(ranker, here, here.test[:5], learned, (META,), 0, tmp_path)
     assert [len(part["taken"]) for part in parts] == [4]  # the fifth has nobody beside
