@@ -48,7 +48,10 @@ from studies.reporting import print_gains, print_tables, save_report
 @click.option("--looked_at", type=click.IntRange(1), default=6, help="Validation users by whom rates are chosen.")
 @click.option("--users", type=click.IntRange(2), default=200, help="Test users.")
 @click.option(
-    "--few_users", type=click.IntRange(2), default=60, help="The first of them, with whom joint LoRA and a head take steps too."
+    "--few_users",
+    type=WHOLE,
+    default=60,
+    help="The first of them, with whom joint LoRA and a head take steps too; 0 or 1 for none of it.",
 )
 @click.option("--seed", type=WHOLE, default=0)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "user-steps", help="For what is kept.")
@@ -82,7 +85,7 @@ def main(
         looked, asked_for = (user_steps.rich(here, some, SUPPORT + 1) for some in (here.validation, here.test))
         parts = user_steps.measured_in_parts(ranker, here, asked_for[:users], learned, arms, seed, runs)
         asked_for = asked_for[: sum(len(part["taken"]) for part in parts)]
-        arms = (META, JOINT, HEAD)
+        arms = (META, JOINT, HEAD) if few_users > 1 else arms
         learned, by_rate = user_steps.chosen(ranker, here, plan, arms, seed, runs)
         more = user_steps.measured_in_parts(ranker, here, asked_for[:few_users], learned, arms[1:], seed, runs)
         queries = [user_steps.asked(here, whose, seed)[1] for whose in (looked, asked_for)]
@@ -100,7 +103,7 @@ def main(
             "category": name,
             "plan": asdict(plan),
             "users": len(asked_for),
-            "few users": len(few["taken"]),
+            "few users": len(few.get("taken", ())),
         }
         save_report(output, rows, told)
     except LlmrecError as error:

@@ -266,7 +266,10 @@ def measured_in_parts(
 
 
 def together(parts: Sequence[Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Arm -> scores of all users, with "taken"; and milliseconds of processor time a user, the mean over parts."""
+    """Arm -> scores of all users, with "taken"; and milliseconds of processor time a user, the mean over parts. Nothing of no
+    parts."""
+    if not parts:
+        return {}, {}
     names = [name for name in parts[0] if not name.startswith(TOOK)]
     costs = {
         name.removeprefix(TOOK): 1_000 * float(np.mean([part[name] for part in parts])) for name in parts[0].keys() - set(names)
@@ -285,9 +288,11 @@ def rows(
     found: Mapping[str, np.ndarray], few: dict[str, np.ndarray], beside: Mapping[str, Scores], temperature: float, seed: int
 ) -> list[Result]:
     """NDCG@10 and log loss of all users, and of the first of them, on whom all arms were measured. found, few: scores (U, C) of
-    either, with "taken". beside: scores of controls, which have no log loss."""
-    made = []
-    for setting, scores in ((ALL, found), (FEW, {arm: each[: len(few["taken"])] for arm, each in found.items()} | few)):
+    either, with "taken"; few is empty where there are none. beside: scores of controls, which have no log loss."""
+    made, settings = [], {ALL: dict(found)}
+    if few:
+        settings[FEW] = {arm: each[: len(few["taken"])] for arm, each in found.items()} | few
+    for setting, scores in settings.items():
         hits = scores["taken"].astype(bool)
         ours = {arm: each for arm, each in scores.items() if arm != "taken"}
         texts = {arm: np.stack(each[: len(hits)]) for arm, each in beside.items()}

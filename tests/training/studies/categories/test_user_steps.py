@@ -78,6 +78,8 @@ def test_steps_on_own_choices_foretell_what_is_taken_and_anothers_do_not(here, r
     assert costs.keys() == reads | steps and all(one > 0 for one in costs.values())
     few, count = {arm: scores[:6] for arm, scores in found.items()} | {"taken": taken[:6]}, len(taken)
     rows = user_steps.rows({OWN: found[OWN], META: found[META], "taken": taken}, few, {FROZEN_TEXT: list(taken * 1.0)}, 1.0, 0)
+    alone = user_steps.rows({OWN: found[OWN], META: found[META], "taken": taken}, user_steps.together([])[0], {}, 1.0, 0)
+    assert {row.setting for row in alone} == {user_steps.ALL}
     gains = {(row.setting, row.method): [] for row in rows if not row.versus}
     for row in rows:
         assert row.n == (count if row.setting == user_steps.ALL else 6)
