@@ -33,6 +33,8 @@ from studies.categories.user_steps import HEAD, LOSS, SUPPORT, Plan
 from studies.options import model_option
 from studies.reporting import print_gains, print_tables, save_report
 
+FEWEST = 500  # users behind a figure that is more than exploratory
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), help="Folder with the files.")
@@ -96,6 +98,7 @@ def main(
         print_tables(rows, user_steps.NAME, (METRIC, LOSS), (LOSS,))
         print_gains(rows)
         told = user_steps.extra(learned, by_rate, more_costs | costs, seed)
+        told |= {"exploratory": list(dict.fromkeys(row.setting for row in rows if row.n < FEWEST))}
         for what, value in told.items():
             click.echo(f"{what}: {value}")
         told |= {
