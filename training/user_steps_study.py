@@ -1,6 +1,6 @@
 """Steps of a language model's adapter on one user's own choices, jointly trained or meta-learned over users: quality and time.
 
-python training/user_steps_study.py --data FOLDER --model smollm2/ --dtype bfloat16 --users 200 \\
+python training/user_steps_study.py --data FOLDER --model smollm2/ --dtype bfloat16 --users 60 --few_users 20 \\
     --output training/results/user-steps.json
 
 What is measured, and the primary cell, is said in `studies/categories/user_steps.py`. Everything that takes minutes is kept

@@ -73,7 +73,7 @@ def _parts(told: Mapping[str, Any]) -> str:
 
 def _user_steps(told: Mapping[str, Any]) -> str:
     """What a user's own choices cost."""
-    took = ", ".join(f"{name} {value:,.0f}" for name, value in told["milliseconds a user"].items())
+    took = "; ".join(f"{name} {value:,.0f}" for name, value in told["milliseconds a user"].items())
     return (
         f"{told['steps']} steps on {told['support']} choices of a user's own ({told['dtype']}; NDCG@10 stands above under "
         f"**user-steps**), milliseconds a user in batches: {took}."

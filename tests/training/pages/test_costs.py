@@ -29,7 +29,7 @@ def test_each_kind_of_adapter_has_a_row(tmp_path: Path):
 def test_a_users_own_choices_are_told_in_milliseconds(tmp_path: Path):
     told = {"support": 8, "steps": 3, "dtype": "bfloat16", "milliseconds a user": {"LoRA, read": 1307.2, "score": 650.4}}
     (tmp_path / "user-steps.json").write_text(json.dumps(told), encoding="utf-8")
-    assert "milliseconds a user in batches: LoRA, read 1,307, score 650." in costs.lines(tmp_path)
+    assert "milliseconds a user in batches: LoRA, read 1,307; score 650." in costs.lines(tmp_path)
 
 
 @pytest.mark.parametrize(("users", "timed"), [(8, None), (64, 8), (64, 64)])
