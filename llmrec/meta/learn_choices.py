@@ -39,11 +39,16 @@ class JointSettings:
 
 @dataclass(frozen=True)
 class SceneDraw:
-    """An episode: so many scenes, and of each so many choices to adapt to and others to be judged by."""
+    """An episode: so many scenes, and of each so many choices to adapt to and others to be judged by.
+
+    in_order: those that are adapted to come first among the choices of the scene. So it must be where a scene is a user whose
+        choices lie in their order in time: a later choice has in its history what an earlier one took.
+    """
 
     scenes: int = 4
     support: int = 16
     query: int = 8
+    in_order: bool = False
 
 
 def fit_adapter(
@@ -126,9 +131,9 @@ def meta_fit_adapter(
 
     def drawn(number: int) -> list[tuple[int, np.ndarray]]:
         rng = np.random.default_rng((seed, number))
-        return [
-            (int(one), rng.choice(len(rich[one]), need, replace=False)) for one in rng.permutation(len(rich))[: draw.scenes]
-        ]
+        some = rng.permutation(len(rich))[: draw.scenes].tolist()
+        each = [(one, rng.choice(len(rich[one]), need, replace=False)) for one in some]
+        return [(one, np.sort(index)) for one, index in each] if draw.in_order else each
 
     def episode_at(number: int, shard: Shard) -> tuple[Episode[LanguageAdapter], float]:
         mine = drawn(number)[shard.rank :: shard.world]
@@ -143,7 +148,9 @@ def meta_fit_adapter(
             (tokens[one][index[: draw.support]].sum(), tokens[one][index[draw.support :]].sum()) for one, index in drawn(number)
         ]
         counts.append(sum(int(init.steps * support + (init.steps + 1) * query) for support, query in read))
-    run = _run(language_model, rich, init.adapter, seed) | asdict(draw)
+    unnamed = () if draw.in_order else ("in_order",)  # checkpoints of draws without an order do not name it
+    how = {name: value for name, value in asdict(draw).items() if name not in unnamed}
+    run = _run(language_model, rich, init.adapter, seed) | how
     init = init.to(str(language_model.device))
     return _learned(init, episode_at, settings, run, folder, processes, save_every, counts)
 

@@ -17,7 +17,7 @@ from llmrec.errors import ArtefactError, DataError
 from llmrec.language.model import load_language_model
 from llmrec.language.packed import log_likelihoods, read_prefix
 from llmrec.language.rows import Row
-from llmrec.meta import resumable, title_choices
+from llmrec.meta import learn_choices, resumable, title_choices
 from llmrec.meta.inner import adapt, initialisation
 from llmrec.meta.learn_choices import JointSettings, SceneDraw, choice_episode, fit_adapter, meta_fit_adapter, step_tokens
 from llmrec.meta.outer import OuterSettings, query_path
@@ -309,6 +309,22 @@ def test_users_own_the_choices_that_are_meta_learned_from_by_any_number(model):
     leaves = (value.leaves() for value in (one.init.adapter, other.init.adapter, start(model, b_std=0.02)))
     for mine, theirs, begun in zip(*leaves, strict=True):
         assert torch.equal(mine, theirs) and not torch.equal(mine, begun)
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_in_order_what_is_adapted_to_comes_first(model, monkeypatch, in_order):
+    whole, drawn = scene(True, 9, 4), []
+
+    def kept(language_model, support, query, scenes, n_blocks):
+        drawn.append([[whole.rows.index(row) for row in part.rows] for part in (support, query)])
+        return choice_episode(language_model, support, query, scenes, n_blocks)
+
+    monkeypatch.setattr(learn_choices, "choice_episode", kept)
+    settings, draw = OuterSettings(episodes=4, learning_rate=1e-3), SceneDraw(1, 3, 2, in_order)
+    meta_fit_adapter(model, [whole], initialisation(start(model), 1, 0.1), draw, settings, 0)
+    assert len(drawn) == 4 and all(len(before) == 3 and len(after) == 2 for before, after in drawn)
+    assert all(max(before) < min(after) for before, after in drawn) is in_order
+    assert len({tuple(after) for _, after in drawn}) > 1
 
 
 def test_what_cannot_be_drawn_or_differentiated_is_said(model):

@@ -13,11 +13,13 @@ ASKED = 64  # users who are adapted at once
 
 def lines(results: Path) -> str:
     """The lines in Markdown, of the reports that are in the folder `results`."""
-    packed, adapters, parts = (results / f"{name}.json" for name in ("packed", "language_adapters", "parts"))
+    names = ("packed", "language_adapters", "parts", "user-steps")
+    packed, adapters, parts, own = (results / f"{name}.json" for name in names)
     found = [
         *([_packed(_read(packed))] if packed.exists() else []),
         *([_adapters(_read(adapters))] if adapters.exists() else []),
         *([_parts(_read(parts))] if parts.exists() else []),
+        *([_user_steps(_read(own))] if own.exists() else []),
     ]
     return "\n\n".join(["**language model, cost.** Seconds are of processor time.", *found])
 
@@ -67,3 +69,12 @@ def _parts(told: Mapping[str, Any]) -> str:
     ]
     names = "| | numbers | size in float32 | to adapt, all users | to score 20 candidates | rate |"
     return "\n".join([head, "", names, "|---" * 6 + "|", *rows])
+
+
+def _user_steps(told: Mapping[str, Any]) -> str:
+    """What a user's own choices cost."""
+    took = "; ".join(f"{name} {value:,.0f}" for name, value in told["milliseconds a user"].items())
+    return (
+        f"{told['steps']} steps on {told['support']} choices of a user's own ({told['dtype']}; NDCG@10 stands above under "
+        f"**user-steps**), milliseconds a user in batches: {took}."
+    )

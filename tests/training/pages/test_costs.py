@@ -26,6 +26,12 @@ def test_each_kind_of_adapter_has_a_row(tmp_path: Path):
     assert "| linear head | 576 | 2 KB | 1.2 s | 46 ms | 0.3 |" in costs.lines(tmp_path)
 
 
+def test_a_users_own_choices_are_told_in_milliseconds(tmp_path: Path):
+    told = {"support": 8, "steps": 3, "dtype": "bfloat16", "milliseconds a user": {"LoRA, read": 1307.2, "score": 650.4}}
+    (tmp_path / "user-steps.json").write_text(json.dumps(told), encoding="utf-8")
+    assert "milliseconds a user in batches: LoRA, read 1,307; score 650." in costs.lines(tmp_path)
+
+
 @pytest.mark.parametrize(("users", "timed"), [(8, None), (64, 8), (64, 64)])
 def test_a_loop_that_was_timed_on_some_users_is_told_as_such(tmp_path: Path, users: int, timed: int | None):
     told = {"users": users, "choices": 2, "steps": 3, "times as long as the library": {"loop of PEFT": 5.4}}
