@@ -122,4 +122,4 @@ def by_day(here: World, events: np.ndarray, some: np.ndarray) -> Iterator[np.nda
 
 def blended(given: Mapping[str, np.ndarray], names: tuple[str, ...], weights: np.ndarray) -> np.ndarray:
     """float32 (T, N)."""
-    return sum((np.float32(weight) * given[name] for name, weight in zip(names, weights, strict=True)), np.float32(0))
+    return np.add.reduce([np.float32(weight) * given[name] for name, weight in zip(names, weights, strict=True)])

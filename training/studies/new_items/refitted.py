@@ -65,11 +65,11 @@ def ease_of_all(here: World, events: np.ndarray) -> Iterator[tuple[np.ndarray, C
     """For each of the same moments the places in `events`, int64 (T,), until the next, and EASE then: from tasks to scores
     float32 (T, N). Scores of items of the history are not those of EASE, for an item's weight to itself is in them."""
     for mine, matrix in moments(here, here.whole.time[events]):
-        gram, diagonal = _gram(matrix, RIDGE), inverse_diagonal(matrix, RIDGE)
+        gram, diagonal = _gram(matrix, RIDGE).astype(np.float32), inverse_diagonal(matrix, RIDGE).astype(np.float32)
 
         def scores(tasks: Tasks, gram: sparse.csr_array = gram, diagonal: np.ndarray = diagonal) -> np.ndarray:
-            held = histories(tasks).T.toarray()
-            return (solved(gram, held, np.zeros_like(held)) / -diagonal[:, None]).T.astype(np.float32)
+            held = histories(tasks).T.astype(np.float32).toarray()
+            return (solved(gram, held, np.zeros_like(held)) / -diagonal[:, None]).T
 
         yield mine, scores
 
@@ -124,8 +124,8 @@ def inverse_columns(matrix: sparse.csr_array, items: np.ndarray, ridge: float, b
 
 
 def solved(gram: sparse.csr_array, wanted: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """float64 (N, C): the inverse of `gram` times the columns `wanted`, (N, C). value: first guess, which is changed."""
-    scale = 1.0 / gram.diagonal()[:, None]
+    """(N, C): the inverse of `gram` times the columns `wanted`, (N, C). value: first guess, which is changed."""
+    scale, least = 1.0 / gram.diagonal()[:, None], np.finfo(value.dtype).tiny  # a column may be exact before the others
     left = wanted - gram @ value
     step = scale * left
     size = (left * step).sum(0)
@@ -133,12 +133,12 @@ def solved(gram: sparse.csr_array, wanted: np.ndarray, value: np.ndarray) -> np.
         if np.abs(left).max() <= EXACT:
             break
         turned = gram @ step
-        rate = size / np.maximum((step * turned).sum(0), 1e-300)
+        rate = size / np.maximum((step * turned).sum(0), least)
         value += rate * step
         left -= rate * turned
         scaled = scale * left
         size, last = (left * scaled).sum(0), size
-        step = scaled + size / np.maximum(last, 1e-300) * step
+        step = scaled + size / np.maximum(last, least) * step
     return value
 
 

@@ -130,3 +130,15 @@ def test_the_diagonal_of_an_inverse_is_found_up_to_two_percent(monkeypatch):
     assert (np.abs(refitted.inverse_diagonal(matrix, 50.0) / exact - 1) > 0.05).any()
     monkeypatch.setattr(refitted, "FIRST_ORDER", 0.0)
     np.testing.assert_allclose(refitted.inverse_diagonal(matrix, 50.0), exact, rtol=1e-9)
+
+
+def test_a_column_that_is_exact_long_before_the_others_stays_so():
+    rng = np.random.default_rng(0)
+    matrix = np.zeros((60, 40), np.float32)
+    matrix[:, :30] = rng.random((60, 30)) < 0.5
+    matrix[:, 30:35] = 1e-3 * rng.random((60, 5))  # hardly goes with anything
+    gram = (matrix.T @ matrix + np.eye(40)).astype(np.float32)
+    wanted = np.eye(40, dtype=np.float32)[:, [2, 33, 39]]
+    found = refitted.solved(sparse.csr_array(gram), wanted, np.zeros_like(wanted))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.linalg.inv(gram.astype(np.float64))[:, [2, 33, 39]], atol=1e-4)
