@@ -3,7 +3,8 @@
 python training/observed_items_study.py --data FOLDER --category beauty --output training/results/observed-items-beauty.json
 
 A recommender is fitted on the events before a cut, the items first sold after it are added, and every later day is observed.
-Before each purchase of a young item it is asked. `studies.new_items.observing` has the arms; checkpoints are kept under --runs.
+Before each purchase of a young item it is asked. `studies.new_items.observing` has the arms and the controls among the young,
+`among_all` those among all items; checkpoints are kept under --runs.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import numpy as np
 
 from benchmarks.item_cold import CATEGORIES
 from benchmarks.protocol import Part
 from llmrec.errors import LlmrecError
 from llmrec.progress import Stages
-from studies.new_items import observing, study
+from studies.new_items import among_all, observing, study
 from studies.new_items.refitted import MOMENTS
 from studies.new_items.replay import KNOWN, replay, world
 from studies.reporting import print_gains, print_tables, save_report
@@ -79,6 +81,7 @@ def after_cut(
         earlier = world(data, category, "validation", known)
         of_earlier = replay(earlier)
         weights = observing.blend_weights(of_earlier, observing.inputs(earlier, of_earlier))
+        of_all = among_all.learned(earlier, seed)
         here = earlier if part == "validation" else world(data, category, part, known)
         found = of_earlier if part == "validation" else replay(here)
     recommender, place = observing.fitted(here, seed, folder)
@@ -88,10 +91,17 @@ def after_cut(
     with stages("controls", f"EASE refitted {MOMENTS} times"):
         given = observing.controls(here, found, observing.inputs(here, found), weights)
     values[observing.YOUNG] |= {arm: observing.among_young(found, asked, scores) for arm, scores in given.items()}
+    with stages("controls among all", f"{here.whole.n_items:,} items"):
+        events = np.concatenate([found.purchase[asked.rows], asked.others])
+        for arm, value in among_all.answered(here, events, of_all).items():
+            values[observing.EVERY][arm], values[observing.ANY][arm] = np.split(value, [len(asked.rows)])
     cold = recommender.state.unseen_rankers.cold
     learned = None if cold is None else {"keep": cold.keep, "weights": cold.weights.round(4).tolist()}
     answered = observing.Answered(found.k[asked.rows], found.user[asked.rows], here.whole.user[asked.others], values)
-    return answered, {"young": len(found.young), "learned": learned}
+    of_inputs = {
+        blend: dict(zip(names, of_all[blend].round(4).tolist(), strict=True)) for blend, names in among_all.BLENDS.items()
+    }
+    return answered, {"young": len(found.young), "learned": learned, "blends_among_all": of_inputs}
 
 
 if __name__ == "__main__":

@@ -81,9 +81,15 @@ def questions(here: World, found: Replay, seed: int, share: float) -> Asked:
     whole, rng = here.whole, np.random.default_rng(seed)
     mine = rng.random(whole.n_users) < share
     rows = np.flatnonzero(found.asked & (found.k <= MOST) & mine[found.user])
+    return Asked(rows, purchases(here, rng, int(OTHERS * share)))
+
+
+def purchases(here: World, rng: np.random.Generator, most: int) -> np.ndarray:
+    """int64, ascending: events after the cut by users with a history, of an item that the user did not have."""
+    whole = here.whole
     later = np.flatnonzero((whole.time >= here.cut) & (np.arange(whole.n_events) > whole.start[whole.user]))
-    fresh = [event for event in rng.permutation(later).tolist() if not _had(whole, event)][: int(OTHERS * share)]
-    return Asked(rows, np.sort(np.array(fresh, np.int64)))
+    fresh = [event for event in rng.permutation(later).tolist() if not _had(whole, event)][:most]
+    return np.sort(np.array(fresh, np.int64))
 
 
 def fitted(here: World, seed: int, folder: Path) -> tuple[Recommender, np.ndarray]:

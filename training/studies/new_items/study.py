@@ -8,7 +8,7 @@ Axis convention: `Q` purchases, `Y` young items, `F` inputs of a blend.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
@@ -96,17 +96,28 @@ def weights(found: Replay, table: np.ndarray, rows: np.ndarray) -> np.ndarray:
     table: (Q, Y, F). rows: int64, the purchases that it is learned from. McFadden (1974).
     """
     spread = table.reshape(-1, table.shape[2]).std(0) + 1e-9
-    some, target, own = table[rows] / spread, found.target[rows], np.arange(len(rows))
+    some, target = table[rows] / spread, found.target[rows]
+    return fitted_choice(lambda: [(some, target, found.seen[rows])], table.shape[2], len(rows)) / spread
+
+
+def fitted_choice(
+    blocks: Callable[[], Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]], inputs: int, count: int
+) -> np.ndarray:
+    """float64 (F,): the weights by penalised likelihood. blocks: gives the choices in parts: inputs (B, N, F), what was chosen
+    int64 (B,), and what cannot be, bool (B, N). inputs: F. count: of all choices."""
 
     def loss(weight: np.ndarray) -> tuple[float, np.ndarray]:
-        score = np.where(found.seen[rows], -1e9, some @ weight)
-        chance = np.exp(score - score.max(1, keepdims=True))
-        chance /= chance.sum(1, keepdims=True)
-        gradient = np.einsum("qy,qyf->f", chance, some) - some[own, target].sum(0)
-        value = -np.log(chance[own, target] + 1e-300).mean() + RIDGE * (weight @ weight)
-        return float(value), gradient / len(rows) + 2 * RIDGE * weight
+        value, gradient = 0.0, np.zeros(inputs)
+        for some, target, seen in blocks():
+            own = np.arange(len(some))
+            score = np.where(seen, -1e9, some @ weight)
+            chance = np.exp(score - score.max(1, keepdims=True))
+            chance /= chance.sum(1, keepdims=True)
+            gradient += np.einsum("qy,qyf->f", chance, some) - some[own, target].sum(0)
+            value -= np.log(chance[own, target] + 1e-300).sum()
+        return float(value / count + RIDGE * (weight @ weight)), gradient / count + 2 * RIDGE * weight
 
-    return minimize(loss, np.zeros(table.shape[2]), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x / spread
+    return minimize(loss, np.zeros(inputs), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
 
 
 def learned(found: Replay, given: Mapping[str, np.ndarray]) -> dict[str, dict[str, list[float]]]:
