@@ -8,7 +8,7 @@ Axis convention: `Q` purchases of young items, `P` other purchases, `Y` young it
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 from llmrec import Recommender
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.tasks import Tasks
-from llmrec.encoder.users import Read, Reading
+from llmrec.encoder.users import PromptReading, Read
 from llmrec.metrics.report import Result
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.state import State
@@ -133,12 +133,10 @@ def answered(
     events = found.purchase[asked.rows]
     for day in np.unique(whole.time[whole.time >= here.cut]):
         mine, others = np.flatnonzero(whole.time[events] == day), np.flatnonzero(whole.time[asked.others] == day)
-        read: Read | None = None
+        once = remembering(recommender.state)
         for arm, one in arms.items():
-            state = one.state
+            state, read = one.state, by_arm(once, one.state)
             data = over(whole, state, place)
-            if read is None:
-                read = remembering(state.adapting.reader())
             young = np.zeros(data.n_items, bool)
             young[place[found.young]] = True
             if len(mine):
@@ -249,17 +247,22 @@ def tasks_before(data: Dataset, events: np.ndarray) -> Tasks:
     return Tasks(data, data.start[data.user[events]], events, events + 1)
 
 
-def remembering(read: Read) -> Read:
-    """The same, which reads no tasks twice: what is read depends on no arm."""
-    known: dict[bytes, Reading] = {}
+def remembering(state: State) -> Callable[[Tasks], PromptReading]:
+    """How histories are read, which no arm changes; no tasks are read twice."""
+    read, known = state.adapting.reader(), dict[bytes, PromptReading]()
 
-    def once(tasks: Tasks) -> Reading:
+    def once(tasks: Tasks) -> PromptReading:
         key = np.stack([tasks.start, tasks.split]).tobytes()
         if key not in known:
             known[key] = read(tasks)
         return known[key]
 
     return once
+
+
+def by_arm(read: Callable[[Tasks], PromptReading], state: State) -> Read:
+    """What is read, with cold items scored where an arm has moved them."""
+    return lambda tasks: replace(read(tasks), moved=state.moved_items)
 
 
 def ndcg_of(scores: np.ndarray, tasks: Tasks, allowed: np.ndarray | None = None) -> np.ndarray:

@@ -40,7 +40,7 @@ from llmrec.recommender.settings import CoreSettings, Settings
 from llmrec.recommender.splitting import split_users, training_dataset
 from llmrec.recommender.state import State
 from studies.new_items import study
-from studies.new_items.observing import ndcg_of, over, remembering, tasks_before, without_buyers
+from studies.new_items.observing import by_arm, ndcg_of, over, remembering, tasks_before, without_buyers
 
 YEAR, KNOWN = 365 * 86_400.0, 0.75  # seconds, and the share of the year before the cut
 YOUNG, GROWING = 0.2, 0.2  # shares of the films that come at the cut, and in the second half of training
@@ -177,9 +177,10 @@ def answered(here: Shop, arms: Mapping[str, Recommender], place: np.ndarray, see
         if len(mine):
             mine = mine[np.argsort(order[mine])]
             tasks = tasks_before(over(whole, observing.state, place), order[mine])
-            read = remembering(observing.state.adapting.reader())
+            once = remembering(observing.state)
             for arm, one in arms.items():
                 state = _with_weights(observing, one)
+                read = by_arm(once, state)
                 for among, allowed in ((AMONG_YOUNG, young), (AMONG_ALL, None)):
                     values[among][arm][mine] = ndcg_of(chain_scores(state, tasks, None, True, allowed, read), tasks, allowed)
         observing.observe(_table(whole, order[rows]))
