@@ -44,7 +44,8 @@ LESS = {
         "most=24, others=4": "most=2, others=4",
         "max_steps=24": "max_steps=2",
         "initialisation(joint, steps=3, rate=0.3)": "initialisation(joint, steps=1, rate=0.3)",
-        "opened(NEW, measure, most=50, others=9)": "opened(NEW, measure, most=4, others=9)",
+        "opened(genre, later, most=16, others=4)": "opened(genre, later, most=16, others=1)",
+        "opened(NEW, measure, most=50, others=9)": "opened(NEW, measure, most=4, others=3)",
     },
 }
 MACHINE = re.compile(r"/(home|root|tmp|Users|work|usr|opt|var)/|[A-Z]:\\\\|site-packages|Traceback")

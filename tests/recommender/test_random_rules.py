@@ -40,14 +40,14 @@ def test_no_list_of_similar_items_breaks_a_rule_and_every_shortfall_is_stated(ru
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=1000)
+@settings(QUICK, max_examples=300)
 @given(asks())
-def test_no_answer_breaks_one_of_a_thousand_random_rules(ruled_shop, ask):
+def test_no_answer_breaks_one_of_many_random_rules(ruled_shop, ask):
     recommends(ruled_shop, ask)
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=1000)
+@settings(QUICK, max_examples=300)
 @given(asks())
-def test_no_list_of_similar_items_breaks_one_of_a_thousand_random_rules(ruled_shop, ask):
+def test_no_list_of_similar_items_breaks_one_of_many_random_rules(ruled_shop, ask):
     finds_similar(ruled_shop, ask)
