@@ -11,7 +11,7 @@ import numpy as np
 @dataclass(frozen=True, eq=False)
 class MovedItems:
     """item: int64 (M,), ascending, one at least. change: places among them, int64 (n,) -> float32 (n, d), what is added to
-    their vectors of `Items`; it is asked about the items of an answer alone."""
+    their vectors of `Items`; only what an answer asks about is computed."""
 
     item: np.ndarray
     change: Callable[[np.ndarray], np.ndarray]
@@ -25,7 +25,3 @@ class MovedItems:
         found = np.zeros(len(item), np.float32)
         found[here] = (users[task[here]] * self.change(some)[at]).sum(1)
         return found
-
-    def add_to(self, table: np.ndarray, users: np.ndarray) -> None:
-        """Adds the same to scores (T, N) of all items, in place."""
-        table[:, self.item] += users @ self.change(np.arange(len(self.item))).T

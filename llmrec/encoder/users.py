@@ -89,7 +89,8 @@ class PromptReading:
     """A `Reading` of prompts by a slot model. It holds no scores: those of pairs are computed when they are asked for.
 
     repeats: csr float32 (T, N), what the repeat terms add; only items of the task's own prompt are stored. moved: items that
-    are scored by other vectors than those of `items`; None for none.
+    are scored by other vectors than those of `items`, where pairs are asked for; None for none. The table of all items has
+    those of `items`, as the index has.
     """
 
     model: SlotModel
@@ -101,14 +102,14 @@ class PromptReading:
     def scores(self, task: np.ndarray, item: np.ndarray) -> np.ndarray:
         """As `Reading.scores`, with all terms of the model; PAIRS numbers of gathered vectors at a time."""
         found, users = np.empty(len(item), np.float32), self._users()
-        step = max(1, PAIRS // max(users.shape[1], 1))
+        step, temperature = max(1, PAIRS // max(users.shape[1], 1)), float(self.model.temperature.detach())
         with torch.no_grad():
             for first in range(0, len(item), step):
                 part = slice(first, first + step)
                 pair = [torch.from_numpy(values[part].astype(np.int64)).to(users.device) for values in (task, item)]
                 found[part] = self.model.logits_at(users, self.items, *pair).cpu().numpy()
-        if self.moved is not None:
-            found += self._temperature * self.moved.scores(self.vectors, task, item)
+                if self.moved is not None:
+                    found[part] += temperature * self.moved.scores(self.vectors, task[part], item[part])
         return found + cells(self.repeats, task, item).astype(np.float32)
 
     def table(self) -> np.ndarray:
@@ -117,8 +118,6 @@ class PromptReading:
         with torch.no_grad():
             for first in range(0, len(users), ROWS):
                 found[first : first + ROWS] = self.model.logits(users[first : first + ROWS], self.items).cpu().numpy()
-        if self.moved is not None:
-            self.moved.add_to(found, self._temperature * self.vectors)
         repeats = self.repeats.tocoo()
         found[repeats.coords] += repeats.data
         return found
@@ -126,10 +125,6 @@ class PromptReading:
     def take(self, index: np.ndarray) -> PromptReading:
         """As `Reading.take`."""
         return replace(self, vectors=self.vectors[index], repeats=self.repeats[index])
-
-    @property
-    def _temperature(self) -> float:
-        return float(self.model.temperature.detach())
 
     def _users(self) -> Tensor:
         return torch.from_numpy(self.vectors).to(self.items.vectors.device)

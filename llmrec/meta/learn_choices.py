@@ -41,8 +41,8 @@ class JointSettings:
 class SceneDraw:
     """An episode: so many scenes, and of each so many choices to adapt to and others to be judged by.
 
-    in_order: those that are adapted to come first among the choices of the scene. So it must be where a scene is a user whose
-        choices lie in their order in time: a later choice has in its history what an earlier one took.
+    in_order: the choices used for adapting come before the others. Use it where a scene is a user whose choices are in order of
+        time: a later choice has in its history what an earlier one took.
     """
 
     scenes: int = 4

@@ -37,7 +37,7 @@ class BuyerSums:
 
 def buyer_sums(known: FirstBuyers, popularity: np.ndarray, unit: Rows, before: BuyerSums | None = None) -> BuyerSums:
     """The sums of what is known. popularity: float32 (N,), of training users. before: the sums of an earlier state of `known`
-    over the same items; then only the layers that are others since are read."""
+    over the same items; then only layers that changed since are read."""
     now, old = known.together.layers, () if before is None else before.layers
     row, column, value = _difference(now, old)
     some = ~known.cold[row]
@@ -54,7 +54,7 @@ def buyer_sums(known: FirstBuyers, popularity: np.ndarray, unit: Rows, before: B
         sums[here] += more
         weights[here] += total
         new, more, total = items, sums, weights
-    found, left = BuyerSums(new, more, total, now), np.flatnonzero(total > TINY)  # the others are of users who were forgotten
+    found, left = BuyerSums(new, more, total, now), np.flatnonzero(total > TINY)  # not items whose buyers were all forgotten
     return found if len(left) == len(new) else found.take(left)
 
 

@@ -3,8 +3,8 @@ loads it.
 
 Hidden and removed items are in none of them.
 
-vectors.parquet         item_id, vector: what scores are computed from; their cosine is that of `similar_items`, except for
-                        cold items that were sold since `fit`
+vectors.parquet         item_id, vector: what scores are computed from; their cosine is that of `similar_items`. Cold items
+                        that were sold since `fit` are not where their buyers moved them
 similar_items.parquet   item_id, similar_item_id, score, rank: the k nearest to every item
 encoder/                gives any text its vector: `SentenceTransformer("encoder")`
 text_vectors.parquet    item_id, vector: the vectors of the item texts by that encoder

@@ -4,36 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+import warnings
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from llmrec.manifest import peek
+from llmrec.errors import ArtefactError, IgnoredInputWarning
+from llmrec.manifest import MANIFEST, read_manifest
 from llmrec.recommender.state import State
-from llmrec.store import from_one_save, located
+from llmrec.store import from_one_save, read_folder
 
-SCENES = "scenes"  # in the folder of a recommender
+KIND, SCENES = "known scenes", "scenes"  # in the folder of a recommender
 ITEMS = ("text", "id_embedding", "bias", "repeat_delta")  # of the model's tensors those with a row for each item
 
 
-def keeping_scenes(folder: str | Path, state: State) -> Callable[[Path], None] | None:
-    """What copies the known scenes of an older save at `folder` into a new one; None where there are none, or where they were
-    learned with another recommender than `state` is of."""
-    meta = peek(located(folder) / SCENES).get("meta")
-    if not isinstance(meta, dict) or meta.get("encoder") != state_hash(state):
-        return None
+def keep_scenes(folder: str | Path, state: State, to: Path) -> str:
+    """Copies the known scenes of an older save at `folder` into the open folder `to`, if they were learned with the recommender
+    that `state` is of; check and copy are of one save. Returns why scenes that are there were left out, else ""."""
 
-    def copy(to: Path) -> None:
-        def there(older: Path) -> None:
-            shutil.rmtree(to / SCENES, ignore_errors=True)
-            if (older / SCENES).is_dir():
-                shutil.copytree(older / SCENES, to / SCENES)
+    def copied(older: Path) -> str:
+        shutil.rmtree(to / SCENES, ignore_errors=True)
+        if not (older / SCENES / MANIFEST).exists():
+            return ""
+        try:
+            return read_folder(older / SCENES, KIND, partial(_copied, state=state, to=to / SCENES))
+        except ArtefactError as error:
+            return str(error)
 
-        from_one_save(folder, there)
+    return from_one_save(folder, copied)
 
-    return copy
+
+def warn_of_scenes(why: str) -> None:
+    """An IgnoredInputWarning, at the line that called the caller, where known scenes were left out."""
+    if why:
+        warnings.warn(why, IgnoredInputWarning, stacklevel=3)
+
+
+def _copied(scenes: Path, meta: dict[str, Any], state: State, to: Path) -> str:
+    if meta.get("encoder") != state_hash(state):
+        return (
+            f"{scenes}: the known scenes of the older save are left out, for they were learned with a different recommender, "
+            "or texts of its items have changed since; learn them anew by Scenes(recommender=...).fit"
+        )
+    for name in (MANIFEST, *read_manifest(scenes)["files"]):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(scenes / name, to / name)
+    return ""
 
 
 def state_hash(state: State) -> str:

@@ -320,8 +320,8 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         with it all have sample weight 0, such as dislikes, or impressions with `event_weights={"skip": 0}`; see
         `llmrec.ranking.first_buyers` and `vector_prior`. An event that is known already (the same user, item, time and type) is
         left out, so that an event delivered twice counts once; a model saved without histories cannot tell which events it was
-        fitted on. The time this takes does not grow with the events that are stored of other users. Returns what was cleaned or
-        left out. Raises UnknownItemError when no event has an item of the catalogue.
+        fitted on. On average the time this takes does not grow with the events that are stored of other users. Returns what was
+        cleaned or left out. Raises UnknownItemError when no event has an item of the catalogue.
         """
         with self._writing:
             state = self.state

@@ -9,7 +9,7 @@ from pathlib import Path
 from llmrec.errors import MissingHistoriesWarning
 from llmrec.hub import push
 from llmrec.manifest import peek
-from llmrec.recommender.kept_scenes import keeping_scenes
+from llmrec.recommender.kept_scenes import keep_scenes, warn_of_scenes
 from llmrec.recommender.saved_reranker import warn_if_own
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
@@ -45,7 +45,8 @@ class Shared:
             Users asked by id are then not known after loading; how popular items are, also by events observed since `fit`, is
             saved all the same, as counts over all users. A MissingHistoriesWarning says that an older save at `folder` has
             users' events, which are lost then. Texts beside an older save, such as README.md, stay, and so do known scenes
-            that were learned with this recommender (`Scenes.save_pretrained`).
+            that were learned with this recommender (`Scenes.save_pretrained`); an IgnoredInputWarning says where others are
+            left out.
         While it saves, other processes may load from the same folder and save to it: each load gives the older save or the new
         one, as a whole, and of two saves the last one stays.
         Of an `LLMRanker` place and hash of the weights are saved, not the weights. An IgnoredInputWarning names a ranker of
@@ -54,8 +55,10 @@ class Shared:
         """
         warn_if_own(self.state.own_ranker)
         warn_if_users_go(folder, histories)
-        save_state(Path(folder), self.state, histories, keeping_scenes(folder, self.state))
+        left_out: list[str] = []
+        save_state(Path(folder), self.state, histories, lambda to: left_out.append(keep_scenes(folder, self.state, to)))
         self._folder = located(folder)
+        warn_of_scenes("".join(left_out))
 
     def push_to_hub(
         self,
@@ -67,8 +70,9 @@ class Shared:
     ) -> str:
         """Save as `save_pretrained` does, to a repository on the Hugging Face hub such as "name/shop", made if need be.
 
-        README.md and other texts beside the folder that it was last saved to or loaded from go along; histories only if asked
-        for. private, token, revision and errors: see `llmrec.hub.push`. Returns the address of the commit.
+        README.md and other texts beside the folder that it was last saved to or loaded from go along, known scenes do not;
+        histories only if asked for. private, token, revision and errors: see `llmrec.hub.push`. Returns the address of the
+        commit.
         """
         state, folder = self.state, self._folder
         warn_if_own(state.own_ranker)

@@ -155,25 +155,38 @@ class State:
         return KnownRules(self.catalogue)
 
     def after(self, known: KnownUsers, retrieval: Retrieval) -> State:
-        """With other known users and what is counted of them: the next version. Rules that were applied are kept, and where
-        cold items are and an index of similar items, if they were made already, unless buyers of a cold item changed."""
+        """With other known users and what is counted of them: the next version. Applied rules are kept. Moved vectors and the
+        index of similar items are kept too, if they were made and no cold item has new buyers; otherwise sums are brought up to
+        date."""
         found = self.next_version(replace(self, known=known, retrieval=retrieval))
-        buyers, now = self.retrieval.counts.buyers, retrieval.counts.buyers
-        if buyers is now or (buyers is not None and now is not None and buyers.together is now.together):
-            for name in ("buyer_sums", "moved_items", "moved_index"):
-                if name in self.__dict__:
-                    found.__dict__[name] = self.__dict__[name]
-        elif now is not None and self.__dict__.get("buyer_sums") is not None:
-            counts = retrieval.counts
-            found.__dict__["buyer_sums"] = buyer_sums(now, counts.popularity, self.items.unit, self.buyer_sums)
+        counts = retrieval.counts
+        if counts.buyers is not None and "buyer_sums" not in found.__dict__ and self.__dict__.get("buyer_sums") is not None:
+            found.__dict__["buyer_sums"] = buyer_sums(counts.buyers, counts.popularity, self.items.unit, self.buyer_sums)
         if "known_rules" in self.__dict__:
             found.__dict__["known_rules"] = self.known_rules
+        return found
+
+    def carried(self, changed: State) -> State:
+        """`changed` with moved vectors and the index of similar items that were made here, if items and first buyers are the
+        same in both."""
+        buyers, now = self.retrieval.counts.buyers, changed.retrieval.counts.buyers
+        alike = buyers is now or (buyers is not None and now is not None and buyers.together is now.together)
+        if alike and self.items is changed.items:
+            for name in ("buyer_sums", "moved_items", "moved_index"):
+                if name in self.__dict__:
+                    changed.__dict__[name] = self.__dict__[name]
+        return changed
+
+    def with_retrieval(self, retrieval: Retrieval) -> State:
+        """With other counts and the same first buyers, for one answer. What these moved is computed once for all of them."""
+        found = replace(self, retrieval=retrieval)
+        found.__dict__["moved_items"] = self.moved_items
         return found
 
     def next_version(self, changed: State, similar: Index | None = None) -> State:
         """`changed` as the version after this one. similar: its index of similar items, where this one has made its own; None
         where it is the same."""
-        found = replace(changed, version=self.version + 1)
+        found = self.carried(replace(changed, version=self.version + 1))
         if self.similar_made:
             found.__dict__["similarity_index"] = self.similarity_index if similar is None else similar
         return found
@@ -188,7 +201,7 @@ class State:
 
     @cached_property
     def moved_items(self) -> MovedItems | None:
-        """Cold items that are scored by where their first buyers moved their vectors; None for none."""
+        """Cold items that are scored by the vectors to which their first buyers moved them; None for none."""
         sums, prior = self.buyer_sums, self.vector_prior
         return None if sums is None or prior is None else moved_items(prior, sums, self.items)
 

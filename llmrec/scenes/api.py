@@ -27,14 +27,14 @@ from llmrec.index.forks import check_process
 from llmrec.progress import Stages
 from llmrec.prompts import load_template
 from llmrec.ranking.rankers import CandidateRanker, checked_ranker
-from llmrec.recommender.kept_scenes import SCENES
+from llmrec.recommender.kept_scenes import KIND, SCENES
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.saved_reranker import warn_if_own
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.shared import warn_if_users_go
 from llmrec.recommender.templates import template_facts
 from llmrec.scenes.columns import check_column, event_names, is_of_events, with_scene
-from llmrec.scenes.known_folder import KIND, read_known
+from llmrec.scenes.known_folder import read_known
 from llmrec.scenes.learned import Learned
 from llmrec.scenes.learning import LearnSettings, check_ranges, learn, learn_with_left_out
 from llmrec.scenes.new import SceneRecommender

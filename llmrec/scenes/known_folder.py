@@ -10,7 +10,7 @@ from llmrec.errors import ArtefactError
 from llmrec.layouts import saved_kind
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.rankers import CandidateRanker
-from llmrec.recommender.kept_scenes import SCENES
+from llmrec.recommender.kept_scenes import KIND, SCENES
 from llmrec.recommender.recommender import Recommender
 from llmrec.recommender.saved_reranker import is_saved
 from llmrec.recommender.saving import KIND as RECOMMENDER
@@ -19,8 +19,6 @@ from llmrec.scenes.learned import Learned
 from llmrec.scenes.saving import learned_from, opened, ranker_from
 from llmrec.scenes.tables import TEMPLATE
 from llmrec.store import from_one_save
-
-KIND = "known scenes"
 
 
 def read_known(

@@ -199,7 +199,7 @@ def _heard(scene: Scene, filter_viewed: bool) -> tuple[State, SceneRanker | None
     together = (retrieval.counts.cooccurrence + few.alike).tocsr().astype(np.float32)
     observed = few.bought + (0.0 if retrieval.observed is None else retrieval.observed)
     counts = replace(retrieval.counts, cooccurrence=together)  # for candidates alone: the ranker has its own
-    state = replace(state, retrieval=replace(retrieval, counts=counts, observed=observed))
+    state = state.with_retrieval(replace(retrieval, counts=counts, observed=observed))
     return state, SceneRanker(scene, shelf, filter_viewed)
 
 

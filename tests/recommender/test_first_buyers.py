@@ -82,8 +82,9 @@ def test_the_transformer_too_scores_an_item_where_its_buyers_moved_it(shop):
         for kind, users in ASKED.items():
             table, state = rec.state.histories, rec.state
             known = full_histories(table, np.asarray(table.users.find(users)))
-            score = state.adapting.read(known, [Choice()] * len(users)).table()
-            found[kind] = score[:, state.catalogue.ids.find(["n0"])[0]] - score[:, state.catalogue.ids.find(["n1"])[0]]
+            read, task = state.adapting.read(known, [Choice()] * len(users)), np.arange(len(users))
+            items = [np.full(len(users), item) for item in state.catalogue.ids.find(["n0", "n1"]).tolist()]
+            found[kind] = read.scores(task, items[0]) - read.scores(task, items[1])
         return float(found["odd"].mean() - found["even"].mean())
 
     own, swapped = copy.copy(shop), copy.copy(shop)

@@ -18,7 +18,7 @@ from llmrec.data.build import build, events_for, read_catalogue
 from llmrec.data.dataset import EventWeights
 from llmrec.data.known import KnownUsers
 from llmrec.data.tasks import full_histories
-from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning, SchemaError, WeightsError
+from llmrec.errors import ArtefactError, DataError, IgnoredInputWarning, MissingHistoriesWarning, SchemaError, WeightsError
 from llmrec.index.candidates import Sources
 from llmrec.recommender.catalogues import as_new, over_catalogue, places
 from llmrec.rules import Rules
@@ -363,10 +363,16 @@ def test_saving_the_recommender_again_keeps_the_scenes_that_were_learned_with_it
     asked = of(departments[0], 0, 5)
     found, expected = (known.open(scene="new").recommend(histories=asked, k=5) for known in (again, over))
     pd.testing.assert_frame_equal(found, expected)
+    (tmp_path / "shop" / "scenes" / "README.md").write_text("ours")  # may stand beside a save, and is no part of one
+    (tmp_path / "shop").rename(tmp_path / ".shop.previous")  # as a kill between two renames leaves it
+    daily.save_pretrained(tmp_path / "shop", histories=True)
+    assert Scenes.from_pretrained(tmp_path / "shop").known.names == backed.known.names
     blend = daily.state.rankers.blend
     other = replace(blend, weights={name: values + 1 for name, values in blend.weights.items()})
     daily._state = replace(daily.state, rankers=replace(daily.state.rankers, blend=other))
-    daily.save_pretrained(tmp_path / "shop", histories=True)
+    with pytest.warns(IgnoredInputWarning, match="scenes of the older save are left out, .* a different recommender") as caught:
+        daily.save_pretrained(tmp_path / "shop", histories=True)
+    assert caught[0].filename == __file__
     with pytest.raises(ArtefactError, match="expected known scenes, got a recommender that was saved without any"):
         Scenes.from_pretrained(tmp_path / "shop")
 

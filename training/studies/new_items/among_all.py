@@ -7,6 +7,8 @@ period: a shop does not know whether a young item is bought next, so a blend mus
 Nothing is retrieved here: a control ranks all that the user did not have. The recommender ranks its candidates, and where the
 right item is none of them the answer counts 0.
 
+With validation alone the weights are learned on some of the purchases that are asked about, which favours the blends.
+
 Axis convention: `T` purchases that are asked for, `N` items, `F` inputs of a blend.
 """
 
