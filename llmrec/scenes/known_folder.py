@@ -8,6 +8,7 @@ from typing import Any
 
 from llmrec.errors import ArtefactError
 from llmrec.layouts import saved_kind
+from llmrec.manifest import MANIFEST
 from llmrec.ranking.llm_ranker import LLMRanker
 from llmrec.ranking.rankers import CandidateRanker
 from llmrec.recommender.kept_scenes import KIND, SCENES
@@ -33,7 +34,7 @@ def read_known(
         reader, place = recommender, there
         if saved_kind(there) == RECOMMENDER:
             place = there / SCENES
-            if not place.is_dir():
+            if not (place / MANIFEST).is_file():
                 raise ArtefactError(
                     f"{there}: expected known scenes, got a recommender that was saved without any; fit some with it, and save "
                     "them with save_pretrained(folder, recommender=True)"
