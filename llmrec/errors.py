@@ -62,6 +62,10 @@ class MissingHistoriesWarning(UserWarning):
     replaces one that has them."""
 
 
+class MissingScenesWarning(UserWarning):
+    """A saved recommender replaces an older save without the known scenes that are in it; the message says why."""
+
+
 class DataLossWarning(UserWarning):
     """Much of a table was left out in cleaning; the message names the step, the share of the rows and examples."""
 

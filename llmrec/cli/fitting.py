@@ -9,6 +9,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 import click
 
@@ -28,6 +29,7 @@ from llmrec.cli.options import (
 )
 from llmrec.cli.rankers import ADAPTERS, ranker_of
 from llmrec.data.report import report_text
+from llmrec.errors import MissingScenesWarning
 from llmrec.screen import paragraph, screen_of
 
 if TYPE_CHECKING:
@@ -196,7 +198,10 @@ def fit(
         if recommender.held_out is not None:
             recommender.observe(recommender.held_out)
         recommender.keep_format(first.format)
-        recommender.save_pretrained(out, histories=True)
+        with catch_warnings():
+            if scene is not None:  # scenes of an older save are learned anew below
+                simplefilter("ignore", MissingScenesWarning)
+            recommender.save_pretrained(out, histories=True)
         remove_report(out)  # of an older save, while this one is measured
         found = measured(recommender, verbose)
     known, cleaned = recommender.state.histories, recommender.report

@@ -32,8 +32,8 @@ W = TypeVar("W", bound=Value)
 class Base:
     """A frozen base over one catalogue, and how histories are read by it.
 
-    moved: items that are scored by other vectors than those of `items`, by which histories are read and adapted to; None for
-    none.
+    moved: items that candidates are scored by at other vectors; histories are read and adapted to by those of `items`. None
+        for none.
     """
 
     model: SlotModel

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from llmrec.errors import ArtefactError, IgnoredInputWarning
+from llmrec.errors import ArtefactError, MissingScenesWarning
 from llmrec.manifest import MANIFEST, read_manifest
 from llmrec.recommender.state import State
 from llmrec.store import from_one_save, read_folder
@@ -21,37 +21,46 @@ KIND, SCENES = "known scenes", "scenes"  # in the folder of a recommender
 ITEMS = ("text", "id_embedding", "bias", "repeat_delta")  # of the model's tensors those with a row for each item
 
 
-def keep_scenes(folder: str | Path, state: State, to: Path) -> str:
-    """Copies the known scenes of an older save at `folder` into the open folder `to`, if they were learned with the recommender
-    that `state` is of; check and copy are of one save. Returns why scenes that are there were left out, else ""."""
-
-    def copied(older: Path) -> str:
-        shutil.rmtree(to / SCENES, ignore_errors=True)
-        if not (older / SCENES / MANIFEST).exists():
-            return ""
-        try:
-            return read_folder(older / SCENES, KIND, partial(_copied, state=state, to=to / SCENES))
-        except ArtefactError as error:
-            return str(error)
-
-    return from_one_save(folder, copied)
-
-
-def warn_of_scenes(why: str) -> None:
-    """An IgnoredInputWarning, at the line that called the caller, where known scenes were left out."""
+def warn_if_scenes_go(folder: str | Path, state: State) -> None:
+    """A MissingScenesWarning, at the line that called the caller, where an older save at `folder` holds known scenes that
+    `keep_scenes` does not keep."""
+    why = from_one_save(folder, lambda older: _kept(older, state, None))
     if why:
-        warnings.warn(why, IgnoredInputWarning, stacklevel=3)
-
-
-def _copied(scenes: Path, meta: dict[str, Any], state: State, to: Path) -> str:
-    if meta.get("encoder") != state_hash(state):
-        return (
-            f"{scenes}: the known scenes of the older save are left out, for they were learned with a different recommender, "
-            "or texts of its items have changed since; learn them anew by Scenes(recommender=...).fit"
+        warnings.warn(
+            f"{folder}: the older save holds known scenes, and the new one replaces it without them: {why}; learn them anew by "
+            "Scenes(recommender=...).fit, or save to another path",
+            MissingScenesWarning,
+            stacklevel=3,
         )
-    for name in (MANIFEST, *read_manifest(scenes)["files"]):
-        (to / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(scenes / name, to / name)
+
+
+def keep_scenes(folder: str | Path, state: State, to: Path) -> None:
+    """Copies the known scenes of an older save at `folder` into the new one, the open folder `to`, if they were learned with
+    this recommender; check and copy are of one save."""
+    from_one_save(folder, lambda older: _kept(older, state, to))
+
+
+def _kept(older: Path, state: State, to: Path | None) -> str:
+    """Copies known scenes, unless `to` is None. Returns why they are not kept; "" where they are, and where there are none."""
+    scenes = older / SCENES
+    if to is not None:
+        shutil.rmtree(to / SCENES, ignore_errors=True)
+    if not (scenes / MANIFEST).is_file():
+        return ""
+    try:
+        return read_folder(scenes, KIND, partial(_copied, state=state, to=to))
+    except ArtefactError as error:
+        return f"they are damaged ({error})"
+
+
+def _copied(scenes: Path, meta: dict[str, Any], state: State, to: Path | None) -> str:
+    if meta.get("encoder") != state_hash(state):
+        return "they were learned with a different recommender, or texts of its items have changed since"
+    if to is not None:
+        for name in (MANIFEST, *read_manifest(scenes)["files"]):
+            copy = to / SCENES / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(scenes / name, copy)
     return ""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from llmrec.errors import MissingHistoriesWarning
 from llmrec.hub import push
 from llmrec.manifest import peek
-from llmrec.recommender.kept_scenes import keep_scenes, warn_of_scenes
+from llmrec.recommender.kept_scenes import keep_scenes, warn_if_scenes_go
 from llmrec.recommender.saved_reranker import warn_if_own
 from llmrec.recommender.saving import save_state
 from llmrec.recommender.state import State
@@ -44,9 +44,9 @@ class Shared:
         histories: also save the users' events. False keeps them private; the model serves new users without them.
             Users asked by id are then not known after loading; how popular items are, also by events observed since `fit`, is
             saved all the same, as counts over all users. A MissingHistoriesWarning says that an older save at `folder` has
-            users' events, which are lost then. Texts beside an older save, such as README.md, stay, and so do known scenes
-            that were learned with this recommender (`Scenes.save_pretrained`); an IgnoredInputWarning says where others are
-            left out.
+            users' events, which are lost then. Texts beside an older save, such as README.md, stay.
+        Known scenes in an older save at `folder` (`Scenes.save_pretrained`) stay if they were learned with this recommender; a
+        MissingScenesWarning says where they do not.
         While it saves, other processes may load from the same folder and save to it: each load gives the older save or the new
         one, as a whole, and of two saves the last one stays.
         Of an `LLMRanker` place and hash of the weights are saved, not the weights. An IgnoredInputWarning names a ranker of
@@ -55,10 +55,10 @@ class Shared:
         """
         warn_if_own(self.state.own_ranker)
         warn_if_users_go(folder, histories)
-        left_out: list[str] = []
-        save_state(Path(folder), self.state, histories, lambda to: left_out.append(keep_scenes(folder, self.state, to)))
+        state = self.state
+        warn_if_scenes_go(folder, state)
+        save_state(Path(folder), state, histories, lambda to: keep_scenes(folder, state, to))
         self._folder = located(folder)
-        warn_of_scenes("".join(left_out))
 
     def push_to_hub(
         self,

@@ -97,6 +97,12 @@ def test_the_transformer_too_scores_an_item_where_its_buyers_moved_it(shop):
     np.testing.assert_allclose(kept.total, fresh.total)
     swapped.observe(bought("n0", EVEN[:3]))
     assert gain(own) > 0.05 > -0.05 > gain(swapped)
+    moved, again = own.state.moved_items, own.state.with_retrieval(own.state.retrieval)
+    own.hide_items(["i003"])  # nothing is summed again for what moves nothing
+    for state in (own.state, again):
+        assert state.__dict__["moved_items"] is moved
+    own.update_items({"item_id": ["i004"], "title": ["another name"]})
+    assert "moved_items" not in own.state.__dict__ and gain(own) > 0.05
     own.forget(ODD[:3])
     assert gain(own) == pytest.approx(0.0, abs=1e-4)
 

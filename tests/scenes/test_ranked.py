@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from functools import partial
+from shutil import copytree, rmtree
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from llmrec.data.build import build, events_for, read_catalogue
 from llmrec.data.dataset import EventWeights
 from llmrec.data.known import KnownUsers
 from llmrec.data.tasks import full_histories
-from llmrec.errors import ArtefactError, DataError, IgnoredInputWarning, MissingHistoriesWarning, SchemaError, WeightsError
+from llmrec.errors import ArtefactError, DataError, MissingHistoriesWarning, MissingScenesWarning, SchemaError, WeightsError
 from llmrec.index.candidates import Sources
 from llmrec.recommender.catalogues import as_new, over_catalogue, places
 from llmrec.rules import Rules
@@ -351,7 +352,7 @@ def test_saved_with_its_recommender_it_opens_without_being_given_one(backed, rec
         Scenes.from_pretrained(tmp_path / "scenes").save_pretrained(tmp_path / "x", recommender=True)
 
 
-def test_saving_the_recommender_again_keeps_the_scenes_that_were_learned_with_it(backed, rec, departments, tmp_path):
+def test_saving_the_recommender_again_keeps_the_scenes_that_were_learned_with_it(backed, rec, departments, weights, tmp_path):
     """Also with more events and items; of another recommender they would say nothing."""
     backed.save_pretrained(tmp_path / "shop", recommender=True, histories=True)
     daily = Recommender.from_pretrained(tmp_path / "shop")
@@ -367,10 +368,24 @@ def test_saving_the_recommender_again_keeps_the_scenes_that_were_learned_with_it
     (tmp_path / "shop").rename(tmp_path / ".shop.previous")  # as a kill between two renames leaves it
     daily.save_pretrained(tmp_path / "shop", histories=True)
     assert Scenes.from_pretrained(tmp_path / "shop").known.names == backed.known.names
+    older = tmp_path / "older"
+    for damage, why in ((True, r"they are damaged \(.*arrays.safetensors"), (False, "texts of its items have changed since")):
+        copytree(tmp_path / "shop", older)
+        changed = Recommender.from_pretrained(older)
+        changed.weights = weights
+        if damage:
+            with (older / "scenes" / "arrays.safetensors").open("ab") as file:
+                file.write(b"x")
+        else:
+            changed.update_items({"item_id": [changed.state.catalogue.ids[0]], "title": ["a title that it never had"]})
+        with pytest.warns(MissingScenesWarning, match=f"without them: .*{why}"):
+            changed.save_pretrained(older, histories=True)
+        assert Recommender.from_pretrained(older).state.version == changed.state.version
+        rmtree(older)
     blend = daily.state.rankers.blend
     other = replace(blend, weights={name: values + 1 for name, values in blend.weights.items()})
     daily._state = replace(daily.state, rankers=replace(daily.state.rankers, blend=other))
-    with pytest.warns(IgnoredInputWarning, match="scenes of the older save are left out, .* a different recommender") as caught:
+    with pytest.warns(MissingScenesWarning, match="older save holds known scenes, .* a different recommender") as caught:
         daily.save_pretrained(tmp_path / "shop", histories=True)
     assert caught[0].filename == __file__
     with pytest.raises(ArtefactError, match="expected known scenes, got a recommender that was saved without any"):

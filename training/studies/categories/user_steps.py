@@ -3,8 +3,7 @@
 Primary cell, declared before test users were read: NDCG@10 of `meta-learned, own choices` less `meta-learned`, which is the
 same at zero steps. A user's support are SUPPORT purchases, each among NEGATIVES other items; the query is the next purchase,
 the user's last, among AMONG others. All others are drawn by popularity among items that the user never had. A prompt holds
-nothing but what the user had before: none of the support holds the query's item. Users of test, validation and training are
-different.
+nothing but what the user had before. Users of test, validation and training are different.
 
 Joint training goes on where meta-learning begins, for about as much processor time. LoRA and a linear head take STEPS steps by
 the rates that lose least on queries of validation users.
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 
 from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.adapters.linear_head import linear_head
@@ -85,7 +85,7 @@ def rich(here: Category, users: np.ndarray, purchases: int) -> np.ndarray:
 
 
 def purchases(here: Category, users: np.ndarray, count: int) -> Tasks:
-    """The last `count` purchases of each of the users in their order, each a task: what was had before is its support."""
+    """The last `count` purchases of each user as tasks, in order; the support of a task is all that its user had before."""
     data = here.dataset
     edge, first, stop = data.basket_start, data.first_basket[users], data.first_basket[np.asarray(users) + 1]
     at = (stop[:, None] + np.arange(-count, 0)).ravel()
@@ -278,10 +278,8 @@ def together(parts: Sequence[Mapping[str, np.ndarray]]) -> tuple[dict[str, np.nd
 
 
 def log_loss(scores: np.ndarray, taken: np.ndarray, temperature: float) -> np.ndarray:
-    """float64 (U,): nats by which the candidate that was taken, bool (U, C), is not expected."""
-    scores = scores.astype(np.float64) / temperature
-    most = scores.max(1, keepdims=True)
-    return np.log(np.exp(scores - most).sum(1)) + most[:, 0] - scores[taken]
+    """float64 (U,): minus the log probability, in nats, of the candidate that was taken, bool (U, C) with one in each row."""
+    return -log_softmax(scores.astype(np.float64) / temperature, axis=1)[taken]
 
 
 def rows(

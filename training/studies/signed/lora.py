@@ -43,7 +43,7 @@ class Side:
 @dataclass(frozen=True)
 class Taste(Shared):
     """adapter: LoRA of LAYERS. bias: (U, 1). weights: of each layer (1, d_out, d_in) and (1, d_out). gaps: (1, C - 1), log of
-    the distances of cut points. pull: (1, 1), log of how many labels the start weighs against."""
+    the distances of cut points. pull: (1, 1), log of the number of labels that the start is worth."""
 
     own: ClassVar[int] = 2 * len(LAYERS) + 1
     adapter: Adapter

@@ -17,9 +17,8 @@ import torch
 from llmrec.meta.algorithms import maml_pp
 from llmrec.meta.inner import Initialisation, adapt
 from llmrec.meta.outer import Episode, OuterSettings, meta_train
-from studies.ratings.melu import Episode as Task
 from studies.signed.lora import LEVELS, LIKES, Taste, episode, fresh, log_odds, support_loss
-from studies.signed.lora_tasks import CLOSED, Foretold, Told, foretold, side
+from studies.signed.lora_tasks import CLOSED, Foretold, Told, side
 from studies.signed.protocol import LIKED
 
 
@@ -69,10 +68,6 @@ class Learned:
         with torch.no_grad():
             likely = torch.sigmoid(log_odds(taste, query)).double().numpy()
         return [row[there] for row, there in zip(likely, asked.there, strict=True)]
-
-    def answer(self, steps: int | None = None) -> Callable[[Sequence[Task]], list[np.ndarray]]:
-        """The same for tasks."""
-        return lambda tasks: self.answers(*foretold(self.told.beliefs, tasks, self.levels), steps)
 
 
 def learned(
