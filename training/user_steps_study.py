@@ -24,12 +24,13 @@ from llmrec.errors import LlmrecError
 from llmrec.language.model import load_language_model
 from llmrec.prompts import load_template
 from llmrec.ranking.llm_ranker import LLMRanker
-from studies.categories import user_steps
+from studies.categories import user_rows, user_steps
 from studies.categories.controls import controls, text_vectors
 from studies.categories.learning import JOINT, META
 from studies.categories.shops import category
 from studies.categories.study import METRIC
-from studies.categories.user_steps import HEAD, LOSS, SUPPORT, Plan
+from studies.categories.user_rows import LOSS
+from studies.categories.user_steps import HEAD, SUPPORT, Plan
 from studies.options import model_option
 from studies.reporting import print_gains, print_tables, save_report
 
@@ -94,10 +95,10 @@ def main(
         beside = controls(here, text_vectors(here.dataset.catalogue), *queries)
         found, costs = user_steps.together(parts)
         few, more_costs = user_steps.together(more)
-        rows = user_steps.rows(found, few, beside, learned.temperature, seed)
-        print_tables(rows, user_steps.NAME, (METRIC, LOSS), (LOSS,))
+        rows = user_rows.rows(found, few, beside, learned.temperature, seed)
+        print_tables(rows, user_rows.NAME, (METRIC, LOSS), (LOSS,))
         print_gains(rows)
-        told = user_steps.extra(learned, by_rate, more_costs | costs, seed)
+        told = user_rows.extra(learned, by_rate, more_costs | costs, seed)
         told |= {"exploratory": list(dict.fromkeys(row.setting for row in rows if row.n < FEWEST))}
         for what, value in told.items():
             click.echo(f"{what}: {value}")

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import log_softmax
 
 from llmrec.adapters.language_adapter import LanguageAdapter, start_lora
 from llmrec.adapters.linear_head import linear_head
@@ -33,22 +32,18 @@ from llmrec.meta.inner import Initialisation, adapt, initialisation
 from llmrec.meta.learn_choices import JointSettings, SceneDraw, fit_adapter, meta_fit_adapter
 from llmrec.meta.outer import OuterSettings
 from llmrec.meta.title_choices import TitleChoices, calibrated, choice_loss, choice_scores, joined, scores_of_each
-from llmrec.metrics.bootstrap import resampled
-from llmrec.metrics.report import Result
 from llmrec.progress import Stages
 from llmrec.ranking.llm_ranker import LLMRanker
-from studies.categories.controls import FROZEN_TEXT, Asked, Scores
+from studies.categories.controls import Asked
 from studies.categories.kept import kept, kept_arrays
 from studies.categories.learning import CALIBRATED, JOINT, META, UNTRAINED
-from studies.categories.shops import AMONG, NEGATIVES, Category, ndcg
-from studies.categories.study import METRIC
+from studies.categories.shops import AMONG, NEGATIVES, Category
 
 SUPPORT, STEPS, RATE = 8, 3, 0.1
 DRAW = SceneDraw(scenes=4, support=SUPPORT, query=2, in_order=True)  # a scene is a user
 TIMES = (0.3, 1.0, 3.0, 10.0)  # what all rates of an adapter are multiplied by, looked at on validation users
 TOGETHER = 10  # users who are adapted side by side
-HEAD, LOSS, TOOK = "linear head", "log loss", "seconds, "
-NAME, ALL, FEW = "user-steps", "test", "test, the first users"
+HEAD, TOOK = "linear head", "seconds, "
 OWN, OTHER = f"{META}, own choices", f"{META}, another's choices"
 Adapting = Initialisation[LanguageAdapter]
 
@@ -275,60 +270,3 @@ def together(parts: Sequence[Mapping[str, np.ndarray]]) -> tuple[dict[str, np.nd
         name.removeprefix(TOOK): 1_000 * float(np.mean([part[name] for part in parts])) for name in parts[0].keys() - set(names)
     }
     return {name: np.concatenate([part[name] for part in parts]) for name in names}, dict(sorted(costs.items()))
-
-
-def log_loss(scores: np.ndarray, taken: np.ndarray, temperature: float) -> np.ndarray:
-    """float64 (U,): minus the log probability, in nats, of the candidate that was taken, bool (U, C) with one in each row."""
-    return -log_softmax(scores.astype(np.float64) / temperature, axis=1)[taken]
-
-
-def rows(
-    found: Mapping[str, np.ndarray], few: dict[str, np.ndarray], beside: Mapping[str, Scores], temperature: float, seed: int
-) -> list[Result]:
-    """NDCG@10 and log loss of all users, and of the first of them, on whom all arms were measured. found, few: scores (U, C) of
-    either, with "taken"; few is empty where there are none. beside: scores of controls, which have no log loss."""
-    made, settings = [], {ALL: dict(found)}
-    if few:
-        settings[FEW] = {arm: each[: len(few["taken"])] for arm, each in found.items()} | few
-    for setting, scores in settings.items():
-        hits = scores["taken"].astype(bool)
-        ours = {arm: each for arm, each in scores.items() if arm != "taken"}
-        texts = {arm: np.stack(each[: len(hits)]) for arm, each in beside.items()}
-        values = {arm: ndcg(list(each), list(hits)) for arm, each in (ours | texts).items()}
-        losses = {arm: log_loss(each, hits, temperature) for arm, each in ours.items()}
-        made += rows_of(values, setting, METRIC, seed) + rows_of(losses, setting, LOSS, seed)
-    return made
-
-
-def extra(learned: Learned, by_rate: Mapping[str, np.ndarray], costs: Mapping[str, float], seed: int) -> dict[str, object]:
-    """Fields of the report beside the rows."""
-    return {
-        "benchmark": NAME,
-        "ours": OWN,
-        "primary": {"setting": ALL, "metric": METRIC},
-        "aims": [],
-        "seeds": [seed],
-        "support": SUPPORT,
-        "steps": STEPS,
-        "temperature": learned.temperature,
-        "validation loss at zero steps and by rate": {arm: np.round(each, 4).tolist() for arm, each in by_rate.items()},
-        "rates": {arm: init.log_rate.exp().mean(1).tolist() for arm, init in learned.adapting.items()},
-        "training seconds": learned.seconds,
-        "training tokens, all blocks and adapted blocks": learned.tokens,
-        "milliseconds a user": dict(costs),
-    }
-
-
-def rows_of(found: Mapping[str, np.ndarray], setting: str, metric: str, seed: int) -> list[Result]:
-    """Means, and paired differences, with intervals. found: arm -> values (U,). The primary gap is OWN's only one."""
-    drawn = resampled(found, np.random.default_rng(seed), 2_000)
-    own = {arm: f"{arm}, own choices" for arm in (JOINT, META)} | {UNTRAINED: f"{HEAD}, own choices"}
-    pairs = [*((moved, arm) for arm, moved in own.items()), (OTHER, META), (OTHER, OWN), (META, JOINT), (JOINT, UNTRAINED)]
-    pairs += [(own[JOINT], OWN), (FROZEN_TEXT, OWN), (FROZEN_TEXT, META)]
-
-    def row(method: str, versus: str) -> Result:
-        at = (drawn[method].minus(drawn[versus]) if versus else drawn[method]).interval()
-        role = "ours" if method == OWN else "control"
-        return Result(NAME, method, role, setting, metric, at.value, at.low, at.high, versus, at.n, seed, None)
-
-    return [row(arm, "") for arm in drawn] + [row(*pair) for pair in pairs if drawn.keys() >= set(pair)]

@@ -16,7 +16,7 @@ from llmrec.data.build import build
 from llmrec.meta.inner import initialisation
 from llmrec.meta.title_choices import calibrated
 from llmrec.ranking.llm_ranker import LLMRanker
-from studies.categories import user_steps
+from studies.categories import user_rows, user_steps
 from studies.categories.controls import FROZEN_TEXT
 from studies.categories.learning import JOINT, META, UNTRAINED
 from studies.categories.shops import AMONG, NEGATIVES, Category
@@ -70,23 +70,23 @@ def test_steps_on_own_choices_foretell_what_is_taken_and_anothers_do_not(here, r
     found = user_steps.measured(model, learned, (JOINT, META, HEAD), support, query) | {"taken": np.stack(query.taken)}
     found, costs = user_steps.together([found, found])
     taken = found.pop("taken")
-    each = {arm: user_steps.log_loss(scores, taken, temperature) for arm, scores in found.items()}
+    each = {arm: user_rows.log_loss(scores, taken, temperature) for arm, scores in found.items()}
     loss = {arm: values.mean() for arm, values in each.items()}
     assert loss[OWN] == loss[f"{JOINT}, own choices"] < loss[META] - 0.05 and loss[META] + 0.05 < loss[OTHER]
     assert loss[META] == loss[UNTRAINED] != loss[f"{HEAD}, own choices"]
     reads, steps = {"LoRA, read", f"{HEAD}, read", "score"}, {f"{arm}, steps" for arm in (JOINT, META, HEAD)}
     assert costs.keys() == reads | steps and all(one > 0 for one in costs.values())
     few, count = {arm: scores[:6] for arm, scores in found.items()} | {"taken": taken[:6]}, len(taken)
-    rows = user_steps.rows({OWN: found[OWN], META: found[META], "taken": taken}, few, {FROZEN_TEXT: list(taken * 1.0)}, 1.0, 0)
-    alone = user_steps.rows({OWN: found[OWN], META: found[META], "taken": taken}, user_steps.together([])[0], {}, 1.0, 0)
-    assert {row.setting for row in alone} == {user_steps.ALL}
+    rows = user_rows.rows({OWN: found[OWN], META: found[META], "taken": taken}, few, {FROZEN_TEXT: list(taken * 1.0)}, 1.0, 0)
+    alone = user_rows.rows({OWN: found[OWN], META: found[META], "taken": taken}, user_steps.together([])[0], {}, 1.0, 0)
+    assert {row.setting for row in alone} == {user_rows.ALL}
     gains = {(row.setting, row.method): [] for row in rows if not row.versus}
     for row in rows:
-        assert row.n == (count if row.setting == user_steps.ALL else 6)
+        assert row.n == (count if row.setting == user_rows.ALL else 6)
         if row.versus and row.metric == METRIC:
             gains[row.setting, row.method].append(row.versus)
-    assert gains[user_steps.ALL, OWN] == gains[user_steps.FEW, OWN] == [META]  # the primary cell
-    assert gains[user_steps.FEW, f"{HEAD}, own choices"] == [UNTRAINED] and (user_steps.ALL, JOINT) not in gains
+    assert gains[user_rows.ALL, OWN] == gains[user_rows.FEW, OWN] == [META]  # the primary cell
+    assert gains[user_rows.FEW, f"{HEAD}, own choices"] == [UNTRAINED] and (user_rows.ALL, JOINT) not in gains
 
 
 def test_what_was_learned_and_measured_is_found_done(here, ranker, tmp_path, monkeypatch):
