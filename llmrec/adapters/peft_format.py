@@ -98,11 +98,12 @@ def load_adapter(folder: Path, body: Base, foreign: bool = False) -> Adapter:
 def read_tensors(folder: Path) -> tuple[str | None, dict[str, torch.Tensor]]:
     """The fingerprint of the base that a folder in PEFT's format names, if any, and its tensors in float32.
 
-    Raises AdapterError.
+    They are copies in memory that torch has aligned: on some CPUs a product with a tensor that lies in the file has other last
+    digits. Raises AdapterError.
     """
     try:
         with safe_open(folder / TENSORS, "pt") as file:
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name).float().clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
             return (file.metadata() or {}).get("llmrec_base"), tensors
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{folder / TENSORS}: expected tensors, got {error}; save the adapter again") from error
