@@ -65,14 +65,15 @@ def widened(table: sparse.csr_array, columns: int) -> sparse.csr_array:
 
 
 def with_likeness(counts: ItemStatistics, text: np.ndarray, items: np.ndarray) -> ItemStatistics:
-    """Some cold items, int64, with what others that are like them say of them: `text_knn` and `flow`. The same where nothing
-    was learned from texts, see `Texts`.
+    """Some cold items, int64, with what others that are like them say of them: `text_knn` and `flow`. The same where neither
+    is read: nothing was learned from texts, see `Texts`, and no first buyers are kept.
 
     text: float32 (M, d), text vectors of unit length. Likeness is half that of texts and half that of words, as there. What a
     fit would have projected is here the mean of the TEXT_NEIGHBOURS warm items that are most alike, by likeness.
     """
     warm = counts.popularity > 0
-    if not counts.flow.answer.shape[1] or not warm.any() or not len(items):
+    read = counts.flow.answer.shape[1] > 0 or counts.buyers is not None
+    if not read or not warm.any() or not len(items):
         return counts
     words, all_warm = counts.words, np.flatnonzero(warm)
     turned, turned_words = text[all_warm].T, words[all_warm].T

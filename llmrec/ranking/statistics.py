@@ -108,7 +108,7 @@ def fit_statistics(dataset: Dataset, users: np.ndarray, horizon: int, texts: Tex
         ease=_ease(dataset, users),
         log_price=_prices(whole),
         words=texts.words,
-        text_knn=_text_knn(dataset, users, texts.features),
+        text_knn=text_neighbours(dataset, users, texts.features),
         flow=fit_flow(dataset, users, texts.features, rng),
         markov_short=fit_markov(dataset, users, last=3, horizon=horizon, decay=DECAY),
         markov_long=fit_markov(dataset, users, last=10, horizon=horizon, decay=DECAY),
@@ -173,8 +173,8 @@ def _ease(dataset: Dataset, users: np.ndarray) -> sparse.csr_array:
     return sparse.csr_array((kept.data, (items[kept.row], items[kept.col])), shape=(n, n))
 
 
-def _text_knn(dataset: Dataset, users: np.ndarray, text: np.ndarray) -> sparse.csr_array:
-    """`ItemStatistics.text_knn` from text features (N, F)."""
+def text_neighbours(dataset: Dataset, users: np.ndarray, text: np.ndarray) -> sparse.csr_array:
+    """`ItemStatistics.text_knn` of cold items, those that no event of `users` is with, from text features (N, F)."""
     n, warm = dataset.n_items, len(np.unique(dataset.take(users).item))
     if not text.shape[1] or not warm:
         return sparse.csr_array((n, n), dtype=np.float32)

@@ -98,11 +98,13 @@ class Settings:
         scores: names from FEATURES and FOR_BLEND of `llmrec.ranking.features`. None: chosen from the data. With only hundreds
         of users to learn from, fewer features and fewer steps do better.
     leave_last_out: how many users have their last baskets left out of training, so that the blend can learn to predict them;
-        they are counted after that. None: chosen from the data. Ignored with `cold_items`.
+        they are counted after that. None: chosen from the data. Ignored with `cold_items=True`.
     ranking_tasks: how many tasks each ranker learns from, at most; the blend learns from left-out baskets in addition.
-    cold_items: whether cold items, which have no events yet, are to be found by their texts. Then features of texts are made,
-        and what such an item is worth and how far its text is to be trusted is learned on the newest items, taken as cold; also
-        what its first buyers and those who skip it say, which `observe` keeps. See also `text_only_rate` in `TrainSettings`.
+    cold_items: how cold items, which have no events yet, are ranked. None: where 1% or more of the newest events are with new
+        items, cold ones join the ranking by their words and by what their first buyers and those who skip them say, which
+        `observe` keeps; scores of other items stay as they are with False. True: base and rankers are learned for them as well,
+        with the newest items taken as cold, at some cost to other items; see also `text_only_rate` in `TrainSettings`. False:
+        they are not.
     sources: how many candidates each source brings; 300 of each here, where `Sources()` alone has 100.
     signed: which events say that a user likes or dislikes an item, for `Recommender.predict`; ratings do by themselves.
     index: how items are searched. Its `device` None is the GPU that `device` names, where faiss can use that, else the CPU.
@@ -128,7 +130,7 @@ class Settings:
     blend_fraction: float = 0.1
     leave_last_out: int = AUTO
     ranking_tasks: int = 3000
-    cold_items: bool = False
+    cold_items: bool | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -214,7 +216,7 @@ def check_ranges(settings: Settings) -> None:
     flags: tuple[tuple[str, object], ...] = (
         ("OuterSettings.first_order", settings.outer.first_order),
         ("Sources.repeats", settings.sources.repeats),
-        ("Settings.cold_items", settings.cold_items),
+        ("Settings.cold_items", False if settings.cold_items is None else settings.cold_items),
     )
     for name, flag in flags:
         if not isinstance(flag, bool):

@@ -37,7 +37,7 @@ SMALL_SHOP = Facts(
 )
 LARGE_SHOP = replace(SMALL_SHOP, users=100_000, histories=100_000, longer=90_000, blend_users=1000)
 # Where None is a value, such as all blocks.
-NEVER_CHOSEN = {"index.probes", "layers", "index.device", "index.lists", "signed.liked_from"}
+NEVER_CHOSEN = {"cold_items", "index.probes", "layers", "index.device", "index.lists", "signed.liked_from"}
 GIVEN: dict[str, Any] = {
     "blend_features": ("age",),
     "leave_last_out": 5,

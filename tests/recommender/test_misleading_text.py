@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from llmrec import Recommender
 
@@ -45,11 +46,12 @@ def margins(fitted: Recommender, bought: dict[str, str]) -> np.ndarray:
     return np.array([score[f"u{user}", NEW[user % 2]] - score[f"u{user}", NEW[1 - user % 2]] for user in asked])
 
 
-def test_three_buyers_outweigh_a_text_that_misleads_and_another_items_buyers_make_it_worse(fitting, tiny_settings):
+@pytest.mark.parametrize("cold", [None, True])
+def test_three_buyers_outweigh_a_text_that_misleads_and_another_items_buyers_make_it_worse(fitting, tiny_settings, cold):
     """Both items sell as often, so what they sold says nothing."""
-    rec = fitting(*tables(), settings=replace(tiny_settings, cold_items=True, blend_fraction=0.5, meta_fraction=0.2))
+    rec = fitting(*tables(), settings=replace(tiny_settings, cold_items=cold, blend_fraction=0.5, meta_fraction=0.2))
     rec.add_items({"item_id": NEW, "title": [f"{WORDS[1]} 90", f"{WORDS[0]} 91"]})
     misled = margins(rec, {})
     own, swapped = (margins(rec, {f"u{user}": NEW[(user + other) % 2] for user in range(6)}) for other in (0, 1))
-    assert (misled < 0).mean() > 0.9 < (own > 0).mean()
+    assert (misled < 0).mean() > 0.8 < (own > 0).mean()
     assert swapped.mean() < misled.mean()

@@ -1,0 +1,86 @@
+"""Cold items join a ranking that was learned without them, by their words and their first buyers.
+
+The score of every other item stays as it is, to the bit. How high cold items stand among them is learned by a softmax over all
+candidates, from users whom the base was not trained on, with the newest items as cold items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+
+from llmrec.data.dataset import Dataset
+from llmrec.data.splits import by_time, cold_items
+from llmrec.errors import DataError
+from llmrec.progress import Stages
+from llmrec.ranking.statistics import Texts, text_neighbours, with_vectors
+from llmrec.ranking.two_stage import Rankers, Retrieval
+from llmrec.recommender.adapting import Adapting
+from llmrec.recommender.cold_items import KNOWN, newest_as_cold, newest_items
+from llmrec.recommender.first_buyers import learn_first_buyers
+from llmrec.recommender.settings import Settings
+from llmrec.recommender.splitting import UserSplit
+
+LEAST_SHARE = 0.01  # of the newest events that must be with items that are as new
+STREAM = 2  # of the random numbers, which are its own, so that all else is as without cold items
+
+
+@dataclass(frozen=True)
+class Joined:
+    """pair: rankers of all items, and of those that the history does not hold. texts: as the fit reads them, with what tells
+    which warm items a cold one is like. new: bool (N,), the newest items of the fit."""
+
+    pair: tuple[Rankers, Rankers]
+    texts: Texts
+    new: np.ndarray
+
+    def neighbours(self, dataset: Dataset) -> sparse.csr_array:
+        """`ItemStatistics.text_knn` over all users of `dataset`."""
+        return text_neighbours(dataset, np.arange(dataset.n_users), self.texts.features)
+
+
+def new_share(dataset: Dataset) -> float:
+    """Share of the newest tenth of the events that are with items first bought in it; 0 where all came at one time."""
+    try:
+        time = by_time(dataset, KNOWN).time
+    except DataError:
+        return 0.0
+    late, new = dataset.time >= time, cold_items(dataset, time)
+    return float(new[dataset.item[late]].mean()) if late.any() else 0.0
+
+
+def join_cold_items(
+    dataset: Dataset,
+    split: UserSplit,
+    learned: Adapting,
+    retrieval: Retrieval,
+    texts: Texts,
+    pair: tuple[Rankers, Rankers],
+    text: np.ndarray,
+    settings: Settings,
+    seed: int,
+    stages: Stages,
+) -> Joined | None:
+    """The pair of rankers with weights of first buyers; None where that is not asked for or cannot be learned.
+
+    learned: how histories are read, with the gate. retrieval: with counts over `split.base`. text: float32 (N, d), vectors by
+    the encoder. It is not learned with `Settings.cold_items` other than None, without users held out of the base, and where
+    less than LEAST_SHARE of the newest events are with new items.
+    """
+    if settings.cold_items is not None or split.blend is split.base or new_share(dataset) < LEAST_SHARE:
+        return None
+    others, rng = np.union1d(split.meta, split.blend), np.random.default_rng([seed, STREAM])
+    newest = newest_items(dataset, others)
+    if newest is None:
+        return None
+    with stages("cold items", "join the ranking by words and first buyers") as say:
+        whole = with_vectors(texts, text, rng)
+        conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
+        alike = text_neighbours(newest.without(dataset), split.base, whole.features)
+        here = replace(conditions.retrieval, counts=replace(conditions.retrieval.counts, text_knn=alike))
+        read = replace(conditions.learned, gate=learned.gate)
+        found, told = learn_first_buyers(dataset, others, read, here, pair, settings, rng)
+        say(f"{new_share(dataset):.1%} of the newest events are with new items; {told}")
+    return None if found[1].cold is None else Joined(found, whole, newest.new)

@@ -1,0 +1,93 @@
+"""By default cold items join the ranking: they follow their first buyers, and the score of no other item changes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmrec import Recommender
+from llmrec.data.build import build
+from llmrec.recommender.joined_items import LEAST_SHARE, new_share
+from tests.recommender.test_learning_first_buyers import DAY, IDS, USERS, tables
+
+KIND = {"for even": 0, "for odd": 1}  # of users, of the two items that are added
+WARM = [item for item in IDS if item < "x20"]
+PEOPLE = [f"u{user}" for user in range(USERS)]
+
+
+@pytest.fixture(scope="module")
+def fits(fitting, tiny_settings):
+    """`cold_items` -> Recommender of the shop where new items come, each for users of one kind."""
+    settings = replace(tiny_settings, blend_fraction=0.5, meta_fraction=0.2)
+    return {cold: fitting(*tables(True), settings=replace(settings, cold_items=cold)) for cold in (None, False)}
+
+
+def added(fitted: Recommender, sold: bool) -> Recommender:
+    """With both new items, and after six purchases of each by the first users where `sold`."""
+    rec = copy.copy(fitted)
+    rec.add_items({"item_id": list(KIND), "title": ["red mug"] * 2})
+    if sold:
+        rec.observe({"user_id": PEOPLE[:12], "item_id": list(KIND) * 6, "timestamp": [DAY * 50] * 12})
+    return rec
+
+
+def test_a_new_item_goes_to_those_like_its_buyers_and_only_where_cold_items_join(fits):
+    right = {}
+    for cold, fitted in fits.items():
+        answer = added(fitted, sold=True).recommend(PEOPLE[12:], items_to_recommend=list(KIND), k=1)
+        mine = [KIND[item] == int(user[1:]) % 2 for user, item in zip(answer["user_id"], answer["item_id"], strict=True)]
+        right[cold] = np.mean(mine)
+    assert right[None] > 0.9 > 0.7 > right[False]
+
+
+def test_scores_of_other_items_are_those_of_a_ranking_without_cold_items(fits):
+    """To the bit, before and after new items sell."""
+    for sold in (False, True):
+        asked = {"items_to_recommend": WARM, "k": 25}
+        one, other = (added(fits[cold], sold).recommend(PEOPLE[12:], **asked) for cold in (None, False))
+        assert one.equals(other)
+
+
+def test_sold_items_stand_among_all_others_in_answers_to_those_like_their_buyers(fits):
+    share = {}
+    for cold, fitted in fits.items():
+        answer = added(fitted, sold=True).recommend(PEOPLE[12:], k=5)
+        pairs = zip(answer["user_id"], answer["item_id"], strict=True)
+        share[cold] = sum(KIND.get(item) == int(user[1:]) % 2 for user, item in pairs) / (USERS - 12)
+    assert share[None] > 0.9 and share[None] > share[False] + 0.3
+
+
+def test_what_was_learned_is_saved(fits, tmp_path):
+    rec = added(fits[None], sold=True)
+    rec.save_pretrained(tmp_path / "shop", histories=True)
+    loaded = Recommender.from_pretrained(tmp_path / "shop")
+    assert loaded.settings.cold_items is None and loaded.state.unseen_rankers.cold is not None
+    one, other = (some.recommend(PEOPLE[12:20], k=5) for some in (rec, loaded))
+    assert one.equals(other)
+
+
+def test_nothing_joins_where_nothing_is_new(fitting, tiny_settings):
+    """And nothing is warned of, for nobody asked for it."""
+    events, items = tables(True)
+    old = [row for row, item in enumerate(events["item_id"]) if item.startswith("o")]
+    events = {name: [values[row] for row in old] for name, values in events.items()}
+    rec = fitting(events, items, settings=replace(tiny_settings, blend_fraction=0.5, meta_fraction=0.2))
+    assert rec.state.unseen_rankers.cold is None and rec.state.retrieval.counts.buyers is None
+
+
+@pytest.mark.parametrize(("new", "share"), [(0, 0.0), (3, 0.3), (10, 1.0)])
+def test_share_of_the_newest_events_that_are_with_new_items(new, share):
+    """100 events of which the last ten are the newest tenth; so many of them are with items that nobody had before."""
+    items = [f"o{event % 9}" for event in range(100 - new)] + [f"x{event}" for event in range(new)]
+    days = [f"2024-{1 + event // 28:02}-{1 + event % 28:02}" for event in range(100)]
+    dataset = build({"user_id": [f"u{event % 7}" for event in range(100)], "item_id": items, "timestamp": days})[0]
+    assert new_share(dataset) == pytest.approx(share)
+    assert 0.0 < LEAST_SHARE < 0.3
+
+
+def test_events_of_one_time_have_no_newest():
+    dataset = build({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": ["2024-01-01"] * 2})[0]
+    assert new_share(dataset) == 0.0
