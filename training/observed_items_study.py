@@ -9,6 +9,7 @@ Before each purchase of a young item it is asked. `studies.new_items.observing` 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -16,12 +17,26 @@ import numpy as np
 
 from benchmarks.item_cold import CATEGORIES
 from benchmarks.protocol import Part
+from llmrec import Settings
 from llmrec.errors import LlmrecError
 from llmrec.progress import Stages
 from studies.new_items import among_all, observing, study
+from studies.new_items.moving import SETTINGS
 from studies.new_items.refitted import MOMENTS
 from studies.new_items.replay import KNOWN, replay, world
 from studies.reporting import print_gains, print_tables, save_report
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """settings: of the recommender. name: of the report, before the category. prefix: of the folders of checkpoints."""
+
+    settings: Settings
+    name: str
+    prefix: str
+
+
+CHOSEN = {"cold_items": Chosen(SETTINGS, "observed-items", ""), "default": Chosen(Settings(), "observed-default", "default-")}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,6 +52,13 @@ from studies.reporting import print_gains, print_tables, save_report
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs") / "observed-items", show_default=True)
+@click.option(
+    "--settings",
+    type=click.Choice(list(CHOSEN)),
+    default="cold_items",
+    show_default=True,
+    help="Of the recommender: with base and rankers that are learned for cold items too, in three epochs, or the defaults.",
+)
 @click.option("--validation_only", is_flag=True, help="Measure on validation; nothing of the test period is read.")
 @click.option("--share", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the users who are asked.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON report to be written.")
@@ -46,20 +68,21 @@ def main(
     known: tuple[float, ...],
     seed: int,
     runs: Path,
+    settings: str,
     validation_only: bool,
     share: float,
     output: Path | None,
 ) -> None:
     """Fit, add the young items, and ask and observe day by day."""
-    name = f"observed-items-{category}"
+    name = f"{CHOSEN[settings].name}-{category}"
     part: Part = "validation" if validation_only else "test"
     parts, cuts = [], []
     if validation_only and len(known) > 1:
         raise click.UsageError("--known: expected one with --validation_only, where each cut numbers its users; run each alone")
     try:
         for cut in known:
-            folder = runs / (f"{category}-{part}-{seed}" + ("" if cut == KNOWN else f"-{cut:g}"))
-            answered, told = after_cut(data, category, cut, part, seed, share, folder)
+            folder = runs / (CHOSEN[settings].prefix + f"{category}-{part}-{seed}" + ("" if cut == KNOWN else f"-{cut:g}"))
+            answered, told = after_cut(data, category, cut, part, CHOSEN[settings].settings, seed, share, folder)
             parts.append(answered)
             cuts.append({"known": cut, **told, "first_buyers": observing.first_buyers(answered)})
             click.echo(str(cuts[-1]))
@@ -73,7 +96,7 @@ def main(
 
 
 def after_cut(
-    data: Path, category: str, known: float, part: Part, seed: int, share: float, folder: Path
+    data: Path, category: str, known: float, part: Part, settings: Settings, seed: int, share: float, folder: Path
 ) -> tuple[observing.Answered, dict[str, object]]:
     """What comes of the questions after one cut, and facts about it. folder: of checkpoints."""
     stages = Stages()
@@ -84,7 +107,7 @@ def after_cut(
         of_all = among_all.learned(earlier, seed)
         here = earlier if part == "validation" else world(data, category, part, known)
         found = of_earlier if part == "validation" else replay(here)
-    recommender, place = observing.fitted(here, seed, folder)
+    recommender, place = observing.fitted(here, settings, seed, folder)
     asked = observing.questions(here, found, seed, share)
     with stages("ask and observe", f"{len(asked.rows):,} purchases of {len(found.young):,} young items"):
         values = observing.answered(here, found, asked, recommender, place, seed)

@@ -18,6 +18,7 @@ from llmrec.errors import LlmrecError
 from llmrec.metrics.report import Result, table, write_report
 from llmrec.progress import Stages
 from studies.new_items import observing, similar, study
+from studies.new_items.moving import SETTINGS
 from studies.new_items.replay import replay, world
 
 
@@ -36,7 +37,7 @@ def main(data: Path, category: str, seed: int, runs: Path, validation_only: bool
         with stages("data", f"{category}, {part}"):
             here = world(data, category, part)
             found = replay(here)
-        recommender = observing.fitted(here, seed, runs / f"{category}-{part}-{seed}")[0]
+        recommender = observing.fitted(here, SETTINGS, seed, runs / f"{category}-{part}-{seed}")[0]
         for k in similar.BUYERS:
             asked = similar.questions(here, found, k)
             for metric, result in similar.answered(here, asked, recommender, seed).items():

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from llmrec import Recommender
+from llmrec import Recommender, Settings
 from llmrec.data.dataset import Catalogue, Dataset
 from llmrec.data.tasks import Tasks
 from llmrec.encoder.users import PromptReading, Read
@@ -23,7 +23,6 @@ from llmrec.metrics.report import Result
 from llmrec.recommender.evaluate import chain_scores
 from llmrec.recommender.state import State
 from studies.new_items import study
-from studies.new_items.moving import SETTINGS
 from studies.new_items.refitted import MOMENTS, attribute_knn, ease, words_of
 from studies.new_items.replay import Replay, World, ndcg, text
 
@@ -92,7 +91,7 @@ def purchases(here: World, rng: np.random.Generator, most: int) -> np.ndarray:
     return np.sort(np.array(fresh, np.int64))
 
 
-def fitted(here: World, seed: int, folder: Path) -> tuple[Recommender, np.ndarray]:
+def fitted(here: World, settings: Settings, seed: int, folder: Path) -> tuple[Recommender, np.ndarray]:
     """A recommender over the items and events before the cut, to which the young items were added; and int64 (N,), where it has
     each item."""
     train, catalogue = here.train, here.train.catalogue
@@ -101,7 +100,7 @@ def fitted(here: World, seed: int, folder: Path) -> tuple[Recommender, np.ndarra
     place = np.empty(len(young), np.int64)
     place[known], place[new] = np.arange(len(known)), len(known) + np.arange(len(new))
     some = Catalogue(catalogue.ids.take(known), catalogue.table.take(pa.array(known)))
-    recommender = Recommender(settings=SETTINGS, seed=seed)
+    recommender = Recommender(settings=settings, seed=seed)
     recommender.fit(replace(train, catalogue=some, item=place[train.item].astype(np.int32)), output_dir=folder)
     titles = catalogue.table.take(pa.array(new)).select(["title"])
     recommender.add_items(titles.append_column("item_id", pa.array(catalogue.ids.take(new).values)))

@@ -43,11 +43,11 @@ def test_each_purchase_is_asked_for_by_what_was_observed_on_the_days_before(shop
         max_steps=2, batch_size=8, known=(1, 2), horizon=1, max_slots=12, learning_rate=1e-2, dropout=0.0, ema_decay=0.0
     )
     short = {"outer": OuterSettings(episodes=1), "core": CoreSettings(size=4, episodes=1), "ranking_tasks": 40}
-    monkeypatch.setattr(observing, "SETTINGS", Settings(cold_items=True, train=plan, blend_features=(), **short))
+    settings = Settings(cold_items=True, train=plan, blend_features=(), **short)
     monkeypatch.setattr(Weights, "packaged", staticmethod(lambda: Weights.folder(tiny_folders["bert"])))
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
     found = replay(shop)
-    recommender, place = observing.fitted(shop, 0, tmp_path / "fit")
+    recommender, place = observing.fitted(shop, settings, 0, tmp_path / "fit")
     state = recommender.state
     assert [state.catalogue.ids[row] for row in place] == shop.whole.catalogue.ids.values
     assert (state.retrieval.counts.popularity[place[found.young]] == 0).all() and state.unseen_rankers.cold is None  # too few
