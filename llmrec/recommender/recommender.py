@@ -315,9 +315,9 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
         Like events of `fit`, they count in popularity (baskets that hold the item, by sample weight), which gives the answer to
         users without a history and the popular candidates. The rankers and their features stay as fitted.
-        With `Settings(cold_items=True)` a cold item, without events in `fit`, is ranked by its first buyers: its vector moves
-        towards what they had, and co-occurrence, their number and recent sales count; so do users who skipped it, whose events
-        with it all have sample weight 0, such as dislikes, or impressions with `event_weights={"skip": 0}`; see
+        A cold item, without events in `fit`, is ranked by its first buyers if `fit` learned how (`Settings.cold_items`): its
+        vector moves towards what they had, and co-occurrence, their number and recent sales count; so do users who skipped it,
+        whose events with it all have sample weight 0, such as dislikes, or impressions with `event_weights={"skip": 0}`; see
         `llmrec.ranking.first_buyers` and `vector_prior`. An event that is known already (the same user, item, time and type) is
         left out, so that an event delivered twice counts once; a model saved without histories cannot tell which events it was
         fitted on. On average the time this takes does not grow with the events that are stored of other users. Returns what was
@@ -338,8 +338,8 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         return replace(report, steps=(*report.steps, step))
 
     def similar_items(self, items: Iterable[Any], k: int = 10, titles: bool = False, rules: Rules | None = None) -> Any:
-        """The k items nearest to each of `items` by the cosine of their vectors. After a fit with `cold_items` the vector of a
-        cold item moves towards what its first buyers had, see `llmrec.ranking.vector_prior`.
+        """The k items nearest to each of `items` by the cosine of their vectors. That of a cold item moves towards what its
+        first buyers had, if `fit` could learn how far: see `Settings.cold_items` and `llmrec.ranking.vector_prior`.
 
         titles: add the column `title` of the similar items. rules: of the shop, see `llmrec.rules.Rules`, but for `block`.
         Returns a frame `item_id, similar_item_id, score, rank` in the type of what was fitted, without rows where the catalogue

@@ -68,9 +68,8 @@ class Upkeep:
         """Add new items, which the next answer may hold: without training, by their texts.
 
         items: a table as in `fit`. A new item gets what `fit` gives an item without events: a place among the others by its
-            text and by the columns that were fitted as `item_attributes`, and no popularity. Where new items matter, fit with
-            `Settings(cold_items=True)`, which learns on the newest known ones what such an item is worth, and what its first
-            buyers say. Events with a new item can be observed from then on.
+            text and by the columns that were fitted as `item_attributes`, and no popularity. Events with a new item can be
+            observed from then on; see `Settings.cold_items` for how its first buyers move it in the ranking.
         columns: names in the table -> the library's. cleaning: as in `fit`.
         vectors: float32 (n, d_text), a row for each of `items`, where its text was encoded already: what the text encoder
             gives, the mean over its tokens, not normalised, as by `llmrec.encoder.items.encode_texts`. None encodes the texts.
