@@ -100,9 +100,9 @@ def read(
     path: .csv, .tsv, .txt and the like, .json, .jsonl, .parquet, a folder of Parquet files or of a saved Hugging Face dataset;
         text also compressed by gzip, bzip2 or xz. Or an address on the hub, `hf://datasets/owner/name` and what may be behind
         it, see `hub_tables.fetched_table`.
-    what: "events", "items" or "users": which columns are looked for, by names in English, German, French, Spanish and Chinese.
-        Of users only `user_id` is; every other column is an attribute under its own name.
-    table_format: what is known of the format; the rest is found.
+    what: "events", "items" or "users": which columns to look for, by names in English, German, French, Spanish and Chinese.
+        For users only `user_id`; every other column is an attribute under its own name.
+    table_format: the known parts of the format; the rest is inferred.
     on_bad_rows: rows with too many or too few fields are an error ("error"), left out and named in `broken` and `steps`
         ("skip"), or left out where there is one, or they are at most 1 in 100 ("few").
     shop: the decimal sign and the order of dates in other files of the same shop. A file that leaves one of them open is read

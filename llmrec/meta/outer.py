@@ -42,8 +42,8 @@ class OuterSettings:
     episodes: outer steps. learning_rate: of Adam on the initialisation.
     inner_lr_learning_rate: of Adam on the inner rates: per number where the initialisation has a factor, otherwise per layer
         and step, in logs; 0 leaves them as they are.
-    anneal: share of the episodes after which only the last step's query loss counts (it starts with all steps alike); with 0
-        it counts alone from the start.
+    anneal: share of the episodes after which only the last step's query loss counts (at first all steps count alike); with 0
+        only the last one counts from the start.
     first_order: without the second derivatives.
     """
 
