@@ -56,7 +56,7 @@ def main() -> None:
     """Recommend to new shoppers and in new categories, without retraining.
 
     A pretrained transformer reads item text, a small one reads histories, FAISS retrieves, and a
-    meta-learned adapter takes a few steps for a shopper where that should help.
+    meta-learned adapter takes a few steps for a shopper if that should help.
 
     \b
     First steps:
@@ -91,7 +91,7 @@ def doctor(as_json: bool, quiet: bool) -> None:
     """Print versions, devices, weights and speed: paste it into a bug report.
 
     Uses no network and takes a few seconds. Exits with 1 when something is missing or broken: `problems` says what, and how
-    to mend it.
+    to fix it.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def doctor(as_json: bool, quiet: bool) -> None:
 )
 @click.option("--events", type=TABLE, help="Your events, CSV or Parquet: user_id, item_id, timestamp, and what else you have.")
 @click.option("--items", type=TABLE, help="Your items, CSV or Parquet: item_id, title, and text or category if you have them.")
-@click.option("--quick", is_flag=True, help="Barely train: shows that everything works, not how good it gets.")
+@click.option("--quick", is_flag=True, help="Barely train: shows that everything works, not how good it can get.")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),

@@ -39,7 +39,7 @@ _BROKEN = 5  # rows that are shown
 @click.argument("items", type=TABLE, required=False)
 @format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-@click.option("--quiet", is_flag=True, help="Print the command to train with, and nothing else.")
+@click.option("--quiet", is_flag=True, help="Print only the command to train with.")
 def check(events: Path | str, items: Path | str | None, as_json: bool, quiet: bool) -> None:
     """Show how files are read, what cleaning would drop, and the command that trains on them. Nothing is written.
 

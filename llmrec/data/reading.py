@@ -179,7 +179,7 @@ def _raw(place: Place, what: str, named: str, known: TableFormat) -> tuple[_Raw,
     raw, known = _text(data, what, named, known)
     if layout is not None:
         table, names = with_categories(raw.table, raw.names, layout)
-        doubts = (f"{place.name} has no names and is read as MovieLens's: {', '.join(names)}", *doubts)
+        doubts = (f"{place.name} has no header and is read as MovieLens's: {', '.join(names)}", *doubts)
         raw = replace(raw, table=table, names=names)
     return replace(raw, doubts=doubts), known
 
@@ -238,7 +238,7 @@ def _check_broken(broken: tuple[Broken, ...], total: int, on_bad_rows: OnBadRows
         return
     more = f" ({len(broken):,} of {total:,} rows are broken)" if len(broken) > 1 else ""
     raise DataError(
-        f"{named}, {broken[0]}{more}. Mend the row (a text that holds the separator needs quotes), or leave such rows out with "
+        f"{named}, {broken[0]}{more}. Fix the row (a text that holds the separator needs quotes), or leave such rows out with "
         "--on-bad-rows skip"
     )
 

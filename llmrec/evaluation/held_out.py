@@ -66,7 +66,7 @@ def evaluation_text(found: Evaluation, screen: Screen = PLAIN) -> str:
     told = found.protocol
     most = max(setting["users"] for setting in told["settings"])
     lines = [
-        f"{most:,} held-out users, {told['items_ranked']:,} items: NDCG@10 on what they take in their next "
+        f"{most:,} held-out users, {told['items_ranked']:,} items: NDCG@10 on the items of their next "
         f"{baskets(told['horizon'])}.",
         "Beside a method: whether it is below (▼), level with (=) or above (▲) llmrec, and the difference's 95% interval.",
     ]

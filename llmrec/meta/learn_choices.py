@@ -114,11 +114,11 @@ def meta_fit_adapter(
     """Where adapting to a scene starts, and by which rates, learned from scenes: sub-catalogues, shops, or users.
 
     scenes: the choices of each. Raises DataError where fewer scenes than an episode has hold enough choices, and for second
-    derivatives, which are not there; as `meta_learn` too.
+    derivatives, which are not supported; as `meta_learn` too.
     """
     if not settings.first_order:
         raise DataError(
-            "OuterSettings.first_order: expected True for a language model, got False; second derivatives are not there"
+            "OuterSettings.first_order: expected True for a language model, got False; second derivatives are not supported"
         )
     need, world = draw.support + draw.query, processes.share.world
     rich = [choices for choices in scenes if len(choices) >= need]

@@ -57,6 +57,6 @@ def load_llm_ranker(folder: str | Path, language_model: LanguageModel) -> LLMRan
     if ranker.turns != turns:
         raise AdapterError(
             f"{folder}: expected the chat template that it was trained with, tokens {turns} around a message, got "
-            f"{ranker.turns}; load the language model with the tokenizer of then"
+            f"{ranker.turns}; load the language model with its original tokenizer"
         )
     return ranker

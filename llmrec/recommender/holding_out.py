@@ -40,7 +40,7 @@ def hold_out(
     having = f"{counted(len(long), 'user')} with 1 + {ahead} baskets"
     if count == "auto":
         if len(long) < FEWEST:
-            return dataset, None, f"held out: nobody, since only {having}, and {FEWEST} are needed to measure on some of them"
+            return dataset, None, f"held out: no users, since only {having}, and {FEWEST} are needed to measure on some of them"
         most = min(MOST, max(LEAST, int(CELLS / dataset.n_items)), len(long) // 5)
         count = int(np.clip(round(SHARE * dataset.n_users), LEAST, most))
     elif count >= len(long):

@@ -85,8 +85,8 @@ def beliefs_of(state: State, call: str) -> Beliefs:
         found = scale_of(known, state.settings.signed)
         why = f" ({found if isinstance(found, str) else too_few(labels_of(known, found), found) or 'fitted without them'})"
     raise DataError(
-        f"{call}: expected a recommender that was fitted on signed events, got one without{why}; give events a column rating, "
-        'or name event types: Settings(signed=SignedFeedback(positive=("like",), negative=("dislike",))), and fit again'
+        f"{call}: expected a recommender fitted on ratings, likes or dislikes, got one without{why}; give events a column "
+        'rating, or name event types: Settings(signed=SignedFeedback(positive=("like",), negative=("dislike",))), and fit again'
     )
 
 
@@ -99,16 +99,16 @@ def learn_signed(dataset: Dataset, text: np.ndarray, settings: Settings, seed: i
     scale = scale_of(dataset, settings.signed)
     if isinstance(scale, str):
         if "rating" in dataset.attributes or settings.signed.positive or settings.signed.negative:
-            stages.say(f"likes and dislikes: nothing is learned of them: {scale}")
+            stages.say(f"likes and dislikes: nothing is learned from them: {scale}")
         return None
     labels = labels_of(dataset, scale)
-    with stages("likes", f"{len(labels):,} signed events") as say:
+    with stages("likes", f"{len(labels):,} labels") as say:
         if missing := too_few(labels, scale):
-            say(f"nothing is learned of them: {missing}")
+            say(f"nothing is learned from them: {missing}")
             return None
         beliefs = learn(labels, scale, descriptions(dataset.catalogue, text), seed)
         liked = (labels.value >= scale.liked_from).mean()
-        say(f"{beliefs.labels:,} signed events of {beliefs.users:,} users, {liked:.0%} likes (from {scale.liked_from:g})")
+        say(f"{beliefs.labels:,} labels of {beliefs.users:,} users, {liked:.0%} likes (from {scale.liked_from:g})")
         return beliefs
 
 

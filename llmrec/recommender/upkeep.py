@@ -121,8 +121,8 @@ class Upkeep:
         return report
 
     def hide_items(self, items: Iterable[Any]) -> None:
-        """Recommend items to nobody until `show_items`, even if `items_to_recommend` names them; histories with them are read
-        as before. A new `fit` hides nothing. Raises UnknownItemError for an id that is not in the catalogue.
+        """Do not recommend these items until `show_items`, even if `items_to_recommend` names them; histories with them are
+        read as before. A new `fit` hides nothing. Raises UnknownItemError for an id that is not in the catalogue.
         """
         self._hide(items, True)
 

@@ -117,7 +117,7 @@ def scale_of(dataset: Dataset, feedback: SignedFeedback) -> Scale | str:
             return Scale(*named, True, least, float(known[liked].mean()), float(known[~liked].mean()))
         if not (feedback.negative if liked.all() else feedback.positive):
             side = "a like" if liked.all() else "below a like"
-            return f"every rating is {side} (liked_from {least:g}), and no event of another type is signed"
+            return f"every rating is {side} (liked_from {least:g}), and no other event type is a like or dislike"
         one = float(known.mean())
         return Scale(*named, True, least, one if liked.all() else least, least - 1.0 if liked.all() else one)
     if not dataset.event_types and (feedback.positive or feedback.negative):
