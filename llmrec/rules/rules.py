@@ -29,7 +29,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Block:
-    """Items that single users never get.
+    """Items that are never shown to some users.
 
     column: a column of the catalogue that holds user ids, such as the item's seller. users: (user, its items) pairs.
     """
