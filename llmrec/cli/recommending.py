@@ -106,7 +106,7 @@ def recommend(
     if (users is not None) + (histories is not None) + everybody + told_of != 1:
         raise click.UsageError(
             "give either --users, known by id, or --histories, a table of events, or --all, or --attributes, a table of users, "
-            "which may also stand beside --histories."
+            "which may also accompany --histories."
         )
     if explain and (everybody or adapter):
         raise click.UsageError("--explain is for --users, --histories and --attributes, without --adapter.")

@@ -50,5 +50,5 @@ def hold_out(
         )
     chosen = np.sort(np.random.default_rng((seed, _DRAW)).choice(long, count, replace=False))
     rest = np.setdiff1d(np.arange(dataset.n_users), chosen)
-    said = f"held out: {count:,} of {dataset.n_users:,} users, on whom nothing is trained"
+    said = f"held out: {count:,} of {dataset.n_users:,} users, not trained on"
     return dataset.take(rest), dataset.take(chosen), said
