@@ -46,7 +46,9 @@ def adapt(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Adapt to one user's history, and write the adapter: LoRA for PEFT over FOLDER/body, or a core as safetensors.
+    """Adapt to one user's history, and write the adapter.
+
+    It is LoRA for PEFT over FOLDER/body, or a core as safetensors.
 
     \b
     Examples:

@@ -63,10 +63,10 @@ def evaluate(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Measure how well a recommender ranks the later baskets of held-out users, given their first baskets.
+    """Measure how well later baskets of held-out users are ranked.
 
-    Compares `recommend` with zero steps, popularity and most frequent, by NDCG@10, Recall@10 and AUC. EVENTS: a file as
-    `llmrec check` reads it, of users who were held out of `llmrec fit`.
+    Their first baskets are given. Compares `recommend` with zero steps, popularity and most frequent, by NDCG@10, Recall@10 and
+    AUC. EVENTS: a file as `llmrec check` reads it, of users who were held out of `llmrec fit`.
 
     \b
     Examples:

@@ -143,9 +143,10 @@ def fit(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Train a recommender on files or addresses, as `llmrec check` reads them, and save it with the users' histories.
+    """Train a recommender, and save it with the users' histories.
 
-    The folder also gets report.json (all figures), report.png and README.md, a model card.
+    EVENTS: a file or an address, as `llmrec check` reads it. The folder also gets report.json (all figures), report.png and
+    README.md, a model card.
 
     \b
     Examples:

@@ -68,7 +68,9 @@ def open_scene(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Start a new scene: from the texts of its items and, if that helps, from its first customers.
+    """Start a new scene from item texts and first customers.
+
+    First customers are used if that helps.
 
     FOLDER: written by `llmrec fit --scene COLUMN`. Then `llmrec recommend` recommends items of the scene for any histories.
 

@@ -46,7 +46,9 @@ def predict(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Predict the probability that users like items, with a recommender fitted on ratings, or on likes and dislikes.
+    """Predict the probability that users like items.
+
+    FOLDER: a recommender fitted on ratings, or on likes and dislikes.
 
     \b
     Examples:

@@ -31,7 +31,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for pr
 @click.group(invoke_without_command=True)
 @click.pass_context
 def prompt(ctx: click.Context) -> None:
-    """Show, check and render templates of prompts, which are files with a front matter.
+    """Show, check and render prompt templates.
+
+    They are files with a front matter.
 
     \b
     Examples:

@@ -78,9 +78,10 @@ def recommend(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Recommend items with a recommender saved by `llmrec fit`, or for a scene started by `llmrec open`.
+    """Recommend items to known or new users.
 
-    New users need only a few events: --histories takes their file, with the columns user_id, item_id and timestamp.
+    FOLDER: a recommender saved by `llmrec fit`, or a scene started by `llmrec open`. New users need only a few events:
+    --histories takes their file, with the columns user_id, item_id and timestamp.
 
     \b
     Examples:

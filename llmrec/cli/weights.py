@@ -16,7 +16,9 @@ from llmrec.cli.options import FilePath, told
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Print nothing.")
 def weights(name: str | None, out: Path | None, as_json: bool, quiet: bool) -> None:
-    """Write a language model as a folder of config, safetensors and tokenizer, with its licence. Uses no network.
+    """Write a language model as a folder, with its licence.
+
+    The folder holds config, safetensors and tokenizer. Uses no network.
 
     NAME is smollm2 or gemma3-270m, from installed packages, or your own GGUF file. Without NAME the packaged models
     are listed, with their licences and the commands that install them.
