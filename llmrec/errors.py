@@ -25,12 +25,12 @@ class UnknownItemError(LlmrecError, KeyError):
 
 
 class TemplateError(LlmrecError, ValueError):
-    """A prompt template that is not there, is written wrongly, names a variable that has no value, or is another one than a
-    recommender was fitted with."""
+    """A prompt template that is missing or malformed, names a variable without a value, or is not the one that a recommender
+    was fitted with."""
 
 
 class WeightsError(LlmrecError, OSError):
-    """Model weights that are not where they were said to be."""
+    """Model weights that are missing, or not the expected ones."""
 
 
 class ArtefactError(LlmrecError, OSError):
@@ -38,7 +38,7 @@ class ArtefactError(LlmrecError, OSError):
 
 
 class AdapterError(LlmrecError, ValueError):
-    """An adapter that does not belong to this base, or whose files are not as they should be."""
+    """An adapter that does not belong to this base, or whose files are invalid."""
 
 
 class MissingExtraError(LlmrecError, ImportError):
@@ -46,7 +46,8 @@ class MissingExtraError(LlmrecError, ImportError):
 
 
 class ForkError(LlmrecError, RuntimeError):
-    """A forked process uses a model after its parent computed with one: the threads of torch and faiss do not exist there."""
+    """A forked process uses a model after its parent computed with one: the threads of torch and faiss do not survive a
+    fork."""
 
 
 class ShortAnswerWarning(UserWarning):
@@ -54,7 +55,7 @@ class ShortAnswerWarning(UserWarning):
 
 
 class TrainedUsersWarning(UserWarning):
-    """Users to be evaluated on were trained on; the message says how many."""
+    """Some users of an evaluation were training users; the message says how many."""
 
 
 class MissingHistoriesWarning(UserWarning):
@@ -71,9 +72,9 @@ class DataLossWarning(UserWarning):
 
 
 class IgnoredInputWarning(UserWarning):
-    """Something that came with a request changes nothing, such as a value that was not learned or a part of the rules; the
-    message says what it is, and why or what was expected."""
+    """Some input has no effect, such as a value that was not learned or a part of the rules; the message names it, and the
+    reason or the expected values."""
 
 
 class FewWindowsWarning(UserWarning):
-    """A known scene has too few calibration windows for anything to be told from it; the message says how many are needed."""
+    """A known scene has too few calibration windows for a test; the message says how many are needed."""

@@ -133,14 +133,14 @@ def hub_errors(of: DataFile, named: str) -> Iterator[None]:
 
 
 def fetched(folder: str | Path, revision: str | None = None, token: str | None = None) -> Path:
-    """A saved folder on this machine: the folder of that name, or, where there is none and the name is text such as
+    """A saved folder on this machine: the folder of that name or, if there is none and the name is text such as
     "name/shop", the repository of that name on the Hugging Face hub, downloaded to its cache.
 
     revision: branch, tag or commit of the repository; None for the main branch. token: for a private repository; None for that
-    of `hf auth login` or HF_TOKEN. A folder that was never there is for the caller to refuse.
-    Without a connection, or with HF_HUB_OFFLINE=1, a copy that is complete in the cache is taken.
-    Raises ArtefactError where there is no such repository or revision, where it may not be read, and where the hub is out of
-    reach and no copy is cached; DataError for a revision of a folder on this machine.
+    of `hf auth login` or HF_TOKEN. The caller must check whether a folder exists.
+    Without a connection, or with HF_HUB_OFFLINE=1, a complete copy in the cache is used.
+    Raises ArtefactError if there is no such repository or revision, if it may not be read, and if the hub cannot be reached
+    and no copy is cached; DataError for a revision of a folder on this machine.
     """
     path = located(folder)
     if is_there(path) or not isinstance(folder, str) or not is_name(folder):
@@ -177,13 +177,13 @@ def push(
     token: str | None = None,
     revision: str | None = None,
 ) -> str:
-    """Push what `save(folder)` saves to a repository on the Hugging Face hub, in one commit; the address of the commit.
+    """Push the folder of `save(folder)` to a repository on the Hugging Face hub, in one commit; returns its address.
 
-    beside: a folder whose texts, such as README.md, are pushed along. private: for a repository that is not there yet; None
-    for the default of the account. revision: a branch, which is made if need be; None for the main one.
+    beside: a folder whose texts, such as README.md, are pushed too. private: for a new repository; None
+    for the default of the account. revision: a branch, created if needed; None for the main one.
     Files of an older save that are no longer there are deleted; README.md and other texts of the repository stay.
-    Raises ArtefactError for a repository that holds something else than a saved folder, which is left alone, for a name that
-    the hub does not allow, and where it refuses or is out of reach.
+    Raises ArtefactError for a repository that holds something other than a saved folder, which is not changed, for a name that
+    the hub does not allow, and if it refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError

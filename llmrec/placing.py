@@ -41,7 +41,7 @@ def turn(target: Path) -> Iterator[None]:
             stack.enter_context(locked(target, _PATIENCE))
         except BlockingIOError as error:
             raise ArtefactError(
-                f"{target}: expected a turn to save here, got none in {_PATIENCE:,.0f} seconds, for another process is saving "
+                f"{target}: expected to save here, got no turn in {_PATIENCE:,.0f} seconds, because another process is saving "
                 "here; end it, or choose another path"
             ) from error
         _put_back(target)
@@ -69,7 +69,7 @@ def settled(target: Path) -> bool:
         except BlockingIOError as error:
             if waited > _GAP:
                 raise ArtefactError(
-                    f"{target}: expected a saved folder, got none for {_GAP:.0f} seconds, for another process is saving here; "
+                    f"{target}: expected a saved folder, got none for {_GAP:.0f} seconds: another process is saving here; "
                     "end it, or wait for it"
                 ) from error
         except OSError as error:

@@ -21,7 +21,7 @@ class LanguageAdapter(Value):
     """What adapts a language model for U users: LoRA, a soft prompt, a linear head, or several of them; None for a part that is
     not there.
 
-    Raises AdapterError where there is none, or where they are of different numbers of users.
+    Raises AdapterError if all are None, or for parts of different numbers of users.
     """
 
     lora: Adapter | None = None

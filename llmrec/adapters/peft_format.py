@@ -122,11 +122,11 @@ def one_tensor(folder: Path, tensors: dict[str, torch.Tensor], name: str, shape:
 def checked_base(folder: Path, base: str | None, body: Base, foreign: bool) -> None:
     """Raises AdapterError where an adapter names another base than `body`, or none and it is not `foreign`."""
     if base is None and not foreign:
-        raise AdapterError(f"{folder / TENSORS}: does not say which base it belongs to; pass foreign=True to take it on trust")
+        raise AdapterError(f"{folder / TENSORS}: does not say which base it belongs to; pass foreign=True to accept it anyway")
     if base is not None and base != (own := fingerprint(body)):
         raise AdapterError(
-            f"{folder / TENSORS}: belongs to the base {base[:12]}…, this one is {own[:12]}…; load it over the base that it was "
-            "made on"
+            f"{folder / TENSORS}: belongs to the base {base[:12]}…, this one is {own[:12]}…; load it onto the base that it was "
+            "trained on"
         )
 
 
@@ -154,7 +154,7 @@ def _config(folder: Path) -> dict:
         raise AdapterError(f"{folder / CONFIG}: uses {', '.join(used)}, which is not plain LoRA; save the adapter without")
     if (begun := config.get("init_lora_weights", True)) not in PLAIN_STARTS:
         raise AdapterError(
-            f"{folder / CONFIG}: begun as {begun!r}, which changes the base; convert it to plain LoRA with PEFT first"
+            f"{folder / CONFIG}: initialised as {begun!r}, which changes the base; convert it to plain LoRA with PEFT first"
         )
     if config.get("use_rslora"):
         config["lora_alpha"] = config["lora_alpha"] * config["r"] ** 0.5  # rsLoRA divides by sqrt(r) where LoRA divides by r

@@ -32,7 +32,7 @@ class SoftPrompt(Value):
 
 
 def soft_prompt(language_model: LanguageModel, text: str, n_tokens: int) -> SoftPrompt:
-    """A start for U = 1: embeddings of the words of a text, cut or said again until there are `n_tokens`.
+    """A start for U = 1: embeddings of the words of a text, cut or repeated to `n_tokens`.
 
     Raises AdapterError for a text without words, or fewer than one token.
     """

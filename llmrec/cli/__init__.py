@@ -56,7 +56,7 @@ def main() -> None:
     """Recommend to new shoppers and in new categories, without retraining.
 
     A pretrained transformer reads item text, a small one reads histories, FAISS retrieves, and a
-    meta-learned adapter takes a few steps for a shopper where that should help.
+    meta-learned adapter takes a few steps for a shopper if that should help.
 
     \b
     First steps:
@@ -69,6 +69,7 @@ def main() -> None:
       llmrec check events.csv                 how the file is read, and the command that trains on it
       llmrec fit events.csv --out shop/       train and save
       llmrec recommend shop/ --users 17850    a list for a customer
+      llmrec recommend shop/ --histories clicks.csv      lists for new people with a few clicks
       llmrec recommend shop/ --all --out lists.parquet
       llmrec predict shop/ --users 17850      how likely the customer likes each item, from ratings
       llmrec open shop/ --items new.csv --out scene/     a new category or country, after fit --scene
@@ -88,10 +89,10 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Print the problems alone, a line each.")
 def doctor(as_json: bool, quiet: bool) -> None:
-    """Print versions, devices, weights and speed: paste it into a bug report.
+    """Print versions, devices, weights and speed.
 
-    Uses no network and takes a few seconds. Exits with 1 when something is missing or broken: `problems` says what, and how
-    to mend it.
+    Paste it into a bug report. Uses no network and takes a few seconds. Exits with 1 when something is missing or broken:
+    `problems` says what, and how to fix it.
 
     \b
     Example:
@@ -116,7 +117,7 @@ def doctor(as_json: bool, quiet: bool) -> None:
 )
 @click.option("--events", type=TABLE, help="Your events, CSV or Parquet: user_id, item_id, timestamp, and what else you have.")
 @click.option("--items", type=TABLE, help="Your items, CSV or Parquet: item_id, title, and text or category if you have them.")
-@click.option("--quick", is_flag=True, help="Barely train: shows that everything works, not how good it gets.")
+@click.option("--quick", is_flag=True, help="Barely train: shows that everything works, not how good it can get.")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -137,7 +138,7 @@ def demo(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Four acts on people who were never trained on, each compared with simple controls.
+    """Show four acts on held-out people, against simple controls.
 
     \b
     0  films: a list after 0, 1 and 3 clicks, how fast, and why
@@ -146,7 +147,7 @@ def demo(
     3  where gradient steps for one person pay, and where they do not
 
     \b
-    Your own files play act 1 and, where histories are long, act 3:
+    With your own files it plays act 1 and, if histories are long, act 3:
       llmrec demo --events events.csv --items items.csv --out runs/mine
 
     Nothing is downloaded: weights and data come from installed packages.

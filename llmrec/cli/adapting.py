@@ -28,14 +28,14 @@ from llmrec.data.report import counted
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--user", required=True, metavar="ID", help="Whose adapter: a known user, or one of the file of histories.")
-@click.option("--histories", type=TABLE, help="File of events; those of the user count beside the known ones.")
-@click.option("--steps", type=click.IntRange(min=0), help="Steps to take.  [default: as many as the gate found worth taking]")
+@click.option("--user", required=True, metavar="ID", help="A known user, or a user in the file of histories.")
+@click.option("--histories", type=TABLE, help="File of events; those of the user are added to the known ones.")
+@click.option("--steps", type=click.IntRange(min=0), help="Steps to take.  [default: chosen by the gate]")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the adapter.")
 @MOVED_RANKER
 @event_format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-@click.option("--quiet", is_flag=True, help="Print the command that recommends by it, and nothing else.")
+@click.option("--quiet", is_flag=True, help="Print only the command to recommend with it.")
 def adapt(
     folder: Path,
     user: str,
@@ -46,7 +46,9 @@ def adapt(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Adapt to one user's history, and write the adapter: LoRA as PEFT loads it over FOLDER/body, or a core as safetensors.
+    """Adapt to one user's history, and write the adapter.
+
+    It is LoRA for PEFT over FOLDER/body, or a core as safetensors.
 
     \b
     Examples:
@@ -87,11 +89,11 @@ def adapt(
         click.echo(command)
     else:
         what = "LoRA" if choice.adapter == "lora" else "the core"
-        chosen = "" if steps is not None else ", as many as the gate chose"
+        chosen = "" if steps is not None else ", chosen by the gate"
         told_of = f"{counted(choice.steps, 'step')} of {what}{chosen}, on {counted(adapter.events, 'event')} of user {user}"
         if not choice.steps:
             told_of += ": this is what every user starts from"
-        click.echo(f"{out}: {told_of}. Recommend by it with:\n  {command}")
+        click.echo(f"{out}: {told_of}. Recommend with it:\n  {command}")
         if choice.adapter == "lora":
             body = str(folder / "body")
             click.echo(f"In PEFT: PeftModel.from_pretrained(AutoModel.from_pretrained({body!r}), {str(out)!r})")

@@ -39,9 +39,11 @@ _BROKEN = 5  # rows that are shown
 @click.argument("items", type=TABLE, required=False)
 @format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-@click.option("--quiet", is_flag=True, help="Print the command to train with, and nothing else.")
+@click.option("--quiet", is_flag=True, help="Print only the command to train with.")
 def check(events: Path | str, items: Path | str | None, as_json: bool, quiet: bool) -> None:
-    """Show how files are read, what cleaning would drop, and the command that trains on them. Nothing is written.
+    """Show how files are read, and the command to train on them.
+
+    Also shows what cleaning would drop. Nothing is written.
 
     EVENTS, ITEMS: .csv, .tsv, .txt, JSON lines or .parquet, text also as .gz, in any encoding, with any separator; a folder of
     .parquet files or of a saved Hugging Face dataset; or a table on the hub, hf://datasets/owner/name or

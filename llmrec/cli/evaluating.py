@@ -42,10 +42,10 @@ LEGEND = "▲ llmrec is better, ▼ llmrec is worse, = no clear difference. Brac
     type=click.IntRange(min=0),
     default=1,
     show_default=True,
-    help="Baskets of each user that are known; 0 needs a recommender fitted with --users.",
+    help="Known baskets of each user; 0 needs a recommender fitted with --users.",
 )
 @click.option(
-    "--users", type=TABLE, help="File of user_id and attributes, for a model that was fitted with some; see --user-columns."
+    "--users", type=TABLE, help="File of user_id and attributes, for a recommender fitted with --users; see --user-columns."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the intervals.")
 @MOVED_RANKER
@@ -63,10 +63,10 @@ def evaluate(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Measure how well a recommender ranks the later baskets of held-out users, given their first baskets.
+    """Measure how well later baskets of held-out users are ranked.
 
-    Compares `recommend` with zero steps, popularity and most frequent, by NDCG@10, Recall@10 and AUC. EVENTS: a file as
-    `llmrec check` reads it, of users who were not in `llmrec fit`.
+    Their first baskets are given. Compares `recommend` with zero steps, popularity and most frequent, by NDCG@10, Recall@10 and
+    AUC. EVENTS: a file as `llmrec check` reads it, of users who were held out of `llmrec fit`.
 
     \b
     Examples:

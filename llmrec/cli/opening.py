@@ -42,16 +42,20 @@ _COMPARISON = tuple(map(Column, ("method", "NDCG@10", "adapted minus it", "")))
 
 @click.command("open")
 @click.argument("folder", type=FOLDER)
-@click.option("--events", type=TABLE, help="File of all events so far of the scene's first customers; without it, zero steps.")
+@click.option(
+    "--events",
+    type=TABLE,
+    help="File of all events so far of the scene's first customers; without it the scene is not adapted.",
+)
 @click.option("--items", type=TABLE, help="File of the scene's items; without it, those of the recommender.")
-@click.option("--scene", metavar="VALUE", help="The new value of the column that tells scenes apart.  [default: found]")
+@click.option("--scene", metavar="VALUE", help="The new value of the scene column.  [default: detected]")
 @click.option("--out", type=FilePath(file_okay=False, path_type=Path), required=True, help="Folder for the scene.")
 @MOVED_RANKER
 @click.option("--no-comparison", is_flag=True, help="Skip the comparison with zero steps and popularity, which takes longest.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 @format_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-@click.option("--quiet", is_flag=True, help="Print the command to recommend with, and nothing else.")
+@click.option("--quiet", is_flag=True, help="Print only the command to recommend with.")
 def open_scene(
     folder: Path,
     events: Path | str | None,
@@ -64,9 +68,11 @@ def open_scene(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Start a new scene: from the texts of its items and, as far as this pays, from its first customers.
+    """Start a new scene from item texts and first customers.
 
-    FOLDER: what `llmrec fit --scene COLUMN` wrote. `llmrec recommend` answers for the scene, for anybody's histories.
+    First customers are used if that helps.
+
+    FOLDER: written by `llmrec fit --scene COLUMN`. Then `llmrec recommend` recommends items of the scene for any histories.
 
     \b
     Examples:
@@ -179,8 +185,8 @@ def _told(out: Path, opened: SceneRecommender, compared: Any, screen: Screen) ->
     if opened.evidence is not None:
         report = to_arrow(opened.selection_report, "report")
         head = (
-            "Ways to adapt, by their gain over zero steps in nats an event: in known scenes, on events of these customers "
-            "that were kept back, and expected of both"
+            "Designs, by their gain over zero steps in nats per event: known, in known scenes; held, on held-out events of "
+            "these customers; expected, of both"
         )
         lines.append(f"{paragraph(head, screen)}\n{aligned(report, screen)}")
     if compared is not None:
@@ -192,7 +198,7 @@ def comparison_text(table: pa.Table, screen: Screen = PLAIN) -> str:
     """The comparison as a table, and what it says."""
     rows = table.to_pylist()
     if not rows:
-        return "No comparison: none of the customers had a basket before the last one here."
+        return "No comparison: no customer has a basket before the last one here."
     head = f"What each of {counted(rows[0]['customers'], 'customer')} bought last, ranked by what the others bought"
     body = []
     for row in rows:

@@ -22,7 +22,7 @@ from llmrec.cli.tables import TABLES, form_of, put, table_options
     type=TABLE,
     help="File of events of users, known or new, with a column rating or event_type; read as for recommend.",
 )
-@click.option("--items", metavar="ID,ID", help="Ids of items, separated by commas.  [default: all that are offered]")
+@click.option("--items", metavar="ID,ID", help="Ids of items, separated by commas.  [default: all that are not hidden]")
 @click.option(
     "--level",
     type=float,
@@ -46,7 +46,9 @@ def predict(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Predict how likely users like items, with a recommender that was fitted on ratings, or on likes and dislikes.
+    """Predict the probability that users like items.
+
+    FOLDER: a recommender fitted on ratings, or on likes and dislikes.
 
     \b
     Examples:
@@ -58,15 +60,15 @@ def predict(
     \b
     One row for each user and item:
       probability   that the user likes the item
-      expected      the rating to be expected; of likes and dislikes, 1 for a like and 0 for a dislike
+      expected      the expected rating; with likes and dislikes alone, 1 for a like and 0 for a dislike
       low, high     the rating lies between them with the probability of --level
-      labels        how many ratings, likes and dislikes of the user it rests on
+      labels        number of the user's ratings, likes and dislikes
 
     \b
-    Likes and dislikes that are event types are named in the settings of `llmrec fit`:
+    Name event types that are likes and dislikes in the settings of `llmrec fit`:
       signed: {positive: [purchase], negative: [return]}
 
-    A user without any gets the prediction for an average user. The rows are held in memory: with many users name the items.
+    A user without labels gets the prediction for an average user. All rows are held in memory: with many users, pass --items.
     """
     if (users is None) == (histories is None):
         raise click.UsageError("give either --users, known by id, or --histories, a table of events.")

@@ -31,7 +31,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for pr
 @click.group(invoke_without_command=True)
 @click.pass_context
 def prompt(ctx: click.Context) -> None:
-    """Show, check and render templates of prompts, which are files with a front matter.
+    """Show, check and render prompt templates.
+
+    They are files with a front matter.
 
     \b
     Examples:
@@ -54,7 +56,7 @@ def show(name: str | None, folder: Path | None, as_json: bool, quiet: bool) -> N
     \b
     Examples:
       llmrec prompt show
-      llmrec prompt show like > mine/like.jinja      to begin with for one of your own
+      llmrec prompt show like > mine/like.jinja      a start for your own
     """
     from llmrec.prompts import load_template, packaged_templates
     from llmrec.prompts.files import own_templates
@@ -79,9 +81,9 @@ def show(name: str | None, folder: Path | None, as_json: bool, quiet: bool) -> N
 @prompt.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=FilePath(exists=True, path_type=Path))
 @_JSON
-@click.option("--quiet", is_flag=True, help="Print nothing where all is well.")
+@click.option("--quiet", is_flag=True, help="Print nothing if there is no mistake.")
 def check(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
-    """Read template files, or all of a folder, and render each once. A mistake is told with its file and line.
+    """Read template files, or all of a folder, and render each once. Mistakes are reported with file and line.
 
     Templates of history, next and like must also meet their task's rules, such as only fixed words after an item.
 
@@ -119,12 +121,12 @@ def check(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
 @prompt.command()
 @click.argument("name")
 @_FOLDER
-@click.option("--set", "values", metavar="KEY=VALUE", multiple=True, help="A variable; given again, it is a list.")
+@click.option("--set", "values", metavar="KEY=VALUE", multiple=True, help="A variable; repeat it for a list.")
 @click.option("--events", type=TABLE, help="Events, read as `check` reads them: a prompt for each of the first users.")
 @click.option("--items", type=TABLE, help="Items. Without --events: a prompt for each of the first items, of its columns.")
 @click.option("--rows", type=click.IntRange(min=1), default=3, show_default=True, help="Number of prompts.")
 @_JSON
-@click.option("--quiet", is_flag=True, help="Do not tell how the files were read.")
+@click.option("--quiet", is_flag=True, help="Do not print how the files were read.")
 def render(
     name: str,
     folder: Path | None,
@@ -138,7 +140,7 @@ def render(
     """Print a template filled with values, or with rows of your tables. NAME may be a path.
 
     Of a user's events, `item` is the title of the last one, `history` and `liked` are those before it, and `options` are the
-    last one among others that the user has not had, in the order of the catalogue. --set overrides the tables.
+    last one among items that are not in the history, in the order of the catalogue. --set overrides the tables.
 
     \b
     Examples:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--histories",
     type=TABLE,
-    help="File of events of known or new users, read as by `check`; ambiguous dates or decimals as in the files of `fit`.",
+    help="File of events of known or new users, read as by `check`; ambiguous dates or decimals are read as in `fit`.",
 )
 @click.option(
     "--attributes",
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="Context of the request, for a recommender fitted with --context; may be repeated.",
 )
-@click.option("--adapter", type=FOLDER, help="Read the histories under this adapter, which `llmrec adapt` wrote.")
+@click.option("--adapter", type=FOLDER, help="Read the histories with this adapter, written by `llmrec adapt`.")
 @click.option("--all", "everybody", is_flag=True, help="All saved users, written to a file in batches.")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Items per user.")
 @click.option("--rules", type=EXISTING, help="YAML file of the shop's rules: filters, at_most, boost, pin, ...")
@@ -78,7 +78,10 @@ def recommend(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Recommend items with a recommender that `llmrec fit` saved, or for a scene that `llmrec open` started.
+    """Recommend items to known or new users.
+
+    FOLDER: a recommender saved by `llmrec fit`, or a scene started by `llmrec open`. New users need only a few events:
+    --histories takes their file, with the columns user_id, item_id and timestamp.
 
     \b
     Examples:
@@ -98,13 +101,13 @@ def recommend(
       pin: {1: item-7}
 
     Lists of --all and --histories go to a .parquet, .csv, .json or .jsonl file batch by batch: memory does not grow with their
-    number. With --explain they are held whole.
+    number. With --explain they are held in memory.
     """
     told_of = attributes is not None and histories is None
     if (users is not None) + (histories is not None) + everybody + told_of != 1:
         raise click.UsageError(
             "give either --users, known by id, or --histories, a table of events, or --all, or --attributes, a table of users, "
-            "which may also stand beside --histories."
+            "which may also accompany --histories."
         )
     if explain and (everybody or adapter):
         raise click.UsageError("--explain is for --users, --histories and --attributes, without --adapter.")
@@ -134,7 +137,7 @@ def recommend(
         ruled = None if rules is None else Rules.from_yaml(rules)
         if saved_kind(folder) == SCENE:
             if everybody or attributes or context or adapter or explain:
-                raise click.UsageError(f"'{folder}' is a scene, which is asked by --users or --histories alone.")
+                raise click.UsageError(f"'{folder}' is a scene, which takes only --users and --histories.")
             put(to_arrow(_of_scene(folder, users, table, k, titles, ruled, ranker), "answer"), form, out)
             return
         recommender = recommender_of(folder, ranker)

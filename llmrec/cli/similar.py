@@ -32,7 +32,9 @@ def similar(
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Show the items most similar to some items, by the cosine of their item vectors.
+    """Show the items most similar to given items.
+
+    By the cosine of their vectors.
 
     \b
     Examples:

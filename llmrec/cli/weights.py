@@ -16,9 +16,11 @@ from llmrec.cli.options import FilePath, told
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Print nothing.")
 def weights(name: str | None, out: Path | None, as_json: bool, quiet: bool) -> None:
-    """Write a language model as a folder of config, safetensors and tokenizer, with its licence. Uses no network.
+    """Write a language model as a folder, with its licence.
 
-    NAME is smollm2 or gemma3-270m, out of installed packages, or a GGUF file of your own. Without NAME the packaged models
+    The folder holds config, safetensors and tokenizer. Uses no network.
+
+    NAME is smollm2 or gemma3-270m, from installed packages, or your own GGUF file. Without NAME the packaged models
     are listed, with their licences and the commands that install them.
 
     \b
@@ -40,13 +42,13 @@ def weights(name: str | None, out: Path | None, as_json: bool, quiet: bool) -> N
     if name not in known and not name.lower().endswith(".gguf"):
         raise click.UsageError(f"NAME is {name!r}; expected {', '.join(known)} or a file *.gguf.")
     if not quiet and not as_json:
-        click.echo("turning the weights into float32: about a minute", err=True)
+        click.echo("converting the weights to float32: about a minute", err=True)
     with told():
         if name in known:
             write_packaged(known[name], out)
         else:
             write_gguf(Path(name).expanduser(), out, {})
-    licence = known[name].licence if name in known else "that of the file, which nobody checked"
+    licence = known[name].licence if name in known else "that of the file, not checked"
     if as_json:
         click.echo(json.dumps({"folder": str(out), "licence": licence}, indent=1))
     elif not quiet:

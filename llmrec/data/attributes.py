@@ -199,7 +199,7 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
         texts, whole = _texts(column)
         distinct, count = np.unique([text for text in texts if text is not None], return_counts=True)
         if not len(distinct):
-            notes.append(f"{what}: column {name!r} holds nothing, and is not read")
+            notes.append(f"{what}: column {name!r} is empty, and is not read")
         elif not is_number(column.type) or (whole and len(distinct) <= FEW):
             enough = np.flatnonzero(count >= least)
             enough = np.sort(enough[np.argsort(-count[enough], kind="stable")[:MOST_LEVELS]])
@@ -219,7 +219,7 @@ def learn_encoding(table: pa.Table, what: str, least: int = LEAST_ROWS) -> tuple
                 far = max(value[0], value[-1], key=abs)
                 raise SchemaError(
                     f"{what}: column {name!r} holds numbers such as {far:g}, so large that their mean or spread is infinite; "
-                    "expected measured values; mend or drop it"
+                    "expected measured values; fix or drop it"
                 )
             cuts = np.unique(np.quantile((value - mean) / spread, [0.25, 0.5, 0.75]).astype(np.float32))
             columns.append(Column(name, (), mean, spread, tuple(float(cut) for cut in cuts)))
@@ -260,7 +260,7 @@ def encode(encoding: Encoding, table: pa.Table, what: str) -> tuple[Attributes, 
             found.codes[:, place] = [np.nan if text is None else number.get(text, np.nan) for text in texts]
             if new := sorted({text for text in texts if text is not None and text not in number}):
                 some = ", ".join(map(repr, new[:3]))
-                notes.append(f"{what}: {known.name} {some} was not learned from enough rows, and counts as missing")
+                notes.append(f"{what}: {known.name} {some} was in too few rows in fit, and counts as missing")
         else:
             with np.errstate(over="ignore"):
                 value = (_finite(column, known.name, what) - known.mean) / known.spread

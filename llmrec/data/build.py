@@ -56,25 +56,25 @@ def build(
         such as hf://datasets/owner/name, see `hub_tables.fetched_table`.
     columns, item_columns: names in the table -> names of the library, for those that the known aliases do not cover.
     seed: of the shuffle among events that share a time.
-    event_weights: event type -> what an event of that type counts where it is to be predicted, such as `{"view": 0.1}`; 1 for
-        those not named, 0 for what says nothing for its item, such as a dislike. It is multiplied by the column `weight`, if
-        there is one; a weight below 0 is read as a dislike and becomes 0. An event that counts 0 is in its user's history and
-        read by the transformer, but it is neither predicted nor counted, for anybody.
-    context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday", which
-        the timestamp gives in UTC where no column has that name.
-    item_attributes: columns of the items that the model reads beside their text, such as brand, category and price.
-    negative: event types that say that a user does not like the item, as in `SignedFeedback`. An event of such a type counts 0
-        unless `event_weights` names the type. It is no cancelled order, and a quantity below 0 loses its sign.
+    event_weights: event type -> sample weight of events of that type as targets, such as `{"view": 0.1}`; 1 for types not
+        named; use 0 for events that do not count for their item, such as dislikes. It is multiplied by the column `weight`,
+        if there is one; a weight below 0 is read as a dislike and becomes 0. An event of sample weight 0 is in its user's
+        history and read by the transformer, but never predicted or counted.
+    context: columns of the events that are known at request time, such as device or page, and "hour" and "weekday" (in UTC,
+        of the timestamp, if no column has that name).
+    item_attributes: columns of the items that the model reads in addition to their text, such as brand, category and price.
+    negative: event types of dislikes, as in `SignedFeedback`. Such an event has sample weight 0 unless `event_weights` names
+        its type. It is not read as a cancelled order, and a quantity below 0 loses its sign.
 
-    Without `items` the catalogue is made of the events' own title, text, category and price: the most frequent, and the
+    Without `items` the catalogue is made from title, text, category and price in the events: the most frequent value, and the
     median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
 
-    Text ids lose white space around them and take Unicode's form NFC. Ids of a CSV file are ints where ints keep them as they
-    are written, and else text ("007" stays "007"); NA, null, None, nan, - and an empty field are a missing id there. To keep
-    such an id, read the file yourself and pass the frame.
+    Text ids lose white space around them and are normalised to Unicode's form NFC. Ids of a CSV file are ints if ints keep them
+    as written, and otherwise text ("007" stays "007"); NA, null, None, nan, - and an empty field are a missing id there. To
+    keep such an id, read the file yourself and pass the frame.
 
     Without `basket_id` each event is a basket of its own. Where timestamps are whole days, the order of a user's events within
-    a day is therefore a shuffle by the seed, and rows of a day that are equal in every column count once; the report notes it.
+    a day is therefore shuffled by the seed, and rows of a day that are equal in every column count once; the report notes it.
 
     Raises SchemaError and DataError that name the column, the values and the remedy. A DataLossWarning names each step that
     leaves out more than a fifth of the events: missing values, unreadable timestamps, items that are not in `items`.

@@ -14,7 +14,7 @@ def one_hot(values: Iterable, separator: str | None = None, name: str = "values"
     """float64 sparse (N, C): 1 where the item has the value; the columns are the distinct values, ascending as text.
 
     values: per item a text, a whole number, a boolean, None, or a list of these. separator: cuts each text into several.
-    Raises DataError, by `name`, for a float: a quantity has no categories until it is cut into some.
+    Raises DataError, by `name`, for a float: cut quantities into ranges first.
     """
     cells = [
         [part.strip() for value in _listed(entry) for part in _parts(value, separator, f"{name}[{row}]") if part.strip()]

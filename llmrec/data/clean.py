@@ -22,11 +22,11 @@ __all__ = ["Cleaning", "CleaningReport", "Step"]
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What cleaning does.
+    """How events and items are cleaned.
 
     text_cap: most characters of an item's title or text.
     drop_duplicates: rows equal in every column are one event.
-    drop_cancelled_purchases: with a cancelled order, drop also the purchase that it cancels.
+    drop_cancelled_purchases: also drop the purchase that a cancelled order cancels.
     outlier_spread: a price or quantity above `median * max(95th percentile / median, 3) ** outlier_spread` becomes NaN;
         the event stays. None keeps all values.
     drop_bots: drop users whose activity is far beyond all others'; they are reported in any case.

@@ -115,7 +115,9 @@ def near_duplicates(items: pa.Table) -> Step:
         example = max(groups, key=len)
         ids = items.column("item_id").take(example[:3]).to_pylist()
         count = sum(len(rows) for rows in groups)
-        detail = f"{count:,} items have the words of another, kept, such as {', '.join(map(repr, ids))}: {titles[example[0]]!r}"
+        detail = (
+            f"{count:,} items have the same words as another, kept, such as {', '.join(map(repr, ids))}: {titles[example[0]]!r}"
+        )
     return Step("near duplicates", "items", len(items), 0, 0, detail)
 
 

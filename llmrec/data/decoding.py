@@ -117,7 +117,7 @@ def _found(data: bytes, named: str, says: Callable[[str], int]) -> str:
         if odd is None:
             return "utf-8"
         raise DataError(
-            f"{named}, line {_line(data, odd.start(), 'utf-8')}: reads as UTF-8, but as characters that are hardly meant "
+            f"{named}, line {_line(data, odd.start(), 'utf-8')}: reads as UTF-8, but with unlikely characters "
             f"({data[odd.start() : odd.start() + 4].decode('utf-8', errors='ignore')!r}). Say in which encoding it is, such as "
             "--encoding gbk or --encoding utf-8"
         )
@@ -126,7 +126,7 @@ def _found(data: bytes, named: str, says: Callable[[str], int]) -> str:
     if len(wrong) <= len(lines) / 2:
         raise DataError(
             f"{named}, line {wrong[0]}: not in UTF-8, while {len(lines) - len(wrong):,} other lines are ({len(wrong):,} are "
-            "not). Two encodings were mixed: mend these lines, or export the file again as UTF-8"
+            "not). Two encodings were mixed: fix these lines, or export the file again as UTF-8"
         )
     step = 1 + sum(len(line) for _, line in lines) // _SAMPLE  # from all over the file
     sample = b"\n".join(line for _, line in lines[::step])

@@ -125,10 +125,10 @@ def _title(chosen: dict[str, str], names: list[str], wanted: bool) -> tuple[dict
         return chosen, []
     nouns = [name for name in names if name not in chosen.values() and folded(name) in ITEM_NOUNS]
     if len(nouns) == 1 and "item_id" in chosen:
-        return chosen | {"title": nouns[0]}, [f"{nouns[0]!r} is read as title, for the id is {chosen['item_id']!r}"]
+        return chosen | {"title": nouns[0]}, [f"{nouns[0]!r} is read as title, because the id is {chosen['item_id']!r}"]
     if "text" in chosen:
         rest = {ours: theirs for ours, theirs in chosen.items() if ours != "text"}
-        return rest | {"title": chosen["text"]}, [f"{chosen['text']!r} is read as title, for no column is named as one"]
+        return rest | {"title": chosen["text"]}, [f"{chosen['text']!r} is read as title, because no column is named as one"]
     return chosen, []
 
 

@@ -88,7 +88,7 @@ def learn_parts(column: pa.ChunkedArray, name: str, what: str, least: int, most:
     vectors = _vectors(column, name, what)
     there = vectors[~np.isnan(vectors).any(1)]
     if not there.size:
-        return [], (f"{what}: column {name!r} holds nothing, and is not read",)
+        return [], (f"{what}: column {name!r} is empty, and is not read",)
     mean, spread = there.mean(0), there.std(0) * np.sqrt(there.shape[1])
     return [Part(place, float(mean[place]), float(spread[place]) or 1.0) for place in range(there.shape[1])], ()
 
@@ -116,7 +116,7 @@ def read_parts(column: pa.ChunkedArray, parts: Sequence[Part], name: str, what: 
                 found[row, [place[word] for word in some if word in place]] = 1
                 new |= some - place.keys()
         first = ", ".join(map(repr, sorted(new)[:3]))
-        return found, (f"{what}: {name} {first} was not learned from enough rows, and is not read",) if new else ()
+        return found, (f"{what}: {name} {first} was in too few rows in fit, and is not read",) if new else ()
     vectors = _vectors(column, name, what)
     if vectors.shape[1] not in (0, len(parts)):
         raise SchemaError(
@@ -151,7 +151,7 @@ def _vectors(column: pa.ChunkedArray, name: str, what: str) -> np.ndarray:
     found = np.full((len(column), int(lengths[0]) if len(lengths) else 0), np.nan)
     values = pc.list_flatten(column).cast(pa.float64()).to_numpy().reshape(-1, found.shape[1] or 1)
     if not np.isfinite(values).all():
-        raise SchemaError(f"{what}: column {name!r} holds vectors with missing or infinite numbers; mend or drop them")
+        raise SchemaError(f"{what}: column {name!r} holds vectors with missing or infinite numbers; fix or drop them")
     if found.shape[1]:
         found[there] = values
     return found

@@ -100,9 +100,9 @@ def read(
     path: .csv, .tsv, .txt and the like, .json, .jsonl, .parquet, a folder of Parquet files or of a saved Hugging Face dataset;
         text also compressed by gzip, bzip2 or xz. Or an address on the hub, `hf://datasets/owner/name` and what may be behind
         it, see `hub_tables.fetched_table`.
-    what: "events", "items" or "users": which columns are looked for, by names in English, German, French, Spanish and Chinese.
-        Of users only `user_id` is; every other column is an attribute under its own name.
-    table_format: what is known of the format; the rest is found.
+    what: "events", "items" or "users": which columns to look for, by names in English, German, French, Spanish and Chinese.
+        For users only `user_id`; every other column is an attribute under its own name.
+    table_format: the known parts of the format; the rest is inferred.
     on_bad_rows: rows with too many or too few fields are an error ("error"), left out and named in `broken` and `steps`
         ("skip"), or left out where there is one, or they are at most 1 in 100 ("few").
     shop: the decimal sign and the order of dates in other files of the same shop. A file that leaves one of them open is read
@@ -179,7 +179,7 @@ def _raw(place: Place, what: str, named: str, known: TableFormat) -> tuple[_Raw,
     raw, known = _text(data, what, named, known)
     if layout is not None:
         table, names = with_categories(raw.table, raw.names, layout)
-        doubts = (f"{place.name} has no names and is read as MovieLens's: {', '.join(names)}", *doubts)
+        doubts = (f"{place.name} has no header and is read as MovieLens's: {', '.join(names)}", *doubts)
         raw = replace(raw, table=table, names=names)
     return replace(raw, doubts=doubts), known
 
@@ -238,7 +238,7 @@ def _check_broken(broken: tuple[Broken, ...], total: int, on_bad_rows: OnBadRows
         return
     more = f" ({len(broken):,} of {total:,} rows are broken)" if len(broken) > 1 else ""
     raise DataError(
-        f"{named}, {broken[0]}{more}. Mend the row (a text that holds the separator needs quotes), or leave such rows out with "
+        f"{named}, {broken[0]}{more}. Fix the row (a text that holds the separator needs quotes), or leave such rows out with "
         "--on-bad-rows skip"
     )
 

@@ -24,8 +24,8 @@ class Tasks:
 
     dataset: where the events are.
     start, split, stop: int64 (T,), cuts into the dataset's event arrays.
-    user_attributes: what else is known of each of the T users; None where nothing is.
-    context: of the T requests, or of the first event of each query; None where nothing is known.
+    user_attributes: of each of the T users; None without any.
+    context: of the T requests, or of the first event of each query; None without any.
     """
 
     dataset: Dataset

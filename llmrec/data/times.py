@@ -59,9 +59,7 @@ def time_notes(column: pa.ChunkedArray, time: np.ndarray, user: pa.ChunkedArray,
     if pa.types.is_float16(kind) or pa.types.is_float32(kind):
         gap = float(np.spacing(np.float32(np.nanmax(np.abs(_floats(column)), initial=0))))
         if gap > 1e-3:
-            notes.append(
-                f"events: 'timestamp' is {kind}, in which the times are only told apart in steps of {gap:,.4g}; pass float64"
-            )
+            notes.append(f"events: 'timestamp' is {kind}, in which times differ only in steps of {gap:,.4g}; pass float64")
     if is_number(kind) and not none and np.abs(time).max() < 1e8:
         notes.append(
             f"events: 'timestamp' holds numbers from {time.min():,.10g} to {time.max():,.10g}, read as seconds since 1970: "

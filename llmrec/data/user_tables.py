@@ -130,8 +130,8 @@ def _read(users: Any, columns: Mapping[str, str] | None, fitted: Encoding | None
         rows = table.filter(pa.array(code == twice[0]))
         differ = next(name for name in rows.column_names if len({str(value) for value in rows.column(name).to_pylist()}) > 1)
         raise DataError(
-            f"users: user {values[twice[0]]!r} has {len(rows)} rows that differ in column {differ!r}, expected one row a user; "
-            "keep the latest of them before the call"
+            f"users: user {values[twice[0]]!r} has {len(rows)} rows that differ in column {differ!r}, expected one row per user"
+            "; keep the latest of them before the call"
         )
     return Ids([values[index] for index in code]), table.drop_columns(["user_id"]), notes
 

@@ -34,17 +34,17 @@ AUTO: Any = None  # the value of a setting that is chosen from the data before t
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How the base is trained. `Recommender.fit` chooses what is None from the data, see `llmrec.recommender.auto`; training
-    itself needs every value.
+    """How the base is trained. `Recommender.fit` chooses fields that are None from the data, see `llmrec.recommender.auto`;
+    training itself needs every value.
 
     max_steps, batch_size: optimiser steps, and windows of history in each, over all processes.
-    epochs: windows drawn for each user in all, where `max_steps` is chosen from the data.
-    known: shortest and longest support, in baskets. horizon: how many following baskets are to be predicted.
-    max_slots: slots of a prompt; of a longer support only the last events are read.
+    epochs: windows drawn for each user in all, if `max_steps` is chosen from the data.
+    known: shortest and longest support, in baskets. horizon: number of following baskets to predict.
+    max_slots: slots of a prompt; only the last events of a longer support are read.
     learning_rate: of AdamW, for the transformer and the item vectors; `bias_learning_rate` for biases and scalars. (Adam
         moves every number by its learning rate: with that of the biases, the item vectors' learned part would outgrow the text
         within fifty steps.)
-    text_only_rate: share of items that a batch represents by their text alone, so that new items work at once.
+    text_only_rate: share of items that a batch represents by their text alone, which trains for new items.
     dropout: share of the numbers of a slot's embedding that are set to zero in training.
     from_start: share of windows that begin with a user's first basket.
     ema_decay: decay of the exponential moving average of the weights, which training then returns; 0 returns the last weights.

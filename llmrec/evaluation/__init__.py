@@ -1,4 +1,4 @@
-"""A fitted recommender beside controls on held-out users: comparison, report, figure and model card.
+"""A fitted recommender against controls on held-out users: comparison, report, figure and model card.
 
 >>> from llmrec.evaluation import evaluate_held_out, fit_facts, save_report      # doctest: +SKIP
 >>> shop = Recommender().fit(events, items, held_out_users="auto")               # doctest: +SKIP

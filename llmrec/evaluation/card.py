@@ -120,14 +120,14 @@ def _evaluation(report: Mapping[str, Any], rows: Sequence[Result], figure: bool)
     ranked = "All items are ranked, and separately only items new to the user."
     if "all" not in told["items"]:
         ranked = (
-            f"People hardly take an item twice ({told['repeat_share']:.1%} of the relevant ones), so items of the known "
-            "baskets are ranked by no method."
+            f"Users rarely take an item twice ({told['repeat_share']:.1%} of the relevant ones), so no method ranks items of "
+            "the known baskets."
         )
     steps = "" if told["adapters_take_steps"] else " The gate takes no step of an adapter here, so zero steps are the same."
     parts = [
-        f"{told['held_out_users']:,} users were drawn at random and not trained on. Of each the first baskets are known, and "
-        f"what is in the next {baskets(told['horizon'])} is relevant: {counts}. {ranked} The controls are fitted on the "
-        f"{told['trained_users']:,} users who were trained on. Constants are chosen on a tenth of these, {MOST} at most; "
+        f"{told['held_out_users']:,} users were drawn at random and not trained on. Their first baskets are known, and "
+        f"items of the next {baskets(told['horizon'])} are relevant: {counts}. {ranked} The controls are fitted on the "
+        f"{told['trained_users']:,} training users. Constants are chosen on a tenth of these, {MOST} at most; "
         f"those of EASE are fixed from {LARGE:,} items on, those of item kNN from {HUGE:,} on. Here: {_constants(told)}. "
         f"Intervals: {told['interval']}.{steps}"
     ]
@@ -163,7 +163,7 @@ def _gaps(rows: Sequence[Result], which: str) -> str:
     methods = [name for name in ordered(means_by_setting(rows, which)) if name != OURS]
     words = {"ahead of": "above", "level with": "level", "behind": "**below**"}
     body = [
-        [f"less {label(method)}", *(f"{_signed(part[method])} {words[standing(part[method])]}" for part in gaps.values())]
+        [f"minus {label(method)}", *(f"{_signed(part[method])} {words[standing(part[method])]}" for part in gaps.values())]
         for method in methods
     ]
     return _table(["llmrec", *map(_after, gaps)], body)
@@ -171,7 +171,7 @@ def _gaps(rows: Sequence[Result], which: str) -> str:
 
 def _limits(report: Mapping[str, Any]) -> str:
     lines = [
-        "These figures are offline: nobody saw these lists. Users could not choose items that they were never shown, so "
+        "These figures are offline: no user saw these lists. Users could not choose items that they were never shown, so "
         "such figures favour popular items.",
         "Intervals cover users, for this one training; another seed changes the figures, too.",
         f"If there is a folder `histories/` beside this card, it holds the events of {report['data']['users']:,} users: keep "

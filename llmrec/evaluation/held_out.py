@@ -66,7 +66,7 @@ def evaluation_text(found: Evaluation, screen: Screen = PLAIN) -> str:
     told = found.protocol
     most = max(setting["users"] for setting in told["settings"])
     lines = [
-        f"{most:,} held-out users, {told['items_ranked']:,} items: NDCG@10 on what they take in their next "
+        f"{most:,} held-out users, {told['items_ranked']:,} items: NDCG@10 on the items of their next "
         f"{baskets(told['horizon'])}.",
         "Beside a method: whether it is below (▼), level with (=) or above (▲) llmrec, and the difference's 95% interval.",
     ]
@@ -85,16 +85,15 @@ def evaluate_held_out(
 ) -> Evaluation:
     """Compare llmrec with tuned controls on the next baskets of held-out users, given their first `known` baskets.
 
-    events: histories of people who were not trained on, as a table or a Dataset; None for `recommender.held_out`. columns,
-        users: as in `Recommender.recommend`. known: one setting each; those with fewer than LEAST_USERS users whose histories
-        are long enough are left out. seed: of what is drawn.
-    The controls are fitted on the users that the recommender was trained on, constants chosen on a tenth of them, 300 at most:
+    events: histories of held-out users, as a table or a Dataset; None for `recommender.held_out`. columns,
+        users: as in `Recommender.recommend`. known: numbers of known baskets, one setting each; settings with fewer than
+        LEAST_USERS users with long enough histories are left out. seed: of random draws.
+    The controls are fitted on the recommender's training users, with hyperparameters chosen on a tenth of them, 300 at most:
     held-out users are only measured. Events observed since `fit` do not count, hidden items are ranked like all others, and
-    removed ones are not ranked. Where users repeat purchases, all items are ranked, and separately only items new
-    to the user; elsewhere only new ones. For thousands of users and items most
-    of the time is that of fitting the controls.
-    Raises DataError without held-out users, where no setting has enough of them, and for a recommender that was saved without
-    histories, since there are no users to fit controls on.
+    removed ones are not ranked. If users repeat purchases, all items are ranked, and separately only items new
+    to the user; otherwise only new ones. With thousands of users and items, fitting the controls takes most of the time.
+    Raises DataError without held-out users, if no setting has enough of them, and for a recommender saved without
+    histories, since it has no users to fit controls on.
     """
     check_seed(seed)
     for number in known:

@@ -42,7 +42,7 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
     figure, places = _figure(len(panels), across)
     for axes, panel in zip(places, panels, strict=True):
         _draw(axes, panel)
-    notes = "NDCG@10 (0 to 1, more is better) with 95% intervals over people.", "Green: llmrec. Grey: what it is compared with."
+    notes = "NDCG@10 (0 to 1, more is better) with 95% intervals over people.", "Green: llmrec. Grey: controls."
     figure.supxlabel((" " if across > 1 else "\n").join(notes), fontsize=8, x=0.01, ha="left")
     figure.savefig(path, dpi=120)
 

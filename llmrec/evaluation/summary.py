@@ -16,7 +16,7 @@ from llmrec.screen import PLAIN, Column, Screen, text_table
 
 OURS, ZERO = "llmrec", "zero_steps"
 METRIC = "ndcg@10"
-ITEMS = {"all": "All items", "new": "Items that a user has not had"}  # `which`, in words
+ITEMS = {"all": "All items", "new": "Items new to the user"}  # `which`, in words
 LABELS = {ZERO: "llmrec, zero steps", "most_frequent": "most frequent", "item_knn": "item kNN", "ease": "EASE"}
 
 

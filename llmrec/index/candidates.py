@@ -28,13 +28,13 @@ ROWS = 1024  # items whose neighbours are counted at a time
 
 @dataclass(frozen=True)
 class Sources:
-    """How many candidates each source brings at most; 0 turns it off.
+    """How many candidates each source proposes at most; 0 turns it off.
 
-    text_k: items nearest to the user vector; where weights of first buyers were learned, also the cold items with the most
+    text_k: items nearest to the user vector; if weights of first buyers were learned, also the cold items with the most
         similar texts, at most 100.
-    knn_k: items bought by those who bought what is in the support.
+    knn_k: items bought by the buyers of the support's items.
     popular_k: items with the highest popularity.
-    repeats: True brings every item of the support; False asks for new items only, so no source brings an item of the support.
+    repeats: True proposes every item of the support; False: only new items, so no source proposes an item of the support.
     """
 
     text_k: int = 100
@@ -49,7 +49,7 @@ class Candidates:
 
     start: int64 (T + 1,).
     item: int32 (C,), internal item index.
-    source: uint8 (C,), the sources that brought it: a sum of REPEAT, TOGETHER, TEXT and POPULAR.
+    source: uint8 (C,), the sources that proposed it: a sum of REPEAT, TOGETHER, TEXT and POPULAR.
     """
 
     start: np.ndarray
@@ -77,7 +77,7 @@ class Candidates:
 
 
 def names(source: np.ndarray) -> list[str]:
-    """What the column `source` of an answer says, as "repeat+text"; "popular" alone is the one that is not personal."""
+    """Values of the column `source` of an answer, such as "repeat+text"; only "popular" alone is not personal."""
     known = ["+".join(name for bit, name in NAMES.items() if code & bit) for code in range(1 + sum(NAMES))]
     return [known[code] for code in source]
 
@@ -156,7 +156,7 @@ def recall(found: Candidates, relevant: Sequence[np.ndarray]) -> dict[str, np.nd
     """Per task the share of its relevant items that are candidates: float64 (T,), NaN for a task without relevant items.
 
     relevant: per task an array of distinct internal item indices, as `Tasks.relevant` gives.
-    Returns "all" and every source by name, what it alone would reach.
+    Returns "all", and by name the recall of every source alone.
     """
     if len(relevant) != len(found):
         raise DataError(

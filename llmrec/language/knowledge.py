@@ -49,11 +49,11 @@ def item_states(
 
     source: the model's folder in the Hugging Face layout, a file `*.gguf`, or the name of a packaged model; see
         `load_language_model`. It is loaded only for texts that are not in the cache.
-    items: any table with the columns that the template names. template: one of the task `knowledge`, which ends where the model
-        is to go on; a name, a file or a `Template`.
-    cache: folder where states are kept by model and text; None for the cache folder of the library. device: as torch names it.
-    dtype: in which the model is read; None for the faster one on the device. States of one column should be of one type: give
-        it where items are added on another machine.
+    items: any table with the columns that the template names. template: one of the task `knowledge`, an unfinished
+        sentence; a name, a file or a `Template`.
+    cache: folder of cached states, by model and text; None for the cache folder of the library. device: in torch's terms.
+    dtype: of the model; None for the faster one on the device. States of one column should be of one type: set it if items
+        are added on another machine.
 
     >>> items["knowledge"] = list(item_states("smollm2", items))                              # doctest: +SKIP
     >>> Recommender().fit(events, items, item_attributes=["knowledge"])                       # doctest: +SKIP

@@ -84,12 +84,12 @@ def load_language_model(
     """A causal language model of one of FAMILIES.
 
     source: `Weights`, a folder in the Hugging Face layout, a file `*.gguf`, or the name of a packaged model, such as `smollm2`,
-        where no folder has that name. The last two are dequantised once and then kept in the cache folder. A name on the hub is
+        if no folder has that name. The last two are dequantised once and kept in the cache folder. A name on the hub is
         `Weights.hub(name)`: nothing else goes to the network.
-    dtype: of the weights and of the computation; float32 or bfloat16. None for the one that is faster on the device, see
+    dtype: of the weights and of the computation; float32 or bfloat16. None for the faster one on the device, see
         `faster_dtype`: on CPUs with AMX bfloat16 reads SmolLM2 three times as fast, on others it is slow.
 
-    Raises WeightsError for what is not there, is damaged or is of another family; MissingExtraError for a GGUF file or a
+    Raises WeightsError for weights that are missing, damaged or of another family; MissingExtraError for a GGUF file or a
     packaged model without the package gguf; DataError for a device that is not available.
     """
     check_device(device)

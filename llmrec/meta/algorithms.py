@@ -1,11 +1,11 @@
 """The published algorithms, each as settings of the one inner and the one outer loop.
 
-Each function gives what `meta_train` takes first and last:
+Each function returns the first and the last argument of `meta_train`:
 
     init, settings = maml_pp(start, steps=3, rate=0.2)
     learned = meta_train(init, episodes, settings)
 
-| algorithm | through the inner gradients | learned rates | adapted | query loss |
+| algorithm | differentiates the inner gradients | learned rates | adapted | query loss |
 |---|---|---|---|---|
 | FOMAML | no | none | all | after the last step |
 | MAML | yes | none | all | after the last step |
@@ -14,10 +14,9 @@ Each function gives what `meta_train` takes first and last:
 | Meta-SGD | yes | per number | all | after the last step |
 | CAVIA | yes | none | the context, whose start is not learned | after the last step |
 
-What they have in common and the papers do not: `max_grad_norm` bounds each user's inner gradient (`math.inf` for none), and the
+Common to all, unlike in the papers: `max_grad_norm` bounds each user's inner gradient (`math.inf` for none), and the
 outer loop bounds its own. Any of them becomes first order by `replace(settings, first_order=True)`. Not taken from MAML++:
-batch norm per step (there is none here) and first order at the beginning, which is two calls of `meta_train`, one after the
-other."""
+batch norm per step (there is none here) and first order at the beginning; for that, call `meta_train` twice."""
 
 from __future__ import annotations
 
@@ -46,14 +45,14 @@ def fomaml(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT,
 
 def maml_pp(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT, max_grad_norm: float = 1.0) -> Recipe[V]:
     """Antoniou, Edwards, Storkey: How to train your MAML, arXiv 1810.09502: the loss at every step, annealed to the last, and a
-    learned rate per layer and step. `settings.anneal` and `settings.inner_lr_learning_rate` say how fast."""
+    learned rate per layer and step. `settings.anneal` and `settings.inner_lr_learning_rate` set how fast."""
     return initialisation(start, steps, rate, max_grad_norm=max_grad_norm), replace(settings, first_order=False)
 
 
 def anil(
     start: V, steps: int, rate: float, head: tuple[bool, ...], settings: OuterSettings = DEFAULT, max_grad_norm: float = 1.0
 ) -> Recipe[V]:
-    """Raghu et al.: Rapid learning or feature reuse?, arXiv 1909.09157: adapting moves the head alone, the outer loop all.
+    """Raghu et al.: Rapid learning or feature reuse?, arXiv 1909.09157: adapting moves only the head, the outer loop all.
 
     head: for each of `start.leaves()`, whether it belongs to the head.
     """
@@ -64,7 +63,7 @@ def anil(
 def meta_sgd(start: V, steps: int, rate: float, settings: OuterSettings = DEFAULT, max_grad_norm: float = 1.0) -> Recipe[V]:
     """Li et al.: Meta-SGD, arXiv 1707.09835 (there with one step): a learned rate per number, which may turn negative.
 
-    A number's rate is `rate` times a factor that starts at 1 and is what is learned.
+    A number's rate is `rate` times a learned factor that starts at 1.
     """
     factor = tuple(torch.ones_like(leaf) for leaf in start.leaves())
     init = replace(initialisation(start, steps, rate, max_grad_norm=max_grad_norm), factor=factor)
@@ -75,8 +74,8 @@ def cavia(
     start: V, steps: int, rate: float, context: tuple[bool, ...], settings: OuterSettings = DEFAULT, max_grad_norm: float = 1.0
 ) -> Recipe[V]:
     """Zintgraf et al.: Fast context adaptation via meta-learning, arXiv 1810.03642: adapting moves the context, the outer loop
-    all else; the context always starts from where it is in `start`. To first order what is shared would not be told how it
-    shaped the step.
+    all else; the context always starts at its value in `start`. To first order the shared weights would get no gradient through
+    the step.
 
     context: for each of `start.leaves()`, whether it is the context.
     """

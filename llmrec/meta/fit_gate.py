@@ -1,11 +1,11 @@
 """Fit the gate: choose, for each support size, the adaptation that helps significantly on validation users.
 
 1. Gains over zero steps, paired user by user, are averaged in each bin of support sizes.
-2. Neighbouring bins borrow from each other: gains are taken for a random walk along the bins, and how far it wanders is
-   estimated from how much neighbours differ beyond their noise (empirical Bayes: bins that are alike pool, others do not).
+2. Neighbouring bins share information: gains are modelled as a random walk along the bins, whose variance is
+   estimated from the differences of neighbours beyond their noise (empirical Bayes: bins that are alike pool, others do not).
 3. A choice may be taken in a bin if its own paired mean there is above zero and its smoothed gain exceeds what noise makes of
    the best of all choices in all bins: the largest of all t statistics under random signs of the users (Westfall and Young,
-   1993; Romano and Wolf, 2005), so that trying many choices claims nothing that is not there. Otherwise it is zero steps.
+   1993; Romano and Wolf, 2005), so that trying many choices does not produce a false gain. Otherwise it is zero steps.
 4. Of those that may be taken the best is, subject to this: among bins that step, a larger support has no weaker choice.
 
 Axis convention: `T` users, `C` choices, `B` bins.
@@ -38,10 +38,10 @@ def fit_gate(
     """The gate for users like these.
 
     choices: C, the first of zero steps, the others in order of strength. sizes: int (T,), events of each support.
-    worth: (T, C), what each choice is worth to each user on later events, higher is better (a loss with its sign turned); a
-        user with NaN has no part.
+    worth: (T, C), value of each choice for each user on later events, higher is better (a negative loss); users with NaN
+        are left out.
     edges: ascending, the smallest support of each bin; smaller ones take zero steps.
-    level: probability of taking any step in a world where none helps. least: users below which a bin is not measured.
+    level: probability of taking any step if none helps. least: users below which a bin is not measured.
     Raises DataError where shapes or edges do not fit.
     """
     worth = _checked(choices, sizes, worth, edges)
@@ -66,10 +66,10 @@ def fit_gate(
 
 
 def smoother(mean: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What bins' means (B,) with standard errors (B,) say of their true values, if these are a random walk along the bins.
+    """Smoothing of bins' means (B,) with standard errors (B,), if the true values are a random walk along the bins.
 
-    Returns the matrix (B, B) that smooths the means, and the standard deviation (B,) that is left. A bin with an infinite error
-    says nothing itself. The walk's variance a bin is estimated by moments from neighbours that are there.
+    Returns the matrix (B, B) that smooths the means, and the remaining standard deviation (B,). A bin with an infinite error
+    adds no information. The walk's variance per bin is estimated by moments from the bins with finite errors.
     """
     here = np.flatnonzero(np.isfinite(error))
     square = error[here] ** 2

@@ -28,8 +28,8 @@ ADAPTERS = ("lora", "core")
 class Choice:
     """One way to adapt.
 
-    steps: inner steps. rate: what the learned rates are multiplied by. keep: the share of the way that is kept, so that the
-    answer lies at initialisation + keep * (adapted - initialisation). adapter: what is adapted, one of ADAPTERS. The core goes
+    steps: inner steps. rate: factor of the learned rates. keep: the share of the change that is kept: the result is
+    initialisation + keep * (adapted - initialisation). adapter: what is adapted, one of ADAPTERS. The core goes
     by Newton's steps, which have no rates: there rate and keep are 1.
     """
 
@@ -41,10 +41,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Bin:
-    """What was chosen for supports of `least` events or more, up to the next bin's.
+    """The choice for supports of `least` events or more, up to the next bin.
 
-    chosen: number of the choice. about: the choice whose gain is given: the one chosen, or where that is zero steps, the best
-    of those refused. gain: over zero steps, paired over users; bins that are alike borrow from each other. low, high: its
+    chosen: number of the choice. about: the choice whose gain is given: the chosen one or, if that is zero steps, the best
+    rejected one. gain: over zero steps, paired over users; similar bins share information. low, high: its
     bounds, one-sided each, for all choices in all bins at once. users: how many it was measured on.
     """
 
@@ -79,7 +79,7 @@ class Gate:
 
 
 def adapt_by(init: Initialisation[V], support: SupportLoss[V], choices: Sequence[Choice]) -> V:
-    """Values of U users, each adapted by a choice of its own; zero steps is the initialisation, exactly."""
+    """Values of U users, each adapted by its own choice; zero steps is the initialisation, exactly."""
     users, home, first = len(choices), init.adapter.leaves(), choices[0]
     if first.rate == first.keep == 1 and all(choice == first for choice in choices):
         return adapt(init, support, users, first.steps)

@@ -34,7 +34,7 @@ class Initialisation(Generic[V]):
     proximal: strength of the pull back to the initialisation.
     max_grad_norm: largest norm of one user's gradient over all its numbers that move; `math.inf` for none.
     factor: what each number's step is multiplied by on top (Meta-SGD; it may be negative), one (1, ...) per leaf; None for 1.
-    inner: which leaves adapting moves; None for all. What users share never moves.
+    inner: which leaves adapting moves; None for all. Shared tensors never move.
     outer: which leaves the outer loop learns; None for all.
     """
 
@@ -75,9 +75,9 @@ def initialisation(adapter: V, steps: int, rate: float, proximal: float = 0.0, m
 def adapt(
     init: Initialisation[V], support: SupportLoss[V], users: int, steps: int | None = None, share: Tensor | None = None
 ) -> V:
-    """Values of `users` after `steps` gradient steps on their support (all that were learned when None); detached.
+    """Values of `users` after `steps` gradient steps on their support (None: all learned steps); detached.
 
-    share: (steps, users), what each user's rates are multiplied by in each step; 0 where a user stays. None for 1.
+    share: (steps, users), what each user's rates are multiplied by in each step; 0 where a user does not move. None for 1.
     Zero steps is the initialisation.
     """
     if steps is not None and steps <= 0:
@@ -98,7 +98,7 @@ def trajectory(
 ) -> Iterator[V]:
     """theta_0, theta_1, ..., theta_K of `users`: the inner loop that adapting, the outer loop and the gate share.
 
-    support: asked for theta_k when theta_{k+1} is drawn, so never for the last. steps, share: as in `adapt`.
+    support: called with theta_k to compute theta_{k+1}, so never with the last. steps, share: as in `adapt`.
     differentiable: keep the graph back to the initialisation and the rates. first_order: take the inner gradient as a constant
         in it.
     """

@@ -39,7 +39,7 @@ class JointSettings:
 
 @dataclass(frozen=True)
 class SceneDraw:
-    """An episode: so many scenes, and of each so many choices to adapt to and others to be judged by.
+    """An episode: the number of scenes, and for each the numbers of support and query choices.
 
     in_order: the choices used for adapting come before the others. Use it where a scene is a user whose choices are in order of
         time: a later choice has in its history what an earlier one took.
@@ -61,9 +61,9 @@ def fit_adapter(
     processes: Processes = Processes(),  # noqa: B008  (frozen)
     save_every: int = 20,
 ) -> Learned[LanguageAdapter]:
-    """One adapter for all, learned from choices, whoever owns them; a bar shows tokens a second.
+    """One adapter for everybody, learned from choices of all owners; a bar shows tokens per second.
 
-    start: U = 1. folder: where checkpoints are left, and gone on from. Raises DataError for a batch of fewer choices than
+    start: U = 1. folder: of checkpoints, from which training resumes. Raises DataError for a batch of fewer choices than
     processes, and as `meta_learn`.
     """
     n_blocks, world = start.n_blocks(language_model), processes.share.world
@@ -111,14 +111,14 @@ def meta_fit_adapter(
     processes: Processes = Processes(),  # noqa: B008  (frozen)
     save_every: int = 20,
 ) -> Learned[LanguageAdapter]:
-    """Where adapting to a scene starts, and by which rates, learned from scenes: sub-catalogues, shops, or users.
+    """The initialisation and the rates of adapting to a scene, learned from scenes: sub-catalogues, shops, or users.
 
-    scenes: the choices of each. Raises DataError where fewer scenes than an episode has hold enough choices, and for second
-    derivatives, which are not there; as `meta_learn` too.
+    scenes: the choices of each. Raises DataError if too few scenes for an episode have enough choices, and for second
+    derivatives, which are not supported; as `meta_learn` too.
     """
     if not settings.first_order:
         raise DataError(
-            "OuterSettings.first_order: expected True for a language model, got False; second derivatives are not there"
+            "OuterSettings.first_order: expected True for a language model, got False; second derivatives are not supported"
         )
     need, world = draw.support + draw.query, processes.share.world
     rich = [choices for choices in scenes if len(choices) >= need]
@@ -158,7 +158,7 @@ def meta_fit_adapter(
 def choice_episode(
     language_model: LanguageModel, support: TitleChoices, query: TitleChoices, scenes: int, n_blocks: int | None
 ) -> Episode[LanguageAdapter]:
-    """An episode of U scenes; the choices of `support` and of `query` must be others, which is the caller's to see to."""
+    """An episode of U scenes; the caller must pass different choices as `support` and as `query`."""
     before, after = (choice_loss(language_model, choices, n_blocks) for choices in (support, query))
     return Episode(scenes, lambda value: (before(value), after(value)), (before, after))
 

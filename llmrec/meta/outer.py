@@ -23,7 +23,7 @@ EpisodeLoss = Callable[[V], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Episode(Generic[V]):
-    """A batch of tasks with the losses that belong to it. Support and query share no event.
+    """A batch of tasks with its losses. Support and query share no event.
 
     tasks: how many values are adapted side by side, U.
     loss: both losses of every task under given values. apart: the loss of the support and that of the query, where each has a
@@ -42,8 +42,8 @@ class OuterSettings:
     episodes: outer steps. learning_rate: of Adam on the initialisation.
     inner_lr_learning_rate: of Adam on the inner rates: per number where the initialisation has a factor, otherwise per layer
         and step, in logs; 0 leaves them as they are.
-    anneal: share of the episodes after which only the last step's query loss counts (it starts with all steps alike); with 0
-        it counts alone from the start.
+    anneal: share of the episodes after which only the last step's query loss counts (at first all steps count alike); with 0
+        only the last one counts from the start.
     first_order: without the second derivatives.
     """
 
@@ -124,7 +124,7 @@ def meta_train(
 ) -> Initialisation[V]:
     """A learned initialisation from `settings.episodes` episodes.
 
-    watch: told the episode's number and the mean query loss after 0, 1, ..., steps inner steps.
+    watch: called with the episode's number and the mean query loss after 0, 1, ..., steps inner steps.
     """
     learning = init_state(init, settings)
     for i in range(settings.episodes):

@@ -34,7 +34,7 @@ TOKENS = 16_384  # read side by side, times the blocks that adapt: some 35 KB ea
 class TitleChoices:
     """B choices. Each has at least one candidate that was taken.
 
-    rows: the prompts. taken: bool (C_b,) of each choice's candidates. offset: float32 (C_b,), what is taken off each score.
+    rows: the prompts. taken: bool (C_b,) of each choice's candidates. offset: float32 (C_b,), subtracted from each score.
     owner: int64 (B,), the user or scene 0 ... U - 1 whose choice it is. answers: token ids of the words for `like` and
         `dislike`; () where the score is a log-likelihood.
     temperature: nats of score that count as one in the loss, see `calibrated`. Scores themselves are not divided by it.
@@ -66,7 +66,7 @@ class TitleChoices:
 
 
 def joined(parts: Sequence[TitleChoices]) -> TitleChoices:
-    """Choices by one template, at least one part, one after the other, at the first one's temperature."""
+    """Concatenated choices by one template, of at least one part, at the temperature of the first part."""
     rows, taken, offset = (tuple(x for part in parts for x in getattr(part, name)) for name in ("rows", "taken", "offset"))
     return replace(parts[0], rows=rows, taken=taken, offset=offset, owner=np.concatenate([part.owner for part in parts]))
 
@@ -74,11 +74,11 @@ def joined(parts: Sequence[TitleChoices]) -> TitleChoices:
 def calibrated(
     language_model: LanguageModel, choices: TitleChoices, value: LanguageAdapter, sample: np.ndarray | None = None
 ) -> TitleChoices:
-    """The same choices at the temperature, between 1/4 and 256, of the least loss under `value`, where learning starts.
+    """The same choices at the temperature, between 1/4 and 256, with the lowest loss under `value`, where learning starts.
 
     sample: int, places of the choices that the loss is computed on; None for all.
-    A title's log-likelihood adds up over its tokens, and a model is far too sure of the sum: at 1 the loss of a fresh adapter
-    is several times that of a guess, and the first thing that is learned is to be less sure.
+    A title's log-likelihood is a sum over its tokens, and the model is overconfident: at temperature 1 the loss of a fresh
+    adapter is several times that of a random guess, and training first learns to be less confident.
     """
     some = choices if sample is None else choices.take(sample)
     scores = choice_scores(language_model, some, value)
@@ -110,8 +110,8 @@ class _Part:
 
 
 def choice_loss(language_model: LanguageModel, choices: TitleChoices, n_blocks: int | None) -> SupportLoss[LanguageAdapter]:
-    """Value of U users -> loss (U,): softmax cross-entropy of what was taken among a choice's candidates by scores at the
-    choices' temperature, mean over each user's choices; 0 for a user without. A value of U = 1 has all choices.
+    """Value of U users -> loss (U,): softmax cross-entropy of the taken candidates of each choice by scores at the
+    choices' temperature, mean over each user's choices; 0 for a user without any. A value of U = 1 has all choices.
 
     n_blocks: as of `LanguageAdapter.n_blocks`. States below are read once, here. Differentiable once, see `choice_gradient`.
     Raises DataError where no choice is given.

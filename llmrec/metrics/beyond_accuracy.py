@@ -46,7 +46,7 @@ def novelty(scores: np.ndarray, count: np.ndarray, k: int, allowed: np.ndarray |
     scores = _scores(scores, k, allowed)
     count = np.asarray(count, np.float64)
     if count.shape != scores.shape[1:] or not np.isfinite(count).all() or (count < 0).any():
-        raise DataError(f"count: expected {scores.shape[1]} finite numbers >= 0, one an item, got shape {count.shape}")
+        raise DataError(f"count: expected {scores.shape[1]} finite numbers >= 0, one per item, got shape {count.shape}")
     bits = np.log2((count + 1).sum()) - np.log2(count + 1)
     found = np.full(len(scores), np.nan)
     for rows, chance in _shown(scores, k, allowed):
@@ -127,7 +127,7 @@ def _shares(categories: np.ndarray | sparse.sparray, items: int) -> sparse.csr_a
     """float64 sparse (N, C): rows that sum to 1, or to 0 for an item without a category."""
     matrix = sparse.csr_array(categories, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != items:
-        raise DataError(f"categories: expected ({items}, categories), one row an item, got shape {matrix.shape}")
+        raise DataError(f"categories: expected ({items}, categories), one row per item, got shape {matrix.shape}")
     if not np.isfinite(matrix.data).all() or (matrix.data < 0).any():
         raise DataError("categories: expected finite numbers >= 0, how much an item belongs to each category")
     total = matrix.sum(axis=1)
@@ -137,7 +137,7 @@ def _shares(categories: np.ndarray | sparse.sparray, items: int) -> sparse.csr_a
 def _counts(history: Sequence[np.ndarray], shape: tuple[int, ...]) -> sparse.csr_array:
     """float64 sparse (T, N): how often the history names each item."""
     if len(history) != shape[0]:
-        raise DataError(f"history: expected {shape[0]} arrays, one a row of scores, got {len(history)}")
+        raise DataError(f"history: expected {shape[0]} arrays, one per row of scores, got {len(history)}")
     length = np.array([len(taken) for taken in history], np.int64)
     item = np.concatenate([np.asarray(taken) for taken in history if len(taken)]) if length.sum() else np.zeros(0, np.int64)
     if not np.issubdtype(item.dtype, np.integer):

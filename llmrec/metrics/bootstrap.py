@@ -1,8 +1,8 @@
 """Bootstrap intervals of means over users and, where there are several, over seeds.
 
 Axis convention: `S` seeds, `T` users. The percentile interval of resampled means: every draw takes `T` users and `S` seeds
-with replacement, so that what is uncertain about the users met and about the runs made are both inside. A few seeds
-understate the spread between runs by about (S - 1) / S; nothing but more seeds repairs that.
+with replacement, so that the interval covers the uncertainty over users and over runs. A few seeds
+understate the spread between runs by about (S - 1) / S; only more seeds help.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Resampled:
-    """A mean and what it came to in each bootstrap draw; those of one `resampled` call met the same users in every draw.
+    """A mean and its value in each bootstrap draw; results of one `resampled` call share the users of every draw.
 
     value: the mean. draws: float64 (D,). n: users behind it.
     """
@@ -50,15 +50,15 @@ class Resampled:
         return Interval(self.value, float(low), float(high), self.n)
 
     def minus(self, other: Resampled) -> Resampled:
-        """The paired difference; both out of one `resampled` call."""
+        """The paired difference; both must come from one `resampled` call."""
         return Resampled(self.value - other.value, self.draws - other.draws, self.n)
 
 
 def bootstrap_mean(values: np.ndarray, rng: np.random.Generator, draws: int = 2000, level: float = 0.95) -> Interval:
     """Interval of the mean of `values`: float (T,), or (S, T) with the same users in every seed's row.
 
-    A user whose value is NaN (in any seed) has no part in it. One user gives an interval of no width, which says
-    nothing. Raises DataError for other shapes, for infinite values and when no user is left.
+    Users with a NaN (in any seed) are left out. One user gives an interval of zero width, which is
+    meaningless. Raises DataError for other shapes, for infinite values and when no user is left.
     """
     return resampled({"values": values}, rng, draws)["values"].interval(level)
 
@@ -69,7 +69,7 @@ def paired_bootstrap(
     """Interval of the mean of `a - b`, user by user and seed by seed; above zero where `a` is higher.
 
     a, b: float (T,) or (S, T). One row against `S` rows is a method without a seed: it is compared with each of them.
-    A user who is NaN in either has no part in it. Raises DataError as `bootstrap_mean`, and where users or seeds differ.
+    Users with NaN in either are left out. Raises DataError as `bootstrap_mean`, and where users or seeds differ.
     """
     a, b = _seeds_by_users(a, "a"), _seeds_by_users(b, "b")
     if a.shape[1] != b.shape[1] or (len(a) != len(b) and 1 not in (len(a), len(b))):
@@ -78,11 +78,11 @@ def paired_bootstrap(
 
 
 def resampled(methods: Mapping[str, np.ndarray], rng: np.random.Generator, draws: int = 2000) -> dict[str, Resampled]:
-    """Means of several methods under one and the same resampling of users, so that any two of them can be subtracted.
+    """Means of several methods under the same resampling of users, so that any two of them can be subtracted.
 
     methods: name -> float (T,) or (S, T), the same users in all; the number of seeds may differ. Every draw takes the users
-        together and the seeds of each method by themselves, for a seed of one method has nothing to do with that of another.
-    A user who is NaN in any of them has no part. With one seed each, a difference is that of `paired`. Raises DataError as
+        together and the seeds of each method separately, because seeds of different methods are unrelated.
+    Users with NaN in any of them are left out. With one seed each, a difference is that of `paired`. Raises DataError as
     `bootstrap_mean`, and where users differ.
     """
     tables = {name: _seeds_by_users(values, name) for name, values in methods.items()}

@@ -138,7 +138,7 @@ def rank_targets(scores: np.ndarray, relevant: Sequence[np.ndarray], allowed: np
         scores = scores.astype(np.float64)
     users, items = scores.shape
     if len(relevant) != users:
-        raise DataError(f"relevant: expected {users} arrays, one a row of scores, got {len(relevant)}")
+        raise DataError(f"relevant: expected {users} arrays, one per row of scores, got {len(relevant)}")
     user, item = _pairs(relevant, items)
     ranked = np.full(users, items)
     if allowed is not None:

@@ -19,9 +19,9 @@ def to_ranx(answer: Any) -> dict[str, dict[str, float]]:
     """User -> item -> score of an answer, as `ranx.Run(to_ranx(answer))` takes it; ids are text.
 
     answer: a frame as `Recommender.recommend` gives it, with `user_id, item_id, score, rank`. These programs sort by score
-    alone, so where a user's scores do not fall strictly with the rank, as between candidates and a fallback, the score is the
+    alone, so if a user's scores do not fall strictly with the rank, as between candidates and a fallback, the score is the
     number of places from the end of the list.
-    Raises SchemaError for a frame without these columns, DataError for an item that a user is offered twice.
+    Raises SchemaError for a frame without these columns, DataError for an item that is twice in a user's list.
     """
     run: dict[str, dict[str, float]] = {}
     for user, item, _, score in _rows(answer):
@@ -30,7 +30,7 @@ def to_ranx(answer: Any) -> dict[str, dict[str, float]]:
 
 
 def to_trec(answer: Any, path: str | Path, name: str = "llmrec") -> None:
-    """Write an answer as a run file of TREC: a line `user Q0 item rank score name` an item; scores as in `to_ranx`.
+    """Write an answer as a run file of TREC: a line `user Q0 item rank score name` per item; scores as in `to_ranx`.
 
     name: of the run. Raises as `to_ranx`, and DataError for an id or a name with white space in it, which separates the fields
     there; ArtefactError for a path that cannot be written to.

@@ -1,7 +1,7 @@
 """All baselines: models of counts, of text, and a plain transformer, each fitted by one function.
 
-A baseline has a `name` and `scores(tasks)`, float32 (T, N) from the support of each task. `choose` takes, of several fitted
-ones, the best on validation tasks. torch is loaded when SASRec is asked for, not before.
+A baseline has a `name` and `scores(tasks)`, float32 (T, N) from the support of each task. `choose` returns the best
+of several fitted ones on validation tasks. torch is loaded only for SASRec.
 """
 
 from __future__ import annotations

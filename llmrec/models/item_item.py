@@ -58,9 +58,9 @@ def fit_item_knn(
 
     Where events have sample weights, each entry is multiplied by the largest weight of the user's events with the item. A
     cosine knows no scale: where all users weigh an item alike, only `shrink` tells a small weight from a large one.
-    shrink: added to the product of norms, so that two items that few users share are not taken for twins.
+    shrink: added to the product of norms, so that two items shared by few users do not count as alike.
     log: entries log(1 + baskets) instead of 1. decay: weight of the history per basket back, in (0, 1].
-    include_self: an item is its own neighbour with similarity 1, beside the others. Needed where people buy again; without
+    include_self: an item is its own neighbour with similarity 1, beside the others. Needed if people buy again; without
         it an item of the history is scored by the rest of the history only.
     Items as similar as the last neighbour are all kept, so that the order of the catalogue never decides.
     """
@@ -118,8 +118,8 @@ def fit_ease(
 
     X is the users x items matrix with sample weights, as for `fit_item_knn`; without them it holds ones.
     ridge: above zero; about 10 to 1,000. log, decay: as for `fit_item_knn`.
-    repeat: weight of an item's own history count. 0 is EASE, which scores a bought item by its company only; where
-        people buy again it has to be above zero (1 makes a purchase count like a perfect predictor of itself).
+    repeat: weight of an item's own history count. 0 is EASE, which scores a purchased item by other items only; if
+        people buy again, set it above zero (1 makes a purchase count like a perfect predictor of itself).
     exact: solve in float64; None up to 12,500 items (about a minute and 3 GB at 12,000), above that in float32 to save memory.
     Raises DataError for a ridge of zero or below.
     """
@@ -186,8 +186,8 @@ def fit_markov(
 ) -> Markov:
     """Counts of the items in the next `horizon` baskets given the items in the last `last`, at every cut of every history.
 
-    An item i is followed by j with chance (count[i, j] + shrink * prior[j]) / (cuts[i] + shrink): `shrink` says after how
-    many cuts an item's own followers weigh as much as what follows anything. Windows are shorter at both ends of a
+    An item i is followed by j with chance (count[i, j] + shrink * prior[j]) / (cuts[i] + shrink): after `shrink` cuts,
+    an item's own followers weigh as much as the prior. Windows are shorter at both ends of a
     history, and an item that is twice in one counts once. A task's score is the sum over the history, see `Markov`.
 
     Sample weights apply to what follows: j adds the largest weight of its events in the window to count[i, j] and to the

@@ -21,7 +21,7 @@ from llmrec.models.counts import basket_items, same_catalogue, support_counts
 
 
 class Baseline(Protocol):
-    """What every control offers."""
+    """The interface of every baseline."""
 
     @property
     def name(self) -> str:

@@ -91,12 +91,12 @@ def fit_sasrec(
     watch: Callable[[int, float, float | None], None] | None = None,
     device: str = "cpu",
 ) -> Sasrec:
-    """Train on the histories of `users`, int indices into `dataset`: at every position, what comes next.
+    """Train on the histories of `users`, int indices into `dataset`, to predict the following events at every position.
 
     validate: a figure of merit on validation tasks, higher is better, asked after every epoch. The model of the best epoch
         is returned, the first of equal ones. None trains all epochs and returns the last.
         `lambda control: float(np.nanmean(ndcg(control.scores(tasks), tasks.relevant(), 10)))` is one.
-    watch: told the epoch from 0, its mean loss, and what `validate` said.
+    watch: called with the epoch from 0, its mean loss, and the value of `validate`.
     seed: the same seed on the same machine gives the same model; torch's global generators are left as they were.
     Raises DataError for settings out of range, where no user has two events, and for a validation value that is NaN.
     """

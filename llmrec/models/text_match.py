@@ -72,7 +72,7 @@ def fit_tfidf(
 
     texts: N texts in the order of the catalogue; words are runs of letters and digits in lower case, see `words`.
     log: log(1 + count) for the count. decay, last: weight of the support per basket back, and baskets of it that are read.
-    include_self: an item of the support is scored by its own text too. Needed where people buy again; without it an item
+    include_self: an item of the support is scored by its own text too. Needed if people buy again; without it an item
         of the support is scored by the rest of the support only.
     Sparck Jones, "A statistical interpretation of term specificity", J. Documentation 28 (1972); Salton and Buckley 1988.
     Raises DataError where there are not N texts, for a decay outside (0, 1] and for `last` below 1.
@@ -163,7 +163,7 @@ def fit_attribute_knn(
     """Cosine between items over the one-hot values of columns of `catalogue.table`, such as category, brand or colour.
 
     columns: names of columns of text, whole numbers, booleans, or lists of these. separator: cuts texts into several
-    values, such as "|" in "Action|Comedy". An unknown value (null, "") is none. The rest as for `fit_tfidf`.
+    values, such as "|" in "Action|Comedy". An unknown value (null, "") counts as no value. The rest as for `fit_tfidf`.
     Raises SchemaError for a column that is not there, DataError for one of floats, for no columns, and as `fit_tfidf`.
     """
     if isinstance(columns, str) or not len(columns):

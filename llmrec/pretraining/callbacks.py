@@ -1,7 +1,7 @@
-"""Callbacks of training, by the names of Hugging Face transformers: told of every step, they may end training or save it.
+"""Callbacks of training, named as in Hugging Face transformers: called at every step, they may end training or save it.
 
-A callback sees the training and never touches it: one that does nothing leaves every byte as it would be without. What it
-decides by `TrainerState.losses` alone it decides again in a run that was killed and goes on, and alike in all processes.
+A callback observes training and never changes it: one that does nothing leaves every byte as without it. Decisions that
+depend only on `TrainerState.losses` are the same after a resume, and in all processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class TrainerState:
     """Where training stands.
 
     stage: "base", "meta" (LoRA's initialisation) or "core". global_step: optimiser steps done; in "meta" and "core" episodes.
-    max_steps: how many there are to be. losses: one a step; of an episode the query loss after the last inner step.
+    max_steps: planned steps. losses: one per step; for an episode the query loss after the last inner step.
     """
 
     stage: str
@@ -33,15 +33,15 @@ class TrainerState:
 
 @dataclass(frozen=True)
 class TrainerControl:
-    """What a callback asks for. should_training_stop: end this stage with what was learned; the next stage begins as usual.
-    should_save: leave a checkpoint now, where there is a folder for them."""
+    """Requests of a callback. should_training_stop: end this stage and keep its result; the next stage begins as usual.
+    should_save: write a checkpoint now, if there is a folder for them."""
 
     should_training_stop: bool = False
     should_save: bool = False
 
 
 class TrainerCallback:
-    """Derive from it and override what is of interest; as it is, it does nothing."""
+    """Base class: override the methods that you need; by default they do nothing."""
 
     def on_train_begin(self, state: TrainerState) -> None:
         """Before the first step of a stage, or the first after a resume."""
@@ -50,11 +50,11 @@ class TrainerCallback:
         """After every step: "loss" and "learning_rate" in the base, "query_loss_after_K" for K inner steps in the others."""
 
     def on_step_end(self, state: TrainerState) -> TrainerControl | None:
-        """After every step; None to go on. It is also asked before the first step after a resume."""
+        """After every step; None to go on. It is also called before the first step after a resume."""
         return None
 
     def on_save(self, state: TrainerState, folder: Path) -> None:
-        """After a checkpoint was left in `folder`."""
+        """After a checkpoint was written to `folder`."""
 
     def on_train_end(self, state: TrainerState) -> None:
         """After the last step of a stage."""
@@ -64,10 +64,11 @@ class TrainerCallback:
 class EarlyStoppingCallback(TrainerCallback):
     """Ends a stage when its loss has stopped falling.
 
-    early_stopping_patience: how many windows in a row may bring no new lowest mean loss. early_stopping_threshold: by how much
-        a mean must be below the lowest one to count. window: steps whose losses are averaged, for a batch alone says little.
+    early_stopping_patience: how many windows in a row may pass without a new lowest mean loss. early_stopping_threshold: by how
+        much a mean must be below the lowest one to count. window: steps whose losses are averaged, because single batches are
+        noisy.
     The loss is that of training batches, taken before the step that learns from them. The learning rate falls over `max_steps`,
-    so training that is stopped early keeps a high one to its end: where a shorter training is wanted, fewer `max_steps` are
+    so training that is stopped early keeps a high one to its end: for shorter training, fewer `max_steps` are
     better.
     """
 

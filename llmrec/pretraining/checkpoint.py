@@ -125,7 +125,7 @@ def restore(path: Path, training: Training, run: Mapping[str, Any]) -> Effort:
         name = min(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
         raise ArtefactError(
             f"{path}: weight {name!r} was {shapes.get(name, 'not there')} and is {wanted.get(name, 'not there')}: a run cannot "
-            "go on with another transformer; give the one it began with, or another folder for a new run"
+            "resume with another transformer; use the original one, or another folder for a new run"
         )
     model.load_state_dict(weights)
     for name, parameter in trainable(model):
@@ -145,8 +145,8 @@ def same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> Non
     for name in [*now, *sorted(then.keys() - now.keys())]:  # settings and counts first: they say more than a hash
         if then.get(name) != now.get(name):
             raise ArtefactError(
-                f"{path}: a run begun with {name} = {then.get(name)!r} cannot go on with {name} = {now.get(name)!r}; give what "
-                "was given then, or another folder for a new run"
+                f"{path}: a run started with {name} = {then.get(name)!r} cannot resume with {name} = {now.get(name)!r}; "
+                "use the original value, or another folder for a new run"
             )
 
 

@@ -108,7 +108,7 @@ def pretrain(
 
 
 def _told(training: Training, before: Effort, now: Effort, steps: int) -> list[str]:
-    lines = [f"going on after {training.step} steps, {before.seconds:.0f} s of training"]
+    lines = [f"resuming after {training.step} steps, {before.seconds:.0f} s of training"]
     if training.step < steps and (before.processes, before.threads) != (now.processes, now.threads):
         lines.append(
             f"NOTE: saved by {before.processes} processes of {before.threads} threads, now {now.processes} of {now.threads}: "

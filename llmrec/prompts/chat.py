@@ -33,10 +33,10 @@ class Tokenizer(Protocol):
 
 
 def chat_text(tokenizer: Tokenizer, text: str) -> str:
-    """The text as a message of a user, with the beginning of the answer behind it; where the tokenizer has no chat template,
-    the text as it is. No special token stays in the text itself, whoever wrote it: see `without_special`.
+    """The text as a user's message, followed by the start of the answer; the text itself if the tokenizer has no chat template.
+    No special token stays in the text: see `without_special`.
 
-    Encode the result with `add_special_tokens=False` where there is a chat template, which brings its own.
+    Encode the result with `add_special_tokens=False` if there is a chat template, which adds its own.
     """
     safe = without_special(text, special_tokens(tokenizer))
     if not getattr(tokenizer, "chat_template", None):

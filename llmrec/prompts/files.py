@@ -1,4 +1,4 @@
-"""Templates by name: those of a folder of one's own, those that come with the library, and files by their path."""
+"""Templates by name, from your own folder or packaged with the library, and files by their path."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SUFFIX = ".jinja"
 def load_template(name: str | Path, folder: str | Path | None = None) -> Template:
     """A template by its bare name (`"item"`, `"history_zh"`), or any UTF-8 file by its path.
 
-    A string is a path when it has a folder or a file ending in it. folder: of one's own; what it holds goes before what comes
-    with the library. Raises TemplateError when there is no such template, and as `Template`.
+    A string is a path when it has a folder or a file ending in it. folder: your own; its templates replace packaged ones of the
+    same name. Raises TemplateError when there is no such template, and as `Template`.
     """
     if path := _path(name):
         return read_template(path)

@@ -14,10 +14,10 @@ class AdapterPlan:
 
     r, n_blocks: rank of LoRA, in the last blocks; 0 for none. n_tokens: virtual tokens of a soft prompt; 0 for none. head:
         whether there is a linear head on the last state of each candidate.
-    users: number of training users at most, with one choice each; for `Scenes` over all known scenes. negatives: items beside
-        the one that was taken, drawn by popularity, or for `Scenes` of those that a scene shows first; fewer where a small shop
-        has not so many.
-    max_steps, batch_size: optimiser steps, and choices in each. learning_rate: of Adam, which falls to zero.
+    users: number of training users at most, with one choice each; for `Scenes` over all known scenes. negatives: items besides
+        the one taken, drawn by popularity, or for `Scenes` from those that a scene ranks first; fewer if a small shop
+        has fewer.
+    max_steps, batch_size: optimiser steps, and choices in each. learning_rate: of Adam, which decays to zero.
     Raises DataError for a number out of range, and for a plan with none of LoRA, soft prompt and head.
     """
 

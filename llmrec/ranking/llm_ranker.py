@@ -1,4 +1,4 @@
-"""A causal language model as a ranker: it reads the titles of the history, and says how likely they make each candidate."""
+"""A causal language model as a ranker: it reads the titles of the history, and scores how likely they make each candidate."""
 
 from __future__ import annotations
 
@@ -44,26 +44,27 @@ TITLES = 100_000  # whose log-likelihoods behind an empty history are kept, some
 class LLMRanker:
     """Ranks by a language model, untrained or adapted; it has the protocol `CandidateRanker`.
 
-    With a template of the task `next` the score of an item is the log-likelihood of its title behind the history less that
-    behind an empty history: by how many nats the history makes the title more likely. Without the second term long titles and
-    rare words would come last. With a template of the task `like` it is the log odds of the verbaliser's word for `like`
+    With a template of the task `next` the score of an item is the log-likelihood of its title after the history minus that
+    after an empty history: by how many nats the history makes the title more likely. Without the second term long titles and
+    rare words would rank last. With a template of the task `like` it is the log odds of the verbaliser's word for `like`
     against that for `dislike`.
 
-    All candidates of a user are read in one pass behind the prompt that they share (`llmrec.language.packed`). What was read of
-    the template's first words and of the last PREFIXES histories is kept, and of up to TITLES titles the log-likelihood behind
+    All candidates of a user are scored in one pass after their shared prompt (`llmrec.language.packed`). The states of the
+    template's first words and of the last PREFIXES histories are cached, and the log-likelihood of up to TITLES titles after
     an empty history.
 
     language_model: from `load_language_model`. template: from `load_template`. max_history: titles in the prompt, the latest
-    ones; half of them, and half again, where they take more than half of the model's `max_length`. Events that count 0, such as
-    dislikes, are not among them; for the task `like` as many of those are what was disliked. Items without title are left out.
+    ones; half of them, and half again, if they take more than half of the model's `max_length`. Events of sample weight 0, such
+    as dislikes, are not among them; for the task `like` as many of those are the disliked titles. Items without title are left
+    out.
     chat: put the prompt into the user's turn of a chat, and the title or the verbaliser's word into the model's turn, by the
     chat template of the tokenizer; see `turn_tokens`.
     adapter: LoRA, a soft prompt, a linear head, or several of them, of U = 1; None for the model alone. Log-likelihoods
-    behind an empty history are read without it, see `llmrec.meta.title_choices`. plan: of the adapter that `Recommender.fit`
+    after an empty history are computed without it, see `llmrec.meta.title_choices`. plan: of the adapter that `Recommender.fit`
     or `Scenes.fit` trains; None: no adapter is trained. `recommend(ranker=...)` ignores it.
 
     Raises DataError for a negative max_history and a `chat` that is no bool; AdapterError for an adapter of several users, and
-    for one beside a plan; WeightsError for a chat where the tokenizer has no chat template that fits; TemplateError for a
+    for an adapter with a plan; WeightsError for a chat without a suitable chat template in the tokenizer; TemplateError for a
     template that does not ask about candidates, see `CandidatePrompt`, for a word of the verbaliser that is not one token of
     the model, and, in `score`, for a candidate that takes more than half of `max_length`.
     """
@@ -109,8 +110,8 @@ class LLMRanker:
         return scores
 
     def choices(self, tasks: Tasks, candidates: Candidates) -> TitleChoices:
-        """What an adapter is learned from: the candidates of each task, and which of them its query took; a task whose query
-        took none is left out. The owner of a choice is its task, int64 in 0 ... T - 1; `TitleChoices.owned` gives another."""
+        """Training data of an adapter: the candidates of each task, and those in its query; a task without any is left
+        out. The owner of a choice is its task, int64 in 0 ... T - 1; `TitleChoices.owned` gives another."""
         relevant = tasks.relevant()
         rows, hits, offsets, owner = [], [], [], []
         for task, part, prefix, segments, tokens in self._asked(tasks, candidates):

@@ -187,7 +187,7 @@ def checked_scores(ranker: CandidateRanker, tasks: Tasks, candidates: Candidates
     if len(wrong):
         raise DataError(
             f"{who}: expected finite scores, got {scores[wrong[0]]} for {len(wrong)} of {count} candidates; "
-            "give a candidate of which nothing is known a low score"
+            "give unknown candidates a low score"
         )
     return scores
 

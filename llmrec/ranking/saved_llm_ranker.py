@@ -21,8 +21,8 @@ KIND = "language model ranker"
 def save_llm_ranker(folder: str | Path, ranker: LLMRanker) -> None:
     """Save all but the language model itself, atomically and with a hash of every file; an older save is replaced.
 
-    PEFT loads `folder/lora` and `folder/soft_prompt`. Raises AdapterError for a ranker without an adapter, ArtefactError where
-    something else is in the way.
+    PEFT loads `folder/lora` and `folder/soft_prompt`. Raises AdapterError for a ranker without an adapter, ArtefactError if
+    the folder holds something else.
     """
     adapter = ranker.adapter
     if adapter is None:
@@ -44,7 +44,7 @@ def saved_dtype(folder: str | Path) -> torch.dtype:
 def load_llm_ranker(folder: str | Path, language_model: LanguageModel) -> LLMRanker:
     """The inverse, with the template and `max_history` that the adapter was trained with.
 
-    Raises ArtefactError for a folder that was saved otherwise, or a byte of which has changed since, and AdapterError for
+    Raises ArtefactError for a folder of another kind, or if a byte has changed since, and AdapterError for
     another language model than the adapter was trained on, or another chat template.
     """
 
@@ -57,6 +57,6 @@ def load_llm_ranker(folder: str | Path, language_model: LanguageModel) -> LLMRan
     if ranker.turns != turns:
         raise AdapterError(
             f"{folder}: expected the chat template that it was trained with, tokens {turns} around a message, got "
-            f"{ranker.turns}; load the language model with the tokenizer of then"
+            f"{ranker.turns}; load the language model with its original tokenizer"
         )
     return ranker

@@ -34,7 +34,7 @@ def adapted_to(
         long = users[training.n_baskets[users] >= settings.train.known[0] + settings.train.horizon]
         users = np.sort(rng.permutation(long)[: max(len(long) - max(LEAST, len(long) // 2), 0)])
     if not len(users):
-        stages.say(f"adapter: none is learned, for its weight needs {LEAST} users whom it was not trained on")
+        stages.say(f"adapter: not trained, because its weight needs {LEAST} users outside its training")
         return replace(ranker, plan=None), users
     tasks = windows(training, users, settings, DRAWN * plan.users, rng)
     _, first = np.unique(tasks.user, return_index=True)

@@ -114,7 +114,7 @@ def value_cold_items(model: SlotModel, newest: Newest | None, settings: Settings
     cold = ~model.trained.cpu().numpy()
     with stages("cold items", f"{cold.sum():,} without events") as say:
         if newest is None:
-            say(f"{cold.sum():,} without events; too few users bought newer items to tell what they are worth")
+            say(f"{cold.sum():,} without events; too few users bought newer items to learn how to score them")
             return
         read = reader(model, frozen_items(model, newest.new), settings, None)
         more, share, before = worth(read, newest.first, cold | newest.new)

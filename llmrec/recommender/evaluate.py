@@ -41,7 +41,7 @@ def evaluate(state: State, held: Dataset, known: int, rng: np.random.Generator) 
     if not known and tasks.user_attributes is not None:
         some = tasks.user_attributes.some
         if not some.any():
-            raise DataError(f"known is 0, but no attribute is known of any of {len(tasks):,} users; pass users=table")
+            raise DataError(f"known is 0, but none of {len(tasks):,} users has attributes; pass users=table")
         tasks = tasks.take(some)
     counts = state.retrieval.counts.popularity
     times, counted = np.zeros((len(tasks), held.n_items), np.float32), tasks.counted

@@ -224,7 +224,7 @@ def warn_if_left(state: State, found: Answer, asked: Ids, request: Request, item
         why = [f"{hidden:,} of them hidden, see show_items"] if hidden else []
         why += [f"rules leave out some ({told})"] if (told := shortage(found.asker, asked, request.k, request.applied)) else []
         if request.filter_viewed and got[short[0]] + hidden < request.k:
-            why.append("recommend leaves out what a user has had; say filter_viewed=False to have it explained too")
+            why.append("recommend leaves out items in the history; use filter_viewed=False to explain them too")
         warnings.warn(
             f"{who} explanations of fewer than the {request.k} items asked for, such as {asked[short[0]]!r} of "
             f"{got[short[0]]}: {'; '.join(why)}",

@@ -186,7 +186,7 @@ def warn_if_lost(report: CleaningReport, stacklevel: int = 3) -> None:
         if line not in much:
             LOGGER.info(line)
     if much:
-        text = f"{'; '.join(much)}. Users with no other event are answered as new users"
+        text = f"{'; '.join(much)}. Users without other events count as new users"
         warnings.warn(text, DataLossWarning, stacklevel=stacklevel)
 
 

@@ -40,7 +40,7 @@ def hold_out(
     having = f"{counted(len(long), 'user')} with 1 + {ahead} baskets"
     if count == "auto":
         if len(long) < FEWEST:
-            return dataset, None, f"held out: nobody, since only {having}, and {FEWEST} are needed to measure on some of them"
+            return dataset, None, f"held out: no users, since only {having}, and {FEWEST} are needed to measure on some of them"
         most = min(MOST, max(LEAST, int(CELLS / dataset.n_items)), len(long) // 5)
         count = int(np.clip(round(SHARE * dataset.n_users), LEAST, most))
     elif count >= len(long):
@@ -50,5 +50,5 @@ def hold_out(
         )
     chosen = np.sort(np.random.default_rng((seed, _DRAW)).choice(long, count, replace=False))
     rest = np.setdiff1d(np.arange(dataset.n_users), chosen)
-    said = f"held out: {count:,} of {dataset.n_users:,} users, on whom nothing is trained"
+    said = f"held out: {count:,} of {dataset.n_users:,} users, not trained on"
     return dataset.take(rest), dataset.take(chosen), said

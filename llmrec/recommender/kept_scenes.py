@@ -27,8 +27,8 @@ def warn_if_scenes_go(folder: str | Path, state: State) -> None:
     why = from_one_save(folder, lambda older: _kept(older, state, None))
     if why:
         warnings.warn(
-            f"{folder}: the older save holds known scenes, and the new one replaces it without them: {why}; learn them anew by "
-            "Scenes(recommender=...).fit, or save to another path",
+            f"{folder}: the older save holds known scenes, and the new one replaces it without them: {why}; learn them again "
+            "by Scenes(recommender=...).fit, or save to another path",
             MissingScenesWarning,
             stacklevel=3,
         )

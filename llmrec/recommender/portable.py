@@ -35,8 +35,8 @@ class Portable:
     ) -> UserAdapter:
         """The adapter of one user, as `recommend` adapts it for an answer; `UserAdapter.save_pretrained` writes it.
 
-        user: an id; None where `histories` has one user alone. histories, columns, steps: as in `recommend`. attributes: a
-        table of `user_id` and attributes. Raises DataError for a user without an event, and where there is more than one.
+        user: an id; None if `histories` has only one user. histories, columns, steps: as in `recommend`. attributes: a
+        table of `user_id` and attributes. Raises DataError for a user without events, and for several users.
         """
         taken = checked_steps(steps)
         state, later, asked = self.state, None, None if user is None else as_ids([user], "user")
@@ -52,7 +52,7 @@ class Portable:
         """Write item vectors, the `k` most similar items of each as `lists`, and the text encoder, for other programs: Parquet
         files, and a folder that `sentence_transformers` loads; see `llmrec.recommender.exporting`.
 
-        The encoder is that of `weights`. Raises WeightsError where the recommender was fitted with another one, ArtefactError
-        for a folder that holds something else than an older export.
+        The encoder is that of `weights`. Raises WeightsError if the recommender was fitted with another one, ArtefactError
+        for a folder with other contents than an older export.
         """
         export(self.state, folder, self.weights or Weights.packaged(), vectors, lists, encoder, k)

@@ -46,7 +46,7 @@ class Predicting:
         columns: dict[str, str] | None = None,
         level: float = 0.9,
     ) -> Any:
-        """How likely each of the users likes each of `items`, from the ratings, likes and dislikes in their histories.
+        """Probability that each user likes each of `items`, from the ratings, likes and dislikes in their histories.
 
         It needs a recommender fitted on labels: events with a `rating`, or of the event types in
         `Settings(signed=SignedFeedback(positive=..., negative=...))`. A user's labels adapt the prediction in closed form, in
@@ -55,15 +55,15 @@ class Predicting:
         the user's own newest event, if later.
         An item without labels is described by its text and its `item_attributes`.
 
-        users: a list of known ids. items: ids of the catalogue; None for all that are offered. histories, columns: a table of
-            events with a column `rating` or `event_type`, read as in `recommend`. level: of the interval.
+        users: a list of known ids. items: ids of the catalogue; None for all that are not hidden. histories, columns: a table
+            of events with a column `rating` or `event_type`, read as in `recommend`. level: of the interval.
 
         Returns a frame `user_id, item_id, probability, expected, low, high, labels` in the type of `histories`, or of what was
         fitted, one row for each user and item, in the order given. probability: of a like. expected: the label, which is a
         rating where there were ratings, else 1 for a like and 0 for a dislike; it lies between low and high with probability
-        `level`. None of the three is beyond the labels in `fit`. labels: how many signed events of the user it rests on.
+        `level`. None of the three is beyond the labels in `fit`. labels: number of the user's ratings, likes and dislikes.
         Ratings in `histories` beyond those in `fit` count as the nearest of those, and an IgnoredInputWarning says so.
-        Raises DataError where nothing signed was fitted, and as `recommend`.
+        Raises DataError for a recommender fitted without labels, and as `recommend`.
         """
         check_number("level", level, 0, 1, above=True)
         state = self.state
@@ -85,8 +85,8 @@ def beliefs_of(state: State, call: str) -> Beliefs:
         found = scale_of(known, state.settings.signed)
         why = f" ({found if isinstance(found, str) else too_few(labels_of(known, found), found) or 'fitted without them'})"
     raise DataError(
-        f"{call}: expected a recommender that was fitted on signed events, got one without{why}; give events a column rating, "
-        'or name event types: Settings(signed=SignedFeedback(positive=("like",), negative=("dislike",))), and fit again'
+        f"{call}: expected a recommender fitted on ratings, likes or dislikes, got one without{why}; give events a column "
+        'rating, or name event types: Settings(signed=SignedFeedback(positive=("like",), negative=("dislike",))), and fit again'
     )
 
 
@@ -99,16 +99,16 @@ def learn_signed(dataset: Dataset, text: np.ndarray, settings: Settings, seed: i
     scale = scale_of(dataset, settings.signed)
     if isinstance(scale, str):
         if "rating" in dataset.attributes or settings.signed.positive or settings.signed.negative:
-            stages.say(f"likes and dislikes: nothing is learned of them: {scale}")
+            stages.say(f"likes and dislikes: nothing is learned from them: {scale}")
         return None
     labels = labels_of(dataset, scale)
-    with stages("likes", f"{len(labels):,} signed events") as say:
+    with stages("likes", f"{len(labels):,} labels") as say:
         if missing := too_few(labels, scale):
-            say(f"nothing is learned of them: {missing}")
+            say(f"nothing is learned from them: {missing}")
             return None
         beliefs = learn(labels, scale, descriptions(dataset.catalogue, text), seed)
         liked = (labels.value >= scale.liked_from).mean()
-        say(f"{beliefs.labels:,} signed events of {beliefs.users:,} users, {liked:.0%} likes (from {scale.liked_from:g})")
+        say(f"{beliefs.labels:,} labels of {beliefs.users:,} users, {liked:.0%} likes (from {scale.liked_from:g})")
         return beliefs
 
 

@@ -44,19 +44,19 @@ class Explaining:
         signals: bool = False,
         rules: Rules | None = None,
     ) -> Any:
-        """Why items are recommended: which past items and signals raise them, in sentences. Each past item (of many the 100
-        latest) is left out of the history with all its events, and the rest is scored as `recommend` scores it (occlusion).
+        """Explain recommendations: which past items and signals raise them, in sentences. Each past item (at most the latest
+        100) is left out of the history with all its events, and the rest is scored as by `recommend` (occlusion).
 
-        users, k, filter_viewed, histories, columns, context, rules: as in `recommend`. items: ids to explain; None for what
-            `recommend` gives. events: past items to name for each item, at most. template: of the sentences, "explanation" or a
-            file like prompts/explanation.jinja. signals: add a column for the share of each signal (Shapley values).
+        users, k, filter_viewed, histories, columns, context, rules: as in `recommend`. items: ids to explain; None for the
+            answer of `recommend`. events: past items to name for each item, at most. template: of the sentences, "explanation"
+            or a file like prompts/explanation.jinja. signals: add a column for the share of each signal (Shapley values).
 
         Returns a frame `user_id, item_id, score, rank, because_item_id, contribution, signal, sentence` with the rows of
         `recommend(users, k)`, or with `items` of `recommend(users, len(items), items_to_recommend=items)`, each once for every
         past item named. `contribution` is the drop of the rankers' score without `because_item_id`; `signal`, of
-        `llmrec.ranking.signals.SIGNALS`, causes most of it. Where no single past item raises the score, none is named,
+        `llmrec.ranking.signals.SIGNALS`, causes most of it. If no single past item raises the score, none is named,
         `contribution` is 0, and `signal` gives most of the item's lead over the user's other candidates, missing without a
-        lead. Shares of signals add up to the contribution, or to this lead. A ShortAnswerWarning says to whom some of
+        lead. Shares of signals add up to the contribution, or to this lead. A ShortAnswerWarning says for which users some of
         `items` are not explained. Raises as `recommend`, and TemplateError.
         """
         check_count(k)

@@ -66,13 +66,13 @@ from llmrec.store import cache_folder
 
 
 class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
-    """Learns from events, recommends to users it knows, and to histories it has never seen.
+    """Learns from events, and recommends to known users and to new users with a history.
 
     weights: pretrained transformer; `Weights.packaged()` when None. settings: how to train. seed: of everything random. ranker:
-    any object with `score(tasks, candidates)`, such as `LLMRanker`, which moves the first 20 items of each answer; `fit` learns
-    its weight on validation users, 0 where it does not help.
-    report: what `fit` cleaned; None before it, for a `Dataset`, and after loading. held_out: the users whom the last `fit` was
-    told not to train on; None without any, and after loading. Copies, also deep ones, are independent.
+    any object with `score(tasks, candidates)`, such as `LLMRanker`, which reranks the first 20 items of each answer; `fit`
+    learns its weight on validation users, 0 where it does not help.
+    report: the cleaning report of `fit`; None before it, for a `Dataset`, and after loading. held_out: the users that the last
+    `fit` held out of training; None without any, and after loading. Copies, also deep ones, are independent.
 
     >>> recommender = Recommender().fit(events, items)                        # doctest: +SKIP
     >>> recommender.recommend(["ann"], k=10)                                  # doctest: +SKIP
@@ -128,35 +128,33 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
         columns, item_columns: the tables' names -> the library's, where the known aliases do not cover them.
-        event_weights: event type -> how much such an event counts as a target, such as `{"view": 0.1, "cart": 0.5}`;
-            1 for types not named, 0 for those that `Settings(signed=...)` calls negative. It applies in training and in the
-            counts over training users: popularity, co-occurrence, repurchases, EASE and Markov. As history every event is read
-            all the same. 0, or a column `weight` of 0 or below, is for dislikes: such an event never speaks for its item, which
-            `filter_viewed` leaves out for that user.
-        minutes: shorten training so that it takes about so many minutes here, after a few steps have been timed; the line
-            `estimate` says what was shortened. Preparing, counting and ranking come on top. None for all of the training.
+        event_weights: event type -> sample weight of such events, such as `{"view": 0.1, "cart": 0.5}`; 1 for types not
+            named, 0 for negative types of `Settings(signed=...)`. It applies in training and in the counts over training users:
+            popularity, co-occurrence, repurchases, EASE and Markov. Histories keep every event. Use 0, or a column `weight` of
+            0 or below, for dislikes: such an event never counts for its item, which `filter_viewed` leaves out for that user.
+        minutes: shorten training to about so many minutes on this machine, after timing a few steps; the line `estimate` says
+            what was shortened. Preparing, counting and ranking come on top. None for full training.
         users: a table of `user_id` and attributes, such as age band, country or segment: text, flags and few whole numbers are
-            read as levels, other numbers by their size. Values may be missing, and users too. Somebody without any event is
-            then answered by attributes, see `recommend`; rows of such users are kept, and change nothing that is learned.
-        context: columns of the events that are known when a request comes, such as device or page, and "hour" and "weekday" (in
-            UTC, of the timestamp, where no column has that name); `recommend(context=...)` then says what they are.
-        item_attributes: columns of `items` that are read beside the title, such as ["brand", "category", "price"], also of
-            items that nobody has had and of those that `add_items` brings. They may have gaps, as those of users, and hold
-            lists of words or vectors of one length. `predict` reads them, too.
+            read as levels, other numbers by their size. Values and users may be missing. Users without events are then
+            ranked by attributes, see `recommend`; their rows are kept, and training does not use them.
+        context: columns of the events that are known at request time, such as device or page, and "hour" and "weekday" (in
+            UTC, of the timestamp, if no column has that name); pass their values to `recommend(context=...)`.
+        item_attributes: columns of `items` that are read in addition to the title, such as ["brand", "category", "price"],
+            also of items without events and of those from `add_items`. They may have missing values, and hold lists of words
+            or vectors of one length. `predict` reads them, too.
         held_out_users: how many users, drawn from those with more than `horizon` baskets, are not trained on but kept in
             `held_out` for `evaluate_held_out`; `observe(recommender.held_out)` makes them known. "auto": a tenth of all,
             20 to 1,000, at most a fifth of the eligible; 0 if those are < 100.
-        callbacks: told of every step of the base and every episode of meta-learning, which they may end, such as
+        callbacks: called at every step of base training and every episode of meta-learning, which they may end, such as
             `EarlyStoppingCallback`; see `llmrec.pretraining.callbacks`.
-        verbose: False shows neither stages nor bars; the logger `llmrec` is told of the stages at level INFO all the same.
-        output_dir: folder for checkpoints; None leaves none. Training that was killed and is called again with the same data,
-            settings, seed, `minutes` and folder resumes from the last checkpoint, and with the same number of threads it ends
-            with the same bytes. For new training give a new folder, or remove it. The recommender itself is saved by
-            `save_pretrained`, elsewhere.
-        Without `basket_id`, timestamps that are whole days leave the order within a day to a seeded shuffle; see `build`.
-        Raises SchemaError and DataError for tables, DataError for settings that cannot be trained with and for training that
+        verbose: False shows neither stages nor bars; the logger `llmrec` still gets the stages at level INFO.
+        output_dir: folder for checkpoints; None for no checkpoints. Killed training resumes from the last checkpoint if called
+            with the same data, settings, seed, `minutes` and folder, and gives the same bytes with the same number of threads.
+            For new training pass a new folder, or remove it. Save the recommender itself elsewhere, by `save_pretrained`.
+        Without `basket_id`, events with whole days as timestamps are shuffled within each day, by the seed; see `build`.
+        Raises SchemaError and DataError for tables, DataError for unusable settings and for training that
         diverges, WeightsError for weights, ArtefactError for an `output_dir` with checkpoints of other data, settings, seed or
-        `minutes`, or into which another process is training. A DataLossWarning names each step of cleaning that leaves out
+        `minutes`, or that another process trains into. A DataLossWarning names each step of cleaning that drops
         more than a fifth of the events.
         Returns itself.
         """
@@ -207,7 +205,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
     @property
     def state(self) -> State:
-        """What is known now, as a frozen value. Raises DataError before `fit` or `from_pretrained`."""
+        """The current state, as a frozen value. Raises DataError before `fit` or `from_pretrained`."""
         if self._state is None:
             raise DataError("nothing is fitted yet: call fit(events, items) or Recommender.from_pretrained(folder) first")
         return self._state
@@ -232,35 +230,34 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
 
         users: a list of ids or, after `fit(users=...)`, a table of `user_id` and attributes. Users without events are then
             ranked by attributes (`source` is "attributes (no history)"); users without either get popular items. Missing
-            values are taken from the table that was fitted. With `histories` the table gives attributes of their users, and
+            values are taken from the fitted table. With `histories` the table gives attributes of their users, and
             its other users get no answer.
-
-        Users of `histories` who are known have their stored events beside those of the table, as if the table had been
-        observed first (but for popularity, which only `observe` changes); an event that is in both counts once. Nothing of the
-        table is kept. Users with ids of another type than the known ones are not known, and only the table says what they had.
+        histories: a table of events, such as the few clicks of new users. The stored events of known users are added, as if the
+            table had been observed first (except for popularity, which only `observe` changes); an event in both counts once.
+            The table is not stored. Users with ids of another type than the known ones count as new.
 
         filter_viewed: leave out items already in the user's history. items_to_recommend: ids that may be recommended (in stock,
             in a scene); hidden ones among them are left out, see `hide_items`.
         columns: names in `histories`, as in `fit`. steps: adapter steps on each history, 0 or more, the same for
-            all users; "auto" leaves the number to the gate. With `Settings(adapter="auto")` a number means LoRA's gradient
+            all users; with "auto" the gate chooses the number. With `Settings(adapter="auto")` a number means LoRA's gradient
             steps, or core steps if the gate chose only the core. titles: add the column `title` of the items.
-        ranker: any object with `score(tasks, candidates)`, which orders the candidates in place of all that were fitted; see
+        ranker: any object with `score(tasks, candidates)`, which ranks the candidates in place of the fitted rankers; see
             docs/write_your_own_ranker.md.
-        context: what is known of the request, such as {"device": "mobile", "hour": 20}: names that were fitted, all or some of
-            them. What is popular does not depend on it. An IgnoredInputWarning names a value that was not learned.
+        context: of the request, such as {"device": "mobile", "hour": 20}: some or all of the fitted names. Popularity does not
+            depend on it. An IgnoredInputWarning names a value that was not learned.
         rules: of the shop, such as `Rules(filters=["price < 50"], at_most={"brand": 1})`; see `llmrec.rules.Rules`.
-        adapter: what `adapt` gave, or `UserAdapter.from_pretrained`; every history is read under it, without other steps.
+        adapter: from `adapt` or `UserAdapter.from_pretrained`; every history is read with it, without further steps.
         avoid_disliked: multiply the odds of each candidate by the probability that it is liked, see `predict`.
 
         Returns a frame `user_id, item_id, score, rank, source, steps` in the type of `histories`, or of what was fitted; users
         in the order given, best first. `source` names the candidate sources, or the fallback for a user without history;
-        `steps` says how many steps the user's adapter took, 0 where the gate found none worth taking. Where fewer
-        than k items are left, a ShortAnswerWarning says to whom and why. Of a model that was saved without histories,
-        MissingHistoriesWarning says that users asked by id are not known; where more than a fifth of the events of `histories`
-        cannot be used, a DataLossWarning says why. Raises UnknownItemError for an id in `items_to_recommend` that is not in
+        `steps` is the number of steps of the user's adapter, 0 where the gate chose none. A ShortAnswerWarning says
+        which users get fewer than k items and why. A MissingHistoriesWarning says that users are unknown because the model was
+        saved without histories; a DataLossWarning says why more than a fifth of the events of `histories`
+        cannot be used. Raises UnknownItemError for an id in `items_to_recommend` that is not in
         the catalogue, and for `histories` whose item ids are all of another type than its ids; DataError for `users` of
         another type than the known ones, and for a `ranker` without `score` or whose scores are not finite numbers, one for
-        each candidate; ForkError in a forked process, see there.
+        each candidate; ForkError in a forked process.
         """
         check_count(k)
         how = checked_steps(steps)
@@ -294,13 +291,13 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         verbose: bool = True,
         rules: Rules | None = None,
     ) -> int:
-        """Write what `recommend` answers for all known users, or for all users of `histories`, to a file, batch by batch.
+        """Write the answers of `recommend` for all known users, or for all users of `histories`, to a file, batch by batch.
 
-        path: ends in .parquet, .csv, .json or .jsonl. The file is there when it is whole; an older one stays until then.
-        batch_size: users answered at a time. Memory grows with it, and not with the number of answers. verbose: show a bar.
-        Everything else is as in `recommend`. Known users are those with events, in the order in which they were fitted and
-        observed, and after them those of whom attributes alone are known. Returns the number of rows.
-        Raises and warns as `recommend`; DataError too where nobody is known, and for another ending; ArtefactError for a path
+        path: ends in .parquet, .csv, .json or .jsonl. The file appears when it is complete; an older one stays until then.
+        batch_size: users per batch. Memory grows with it, not with the number of answers. verbose: show a bar.
+        Everything else is as in `recommend`. Known users are those with events, in the order of `fit` and `observe`, and then
+        those with attributes only. Returns the number of rows.
+        Raises and warns as `recommend`; also DataError without known users and for another ending, ArtefactError for a path
         that cannot be written to.
         """
         check_count(k)
@@ -311,17 +308,17 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         return recommend_all(state, path, request, histories, columns, titles, batch_size, verbose)
 
     def observe(self, events: Any, columns: dict[str, str] | None = None) -> CleaningReport:
-        """Add events of users known or new to their histories; the next answer takes them into account.
+        """Add events to the histories of known or new users; the next answer takes them into account.
 
         Like events of `fit`, they count in popularity (baskets that hold the item, by sample weight), which gives the answer to
         users without a history and the popular candidates. The rankers and their features stay as fitted.
         A cold item, without events in `fit`, is ranked by its first buyers if `fit` learned how (`Settings.cold_items`): its
-        vector moves towards what they had, and co-occurrence, their number and recent sales count; so do users who skipped it,
-        whose events with it all have sample weight 0, such as dislikes, or impressions with `event_weights={"skip": 0}`; see
-        `llmrec.ranking.first_buyers` and `vector_prior`. An event that is known already (the same user, item, time and type) is
-        left out, so that an event delivered twice counts once; a model saved without histories cannot tell which events it was
-        fitted on. On average the time this takes does not grow with the events that are stored of other users. Returns what was
-        cleaned or left out. Raises UnknownItemError when no event has an item of the catalogue.
+        vector moves towards their other purchases, and co-occurrence, their number and recent sales count; so do users who
+        skipped it, whose events with it all have sample weight 0, such as dislikes, or impressions with
+        `event_weights={"skip": 0}`; see `llmrec.ranking.first_buyers` and `vector_prior`. A known event (the same user, item,
+        time and type) is left out, so an event delivered twice counts once; a model saved without histories cannot tell which
+        events it was fitted on. The average time does not grow with the stored events of other users. Returns the cleaning
+        report. Raises UnknownItemError when no event has an item of the catalogue.
         """
         with self._writing:
             state = self.state
@@ -338,13 +335,14 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         return replace(report, steps=(*report.steps, step))
 
     def similar_items(self, items: Iterable[Any], k: int = 10, titles: bool = False, rules: Rules | None = None) -> Any:
-        """The k items nearest to each of `items` by the cosine of their vectors. That of a cold item moves towards what its
-        first buyers had, if `fit` could learn how far: see `Settings.cold_items` and `llmrec.ranking.vector_prior`.
+        """The k items nearest to each of `items` by the cosine of their vectors. The vector of a cold item moves towards the
+        purchases of its first buyers if `fit` learned how far, see `Settings.cold_items` and `llmrec.ranking.vector_prior`.
 
-        titles: add the column `title` of the similar items. rules: of the shop, see `llmrec.rules.Rules`, but for `block`.
-        Returns a frame `item_id, similar_item_id, score, rank` in the type of what was fitted, without rows where the catalogue
-        holds no other item. Under rules a ShortAnswerWarning says which item gets fewer than k, and why.
-        Raises UnknownItemError for an id that is not in the catalogue, DataError for a `k` that is no whole number from 1 on.
+        titles: add the column `title` of the similar items. rules: of the shop, see `llmrec.rules.Rules`; `block` is not used.
+        Returns a frame `item_id, similar_item_id, score, rank` in the type of the fitted table, without rows if the catalogue
+        holds no other item. With rules a ShortAnswerWarning says which item gets fewer than k, and why.
+        Raises UnknownItemError for an id that is not in the catalogue, DataError for a `k` that is not a whole number from 1
+        on.
         """
         check_count(k)
         return to_native(similar(self.state, items, k, titles, checked_rules(rules)), self._frame)
@@ -355,10 +353,10 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         """Rank the next `horizon` baskets of held-out users, given the first `known`: rows of NDCG@10, Recall@10 and AUC for
         llmrec, zero steps, popularity and most frequent, with 95% bootstrap intervals, paired for differences.
 
-        `llmrec.evaluation.evaluate_held_out` also compares with item kNN and EASE, which it fits on the users trained on. In
-        both, what was observed since `fit` counts in no popularity, hidden items are ranked as all others, and removed ones by
-        no method.
-        events: histories of users who were not trained on; a TrainedUsersWarning says how many were, as far as ids are known.
+        `llmrec.evaluation.evaluate_held_out` also compares with item kNN and EASE, which it fits on the training users. In
+        both, popularity ignores events observed since `fit`, hidden items are ranked like all others, and removed ones are not
+        ranked.
+        events: histories of held-out users; a TrainedUsersWarning says how many were training users, as far as ids are known.
         known: 0 measures by attributes alone, against popularity; needs `fit(users=...)`. seed: of the bootstrap. users: a
             table of attributes, as in `recommend`. Raises DataError where no history is long enough.
         """
@@ -381,13 +379,13 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
         token: str | None = None,
         ranker: CandidateRanker | str | Path | None = None,
     ) -> Recommender:
-        """Load a folder of `save_pretrained` onto `device`, and its index too where faiss supports that device.
+        """Load a folder of `save_pretrained` onto `device`, and its index too if faiss supports that device.
 
-        folder: on this machine, or where there is none, a name on the Hugging Face hub such as "name/shop", with its revision;
-            see `llmrec.hub.fetched`. ranker: the object that it was fitted with, or the path of the weights of its language
-            model, a folder or a GGUF file; None for the place that they had.
+        folder: on this machine or, if there is none, a name on the Hugging Face hub such as "name/shop", with its revision;
+            see `llmrec.hub.fetched`. ranker: the object that it was fitted with, or the path of its language model's weights, a
+            folder or a GGUF file; None for the path at `fit`.
         Answers keep their frame type from before saving; without that library they are pyarrow tables. Raises
-        ArtefactError when a byte of it has changed since, DataError for a device that is not available, and for another ranker
+        ArtefactError if a byte has changed since, DataError for a device that is not available, and for another ranker
         WeightsError, TemplateError or ArtefactError.
         """
         check_process()

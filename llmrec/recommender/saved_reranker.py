@@ -157,7 +157,7 @@ def _check_turns(saved: Mapping[str, Any], ranker: LLMRanker, folder: Path) -> N
     if ranker.turns != saved.get("turns"):
         raise ArtefactError(
             f"{folder}: {PART}: expected the chat template that it was fitted with, tokens {saved.get('turns')} around a "
-            f"message, got {ranker.turns}; take the tokenizer of then, or fit again"
+            f"message, got {ranker.turns}; use the original tokenizer, or fit again"
         )
 
 

@@ -44,12 +44,12 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class CoreSettings:
-    """The core: how many numbers move a user's vector, and how what all share is learned.
+    """The core: the numbers that move a user's vector, and how their shared prior is learned.
 
-    size: numbers of a user, at most as many as the transformer is wide.
+    size: numbers per user, at most the width of the transformer.
     steps: Newton's steps on a support.
-    spread: how far, in scores, the items of a user are spread by a core beforehand.
-    episodes, learning_rate: of the outer loop, which learns the spreads and what an event says.
+    spread: initial standard deviation, in scores, of a core's effect on a user's items.
+    episodes, learning_rate: of the outer loop, which learns the spreads and the counts of events.
     meta_batch_size: users in an episode, at most; fewer for a large catalogue.
     """
 
@@ -76,19 +76,19 @@ class Settings:
     """How a recommender is built and trained: `Settings()` to begin with, `Settings.quick()` to try the flow in a minute,
     `Settings.best()` to train longer.
 
-    What is None, here and in `train`, is chosen from the data by `llmrec.recommender.auto`; `fit` prints what it chose, and a
-    saved recommender holds it. `from_yaml` reads settings from a file; `to_yaml` gives the text of such a file.
+    Fields that are None, here and in `train`, are chosen from the data by `llmrec.recommender.auto`; `fit` prints the choices,
+    and a saved recommender holds them. `from_yaml` reads settings from a file; `to_yaml` gives the text of such a file.
 
-    user_encoder: the transformer that reads histories: "small", two blocks of width 128 that begin at random, or "pretrained",
-        the first blocks of the pretrained one, which takes about three times as long to train. Amazon beauty, validation,
-        trained for ten epochs, NDCG@10: level, +.0003 [-.0010, .0016].
-    layers: how many blocks of the pretrained transformer read histories, where it does; None for all. Item text always goes
+    user_encoder: the transformer that reads histories: "small", two blocks of width 128 with random initialisation, or
+        "pretrained", the first blocks of the pretrained one, which takes about three times as long to train. Amazon beauty,
+        validation, trained for ten epochs, NDCG@10: level, +.0003 [-.0010, .0016].
+    layers: how many blocks of the pretrained transformer read histories, if it is used; None for all. Item text always goes
         through all of them.
     item_template, history_template: packaged names or paths, see `llmrec.prompts`.
-    adapter: what a history moves. "lora": low-rank weights of the upper blocks, by gradient steps. "core": the user vector,
-        in closed form from the whole history, also what the prompt is too short for. "auto": both are learned, and the gate
-        chooses for each size of a history. With "lora" or "core" the gate decides only the number of steps.
-        Validation users, one seed, NDCG@10 of "auto" less "lora" on one base: Amazon beauty +.0018 [.0009, .0028];
+    adapter: the part that adapts to a history. "lora": low-rank weights of the upper blocks, by gradient steps. "core": the
+        user vector, in closed form from the whole history, also events beyond the prompt. "auto": both are learned, and the
+        gate chooses by the size of the history. With "lora" or "core" the gate decides only the number of steps.
+        Validation users, one seed, NDCG@10 of "auto" minus "lora" on one base: Amazon beauty +.0018 [.0009, .0028];
         MovieLens-1M level at 5, 10, 20 and 100 known films, and so is the Complete Journey; films in random order with
         prompts of ten gain where 50 are known. Test users: of 13 comparisons three are ahead, one is behind (MovieLens-1M,
         20 films, -.0027 [-.0052, -.0003]), nine are level. `training/LOG.md` has the figures.
@@ -98,16 +98,15 @@ class Settings:
         scores: names from FEATURES and FOR_BLEND of `llmrec.ranking.features`. None: chosen from the data. With only hundreds
         of users to learn from, fewer features and fewer steps do better.
     leave_last_out: how many users have their last baskets left out of training, so that the blend can learn to predict them;
-        they are counted after that. None: chosen from the data. Ignored with `cold_items=True`.
+        afterwards these baskets are counted too. None: chosen from the data. Ignored with `cold_items=True`.
     ranking_tasks: how many tasks each ranker learns from, at most; the blend learns from left-out baskets in addition.
-    cold_items: how cold items, which have no events yet, are ranked. None: where 1% or more of the newest events are with new
-        items, cold ones join the ranking by their words and by what their first buyers and those who skip them say, which
-        `observe` keeps; scores of other items stay as they are with False. True: base and rankers are learned for them as well,
-        with the newest items taken as cold, at some cost to other items; see also `text_only_rate` in `TrainSettings`. False:
-        they are not.
-    sources: how many candidates each source brings; 300 of each here, where `Sources()` alone has 100.
-    signed: which events say that a user likes or dislikes an item, for `Recommender.predict`; ratings do by themselves.
-    index: how items are searched. Its `device` None is the GPU that `device` names, where faiss can use that, else the CPU.
+    cold_items: how cold items, without events yet, are ranked. None: if 1% or more of the newest events are with new items,
+        cold items join the ranking by their words, their first buyers and users who skip them (counted by `observe`); scores
+        of other items are the same as with False. True: base and rankers are also trained for cold items, with the newest
+        items treated as cold, at some cost to other items; see also `text_only_rate` in `TrainSettings`. False: neither.
+    sources: how many candidates each source proposes; 300 of each here, 100 in `Sources()` alone.
+    signed: event types that are likes or dislikes, for `Recommender.predict`; ratings need no setting.
+    index: how items are searched. Its `device` None is the GPU of `device`, if faiss can use that, else the CPU.
     device: where the transformer and the adapters run, in torch's terms ("cpu", "cuda").
     """
 
@@ -139,9 +138,9 @@ class Settings:
 
     @classmethod
     def quick(cls) -> Settings:
-        """Everything once, in about a minute on two cores for a shop of some thousand users.
+        """Short training, about a minute on two cores for a shop of some thousand users.
 
-        It shows that the flow works on your data, and not how good the recommendations get: for that, use `Settings()`.
+        It shows that the flow works on your data, not how good recommendations can get: for that, use `Settings()`.
         """
         return cls(
             train=TrainSettings(max_steps=30, batch_size=32, max_slots=32, known=(1, 6)),

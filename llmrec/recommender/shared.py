@@ -42,15 +42,15 @@ class Shared:
         """Save everything needed to recommend, atomically and with a hash of every file.
 
         histories: also save the users' events. False keeps them private; the model serves new users without them.
-            Users asked by id are then not known after loading; how popular items are, also by events observed since `fit`, is
-            saved all the same, as counts over all users. A MissingHistoriesWarning says that an older save at `folder` has
-            users' events, which are lost then. Texts beside an older save, such as README.md, stay.
-        Known scenes in an older save at `folder` (`Scenes.save_pretrained`) stay if they were learned with this recommender; a
-        MissingScenesWarning says where they do not.
-        While it saves, other processes may load from the same folder and save to it: each load gives the older save or the new
-        one, as a whole, and of two saves the last one stays.
-        Of an `LLMRanker` place and hash of the weights are saved, not the weights. An IgnoredInputWarning names a ranker of
-        another kind, which is passed again to `from_pretrained`. Raises ArtefactError where `folder` holds something else than
+            Users are then unknown by id after loading; item popularity, including events observed since `fit`, is
+            saved anyway, as counts over all users. A MissingHistoriesWarning says that an older save at `folder` has
+            users' events, which are then lost. Texts beside an older save, such as README.md, stay.
+        Known scenes in an older save at `folder` (`Scenes.save_pretrained`) stay if they were learned with this recommender;
+        otherwise a MissingScenesWarning is raised.
+        Other processes may load from the folder and save to it at the same time: each load gets a whole save, old or new, and
+        the last save wins.
+        For an `LLMRanker`, path and hash of the weights are saved, not the weights. An IgnoredInputWarning names a ranker of
+        another kind; pass it again to `from_pretrained`. Raises ArtefactError if `folder` holds something other than
         a recommender.
         """
         warn_if_own(self.state.own_ranker)
@@ -68,10 +68,10 @@ class Shared:
         token: str | None = None,
         revision: str | None = None,
     ) -> str:
-        """Save as `save_pretrained` does, to a repository on the Hugging Face hub such as "name/shop", made if need be.
+        """Save as `save_pretrained` does, to a repository on the Hugging Face hub such as "name/shop", created if needed.
 
-        README.md and other texts beside the folder that it was last saved to or loaded from go along, known scenes do not;
-        histories only if asked for. private, token, revision and errors: see `llmrec.hub.push`. Returns the address of the
+        README.md and other texts in the folder that it was last saved to or loaded from are pushed too, known scenes are not,
+        histories only on request. private, token, revision and errors: see `llmrec.hub.push`. Returns the address of the
         commit.
         """
         state, folder = self.state, self._folder

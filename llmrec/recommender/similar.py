@@ -18,7 +18,7 @@ from llmrec.rules.filling import Filling, Pool, Rows, flat
 from llmrec.rules.rules import Rules
 
 NEAR = 256  # nearest items that are ordered by rules, before the rest comes
-BLOCK = "block is not used: it is about single users, and similar items are the same for everybody; recommend keeps to it"
+BLOCK = "block is not used: it is about single users, and similar items are the same for everybody; recommend uses it"
 
 
 def similar(state: State, items: Iterable[Any], k: int, titles: bool, rules: Rules | None = None) -> pa.Table:

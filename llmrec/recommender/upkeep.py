@@ -51,9 +51,9 @@ class Upkeep:
         """What is known now."""
 
     def keep_format(self, table_format: TableFormat) -> None:
-        """Keep with the recommender how the shop writes its files: the decimal sign and the order of dates of a `Reading`.
+        """Remember the shop's file format with the recommender: decimal sign and date order of a `Reading`.
 
-        The commands read later files by it where these leave it open. Answers do not change. Raises DataError before `fit`.
+        The commands use it for later files that leave these open. Answers do not change. Raises DataError before `fit`.
         """
         with self._writing:
             self._state = replace(self.state, table_format=loaded_format(saved_format(table_format)))
@@ -65,21 +65,21 @@ class Upkeep:
         vectors: Any = None,
         cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
     ) -> CleaningReport:
-        """Add new items, which the next answer may hold: without training, by their texts.
+        """Add new items by their texts, without training; the next answer may hold them.
 
-        items: a table as in `fit`. A new item gets what `fit` gives an item without events: a place among the others by its
-            text and by the columns that were fitted as `item_attributes`, and no popularity. Events with a new item can be
-            observed from then on; see `Settings.cold_items` for how its first buyers move it in the ranking.
+        items: a table as in `fit`. A new item is treated as an item without events in `fit`: its vector comes from its text and
+            the columns fitted as `item_attributes`, and it has no popularity. Events with a new item can be observed from then
+            on; see `Settings.cold_items` for how its first buyers change its score.
         columns: names in the table -> the library's. cleaning: as in `fit`.
-        vectors: float32 (n, d_text), a row for each of `items`, where its text was encoded already: what the text encoder
-            gives, the mean over its tokens, not normalised, as by `llmrec.encoder.items.encode_texts`. None encodes the texts.
+        vectors: float32 (n, d_text), a row for each of `items`, if you encoded their texts: the output of the text encoder,
+            the mean over its tokens, not normalised, as by `llmrec.encoder.items.encode_texts`. None encodes the texts.
 
-        Known items keep their scores and their order, up to rounding, where nothing is adapted (`steps=0`); steps of an adapter
-        compare a history with the whole catalogue, new items among it. Of the text encoder's weights `weights` says where they
-        are, the packaged ones where it is None; a few known items are encoded again to check that they are the right ones.
+        Known items keep their scores and their order, up to rounding, without adapter steps (`steps=0`); steps of an adapter
+        compare a history with the whole catalogue, including new items. The text encoder is that of `weights`, the packaged one
+        if None; a few known items are encoded again to check that it is the right one.
 
-        Returns what was cleaned. Raises DataError for an id that is in the catalogue already (see `update_items`), and where
-        the texts of known items are too much alike to tell how new ones lie among them; SchemaError for columns or ids of other
+        Returns the cleaning report. Raises DataError for an id that is in the catalogue already (see `update_items`), and if
+        the texts of known items are too similar to place new ones among them; SchemaError for columns or ids of other
         types than the catalogue's, WeightsError for weights of another text encoder. Nothing is changed then.
         """
         check_process()
@@ -103,14 +103,14 @@ class Upkeep:
     ) -> CleaningReport:
         """Change known items: title, text, price, stock and any other column.
 
-        items: a table of `item_id` and the columns that change; others stay, and so does a value that is missing. A new column
-            is missing for all other items. columns, cleaning: as in `add_items`.
-        Where the text that the item template makes of an item changes, it is encoded again, and moves; what its events taught
-        stays. A column that was fitted among `item_attributes` moves it too. Other columns, such as stock, change nothing
-        but the table.
+        items: a table of `item_id` and the columns that change; other columns do not change, and a missing value changes
+            nothing. A new column is missing for all other items. columns, cleaning: as in `add_items`.
+        If an item's text by the item template changes, it is encoded again and the item's vector changes; the part learned from
+        its events stays. A new value of a fitted `item_attributes` column also changes the vector. Other columns, such as
+        stock, change only the table.
 
-        Returns what was cleaned. Raises UnknownItemError for an id that is not in the catalogue, and as `add_items`; nothing is
-        changed then.
+        Returns the cleaning report. Raises UnknownItemError for an id that is not in the catalogue, and as `add_items`; nothing
+        is changed then.
         """
         check_process()
         with self._writing:
@@ -120,34 +120,34 @@ class Upkeep:
         return report
 
     def hide_items(self, items: Iterable[Any]) -> None:
-        """Offer items to nobody until `show_items`; in histories they are read as before. Where `items_to_recommend` names one,
-        it is left out. `fit` begins anew, with nothing hidden. Raises UnknownItemError for an id that is not in the catalogue.
+        """Do not recommend these items until `show_items`, even if `items_to_recommend` names them; histories with them are
+        read as before. A new `fit` hides nothing. Raises UnknownItemError for an id that is not in the catalogue.
         """
         self._hide(items, True)
 
     def show_items(self, items: Iterable[Any]) -> None:
-        """Offer hidden items again. Raises UnknownItemError for an id that is not in the catalogue."""
+        """Recommend hidden items again. Raises UnknownItemError for an id that is not in the catalogue."""
         self._hide(items, False)
 
     def remove_items(self, items: Iterable[Any]) -> None:
-        """Take items out of the catalogue: their ids are unknown from now on, and later events of theirs are left out.
+        """Remove items from the catalogue: their ids are unknown from now on, and later events with them are dropped.
 
-        Histories that hold them are read as before, and what training learned of them stays until the next `fit`. An id may
-        come back by `add_items`, as a new item. Raises UnknownItemError for an id that is not in the catalogue.
+        Histories with them are read as before, and what training learned from them stays until the next `fit`. `add_items` can
+        add an id again, as a new item. Raises UnknownItemError for an id that is not in the catalogue.
         """
         with self._writing:
             state = self.state
             self._state = without_items(state, find_items(state.catalogue, as_ids(items, "items")))
 
     def forget(self, users: Iterable[Any]) -> None:
-        """Forget users: they are then as unknown as somebody who was never there, here and in every folder that is saved later.
+        """Forget users: they are unknown afterwards, here and in every folder saved later.
 
-        Their events go, also those in `held_out`, their attributes, what is remembered of their histories, and what `observe`
-        added for their events to the counts of what is popular and of the first buyers of new items. What training made of all
-        users together stays: learned weights, and the counts of `fit`, such as popularity and co-occurrence, which name nobody;
-        to be rid of that too, fit again without them. Counts of events that were observed before a folder was saved without
-        histories stay as well, for it does not say whose they were, and so does the time of the latest event that was observed.
-        Folders that were saved before, checkpoints of `fit` and `report` are not looked at.
+        Their events, also those in `held_out`, their attributes and cached histories are removed, and the counts of their
+        observed events in popularity and in the first buyers of new items. What training learned from all users together
+        stays: weights, and anonymous counts of `fit`, such as popularity and co-occurrence; to remove these too, fit again
+        without the users. Counts of events observed before a save without histories stay as well, because the folder does not
+        say whose they were, and so does the time of the latest observed event. Folders saved earlier, checkpoints of `fit` and
+        `report` are not changed.
 
         users: ids. An IgnoredInputWarning names those who are not known. Raises DataError for ids of another type than the
         known ones.

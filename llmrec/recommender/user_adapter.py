@@ -1,4 +1,4 @@
-"""One user's adapter as a value of its own: made from a history, saved, loaded over the same base, and answered by.
+"""One user's adapter as a value: made from a history, saved, loaded onto the same base, and used in answers.
 
 LoRA is saved in PEFT's format, so that `peft.PeftModel.from_pretrained` loads it over the folder `body/` of the saved
 recommender; a core as safetensors. No event and no id of the user is kept.
@@ -38,10 +38,10 @@ CORE_FILE = "core.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class UserAdapter:
-    """What `Recommender.adapt` gives.
+    """The result of `Recommender.adapt`.
 
-    value: LoRA weights, or a core, of U = 1. choice: which of them it is, and the steps that it took; with 0 steps it is what
-    every user starts from. events: of the history that it was adapted to. home: what it was adapted by.
+    value: LoRA weights, or a core, of U = 1. choice: which of them it is, and its number of steps; with 0 steps it is the
+    initialisation. events: of the history that it was adapted to. home: the state that adapted it.
     """
 
     value: Adapter | UserCore
@@ -67,8 +67,8 @@ class UserAdapter:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, recommender: Any) -> UserAdapter:
-        """Load what `save_pretrained` saved. recommender: the one that it was adapted by. Raises AdapterError for another one,
-        ArtefactError where a byte of the folder has changed since."""
+        """Load a folder of `save_pretrained`. recommender: the one that adapted it. Raises AdapterError for another one,
+        ArtefactError if a byte of the folder has changed since."""
         state: State = recommender.state
 
         def read(there: Path, meta: dict[str, Any]) -> UserAdapter:

@@ -177,10 +177,10 @@ def applied(rules: Rules, catalogue: Catalogue, among: np.ndarray | None = None)
     for place, item in rules.pin:
         index = _find(catalogue, item, f"pin {place}", notes)
         if index >= 0 and among is not None and not among[index]:
-            notes.append(f"pin {place}: {item!r} is not shown, for it is no item of the scene")
+            notes.append(f"pin {place}: {item!r} is not shown, because it is not an item of the scene")
         elif index >= 0 and allowed is not None and not allowed[index]:
             failed = next(text for text, mask in zip(rules.filters, masks, strict=True) if not mask[index])
-            notes.append(f"pin {place}: {item!r} is not shown, for the filter {failed!r} leaves it out")
+            notes.append(f"pin {place}: {item!r} is not shown, because the filter {failed!r} leaves it out")
         elif index >= 0:
             pins.append((place, index))
     if len({index for _, index in pins}) < len(pins):  # 7 and "7" are one item where ids are numbers

@@ -154,7 +154,7 @@ def groups(values: Values) -> tuple[np.ndarray, list]:
     Raises SchemaError for lists.
     """
     if values.kind == "lists":
-        raise SchemaError(f"{values.said} holds lists, expected one value an item; make a column of the first of each list")
+        raise SchemaError(f"{values.said} holds lists, expected one value per item; make a column of the first of each list")
     return coded(values.data)
 
 

@@ -29,7 +29,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Block:
-    """Items that single users never get.
+    """Items that are never shown to some users.
 
     column: a column of the catalogue that holds user ids, such as the item's seller. users: (user, its items) pairs.
     """
@@ -48,8 +48,8 @@ class Freshness:
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules of a shop, as `recommend(rules=...)` of a recommender and of a scene and `similar_items(rules=...)` take them, and
-    in a file the option `--rules` of `llmrec recommend` and `llmrec similar`.
+    """Rules of a shop, for `recommend(rules=...)` of a recommender or a scene, for `similar_items(rules=...)` and, as a file,
+    for the option `--rules` of `llmrec recommend` and `llmrec similar`.
 
     | key | value | what it does |
     |---|---|---|
@@ -73,19 +73,19 @@ class Rules:
 
     Conditions name columns of the catalogue. They know `< <= > >= == !=`, `in`, `not in`, `is None`, `and`, `or`, `not` and
     parentheses; `'organic' in tags` searches a list or a text. Dates are compared with text such as '2026-04-03'. A name alone
-    is true where a flag is, and where a number is above 0. Names with spaces stand in backticks. A missing value makes a
+    is true for a true flag and for a number above 0. Names with spaces stand in backticks. A missing value makes a
     condition fail, also behind `not`.
 
-    Which rule wins. Filters, blocks, `items_to_recommend` and `filter_viewed` come first: nothing that they leave out is shown,
-    also where it is pinned. Then `at_most`, which counts pinned items, then `pin`, then the order by score. An
+    Which rule wins. Filters, blocks, `items_to_recommend` and `filter_viewed` come first: items that they leave out are never
+    shown, even if pinned. Then `at_most`, which counts pinned items, then `pin`, then the order by score. An
     IgnoredInputWarning says which pinned item is not shown, and a ShortAnswerWarning which rule leaves fewer than k items.
 
     Scores. A fitted ranker's score is a log-likelihood, up to a constant for each user, so a factor adds its logarithm:
     `factor: 2` doubles the odds of an item against all others, whatever the sign of its score. Factors of several rules are
-    multiplied. Popularity, by which users without a history are answered, is multiplied itself. The column `score` of an answer
+    multiplied. Popularity, the score for users without a history, is multiplied itself. The column `score` of an answer
     holds the score with all factors. A ranker of your own should score in the same way for a factor to mean this. Items whose
     odds are raised over those of others are candidates of their own, besides the usual ones, and get the place that their score
-    gives them: a ranker that was hardly trained (`Settings.quick`) may put one first that it would not have been asked about.
+    gives them: a hardly trained ranker (`Settings.quick`) may put one first that would not otherwise be a candidate.
 
     `freshness`: dates are compared with the latest one of the catalogue; another reference would change no order. An item
     without a date counts as the oldest.
@@ -96,7 +96,7 @@ class Rules:
     relevance - d * similarity, where relevance is the score, from 0 for the lowest candidate of the user to 1 for the
     highest, and similarity the largest cosine of item vectors with an item that is in the list already.
 
-    Similar items keep to all rules but `block`, for they are the same for every user; an IgnoredInputWarning says so. The
+    Similar items follow all rules except `block`, because they are the same for every user; an IgnoredInputWarning says so. The
     cosine of an item is multiplied by its factors, and divided by them where it is below 0: no factor makes unlike items alike.
     A pinned item is not shown beside itself. In a scene, conditions name columns of the table that it was opened with,
     and only its own items are shown and counted.

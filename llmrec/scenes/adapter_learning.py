@@ -172,4 +172,4 @@ def _told(gate: Gate) -> str:
         figures = f"{way.steps} steps at {way.rate:g} {one.gain:+.4f} [{one.low:+.4f}, {one.high:+.4f}] nats a choice"
         refused = "" if one.chosen else "zero steps, the best is within noise: "
         found.append(f"{one.least} customers: {refused}{figures}, {one.users} supports")
-    return "; ".join(found) or "zero steps: nobody could be asked"
+    return "; ".join(found) or "zero steps: no customers to test on"

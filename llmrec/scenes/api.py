@@ -73,20 +73,20 @@ class Known:
 
 
 class Scenes:
-    """Learns from known shops, departments, countries or seasons what any new one begins with, and opens new ones.
+    """Learns from known shops, departments, countries or seasons how to start a new one, and opens new ones.
 
     weights: encoder of item texts; None for that of the recommender, or `Weights.packaged()`. settings: how to learn; None for
-    `LearnSettings()`, with parts of each catalogue as more scenes where whole catalogues are known and no recommender reads
-    them. seed: of everything random.
-    recommender: a fitted one, through which items and histories are read: its item vectors, its index and candidates, and the
-    score of its ranker. A scene that it opens ranks as it does (`recommend` with the scene's items as `items_to_recommend`)
-    until first customers are known; an item that it does not know has its text alone. In learning, a known category is met as
-    if the recommender did not know its items, and a known country with all that it knows. To try a scene as a new one, hold its
-    events out of the recommender's `fit` too. None reads histories by the texts of their items.
-    ranker: any object with `score(tasks, candidates)`, such as `LLMRanker`, which moves the first 20 items of each answer; None
-    for that of the recommender, where its answers have one. `fit` learns weights for new scenes, without and with first
-    customers, 0 where it does not help. An `LLMRanker` with a plan gets an adapter, learned from choices in known scenes; in
-    a new one `adapt` moves it by gradient steps on the choices of first customers, if such steps helped in known scenes.
+    `LearnSettings()`, with parts of each catalogue as additional scenes if the scenes are whole catalogues and there is no
+    recommender. seed: of everything random.
+    recommender: a fitted one, which encodes items and histories: its item vectors, its index and candidates, and the score of
+    its ranker are used. A new scene ranks like it (`recommend` with the scene's items as `items_to_recommend`) until it is
+    adapted to first customers; items unknown to the recommender are read by text alone. In learning, the recommender treats
+    the items of a known category as unknown, but uses all it knows about a known country. To try a scene as a new one, hold
+    its events out of the recommender's `fit` too. None encodes histories by the texts of their items.
+    ranker: any object with `score(tasks, candidates)`, such as `LLMRanker`, which reranks the first 20 items of each answer;
+    None for that of the recommender, if it has one. `fit` learns weights for new scenes, without and with first customers, 0
+    where it does not help. An `LLMRanker` with a plan gets an adapter, learned from choices in known scenes; in a new scene
+    `adapt` takes gradient steps on the choices of first customers, if such steps helped in known scenes.
 
     >>> known = Scenes().fit({"beauty": (events, items), "health": (events_2, items_2)})      # doctest: +SKIP
     >>> shop = known.open(items_of_a_new_shop)                                                # doctest: +SKIP
@@ -143,22 +143,22 @@ class Scenes:
         cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
         verbose: bool = True,
     ) -> Scenes:
-        """Learn from all users of two known scenes or more, each of which plays the new one in turn.
+        """Learn from all users of two or more known scenes, each of which is treated as new in turn.
 
-        data: a dict of catalogues that have nothing in common, name -> (events, items); or, with `scene`, events over one
-            catalogue. Instead of the tables a `Dataset` may stand.
+        data: a dict of separate catalogues, name -> (events, items); or, with `scene`, events over one
+            catalogue. A `Dataset` may replace the tables.
         items: of the one catalogue. scene: the column that tells its scenes apart. A column of the items, such as "category":
-            each value is the scene of its items, and histories hold the whole catalogue. A column of the events, such as
-            "country", "season" or "campaign" (of a `Dataset`, "scene"): each value is the scene of its events, all items may
-            be recommended in it, and a customer may be in several.
+            each value is the scene of its items, and histories may have items of the whole catalogue. A column of the events,
+            such as "country", "season" or "campaign" (of a `Dataset`, "scene"): each value is the scene of its events, all
+            items may be recommended in it, and a customer may be in several.
         holdout: values held out of learning, so that `open` can try one as new. Scenes with fewer than 20 items or 66 customers
             with two visits are left out anyway. The smallest scene limits support sizes: hold it out to learn larger ones.
         repeat_purchases: whether users buy the same items again (groceries), so that these may be recommended.
-        columns, item_columns, cleaning: as in `Recommender.fit`, for all tables alike; `reports` says what was cleaned, by the
-            name of the catalogue, or of the column. verbose: as in `Recommender.fit`.
+        columns, item_columns, cleaning: as in `Recommender.fit`, for all tables alike; `reports` has the cleaning reports, by
+            the name of the catalogue, or of the column. verbose: as in `Recommender.fit`.
 
-        Raises SchemaError for a column that is not there (such as `title`) and for a `scene` that both tables have, DataError
-        where fewer than two scenes can be learned from or customers made no choice for a ranker's plan, WeightsError for
+        Raises SchemaError for a missing column (such as `title`) and for a `scene` that both tables have, DataError
+        if fewer than two scenes can be learned from or customers made no choice for a ranker's plan, WeightsError for
         weights, AdapterError for a plan that does not fit the model. Returns itself.
         """
         holdout = as_ids(holdout, "holdout").values  # read twice, and may come as a generator
@@ -209,15 +209,15 @@ class Scenes:
 
     @property
     def known(self) -> Known:
-        """What is known, as a frozen value. Raises DataError before `fit` or `from_pretrained`."""
+        """What was learned, as a frozen value. Raises DataError before `fit` or `from_pretrained`."""
         if self._known is None:
             raise DataError("nothing is known yet: call fit(...) or Scenes.from_pretrained(folder) first")
         return self._known
 
     @property
     def validation_gains(self) -> Any:
-        """What every way to adapt gained over zero steps in known scenes that were left out: a frame `customers, design, gain,
-        spread`, nats an event; spread: how far the gain of one scene more may lie from that."""
+        """Gain of every design over zero steps in known scenes that were held out: a frame `customers, design, gain, spread`,
+        in nats per event; spread: how far the gain in one more scene may lie from it."""
         learned = self.known.learned
         table = {
             "customers": np.repeat(learned.sizes, len(learned.designs)),
@@ -234,15 +234,15 @@ class Scenes:
         item_columns: dict[str, str] | None = None,
         cleaning: Cleaning = Cleaning(),  # noqa: B008  (frozen)
     ) -> SceneRecommender:
-        """A new scene of which nothing is known but the texts of its items: zero steps.
+        """Open a new scene from the texts of its items alone: zero steps.
 
-        items: table of `item_id, title`, and `category` and `text` if there are any; all that histories there may hold.
-        scene: with scenes of one catalogue, the value of their column that is new. Of a column of the items, the part of
-            `items` that is to be recommended, or where these are not given, of the catalogue that was fitted, which after
-            loading is that of the recommender. Of a column of the events any value, such as a country without customers yet.
+        items: table of `item_id, title`, and `category` and `text` if you have them; all items that histories may have.
+        scene: with scenes of one catalogue, the new value of their column. For a column of the items, it selects the items to
+            recommend from `items` or, without these, from the fitted catalogue, which after loading is that of the
+            recommender. For a column of the events any value, such as a country without customers yet.
 
-        Raises DataError for a scene that was learned from, which is not new, or that no item is of; WeightsError where item
-        texts would be encoded otherwise than those that were learned from.
+        Raises DataError for a scene that was learned from, and for one without items; WeightsError if the item texts would be
+        encoded differently than in `fit`.
         """
         known = self.known
         if items is None and scene is None:
@@ -281,10 +281,10 @@ class Scenes:
         return SceneRecommender(opened_scene, catalogue, known.repeat_purchases, self.seed, None, frame, value)
 
     def save_pretrained(self, folder: str | Path, recommender: bool = False, histories: bool = False) -> None:
-        """Save what was learned, atomically and with a hash of every file; no catalogue and no events are kept.
+        """Save what was learned, atomically and with a hash of every file, but no catalogue and no events.
 
-        recommender: save the one that reads for the scenes too, as its `save_pretrained(folder, histories)` does; the folder is
-            then that of a recommender, with the scenes in it, and `from_pretrained` needs nothing else. A ranker is kept as by
+        recommender: also save the scenes' recommender, as by its `save_pretrained(folder, histories)`; the folder is
+            then that of a recommender with the scenes in it, and `from_pretrained` needs nothing else. A ranker is saved as by
             `Recommender.save_pretrained`.
         """
         known = self.known
@@ -334,10 +334,10 @@ class Scenes:
     ) -> Scenes:
         """Load what `save_pretrained` saved, from a folder or a name on the Hugging Face hub; see `llmrec.hub.fetched`.
 
-        weights, recommender: the same as were learned with, to read new items; None for the recommender of the folder, where it
-        was saved with one. ranker: as of `Recommender.from_pretrained`. Raises ArtefactError when a byte of it has changed
-        since, and for a recommender that was saved without scenes; for another ranker as there. Raises TemplateError, with the
-        lines that differ, where texts alone were read by another template than that of today.
+        weights, recommender: the same as in `fit`, to read new items; None for the recommender in the folder, if it was saved
+        with one. ranker: as in `Recommender.from_pretrained`. Raises ArtefactError if a byte has changed
+        since, and for a recommender saved without scenes; for another ranker as there. For scenes by texts alone, raises
+        TemplateError, with the lines that differ, if the template has changed.
         """
         recommender, found, learned, meta = read_known(fetched(folder, revision, token), recommender, ranker)
         scenes = cls(weights, seed=seed, recommender=recommender, ranker=found)

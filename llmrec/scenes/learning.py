@@ -33,8 +33,8 @@ class MixSettings:
 
 @dataclass(frozen=True)
 class LearnSettings:
-    """sizes: support users. draws: episodes of each size and scene. queries: users who ask in an episode. parts: scenes that
-    are made within each, of `items` items and with `users` users at least; an episode of each size in every one."""
+    """sizes: support users. draws: episodes of each size and scene. queries: query users of an episode. parts: scenes made
+    within each, of `items` items and with at least `users` users; an episode of each size in every one."""
 
     sizes: tuple[int, ...] = (16, 64, 256)
     draws: int = 3

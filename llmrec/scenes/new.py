@@ -72,13 +72,13 @@ class Wanted:
 
 @dataclass(frozen=True, repr=False)
 class SceneRecommender:
-    """A category or shop that was opened by `Scenes.open`. It never changes: `adapt` and `reset` give another one.
+    """A category or shop opened by `Scenes.open`. It never changes: `adapt` and `reset` return another one.
 
-    scene: its items, and what its customers said. catalogue: the items that histories may hold, those to be recommended among
-    them. repeat_purchases: whether purchased items may be recommended. seed: of what is drawn when it is adapted. evidence:
+    scene: its items, and the counts of its customers. catalogue: the items that histories may hold, those to be recommended
+    among them. repeat_purchases: whether purchased items may be recommended. seed: of random draws in `adapt`. evidence:
     float64 (4, D), `known, held, error, expected` of `llmrec.scenes.choosing.Chosen`; None until it is adapted. frame: empty,
-    of the type that answers are given in. value: column of the events and its value, such as ("country", "France"), where these
-    say which events are of the scene.
+    of the type of the answers. value: column of the events and its value, such as ("country", "France"), if these tell which
+    events are of the scene.
     """
 
     scene: Scene
@@ -105,7 +105,7 @@ class SceneRecommender:
 
     @property
     def ranker_steps(self) -> int:
-        """How many gradient steps the adapter of its language model took on the choices of these customers; 0 without."""
+        """Gradient steps of its language model's adapter on the choices of these customers; 0 without an adapter."""
         steps = self.scene.learned.ranker_steps
         return 0 if steps is None or self.scene.adapted_ranker is None else steps.way(self.customers).steps
 
@@ -120,22 +120,21 @@ class SceneRecommender:
         titles: bool = False,
         rules: Rules | None = None,
     ) -> Any:
-        """The k best items of the scene for the users of a table of `histories`, or for those of them that are named.
+        """The k best items of the scene for the users of a table of `histories`, or for some of them.
 
-        An answer is personal by the history given here, whose events may have any item of the catalogue, those outside the
-        scene too; where a recommender reads it, it takes as many steps on it as its gate finds worth taking. Nothing of it is
-        kept.
+        An answer uses the history given here, whose events may have any item of the catalogue, also those outside the
+        scene; the gate of the scene's recommender, if it has one, chooses the adapter steps on it. Histories are not stored.
 
-        users: ids; None for all users of `histories`, in order of appearance. Somebody without an event there gets what the
-            scene offers everybody. k: items, 1 or more. filter_viewed: leave out items already in the user's history; None does
-            so unless items are bought again here. items_to_recommend: ids that may be recommended. columns: names in
+        users: ids; None for all users of `histories`, in order of appearance. Users without events there get the same list as
+            everybody. k: items, 1 or more. filter_viewed: leave out items already in the user's history; None does
+            so unless `repeat_purchases` is set. items_to_recommend: ids that may be recommended. columns: names in
             `histories`, as in `Recommender.fit`. titles: add the column `title` of the items. rules: of the shop, see
-            `llmrec.rules.Rules`; columns are those of the table of items that the scene was opened with.
+            `llmrec.rules.Rules`; columns are those of the items table that the scene was opened with.
 
         Returns a frame `user_id, item_id, score, rank, source` in the type of `histories`, or of the items; best first.
-        `source` is `name`, with "(no history)" where the answer is the same for everybody; scores of one user can be compared.
-        Where fewer than k items are left a ShortAnswerWarning says to whom and why. Raises DataError where neither users nor
-        histories are given, or users of another type than those of `histories`; UnknownItemError for an id in
+        `source` is `name`, with "(no history)" if the answer is the same for everybody; scores of one user can be compared.
+        A ShortAnswerWarning says which users get fewer than k items and why. Raises DataError without users and
+        histories, or for users of another type than those of `histories`; UnknownItemError for an id in
         `items_to_recommend` that is not in the catalogue, and for `histories` whose item ids are all of another type;
         SchemaError for rules about a column that the table of items lacks.
         """
@@ -172,18 +171,18 @@ class SceneRecommender:
         return to_native(with_titles(answer, self.catalogue, item) if titles else answer, frame)
 
     def adapt(self, events: Any, columns: dict[str, str] | None = None) -> SceneRecommender:
-        """The scene adapted to its first customers, as far as their own events say that this pays; see `selection_report`.
+        """Adapt the scene to its first customers, if their own events show that this helps; see `selection_report`.
 
-        events: all events so far of those customers, a table with `user_id, item_id, timestamp`; what else they had of the
-        catalogue is read too, and events with a `weight` of 0 or below, such as dislikes, are not. Whoever had nothing of the
-        scene is no customer. Where a column of the events tells scenes apart and the table has it, events of other scenes are
-        left out. Every way to adapt is tried on events of these customers that are kept back, and its gain is taken together
-        with what it gained in known scenes; the best one is deployed if the gain expected of it is above zero by half of its
-        uncertainty, and zero steps stay if not. An adapter of a language model then takes `ranker_steps`. Many more customers
-        than were learned at (hundreds) are better trained on, with `Recommender`.
+        events: all events so far of those customers, a table with `user_id, item_id, timestamp`, including those with items
+        outside the scene; events with a `weight` of 0 or below, such as dislikes, are not read. Users without events in the
+        scene are no customers. If a column of the events tells scenes apart and the table has it, events of other scenes are
+        left out. Every design is tried on held-out events of these customers, and its gain is combined with its gain in known
+        scenes; the best design is deployed if its expected gain is above zero by half of its uncertainty, and otherwise zero
+        steps stay. An adapter of a language model then takes `ranker_steps`. With many more customers than in learning
+        (hundreds), train a `Recommender` on them instead.
 
-        Returns a new value, adapted from zero steps whatever this one is; this one stays as it was. Raises UnknownItemError
-        when no event has an item of the scene, DataError when none is of the scene by its column.
+        Returns a new value, adapted from zero steps whatever this one is; this one does not change. Raises UnknownItemError
+        if no event has an item of the scene, DataError if none is of the scene by its column.
         """
         dataset, users = self._first_customers(events, columns)
         rng = np.random.default_rng(self.seed)
@@ -191,13 +190,13 @@ class SceneRecommender:
         return replace(self, scene=found.scene, evidence=np.stack([found.known, found.held, found.error, found.expected]))
 
     def compare(self, events: Any, columns: dict[str, str] | None = None) -> Any:
-        """How the adapted scene, zero steps and popularity rank what each first customer bought last here, by what the others
-        bought: a quarter of the customers is kept back in turn, and the scene is adapted to the rest.
+        """Compare the adapted scene, zero steps and popularity on each first customer's last purchases here: each quarter of
+        the customers is held out in turn, and the scene is adapted to the rest.
 
-        events, columns: as of `adapt`, for which the comparison changes nothing; it takes about five times as long.
+        events, columns: as in `adapt`, which the comparison does not affect; it takes about five times as long.
         Returns a frame `method, ndcg@10, low, high, adapted_minus, minus_low, minus_high, customers` in the type of the items:
-        the mean with its 95% interval, and the difference of the adapted scene to the method with its own. Customers whose
-        first basket is their last are not asked about; no row where none is left. Raises as `adapt`.
+        the mean with its 95% interval, and the adapted scene minus the method, with an interval. Customers with
+        only one basket are left out; no row if none remains. Raises as `adapt`.
         """
         dataset, users = self._first_customers(events, columns)
         rng = np.random.default_rng(self.seed)
@@ -206,11 +205,11 @@ class SceneRecommender:
 
     @property
     def selection_report(self) -> Any:
-        """Why it is adapted as it is: a frame `design, known, held, error, expected, deployed`, in the type of the items.
+        """Why this design was chosen: a frame `design, known, held, error, expected, deployed`, in the type of the items.
 
-        A row each way to adapt, after one of zero steps, which all gains are over; nats an event. known: what it gained in
-        known scenes, with as many customers. held: what it gained on events of these customers that were kept back, with its
-        standard error; NaN where there were none. expected: both together. All but `deployed` is NaN before `adapt`.
+        One row for zero steps, and one for each design; gains are over zero steps, in nats per event. known: its gain in
+        known scenes, with as many customers. held: its gain on held-out events of these customers, and error its
+        standard error; NaN without such events. expected: both combined. All but `deployed` is NaN before `adapt`.
         """
         designs = [one.name for one in self.scene.learned.designs]
         told = np.full((4, len(designs)), np.nan) if self.evidence is None else self.evidence
@@ -221,13 +220,13 @@ class SceneRecommender:
         return to_native(pa.table(table), pa.table({}) if self.frame is None else self.frame)
 
     def reset(self) -> SceneRecommender:
-        """The scene as it was opened, zero steps: what an alarm asks for. The evidence stays, to be looked at."""
+        """The scene as it was opened, zero steps. The gains in `selection_report` stay."""
         return replace(self, scene=zero_steps(self.scene))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save everything needed to recommend and to adapt again, atomically, with a hash of every file: where a recommender
-        reads for it, this too, over the scene's catalogue. Of its customers counts are kept, no events and no ids. A ranker is
-        kept as by `Recommender.save_pretrained`."""
+        """Save everything needed to recommend and to adapt again, atomically, with a hash of every file, including its
+        recommender, if it has one, over the scene's catalogue. Counts over its customers are saved, but no events and no ids.
+        A ranker is saved as by `Recommender.save_pretrained`."""
         if self.scene.ranker is not None:
             from llmrec.recommender.saved_reranker import warn_if_own  # brings in torch
 
@@ -264,9 +263,9 @@ class SceneRecommender:
     ) -> SceneRecommender:
         """Load what `save_pretrained` saved, from a folder or a name on the Hugging Face hub; see `llmrec.hub.fetched`.
 
-        ranker: as of `Recommender.from_pretrained`. Without one it needs no weights, and unless a recommender reads for it, no
-        torch. Frames that are not made like `histories` are of the type that they were before saving. Raises ArtefactError when
-        a byte of it has changed since, and for another ranker WeightsError, TemplateError or ArtefactError.
+        ranker: as in `Recommender.from_pretrained`. Without one it needs no weights and, unless it has a recommender, no
+        torch. Frames that do not follow `histories` keep their type from before saving. Raises ArtefactError if
+        a byte has changed since, and for another ranker WeightsError, TemplateError or ArtefactError.
         """
 
         def read(there: Path) -> tuple[Scene, dict[str, np.ndarray], dict[str, Any], Catalogue]:

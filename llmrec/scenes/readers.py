@@ -39,7 +39,7 @@ class ByTexts:
     @property
     def remedy(self) -> str:
         """What to do where another reader was learned with."""
-        return f"got {self.weights.location!r} ({self.encoder[:12]}…); pass the same as weights, or fit anew"
+        return f"got {self.weights.location!r} ({self.encoder[:12]}…); pass the same as weights, or fit again"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ByRecommender:
     @property
     def remedy(self) -> str:
         """As of `ByTexts`."""
-        return f"got another ({self.encoder[:12]}…); pass the same, or fit anew"
+        return f"got another ({self.encoder[:12]}…); pass the same, or fit again"
 
 
 def check_reader(learned: Learned, encoder: str, reads: ByTexts | ByRecommender) -> None:
@@ -75,7 +75,7 @@ def check_reader(learned: Learned, encoder: str, reads: ByTexts | ByRecommender)
     if ranked and isinstance(reads, ByTexts):
         raise DataError("recommender: expected the one that the scenes were learned with, got None; pass it as recommender")
     if not ranked and isinstance(reads, ByRecommender):
-        raise DataError("recommender: expected None, for the scenes were learned by texts alone, got one; leave it out")
+        raise DataError("recommender: expected None, because the scenes were learned by texts alone, got one; leave it out")
     if reads.encoder != encoder:
         expected = "recommender: expected the one" if ranked else "weights: expected the encoder"
         raise WeightsError(f"{expected} that was learned with (SHA-256 {encoder[:12]}…), {reads.remedy}")

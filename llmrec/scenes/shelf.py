@@ -147,7 +147,7 @@ def shelve(dataset: Dataset, text: np.ndarray, texts: Sequence[str], among: np.n
     all. Raises DataError for shapes that do not fit and a scene without items.
     """
     if text.ndim != 2 or len(text) != dataset.n_items:
-        raise DataError(f"text: expected {dataset.n_items} vectors, one an item, got shape {text.shape}")
+        raise DataError(f"text: expected {dataset.n_items} vectors, one per item, got shape {text.shape}")
     words = fit_tfidf(dataset, texts, decay=DECAY)
     vectors = evened(text)
     everything = np.ones(len(text), bool)

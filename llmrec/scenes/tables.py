@@ -92,7 +92,7 @@ def check_enough(dataset: Dataset, column: str, of_events: bool, holdout: Iterab
 def _check_two(names: list[str], settings: LearnSettings) -> None:
     if len(names) < 2:
         raise DataError(
-            f"data: expected two known scenes or more, with {LEAST_ITEMS} items and {room(settings)} customers who came twice "
+            f"data: expected two known scenes or more, with {LEAST_ITEMS} items and {room(settings)} customers with two visits "
             f"in each, got {', '.join(map(repr, names)) or 'none'}; each is left out once, to learn what a new one needs. "
             "Bring more"
         )

@@ -35,13 +35,13 @@ class Labels:
 
 @dataclass(frozen=True)
 class SignedFeedback:
-    """Which events are signed: those with a rating, and those of the event types that are named.
+    """Which events are labels, likes or dislikes: those with a rating, and those of the event types named here.
 
-    positive, negative: event types that say that a user likes an item, such as ("like", "purchase"), or does not, such as
-        ("dislike", "return", "skip"). An event that has a rating is read by its rating, whatever its type. Negative types count
-        0 in training and in counts, unless `event_weights` names them; a `Dataset` has weights of its own, see `build`. They
+    positive, negative: event types of likes, such as ("like", "purchase"), and of dislikes, such as
+        ("dislike", "return", "skip"). If an event has a rating, its type is ignored. Negative types have sample weight 0 in
+        training and in counts, unless `event_weights` names them; a `Dataset` has its own weights, see `build`. They
         may have cancelled basket ids and negative quantities, which are read without their sign.
-    liked_from: the least rating that is a like; None for those above the mean of all ratings in `fit`.
+    liked_from: the lowest rating that is a like; None: ratings above the mean of all ratings in `fit` are likes.
     """
 
     positive: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ def scale_of(dataset: Dataset, feedback: SignedFeedback) -> Scale | str:
             return Scale(*named, True, least, float(known[liked].mean()), float(known[~liked].mean()))
         if not (feedback.negative if liked.all() else feedback.positive):
             side = "a like" if liked.all() else "below a like"
-            return f"every rating is {side} (liked_from {least:g}), and no event of another type is signed"
+            return f"every rating is {side} (liked_from {least:g}), and no other event type is a like or dislike"
         one = float(known.mean())
         return Scale(*named, True, least, one if liked.all() else least, least - 1.0 if liked.all() else one)
     if not dataset.event_types and (feedback.positive or feedback.negative):

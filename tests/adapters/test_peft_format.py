@@ -160,7 +160,7 @@ def test_what_is_not_plain_lora(body, saved, option):
 @pytest.mark.parametrize("begun", ["pissa", "pissa_niter_4", "olora", "loftq"])
 def test_a_start_that_changes_the_base(body, saved, begun):
     configure(saved, init_lora_weights=begun)
-    with pytest.raises(AdapterError, match=f"begun as '{begun}', which changes the base"):
+    with pytest.raises(AdapterError, match=f"initialised as '{begun}', which changes the base"):
         load_adapter(saved, body)
 
 

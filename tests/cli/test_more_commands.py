@@ -139,7 +139,7 @@ def test_a_scene_is_opened_compared_and_asked(place):
     said = run("open", "shop", *files, "--no-comparison").stdout
     scene = SceneRecommender.from_pretrained("scene")
     assert f"60 items, {scene.customers} first customer" in said and f"adapted by: {scene.name}" in said
-    assert "zero steps" in said and "nats an event" in said and "NDCG@10" not in said
+    assert "zero steps" in said and "nats per event" in said and "NDCG@10" not in said
     facts = json.loads(run("open", "shop", *files, "--json").stdout)
     assert facts["scene"] == "Neu" and facts["chosen"] == scene.name
     assert [row["method"] for row in facts["comparison"]] == ["adapted", "zero steps", "popularity"]
@@ -205,8 +205,8 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
         ("fit orders.csv --out new --scene Farbe", "got 'Farbe'; the items have"),
         ("fit orders.csv --items products.csv --out new --scene Farbe", "the items have Artikelnr, Bezeichnung"),
         ("fit orders.csv --out new --scene user_id", "which every event needs"),
-        ("fit first.csv --items new_products.csv --out new --scene Kanal", "customers who came twice in each, got none"),
-        ("fit first.csv --items new_products.csv --out new --scene Warengruppe", "customers who came twice in each, got none"),
+        ("fit first.csv --items new_products.csv --out new --scene Kanal", "customers with two visits in each, got none"),
+        ("fit first.csv --items new_products.csv --out new --scene Warengruppe", "customers with two visits in each, got none"),
         ("fit orders.csv --out new --users few.yaml", "users: "),
         ("fit orders.csv --out new --users products.csv", '--user-columns "'),
         ("fit orders.csv --out new --users people.csv --user-columns Kdnr=user_id", "--user-columns names 'Kdnr'"),

@@ -136,7 +136,7 @@ def test_the_order_of_rows_never_matters_and_a_copy_of_a_row_is_no_second_one(da
             people(user_id=[f"x{number}" for number in range(12)]),
             "none of 12 users has an event, such as 'x0'; .* such as 'u0'",
         ),
-        (people(user_id=["u0"] * 12), "user 'u0' has 2 rows that differ in column 'country', expected one row a user"),
+        (people(user_id=["u0"] * 12), "user 'u0' has 2 rows that differ in column 'country', expected one row per user"),
         ({"user_id": ["u0", "u1"]}, "no column can be read as attributes. There is only user_id"),
         (
             people(country=[f"c{number}" for number in range(12)]),

@@ -45,7 +45,7 @@ def test_missing_titles_are_filled_from_text_then_category_then_id():
 def test_near_duplicates_are_reported_and_kept():
     step = near_duplicates(pa.table({"item_id": ["a", "b", "c", "d"], "title": ["Red shoe", "shoe, RED", "Blue shoe", "?"]}))
     assert (step.rows_dropped, step.rows_changed) == (0, 0)
-    assert step.detail == "2 items have the words of another, kept, such as 'a', 'b': 'Red shoe'"
+    assert step.detail == "2 items have the same words as another, kept, such as 'a', 'b': 'Red shoe'"
 
 
 def test_the_whole_catalogue():

@@ -128,7 +128,7 @@ def test_a_value_that_was_not_learned_is_missing_and_named(dataset, given, messa
 
 def test_later_events_note_what_was_not_learned(dataset):
     report = events_for(dataset.catalogue, table().assign(device="fridge"), context=dataset.context)[1]
-    assert any("device 'fridge' was not learned" in note for note in report.notes)
+    assert any("device 'fridge' was in too few rows" in note for note in report.notes)
     report = events_for(dataset.catalogue, table(), context=dataset.context)[1]
     assert not any("learned" in note or "not read" in note for note in report.notes)
 
@@ -152,7 +152,7 @@ def test_hour_comes_from_where_it_came_from_when_it_was_learned(dataset):
         ("hour", "context is the text 'hour', expected a list"),
         (["page"], "events have no column 'page', expected one of 'device', 'battery', 'empty', 'hour' or"),
         (["rating"], "'rating' is read as it is in every event"),
-        (["empty"], "no column can be read.*'empty' holds nothing"),
+        (["empty"], "no column can be read.*'empty' is empty"),
     ],
 )
 def test_a_name_that_cannot_be_context_is_refused(names, message):

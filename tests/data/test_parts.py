@@ -29,7 +29,7 @@ def test_a_list_of_words_is_a_number_for_each_word_that_enough_rows_have():
     np.testing.assert_array_equal(found.codes, [[0, 1], [1, 0], [0, 1], [np.nan] * 2, [0, 0], [1, 1]])
     np.testing.assert_array_equal(found.blocks()[:, -1], [1, 1, 1, 0, 1, 1])  # one column of the mask for the list
     assert found.blocks().shape[1] == encoding.width == 3
-    assert "'rare', 'war' was not learned" in notes[0]
+    assert "'rare', 'war' was in too few rows" in notes[0]
     assert encoding.groups == 0 and (found.groups() == -1).all()
 
 
@@ -81,7 +81,7 @@ def test_rows_that_are_all_missing_and_columns_of_nothing():
     encoding, _ = learn_encoding(table(vector=VECTORS), "items")
     nothing = pa.table({"vector": pa.array([None, None], pa.list_(pa.float64()))})
     assert np.isnan(encode(encoding, nothing, "items")[0].codes).all()
-    assert learn_encoding(nothing, "items") == (Encoding(()), ("items: column 'vector' holds nothing, and is not read",))
+    assert learn_encoding(nothing, "items") == (Encoding(()), ("items: column 'vector' is empty, and is not read",))
     empty = pa.table({"genres": pa.array([[], []], pa.list_(pa.null()))})
     found, notes = learn_encoding(empty, "items")
     assert found == Encoding(()) and "no word of column 'genres'" in notes[0]

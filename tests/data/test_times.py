@@ -164,7 +164,7 @@ def test_what_is_strange_about_times_is_noted():
     assert "1 timestamp far in the future, up to 9999-12-31" in notes(["2020-01-01 10:00:00", "9999-12-31 10:00:00"])
     assert "1 timestamp far in the future, up to 2999-01-01" in notes(["2020-01-01 10:00:00", "2999-01-01 10:00:00"])
     assert "1 timestamp before 1980, from 1970-01-01" in notes([0, 1_700_000_001])
-    assert "float, in which the times are only told apart in steps of 128" in notes(pa.array([1.7e9, 1.7e9], pa.float32()))
+    assert "float, in which times differ only in steps of 128" in notes(pa.array([1.7e9, 1.7e9], pa.float32()))
 
 
 def test_whole_days_are_noted_where_no_basket_ids_order_them():

@@ -35,7 +35,7 @@ def test_everybody_is_trained_on_or_held_out_and_nobody_both(shop, tiny_settings
     ids = [*train.users.values, *held.users.values]
     assert sorted(ids) == sorted(world.users.values)
     assert held.n_users == 20 and (held.n_baskets >= 4).all()
-    assert said == "held out: 20 of 160 users, on whom nothing is trained"
+    assert said == "held out: 20 of 160 users, not trained on"
     again, other = (hold_out(world, "auto", tiny_settings, seed)[1] for seed in (0, 1))
     assert again.users.values == held.users.values != other.users.values
 

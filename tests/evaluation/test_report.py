@@ -53,7 +53,7 @@ def test_the_numbers_of_the_card_are_those_of_the_report(shop, told, evaluation,
             value, ends = form.format(row.value), " [" + ", ".join(form.format(end) for end in (row.low, row.high)) + "]"
             assert value + ends in card.replace("**", "")
     report = json.loads((shop / "report.json").read_text(encoding="utf-8"))
-    for number, said in ((1, "what is in the next basket is relevant"), (2, "what is in the next 2 baskets is relevant")):
+    for number, said in ((1, "items of the next basket are relevant"), (2, "items of the next 2 baskets are relevant")):
         assert said in model_card({**report, "evaluation": {**report["evaluation"], "horizon": number}}, "s", False)
     removed = {**report, "evaluation": {**report["evaluation"], "items_ranked": 2}}  # EASE is of all items still
     assert "most purchased items" not in card + model_card(removed, "s", False)
@@ -171,7 +171,7 @@ def test_the_figure_is_in_the_card(shop, told, evaluation):
 
 def test_the_figure_has_a_curve_of_every_method_by_what_is_known(evaluation):
     titles = [panel.title for panel in panels(evaluation)]
-    assert titles == ["All items", "Items that a user has not had"]
+    assert titles == ["All items", "Items new to the user"]
     names = {curve.name for panel in panels(evaluation) for curve in panel.curves}
     assert names == {"llmrec", "popularity", "most frequent", "item kNN", "EASE"}
     assert all(curve.x == (1, 3) for panel in panels(evaluation) for curve in panel.curves)

@@ -110,7 +110,7 @@ def _parts(share: Shard, settings: OuterSettings) -> tuple:
 )
 def test_another_run_does_not_go_on_from_it(tmp_path, run, settings, named):
     meta_learn(start(), episode_at, SETTINGS, RUN, tmp_path)
-    with pytest.raises(ArtefactError, match=rf"begun with {named} cannot go on with .* another folder"):
+    with pytest.raises(ArtefactError, match=rf"started with {named} cannot resume with .* another folder"):
         meta_learn(start(), episode_at, settings, run, tmp_path)
 
 

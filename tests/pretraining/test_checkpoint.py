@@ -90,7 +90,7 @@ def test_another_run_is_refused_by_the_name_of_what_differs(tiny_run, key, tmp_p
         "events": {"dataset": data.take(np.arange(19))},
     }
     for name, changed in others.items():
-        with pytest.raises(ArtefactError, match=rf"run begun with {name.strip()} = .* another folder"):
+        with pytest.raises(ArtefactError, match=rf"run started with {name.strip()} = .* another folder"):
             restore(tmp_path / "c", init_state(tiny_run.model(), settings), key(**changed))
     other = tiny_run.model()
     with torch.no_grad():

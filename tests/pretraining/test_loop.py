@@ -106,7 +106,7 @@ def test_after_the_end_nothing_is_done(tiny_run, tmp_path):
 
 def test_what_a_run_cannot_be_is_said(tiny_run, tmp_path):
     go(tiny_run, tmp_path)
-    with pytest.raises(ArtefactError, match="begun with batch_size = 5"):
+    with pytest.raises(ArtefactError, match="started with batch_size = 5"):
         go(tiny_run, tmp_path, settings=replace(tiny_run.settings, batch_size=6))
     with pytest.raises(DataError, match="a batch of 5 cannot be shared by 6 processes"):
         go(tiny_run, tmp_path, Processes(Shard(0, 6, lambda flat: flat)))
@@ -212,7 +212,7 @@ def test_killed_without_warning_and_started_again_it_ends_at_the_same_bits(bert,
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "model.safetensors").exists()
     said = finished(start(WORKER, bert, tmp_path, STEPS))
-    assert "going on after" in said and "0: step 0\n" not in said
+    assert "resuming after" in said and "0: step 0\n" not in said
     found = result(tmp_path)
     assert all(np.array_equal(found[name], values) for name, values in reference.items())
 

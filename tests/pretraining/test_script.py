@@ -113,7 +113,7 @@ def test_the_report_has_rows_and_says_what_ran(out):
 def test_the_same_command_again_does_nothing(call, out):
     before = {file: file.stat().st_mtime_ns for file in out.rglob("*")}
     code, said = call(out)
-    assert code == 0 and "nothing to do" in said and "going on after 3 steps" in said
+    assert code == 0 and "nothing to do" in said and "resuming after 3 steps" in said
     assert {file: file.stat().st_mtime_ns for file in out.rglob("*")} == before
 
 
@@ -130,7 +130,7 @@ def test_what_was_lost_after_the_base_is_made_again(call, out):
 
 def test_mistakes_are_one_readable_line(call, out, tmp_path):
     code, said = call(out, "--learning_rate", "0.1")
-    assert code == 2 and "begun with train.learning_rate = 0.0004" in said.splitlines()[-1]
+    assert code == 2 and "started with train.learning_rate = 0.0004" in said.splitlines()[-1]
     code, said = call(tmp_path, "--model_name_or_path", str(tmp_path))
     assert code == 2 and said.startswith("Error: no model in")
     code, said = call(tmp_path, "--event_weight", "view", "0.1")

@@ -200,7 +200,7 @@ def test_evaluation_with_nothing_known_but_attributes(told, fitted, clicks):
     assert worse.value < rows["popularity", ""].value
     with pytest.raises(DataError, match="known is 0; expected at least 1 basket: without user attributes, see fit"):
         fitted.evaluate(clicks, known=0)
-    with pytest.raises(DataError, match="no attribute is known of any of 60 users; pass users=table"):
+    with pytest.raises(DataError, match="none of 60 users has attributes; pass users=table"):
         told.evaluate(events, known=0)
     with pytest.raises(DataError, match="no user has 0"):
         told.evaluate(events.head(1), known=0, users=people)

@@ -287,4 +287,4 @@ def test_fit_says_why_nothing_is_learned_of_ratings_that_are_all_alike(fitting, 
     events = {**world.events(world.users, world.ids)}
     events["rating"] = [5.0] * len(events["user_id"])
     assert fitting(events, world.items(world.ids)).state.signed is None
-    assert "likes and dislikes: nothing is learned of them: every rating is " in capsys.readouterr().err
+    assert "likes and dislikes: nothing is learned from them: every rating is " in capsys.readouterr().err

@@ -131,7 +131,7 @@ def test_the_plan_that_the_minutes_led_to_is_kept(call, plain, tmp_path, monkeyp
     monkeypatch.setattr(fit_module, "within", None)
     again = call(tmp_path, settings, minutes=1e-5).state.settings
     assert (again.train.max_steps, again.outer.episodes) == (LEAST_STEPS, LEAST_EPISODES)
-    with pytest.raises(ArtefactError, match=r"begun with minutes = 1e-05 cannot go on with minutes = 3"):
+    with pytest.raises(ArtefactError, match=r"started with minutes = 1e-05 cannot resume with minutes = 3"):
         call(tmp_path, settings, minutes=3)
 
 
@@ -143,13 +143,13 @@ def test_another_fit_does_not_go_on_in_the_folder(call, plain, world, tmp_path, 
     fewer = {name: values[:-1] for name, values in events.items()}
     dearer = {**events, "price": [2 * price for price in events["price"]]}
     for given, named in (
-        ({"settings": replace(plain, ranking_tasks=61)}, "ranking_tasks = 60 cannot go on with ranking_tasks = 61"),
-        ({"settings": replace(plain, lora=replace(plain.lora, r=3))}, r"lora\.r = 2 cannot go on with lora\.r = 3"),
-        ({"seed": 1}, "seed = 0 cannot go on with seed = 1"),
+        ({"settings": replace(plain, ranking_tasks=61)}, "ranking_tasks = 60 cannot resume with ranking_tasks = 61"),
+        ({"settings": replace(plain, lora=replace(plain.lora, r=3))}, r"lora\.r = 2 cannot resume with lora\.r = 3"),
+        ({"seed": 1}, "seed = 0 cannot resume with seed = 1"),
         ({"events": fewer}, "events = "),
         ({"events": dearer}, "data = "),
     ):
-        with pytest.raises(ArtefactError, match=f"begun with {named}"):
+        with pytest.raises(ArtefactError, match=f"started with {named}"):
             call(tmp_path, **given)
 
 
@@ -158,7 +158,7 @@ def test_another_number_of_left_out_baskets_is_named(call, plain, world, tmp_pat
     settings = replace(plain, train=replace(plain.train, max_steps=2), outer=replace(plain.outer, episodes=1))
     settings = replace(settings, meta_fraction=0.2, blend_fraction=0.2, leave_last_out=50)
     call(tmp_path / "run", settings, events=events)
-    with pytest.raises(ArtefactError, match="begun with leave_last_out = 50 cannot go on with leave_last_out = 5;"):
+    with pytest.raises(ArtefactError, match="started with leave_last_out = 50 cannot resume with leave_last_out = 5;"):
         call(tmp_path / "run", replace(settings, leave_last_out=5), events=events)
 
 
@@ -168,7 +168,7 @@ def test_other_weights_that_only_encode_texts_are_another_fit(call, plain, tmp_p
     with monkeypatch.context() as patch, pytest.raises(Killed):
         killed_at(patch, 1)
         call(tmp_path, small)
-    with pytest.raises(ArtefactError, match="begun with texts = "):
+    with pytest.raises(ArtefactError, match="started with texts = "):
         call(tmp_path, small, family="llama")
 
 

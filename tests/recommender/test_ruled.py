@@ -82,7 +82,7 @@ def test_a_pinned_item_is_in_its_place_and_the_others_keep_their_order(ruled_sho
     )
     assert lists(few)["nobody"][1:] == ["i004", "i005"] or lists(few)["nobody"] == ["i003", "i005", "i004"]
     with pytest.warns(
-        IgnoredInputWarning, match="pin 1: 'i003' is not shown, for the filter .item_id != 'i003'. leaves it out"
+        IgnoredInputWarning, match="pin 1: 'i003' is not shown, because the filter .item_id != 'i003'. leaves it out"
     ):
         assert "i003" not in ask(ruled_shop, Rules(filters=["item_id != 'i003'"], pin={1: "i003"})).item_id.tolist()
     with pytest.warns(IgnoredInputWarning, match="pin 1: the catalogue holds no item 'gone'"):

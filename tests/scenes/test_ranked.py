@@ -178,7 +178,7 @@ def test_catalogues_are_read_by_what_was_learned_with_and_by_nothing_else(backed
     other = as_new(rec.state, np.arange(len(rec.state.catalogue)) == 0)
     with pytest.raises(WeightsError, match="recommender: expected the one that was learned with .* got another .*same"):
         check_reader(learned, encoder, ByRecommender(other, rec.weights, False))
-    with pytest.raises(DataError, match="recommender: expected None, for the scenes were learned by texts alone, got one"):
+    with pytest.raises(DataError, match="recommender: expected None, because the scenes were learned by texts alone, got one"):
         check_reader(fitted.known.learned, fitted.known.encoder, ByRecommender(rec.state, rec.weights, False))
 
 

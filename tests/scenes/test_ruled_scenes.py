@@ -145,7 +145,9 @@ def test_a_scene_knows_the_columns_of_its_own_table(shop, part, fitted, newcomer
         fitted.open(newcomer[1]).recommend(["nobody"], rules=Rules(filters=["price < 5"]))
     with pytest.raises(DataError, match="rules is {'filters': .*}; expected Rules: say Rules.from_dict"):
         shop.recommend(["nobody"], rules={"filters": ["stock"]})
-    with pytest.warns(IgnoredInputWarning, match="pin 1: 'i025' is not shown, for it is no item of the scene") as caught:
+    with pytest.warns(
+        IgnoredInputWarning, match="pin 1: 'i025' is not shown, because it is not an item of the scene"
+    ) as caught:
         part.recommend(["nobody"], 3, rules=Rules(pin={1: "i025"}))
     assert caught[0].filename == __file__
     with pytest.warns(IgnoredInputWarning, match="pin 1: 'i029' is not shown to user 'u001': .*filter_viewed"):
