@@ -90,7 +90,7 @@ def fill_titles(items: pa.Table) -> tuple[pa.Table, Step]:
         said.append(f"{len(written):,} written as {', '.join(map(repr, sorted(set(written.to_pylist()))[:3]))}")
     for name in ("text", "category"):
         if name in items.column_names:
-            other = pc.if_else(pc.equal(items.column(name), ""), None, items.column(name))
+            other = pc.if_else(pc.is_in(items.column(name), pa.array(MISSING, pa.large_string())), None, items.column(name))
             filled = int((pc.is_null(title).to_numpy() & pc.is_valid(other).to_numpy()).sum())
             title = pc.coalesce(title, other)
             if filled:

@@ -43,6 +43,9 @@ MISSING = (
     "NaN",
     "nan",
     "\\N",
+    "(null)",
+    "[NULL]",
+    "<null>",
     "-",
     "--",
 )
@@ -144,17 +147,42 @@ def read_folder(path: Path, named: str) -> pa.Table:
 
 
 def _check_parts(source: Path | list[str], named: str) -> None:
-    """Raises DataError for Parquet files of which neither has all columns of the other, such as events and items. source: a
-    folder of them, or the files."""
-    files = [
-        (part.path, {*part.physical_schema.names}) for part in pyarrow.dataset.dataset(source, format="parquet").get_fragments()
-    ]
-    for file, names in files[1:]:
-        if names - files[0][1] and files[0][1] - names:
+    """Raises DataError for Parquet files of which neither has all columns of the other, such as events and items, and for a
+    column that is text in one and numbers in another, which would be read as what the first has: "007" as 7.
+
+    source: a folder of them, or the files."""
+    parts = [(Path(part.path).name, part.physical_schema) for part in _fragments(source)]
+    (first, schema), *others = parts or [("", pa.schema([]))]
+    for name, other in others:
+        mine, its = {*schema.names}, {*other.names}
+        if its - mine and mine - its:
             raise DataError(
-                f"{named} holds files of different tables, such as {Path(files[0][0]).name!r} and {Path(file).name!r}, "
-                "expected the parts of one; give the path of a file in it"
+                f"{named} holds files of different tables, such as {first!r} and {name!r}, expected the parts of one; give the "
+                "path of a file in it"
             )
+        for column in sorted(mine & its):
+            kinds = [_value_type(one.field(column).type) for one in (schema, other)]
+            if any(map(_is_text, kinds)) and any(map(_is_number, kinds)):
+                raise DataError(
+                    f"{named}: column {column!r} is {kinds[0]} in {first!r} and {kinds[1]} in {name!r}, expected one type; "
+                    "write the files again with one"
+                )
+
+
+def _fragments(source: Path | list[str]) -> list[pyarrow.dataset.Fragment]:
+    return list(pyarrow.dataset.dataset(source, format="parquet").get_fragments())
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def _header(path: Path) -> list[str] | None:
