@@ -161,6 +161,9 @@ def _missing(ours: str, names: list[str], chosen: dict[str, str], what: str, opt
     close = [name for name in left if difflib.get_close_matches(folded(name), every, n=1, cutoff=0.75)]
     known = "; ".join(f"{theirs!r} is {name}" for name, theirs in chosen.items())
     hint = f" Perhaps it is {close[0]!r}." if close else ""
+    if ours == "item_id" and not close and "title" in chosen:
+        close = [chosen["title"]]
+        hint = f" Where titles tell the items apart, {close[0]!r} can be the id."
     example = close[0] if close else "NAME IN THE FILE"
     rest = f"columns not understood: {_quoted(left)}" if left else "no column is left over"
     header = ""

@@ -15,6 +15,7 @@ from llmrec.errors import DataError
 CANDIDATES = (",", ";", "\t", "|", "::", "^", "~", "\x01", ":", " ")
 _USUAL = ",;\t|"
 _ROWS = 200
+_ABOVE = 20  # rows in which the names are looked for
 _ALIKE = 0.6  # least share of the rows that have as many fields as most
 _VALUE = re.compile(r"\s*[+-]?[0-9][0-9.,:/\-]*([ T][0-9:.]+)?Z?\s*")
 
@@ -92,6 +93,14 @@ def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str, w
             f"{named}, line {line}: the header has {counted(len(names), 'name')}, but most rows have {wide} "
             f"fields. {remedy}{decimal}"
         )
+    if sum(map(bool, names)) == 1:
+        later = next((number for number, row in below[:_ABOVE] if known_names([name.strip() for name in row]) > 1), None)
+        if later is not None:
+            remedy = f"say --skip-rows {later - 1}" if events else "delete the lines above it"
+            raise DataError(
+                f"{named}, line {line}: holds the text {max(names)[:80]!r} alone, and the names of the columns stand in line "
+                f"{later}: {remedy}"
+            )
     values = [name for name in names if _VALUE.fullmatch(name)]
     if values and known_names(names) < 2:
         examples = example_names(what, len(names))

@@ -13,6 +13,8 @@ import pytest
 
 from llmrec.data.build import build
 from llmrec.data.files import MISSING
+from llmrec.data.ids import Ids
+from llmrec.data.reading import read
 from llmrec.errors import DataError, DataLossWarning, SchemaError
 
 TIMES = ["2026-01-01T10:00", "2026-01-02T10:00", "2026-01-03T10:00"]
@@ -34,6 +36,108 @@ def events(**columns) -> dict:
 
 def said(report) -> str:
     return "\n".join([*(f"{step.name}: {step.detail}" for step in report.steps), *report.notes])
+
+
+# ---------------------------------------------------------------------------------------- in Python as in the command
+
+
+@pytest.mark.parametrize(
+    ("written", "ids", "mark"),
+    [
+        (['"=""007"""', '="A2"', "B3"], ["007", "A2", "B3"], '="..."'),
+        (["'007", "'008", "A3"], ["007", "008", "A3"], "'..."),
+        (["#REF!", "A2", "A3"], ["A2", "A3"], "an error of a spreadsheet"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::llmrec.errors.DataLossWarning")
+def test_ids_of_a_plain_file_are_not_what_a_spreadsheet_put_around_them(write, written, ids, mark):
+    path = write("user_id,item_id,timestamp", *(f"{one},i,2026-01-0{day}" for day, one in enumerate(written, 1)))
+    dataset, report = build(path)
+    assert dataset.users.values == ids and mark in said(report)
+
+
+@pytest.mark.parametrize(
+    ("column", "shown", "why"),
+    [
+        ("user_id", "####", "a column too narrow to show"),
+        ("timestamp", "####", "a column too narrow to show"),
+        ("timestamp", "1.71235E+12", "a long number that a spreadsheet has shortened"),
+    ],
+)
+def test_what_a_spreadsheet_shows_of_several_values_is_refused_in_python_as_in_the_command(write, column, shown, why):
+    row = {"user_id": "u", "timestamp": "1700000000", column: shown}
+    path = write("user_id,item_id,timestamp", f"{row['user_id']},a,{row['timestamp']}")
+    for reading in (build, read):
+        with pytest.raises(DataError) as caught:
+            reading(path)
+        assert f"line 2, column '{column}': '{shown}' is {why}" in str(caught.value)
+
+
+def test_dates_and_prices_of_a_plain_file_are_read_as_people_write_them(write):
+    rows = ('u1,a,1/31/2026 1:05 PM,"$1,234.50"', "u2,b,2/1/2026 12:05 AM,7")
+    dataset, report = build(write("user_id,item_id,timestamp,price", *rows))
+    assert (dataset.time % 86_400 // 3600).tolist() == [13, 0]
+    assert dataset.attributes["price"].tolist() == [1234.5, 7] and "month, day, year" in said(report)
+    items = write("item_id,title,price", 'a,Mug,"1,234.50"', "b,Tent,9", "c,Lamp,")
+    assert build(events(), items)[0].catalogue.table["price"].to_pylist()[:2] == [1234.5, 9]
+
+
+def test_a_date_of_a_plain_file_that_may_be_two_is_refused(write):
+    with pytest.raises(DataError, match=r"line 3, column 'timestamp': '03/04/2026' may be day/month/year"):
+        build(write("user_id,item_id,timestamp", "u1,a,2026-01-01", "u2,b,03/04/2026"))
+
+
+def test_names_in_another_language_do_not_hide_what_is_wrong_below_them(write):
+    with pytest.raises(DataError, match="'03/04/2026' may be day/month/year"):
+        build(write("Kunde,Artikel,Datum", "u1,a,03/04/2026"))
+
+
+def test_true_and_false_are_one_and_zero_in_every_file(write):
+    for row in ("u{},i{},2026-01-0{},{}", "u{};i{};2026-01-0{};{}"):
+        rows = [row.format(day, day, day, flag) for day, flag in enumerate(("True", "False", "NA"), 1)]
+        path = write("user_id,item_id,timestamp,rating".replace(",", row[3]), *rows)
+        for table in (path, read(path).table):
+            rating = build(table)[0].attributes["rating"].tolist()
+            assert rating[:2] == [1, 0] and rating[2] != rating[2]
+
+
+# ---------------------------------------------------------------------------------------- where the table begins, and its ids
+
+
+def test_a_title_row_with_separators_above_the_names_is_told_from_names(write):
+    path = write("Sales 2026,,", ",,", "user_id,item_id,timestamp", "u1,a,2026-01-01", "u2,b,2026-01-02")
+    for reading in (build, read):
+        with pytest.raises(DataError, match=r"line 1: holds the text 'Sales 2026' alone.* line 3: say --skip-rows 2"):
+            reading(path)
+    with pytest.raises(DataError, match="delete the lines above it"):
+        read(write("Items,", "item_id,title", "a,Mug"), "items")
+
+
+def test_a_title_is_offered_as_id_where_nothing_else_is_one(write):
+    with pytest.raises(SchemaError, match=r'can be the id\. .*--columns "product_name=item_id"'):
+        read(write("order_id,customer_id,product_name,order_date", "1,u1,Mug,2026-01-01"))
+
+
+@pytest.mark.parametrize(
+    "around", ["\u200e{}", "{}\u202c", "\u2060{}\u200b", "\u00ad{}", "\ufeff {}\0", "\u200f \u200b{} \u200d"]
+)
+def test_signs_that_nobody_sees_around_an_id_are_taken_off(around):
+    dataset, _ = build(events(user_id=[around.format("u1"), "u1", "u2"]))
+    assert dataset.users.values == ["u1", "u2"]
+    assert Ids(["x", "u1"]).find([around.format("u1")]).tolist() == [1]
+
+
+@pytest.mark.parametrize("other", ["a\u200b1", "\uff211", "A1", "'a1", "a1.0"])
+@pytest.mark.filterwarnings("ignore::llmrec.errors.DataLossWarning")
+def test_an_id_that_only_looks_like_the_catalogues_is_named(other):
+    _, report = build(events(item_id=["b", "b", other]), {"item_id": ["a1", "b"], "title": ["Mug", "Tent"]})
+    assert f"{other!r} is not the catalogue's 'a1', but looks like it" in said(report)
+
+
+def test_ids_with_and_without_a_fraction_are_said_to_be_two():
+    _, report = build(events(user_id=["17850.0", "17850", "13047"]))
+    assert "user_id: 1 such as '17850.0' are other ids than those without .0" in said(report)
+    assert "without .0" not in said(build(events(user_id=["1.0", "2", "A"]))[1])
 
 
 # ---------------------------------------------------------------------------------------- missing values
