@@ -152,6 +152,22 @@ def test_the_mark_of_a_missing_title_is_no_title_where_others_are_known():
         assert build(events(), items)[0].catalogue.table["title"].to_pylist() == ["item a", "a tent", "Mug"]
 
 
+def test_marks_of_missing_texts_and_categories_are_null_and_counted_and_those_of_names_are_said():
+    items = {
+        "item_id": ["a", "b", "c"],
+        "title": ["Mug"] * 3,
+        "text": ["N/A", "a tent", None],
+        "category": ["tools", "null", "-"],
+    }
+    dataset, report = build(events(scene=["NA", "EU", "EU"], event_type=["buy", "buy", "None"]), items)
+    assert dataset.catalogue.table["text"].to_pylist() == [None, "a tent", None]
+    assert dataset.catalogue.table["category"].to_pylist() == ["tools", None, None]
+    for counted in ("text: mark of a missing value 1", "category: mark of a missing value 2"):
+        assert counted in said(report)
+    assert dataset.scenes == ("EU", "NA") and "scene: 1 are texts such as 'NA', kept as names" in said(report)
+    assert "event_type: 1 are texts such as 'None'" in said(report)
+
+
 def test_titles_that_are_not_the_items_are_noted():
     differing = events(item_id=["a"] * 3, name=["Ann", "Bob", "Eve"])
     assert "such as 'Ann' and 'Bob' of 'a': if these are not the items'" in said(build(differing)[1])
