@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -205,3 +206,23 @@ def test_files_of_a_folder_that_differ_in_the_type_of_an_id_are_refused(tmp_path
         DataError, match="column 'user_id' is int64 in '1.parquet' and string in '2.parquet', expected one type"
     ):
         build(tmp_path)
+
+
+def test_rows_of_dicts_have_the_columns_that_any_of_them_has():
+    rows = [
+        {"user_id": "u1", "item_id": "a", "timestamp": 1.7e9},
+        {"user_id": "u2", "item_id": "b", "timestamp": 1.7e9, "price": 3},
+    ]
+    assert build(rows)[0].attributes["price"].tolist()[1] == 3
+
+
+def test_values_that_are_no_column_and_ids_that_lost_digits_are_said_in_words(tmp_path):
+    with pytest.raises(SchemaError, match="column 'item_id' holds values of the type ndarray, expected one type: text"):
+        build(events(item_id=np.array([["a"], ["b"], ["c"]])))
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"user_id": 12345678901234567890, "item_id": "a", "timestamp": 1}\n')
+    with pytest.raises(SchemaError, match=r"got floats such as 1\.2345678901234567e\+19; write them as text"):
+        build(path)
+    path.write_text('{"user_id": "u", "item_id": "a", "timestamp": 1},\n')
+    with pytest.raises(DataError, match=r"no line holds an object \(line 1: not valid JSON \(Extra data"):
+        build(path)
