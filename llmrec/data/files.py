@@ -207,7 +207,7 @@ def _header(path: Path) -> list[str] | None:
     if first.lower().startswith("sep=") or _other_separator(first, second) or not _quotes_close(path):
         return None
     row = next((row for row in _rows(path) if row), [])
-    return row if len(row) > 1 else None
+    return row if len(row) > 1 and any(name.strip() for name in row) else None
 
 
 def _typed_csv(path: Path, ids: list[str], kept: list[str]) -> pa.Table:

@@ -42,6 +42,11 @@ def find_separator(head: str, named: str, names: tuple[str, ...] | None, what: s
         cuts = [cut for cut in cuts if cut.separator != ":"]
     if not cuts:
         first = head.splitlines()[0][:80]
+        if re.fullmatch(r'"[^"]+[,;\t|][^"]+"', head.splitlines()[0].strip()):
+            raise DataError(
+                f"{named}: each line is one text in quotes, such as {first!r}; expected quotes around single fields. Export "
+                "the table again, or take the outer quotes off"
+            )
         above = ", and --skip-rows for lines above the header" if what == "events" else ", or delete lines above the header"
         raise DataError(
             f"{named}: no separator splits the lines into equal numbers of fields (tried comma, semicolon, tab, | and others); "
@@ -93,14 +98,16 @@ def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str, w
             f"{named}, line {line}: the header has {counted(len(names), 'name')}, but most rows have {wide} "
             f"fields. {remedy}{decimal}"
         )
-    if sum(map(bool, names)) == 1:
-        later = next((number for number, row in below[:_ABOVE] if known_names([name.strip() for name in row]) > 1), None)
-        if later is not None:
-            remedy = f"say --skip-rows {later - 1}" if events else "delete the lines above it"
-            raise DataError(
-                f"{named}, line {line}: holds the text {max(names)[:80]!r} alone, and the names of the columns stand in line "
-                f"{later}: {remedy}"
-            )
+    there = known_names(names)
+    later = next(
+        (number for number, row in below[:_ABOVE] if known_names([cell.strip() for cell in row]) > max(1, there)), None
+    )
+    if later is not None:
+        shown = next(name for name in names if name)
+        remedy = f"say --skip-rows {later - 1}" if events else "delete the lines above it"
+        raise DataError(
+            f"{named}, line {line}: begins with {shown[:80]!r}, and the names of the columns stand in line {later}: {remedy}"
+        )
     values = [name for name in names if _VALUE.fullmatch(name)]
     if values and known_names(names) < 2:
         examples = example_names(what, len(names))

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from llmrec.data.columns import EVENT_ALIASES, NUMBERS, event_columns, item_columns
 from llmrec.data.files import AsWritten, Naming, read_plain
-from llmrec.data.frames import coded, is_text, plain, to_arrow
+from llmrec.data.frames import is_text, plain, to_arrow
 from llmrec.data.places import Place, placed, typed_table
 from llmrec.data.reading import Reading, read
 from llmrec.data.table_format import TableFormat
 from llmrec.data.written_dates import machine_written
 from llmrec.errors import LlmrecError, SchemaError
+
+# The most usual times as programs write them, which need no closer look.
+_BY_PROGRAMS = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+)?(Z|[+-][0-9:]+)?|[0-9]+(\.[0-9]+)?)$"
 
 
 def read_events(
@@ -101,10 +105,13 @@ def _by_people(table: pa.Table, names: list[str], what: str) -> bool:
     for name, column in zip(names, table.columns, strict=True):
         if not is_text(column.type):
             continue
-        if name in read_as or (
-            name == "timestamp" and what == "events" and not machine_written([text.strip() for text in coded(column)[1]])
-        ):
+        if name in read_as:
             return True
+        if name == "timestamp" and what == "events":
+            distinct = column.unique().drop_null()
+            other = distinct.filter(pc.invert(pc.match_substring_regex(distinct, _BY_PROGRAMS)))
+            if not machine_written([text.strip() for text in other.to_pylist()]):
+                return True
     return False
 
 

@@ -108,10 +108,25 @@ def test_true_and_false_are_one_and_zero_in_every_file(write):
 def test_a_title_row_with_separators_above_the_names_is_told_from_names(write):
     path = write("Sales 2026,,", ",,", "user_id,item_id,timestamp", "u1,a,2026-01-01", "u2,b,2026-01-02")
     for reading in (build, read):
-        with pytest.raises(DataError, match=r"line 1: holds the text 'Sales 2026' alone.* line 3: say --skip-rows 2"):
+        with pytest.raises(DataError, match=r"line 1: begins with 'Sales 2026'.* line 3: say --skip-rows 2"):
             reading(path)
     with pytest.raises(DataError, match="delete the lines above it"):
         read(write("Items,", "item_id,title", "a,Mug"), "items")
+
+
+def test_a_row_of_groups_above_the_names_and_lines_in_quotes_are_told(write):
+    with pytest.raises(DataError, match="line 1: begins with 'Customer'.* stand in line 2: say --skip-rows 1"):
+        read(write("Customer,,Order,", "user_id,name,item_id,timestamp", "u1,Ann,a,2026-01-01"))
+    for reading in (build, read):
+        with pytest.raises(DataError, match="each line is one text in quotes.* outer quotes off"):
+            reading(write('"user_id,item_id,timestamp"', '"u1,a,2026-01-01"'))
+
+
+def test_rows_of_empty_cells_above_the_names_are_blank_lines(write):
+    path = write(",,,", ",user_id,item_id,timestamp", ",u1,a,2026-01-01", ",,,")
+    assert read(path).table.column("user_id").to_pylist() == ["u1", None]
+    with pytest.warns(DataLossWarning):
+        assert build(path, columns={"user_id": "user_id"})[0].users.values == ["u1"]
 
 
 def test_a_title_is_offered_as_id_where_nothing_else_is_one(write):
