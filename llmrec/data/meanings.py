@@ -16,6 +16,8 @@ from llmrec.errors import SchemaError
 _BRACKETS = re.compile(r"[(\[（【<].*?[)\]）】>]")
 _LINKS = frozenset(re.findall(r"\w+", "de del du des d l la le el der die das of the per pro por par in en"))
 _OF_DAY = frozenset({"time", "zeit", "uhrzeit", "heure", "hora", "时间"})  # of a column beside that of the date
+_DAY = frozenset({"day", "jour"})
+_PARTS = frozenset({"year", "month", "jahr", "monat", "annee", "mois", "ano", "mes", "年", "月"})  # of a date
 _CURRENCIES = frozenset({"eur", "euro", "euros", "usd", "gbp", "chf", "cny", "rmb", "dollar", "dollars", "yuan"})
 
 
@@ -94,6 +96,16 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
             raise SchemaError(
                 f"{what}: columns {_quoted(found)} could each be {ours}{_meant(ours)}, expected one. "
                 f"Say which: {option} {_quote(first, ours)}{more}"
+            )
+        if (
+            ours == "timestamp"
+            and found
+            and folded(found[0]) in _DAY
+            and (parts := [one for one in free if folded(one) in _PARTS])
+        ):
+            raise SchemaError(
+                f"{what}: columns {_quoted([*parts, found[0]])} are parts of a date, expected one column. Join them in the "
+                f"export as 2026-04-03, or say {option} {_quote(found[0], ours)} to read one alone"
             )
         if found:
             chosen[ours] = found[0]

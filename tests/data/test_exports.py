@@ -16,6 +16,7 @@ from llmrec.data.build import build
 from llmrec.data.files import MISSING
 from llmrec.data.ids import Ids
 from llmrec.data.reading import read
+from llmrec.data.table_format import TableFormat
 from llmrec.errors import DataError, DataLossWarning, SchemaError
 
 TIMES = ["2026-01-01T10:00", "2026-01-02T10:00", "2026-01-03T10:00"]
@@ -127,6 +128,23 @@ def test_rows_of_empty_cells_above_the_names_are_blank_lines(write):
     assert read(path).table.column("user_id").to_pylist() == ["u1", None]
     with pytest.warns(DataLossWarning):
         assert build(path, columns={"user_id": "user_id"})[0].users.values == ["u1"]
+
+
+def test_the_parts_of_a_date_are_not_read_one_alone_unless_a_person_says_so(write):
+    path = write("user_id,item_id,year,month,day", "u1,a,2026,1,31", "u1,b,2026,2,1")
+    with pytest.raises(SchemaError, match="'year', 'month', 'day' are parts of a date") as caught:
+        read(path)
+    assert '--columns "day=timestamp"' in str(caught.value)
+    with pytest.raises(SchemaError, match="no column 'timestamp'"):
+        build(path)
+    assert read(path, table_format=TableFormat(columns=(("day", "timestamp"),))).table.num_rows == 2
+    assert read(write("user_id,item_id,day", "u1,a,2026-01-31")).table.num_rows == 1
+
+
+def test_no_name_is_guessed_from_the_few_letters_of_another_script():
+    with pytest.raises(SchemaError, match="no column 'user_id'") as caught:
+        build({"用户ID": ["u"], "商品ID": ["a"], "时间": TIMES[:1]})
+    assert "Did you mean" not in str(caught.value)
 
 
 def test_a_title_is_offered_as_id_where_nothing_else_is_one(write):
