@@ -14,6 +14,7 @@ import click
 from llmrec.cli.options import (
     TABLE,
     FormatOptions,
+    chosen_settings,
     format_given,
     format_options,
     in_options,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from llmrec.data.clean import CleaningReport
     from llmrec.data.dataset import Dataset
     from llmrec.data.reading import Reading
+    from llmrec.recommender.settings import Settings
 
 _ROWS = 3
 _BROKEN = 5  # rows that are shown
@@ -38,9 +40,16 @@ _BROKEN = 5  # rows that are shown
 @click.argument("events", type=TABLE)
 @click.argument("items", type=TABLE, required=False)
 @format_options
+@click.option(
+    "--settings",
+    default="default",
+    show_default=True,
+    metavar="quick|default|best|FILE.yaml",
+    help="As in `llmrec fit`: with event types that are `negative` in the file, returns are kept.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Print only the command to train with.")
-def check(events: Path | str, items: Path | str | None, as_json: bool, quiet: bool) -> None:
+def check(events: Path | str, items: Path | str | None, settings: str, as_json: bool, quiet: bool) -> None:
     """Show how files are read, and the command to train on them.
 
     Also shows what cleaning would drop. Nothing is written.
@@ -57,11 +66,13 @@ def check(events: Path | str, items: Path | str | None, as_json: bool, quiet: bo
     """
     from llmrec.data.build import build
     from llmrec.data.clean import Cleaning
+    from llmrec.signed.labels import scale_of
 
+    chosen = chosen_settings(settings)
     written = format_given()
     lenient = written if written.on_bad_rows == "error" else replace(written, on_bad_rows="skip")
     readings = lenient.read(events, items)
-    command = _command(events, items, written, readings)
+    command = _command(events, items, settings, written, readings)
     screen = screen_of(sys.stdout)
     if not as_json and not quiet:
         for path, reading in zip((events, items), readings, strict=True):
@@ -70,8 +81,12 @@ def check(events: Path | str, items: Path | str | None, as_json: bool, quiet: bo
     first, second = readings
     with told():
         dataset, report = build(
-            first.table, None if second is None else second.table, cleaning=Cleaning(on_duplicate=written.on_duplicate)
+            first.table,
+            None if second is None else second.table,
+            cleaning=Cleaning(on_duplicate=written.on_duplicate),
+            negative=chosen.signed.negative,
         )
+    scale_of(dataset, chosen.signed)  # an event type that no event has is an error here as in fit
     warn_if_few(dataset.n_users)
     if as_json:
         click.echo(
@@ -81,11 +96,15 @@ def check(events: Path | str, items: Path | str | None, as_json: bool, quiet: bo
         click.echo(command)
     else:
         said = report_text(with_reading(report, *readings), screen)
-        click.echo(f"What cleaning does to it\n{said}\n\n{_kept(dataset, screen)}\n\nTrain on it:\n  {command}")
+        click.echo(f"What cleaning does to it\n{said}\n\n{_kept(dataset, chosen, screen)}\n\nTrain on it:\n  {command}")
 
 
 def _command(
-    events: Path | str, items: Path | str | None, written: FormatOptions, readings: tuple[Reading, Reading | None]
+    events: Path | str,
+    items: Path | str | None,
+    settings: str,
+    written: FormatOptions,
+    readings: tuple[Reading, Reading | None],
 ) -> str:
     from llmrec.data.reading import few
 
@@ -94,7 +113,8 @@ def _command(
     many = any(not few(len(reading.broken), len(reading.table) + len(reading.broken)) for reading in there)
     exact = replace(written, date_format=written.date_format or order, on_bad_rows="skip" if many else written.on_bad_rows)
     files = [str(events), *(["--items", str(items)] if items else [])]
-    return shlex.join(["llmrec", "fit", *files, "--out", "shop/", *exact.words()])
+    how = [] if settings == "default" else ["--settings", settings]
+    return shlex.join(["llmrec", "fit", *files, "--out", "shop/", *how, *exact.words()])
 
 
 def _shown(path: Path | str, reading: Reading, screen: Screen) -> str:
@@ -124,11 +144,10 @@ def _shown(path: Path | str, reading: Reading, screen: Screen) -> str:
     return f"{path}\n{said}\n\n{first}"
 
 
-def _kept(dataset: Dataset, screen: Screen) -> str:
+def _kept(dataset: Dataset, settings: Settings, screen: Screen) -> str:
     from llmrec.recommender.auto import facts, resolve
-    from llmrec.recommender.settings import Settings
 
-    train = resolve(Settings(), facts(dataset, blend_users=0)).train
+    train = resolve(settings, facts(dataset, blend_users=0)).train
     assert train.known is not None and train.horizon is not None
     least = train.known[0] + train.horizon
     left = [counted(dataset.n_events, "event"), counted(dataset.n_users, "user"), counted(dataset.n_items, "item")]

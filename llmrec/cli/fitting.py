@@ -17,6 +17,7 @@ from llmrec.cli.opening import check_known, learn_scenes, scene_column
 from llmrec.cli.options import (
     TABLE,
     FilePath,
+    chosen_settings,
     format_given,
     format_options,
     in_options,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from llmrec.data.reading import Reading
     from llmrec.evaluation.held_out import Evaluation
     from llmrec.recommender.recommender import Recommender
-
-SETTINGS = ("quick", "default", "best")
 
 
 @click.command()
@@ -162,14 +161,10 @@ def fit(
     from llmrec.evaluation.report import fit_facts, remove_report, save_report
     from llmrec.recommender.recommender import Recommender
     from llmrec.recommender.saving import KIND
-    from llmrec.recommender.settings import Settings
-    from llmrec.store import check_target, located
+    from llmrec.store import check_target
 
     began = time.perf_counter()
-    named = {"quick": Settings.quick, "default": Settings, "best": Settings.best}
-    if settings not in named and not located(settings).exists():
-        raise click.UsageError(f"--settings is {settings!r}: expected {', '.join(named)}, or the path of a YAML file")
-    chosen = named[settings]() if settings in named else Settings.from_yaml(settings)
+    chosen = chosen_settings(settings)
     if repeat_purchases and scene is None:
         raise click.UsageError("--repeat-purchases is for --scene: say --scene COLUMN, or leave it out.")
     check_target(out, KIND)  # before hours of training, not behind them

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmrec.data.clean import CleaningReport
     from llmrec.data.reading import OnBadRows, Reading
     from llmrec.data.table_format import TableFormat
+    from llmrec.recommender.settings import Settings
 
 Command = Callable[..., Any]
 _KEY = "llmrec.format"
@@ -276,6 +277,16 @@ def format_given() -> FormatOptions:
     """The format options that were given to the command that runs."""
     given: FormatOptions = click.get_current_context().meta[_KEY]
     return given
+
+
+def chosen_settings(settings: str) -> Settings:
+    """The settings that `--settings` names. Raises click.UsageError where it is neither a name nor a file."""
+    from llmrec.recommender.settings import Settings
+
+    named = {"quick": Settings.quick, "default": Settings, "best": Settings.best}
+    if settings not in named and not located(settings).exists():
+        raise click.UsageError(f"--settings is {settings!r}: expected {', '.join(named)}, or the path of a YAML file")
+    return named[settings]() if settings in named else Settings.from_yaml(settings)
 
 
 def with_reading(report: CleaningReport, *readings: Reading | None) -> CleaningReport:

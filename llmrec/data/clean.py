@@ -52,13 +52,23 @@ def read_ids(table: pa.Table, names: tuple[str, ...], what: str) -> tuple[pa.Tab
         table = table.set_column(table.column_names.index(name), name, column)
         said += [f"{name}: {count:,} {kind}" for kind, count in repaired.items()]
         changed = max(changed, sum(repaired.values()))
-        if pa.types.is_large_string(column.type) and name in ID_NAMES:
+        if pa.types.is_large_string(column.type):
             marks = column.filter(pc.is_in(column, pa.array(MISSING, column.type)))
             if len(marks):
+                kept = "ids; use null for a missing id" if name in ID_NAMES else "names; use null for a missing one"
+                said.append(f"{name}: {len(marks):,} are texts such as {marks[0].as_py()!r}, kept as {kept}")
+            if len(twice := _also_whole(column)):
                 said.append(
-                    f"{name}: {len(marks):,} are texts such as {marks[0].as_py()!r}, kept as ids; use null for a missing id"
+                    f"{name}: {len(twice):,} such as {twice[0].as_py()!r} are other ids than those without .0, which are there "
+                    "too; write them alike"
                 )
     return table, Step("ids", what, len(table), 0, changed, "; ".join(said))
+
+
+def _also_whole(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text ids such as "17850.0" where "17850" is there too, as in files that were joined, one of them with missing ids."""
+    whole = column.filter(pc.match_substring_regex(column, r"^-?[0-9]+\.0$"))
+    return whole.filter(pc.is_in(pc.replace_substring(whole, ".0", ""), column.unique())) if len(whole) else whole
 
 
 def drop_missing(table: pa.Table, names: tuple[str, ...], what: str) -> tuple[pa.Table, Step]:

@@ -63,12 +63,18 @@ def one_row_an_id(items: pa.Table, on_duplicate: str) -> tuple[pa.Table, Step]:
 
 
 def normalise_text(items: pa.Table, cap: int) -> tuple[pa.Table, Step]:
-    """title, text and category normalised (see `text.normalise`); lists of strings are joined."""
+    """title, text and category normalised (see `text.normalise`); lists of strings are joined, and marks of a missing text or
+    category, such as "NULL", are null."""
     changed, said = np.zeros(len(items), bool), []
     for name in TEXT:
         if name not in items.column_names:
             continue
         column, touched, counts = normalise_column(_as_text(items.column(name), name), cap)
+        if name != "title":  # see fill_titles
+            marks = pc.is_in(column, pa.array(MISSING[1:], column.type))
+            if count := pc.sum(marks).as_py():
+                column, touched = pc.if_else(marks, None, column), touched | marks.to_numpy()
+                counts["mark of a missing value"] = count
         items = items.set_column(items.column_names.index(name), name, column)
         changed |= touched
         if counts:
@@ -90,7 +96,7 @@ def fill_titles(items: pa.Table) -> tuple[pa.Table, Step]:
         said.append(f"{len(written):,} written as {', '.join(map(repr, sorted(set(written.to_pylist()))[:3]))}")
     for name in ("text", "category"):
         if name in items.column_names:
-            other = pc.if_else(pc.equal(items.column(name), ""), None, items.column(name))
+            other = pc.if_else(pc.is_in(items.column(name), pa.array(MISSING, pa.large_string())), None, items.column(name))
             filled = int((pc.is_null(title).to_numpy() & pc.is_valid(other).to_numpy()).sum())
             title = pc.coalesce(title, other)
             if filled:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.data.clean_items import TEXT, item_names
+from llmrec.data.files import without_markers
 from llmrec.data.frames import coded
 from llmrec.data.report import counted
 
@@ -27,14 +28,21 @@ def derived_items(events: pa.Table) -> tuple[pa.Table, str]:
     source = f"the events' {', '.join(found)}" if found else "item ids alone"
     if "title" not in found:
         source += ", and its titles carry no meaning: pass items with titles"
+    elif differing := _differing(item, events.column("title")):
+        one, other, at = differing
+        source += (
+            f". Most events bring their item another title, such as {one!r} and {other!r} of {ids[at]!r}: if these are not the "
+            "items', pass the events without this column"
+        )
     return pa.table(table), f"items: no table was given; the catalogue of {counted(len(ids), 'item')} is made of {source}"
 
 
 def _most_frequent(item: np.ndarray, n_items: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The most frequent value of each item; of equally frequent ones the first in the alphabet."""
+    """The most frequent value of each item that is none of the marks of a missing one; of equally frequent ones the first in
+    the alphabet."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    code, values = coded(column.cast(pa.large_string()))
+    code, values = coded(without_markers(column.cast(pa.large_string())))
     there = code >= 0
     pair, count = np.unique(item[there] * max(len(values), 1) + code[there], return_counts=True)
     of = pair // max(len(values), 1)
@@ -43,6 +51,22 @@ def _most_frequent(item: np.ndarray, n_items: int, column: pa.ChunkedArray) -> p
     best = np.full(n_items, -1)
     best[winner] = pair[order[at]] % max(len(values), 1)
     return pa.chunked_array([pa.array([values[index] if index >= 0 else None for index in best.tolist()], pa.large_string())])
+
+
+def _differing(item: np.ndarray, titles: pa.ChunkedArray) -> tuple[str, str, int] | None:
+    """Two titles and their item, where most events after an item's first bring it another title: of whom, not of what."""
+    if pa.types.is_dictionary(titles.type):
+        titles = titles.cast(titles.type.value_type)
+    code, values = coded(without_markers(titles.cast(pa.large_string())))
+    there = code >= 0
+    pair = np.unique(item[there] * max(len(values), 1) + code[there])
+    of, later = pair // max(len(values), 1), there.sum() - len(np.unique(item[there]))
+    again = np.flatnonzero(np.diff(of) == 0)
+    if not len(again) or 2 * len(again) <= later:
+        return None
+    at = int(again[0])
+    one, other = (values[int(pair[place] % len(values))] for place in (at, at + 1))
+    return one, other, int(of[at])
 
 
 def _median(item: np.ndarray, n_items: int, values: np.ndarray) -> np.ndarray:

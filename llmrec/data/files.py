@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -43,6 +44,9 @@ MISSING = (
     "NaN",
     "nan",
     "\\N",
+    "(null)",
+    "[NULL]",
+    "<null>",
     "-",
     "--",
 )
@@ -55,6 +59,13 @@ _NUMBER = (
 )
 _CHANGED = r"^\s*-?(0[0-9]|[0-9]{17,}\s*$|[0-9]+E[0-9]+\s*$|[0-9]*\.[0-9]*0\s*$)"  # a number would be written otherwise
 SHORTENED = r"^\s*[0-9]([.,][0-9]+)?[eE]\+[0-9]+\s*$"  # a long number as a spreadsheet shows it
+SHORTENED_TIME = r"^\s*[0-9]([.,][0-9]{1,5})?E\+[0-9]+\s*$"  # other programs write e+, or all digits
+NARROW = r"^\s*#{2,}\s*$"  # a column too narrow, as a spreadsheet shows it
+FORMULA = r'^="([^"]*)"$'  # text that a spreadsheet is not to take for a number: ="007"
+APOSTROPHE = r"^'([0-9]+)$"  # the same, '007
+SHEET_ERRORS = ("#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "#N/A")
+_ERRORS = (re.escape(text) for text in SHEET_ERRORS if text not in MISSING)
+_OF_SHEET = "|".join((SHORTENED, NARROW, FORMULA, APOSTROPHE, *(rf"^\s*{text}\s*$" for text in _ERRORS)))
 FLAGS = ("True", "TRUE", "true", "False", "FALSE", "false")
 _SEPARATORS = (";", "\t", "|", "::", "\x01", "^", ":", " ")
 _CHUNK = 1 << 24
@@ -65,7 +76,8 @@ TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".inter", ".item", ".us
 
 
 def read_plain(path: Path, what: str, naming: Naming, as_written: AsWritten | None = None) -> pa.Table | None:
-    """The table in a plain .csv file: UTF-8, commas, every row with as many fields as names; None of any other file.
+    """The table in a plain .csv file: UTF-8, commas, every row with as many fields as names; None of any other file, and where
+    ids or times show traces of a spreadsheet, such as ="007", #REF! or 1.7E+12.
 
     what: the name of the table in messages. naming: names of the columns in the file -> names of the library, to know which
     hold ids. as_written: which columns stay text where a number would not keep every value as it is written, by the library's
@@ -82,7 +94,9 @@ def read_plain(path: Path, what: str, naming: Naming, as_written: AsWritten | No
         table = _typed_csv(path, ids, kept)
     except pa.ArrowInvalid:
         return None
-    if any(pc.any(pc.match_substring_regex(table[name], SHORTENED)).as_py() for name in ids):
+    if any(pc.any(pc.match_substring_regex(table[name], _OF_SHEET)).as_py() for name in ids):
+        return None
+    if any(_times_of_sheet(path, table, theirs) for theirs, ours in pairs if ours == "timestamp"):
         return None
     for name in ids:
         table = table.set_column(table.column_names.index(name), name, csv_ids(table.column(name)))
@@ -144,17 +158,42 @@ def read_folder(path: Path, named: str) -> pa.Table:
 
 
 def _check_parts(source: Path | list[str], named: str) -> None:
-    """Raises DataError for Parquet files of which neither has all columns of the other, such as events and items. source: a
-    folder of them, or the files."""
-    files = [
-        (part.path, {*part.physical_schema.names}) for part in pyarrow.dataset.dataset(source, format="parquet").get_fragments()
-    ]
-    for file, names in files[1:]:
-        if names - files[0][1] and files[0][1] - names:
+    """Raises DataError for Parquet files of which neither has all columns of the other, such as events and items, and for a
+    column that is text in one and numbers in another, which would be read as what the first has: "007" as 7.
+
+    source: a folder of them, or the files."""
+    parts = [(Path(part.path).name, part.physical_schema) for part in _fragments(source)]
+    (first, schema), *others = parts or [("", pa.schema([]))]
+    for name, other in others:
+        mine, its = {*schema.names}, {*other.names}
+        if its - mine and mine - its:
             raise DataError(
-                f"{named} holds files of different tables, such as {Path(files[0][0]).name!r} and {Path(file).name!r}, "
-                "expected the parts of one; give the path of a file in it"
+                f"{named} holds files of different tables, such as {first!r} and {name!r}, expected the parts of one; give the "
+                "path of a file in it"
             )
+        for column in sorted(mine & its):
+            kinds = [_value_type(one.field(column).type) for one in (schema, other)]
+            if any(map(_is_text, kinds)) and any(map(_is_number, kinds)):
+                raise DataError(
+                    f"{named}: column {column!r} is {kinds[0]} in {first!r} and {kinds[1]} in {name!r}, expected one type; "
+                    "write the files again with one"
+                )
+
+
+def _fragments(source: Path | list[str]) -> list[pyarrow.dataset.Fragment]:
+    return list(pyarrow.dataset.dataset(source, format="parquet").get_fragments())
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def _header(path: Path) -> list[str] | None:
@@ -168,7 +207,7 @@ def _header(path: Path) -> list[str] | None:
     if first.lower().startswith("sep=") or _other_separator(first, second) or not _quotes_close(path):
         return None
     row = next((row for row in _rows(path) if row), [])
-    return row if len(row) > 1 else None
+    return row if len(row) > 1 and any(name.strip() for name in row) else None
 
 
 def _typed_csv(path: Path, ids: list[str], kept: list[str]) -> pa.Table:
@@ -195,6 +234,15 @@ def _arrow_csv(path: Path, text: list[str], only: list[str] | None = None) -> pa
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(column_types=types, include_columns=only or []),
     )
+
+
+def _times_of_sheet(path: Path, table: pa.Table, name: str) -> bool:
+    """Whether times are shown as a spreadsheet shows long numbers and narrow columns: several may have become one."""
+    column = table[name]
+    if pa.types.is_floating(column.type):
+        column = _arrow_csv(path, [name], [name])[name]
+    shown = f"{SHORTENED_TIME}|{NARROW}"
+    return _is_text(column.type) and bool(pc.any(pc.match_substring_regex(column, shown)).as_py())
 
 
 def csv_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:

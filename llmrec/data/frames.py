@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,17 @@ def to_arrow(table: Any, what: str) -> pa.Table:
     elif isinstance(table, dict):
         arrow = _columns(table, what)
     elif isinstance(table, list):
+        if table and (isinstance(table[0], (str, Path)) or hasattr(table[0], "columns")):
+            raise SchemaError(
+                f"{what} is a list of {type(table[0]).__name__}, expected one table; join several by pandas.concat, or put "
+                "Parquet files into one folder"
+            )
         if not table:
             raise SchemaError(f"{what} is an empty list, expected at least one row, as a dict such as {{'user_id': ...}}")
         if not all(isinstance(row, dict) for row in table):
             raise SchemaError(f"{what} is a list whose rows are not all dicts; pass [{{'user_id': ..., 'item_id': ...}}, ...]")
-        arrow = _columns({name: [row.get(name) for row in table] for name in table[0]}, what)
+        names = dict.fromkeys(name for row in table for name in row)
+        arrow = _columns({name: [row.get(name) for row in table] for name in names}, what)
     elif _is_huggingface(table):
         arrow = table.with_format("arrow")[:]  # through the format, so that a selected or shuffled view is honoured
     else:
@@ -129,8 +136,11 @@ def id_column(column: pa.ChunkedArray, name: str, what: str) -> tuple[pa.Chunked
         if (whole | missing).all():
             ints = pa.array(np.where(missing, 0, values).astype(np.int64), mask=missing)
             return pa.chunked_array([ints]), {"floats to int": int(whole.sum())}
-        example = values[~(whole | missing)][0]
-        raise SchemaError(f"{what}: column {name!r} holds ids, expected str, int or UUID, got floats such as {example!r}")
+        example = values[~(whole | missing)][0].item()
+        raise SchemaError(
+            f"{what}: column {name!r} holds ids, expected str, int or UUID, got floats such as {example!r}; write them as "
+            "text, for a float keeps 15 digits"
+        )
     raise SchemaError(
         f"{what}: column {name!r} holds ids, expected str, int or UUID, got {kind}. Convert it first, for instance to str"
     )
@@ -217,13 +227,17 @@ def _array(values: Any, name: str, what: str) -> pa.Array:
             "list of dicts"
         )
     try:
-        return pa.array(values, from_pandas=True)
+        array = pa.array(values, from_pandas=True)
+        if pa.types.is_date(array.type) and any(isinstance(value, datetime) and value == value for value in values):
+            raise pa.ArrowInvalid("a date column would lose the time of day")
+        return array
     except OverflowError as error:
         raise SchemaError(f"{what}: column {name!r} holds whole numbers above 2**63 - 1; convert them to str first") from error
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         kinds = sorted({type(value).__name__ for value in values if value is not None})
+        came = f"mixes {' and '.join(kinds)}" if len(kinds) > 1 else f"holds values of the type {''.join(kinds)}"
         raise SchemaError(
-            f"{what}: column {name!r} mixes {' and '.join(kinds)}, expected one type. Convert it first, for instance to str"
+            f"{what}: column {name!r} {came}, expected one type: text, numbers or times. Convert it first, such as to str"
         ) from error
 
 
@@ -242,6 +256,8 @@ def _through_narwhals(table: Any, what: str) -> pa.Table:
             f"{what} is a {type(table).__name__}, expected a pandas, polars or pyarrow table, a Hugging Face dataset, "
             "a dict of columns, or a path to a file"
         )
+    if wide := [name for name, kind in frame.schema.items() if kind in (nw.Int128, nw.UInt128)]:
+        raise SchemaError(f"{what}: column {wide[0]!r} holds whole numbers of 128 bits; convert them to int64 or str first")
     objects = [name for name, kind in frame.schema.items() if kind == nw.Object]
     if not objects:
         return frame.to_arrow()

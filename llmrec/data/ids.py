@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 import uuid
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -9,6 +10,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+
+# White space, zero bytes, and signs that nobody sees: soft hyphens, byte-order, zero-width and direction marks.
+_UNSEEN = "[\\s\\0\ufeff\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069]+"
+_AROUND = re.compile(f"^{_UNSEEN}|{_UNSEEN}$")
 
 
 class Ids:
@@ -40,7 +45,8 @@ class Ids:
         return ((index, value) for index, value in enumerate(self.values) if index not in self.gone)
 
     def alike(self, wanted: Hashable) -> Any:
-        """An id that differs from `wanted` in case, type, leading zeros or a final ".0" alone, or None."""
+        """An id that differs from `wanted` in case, type, width, white space, unseen signs, an apostrophe in front,
+        leading zeros or a final ".0" alone, or None."""
         return self._by_fold.get(_folded(wanted))
 
     def find(self, wanted: Iterable[Hashable]) -> np.ndarray:
@@ -67,8 +73,8 @@ class Ids:
 
 
 def tidy(text: str) -> str:
-    """A text id without white space, zero bytes and byte-order marks around it, in Unicode's form NFC."""
-    return unicodedata.normalize("NFC", text).strip().strip("\ufeff\u200b\0").strip()
+    """A text id without white space, zero bytes and unseen signs around it, in Unicode's form NFC."""
+    return _AROUND.sub("", unicodedata.normalize("NFC", text))
 
 
 def plain(value: Any) -> Any:
@@ -79,4 +85,7 @@ def plain(value: Any) -> Any:
 
 
 def _folded(value: Any) -> str:
-    return str(value).casefold().removesuffix(".0").lstrip("0")
+    text = str(value).casefold()
+    if not text.isascii():
+        text = "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")
+    return " ".join(text.split()).removesuffix(".0").lstrip("'0")

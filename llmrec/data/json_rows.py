@@ -45,7 +45,8 @@ def read_json(data: bytes, named: str) -> JsonRows:
         there = sorted({*there} - {row.line for row in broken})
         good = [texts[number - 1] for number in there]
         if not good:
-            raise DataError(f"{named}: no line holds an object; expected one object per line") from None
+            first = f" ({broken[0]})" if broken else ""
+            raise DataError(f"{named}: no line holds an object{first}; expected one object per line") from None
         try:
             table = _parsed(b"\n".join(good))
         except pa.ArrowInvalid:

@@ -16,6 +16,8 @@ from llmrec.errors import SchemaError
 _BRACKETS = re.compile(r"[(\[（【<].*?[)\]）】>]")
 _LINKS = frozenset(re.findall(r"\w+", "de del du des d l la le el der die das of the per pro por par in en"))
 _OF_DAY = frozenset({"time", "zeit", "uhrzeit", "heure", "hora", "时间"})  # of a column beside that of the date
+_DAY = frozenset({"day", "jour"})
+_PARTS = frozenset({"year", "month", "jahr", "monat", "annee", "mois", "ano", "mes", "年", "月"})  # of a date
 _CURRENCIES = frozenset({"eur", "euro", "euros", "usd", "gbp", "chf", "cny", "rmb", "dollar", "dollars", "yuan"})
 
 
@@ -95,6 +97,16 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
                 f"{what}: columns {_quoted(found)} could each be {ours}{_meant(ours)}, expected one. "
                 f"Say which: {option} {_quote(first, ours)}{more}"
             )
+        if (
+            ours == "timestamp"
+            and found
+            and folded(found[0]) in _DAY
+            and (parts := [one for one in free if folded(one) in _PARTS])
+        ):
+            raise SchemaError(
+                f"{what}: columns {_quoted([*parts, found[0]])} are parts of a date, expected one column. Join them in the "
+                f"export as 2026-04-03, or say {option} {_quote(found[0], ours)} to read one alone"
+            )
         if found:
             chosen[ours] = found[0]
     chosen, said = _title(chosen, names, (items or not reviews) and "title" in words)
@@ -161,6 +173,9 @@ def _missing(ours: str, names: list[str], chosen: dict[str, str], what: str, opt
     close = [name for name in left if difflib.get_close_matches(folded(name), every, n=1, cutoff=0.75)]
     known = "; ".join(f"{theirs!r} is {name}" for name, theirs in chosen.items())
     hint = f" Perhaps it is {close[0]!r}." if close else ""
+    if ours == "item_id" and not close and "title" in chosen:
+        close = [chosen["title"]]
+        hint = f" Where titles tell the items apart, {close[0]!r} can be the id."
     example = close[0] if close else "NAME IN THE FILE"
     rest = f"columns not understood: {_quoted(left)}" if left else "no column is left over"
     header = ""

@@ -61,7 +61,7 @@ def read_rows(data: bytes, separator: str, quote: str, names: tuple[str, ...] | 
     line, broken, width, header, named = array("q"), [], len(names or ()), list(names or ()), list[str]()
     left_out: list[tuple[int, int]] = [(1, skip)] if skip else []
     for begin, row, why in parser.rows():
-        blank = not why and (not row or (len(row) == 1 and not row[0].strip()))
+        blank = not why and (not row or ((len(row) == 1 or not header) and not any(cell.strip() for cell in row)))
         if not header and not blank and not why:
             header, width, named = [name.strip().strip("\ufeff\u200b") for name in row], len(row), row
             left_out.append((begin, parser.last))

@@ -15,6 +15,7 @@ from llmrec.errors import DataError
 CANDIDATES = (",", ";", "\t", "|", "::", "^", "~", "\x01", ":", " ")
 _USUAL = ",;\t|"
 _ROWS = 200
+_ABOVE = 20  # rows in which the names are looked for
 _ALIKE = 0.6  # least share of the rows that have as many fields as most
 _VALUE = re.compile(r"\s*[+-]?[0-9][0-9.,:/\-]*([ T][0-9:.]+)?Z?\s*")
 
@@ -41,6 +42,11 @@ def find_separator(head: str, named: str, names: tuple[str, ...] | None, what: s
         cuts = [cut for cut in cuts if cut.separator != ":"]
     if not cuts:
         first = head.splitlines()[0][:80]
+        if re.fullmatch(r'"[^"]+[,;\t|][^"]+"', head.splitlines()[0].strip()):
+            raise DataError(
+                f"{named}: each line is one text in quotes, such as {first!r}; expected quotes around single fields. Export "
+                "the table again, or take the outer quotes off"
+            )
         above = ", and --skip-rows for lines above the header" if what == "events" else ", or delete lines above the header"
         raise DataError(
             f"{named}: no separator splits the lines into equal numbers of fields (tried comma, semicolon, tab, | and others); "
@@ -91,6 +97,16 @@ def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str, w
         raise DataError(
             f"{named}, line {line}: the header has {counted(len(names), 'name')}, but most rows have {wide} "
             f"fields. {remedy}{decimal}"
+        )
+    there = known_names(names)
+    later = next(
+        (number for number, row in below[:_ABOVE] if known_names([cell.strip() for cell in row]) > max(1, there)), None
+    )
+    if later is not None:
+        shown = next(name for name in names if name)
+        remedy = f"say --skip-rows {later - 1}" if events else "delete the lines above it"
+        raise DataError(
+            f"{named}, line {line}: begins with {shown[:80]!r}, and the names of the columns stand in line {later}: {remedy}"
         )
     values = [name for name in names if _VALUE.fullmatch(name)]
     if values and known_names(names) < 2:

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from llmrec.data.columns import EVENT_ALIASES, event_columns, item_columns
+from llmrec.data.columns import EVENT_ALIASES, NUMBERS, event_columns, item_columns
 from llmrec.data.files import AsWritten, Naming, read_plain
-from llmrec.data.frames import plain, to_arrow
+from llmrec.data.frames import is_text, plain, to_arrow
 from llmrec.data.places import Place, placed, typed_table
 from llmrec.data.reading import Reading, read
 from llmrec.data.table_format import TableFormat
+from llmrec.data.written_dates import machine_written
 from llmrec.errors import LlmrecError, SchemaError
+
+# The most usual times as programs write them, which need no closer look.
+_BY_PROGRAMS = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+)?(Z|[+-][0-9:]+)?|[0-9]+(\.[0-9]+)?)$"
 
 
 def read_events(
@@ -70,18 +75,44 @@ def opened(
             raise
         try:
             return read(place, what)  # names in another language
-        except LlmrecError:
+        except SchemaError:
             pass
+        except LlmrecError as error:  # the names are understood, or stand further down
+            raise _in_python(error, place, what) from error
         raise
-    if table is not None:
+    if table is not None and not _by_people(table, naming(table.column_names), what):
         return plain(table)
     try:
         return read(place, what, TableFormat(columns=tuple((columns or {}).items()) or None))
     except LlmrecError as error:
-        raise type(error)(
-            f"{error} (options are of the command; in Python --columns is columns=, and for the others pass the table of "
-            f"llmrec.data.reading.read({place.said!r}, {what!r}, table_format(...)))"
-        ) from error
+        raise _in_python(error, place, what) from error
+
+
+def _in_python(error: LlmrecError, place: Place, what: str) -> LlmrecError:
+    """The error with a word on its options."""
+    return type(error)(
+        f"{error} (options are of the command; in Python --columns is columns=, and for the others pass the table of "
+        f"llmrec.data.reading.read({place.said!r}, {what!r}, table_format(...)))"
+    )
+
+
+def _by_people(table: pa.Table, names: list[str], what: str) -> bool:
+    """Whether a column that is read as numbers or times holds some as people write them: $1,200.50, 31.01.2026.
+
+    names: of the columns, the library's.
+    """
+    read_as = {"events": NUMBERS, "items": ("price",)}.get(what, ())
+    for name, column in zip(names, table.columns, strict=True):
+        if not is_text(column.type):
+            continue
+        if name in read_as:
+            return True
+        if name == "timestamp" and what == "events":
+            distinct = column.unique().drop_null()
+            other = distinct.filter(pc.invert(pc.match_substring_regex(distinct, _BY_PROGRAMS)))
+            if not machine_written([text.strip() for text in other.to_pylist()]):
+                return True
+    return False
 
 
 def said_of(reading: Reading) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.data.files import MISSING, SHORTENED, csv_ids
+from llmrec.data.files import APOSTROPHE, FORMULA, MISSING, NARROW, SHEET_ERRORS, SHORTENED, SHORTENED_TIME, csv_ids
 from llmrec.data.frames import coded
 from llmrec.data.number_times import number_times
 from llmrec.data.report import said_of_lost
@@ -24,14 +24,13 @@ from llmrec.data.written_dates import (
     unreadable,
     what_to_change,
 )
-from llmrec.data.written_numbers import SHEET_ERRORS, Doubt, Numbers, ambiguous, evidence, read_given, read_numbers
+from llmrec.data.written_numbers import Doubt, Numbers, ambiguous, evidence, read_flags, read_given, read_numbers
 from llmrec.errors import DataError
 
-_SHORTENED_TIME = r"^[0-9]([.,][0-9]{1,5})?E\+[0-9]+$"  # other programs write e+, or all digits
-_FORMULA = r'^="([^"]*)"$'  # text that a spreadsheet is not to take for a number: ="007"
 _BY_SHEET = "a long number that a spreadsheet has shortened"
 _AS_OTHERS = "as in the shop's other files"
-_NARROW = r"^#{2,}$"  # a column too narrow, as a spreadsheet shows it
+_TOO_NARROW = "a column too narrow to show"
+_AS_TEXT = ((FORMULA, '="..."'), (APOSTROPHE, "'..."))  # how a number is kept as text in a spreadsheet
 Where = Callable[[int], str]  # row -> ", line 17", "" where files of that kind have no lines
 
 
@@ -61,13 +60,14 @@ def ids(column: Column, decimal: str | None) -> tuple[pa.ChunkedArray, str, str]
     """
     values, repaired, lost = column.values, "", ""
     text = pc.utf8_trim_whitespace(values)
-    formula = pc.match_substring_regex(text, _FORMULA)
-    if count := pc.sum(formula).as_py():
-        repaired = f'{column.name}: {count:,} written as ="..." for a spreadsheet, now without it'
-        values = pc.if_else(formula, pc.replace_substring_regex(text, _FORMULA, r"\1"), values)
-        text = pc.utf8_trim_whitespace(values)
+    for pattern, shown in _AS_TEXT:
+        marked = pc.match_substring_regex(text, pattern)
+        if count := pc.sum(marked).as_py():
+            repaired = f"{column.name}: {count:,} written as {shown} for a spreadsheet, now without it"
+            values = pc.if_else(marked, pc.replace_substring_regex(text, pattern, r"\1"), values)
+            text = pc.utf8_trim_whitespace(values)
     _refuse(column, text, SHORTENED, _BY_SHEET, "ids")
-    _refuse(column, text, _NARROW, "a column too narrow to show", "ids")
+    _refuse(column, text, NARROW, _TOO_NARROW, "ids")
     wrong = pc.is_in(text, pa.array(SHEET_ERRORS, text.type))
     if count := pc.sum(wrong).as_py():
         lost = f"{column.name}: {'1 is an error' if count == 1 else f'{count:,} are errors'} of a spreadsheet, now missing"
@@ -146,7 +146,8 @@ def times(column: Column, order: str | None, expected: str | None = None) -> tup
     spreadsheet has shortened.
     """
     text = pc.utf8_trim_whitespace(column.values)
-    _refuse(column, text, _SHORTENED_TIME, _BY_SHEET, "times")
+    _refuse(column, text, SHORTENED_TIME, _BY_SHEET, "times")
+    _refuse(column, text, NARROW, _TOO_NARROW, "times")
     text = pc.if_else(pc.is_in(text, pa.array((*MISSING, *SHEET_ERRORS), text.type)), None, text)
     texts = coded(text)[1]
     column = Column(column.name, column.ours, column.named, column.where, text)
@@ -232,7 +233,7 @@ def _lost(column: Column, lost: np.ndarray, what: str) -> str:
 def _sound(column: Column, read: Callable[[pa.ChunkedArray], Numbers | Doubt]) -> Numbers:
     """The column as numbers. Raises DataError where that is doubtful, and where no value is a number."""
     left_out = f'{"--item-columns" if column.named.startswith("items") else "--columns"} "{column.name}="'
-    found = read(column.values)
+    found = read_flags(column.values) or read(column.values)
     if isinstance(found, Doubt):
         row = min(map(column.row_of, found.texts))
         raise DataError(f"{column.at(row)}: {found.said}. {found.remedy}, or leave the column out with {left_out}")

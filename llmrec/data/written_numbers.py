@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from llmrec.data.files import MISSING
+from llmrec.data.files import FLAGS, MISSING
 from llmrec.data.frames import coded
 
-SHEET_ERRORS = ("#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "#N/A")
 _CURRENCY = re.compile(r"(?i)\s*(€|£|us\$|\$|¥|￥|元|eur|usd|gbp|chf|cny|rmb|kr)\.?\s*")
 _BETWEEN = " \u00a0\u202f'’"  # between thousands, besides the comma and the point
 _PLAIN = re.compile(r"[+-]?[0-9]+")
@@ -97,6 +96,16 @@ def read_numbers(column: pa.ChunkedArray, decimal: str | None) -> Numbers | Doub
     if sign is None and (text := ambiguous(texts)) is not None:
         return Doubt((text,), f"{text!r} is one number with a decimal comma and another with a decimal point", _SAY_DECIMAL)
     return _read(code, texts, sign or ".", next(iter(own), None))
+
+
+def read_flags(column: pa.ChunkedArray) -> Numbers | None:
+    """A column of true and false alone, as 1 and 0; None of any other."""
+    code, texts = coded(column.cast(pa.large_string()))
+    flags = [None if text.strip() in MISSING else text.strip() for text in texts]
+    if not any(flags) or any(flag is not None and flag not in FLAGS for flag in flags):
+        return None
+    values = np.array([*(np.nan if flag is None else float(flag.lower() == "true") for flag in flags), np.nan])
+    return Numbers(values[code], np.zeros(len(code), bool), None, 0)
 
 
 def read_given(column: pa.ChunkedArray, decimal: str) -> Numbers | Doubt:

@@ -320,3 +320,21 @@ def test_a_folder_of_parquet_is_a_table_of_a_command_too(tmp_path):
     (tmp_path / "notes").mkdir()
     said = run("check", tmp_path / "notes", code=2).stderr
     assert "is a folder without Parquet files or a saved dataset" in said and len(said.splitlines()) == 1
+
+
+def test_check_counts_returns_as_fit_with_the_same_settings_does(tmp_path):
+    rows = [
+        f"u{user},i{item},2026-0{1 + item}-1{user},buy,1,{53600 + 10 * user + item}" for user in range(4) for item in range(3)
+    ]
+    rows += [f"u{user},i{user % 3},2026-07-1{user},return,-1,C{53700 + user}" for user in range(4)]
+    orders, settings = tmp_path / "orders.csv", tmp_path / "settings.yaml"
+    orders.write_text("\n".join(["user_id,item_id,timestamp,event_type,quantity,basket_id", *rows, ""]))
+    settings.write_text("signed: {positive: [buy], negative: [return]}\n")
+    left = [json.loads(run("check", orders, "--json", *how).stdout)["left"]["events"] for how in ((), ("--settings", settings))]
+    assert left == [12, 16]
+    command = shlex.split(run("check", orders, "--settings", settings, "--quiet").stdout)
+    assert command[command.index("--settings") + 1] == str(settings)
+    assert "--settings" not in run("check", orders, "--quiet").stdout
+    settings.write_text("signed: {positive: [buy], negative: [refund]}\n")
+    assert "event type 'refund' is not in the events" in run("check", orders, "--settings", settings, code=2).stderr
+    assert "expected quick, default, best" in run("check", orders, "--settings", "fast", code=2).stderr
