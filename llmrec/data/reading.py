@@ -128,6 +128,7 @@ def read(
         raise DataError(f"{named}: holds a header line but no readable row{why}; expected at least one")
     given = (*(found.columns or ()), *((name, "") for name in found.left_out))
     meanings = column_meanings(list(raw.names), what, given)
+    _check_date_parts(raw, meanings, named)
     table, found, done = _typed(raw, meanings, replace(found, columns=meanings.pairs), shop, what, named)
     assumed = tuple(f"{what}: {said}" for said in done.assumed)
     steps = (
@@ -241,6 +242,19 @@ def _check_broken(broken: tuple[Broken, ...], total: int, on_bad_rows: OnBadRows
         f"{named}, {broken[0]}{more}. Fix the row (a text that holds the separator needs quotes), or leave such rows out with "
         "--on-bad-rows skip"
     )
+
+
+def _check_date_parts(raw: _Raw, meanings: Meanings, named: str) -> None:
+    """Raises DataError where the timestamp is a day of the month, and its month or year are columns of their own."""
+    theirs = next((theirs for theirs, ours in meanings.pairs if ours == "timestamp"), None)
+    if theirs is None or not meanings.parts:
+        return
+    values = raw.table.column(raw.names.index(theirs)).cast(pa.large_string())
+    if pc.all(pc.match_substring_regex(values, r"^\s*([1-9]|[012][0-9]|3[01])?(\.0)?\s*$")).as_py():
+        raise DataError(
+            f"{named}: columns {', '.join(map(repr, (*meanings.parts, theirs)))} are parts of a date, expected one column. "
+            f'Join them in the export as 2026-04-03, or say --columns "{theirs}=timestamp" to read one alone'
+        )
 
 
 @dataclass
