@@ -54,7 +54,8 @@ def build(
 
     events, items: pandas, polars, pyarrow, dict, path or Hugging Face dataset, see `frames.to_arrow`; or an address on its hub,
         such as hf://datasets/owner/name, see `hub_tables.fetched_table`.
-    columns, item_columns: names in the table -> names of the library, for those that the known aliases do not cover.
+    columns, item_columns: names in the table -> names of the library, for those that the known aliases do not cover; "" for a
+        column that is not to be read.
     seed: of the shuffle among events that share a time.
     event_weights: event type -> sample weight of events of that type as targets, such as `{"view": 0.1}`; 1 for types not
         named; use 0 for events that do not count for their item, such as dislikes. It is multiplied by the column `weight`,

@@ -60,11 +60,13 @@ def example_names(what: str, count: int) -> list[str]:
     return [*first, *(f"column{place}" for place in range(len(first) + 1, count + 1))]
 
 
-def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], ...] = ()) -> Meanings:
+def column_meanings(
+    names: list[str], what: str, given: tuple[tuple[str, str], ...] = (), required: tuple[str, ...] | None = None
+) -> Meanings:
     """What the columns of a table of events, items or users mean; of users only `user_id` is looked for.
 
     names: of the columns in the file. what: "events", "items" or "users". given: pairs that a person named; they win. A column
-        with the meaning "" is not read.
+        with the meaning "" is not read. required: see `reading.read`.
     Raises SchemaError that lists the candidates and asks for `--columns`.
     """
     items = what == "items"
@@ -103,9 +105,11 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
             chosen[ours] = found[0]
         if ours == "timestamp" and found and folded(found[0]) in _DAY:
             parts = tuple(name for name in free if folded(name) in _PARTS)
-    chosen, said = _title(chosen, names, (items or not reviews) and "title" in words)
+    needed = _required(what) if required is None else required
+    wanted = "title" in (words if required is None else required)  # a change of items without titles keeps them
+    chosen, said = _title(chosen, names, (items or not reviews) and wanted)
     notes += said
-    for ours in _required(what):
+    for ours in needed:
         if ours not in chosen:
             raise SchemaError(_missing(ours, names, chosen, what, option))
     order = {theirs: ours for ours, theirs in chosen.items()}

@@ -94,6 +94,7 @@ def read(
     table_format: TableFormat = TableFormat(),  # noqa: B008  (frozen)
     on_bad_rows: OnBadRows = "few",
     shop: TableFormat = TableFormat(),  # noqa: B008  (frozen)
+    required: tuple[str, ...] | None = None,
 ) -> Reading:
     """The table in a file: text with any separator, encoding, decimal sign and date format, JSON lines, or Parquet.
 
@@ -107,6 +108,7 @@ def read(
         ("skip"), or left out where there is one, or they are at most 1 in 100 ("few").
     shop: the decimal sign and the order of dates in other files of the same shop. A file that leaves one of them open is read
         by it, which `assumed` and the notes say.
+    required: columns without which the table is an error, by the library's names; None for those that a fit needs.
 
     Ids stay text where a number would not keep them as they are written ("007"). A column is read with a decimal comma, and
     dates with the day first, only where its values allow nothing else.
@@ -127,7 +129,7 @@ def read(
         why = f" ({raw.broken[0]})" if raw.broken else ""
         raise DataError(f"{named}: holds a header line but no readable row{why}; expected at least one")
     given = (*(found.columns or ()), *((name, "") for name in found.left_out))
-    meanings = column_meanings(list(raw.names), what, given)
+    meanings = column_meanings(list(raw.names), what, given, required)
     _check_date_parts(raw, meanings, named)
     table, found, done = _typed(raw, meanings, replace(found, columns=meanings.pairs), shop, what, named)
     assumed = tuple(f"{what}: {said}" for said in done.assumed)

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec.data.build import build
+from llmrec.data.changes import read_values
+from llmrec.data.clean import Cleaning
 from llmrec.data.files import MISSING
 from llmrec.data.ids import Ids
 from llmrec.data.reading import read
@@ -92,6 +94,32 @@ def test_a_date_of_a_plain_file_that_may_be_two_is_refused(write):
 def test_names_in_another_language_do_not_hide_what_is_wrong_below_them(write):
     with pytest.raises(DataError, match="'03/04/2026' may be day/month/year"):
         build(write("Kunde,Artikel,Datum", "u1,a,03/04/2026"))
+
+
+def test_new_prices_alone_are_read_from_any_file_and_leave_the_titles(write):
+    known = build(events(), {"item_id": ["a", "b", "c"], "title": ["Mug", "Tent", "Lamp"], "text": ["red"] * 3})[0].catalogue
+    german = "Artikelnummer;Preis;text", "a;3,00;blue", "b;;grey"
+    for rows in (("item_id,price,text", "a,$3,blue", "b,on request,grey"), german):
+        place, values, _ = read_values(known, write(*rows), None, Cleaning())
+        assert place.tolist() == [0, 1] and sorted(values.column_names) == ["price", "text"]
+        assert values["price"][0].as_py() == 3 and values["text"].to_pylist() == ["blue", "grey"]
+
+
+def test_a_column_is_left_out_in_python_as_the_message_says(write):
+    path = write("user_id,item_id,timestamp,price", "u1,a,2026-01-01,cheap", "u2,b,2026-01-02,dear")
+    with pytest.raises(DataError, match=r'--columns "price=".*in Python --columns A=b is columns='):
+        build(path)
+    for table in (path, events(price=["cheap", "dear", None]), pd.DataFrame(events(price=["cheap", "dear", None]))):
+        dataset, report = build(table, columns={"price": ""})
+        assert "price" not in dataset.attributes and "'price': not read" in said(report)
+    items = {"item_id": ["a", "b"], "title": ["Mug", "Tent"], "price": ["cheap", "dear"]}
+    assert build(path, items, {"price": ""}, {"price": ""})[0].catalogue.table.column_names == ["item_id", "title"]
+
+
+def test_a_plain_file_of_reviews_lends_no_item_their_title(write):
+    path = write("rating,title,text,parent_asin,user_id,timestamp,helpful_vote", "5,Nice,Very,007,u1,1700000000,1")
+    dataset, _ = build(path)
+    assert dataset.catalogue.table["title"].to_pylist() == ["item 007"] and dataset.attributes["rating"].tolist() == [5]
 
 
 def test_true_and_false_are_one_and_zero_in_every_file(write):
