@@ -70,9 +70,9 @@ def build(
     Without `items` the catalogue is made from title, text, category and price in the events: the most frequent value, and the
     median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
 
-    Text ids lose white space around them and are normalised to Unicode's form NFC. Ids of a CSV file are ints if ints keep them
-    as written, and otherwise text ("007" stays "007"); NA, null, None, nan, - and an empty field are a missing id there. To
-    keep such an id, read the file yourself and pass the frame.
+    Text ids lose white space and unseen signs around them and are normalised to Unicode's form NFC. Ids of a CSV file are ints
+    if ints keep them as written, and otherwise text ("007" stays "007"); NA, null, (null), None, nan, - and an empty field are
+    a missing id there. To keep such an id, read the file yourself and pass the frame.
 
     Without `basket_id` each event is a basket of its own. Where timestamps are whole days, the order of a user's events within
     a day is therefore shuffled by the seed, and rows of a day that are equal in every column count once; the report notes it.

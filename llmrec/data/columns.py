@@ -223,7 +223,7 @@ def _missing(
     aliases: Mapping[str, tuple[str, ...]],
 ) -> str:
     free = [theirs for theirs, name in zip(came, names, strict=True) if name not in aliases]
-    by_fold = {fold(theirs): theirs for theirs in free if theirs.isascii()}  # of other names little would be left
+    by_fold = {fold(theirs): theirs for theirs in free if 2 * len(fold(theirs)) > len(theirs)}  # else of another script
     close = difflib.get_close_matches(fold(ours), by_fold, n=1, cutoff=0.6)
     for other in aliases.get(ours, ()):
         close = close or difflib.get_close_matches(other, by_fold, n=1, cutoff=0.8)

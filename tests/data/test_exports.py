@@ -178,6 +178,8 @@ def test_no_name_is_guessed_from_the_few_letters_of_another_script():
     with pytest.raises(SchemaError, match="no column 'user_id'") as caught:
         build({"用户ID": ["u"], "商品ID": ["a"], "时间": TIMES[:1]})
     assert "Did you mean" not in str(caught.value)
+    with pytest.raises(SchemaError, match="Did you mean 'Käufer-ID'"):
+        build({"Käufer-ID": ["u"], "item_id": ["a"], "timestamp": TIMES[:1]})
 
 
 def test_a_title_is_offered_as_id_where_nothing_else_is_one(write):
@@ -189,8 +191,9 @@ def test_a_title_is_offered_as_id_where_nothing_else_is_one(write):
     "around", ["\u200e{}", "{}\u202c", "\u2060{}\u200b", "\u00ad{}", "\ufeff {}\0", "\u200f \u200b{} \u200d"]
 )
 def test_signs_that_nobody_sees_around_an_id_are_taken_off(around):
-    dataset, _ = build(events(user_id=[around.format("u1"), "u1", "u2"]))
-    assert dataset.users.values == ["u1", "u2"]
+    dataset, report = build(events(user_id=[around.format("u1"), "u1", "u2"]))
+    signs = "zero bytes" if "\0" in around else "unseen signs"
+    assert dataset.users.values == ["u1", "u2"] and f"user_id: 1 {signs} around taken off" in said(report)
     assert Ids(["x", "u1"]).find([around.format("u1")]).tolist() == [1]
 
 
@@ -213,6 +216,8 @@ def test_ids_with_and_without_a_fraction_are_said_to_be_two():
 def test_the_mark_of_a_missing_title_is_no_title_where_others_are_known():
     mark = {"title": ["NA", "NA", "Mug"], "item_id": ["a"] * 3}
     assert build(events(**mark))[0].catalogue.table["title"].to_pylist() == ["Mug"]
+    alone, report = build(events(title=["None", "Tent", "Mug"]))
+    assert alone.catalogue.table["title"].to_pylist() == ["item a", "Tent", "Mug"] and "1 written as 'None'" in said(report)
     for none in ("null", "(null)", "[NULL]"):
         assert none in MISSING
         items = {"item_id": ["a", "b", "c"], "title": [none, none, "Mug"], "text": [none, "a tent", ""], "category": [none] * 3}
