@@ -1,7 +1,9 @@
 """Cold items join a ranking that was learned without them, by their words and their first buyers.
 
-The score of every other item stays as it is, to the bit. How high cold items stand among them is learned by a softmax over all
-candidates, from users whom the base was not trained on, with the newest items as cold items.
+The score of every other item stays as it is: neither its inputs nor their weights change, and what is computed for the same
+candidates is the same to the bit. Items that are no candidates stand behind all that are, so their scores move with these. How
+high cold items stand among them is learned by a softmax over all candidates, from users whom the base was not trained on, with
+the newest items as cold items.
 """
 
 from __future__ import annotations
