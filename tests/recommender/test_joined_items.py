@@ -88,8 +88,9 @@ def test_what_was_learned_is_saved(fits, tmp_path):
     rec.save_pretrained(tmp_path / "shop", histories=True)
     loaded = Recommender.from_pretrained(tmp_path / "shop")
     assert loaded.settings.cold_items is None and loaded.state.unseen_rankers.cold is not None
-    one, other = (some.recommend(PEOPLE[12:20], k=5) for some in (rec, loaded))
-    assert one.equals(other)
+    one, other = (some.recommend(PEOPLE, k=5) for some in (rec, loaded))
+    assert one["item_id"].tolist() == other["item_id"].tolist()
+    assert one["score"].tolist() == pytest.approx(other["score"].tolist(), abs=1e-5)  # vectors of added items were made apart
 
 
 def test_nothing_joins_where_nothing_is_new(fitting, tiny_settings):
