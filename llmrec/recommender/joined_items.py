@@ -68,8 +68,8 @@ def join_cold_items(
     """The pair of rankers with weights of first buyers; None where that is not asked for or cannot be learned.
 
     learned: how histories are read, with the gate. retrieval: with counts over `split.base`. text: float32 (N, d), vectors by
-    the encoder. It is not learned with `Settings.cold_items` other than None, without users held out of the base, and where
-    less than LEAST_SHARE of the newest events are with new items.
+    the encoder. It is not learned with `Settings.cold_items` other than None, without users held out of the base, where less
+    than LEAST_SHARE of the newest events are with new items, where `newest_items` has too few users, or from too few purchases.
     """
     if settings.cold_items is not None or split.blend is split.base or new_share(dataset) < LEAST_SHARE:
         return None
