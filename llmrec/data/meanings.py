@@ -53,6 +53,12 @@ def known_names(names: list[str]) -> int:
     return len(found)
 
 
+def has_required(names: list[str], what: str) -> bool:
+    """Whether some names have every meaning that a table of events, items or users needs."""
+    words, found = _words(what), {folded(name) for name in names}
+    return all(any(_in(name, some) for name in found for some in words[ours]) for ours in _required(what))
+
+
 def example_names(what: str, count: int) -> list[str]:
     """Names for the columns of a file of events, items or users that has none, for a message: those that are needed come
     first."""

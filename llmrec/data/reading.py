@@ -210,7 +210,7 @@ def _text(data: bytes, what: str, named: str, known: TableFormat) -> tuple[_Raw,
         quote = "'"
         some = first_rows(data, single, quote, skip, 200)
     if names is None and some:
-        check_names(some, named, separator, what)
+        check_names(some, named, separator, what, [theirs for theirs, _ in known.columns or ()])
     elif names is not None and some and known_names(some[0][1]) > 1:
         raise DataError(
             f"{named}, line {some[0][0]}: holds names such as {some[0][1][0]!r}, but names of columns are given. Say "

@@ -143,6 +143,16 @@ def test_a_title_row_with_separators_above_the_names_is_told_from_names(write):
         read(write("Items,", "item_id,title", "a,Mug"), "items")
 
 
+def test_values_that_are_also_names_of_columns_are_no_header(write):
+    items = write("sku;label;note", "1;Title;Price", "2;Category;Brand")
+    with pytest.raises(DataError, match="the names of the columns stand in line 2"):
+        read(items, "items")
+    told = TableFormat(columns=(("label", "title"),))
+    assert read(items, "items", told).table["title"].to_pylist() == ["Title", "Category"]
+    users = write("user_id;segment;reason", "u1;price;brand", "u2;rating;date")
+    assert read(users, "users").table["segment"].to_pylist() == ["price", "rating"]
+
+
 def test_a_row_of_groups_above_the_names_and_lines_in_quotes_are_told(write):
     with pytest.raises(DataError, match="line 1: begins with 'Customer'.* stand in line 2: say --skip-rows 1"):
         read(write("Customer,,Order,", "user_id,name,item_id,timestamp", "u1,Ann,a,2026-01-01"))
