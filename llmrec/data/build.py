@@ -54,7 +54,8 @@ def build(
 
     events, items: pandas, polars, pyarrow, dict, path or Hugging Face dataset, see `frames.to_arrow`; or an address on its hub,
         such as hf://datasets/owner/name, see `hub_tables.fetched_table`.
-    columns, item_columns: names in the table -> names of the library, for those that the known aliases do not cover.
+    columns, item_columns: names in the table -> names of the library, for those that the known aliases do not cover; "" for a
+        column that is not to be read.
     seed: of the shuffle among events that share a time.
     event_weights: event type -> sample weight of events of that type as targets, such as `{"view": 0.1}`; 1 for types not
         named; use 0 for events that do not count for their item, such as dislikes. It is multiplied by the column `weight`,
@@ -69,9 +70,9 @@ def build(
     Without `items` the catalogue is made from title, text, category and price in the events: the most frequent value, and the
     median price. Users are ascending by id; items keep the catalogue's order (ascending by id without `items`).
 
-    Text ids lose white space around them and are normalised to Unicode's form NFC. Ids of a CSV file are ints if ints keep them
-    as written, and otherwise text ("007" stays "007"); NA, null, None, nan, - and an empty field are a missing id there. To
-    keep such an id, read the file yourself and pass the frame.
+    Text ids lose white space and unseen signs around them and are normalised to Unicode's form NFC. Ids of a CSV file are ints
+    if ints keep them as written, and otherwise text ("007" stays "007"); NA, null, (null), None, nan, - and an empty field are
+    a missing id there. To keep such an id, read the file yourself and pass the frame.
 
     Without `basket_id` each event is a basket of its own. Where timestamps are whole days, the order of a user's events within
     a day is therefore shuffled by the seed, and rows of a day that are equal in every column count once; the report notes it.

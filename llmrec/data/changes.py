@@ -26,7 +26,7 @@ from llmrec.data.item_attributes import item_attributes
 from llmrec.data.matching import find_across
 from llmrec.data.places import placed_or_frame, untyped
 from llmrec.data.reading import Reading
-from llmrec.data.tables import empty_table, opened, said_of
+from llmrec.data.tables import opened, renamed, said_of
 from llmrec.data.values import FLAGS
 from llmrec.errors import DataError, SchemaError, UnknownItemError
 
@@ -118,9 +118,9 @@ def _attributes(known: Catalogue, table: pa.Table) -> tuple[Attributes | None, t
 
 def _read(items: Any, columns: Mapping[str, str] | None, required: tuple[str, ...]) -> tuple[pa.Table, tuple[str, ...]]:
     def naming(names: list[str]) -> list[str]:
-        return item_columns(empty_table(names), columns, required, "columns")[0].column_names
+        return renamed(names, lambda table: item_columns(table, columns, required, "columns")[0])
 
-    found = opened(items, "items", naming, columns)
+    found = opened(items, "items", naming, columns, required=required)
     if isinstance(found, Reading):
         table, notes = found.table, said_of(found)
     else:

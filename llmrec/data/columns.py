@@ -61,7 +61,8 @@ def event_columns(
 ) -> tuple[pa.Table, tuple[str, ...]]:
     """Event table under the library's names, and a note for every column renamed.
 
-    mapping: theirs -> ours; it wins over the known aliases. with_item_text: title, text and category are wanted too.
+    mapping: theirs -> ours; it wins over the known aliases, and "" leaves a column out. with_item_text: title, text and
+        category are wanted too.
     Raises SchemaError when a required column is missing, when two columns would get one name, or when `mapping` is wrong.
     """
     known = EVENT_REQUIRED + EVENT_OPTIONAL + (EVENT_ITEM_TEXT if with_item_text else ())
@@ -142,8 +143,10 @@ def _rename(
     mapping: Mapping[str, str],
     allowed: tuple[str, ...] | None,
 ) -> tuple[pa.Table, tuple[str, ...]]:
+    _check_mapping(mapping, table.column_names, what, argument, allowed)
+    left_out = [theirs for theirs, ours in mapping.items() if not ours]
+    table, mapping = table.drop_columns(left_out), {theirs: ours for theirs, ours in mapping.items() if ours}
     came = table.column_names
-    _check_mapping(mapping, came, what, argument, allowed)
     target = {theirs: ours for theirs, ours in mapping.items() if theirs != ours}
     taken = set(mapping.values()) | (set(came) - set(mapping))  # an exact name needs no alias
     replay = any(fold(theirs) in ("useridx", "itemidx") for theirs in came)
@@ -176,6 +179,7 @@ def _rename(
         if ours not in names:
             raise SchemaError(_missing(ours, names, came, what, argument, required, aliases))
     notes = tuple(f"{what}: column {theirs!r} is read as {ours!r}" for theirs, ours in target.items())
+    notes += (f"{what}: {_quoted(left_out)}: not read, as {argument} says",) if left_out else ()
     return table.rename_columns(names), (*notes, *parents)
 
 
@@ -199,12 +203,12 @@ def _check_mapping(
             else:
                 hint = _closest(theirs, came)
             raise SchemaError(f"{argument} names {theirs!r}, which {what} does not have; it has {_quoted(came)}.{hint}")
-        if allowed is not None and ours not in allowed:
+        if allowed is not None and ours and ours not in allowed:
             raise SchemaError(
                 f"{argument} maps {theirs!r} to {ours!r}, expected one of {_quoted(allowed)}.{_closest(ours, list(allowed))}"
             )
     for ours in mapping.values():
-        twice = [theirs for theirs, name in mapping.items() if name == ours]
+        twice = [theirs for theirs, name in mapping.items() if name == ours != ""]
         if len(twice) > 1:
             raise SchemaError(f"{argument} maps {_quoted(twice)} to the one name {ours!r}; keep one of them")
 
@@ -219,7 +223,7 @@ def _missing(
     aliases: Mapping[str, tuple[str, ...]],
 ) -> str:
     free = [theirs for theirs, name in zip(came, names, strict=True) if name not in aliases]
-    by_fold = {fold(theirs): theirs for theirs in free if theirs.isascii()}  # of other names little would be left
+    by_fold = {fold(theirs): theirs for theirs in free if 2 * len(fold(theirs)) > len(theirs)}  # else of another script
     close = difflib.get_close_matches(fold(ours), by_fold, n=1, cutoff=0.6)
     for other in aliases.get(ours, ()):
         close = close or difflib.get_close_matches(other, by_fold, n=1, cutoff=0.8)

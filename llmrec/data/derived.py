@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.data.clean_items import TEXT, item_names
-from llmrec.data.files import without_markers
+from llmrec.data.files import MISSING, without_markers
 from llmrec.data.frames import coded
 from llmrec.data.report import counted
 
@@ -38,26 +38,27 @@ def derived_items(events: pa.Table) -> tuple[pa.Table, str]:
 
 
 def _most_frequent(item: np.ndarray, n_items: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The most frequent value of each item that is none of the marks of a missing one; of equally frequent ones the first in
-    the alphabet."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    code, values = coded(without_markers(column.cast(pa.large_string())))
+    """The most frequent value of each item, a mark of a missing one only where it has no other; of equally frequent ones the
+    first in the alphabet."""
+    code, values = coded(_text(column))
+    mark = np.array([value.strip() in MISSING for value in values], bool)
     there = code >= 0
     pair, count = np.unique(item[there] * max(len(values), 1) + code[there], return_counts=True)
     of = pair // max(len(values), 1)
-    order = np.lexsort((pair, -count, of))
+    order = np.lexsort((pair, -count, mark[pair % max(len(values), 1)], of))
     winner, at = np.unique(of[order], return_index=True)
     best = np.full(n_items, -1)
     best[winner] = pair[order[at]] % max(len(values), 1)
     return pa.chunked_array([pa.array([values[index] if index >= 0 else None for index in best.tolist()], pa.large_string())])
 
 
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return (column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column).cast(pa.large_string())
+
+
 def _differing(item: np.ndarray, titles: pa.ChunkedArray) -> tuple[str, str, int] | None:
     """Two titles and their item, where most events after an item's first bring it another title: of whom, not of what."""
-    if pa.types.is_dictionary(titles.type):
-        titles = titles.cast(titles.type.value_type)
-    code, values = coded(without_markers(titles.cast(pa.large_string())))
+    code, values = coded(without_markers(_text(titles)))
     there = code >= 0
     pair = np.unique(item[there] * max(len(values), 1) + code[there])
     of, later = pair // max(len(values), 1), there.sum() - len(np.unique(item[there]))

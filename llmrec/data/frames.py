@@ -199,15 +199,15 @@ def _tidied(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str, int]]:
         return column, {}
     rows = np.bincount(code + 1, minlength=len(values))[1:]
     new: list[str | None] = [*distinct, None]
-    around, zero = "white space around taken off", "zero bytes around taken off"
-    counts = {around: 0, zero: 0, "to Unicode's form NFC": 0, "empty": 0}
+    around, zero, unseen = (f"{what} around taken off" for what in ("white space", "zero bytes", "unseen signs"))
+    counts = {around: 0, zero: 0, unseen: 0, "to Unicode's form NFC": 0, "empty": 0}
     for index in np.flatnonzero(odd).tolist():
         old, new[index] = distinct[index], tidy(distinct[index]) or None
         if new[index] is None:
             counts["empty"] += int(rows[index])
         elif new[index] != old:
-            normal = unicodedata.is_normalized("NFC", old)
-            counts["to Unicode's form NFC" if not normal else zero if "\0" in old else around] += int(rows[index])
+            kind = zero if "\0" in old else around if new[index] == old.strip() else unseen
+            counts[kind if unicodedata.is_normalized("NFC", old) else "to Unicode's form NFC"] += int(rows[index])
     tidied = pa.chunked_array([pa.array(new, pa.large_string()).take(pa.array(code % len(new)))])
     return tidied, {kind: count for kind, count in counts.items() if count}
 

@@ -24,11 +24,12 @@ _CURRENCIES = frozenset({"eur", "euro", "euros", "usd", "gbp", "chf", "cny", "rm
 @dataclass(frozen=True)
 class Meanings:
     """pairs: a column's name in the file and the library's, for those understood. unread: the others. notes: what is to be
-    known of the choice."""
+    known of the choice. parts: columns of a year or month beside one of a day, which nobody named as the timestamp."""
 
     pairs: tuple[tuple[str, str], ...]
     unread: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def folded(name: str) -> str:
@@ -52,6 +53,12 @@ def known_names(names: list[str]) -> int:
     return len(found)
 
 
+def has_required(names: list[str], what: str) -> bool:
+    """Whether some names have every meaning that a table of events, items or users needs."""
+    words, found = _words(what), {folded(name) for name in names}
+    return all(any(_in(name, some) for name in found for some in words[ours]) for ours in _required(what))
+
+
 def example_names(what: str, count: int) -> list[str]:
     """Names for the columns of a file of events, items or users that has none, for a message: those that are needed come
     first."""
@@ -59,11 +66,13 @@ def example_names(what: str, count: int) -> list[str]:
     return [*first, *(f"column{place}" for place in range(len(first) + 1, count + 1))]
 
 
-def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], ...] = ()) -> Meanings:
+def column_meanings(
+    names: list[str], what: str, given: tuple[tuple[str, str], ...] = (), required: tuple[str, ...] | None = None
+) -> Meanings:
     """What the columns of a table of events, items or users mean; of users only `user_id` is looked for.
 
     names: of the columns in the file. what: "events", "items" or "users". given: pairs that a person named; they win. A column
-        with the meaning "" is not read.
+        with the meaning "" is not read. required: see `reading.read`.
     Raises SchemaError that lists the candidates and asks for `--columns`.
     """
     items = what == "items"
@@ -75,6 +84,7 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
     chosen: dict[str, str] = {ours: theirs for theirs, ours in given if ours}
     reviews = any(folded(name) in REVIEW_WORDS for name in names)
     notes = [f"{_quoted(left_out)}: not read, as {option} says"] if left_out else []
+    parts: tuple[str, ...] = ()
     for ours, sets in words.items():
         if ours in chosen:
             continue
@@ -97,26 +107,21 @@ def column_meanings(names: list[str], what: str, given: tuple[tuple[str, str], .
                 f"{what}: columns {_quoted(found)} could each be {ours}{_meant(ours)}, expected one. "
                 f"Say which: {option} {_quote(first, ours)}{more}"
             )
-        if (
-            ours == "timestamp"
-            and found
-            and folded(found[0]) in _DAY
-            and (parts := [one for one in free if folded(one) in _PARTS])
-        ):
-            raise SchemaError(
-                f"{what}: columns {_quoted([*parts, found[0]])} are parts of a date, expected one column. Join them in the "
-                f"export as 2026-04-03, or say {option} {_quote(found[0], ours)} to read one alone"
-            )
         if found:
             chosen[ours] = found[0]
-    chosen, said = _title(chosen, names, (items or not reviews) and "title" in words)
+        if ours == "timestamp" and found and folded(found[0]) in _DAY:
+            parts = tuple(name for name in free if folded(name) in _PARTS)
+    needed = _required(what) if required is None else required
+    wanted = "title" in (words if required is None else required)  # a change of items without titles keeps them
+    chosen, said = _title(chosen, names, (items or not reviews) and wanted)
     notes += said
-    for ours in _required(what):
+    for ours in needed:
         if ours not in chosen:
             raise SchemaError(_missing(ours, names, chosen, what, option))
     order = {theirs: ours for ours, theirs in chosen.items()}
     pairs = tuple((name, order[name]) for name in names if name in order)
-    return Meanings(pairs, tuple(name for name in names if name not in order and not _unnamed(name)), tuple(notes))
+    unread = tuple(name for name in names if name not in order and not _unnamed(name))
+    return Meanings(pairs, unread, tuple(notes), parts)
 
 
 def _words(what: str) -> Mapping[str, Sequence[set[str]]]:

@@ -94,6 +94,7 @@ def read(
     table_format: TableFormat = TableFormat(),  # noqa: B008  (frozen)
     on_bad_rows: OnBadRows = "few",
     shop: TableFormat = TableFormat(),  # noqa: B008  (frozen)
+    required: tuple[str, ...] | None = None,
 ) -> Reading:
     """The table in a file: text with any separator, encoding, decimal sign and date format, JSON lines, or Parquet.
 
@@ -107,6 +108,7 @@ def read(
         ("skip"), or left out where there is one, or they are at most 1 in 100 ("few").
     shop: the decimal sign and the order of dates in other files of the same shop. A file that leaves one of them open is read
         by it, which `assumed` and the notes say.
+    required: columns without which the table is an error, by the library's names; None for those that a fit needs.
 
     Ids stay text where a number would not keep them as they are written ("007"). A column is read with a decimal comma, and
     dates with the day first, only where its values allow nothing else.
@@ -127,7 +129,8 @@ def read(
         why = f" ({raw.broken[0]})" if raw.broken else ""
         raise DataError(f"{named}: holds a header line but no readable row{why}; expected at least one")
     given = (*(found.columns or ()), *((name, "") for name in found.left_out))
-    meanings = column_meanings(list(raw.names), what, given)
+    meanings = column_meanings(list(raw.names), what, given, required)
+    _check_date_parts(raw, meanings, named)
     table, found, done = _typed(raw, meanings, replace(found, columns=meanings.pairs), shop, what, named)
     assumed = tuple(f"{what}: {said}" for said in done.assumed)
     steps = (
@@ -207,7 +210,7 @@ def _text(data: bytes, what: str, named: str, known: TableFormat) -> tuple[_Raw,
         quote = "'"
         some = first_rows(data, single, quote, skip, 200)
     if names is None and some:
-        check_names(some, named, separator, what)
+        check_names(some, named, separator, what, [theirs for theirs, _ in known.columns or ()])
     elif names is not None and some and known_names(some[0][1]) > 1:
         raise DataError(
             f"{named}, line {some[0][0]}: holds names such as {some[0][1][0]!r}, but names of columns are given. Say "
@@ -241,6 +244,19 @@ def _check_broken(broken: tuple[Broken, ...], total: int, on_bad_rows: OnBadRows
         f"{named}, {broken[0]}{more}. Fix the row (a text that holds the separator needs quotes), or leave such rows out with "
         "--on-bad-rows skip"
     )
+
+
+def _check_date_parts(raw: _Raw, meanings: Meanings, named: str) -> None:
+    """Raises DataError where the timestamp is a day of the month, and its month or year are columns of their own."""
+    theirs = next((theirs for theirs, ours in meanings.pairs if ours == "timestamp"), None)
+    if theirs is None or not meanings.parts:
+        return
+    values = raw.table.column(raw.names.index(theirs)).cast(pa.large_string())
+    if pc.all(pc.match_substring_regex(values, r"^\s*([1-9]|[012][0-9]|3[01])?(\.0)?\s*$")).as_py():
+        raise DataError(
+            f"{named}: columns {', '.join(map(repr, (*meanings.parts, theirs)))} are parts of a date, expected one column. "
+            f'Join them in the export as 2026-04-03, or say --columns "{theirs}=timestamp" to read one alone'
+        )
 
 
 @dataclass

@@ -6,9 +6,10 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from llmrec.data.meanings import example_names, known_names
+from llmrec.data.meanings import example_names, has_required, known_names
 from llmrec.data.report import counted
 from llmrec.errors import DataError
 
@@ -70,12 +71,12 @@ def find_separator(head: str, named: str, names: tuple[str, ...] | None, what: s
     return best.separator
 
 
-def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str, what: str) -> None:
+def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str, what: str, given: Collection[str] = ()) -> None:
     """Raises DataError for a first row that holds no names: values, fewer fields than the rows below, names that are there
     twice.
 
     rows: the first rows, each with its line. what: "events", "items" or "users"; --names and --skip-rows are options for events
-    alone.
+    alone. given: names that a person says are there.
     """
     events = what == "events"
     (line, first), below = rows[0], rows[1:]
@@ -98,10 +99,9 @@ def check_names(rows: list[tuple[int, list[str]]], named: str, separator: str, w
             f"{named}, line {line}: the header has {counted(len(names), 'name')}, but most rows have {wide} "
             f"fields. {remedy}{decimal}"
         )
-    there = known_names(names)
-    later = next(
-        (number for number, row in below[:_ABOVE] if known_names([cell.strip() for cell in row]) > max(1, there)), None
-    )
+    there, sure = known_names(names), has_required(names, what) or not set(given).isdisjoint(names)
+    looked = [] if sure else [(number, known_names([cell.strip() for cell in row])) for number, row in below[:_ABOVE]]
+    later = next((number for number, known in looked if known > max(1, there)), None)
     if later is not None:
         shown = next(name for name in names if name)
         remedy = f"say --skip-rows {later - 1}" if events else "delete the lines above it"

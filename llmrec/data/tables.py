@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def read_events(
     """
 
     def naming(names: list[str]) -> list[str]:
-        return event_columns(empty_table(names), columns, with_item_text)[0].column_names
+        return renamed(names, lambda table: event_columns(table, columns, with_item_text)[0])
 
     found = opened(events, "events", naming, columns, lambda name: name in context and name not in EVENT_ALIASES)
     if isinstance(found, Reading):
@@ -42,7 +42,7 @@ def read_events(
 
 def read_items(items: Any, columns: Mapping[str, str] | None = None) -> tuple[pa.Table, tuple[str, ...]]:
     """A table of items under the library's names, and notes; see `opened` and `columns.item_columns`."""
-    found = opened(items, "items", lambda names: item_columns(empty_table(names), columns)[0].column_names, columns)
+    found = opened(items, "items", lambda names: renamed(names, lambda table: item_columns(table, columns)[0]), columns)
     if isinstance(found, Reading):
         table, notes = item_columns(found.table)
         return plain(table), (*said_of(found), *notes)
@@ -55,11 +55,13 @@ def opened(
     naming: Naming,
     columns: Mapping[str, str] | None = None,
     as_written: AsWritten | None = None,
+    required: tuple[str, ...] | None = None,
 ) -> pa.Table | Reading:
     """A table as whoever has it, under its own names, or what `reading.read` makes of a file that is not a plain one.
 
     source: a frame, see `frames.to_arrow`, or a path or an address: whatever `reading.read` takes.
-    naming, as_written: see `files.read_plain`. columns: names in the file -> names of the library.
+    naming, as_written: see `files.read_plain`. columns: names in the file -> names of the library. required: see
+        `reading.read`.
     Raises SchemaError and DataError, see these functions.
     """
     if not isinstance(source, (str, Path, Place)):
@@ -74,7 +76,7 @@ def opened(
         if columns:  # what a person said of the names is wrong
             raise
         try:
-            return read(place, what)  # names in another language
+            return read(place, what, required=required)  # names in another language
         except SchemaError:
             pass
         except LlmrecError as error:  # the names are understood, or stand further down
@@ -83,7 +85,7 @@ def opened(
     if table is not None and not _by_people(table, naming(table.column_names), what):
         return plain(table)
     try:
-        return read(place, what, TableFormat(columns=tuple((columns or {}).items()) or None))
+        return read(place, what, TableFormat(columns=tuple((columns or {}).items()) or None), required=required)
     except LlmrecError as error:
         raise _in_python(error, place, what) from error
 
@@ -91,7 +93,8 @@ def opened(
 def _in_python(error: LlmrecError, place: Place, what: str) -> LlmrecError:
     """The error with a word on its options."""
     return type(error)(
-        f"{error} (options are of the command; in Python --columns is columns=, and for the others pass the table of "
+        f"{error} (options are of the command; in Python --columns A=b is columns={{'A': 'b'}}, --item-columns is item_columns="
+        " in fit and columns= elsewhere, and for the others pass the table of "
         f"llmrec.data.reading.read({place.said!r}, {what!r}, table_format(...)))"
     )
 
@@ -120,6 +123,8 @@ def said_of(reading: Reading) -> tuple[str, ...]:
     return (*reading.notes, *reading.losses, *reading.repairs)
 
 
-def empty_table(names: list[str]) -> pa.Table:
-    """A table of these columns without rows or types."""
-    return pa.Table.from_arrays([pa.nulls(0)] * len(names), names=names)
+def renamed(names: list[str], how: Callable[[pa.Table], pa.Table]) -> list[str]:
+    """What `how`, such as `event_columns`, calls the columns of these names; one that it leaves out keeps its name."""
+    found = how(pa.Table.from_arrays([pa.array([place]) for place in range(len(names))], names=names))
+    ours = {column[0].as_py(): name for name, column in zip(found.column_names, found.columns, strict=True)}
+    return [ours.get(place, name) for place, name in enumerate(names)]

@@ -20,7 +20,7 @@ from llmrec.data.ids import Ids
 from llmrec.data.merge import check_kinds
 from llmrec.data.reading import Reading
 from llmrec.data.report import counted
-from llmrec.data.tables import empty_table, opened, said_of
+from llmrec.data.tables import opened, renamed, said_of
 from llmrec.data.values import repeated
 from llmrec.errors import DataError
 from llmrec.hub import is_address
@@ -102,7 +102,7 @@ def _read(users: Any, columns: Mapping[str, str] | None, fitted: Encoding | None
     """Ids of the users in order of appearance, the other columns row by row, and notes. fitted: of what a column has to be."""
 
     def naming(names: list[str]) -> list[str]:
-        return user_columns(empty_table(names), _only_ids(columns, names))[0].column_names
+        return renamed(names, lambda table: user_columns(table, _only_ids(columns, names))[0])
 
     found = opened(users, "users", naming, None, lambda name: True)
     if isinstance(found, Reading):

@@ -289,10 +289,10 @@ def with_initialisation(
     conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
     parts = conditions, state.rankers.counts, state.unseen_rankers.counts, settings
     gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.seed, rng, stages)
-    pair, text = (rankers, unseen), state.model.text.cpu().numpy()
-    gated = replace(learned, gate=gate)
-    cold = join_cold_items(dataset, split, gated, retrieval, texts, pair, text, settings, state.seed, stages)
-    rankers, unseen = pair if cold is None else cold.pair
+    if state.retrieval.counts.buyers is not None:  # else nothing that the weights are of is counted
+        gated, text, pair = replace(learned, gate=gate), state.model.text.cpu().numpy(), (rankers, unseen)
+        cold = join_cold_items(dataset, split, gated, retrieval, texts, pair, text, settings, state.seed, stages)
+        rankers, unseen = pair if cold is None else cold.pair
     state = replace(state, reranker=None)  # its weight was learned beside the old ones
     return replace(state, settings=settings, init=init, core=None, gate=gate, rankers=rankers, unseen_rankers=unseen)
 

@@ -1,7 +1,9 @@
 """Cold items join a ranking that was learned without them, by their words and their first buyers.
 
-The score of every other item stays as it is, to the bit. How high cold items stand among them is learned by a softmax over all
-candidates, from users whom the base was not trained on, with the newest items as cold items.
+The score of every other item stays as it is: neither its inputs nor their weights change, and what is computed for the same
+candidates is the same to the bit. Items that are no candidates stand behind all that are, so their scores move with these. How
+high cold items stand among them is learned by a softmax over all candidates, from users whom the base was not trained on, with
+the newest items as cold items.
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ def join_cold_items(
     """The pair of rankers with weights of first buyers; None where that is not asked for or cannot be learned.
 
     learned: how histories are read, with the gate. retrieval: with counts over `split.base`. text: float32 (N, d), vectors by
-    the encoder. It is not learned with `Settings.cold_items` other than None, without users held out of the base, and where
-    less than LEAST_SHARE of the newest events are with new items.
+    the encoder. It is not learned with `Settings.cold_items` other than None, without users held out of the base, where less
+    than LEAST_SHARE of the newest events are with new items, where `newest_items` has too few users, or from too few purchases.
     """
     if settings.cold_items is not None or split.blend is split.base or new_share(dataset) < LEAST_SHARE:
         return None

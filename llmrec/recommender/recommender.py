@@ -127,7 +127,7 @@ class Recommender(Upkeep, Portable, Explaining, Predicting, Shared):
     ) -> Recommender:
         """Train on a `Dataset`, or on a table of events (and one of items), which is cleaned first; see `report`.
 
-        columns, item_columns: the tables' names -> the library's, where the known aliases do not cover them.
+        columns, item_columns: the tables' names -> the library's, where the known aliases do not cover them; "" leaves one out.
         event_weights: event type -> sample weight of such events, such as `{"view": 0.1, "cart": 0.5}`; 1 for types not
             named, 0 for negative types of `Settings(signed=...)`. It applies in training and in the counts over training users:
             popularity, co-occurrence, repurchases, EASE and Markov. Histories keep every event. Use 0, or a column `weight` of

@@ -215,11 +215,12 @@ def check_ranges(settings: Settings) -> None:
     flags: tuple[tuple[str, object], ...] = (
         ("OuterSettings.first_order", settings.outer.first_order),
         ("Sources.repeats", settings.sources.repeats),
-        ("Settings.cold_items", False if settings.cold_items is None else settings.cold_items),
     )
     for name, flag in flags:
         if not isinstance(flag, bool):
             raise DataError(f"{name} is {flag!r}; expected True or False")
+    if not isinstance(settings.cold_items, bool | None):
+        raise DataError(f"Settings.cold_items is {settings.cold_items!r}; expected True, False or None")
     for name, ranker in (("counts_ranker", settings.counts_ranker), ("blend", settings.blend)):
         given = vars(ranker)  # of the blend, what is None is chosen from the data
         for count, least in (("hidden", 1), ("max_steps", 0)):

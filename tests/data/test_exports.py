@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec.data.build import build
+from llmrec.data.changes import read_values
+from llmrec.data.clean import Cleaning
 from llmrec.data.files import MISSING
 from llmrec.data.ids import Ids
 from llmrec.data.reading import read
@@ -94,6 +96,32 @@ def test_names_in_another_language_do_not_hide_what_is_wrong_below_them(write):
         build(write("Kunde,Artikel,Datum", "u1,a,03/04/2026"))
 
 
+def test_new_prices_alone_are_read_from_any_file_and_leave_the_titles(write):
+    known = build(events(), {"item_id": ["a", "b", "c"], "title": ["Mug", "Tent", "Lamp"], "text": ["red"] * 3})[0].catalogue
+    german = "Artikelnummer;Preis;text", "a;3,00;blue", "b;;grey"
+    for rows in (("item_id,price,text", "a,$3,blue", "b,on request,grey"), german):
+        place, values, _ = read_values(known, write(*rows), None, Cleaning())
+        assert place.tolist() == [0, 1] and sorted(values.column_names) == ["price", "text"]
+        assert values["price"][0].as_py() == 3 and values["text"].to_pylist() == ["blue", "grey"]
+
+
+def test_a_column_is_left_out_in_python_as_the_message_says(write):
+    path = write("user_id,item_id,timestamp,price", "u1,a,2026-01-01,cheap", "u2,b,2026-01-02,dear")
+    with pytest.raises(DataError, match=r'--columns "price=".*in Python --columns A=b is columns='):
+        build(path)
+    for table in (path, events(price=["cheap", "dear", None]), pd.DataFrame(events(price=["cheap", "dear", None]))):
+        dataset, report = build(table, columns={"price": ""})
+        assert "price" not in dataset.attributes and "'price': not read" in said(report)
+    items = {"item_id": ["a", "b"], "title": ["Mug", "Tent"], "price": ["cheap", "dear"]}
+    assert build(path, items, {"price": ""}, {"price": ""})[0].catalogue.table.column_names == ["item_id", "title"]
+
+
+def test_a_plain_file_of_reviews_lends_no_item_their_title(write):
+    path = write("rating,title,text,parent_asin,user_id,timestamp,helpful_vote", "5,Nice,Very,007,u1,1700000000,1")
+    dataset, _ = build(path)
+    assert dataset.catalogue.table["title"].to_pylist() == ["item 007"] and dataset.attributes["rating"].tolist() == [5]
+
+
 def test_true_and_false_are_one_and_zero_in_every_file(write):
     for row in ("u{},i{},2026-01-0{},{}", "u{};i{};2026-01-0{};{}"):
         rows = [row.format(day, day, day, flag) for day, flag in enumerate(("True", "False", "NA"), 1)]
@@ -115,6 +143,16 @@ def test_a_title_row_with_separators_above_the_names_is_told_from_names(write):
         read(write("Items,", "item_id,title", "a,Mug"), "items")
 
 
+def test_values_that_are_also_names_of_columns_are_no_header(write):
+    items = write("sku;label;note", "1;Title;Price", "2;Category;Brand")
+    with pytest.raises(DataError, match="the names of the columns stand in line 2"):
+        read(items, "items")
+    told = TableFormat(columns=(("label", "title"),))
+    assert read(items, "items", told).table["title"].to_pylist() == ["Title", "Category"]
+    users = write("user_id;segment;reason", "u1;price;brand", "u2;rating;date")
+    assert read(users, "users").table["segment"].to_pylist() == ["price", "rating"]
+
+
 def test_a_row_of_groups_above_the_names_and_lines_in_quotes_are_told(write):
     with pytest.raises(DataError, match="line 1: begins with 'Customer'.* stand in line 2: say --skip-rows 1"):
         read(write("Customer,,Order,", "user_id,name,item_id,timestamp", "u1,Ann,a,2026-01-01"))
@@ -132,19 +170,26 @@ def test_rows_of_empty_cells_above_the_names_are_blank_lines(write):
 
 def test_the_parts_of_a_date_are_not_read_one_alone_unless_a_person_says_so(write):
     path = write("user_id,item_id,year,month,day", "u1,a,2026,1,31", "u1,b,2026,2,1")
-    with pytest.raises(SchemaError, match="'year', 'month', 'day' are parts of a date") as caught:
-        read(path)
-    assert '--columns "day=timestamp"' in str(caught.value)
-    with pytest.raises(SchemaError, match="no column 'timestamp'"):
-        build(path)
+    for reader in (read, build):
+        with pytest.raises(DataError, match="'year', 'month', 'day' are parts of a date") as caught:
+            reader(path)
+        assert '--columns "day=timestamp"' in str(caught.value)
     assert read(path, table_format=TableFormat(columns=(("day", "timestamp"),))).table.num_rows == 2
     assert read(write("user_id,item_id,day", "u1,a,2026-01-31")).table.num_rows == 1
+
+
+@pytest.mark.parametrize("rows", [("2026-01-31,2026-01", "2026-02-01,2026-02"), ("90,1", "711,24")])
+def test_a_day_that_is_a_whole_date_or_counted_on_is_read_beside_its_month(write, rows):
+    path = write("user_id,item_id,day,month", *(f"u1,{item},{row}" for item, row in zip("ab", rows, strict=True)))
+    assert np.diff(build(path)[0].time).item() > 0
 
 
 def test_no_name_is_guessed_from_the_few_letters_of_another_script():
     with pytest.raises(SchemaError, match="no column 'user_id'") as caught:
         build({"用户ID": ["u"], "商品ID": ["a"], "时间": TIMES[:1]})
     assert "Did you mean" not in str(caught.value)
+    with pytest.raises(SchemaError, match="Did you mean 'Käufer-ID'"):
+        build({"Käufer-ID": ["u"], "item_id": ["a"], "timestamp": TIMES[:1]})
 
 
 def test_a_title_is_offered_as_id_where_nothing_else_is_one(write):
@@ -156,8 +201,9 @@ def test_a_title_is_offered_as_id_where_nothing_else_is_one(write):
     "around", ["\u200e{}", "{}\u202c", "\u2060{}\u200b", "\u00ad{}", "\ufeff {}\0", "\u200f \u200b{} \u200d"]
 )
 def test_signs_that_nobody_sees_around_an_id_are_taken_off(around):
-    dataset, _ = build(events(user_id=[around.format("u1"), "u1", "u2"]))
-    assert dataset.users.values == ["u1", "u2"]
+    dataset, report = build(events(user_id=[around.format("u1"), "u1", "u2"]))
+    signs = "zero bytes" if "\0" in around else "unseen signs"
+    assert dataset.users.values == ["u1", "u2"] and f"user_id: 1 {signs} around taken off" in said(report)
     assert Ids(["x", "u1"]).find([around.format("u1")]).tolist() == [1]
 
 
@@ -180,6 +226,8 @@ def test_ids_with_and_without_a_fraction_are_said_to_be_two():
 def test_the_mark_of_a_missing_title_is_no_title_where_others_are_known():
     mark = {"title": ["NA", "NA", "Mug"], "item_id": ["a"] * 3}
     assert build(events(**mark))[0].catalogue.table["title"].to_pylist() == ["Mug"]
+    alone, report = build(events(title=["None", "Tent", "Mug"]))
+    assert alone.catalogue.table["title"].to_pylist() == ["item a", "Tent", "Mug"] and "1 written as 'None'" in said(report)
     for none in ("null", "(null)", "[NULL]"):
         assert none in MISSING
         items = {"item_id": ["a", "b", "c"], "title": [none, none, "Mug"], "text": [none, "a tent", ""], "category": [none] * 3}

@@ -256,6 +256,7 @@ def test_a_large_number_is_a_number(read):
     ("settings", "message"),
     [
         (Settings(sources=Sources(repeats=1)), "Sources.repeats is 1; expected True or False"),  # type: ignore[arg-type]
+        (Settings(cold_items="auto"), "Settings.cold_items is 'auto'; expected True, False or None"),  # type: ignore[arg-type]
         (Settings(outer=OuterSettings(first_order="no")), "OuterSettings.first_order is 'no'"),  # type: ignore[arg-type]
     ],
 )
