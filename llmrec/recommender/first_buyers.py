@@ -12,7 +12,7 @@ Axis convention: `T` tasks, `C` candidates of all tasks as a flat list, `F` inpu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -48,6 +48,7 @@ MOST_TASKS, MOST_ITEMS = 3000, 300  # purchases that are learned from, and cold 
 LEAST_TARGETS = 30  # purchases of cold items that either step needs to learn all its weights
 LEAST_FOR_CONSTANT = 8  # that the second step needs to learn a constant alone, to within a third of a nat
 RIDGE = 1e-3
+Bounds = Sequence[tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True)
@@ -196,15 +197,18 @@ def join_weights(choices: Choices, targets: int) -> tuple[float, float, float]:
     choices: inputs (C, 3), both scores and 1, of cold items. targets: how many right items were cold.
     """
     if targets >= LEAST_TARGETS:
-        keep, factor, constant = softmax_weights(choices, np.array([1.0, 0.0, 0.0])).tolist()
+        bounds = [(0.0, None), (None, None), (None, None)]  # never by the inverse of what the rankers say
+        keep, factor, constant = softmax_weights(choices, np.array([1.0, 0.0, 0.0]), bounds).tolist()
         return keep, factor, constant
     rest = replace(choices, offset=choices.offset + choices.inputs[:, 1], inputs=choices.inputs[:, 2:])
     return 0.0, 1.0, float(softmax_weights(rest, np.zeros(1))[0])
 
 
-def softmax_weights(choices: Choices, beforehand: np.ndarray) -> np.ndarray:
+def softmax_weights(choices: Choices, beforehand: np.ndarray, bounds: Bounds | None = None) -> np.ndarray:
     """float64 (F,): weights of a conditional softmax over the candidates of each task, by likelihood penalised by RIDGE times
-    the squared distance from `beforehand`, (F,), with inputs at unit spread. McFadden (1974)."""
+    the squared distance from `beforehand`, (F,), with inputs at unit spread. McFadden (1974).
+
+    bounds: the least and the largest value of each weight; None for no bound. An end is 0 or None."""
     spread = choices.inputs.std(0) + 1e-9
     given, first, right = choices.inputs / spread, choices.start, choices.right
     tasks, size = len(first), np.diff(np.append(first, len(right)))
@@ -223,7 +227,7 @@ def softmax_weights(choices: Choices, beforehand: np.ndarray) -> np.ndarray:
         value = float((every - mine).mean() + RIDGE * away @ away)
         return value, pull @ given / tasks + 2 * RIDGE * away
 
-    return minimize(loss, centre, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x / spread
+    return minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200}).x / spread
 
 
 def _by_moment(dataset: Dataset, cold: np.ndarray, cut: float, tasks: Tasks) -> Iterator[tuple[FirstBuyers, Tasks]]:

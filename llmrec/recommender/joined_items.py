@@ -21,12 +21,13 @@ from llmrec.ranking.statistics import Texts, text_neighbours, with_vectors
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.adapting import Adapting
 from llmrec.recommender.cold_items import KNOWN, newest_as_cold, newest_items
-from llmrec.recommender.first_buyers import learn_first_buyers
+from llmrec.recommender.first_buyers import LEAST_FOR_CONSTANT, learn_first_buyers
 from llmrec.recommender.settings import Settings
 from llmrec.recommender.splitting import UserSplit
 
 LEAST_SHARE = 0.01  # of the newest events that must be with items that are as new
 STREAM = 2  # of the random numbers, which are its own, so that all else is as without cold items
+MOST_COMPARED = 1 << 30  # pairs of a cold and a warm item whose texts are compared, about a minute; beyond, none are
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,14 @@ class Joined:
 
     def neighbours(self, dataset: Dataset) -> sparse.csr_array:
         """`ItemStatistics.text_knn` over all users of `dataset`."""
-        return text_neighbours(dataset, np.arange(dataset.n_users), self.texts.features)
+        return neighbours_within(dataset, np.arange(dataset.n_users), self.texts.features)
+
+
+def neighbours_within(dataset: Dataset, users: np.ndarray, features: np.ndarray) -> sparse.csr_array:
+    """`text_neighbours`; empty for more than MOST_COMPARED pairs: then first buyers alone make a cold item a candidate."""
+    warm = len(np.unique(dataset.take(users).item))
+    few = warm * (dataset.n_items - warm) <= MOST_COMPARED
+    return text_neighbours(dataset, users, features if few else features[:, :0])
 
 
 def new_share(dataset: Dataset) -> float:
@@ -75,12 +83,12 @@ def join_cold_items(
         return None
     others, rng = np.union1d(split.meta, split.blend), np.random.default_rng([seed, STREAM])
     newest = newest_items(dataset, others)
-    if newest is None:
+    if newest is None or sum(int(newest.new[items].sum()) for items in newest.later.relevant()) < LEAST_FOR_CONSTANT:
         return None
     with stages("cold items", "join the ranking by words and first buyers") as say:
         whole = with_vectors(texts, text, rng)
         conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
-        alike = text_neighbours(newest.without(dataset), split.base, whole.features)
+        alike = neighbours_within(newest.without(dataset), split.base, whole.features)
         here = replace(conditions.retrieval, counts=replace(conditions.retrieval.counts, text_knn=alike))
         read = replace(conditions.learned, gate=learned.gate)
         found, told = learn_first_buyers(dataset, others, read, here, pair, settings, rng)

@@ -248,3 +248,15 @@ def test_of_few_purchases_of_cold_items_the_constant_alone_is_learned():
     keep, factor, constant = join_weights(choices, LEAST_TARGETS - 1)
     assert (keep, factor) == (0.0, 1.0) and constant == pytest.approx(true, abs=0.15)
     np.testing.assert_allclose(join_weights(choices, LEAST_TARGETS), [0.0, 1.0, true], atol=0.15)
+
+
+def test_cold_items_are_never_ranked_by_the_inverse_of_what_the_rankers_say():
+    """Among cold items of each task the one that the rankers score lowest is taken."""
+    rng, tasks, width = np.random.default_rng(0), 500, 4
+    rankers = rng.normal(size=(tasks, width))
+    right = np.zeros((tasks, width), bool)
+    right[np.arange(tasks), rankers.argmin(1)] = True
+    rows = tasks * width
+    inputs = np.stack([rankers.ravel(), rng.normal(size=rows), np.ones(rows)], 1)
+    keep, _, _ = join_weights(Choices(np.zeros(rows), inputs, np.arange(tasks) * width, right.ravel()), LEAST_TARGETS)
+    assert keep == 0.0

@@ -11,8 +11,9 @@ import pytest
 from llmrec import Recommender
 from llmrec.data.build import build
 from llmrec.progress import Stages
+from llmrec.recommender import joined_items
 from llmrec.recommender.fit import with_initialisation
-from llmrec.recommender.joined_items import LEAST_SHARE, new_share
+from llmrec.recommender.joined_items import LEAST_SHARE, neighbours_within, new_share
 from llmrec.recommender.splitting import split_users
 from tests.recommender.test_learning_first_buyers import DAY, IDS, USERS, tables
 
@@ -115,3 +116,23 @@ def test_share_of_the_newest_events_that_are_with_new_items(new, share):
 def test_events_of_one_time_have_no_newest():
     dataset = build({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": ["2024-01-01"] * 2})[0]
     assert new_share(dataset) == 0.0
+
+
+def test_texts_are_compared_up_to_so_many_pairs_of_a_cold_and_a_warm_item(monkeypatch):
+    items = [f"i{place}" for place in range(6)]
+    dataset = build(
+        {"user_id": ["a", "a", "b", "b"], "item_id": items[:2] * 2, "timestamp": ["2024-01-01", "2024-01-02"] * 2},
+        {"item_id": items, "title": ["red mug", "blue mug", "red cup", "blue cup", "green cup", "mug"]},
+    )[0]
+    text, users = np.eye(6, dtype=np.float32)[[0, 1, 0, 1, 0, 1]], np.arange(2)  # two warm items, four cold ones
+    monkeypatch.setattr(joined_items, "MOST_COMPARED", 8)
+    assert neighbours_within(dataset, users, text).nnz > 0
+    monkeypatch.setattr(joined_items, "MOST_COMPARED", 7)
+    assert neighbours_within(dataset, users, text).nnz == 0
+
+
+def test_nothing_is_counted_again_where_too_few_new_items_were_taken(fitting, tiny_settings, monkeypatch):
+    monkeypatch.setattr(joined_items, "LEAST_FOR_CONSTANT", 10_000)
+    monkeypatch.setattr(joined_items, "newest_as_cold", None)
+    rec = fitting(*tables(True), settings=replace(tiny_settings, blend_fraction=0.5, meta_fraction=0.2))
+    assert rec.state.unseen_rankers.cold is None
