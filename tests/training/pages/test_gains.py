@@ -29,7 +29,7 @@ def test_the_figure_is_a_picture(tmp_path):
 
 @pytest.mark.parametrize("category", ["beauty", "health", "electronic", "clothing"])
 def test_the_readme_has_the_gains_of_new_items_of_the_reports(category):
-    rows = json.loads((RESULTS / f"observed-items-{category}.json").read_text())["results"]
+    rows = json.loads((RESULTS / f"observed-default-{category}.json").read_text())["results"]
     here = [row for row in rows if row["setting"] == "any purchase, among all"]
     before = next(row["value"] for row in here if row["method"] == "llmrec, first buyers unread")
     gap = next(row for row in here if (row["method"], row["versus"]) == ("llmrec", "llmrec, first buyers unread"))
