@@ -98,8 +98,8 @@ def load_adapter(folder: Path, body: Base, foreign: bool = False) -> Adapter:
 def read_tensors(folder: Path) -> tuple[str | None, dict[str, torch.Tensor]]:
     """The fingerprint of the base that a folder in PEFT's format names, if any, and its tensors in float32.
 
-    They are copies in memory that torch has aligned: on some CPUs a product with a tensor that lies in the file has other last
-    digits. Raises AdapterError.
+    Tensors are copied into aligned memory: on some CPUs a product with a memory-mapped tensor differs in the last digits.
+    Raises AdapterError.
     """
     try:
         with safe_open(folder / TENSORS, "pt") as file:

@@ -57,7 +57,8 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _differing(item: np.ndarray, titles: pa.ChunkedArray) -> tuple[str, str, int] | None:
-    """Two titles and their item, where most events after an item's first bring it another title: of whom, not of what."""
+    """Two titles and their item, if most events after an item's first have another title for it: such a column is likely to
+    name the customer."""
     code, values = coded(without_markers(_text(titles)))
     there = code >= 0
     pair = np.unique(item[there] * max(len(values), 1) + code[there])

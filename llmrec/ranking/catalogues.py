@@ -65,11 +65,11 @@ def widened(table: sparse.csr_array, columns: int) -> sparse.csr_array:
 
 
 def with_likeness(counts: ItemStatistics, text: np.ndarray, items: np.ndarray) -> ItemStatistics:
-    """Some cold items, int64, with what others that are like them say of them: `text_knn` and `flow`. The same where neither
-    is read: nothing was learned from texts, see `Texts`, and no first buyers are kept.
+    """The statistics with `text_knn` and `flow` of some cold items, int64 (n,), from the warm items with similar texts. They
+    are returned unchanged if neither is read: nothing was learned from texts, see `Texts`, and no first buyers are kept.
 
-    text: float32 (M, d), text vectors of unit length. Likeness is half that of texts and half that of words, as there. What a
-    fit would have projected is here the mean of the TEXT_NEIGHBOURS warm items that are most alike, by likeness.
+    text: float32 (N, d), text vectors of unit length. Similarity is half that of vectors and half that of words, as there. In
+    place of the projection of a fit, `flow` takes the mean of the TEXT_NEIGHBOURS most similar warm items, by similarity.
     """
     warm = counts.popularity > 0
     read = counts.flow.answer.shape[1] > 0 or counts.buyers is not None

@@ -197,7 +197,7 @@ def join_weights(choices: Choices, targets: int) -> tuple[float, float, float]:
     choices: inputs (C, 3), both scores and 1, of cold items. targets: how many right items were cold.
     """
     if targets >= LEAST_TARGETS:
-        bounds = [(0.0, None), (None, None), (None, None)]  # never by the inverse of what the rankers say
+        bounds = [(0.0, None), (None, None), (None, None)]  # never the inverse of the rankers' order
         keep, factor, constant = softmax_weights(choices, np.array([1.0, 0.0, 0.0]), bounds).tolist()
         return keep, factor, constant
     rest = replace(choices, offset=choices.offset + choices.inputs[:, 1], inputs=choices.inputs[:, 2:])

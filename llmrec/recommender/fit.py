@@ -229,11 +229,10 @@ def fit_rest(
     conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
     rest = counted[0], counted[-1], settings
     gate, rankers, unseen = gate_and_blend(dataset, split, conditions, *rest, seed, rng, stages)
-    gated, text = replace(learned, gate=gate), model.text.cpu().numpy()
-    pair = rankers, unseen
-    cold = join_cold_items(dataset, split, gated, retrieval, texts, pair, text, settings, seed, stages)
+    gated = replace(learned, gate=gate)
+    cold = join_cold_items(dataset, split, gated, retrieval, texts, (rankers, unseen), settings, seed, stages)
     if cold is not None:
-        rankers, unseen = cold.pair
+        (rankers, unseen), newest = cold.pair, cold.newest
     reranker = None
     if ranker is not None:
         drawn = np.random.default_rng([seed, 1])  # of its own, so that all else is as without a ranker
@@ -254,16 +253,15 @@ def fit_rest(
             retrieval = replace(retrieval, counts=counts)
     if cold is not None:
         retrieval = replace(retrieval, counts=replace(retrieval.counts, text_knn=cold.neighbours(dataset)))
-    new = cold.new if cold is not None else None if newest is None else newest.new
     prior = None
-    if unseen.cold is not None and new is not None:
+    if unseen.cold is not None and newest is not None:
         retrieval = replace(retrieval, counts=to_be_observed(dataset, retrieval.counts))
-        told, now = (some.unit() for some in (frozen_items(model, new), items))
-        prior = fit_vector_prior(dataset, new, told, now, retrieval.counts.popularity)
+        told, now = (some.unit() for some in (frozen_items(model, newest.new), items))
+        prior = fit_vector_prior(dataset, newest.new, told, now, retrieval.counts.popularity)
     known = KnownUsers((replace(dataset, user_attributes=None),))
     init, core = (None if learned.lora is None else learned.lora.init), (None if learned.core is None else learned.core.start)
     parts = model, items, init, retrieval, rankers, unseen, dataset.catalogue, known
-    signed = learn_signed(dataset, text, settings, seed, stages)
+    signed = learn_signed(dataset, model.text.cpu().numpy(), settings, seed, stages)
     state = State(settings, *parts, gate, seed=seed, core=core, signed=signed, templates=fitted_templates(settings))
     state = replace(state, reranker=reranker, vector_prior=prior)
     if dataset.user_attributes is None:
@@ -290,8 +288,8 @@ def with_initialisation(
     parts = conditions, state.rankers.counts, state.unseen_rankers.counts, settings
     gate, rankers, unseen = gate_and_blend(dataset, split, *parts, state.seed, rng, stages)
     if state.retrieval.counts.buyers is not None:  # else nothing that the weights are of is counted
-        gated, text, pair = replace(learned, gate=gate), state.model.text.cpu().numpy(), (rankers, unseen)
-        cold = join_cold_items(dataset, split, gated, retrieval, texts, pair, text, settings, state.seed, stages)
+        gated, pair = replace(learned, gate=gate), (rankers, unseen)
+        cold = join_cold_items(dataset, split, gated, retrieval, texts, pair, settings, state.seed, stages)
         rankers, unseen = pair if cold is None else cold.pair
     state = replace(state, reranker=None)  # its weight was learned beside the old ones
     return replace(state, settings=settings, init=init, core=None, gate=gate, rankers=rankers, unseen_rankers=unseen)

@@ -20,7 +20,7 @@ from llmrec.progress import Stages
 from llmrec.ranking.statistics import Texts, text_neighbours, with_vectors
 from llmrec.ranking.two_stage import Rankers, Retrieval
 from llmrec.recommender.adapting import Adapting
-from llmrec.recommender.cold_items import KNOWN, newest_as_cold, newest_items
+from llmrec.recommender.cold_items import KNOWN, Newest, newest_as_cold, newest_items
 from llmrec.recommender.first_buyers import LEAST_FOR_CONSTANT, learn_first_buyers
 from llmrec.recommender.settings import Settings
 from llmrec.recommender.splitting import UserSplit
@@ -32,12 +32,12 @@ MOST_COMPARED = 1 << 30  # pairs of a cold and a warm item whose texts are compa
 
 @dataclass(frozen=True)
 class Joined:
-    """pair: rankers of all items, and of those that the history does not hold. texts: as the fit reads them, with what tells
-    which warm items a cold one is like. new: bool (N,), the newest items of the fit."""
+    """pair: rankers of all items, and of those that the history does not hold. texts: those of the fit, with the features that
+    `text_neighbours` compares. newest: the items that were learned from as cold items."""
 
     pair: tuple[Rankers, Rankers]
     texts: Texts
-    new: np.ndarray
+    newest: Newest
 
     def neighbours(self, dataset: Dataset) -> sparse.csr_array:
         """`ItemStatistics.text_knn` over all users of `dataset`."""
@@ -68,29 +68,28 @@ def join_cold_items(
     retrieval: Retrieval,
     texts: Texts,
     pair: tuple[Rankers, Rankers],
-    text: np.ndarray,
     settings: Settings,
     seed: int,
     stages: Stages,
 ) -> Joined | None:
-    """The pair of rankers with weights of first buyers; None where that is not asked for or cannot be learned.
+    """The pair of rankers with weights of first buyers; None if they are not to be learned, or cannot be.
 
-    learned: how histories are read, with the gate. retrieval: with counts over `split.base`. text: float32 (N, d), vectors by
-    the encoder. It is not learned with `Settings.cold_items` other than None, without users held out of the base, where less
-    than LEAST_SHARE of the newest events are with new items, where `newest_items` has too few users, or from too few purchases.
+    learned: how histories are read, with the gate. retrieval: with counts over `split.base`. They are not learned if
+    `Settings.cold_items` is not None, without users held out of the base, if less than LEAST_SHARE of the newest events are with
+    new items, if `newest_items` has too few users, or from too few purchases.
     """
-    if settings.cold_items is not None or split.blend is split.base or new_share(dataset) < LEAST_SHARE:
+    if settings.cold_items is not None or split.blend is split.base or (share := new_share(dataset)) < LEAST_SHARE:
         return None
     others, rng = np.union1d(split.meta, split.blend), np.random.default_rng([seed, STREAM])
     newest = newest_items(dataset, others)
     if newest is None or sum(int(newest.new[items].sum()) for items in newest.later.relevant()) < LEAST_FOR_CONSTANT:
         return None
     with stages("cold items", "join the ranking by words and first buyers") as say:
-        whole = with_vectors(texts, text, rng)
+        whole = with_vectors(texts, learned.base.model.text.cpu().numpy(), rng)
         conditions = newest_as_cold(dataset, split.base, learned, retrieval, newest, texts, settings, rng)
         alike = neighbours_within(newest.without(dataset), split.base, whole.features)
         here = replace(conditions.retrieval, counts=replace(conditions.retrieval.counts, text_knn=alike))
         read = replace(conditions.learned, gate=learned.gate)
         found, told = learn_first_buyers(dataset, others, read, here, pair, settings, rng)
-        say(f"{new_share(dataset):.1%} of the newest events are with new items; {told}")
-    return None if found[1].cold is None else Joined(found, whole, newest.new)
+        say(f"{share:.1%} of the newest events are with new items; {told}")
+    return None if found[1].cold is None else Joined(found, whole, newest)

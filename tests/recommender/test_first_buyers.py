@@ -250,7 +250,7 @@ def test_of_few_purchases_of_cold_items_the_constant_alone_is_learned():
     np.testing.assert_allclose(join_weights(choices, LEAST_TARGETS), [0.0, 1.0, true], atol=0.15)
 
 
-def test_cold_items_are_never_ranked_by_the_inverse_of_what_the_rankers_say():
+def test_cold_items_are_never_ranked_in_the_inverse_order_of_the_rankers():
     """Among cold items of each task the one that the rankers score lowest is taken."""
     rng, tasks, width = np.random.default_rng(0), 500, 4
     rankers = rng.normal(size=(tasks, width))

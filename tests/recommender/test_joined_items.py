@@ -105,7 +105,7 @@ def test_nothing_joins_where_nothing_is_new(fitting, tiny_settings):
 
 @pytest.mark.parametrize(("new", "share"), [(0, 0.0), (3, 0.3), (10, 1.0)])
 def test_share_of_the_newest_events_that_are_with_new_items(new, share):
-    """100 events of which the last ten are the newest tenth; so many of them are with items that nobody had before."""
+    """The last ten of 100 events are the newest tenth; `new` of them are with items without earlier events."""
     items = [f"o{event % 9}" for event in range(100 - new)] + [f"x{event}" for event in range(new)]
     days = [f"2024-{1 + event // 28:02}-{1 + event % 28:02}" for event in range(100)]
     dataset = build({"user_id": [f"u{event % 7}" for event in range(100)], "item_id": items, "timestamp": days})[0]
