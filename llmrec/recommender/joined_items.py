@@ -75,7 +75,7 @@ def join_cold_items(
     """The pair of rankers with weights of first buyers; None if they are not to be learned, or cannot be.
 
     learned: how histories are read, with the gate. retrieval: with counts over `split.base`. They are not learned if
-    `Settings.cold_items` is not None, without users held out of the base, if less than LEAST_SHARE of the newest events are with
+    `Settings.cold_items` is not None, without users held out of the base, if less than LEAST_SHARE of the newest events have
     new items, if `newest_items` has too few users, or from too few purchases.
     """
     if settings.cold_items is not None or split.blend is split.base or (share := new_share(dataset)) < LEAST_SHARE:
