@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from new_items_shop import DAY, IDS, USERS, tables
 
 from llmrec import Recommender
 from llmrec.data.build import build
@@ -15,7 +16,6 @@ from llmrec.recommender import joined_items
 from llmrec.recommender.fit import with_initialisation
 from llmrec.recommender.joined_items import LEAST_SHARE, neighbours_within, new_share
 from llmrec.recommender.splitting import split_users
-from tests.recommender.test_learning_first_buyers import DAY, IDS, USERS, tables
 
 KIND = {"for even": 0, "for odd": 1}  # of users, of the two items that are added
 WARM = [item for item in IDS if item < "x20"]
